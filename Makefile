@@ -1,0 +1,66 @@
+# s2s: setting up, testing, trying out. `make` alone lists the targets.
+#
+#   PYTHON=python3.12   the Python (3.11 or newer) that .venv is made from; the default is the first one found
+#   TORCH_INDEX=URL     a package index to look for torch in besides pip's own, for instance PyTorch's CPU wheels
+#   PIP_FLAGS=...       flags for pip install in place of that one
+#   ARGS=...            more arguments for pytest: make test ARGS='tests/recipes -x'
+
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	then echo $$python; break; fi; done)
+TORCH_INDEX ?=
+PIP_FLAGS ?= $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)')
+ARGS ?=
+
+VENV := .venv/bin
+READY := .venv/.installed
+RECIPES := $(patsubst %/Makefile,%,$(wildcard recipes/*/Makefile))
+
+.PHONY: help setup demo test test-slow lint format bench smoke
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY) ## make .venv and install s2s, the pinned packages and the development tools in it
+
+demo: $(READY) ## train a small translation model on generated sentences and show what it says (5 minutes)
+	@$(MAKE) --no-print-directory -C recipes/translation demo
+
+test: $(READY) ## run the tests
+	$(VENV)/python -m pytest $(ARGS)
+
+test-slow: $(READY) ## run the tests that take minutes
+	$(VENV)/python -m pytest -m slow $(ARGS)
+
+lint: $(READY) ## check style and types
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+
+format: $(READY) ## format the code and sort the imports
+	$(VENV)/ruff check --select I --fix .
+	$(VENV)/ruff format .
+
+bench: $(READY) ## run the benchmarks
+	$(VENV)/python -m pytest -m '' -s tests/benchmarks $(ARGS)
+
+smoke: $(READY) ## run every recipe from end to end on a few sentences
+	@set -e; for recipe in $(RECIPES); do \
+		echo "smoke: $$recipe"; $(MAKE) --no-print-directory -C $$recipe smoke; done
+
+# A usable .venv is taken as it is; one whose Python has gone, or is too old, is made anew.
+RECENT := -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+
+$(READY): pyproject.toml constraints.txt
+	@set -e; \
+	if [ -x $(VENV)/python ] && $(VENV)/python .ci/check_venv.py; then touch $@; exit; fi; \
+	if ! $(VENV)/python $(RECENT); then \
+		python='$(PYTHON)'; \
+		if [ -z "$$python" ] || ! $$python $(RECENT); then \
+			echo "error: s2s needs Python 3.11 or newer, which $${python:-python3} is not;" \
+				"install one, or give make PYTHON=/path/to/python" >&2; exit 1; fi; \
+		echo "making .venv with $$python"; $$python -m venv --clear .venv; fi; \
+	set -x; \
+	$(VENV)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev]'; \
+	touch $@

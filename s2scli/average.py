@@ -1,0 +1,56 @@
+"""`s2s average`: the mean of several checkpoints' weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from s2scli.checkpoint import epoch_checkpoints, load_checkpoint, save_checkpoint
+from s2scli.configs.average import AverageConfig
+from s2scli.console import notice
+from s2scli.errors import CheckpointError, UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class AverageResult:
+    """Which checkpoints were averaged into which."""
+
+    inputs: tuple[Path, ...]
+    output: Path
+
+
+def average(config: AverageConfig) -> AverageResult:
+    """Write a checkpoint whose weights are the mean of those of the inputs; all else is the last one's."""
+    paths = _choose(config)
+    last = load_checkpoint(paths[-1])
+    sums = {name: weight.double() for name, weight in last.weights.items()}
+    for path in paths[:-1]:
+        _add(sums, load_checkpoint(path).weights, path)
+    weights = {name: (total / len(paths)).to(last.weights[name].dtype) for name, total in sums.items()}
+    save_checkpoint(config.output, replace(last, weights=weights))
+    notice(f"{config.output}: the mean of {', '.join(path.name for path in paths)}")
+    return AverageResult(inputs=tuple(paths), output=config.output)
+
+
+def _add(sums: dict[str, Tensor], weights: dict[str, Tensor], path: Path) -> None:
+    for name, total in sums.items():
+        if name not in weights or weights[name].shape != total.shape:
+            raise CheckpointError(f"{path}: its weights do not fit the others'; first difference: {name}")
+        torch.add(total, weights[name], out=total)
+
+
+def _choose(config: AverageConfig) -> list[Path]:
+    if not config.num_epoch_checkpoints:
+        return list(config.inputs)
+    if len(config.inputs) != 1 or not config.inputs[0].is_dir():
+        raise UsageError("--num-epoch-checkpoints wants one run folder as --inputs")
+    found = list(epoch_checkpoints(config.inputs[0]).values())
+    if len(found) < config.num_epoch_checkpoints:
+        raise CheckpointError(
+            f"{config.inputs[0]}: {len(found)} epoch checkpoints, --num-epoch-checkpoints wants "
+            f"{config.num_epoch_checkpoints}; train with --keep-last-epochs {config.num_epoch_checkpoints}"
+        )
+    return found[-config.num_epoch_checkpoints :]

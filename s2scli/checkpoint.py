@@ -1,0 +1,161 @@
+"""The checkpoint: one safetensors file with all that generating, and in the last one resuming, needs.
+
+Tensors: `model.NAME`, `tokenizer.source` and `tokenizer.target` (documents as bytes), and, to resume,
+`optimizer.KEY.NAME`. The header's metadata holds JSON: the format version, the training config with the
+model's own, the dataset's languages and limits, and the state of the run. Nothing is unpickled or evaluated.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from s2scli.configs.train import TrainConfig
+from s2scli.errors import CheckpointError
+from s2scli.io import write_atomically
+from s2scli.models.base import Model, build_model, unique_parameters
+from s2scli.text.tokenizer import Tokenizer, load_tokenizer
+
+FORMAT = "s2s-checkpoint"
+VERSION = 1
+BEST = "checkpoint_best.safetensors"
+LAST = "checkpoint_last.safetensors"
+SIDES = ("source", "target")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    config: the resolved training settings, as plain values. languages, limits: of the dataset, by side.
+    run: position, counters and figures, as JSON values. optimizer: tensors by "KEY.PARAMETER"; empty unless resuming.
+    """
+
+    config: Mapping[str, Any]
+    tokenizers: Mapping[str, Tokenizer]
+    dataset: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+    run: Mapping[str, Any] = field(default_factory=dict)
+    optimizer: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def epoch_checkpoint(epoch: int) -> str:
+    """The file name of an epoch's checkpoint."""
+    return f"checkpoint{epoch}.safetensors"
+
+
+def epoch_checkpoints(folder: Path) -> dict[int, Path]:
+    """The epochs' checkpoints of a run folder, by epoch, in order."""
+    found = ((re.fullmatch(r"checkpoint(\d+)\.safetensors", path.name), path) for path in folder.glob("checkpoint*"))
+    return dict(sorted((int(match[1]), path) for match, path in found if match))
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint that --path means: a file, or the best or else last one of a run folder."""
+    if path.is_dir():
+        for name in (BEST, LAST):
+            if (path / name).is_file():
+                return path / name
+        raise CheckpointError(f"{path}: the folder has no {BEST} and no {LAST}; is it the --save-dir of a run?")
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    return path
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint so that the file is whole or not there."""
+    tensors = {f"model.{name}": tensor for name, tensor in checkpoint.weights.items()}
+    tensors |= {f"optimizer.{name}": tensor for name, tensor in checkpoint.optimizer.items()}
+    for side, tokenizer in checkpoint.tokenizers.items():
+        tensors[f"tokenizer.{side}"] = torch.frombuffer(bytearray(tokenizer.to_bytes()), dtype=torch.uint8)
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "config": json.dumps(checkpoint.config, ensure_ascii=False),
+        "dataset": json.dumps(checkpoint.dataset, ensure_ascii=False),
+        "run": json.dumps(checkpoint.run, ensure_ascii=False),
+    }
+    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    with write_atomically(path) as temporary:
+        try:
+            save_file(contiguous, temporary, metadata=metadata)
+        except SafetensorError as error:
+            raise OSError(str(error)) from None
+
+
+def load_checkpoint(path: Path, *, device: torch.device | str = "cpu", resume: bool = False) -> Checkpoint:
+    """Read a checkpoint's weights, mapped from the file, and with `resume` the optimizer's state.
+
+    Raises CheckpointError for a file that is no checkpoint, is cut short or is of a newer format.
+    """
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as stream:
+            metadata = stream.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise CheckpointError(f"{path}: a safetensors file, but not a checkpoint of s2s")
+            if int(metadata["version"]) > VERSION:
+                raise CheckpointError(
+                    f"{path}: checkpoint format {metadata['version']} is newer than this s2s knows ({VERSION}); "
+                    "install a newer s2s"
+                )
+            names = list(stream.keys())
+            weights = {n.removeprefix("model."): stream.get_tensor(n) for n in names if n.startswith("model.")}
+            optimizer = {
+                name.removeprefix("optimizer."): stream.get_tensor(name)
+                for name in names
+                if resume and name.startswith("optimizer.")
+            }
+            tokenizers = {
+                side: load_tokenizer(stream.get_tensor(f"tokenizer.{side}").cpu().numpy().tobytes()) for side in SIDES
+            }
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot read: {error.strerror or error}") from None
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a checkpoint, or cut short ({error})") from None
+    return Checkpoint(
+        config=json.loads(metadata["config"]),
+        tokenizers=tokenizers,
+        dataset=json.loads(metadata["dataset"]),
+        weights=weights,
+        run=json.loads(metadata["run"]),
+        optimizer=optimizer,
+    )
+
+
+def restore_config(checkpoint: Checkpoint) -> TrainConfig:
+    """The training settings a checkpoint was made with."""
+    return TrainConfig.resolve(checkpoint.config, {})
+
+
+def load_weights(model: Model, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Copy a checkpoint's weights into a model; CheckpointError names what does not fit."""
+    parameters = unique_parameters(model)
+    if parameters.keys() != weights.keys():
+        different = sorted(parameters.keys() ^ weights.keys())
+        raise CheckpointError(f"{path}: the weights are of another model; first difference: {different[0]}")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            if parameter.shape != weights[name].shape:
+                raise CheckpointError(
+                    f"{path}: {name} has shape {tuple(weights[name].shape)}, the model wants {tuple(parameter.shape)}"
+                )
+            parameter.copy_(weights[name])
+
+
+def restore_model(checkpoint: Checkpoint, path: Path) -> Model:
+    """The checkpoint's model, ready to generate with."""
+    sizes = [len(checkpoint.tokenizers[side]) for side in SIDES]
+    model = build_model(restore_config(checkpoint).model, *sizes)
+    load_weights(model, checkpoint.weights, path)
+    return model.eval()

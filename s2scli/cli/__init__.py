@@ -1,0 +1,1 @@
+"""The command line: the table of commands, and the options made from their configs."""

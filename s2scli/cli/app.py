@@ -1,0 +1,226 @@
+"""The `s2s` command: the table of its commands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import typer
+import typer.core
+import typer.main
+
+from s2scli import __version__
+from s2scli.cli.options import Flag, Given, flags_of, make_callback, resolve
+from s2scli.cli.parser import HELP_NAMES, VerbCommand, spread_words
+from s2scli.console import notice
+from s2scli.errors import S2SError, UsageError, did_you_mean
+from s2scli.registry import Registry
+
+# What a shell reports for a program that a signal has ended: 128 + its number.
+INTERRUPTED, BROKEN_PIPE = 130, 141
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of s2s, as "module:name" of its parts so that listing it imports none of them.
+
+    config: the settings dataclass; run: the function that takes one and returns the result; show: the
+    function that prints the result, where `run` has not done so by itself.
+    """
+
+    config: str
+    run: str
+    help: str
+    examples: tuple[str, ...] = ()
+    show: str = ""
+
+
+COMMANDS = {
+    "preprocess": Command(
+        "s2scli.configs.preprocess:PreprocessConfig",
+        "s2scli.preprocess:preprocess",
+        "Turn raw text into a dataset folder: tokenize it and build the vocabularies.",
+        (
+            "s2s preprocess --source-lang en --target-lang de --trainpref text/train --validpref text/valid"
+            " --destdir data",
+        ),
+    ),
+    "train": Command(
+        "s2scli.configs.train:TrainConfig",
+        "s2scli.train:train",
+        "Train a model on a dataset folder.",
+        (
+            "s2s train data --arch transformer --save-dir run",
+            "s2s train --config run/config.toml --save-dir again",
+        ),
+    ),
+    "generate": Command(
+        "s2scli.configs.generate:GenerateConfig",
+        "s2scli.generate:generate",
+        "Translate text, or a split of a dataset folder, with a trained model.",
+        (
+            "s2s generate --path run < source.txt > output.txt",
+            "s2s generate data --path run --gen-subset test --beam 5 --format jsonl > output.jsonl",
+        ),
+    ),
+    "score": Command(
+        "s2scli.configs.score:ScoreConfig",
+        "s2scli.score:score",
+        "Score output against references: BLEU, chrF and TER, as sacrebleu computes them.",
+        (
+            "s2s score --sys output.txt --ref reference.txt",
+            "s2s generate --path run < source.txt | s2s score --ref reference.txt --tokenize zh",
+        ),
+        show="s2scli.score:show",
+    ),
+    "average": Command(
+        "s2scli.configs.average:AverageConfig",
+        "s2scli.average:average",
+        "Average the weights of several checkpoints into one.",
+        ("s2s average --inputs run/checkpoint8 run/checkpoint9 --output averaged",),
+    ),
+}
+_CONFIGS = Registry("command", {name: command.config for name, command in COMMANDS.items()})
+_VERBS = Registry("command", {name: command.run for name, command in COMMANDS.items()})
+_SHOWS = Registry("command", {name: command.show for name, command in COMMANDS.items() if command.show})
+
+
+@dataclass(frozen=True)
+class Call:
+    """A command line that has been read but not yet run."""
+
+    name: str
+    flags: list[Flag]
+    given: Given
+
+    def run(self) -> None:
+        """Resolve the config, run the command, and print its result."""
+        config = resolve(_CONFIGS[self.name], self.flags, self.given)
+        result = _VERBS[self.name](config)
+        if self.name in _SHOWS:
+            _SHOWS[self.name](config, result)
+
+
+class CommandGroup(typer.core.TyperGroup):
+    """The commands: listed from the table, and imported only when one is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Make the typer command that the first word names, and prepare the words after it."""
+        name, *words = args
+        if name not in COMMANDS:
+            if ctx.resilient_parsing:
+                return None, None, words
+            raise UsageError(f"no such command: {name}{did_you_mean(name, COMMANDS)}")
+        flags = flags_of(_CONFIGS[name])
+        # While the shell completes a line, it is not finished and so not to be judged.
+        return name, make_command(name, flags), words if ctx.resilient_parsing else spread_words(words, flags)
+
+
+def make_command(name: str, flags: list[Flag]) -> Any:
+    """Make the typer command of a table entry; calling it returns a Call."""
+    command = COMMANDS[name]
+    app = typer.Typer(rich_markup_mode=None, add_completion=False)
+    examples = "\b\nExamples:\n" + "\n".join(f"  {example}" for example in command.examples)
+    app.command(
+        name,
+        cls=VerbCommand,
+        help=f"{command.help}\n\n{examples}",
+        context_settings={"help_option_names": HELP_NAMES},
+    )(make_callback(flags, lambda given: Call(name, flags, given)))
+    return typer.main.get_command(app)
+
+
+def make_app() -> Any:
+    """Make the typer command `s2s` with everything under it."""
+    app = typer.Typer(
+        cls=CommandGroup,
+        rich_markup_mode=None,
+        help="Train and run sequence-to-sequence models.",
+        context_settings={"help_option_names": HELP_NAMES},
+    )
+
+    @app.callback(invoke_without_command=True)
+    def start(
+        context: typer.Context,
+        version: bool = typer.Option(False, "--version", help="Print the version."),
+    ) -> None:
+        if version:
+            print(f"s2s {__version__}")
+            raise typer.Exit
+        if context.invoked_subcommand is None:
+            print(context.get_help())
+
+    for name, command in COMMANDS.items():
+        # Listed with its help only; CommandGroup makes the real one when it is called.
+        app.command(name, help=command.help, short_help=command.help)(lambda: None)
+    return typer.main.get_command(app)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code; an error is one line on standard error."""
+    label = "s2s " + arguments[0] if arguments and arguments[0] in COMMANDS else "s2s"
+    try:
+        outcome = make_app().main(list(arguments), prog_name="s2s", standalone_mode=False)
+        if isinstance(outcome, Call):
+            outcome.run()
+            outcome = 0
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _close_stdout()
+    except KeyboardInterrupt:
+        return _fail(label, "interrupted", INTERRUPTED)
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        message, code = explain(error)
+        return _fail(label, f"error: {message}", code)
+    return outcome if isinstance(outcome, int) else 0
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """Put an error into a line for the user, and choose the exit code."""
+    text = " ".join(str(error).split())
+    if isinstance(error, S2SError):
+        return text, error.exit_code
+    if isinstance(error, typer.TyperException):
+        message = " ".join(error.format_message().split()).rstrip(".")
+        return message[:1].lower() + message[1:], error.exit_code
+    if isinstance(error, typer.Abort):
+        return "aborted", 1
+    if _is_out_of_memory(error):
+        return f"out of memory ({text.partition('. ')[0] or 'no details'}); make the batches smaller", 1
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        remedy = "; free some space and repeat the command" if error.errno == errno.ENOSPC else ""
+        return f"{place}{error.strerror}{remedy}", 1
+    return f"internal error: {type(error).__name__}: {text}; run again with --debug for the traceback", 1
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out; torch's error is known by its name, for torch is not imported here."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
+
+
+def _fail(label: str, message: str, code: int) -> int:
+    notice(f"{label}: {message}")
+    return code
+
+
+def _close_stdout() -> int:
+    """End quietly when the reader of standard output has gone, as in `s2s … | head`."""
+    # Python flushes stdout again at exit; what is left has to go somewhere.
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)
+    return BROKEN_PIPE
+
+
+def main() -> NoReturn:
+    """Run the command line of this process: the entry point of `s2s`."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,225 @@
+"""A settings dataclass as command-line options, and what was typed back as a config.
+
+Every option is text to typer and absent unless typed, so that what the user gave is known and goes over the
+config file; schema.build converts and checks flags and file alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+import typer
+
+from s2scli.configs.alias import Alias
+from s2scli.errors import UsageError
+from s2scli.schema import Limits, build, limits_of, read_toml, setting_types
+
+_CONFIG_HELP = "read settings from a TOML file; flags go over it"
+_SET_HELP = "set any config key by its full name, such as model.dropout=0.3; may be repeated"
+_TYPE_NAMES = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH", bool: "true|false"}
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One thing a user can type.
+
+    name: how it is typed, "--max-tokens", or for an argument how the help calls it, "DATA".
+    key: the config key it sets, dotted for a component's own.
+    many: it takes several words; switch: it takes none and has a --no- form.
+    """
+
+    name: str
+    key: str
+    help: str
+    metavar: str = "TEXT"
+    short: str = ""
+    panel: str = ""
+    choices: tuple[str, ...] = ()
+    many: bool = False
+    switch: bool = False
+    argument: bool = False
+    required: bool = False
+
+    @property
+    def declaration(self) -> str:
+        """The long form as typer reads it; a switch named --no-x is undone by --x."""
+        if not self.switch:
+            return self.name
+        bare = self.name.removeprefix("--")
+        opposite = bare.removeprefix("no-") if bare.startswith("no-") else f"no-{bare}"
+        return f"{self.name}/--{opposite}"
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a command line said.
+
+    values: dotted key → text, list of texts, or bool; names: dotted key → the flag as the user typed it.
+    """
+
+    values: Mapping[str, Any]
+    names: Mapping[str, str]
+    config: Path | None
+    debug: bool
+
+
+def flags_of(config: type[Any]) -> list[Flag]:
+    """List the flags of a config class: its fields, then its aliases."""
+    kinds = setting_types(config)
+    # A field without limits is a component's table, which --set, an alias or the file fills.
+    fields = [field for field in dataclasses.fields(config) if "limits" in field.metadata]
+    flags = [_flag_of(field, kinds[field.name]) for field in fields]
+    aliases: Mapping[str, Alias] = getattr(config, "ALIASES", {})
+    flags += [
+        Flag(name, alias.key, alias.help, metavar=alias.metavar, panel=alias.panel, switch=alias.is_flag)
+        for name, alias in aliases.items()
+    ]
+    if aliases or hasattr(config, "resolve"):
+        flags.append(Flag("--set", "", _SET_HELP, metavar="KEY=VALUE"))
+    return flags
+
+
+def _flag_of(field: dataclasses.Field[Any], kind: Any) -> Flag:
+    limits = limits_of(field)
+    if get_origin(kind) in (Union, types.UnionType):
+        (kind,) = (item for item in get_args(kind) if item is not type(None))
+    many = get_origin(kind) is tuple and get_args(kind)[-1] is ...
+    inner = get_args(kind)[0] if get_origin(kind) is tuple else kind
+    metavar = "|".join(limits.choices) if 0 < len(limits.choices) <= 4 else _TYPE_NAMES.get(inner, "TEXT")
+    if get_origin(kind) is tuple and not many:
+        metavar = ",".join([metavar] * len(get_args(kind)))
+    name = field.name.replace("_", "-")
+    return Flag(
+        name=field.name.upper() if limits.argument else f"--{name}",
+        key=field.name,
+        help=_help_of(field, limits, shown=metavar),
+        metavar=f"{metavar}..." if many else metavar,
+        short=limits.short,
+        panel=limits.panel,
+        choices=limits.choices,
+        many=many,
+        switch=kind is bool,
+        argument=limits.argument,
+        required=field.default is dataclasses.MISSING,
+    )
+
+
+def _help_of(field: dataclasses.Field[Any], limits: Limits, *, shown: str) -> str:
+    """Extend the help by the unit, what is allowed, and the default."""
+    notes = [limits.unit, "" if shown == limits.describe().replace(", ", "|") else limits.describe()]
+    default = field.default
+    if default is dataclasses.MISSING:
+        notes.append("required")
+    elif isinstance(default, bool):
+        notes.append(f"default: {'yes' if default else 'no'}")
+    elif isinstance(default, tuple) and default:
+        notes.append(f"default: {','.join(str(item) for item in default)}")
+    elif default not in (None, "", ()):
+        notes.append(f"default: {default}")
+    noted = "; ".join(note for note in notes if note)
+    return f"{limits.help} ({noted})" if noted else limits.help
+
+
+def make_callback(flags: list[Flag], then: Callable[[Given], Any]) -> Callable[..., Any]:
+    """Make a function that hands what was given to `then`; its signature is the flags, for typer to read."""
+    named = {_parameter_name(flag): flag for flag in flags}
+    if len(named) != len(flags):
+        raise ValueError("two flags have the same name")
+
+    def callback(*, config: Path | None, debug: bool, **typed: Any) -> Any:
+        given = {named[name]: value for name, value in typed.items() if value is not None}
+        return then(_collect(given, config, debug))
+
+    parameters = [_parameter(name, flag) for name, flag in named.items()] + [
+        _keyword("config", Path | None, typer.Option(None, "--config", metavar="FILE", help=_CONFIG_HELP)),
+        _keyword("debug", bool, typer.Option(False, "--debug", help="show the traceback of an error")),
+    ]
+    callback.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    # typer reads the signature, not the code; functions have this attribute by PEP 362.
+    callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return callback
+
+
+def _parameter_name(flag: Flag) -> str:
+    return f"flag_{flag.name.lstrip('-').replace('-', '_').lower()}"
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def _parameter(name: str, flag: Flag) -> inspect.Parameter:
+    """One flag as a parameter that typer understands: text or nothing."""
+    kind: Any = bool | None if flag.switch else list[str] | None if flag.many or not flag.key else str | None
+    shown: dict[str, Any] = {"help": flag.help, "show_default": False, "rich_help_panel": flag.panel or None}
+    if flag.choices:
+        shown["autocompletion"] = lambda: list(flag.choices)
+    if flag.argument:
+        return _keyword(name, kind, typer.Argument(None, metavar=flag.name, **shown))
+    if not flag.switch:
+        shown["metavar"] = flag.metavar
+    short = [flag.short] if flag.short else []
+    return _keyword(name, kind, typer.Option(None, flag.declaration, *short, **shown))
+
+
+def _collect(typed: Mapping[Flag, Any], config: Path | None, debug: bool) -> Given:
+    """Put what was typed under its dotted config keys."""
+    values: dict[str, Any] = {}
+    names: dict[str, str] = {}
+
+    def put(key: str, value: Any, name: str) -> None:
+        if key in values and values[key] != value:
+            raise UsageError(f"{names[key]} and {name} give {key} different values; give one of them")
+        values[key] = value
+        names[key] = name
+
+    for flag, value in typed.items():
+        if flag.key:
+            put(flag.key, value, flag.name)
+            continue
+        for assignment in value:
+            key, equals, text = assignment.partition("=")
+            if not equals or not key:
+                raise UsageError(f"--set {assignment} is not valid; wanted: KEY=VALUE, as model.dropout=0.3")
+            put(key.strip(), text.strip(), f"--set {key.strip()}")
+    return Given(values, names, config, debug)
+
+
+def resolve(config: type[Any], flags: list[Flag], given: Given) -> Any:
+    """Build the config: defaults < config file < flags, by the class's own `resolve` where it has one.
+
+    `resolve(file, given, names)` gets the file's content, the flags' values under dotted keys, and what to
+    call each key in a message: the flag, or the file and the key in it.
+    """
+    file = read_toml(given.config) if given.config else {}
+    names = {**_names_in_file(file, given.config), **given.names}
+    missing = [
+        flag.name for flag in flags if flag.required and flag.key not in file and flag.key not in given.values
+    ]
+    if missing:
+        raise UsageError(f"{', '.join(missing)} must be given")
+    values = {key: _split_lists(config, key, value) for key, value in given.values.items()}
+    if hasattr(config, "resolve"):
+        return config.resolve(file, values, names)
+    return build(config, {**file, **values}, names=names)
+
+
+def _names_in_file(file: Mapping[str, Any], path: Path | None) -> dict[str, str]:
+    names = {key: f"{path}: {key}" for key in file}
+    for table, content in file.items():
+        if isinstance(content, Mapping):
+            names |= {f"{table}.{key}": f"{path}: [{table}] {key}" for key in content}
+    return names
+
+
+def _split_lists(config: type[Any], key: str, value: Any) -> Any:
+    """Words given to a repeatable option, cut at commas too unless they are paths, which may hold one."""
+    if not isinstance(value, list) or Path in get_args(setting_types(config)[key]):
+        return value
+    return [part.strip() for word in value for part in word.split(",") if part.strip()]

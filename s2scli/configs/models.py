@@ -1,0 +1,134 @@
+"""The settings of each model family; fairseq's names where fairseq has the setting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from s2scli.errors import UsageError
+from s2scli.schema import setting
+
+ATTENTION_SCORES = ("additive", "dot", "scaled-dot", "general", "concat", "location", "source-only")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """Transformer encoder-decoder (Vaswani et al. 2017)."""
+
+    name: str = setting("transformer", "model family", choices=("transformer",))
+    encoder_layers: int = setting(6, "encoder layers", at_least=1)
+    decoder_layers: int = setting(6, "decoder layers", at_least=1)
+    encoder_embed_dim: int = setting(512, "encoder width", at_least=2)
+    decoder_embed_dim: int = setting(512, "decoder width", at_least=2)
+    encoder_ffn_embed_dim: int = setting(2048, "inner width of the encoder's feed-forward layers", at_least=1)
+    decoder_ffn_embed_dim: int = setting(2048, "inner width of the decoder's feed-forward layers", at_least=1)
+    encoder_attention_heads: int = setting(8, "attention heads in the encoder", at_least=1)
+    decoder_attention_heads: int = setting(8, "attention heads in the decoder", at_least=1)
+    encoder_normalize_before: bool = setting(False, "pre-norm instead of post-norm in the encoder")
+    decoder_normalize_before: bool = setting(False, "pre-norm instead of post-norm in the decoder")
+    activation_fn: str = setting("relu", "feed-forward activation", choices=("relu", "gelu", "swiglu"))
+    positions: str = setting("sinusoidal", "position embeddings", choices=("sinusoidal", "learned"))
+    max_source_positions: int = setting(1024, "longest source with learned positions", unit="tokens", at_least=1)
+    max_target_positions: int = setting(1024, "longest target with learned positions", unit="tokens", at_least=1)
+    dropout: float = setting(0.1, "dropout on embeddings and sublayer outputs", at_least=0, below=1)
+    attention_dropout: float = setting(0.0, "dropout on attention weights", at_least=0, below=1)
+    activation_dropout: float = setting(0.0, "dropout inside the feed-forward layers", at_least=0, below=1)
+    share_decoder_input_output_embed: bool = setting(True, "tie the decoder's embedding and output weights")
+    share_all_embeddings: bool | None = setting(
+        None, "tie source, target and output weights; by default where both sides have one vocabulary"
+    )
+
+    def __post_init__(self) -> None:
+        for side in ("encoder", "decoder"):
+            width, heads = getattr(self, f"{side}_embed_dim"), getattr(self, f"{side}_attention_heads")
+            if width % heads:
+                raise UsageError(
+                    f"model.{side}_embed_dim = {width} cannot be split over model.{side}_attention_heads = {heads}; "
+                    "choose a multiple"
+                )
+            if width % 2 and self.positions == "sinusoidal":
+                raise UsageError(f"model.{side}_embed_dim = {width} must be even for sinusoidal positions")
+        _check_sharing(self.share_all_embeddings, self.encoder_embed_dim, self.decoder_embed_dim)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentConfig:
+    """Recurrent encoder-decoder, with attention or without."""
+
+    name: str = setting("recurrent", "model family", choices=("recurrent",))
+    cell: str = setting("lstm", "recurrent cell", choices=("tanh", "relu", "gru", "lstm"))
+    encoder_layers: int = setting(1, "encoder layers", at_least=1)
+    decoder_layers: int = setting(1, "decoder layers", at_least=1)
+    encoder_embed_dim: int = setting(256, "width of the source embeddings", at_least=1)
+    decoder_embed_dim: int = setting(256, "width of the target embeddings", at_least=1)
+    encoder_hidden_size: int = setting(256, "state size of the encoder, each direction", at_least=1)
+    decoder_hidden_size: int = setting(256, "state size of the decoder", at_least=1)
+    decoder_out_embed_dim: int | None = setting(
+        None, "width before the output projection; by default decoder_embed_dim", at_least=1
+    )
+    encoder_bidirectional: bool = setting(True, "read the source in both directions")
+    reverse_source: bool = setting(False, "read the source backwards (Sutskever et al. 2014)")
+    bridge: str = setting(
+        "dense",
+        "from the encoder's final state to the decoder's first: copied, through a dense layer, or not at all",
+        choices=("copy", "dense", "none"),
+    )
+    attention: str = setting("additive", "attention score", choices=("none", *ATTENTION_SCORES))
+    attention_dim: int = setting(256, "inner width of the additive and concat scores", at_least=1)
+    attention_query: str = setting(
+        "previous",
+        "decoder state that looks at the source: the previous one, before the cell (Bahdanau), "
+        "or the current one, after it (Luong)",
+        choices=("previous", "current"),
+    )
+    input_feeding: bool = setting(
+        True, "with attention_query current: feed the attentional state to the next step (Luong)"
+    )
+    fixed_context: str = setting(
+        "first",
+        "with attention none: the decoder sees the encoder's final state as its first state (Sutskever) "
+        "or at every step (Cho)",
+        choices=("first", "every"),
+    )
+    max_source_positions: int = setting(1024, "positions that the location score knows", unit="tokens", at_least=1)
+    dropout: float = setting(0.2, "dropout on embeddings, between layers and before the output", at_least=0, below=1)
+    share_decoder_input_output_embed: bool = setting(True, "tie the decoder's embedding and output weights")
+    share_all_embeddings: bool | None = setting(
+        None, "tie source, target and output weights; by default where both sides have one vocabulary"
+    )
+
+    def __post_init__(self) -> None:
+        _check_sharing(self.share_all_embeddings, self.encoder_embed_dim, self.decoder_embed_dim)
+        out = self.decoder_out_embed_dim or self.decoder_embed_dim
+        if (self.share_decoder_input_output_embed or self.share_all_embeddings) and out != self.decoder_embed_dim:
+            raise UsageError(
+                f"model.decoder_out_embed_dim = {out} must equal model.decoder_embed_dim = {self.decoder_embed_dim} "
+                "when their weights are tied (--no-share-decoder-input-output-embed unties them)"
+            )
+        size = self.encoder_hidden_size * (2 if self.encoder_bidirectional else 1)
+        if self.bridge == "copy" and (size, self.encoder_layers) != (self.decoder_hidden_size, self.decoder_layers):
+            raise UsageError(
+                f"model.bridge = 'copy' needs equal states: the encoder has {self.encoder_layers} × {size}, "
+                f"the decoder {self.decoder_layers} × {self.decoder_hidden_size}; use bridge 'dense'"
+            )
+        if self.attention == "none" and self.bridge == "none" and self.fixed_context == "first":
+            raise UsageError(
+                "model.attention = 'none' with bridge 'none' and fixed_context 'first' hides the source "
+                "from the decoder; use a bridge or fixed_context 'every'"
+            )
+        for score in ("dot", "scaled-dot"):
+            if self.attention == score and size != self.decoder_hidden_size:
+                raise UsageError(
+                    f"model.attention = {score!r} needs states of one size: the encoder's have {size}, "
+                    f"the decoder's {self.decoder_hidden_size}; use 'general'"
+                )
+
+
+def _check_sharing(share_all: bool | None, encoder_embed_dim: int, decoder_embed_dim: int) -> None:
+    if share_all and encoder_embed_dim != decoder_embed_dim:
+        raise UsageError(
+            f"model.share_all_embeddings needs equal widths, but encoder_embed_dim = {encoder_embed_dim} "
+            f"and decoder_embed_dim = {decoder_embed_dim}"
+        )
+
+
+ModelConfig = TransformerConfig | RecurrentConfig

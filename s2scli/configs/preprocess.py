@@ -1,0 +1,88 @@
+"""Settings of `s2s preprocess`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from s2scli.schema import setting
+
+_FORMS = ("none", "NFC", "NFD", "NFKC", "NFKD")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessConfig:
+    """Which text, which tokenizer, and where the dataset folder goes."""
+
+    source_lang: str | None = setting(None, "source language, the ending of its files: en")
+    target_lang: str | None = setting(None, "target language, the ending of its files: de")
+    trainpref: str | None = setting(None, "training files: P stands for P.en and P.de, also P.en.gz")
+    validpref: str | None = setting(
+        None, "validation files, like --trainpref; several, comma-separated: valid, valid1"
+    )
+    testpref: str | None = setting(
+        None, "test files, like --trainpref; several, comma-separated: test, test1"
+    )
+    train_source: Path | None = setting(None, "source file of the training data, in place of --trainpref")
+    train_target: Path | None = setting(None, "target file of the training data")
+    valid_source: Path | None = setting(None, "source file of the validation data, in place of --validpref")
+    valid_target: Path | None = setting(None, "target file of the validation data")
+    test_source: Path | None = setting(None, "source file of the test data, in place of --testpref")
+    test_target: Path | None = setting(None, "target file of the test data")
+    valid_fraction: float = setting(
+        0.0,
+        "share of the training pairs to hold out for validation, same pairs each time",
+        at_least=0,
+        below=1,
+    )
+    destdir: Path = setting(Path("data-bin"), "dataset folder to write; a dataset that is there is replaced")
+    overwrite: bool = setting(False, "replace a dataset folder even if other files were put into it")
+
+    tokenizer: str = setting(
+        "sentencepiece", "how text is split", choices=("sentencepiece", "word", "character")
+    )
+    vocab_size: int | None = setting(
+        None,
+        "vocabulary size, special symbols included; default: sentencepiece 8000, else no limit",
+        at_least=5,
+    )
+    sentencepiece_model: str = setting("unigram", "kind of SentencePiece model", choices=("unigram", "bpe"))
+    character_coverage: float = setting(
+        1.0, "share of the training characters SentencePiece keeps; 0.9995 suits Chinese", above=0, at_most=1
+    )
+    user_symbols: tuple[str, ...] = setting(
+        (), "symbols to keep whole, one token each, outside normalization"
+    )
+    joined_dictionary: bool = setting(False, "one vocabulary for source and target")
+    srcdict: Path | None = setting(None, "source vocabulary to use: a fairseq dict.txt")
+    tgtdict: Path | None = setting(None, "target vocabulary to use: a fairseq dict.txt")
+    thresholdsrc: int = setting(0, "rarer source tokens become <unk>", unit="occurrences", at_least=0)
+    thresholdtgt: int = setting(0, "rarer target tokens become <unk>", unit="occurrences", at_least=0)
+    nwordssrc: int = setting(-1, "most source symbols to keep, special ones included; -1: all", at_least=-1)
+    nwordstgt: int = setting(-1, "most target symbols to keep, special ones included; -1: all", at_least=-1)
+
+    unicode_normalization: str = setting("none", "Unicode form of the text", choices=_FORMS)
+    lowercase: bool = setting(False, "lowercase the text")
+    strip_punctuation: bool = setting(False, "remove punctuation (Unicode categories P*)")
+    stopwords: Path | None = setting(None, "remove the words in this file, one a line")
+    source_unicode_normalization: str | None = setting(None, "source only", choices=_FORMS)
+    source_lowercase: bool | None = setting(None, "source only, in place of --lowercase")
+    source_strip_punctuation: bool | None = setting(None, "source only, in place of --strip-punctuation")
+    source_stopwords: Path | None = setting(None, "source only, in place of --stopwords")
+    target_unicode_normalization: str | None = setting(None, "target only", choices=_FORMS)
+    target_lowercase: bool | None = setting(None, "target only, in place of --lowercase")
+    target_strip_punctuation: bool | None = setting(None, "target only, in place of --strip-punctuation")
+    target_stopwords: Path | None = setting(None, "target only, in place of --stopwords")
+
+    max_source_length: int = setting(
+        0, "longest source, end symbol not counted; 0: no limit", unit="tokens", at_least=0
+    )
+    max_target_length: int = setting(
+        0, "longest target, end symbol not counted; 0: no limit", unit="tokens", at_least=0
+    )
+    on_long: str = setting(
+        "truncate",
+        "what to do with longer ones: cut them, skip the pair (training only), or stop",
+        choices=("truncate", "skip", "error"),
+    )
+    workers: int = setting(1, "processes that encode the text; the result is the same", at_least=1)

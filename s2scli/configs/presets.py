@@ -1,0 +1,84 @@
+"""Presets: `--arch NAME` sets the model and what makes it train well, all of which flags can override."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Preset = Mapping[str, Any]
+
+
+def _transformer(model: Mapping[str, Any], *, lr: float, warmup_updates: int) -> Preset:
+    return {
+        "model": {"name": "transformer", **model},
+        "optimizer": {"name": "adam", "lr": lr, "betas": (0.9, 0.98)},
+        "lr_scheduler": {"name": "inverse_sqrt", "warmup_updates": warmup_updates},
+        "objective": {"name": "label_smoothed_cross_entropy", "label_smoothing": 0.1},
+    }
+
+
+def _recurrent(**model: Any) -> Preset:
+    return {
+        "model": {"name": "recurrent", **model},
+        "optimizer": {"name": "adam", "lr": 0.002, "betas": (0.9, 0.98)},
+        "lr_scheduler": {"name": "inverse_sqrt", "warmup_updates": 1000},
+        "objective": {"name": "label_smoothed_cross_entropy", "label_smoothing": 0.1},
+    }
+
+
+def _size(layers: tuple[int, int], embed: int, ffn: int, heads: int) -> dict[str, int]:
+    """One width for both sides, as all the published sizes have."""
+    encoder, decoder = layers
+    return {
+        "encoder_layers": encoder,
+        "decoder_layers": decoder,
+        "encoder_embed_dim": embed,
+        "decoder_embed_dim": embed,
+        "encoder_ffn_embed_dim": ffn,
+        "decoder_ffn_embed_dim": ffn,
+        "encoder_attention_heads": heads,
+        "decoder_attention_heads": heads,
+    }
+
+
+PRESETS: dict[str, Preset] = {
+    "rnn_fixed_vector": _recurrent(
+        cell="lstm",
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_bidirectional=False,
+        reverse_source=True,
+        bridge="copy",
+        attention="none",
+        fixed_context="first",
+        dropout=0.2,
+    ),
+    "rnn_bahdanau": _recurrent(
+        cell="gru", encoder_bidirectional=True, bridge="dense", attention="additive", attention_query="previous", dropout=0.3
+    ),
+    "rnn_luong": _recurrent(
+        cell="lstm",
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_bidirectional=False,
+        reverse_source=True,
+        bridge="copy",
+        attention="general",
+        attention_query="current",
+        input_feeding=True,
+        dropout=0.3,
+    ),
+    "transformer_tiny": _transformer(
+        {**_size((4, 4), 128, 256, 4), "dropout": 0.3}, lr=0.005, warmup_updates=2000
+    ),
+    "transformer_iwslt_de_en": _transformer(
+        {**_size((6, 6), 512, 1024, 4), "dropout": 0.3}, lr=0.0005, warmup_updates=4000
+    ),
+    "transformer": _transformer({**_size((6, 6), 512, 2048, 8), "dropout": 0.1}, lr=0.0007, warmup_updates=4000),
+    "transformer_big": _transformer({**_size((6, 6), 1024, 4096, 16), "dropout": 0.3}, lr=0.0005, warmup_updates=4000),
+    "transformer_deep_encoder": _transformer(
+        {**_size((12, 1), 512, 2048, 8), "dropout": 0.1, "encoder_normalize_before": True, "decoder_normalize_before": True},
+        lr=0.0007,
+        warmup_updates=4000,
+    ),
+}

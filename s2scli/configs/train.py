@@ -1,0 +1,178 @@
+"""Settings of `s2s train`: its own, and those of the model, optimizer, schedule and objective it chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+from s2scli.configs.alias import Alias
+from s2scli.configs.models import ModelConfig, RecurrentConfig, TransformerConfig
+from s2scli.configs.presets import PRESETS
+from s2scli.configs.training import (
+    AdamConfig,
+    AdamWConfig,
+    FixedConfig,
+    InverseSqrtConfig,
+    LabelSmoothedCrossEntropyConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    ReduceOnPlateauConfig,
+    RMSpropConfig,
+    ScheduleConfig,
+    SGDConfig,
+)
+from s2scli.errors import UsageError, did_you_mean
+from s2scli.schema import build, limits_of, setting, setting_types
+
+COMPONENTS: dict[str, dict[str, type[Any]]] = {
+    "model": {"recurrent": RecurrentConfig, "transformer": TransformerConfig},
+    "optimizer": {"adam": AdamConfig, "adamw": AdamWConfig, "rmsprop": RMSpropConfig, "sgd": SGDConfig},
+    "lr_scheduler": {
+        "fixed": FixedConfig,
+        "inverse_sqrt": InverseSqrtConfig,
+        "reduce_on_plateau": ReduceOnPlateauConfig,
+    },
+    "objective": {"label_smoothed_cross_entropy": LabelSmoothedCrossEntropyConfig},
+}
+
+# fairseq's flags whose name is not the key's own.
+_FAIRSEQ_NAMES = {
+    "optimizer.name": "--optimizer",
+    "optimizer.betas": "--adam-betas",
+    "optimizer.eps": "--adam-eps",
+    "lr_scheduler.name": "--lr-scheduler",
+    "objective.name": "--criterion",
+}
+
+
+def _aliases() -> dict[str, Alias]:
+    """A flag for every component setting: --encoder-layers for model.encoder_layers, and so on."""
+    found: dict[str, Alias] = {}
+    for section, classes in COMPONENTS.items():
+        for cls in classes.values():
+            kinds = setting_types(cls)
+            for field in fields(cls):
+                key = f"{section}.{field.name}"
+                flag = _FAIRSEQ_NAMES.get(key, "--" + field.name.replace("_", "-"))
+                if key == "model.name" or flag in found:
+                    continue
+                limits = limits_of(field)
+                choices = tuple(classes) if field.name == "name" else limits.choices
+                help_text = f"{limits.help} [{'|'.join(choices)}]" if choices else limits.help
+                is_flag = kinds[field.name] in (bool, bool | None)
+                found[flag] = Alias(key=key, help=help_text, is_flag=is_flag, panel=section)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """All that decides a training run; saved with it as config.toml."""
+
+    data: Path = setting(..., "dataset folder that `s2s preprocess` made", argument=True)
+    arch: str = setting(
+        "transformer_tiny", "preset: a model and what makes it train well", choices=tuple(PRESETS), short="-a"
+    )
+    save_dir: Path = setting(Path("checkpoints"), "folder for checkpoints, log.jsonl and config.toml")
+    max_tokens: int = setting(4096, "most tokens on either side of a batch, padding counted", unit="tokens", at_least=1)
+    batch_size: int = setting(0, "most sentence pairs in a batch; 0: no limit", unit="pairs", at_least=0)
+    update_freq: int = setting(1, "batches whose gradients make one update", at_least=1)
+    max_epoch: int = setting(0, "stop after this many passes over the data; 0: no limit", at_least=0)
+    max_update: int = setting(0, "stop after this many updates; 0: no limit", at_least=0)
+    patience: int = setting(10, "stop after this many validations without a better one; 0: never", at_least=0)
+    clip_norm: float = setting(1.0, "largest gradient norm; 0: no clipping", at_least=0)
+    validate_interval_updates: int = setting(
+        0, "validate every so many updates, besides at each epoch's end; 0: only there", at_least=0
+    )
+    best_checkpoint_metric: str = setting(
+        "loss", "validation figure that decides which checkpoint is best", choices=("loss", "ppl", "bleu", "chrf", "ter")
+    )
+    eval_metrics: tuple[str, ...] = setting(
+        (), "translate the validation set at each validation and score it", choices=("bleu", "chrf", "ter")
+    )
+    eval_beam: int = setting(1, "beam width when validation translates", at_least=1)
+    eval_samples: int = setting(3, "sample outputs shown when validation translates", at_least=0)
+    keep_last_epochs: int = setting(0, "keep the checkpoints of the last N epochs, for averaging", at_least=0)
+    log_interval: int = setting(100, "updates between two progress lines", unit="updates", at_least=1)
+    seed: int = setting(1, "seed of all randomness", at_least=0)
+    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
+    threads: int = setting(0, "CPU threads; 0: as many as torch sees fit", at_least=0)
+
+    model: ModelConfig
+    optimizer: OptimizerConfig
+    lr_scheduler: ScheduleConfig
+    objective: ObjectiveConfig
+
+    ALIASES: ClassVar[Mapping[str, Alias]] = _aliases()
+
+    @classmethod
+    def resolve(
+        cls, file: Mapping[str, Any], given: Mapping[str, Any], names: Mapping[str, str] | None = None
+    ) -> TrainConfig:
+        """Merge defaults < preset < file < given into a checked config.
+
+        file: a TOML file's content. given: dotted keys from the command line, "model.dropout" → value.
+        names: key → what the user typed for it, for messages. Raises UsageError.
+        """
+        names = names or {}
+        flags = _nest(given)
+        for layer, origin in ((file, "config file"), (flags, "--set")):
+            _check_sections(layer, origin)
+        arch = flags.get("arch", file.get("arch", "transformer_tiny"))
+        if arch not in PRESETS:
+            raise UsageError(f"{names.get('arch', 'arch')} = {arch!r} is not a preset{did_you_mean(arch, PRESETS)}")
+        components = {
+            section: _component(section, [PRESETS[arch].get(section, {}), file.get(section, {}), flags.get(section, {})], names)
+            for section in COMPONENTS
+        }
+        return build(cls, {**file, **flags, **components}, names=names)
+
+
+def _nest(given: Mapping[str, Any]) -> dict[str, Any]:
+    """{"model.dropout": 0.3, "seed": 1} → {"model": {"dropout": 0.3}, "seed": 1}."""
+    nested: dict[str, Any] = {}
+    for key, value in given.items():
+        section, dot, name = key.partition(".")
+        if dot:
+            nested.setdefault(section, {})[name] = value
+        else:
+            nested[key] = value
+    return nested
+
+
+def _check_sections(layer: Mapping[str, Any], origin: str) -> None:
+    for key, value in layer.items():
+        if isinstance(value, Mapping) and key not in COMPONENTS:
+            raise UsageError(f"{origin}: unknown section {key!r}{did_you_mean(key, COMPONENTS)}")
+        if not isinstance(value, Mapping) and key in COMPONENTS:
+            raise UsageError(f"{origin}: {key} is a section; write {key}.name = {value!r}")
+
+
+def _component(section: str, layers: list[Mapping[str, Any]], names: Mapping[str, str]) -> Any:
+    """Merge a section's layers, lowest first, and build the config that its `name` chooses.
+
+    A key is checked against the component that is chosen in the end; only a preset's keys give way in
+    silence when another layer chooses a component that does not know them.
+    """
+    classes = COMPONENTS[section]
+    preset, *chosen = layers
+    merged: dict[str, Any] = {**preset}
+    for layer in chosen:
+        merged |= layer
+    name = merged["name"]
+    if name not in classes:
+        typed = names.get(f"{section}.name", f"{section}.name")
+        raise UsageError(f"{typed} = {name!r} is not known{did_you_mean(str(name), classes)}")
+    cls = classes[name]
+    explicit = {key for layer in chosen for key in layer}
+    known = setting_types(cls)
+    for key in explicit - set(known):
+        owners = [other for other, config in classes.items() if key in setting_types(config)]
+        if owners:
+            typed = names.get(f"{section}.{key}", f"{section}.{key}")
+            raise UsageError(f"{typed} does not apply to {section} {name!r}, only to {', '.join(owners)}")
+    values = {key: value for key, value in merged.items() if key in known or key in explicit}
+    prefix = f"{section}."
+    typed_names = {key.removeprefix(prefix): typed for key, typed in names.items() if key.startswith(prefix)}
+    return build(cls, values, where=f"[{section}]", names=typed_names)

@@ -1,0 +1,34 @@
+"""What goes to standard error: notices, warnings and progress. Standard output carries results only."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def notice(message: str) -> None:
+    """Tell the user something that is as it should be."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def warn(message: str) -> None:
+    """Tell the user something to look at; the work goes on."""
+    notice(f"warning: {message}")
+
+
+def is_terminal() -> bool:
+    """Whether standard error is a terminal, where a moving bar can be shown."""
+    return sys.stderr.isatty()
+
+
+def progress(items: Iterable[T], *, description: str, total: int | None = None, unit: str = "lines") -> Iterator[T]:
+    """Pass items through, showing a bar with rate and time left on a terminal, and nothing elsewhere."""
+    if not is_terminal():
+        yield from items
+        return
+    from tqdm import tqdm
+
+    yield from tqdm(items, desc=description, total=total, unit=f" {unit}", file=sys.stderr, leave=False)

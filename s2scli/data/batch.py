@@ -1,0 +1,64 @@
+"""A batch: padded token ids as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from s2scli.text.vocabulary import EOS, PAD
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Sequences of token ids: ids [B, length] padded on the right, lengths [B]; both count the end symbol."""
+
+    ids: Tensor
+    lengths: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        """[B, length], true where there is a token."""
+        return torch.arange(self.ids.size(1), device=self.ids.device) < self.lengths[:, None]
+
+    def to(self, device: torch.device) -> Tokens:
+        """The same on another device."""
+        return Tokens(self.ids.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sentence pairs, or sources alone when there is nothing to learn from."""
+
+    source: Tokens
+    target: Tokens | None = None
+
+    def __len__(self) -> int:
+        """The number of sentences, B."""
+        return self.source.ids.size(0)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        return Batch(self.source.to(device), self.target.to(device) if self.target else None)
+
+
+def pad_sequences(sequences: Sequence[NDArray[np.integer] | Sequence[int]]) -> Tokens:
+    """Stack sequences without end symbols into Tokens, each with its end symbol."""
+    lengths = np.fromiter((len(sequence) + 1 for sequence in sequences), dtype=np.int64, count=len(sequences))
+    ids = np.full((len(sequences), int(lengths.max())), PAD, dtype=np.int64)
+    for row, sequence in zip(ids, sequences, strict=True):
+        row[: len(sequence)] = sequence
+        row[len(sequence)] = EOS
+    return Tokens(torch.from_numpy(ids), torch.from_numpy(lengths))
+
+
+def decoder_input(target: Tokens) -> Tensor:
+    """What the decoder reads to predict `target`: its ids shifted right behind the end symbol, [B, T].
+
+    As in fairseq the end symbol also starts a sentence. What stands at padded positions is never predicted from.
+    """
+    return torch.nn.functional.pad(target.ids[:, :-1], (1, 0), value=EOS)

@@ -1,0 +1,257 @@
+"""The dataset folder: pairs of token ids and raw text, memory-mapped.
+
+    meta.json                       counts, checksums, settings; written last
+    source.tokenizer.json           and target.tokenizer.json: Tokenizer.to_bytes
+    dict.source.txt                 and dict.target.txt: the vocabularies in fairseq's format, for people
+    train/main-00000/source.ids     token ids without end symbols, uint16 or uint32, one after the other
+    train/main-00000/source.ends    where each example ends in the ids, int64
+    train/main-00000/source.text    raw UTF-8 text, one after the other
+    train/main-00000/source.text_ends   where each example ends in the text, int64, bytes
+
+A split is a list of corpora, a corpus a list of shards. All numbers are little-endian.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from s2scli.errors import DataError, did_you_mean
+from s2scli.text.tokenizer import Tokenizer, load_tokenizer
+
+FORMAT = "s2s-dataset"
+VERSION = 1
+META = "meta.json"
+END_DTYPE = np.dtype("<i8")
+
+Ids = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+
+
+def ids_dtype(vocabulary_size: int) -> np.dtype[Any]:
+    """The smallest type that holds every id of a vocabulary."""
+    return np.dtype("<u2") if vocabulary_size <= 0x10000 else np.dtype("<u4")
+
+
+def tokenizer_file(name: str) -> str:
+    """The name of a tokenizer's document in the folder."""
+    return f"{name}.tokenizer.json"
+
+
+class Column:
+    """One text column of one shard; its files are mapped when first used."""
+
+    def __init__(self, stem: Path, dtype: np.dtype[Any]) -> None:
+        self._stem = stem
+        self._dtype = dtype
+
+    def _map(self, ending: str, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        path = self._stem.with_name(f"{self._stem.name}.{ending}")
+        try:
+            if path.stat().st_size == 0:  # an empty file cannot be mapped
+                return np.zeros(0, dtype)
+            return np.asarray(np.memmap(path, dtype, mode="r"))  # plain arrays are quicker to index
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: cannot read: {error}; run s2s preprocess again") from None
+
+    @cached_property
+    def all_ids(self) -> npt.NDArray[Any]:
+        """The ids of all examples."""
+        return self._map("ids", self._dtype)
+
+    @cached_property
+    def ends(self) -> npt.NDArray[np.int64]:
+        """Where each example ends in the ids."""
+        return self._map("ends", END_DTYPE)
+
+    @cached_property
+    def _text(self) -> npt.NDArray[np.uint8]:
+        return self._map("text", np.dtype("u1"))
+
+    @cached_property
+    def _text_ends(self) -> npt.NDArray[np.int64]:
+        return self._map("text_ends", END_DTYPE)
+
+    def ids(self, index: int) -> Ids:
+        """The ids of one example."""
+        return self.all_ids[slice(*_bounds(self.ends, index))]
+
+    def text(self, index: int) -> str:
+        """The raw text of one example."""
+        return self._text[slice(*_bounds(self._text_ends, index))].tobytes().decode("utf-8")
+
+
+def _bounds(ends: npt.NDArray[np.int64], index: int) -> tuple[int, int]:
+    return (int(ends[index - 1]) if index else 0), int(ends[index])
+
+
+class Split:
+    """The examples of one split, over all its corpora and shards."""
+
+    def __init__(self, root: Path, name: str, meta: dict[str, Any], columns: dict[str, Any]) -> None:
+        self.name = name
+        self.meta = meta
+        self.columns: tuple[str, ...] = tuple(columns)
+        shards = [shard for corpus in meta["corpora"] for shard in corpus["shards"]]
+        self._shards = [
+            {
+                column: Column(
+                    root / shard["path"] / column, np.dtype(columns[column]["dtype"]).newbyteorder("<")
+                )
+                for column in columns
+            }
+            for shard in shards
+        ]
+        self._shard_ends = np.cumsum([0, *(shard["num_examples"] for shard in shards)])
+
+    def __len__(self) -> int:
+        return int(self._shard_ends[-1])
+
+    def _locate(self, column: str, index: int) -> tuple[Column, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"example {index} of {len(self)} in {self.name}")
+        self._check(column)
+        shard = int(np.searchsorted(self._shard_ends, index, side="right")) - 1
+        return self._shards[shard][column], index - int(self._shard_ends[shard])
+
+    def _check(self, column: str) -> None:
+        if column not in self.columns:
+            raise DataError(f"the dataset has no column {column!r}{did_you_mean(column, self.columns)}")
+
+    def lengths(self, column: str) -> npt.NDArray[np.int64]:
+        """The number of tokens of each example, without end symbols; [num_examples]."""
+        self._check(column)
+        return np.concatenate(
+            [np.zeros(0, np.int64), *(np.diff(shard[column].ends, prepend=0) for shard in self._shards)]
+        )
+
+    def ids(self, column: str, index: int) -> Ids:
+        """The token ids of one example, without an end symbol; [num_tokens]."""
+        shard, local = self._locate(column, index)
+        return shard.ids(local)
+
+    def text(self, column: str, index: int) -> str:
+        """The raw text of one example."""
+        shard, local = self._locate(column, index)
+        return shard.text(local)
+
+    def texts(self, column: str) -> Iterator[str]:
+        """The raw text of every example, in order."""
+        return (self.text(column, index) for index in range(len(self)))
+
+
+class Dataset:
+    """A dataset folder; opening reads its meta.json only."""
+
+    def __init__(self, path: Path, meta: dict[str, Any]) -> None:
+        self.path = path
+        self.meta = meta
+        self._tokenizers: dict[str, Tokenizer] = {}
+
+    @classmethod
+    def open(cls, path: Path | str) -> Dataset:
+        """Open a dataset folder.
+
+        Raises DataError where there is none, where it is of another version, or where a file in it has not
+        the size that meta.json says.
+        """
+        path = Path(path)
+        meta = read_meta(path)
+        if meta is None:
+            kind = (
+                "not a dataset folder (it has no s2s meta.json)"
+                if path.exists()
+                else "no such dataset folder"
+            )
+            raise DataError(f"{path}: {kind}; s2s preprocess makes one")
+        if meta.get("version") != VERSION:
+            raise DataError(
+                f"{path}: the dataset has format version {meta.get('version')}, this s2s reads {VERSION}; "
+                "run s2s preprocess again"
+            )
+        try:
+            _check_sizes(path, meta)
+        except (KeyError, TypeError, AttributeError):
+            raise DataError(f"{path / META}: the file is broken; run s2s preprocess again") from None
+        return cls(path, meta)
+
+    @property
+    def source_lang(self) -> str:
+        """The source language as the user named it."""
+        return str(self.meta["source_lang"])
+
+    @property
+    def target_lang(self) -> str:
+        """The target language as the user named it."""
+        return str(self.meta["target_lang"])
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits."""
+        return tuple(self.meta["splits"])
+
+    def tokenizer(self, column: str) -> Tokenizer:
+        """The tokenizer of a column, "source" or "target"."""
+        if column not in self.meta["columns"]:
+            raise DataError(f"{self.path}: no column {column!r}{did_you_mean(column, self.meta['columns'])}")
+        name = self.meta["columns"][column]["tokenizer"]
+        if name not in self._tokenizers:
+            path = self.path / tokenizer_file(name)
+            try:
+                tokenizer = load_tokenizer(path.read_bytes())
+            except OSError as error:
+                raise DataError(f"{path}: cannot read: {error.strerror}") from None
+            except DataError as error:
+                raise DataError(f"{path}: {error}") from None
+            if tokenizer.fingerprint != self.meta["tokenizers"][name]["fingerprint"]:
+                raise DataError(
+                    f"{path}: not the tokenizer that the dataset was made with; run s2s preprocess again"
+                )
+            self._tokenizers[name] = tokenizer
+        return self._tokenizers[name]
+
+    def split(self, name: str) -> Split:
+        """The examples of a split; DataError with the nearest name where there is none."""
+        if name not in self.meta["splits"]:
+            raise DataError(f"{self.path}: no split {name!r}{did_you_mean(name, self.splits)}")
+        return Split(self.path, name, self.meta["splits"][name], self.meta["columns"])
+
+    def verify(self) -> None:
+        """Read every file and compare its checksum; DataError names the first that differs."""
+        for path, expected in _files(self.path, self.meta):
+            with path.open("rb") as stream:
+                if hashlib.file_digest(stream, "sha256").hexdigest() != expected["sha256"]:
+                    raise DataError(
+                        f"{path}: the file has changed since it was written; run s2s preprocess again"
+                    )
+
+
+def read_meta(path: Path) -> dict[str, Any] | None:
+    """What meta.json says, or None where the folder is no dataset."""
+    try:
+        meta = json.loads((path / META).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return meta if isinstance(meta, dict) and meta.get("format") == FORMAT else None
+
+
+def _check_sizes(path: Path, meta: dict[str, Any]) -> None:
+    for name, expected in _files(path, meta):
+        size = name.stat().st_size if name.is_file() else None
+        if size != expected["bytes"]:
+            found = "is missing" if size is None else f"has {size} bytes, not {expected['bytes']}"
+            raise DataError(f"{name}: the file {found}; run s2s preprocess again")
+
+
+def _files(path: Path, meta: dict[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for split in meta["splits"].values():
+        for corpus in split["corpora"]:
+            for shard in corpus["shards"]:
+                for name, expected in shard["files"].items():
+                    yield path / shard["path"] / name, expected

@@ -1,0 +1,43 @@
+"""What a user can cause, as exceptions that read as one clear line.
+
+    S2SError              exit code 1: the work could not be done
+    ├── UsageError        exit code 2: the command line or a config file is wrong
+    ├── DataError         a text file or dataset folder is broken
+    └── CheckpointError   a checkpoint is broken or does not fit
+
+Anything else that escapes is a bug of ours; `--debug` shows its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class S2SError(Exception):
+    """A failure with a message for the user: what, where, what was allowed, the remedy."""
+
+    exit_code = 1
+
+
+class UsageError(S2SError):
+    """A wrong flag, config key or value, or a combination that makes no sense."""
+
+    exit_code = 2
+
+
+class DataError(S2SError):
+    """A text file or dataset folder that cannot be used as it is."""
+
+
+class CheckpointError(S2SError):
+    """A checkpoint that cannot be read, or does not fit what it is used with."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint that names the nearest known name, or lists them all: '; did you mean X?'."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; known: {', '.join(names)}" if names else ""

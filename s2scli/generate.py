@@ -1,0 +1,84 @@
+"""`s2s generate`: translate standard input, a file, or a split of a dataset folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from s2scli.checkpoint import SIDES, Checkpoint, find_checkpoint, load_checkpoint, restore_model
+from s2scli.configs.generate import GenerateConfig
+from s2scli.data.dataset import Dataset
+from s2scli.errors import CheckpointError
+from s2scli.inference.engine import Engine, Line
+from s2scli.io import STDIN, read_lines
+from s2scli.nn.runtime import prepare
+from s2scli.record import Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateResult:
+    """How many lines were translated."""
+
+    lines: int
+
+
+def generate(config: GenerateConfig) -> GenerateResult:
+    """Translate as the config says and print to standard output, a line for each line."""
+    lines = 0
+    for record in translate(config):
+        _print(record, config)
+        lines += 1
+    return GenerateResult(lines=lines)
+
+
+def translate(config: GenerateConfig) -> Iterator[Record]:
+    """A record for each source line, in order."""
+    device = prepare(config.device, config.threads)
+    path = find_checkpoint(config.path)
+    checkpoint = load_checkpoint(path)
+    source = _dataset_lines(config, checkpoint, path) if config.data else _text_lines(config.input)
+    engine = Engine(
+        model=restore_model(checkpoint, path).to(device),
+        tokenizers=checkpoint.tokenizers,
+        limits=checkpoint.dataset["limits"],
+        search=config,
+        device=device,
+        batch_size=config.batch_size,
+        max_tokens=config.max_tokens,
+    )
+    at_once = config.follow or (config.data is None and config.input == STDIN and sys.stdin.isatty())
+    return engine.translate(source, window=1 if at_once else config.buffer_size)
+
+
+def _text_lines(path: Path) -> Iterator[Line]:
+    """The lines of a file or of standard input; broken text is replaced, with a warning, and its line kept."""
+    return (Line(number, text) for number, text in enumerate(read_lines(path, replace=True)))
+
+
+def _dataset_lines(config: GenerateConfig, checkpoint: Checkpoint, path: Path) -> Iterator[Line]:
+    """The pairs of a dataset's split; CheckpointError where its vocabulary is not the checkpoint's."""
+    assert config.data is not None
+    dataset = Dataset.open(config.data)
+    for side in SIDES:
+        of_data, of_model = dataset.tokenizer(side).fingerprint, checkpoint.tokenizers[side].fingerprint
+        if of_data != of_model:
+            raise CheckpointError(
+                f"{path}: trained with {side} vocabulary {of_model}, but {config.data} has {of_data}; "
+                "use the dataset it was trained on, or pipe raw text into `s2s generate` without a dataset"
+            )
+    split = dataset.split(config.gen_subset)
+    pairs = zip(split.texts("source"), split.texts("target"), strict=True)
+    return (Line(number, source, reference) for number, (source, reference) in enumerate(pairs))
+
+
+def _print(record: Record, config: GenerateConfig) -> None:
+    """Write a record as JSON, or its best outputs as text lines."""
+    if config.format == "jsonl":
+        text = record.to_json()
+    elif config.nbest == 1:
+        text = record.text
+    else:
+        text = "\n".join(f"{record.id}\t{item.score:.4f}\t{item.text}" for item in record.hypotheses)
+    print(text, flush=True)

@@ -1,0 +1,100 @@
+"""The engine that turns source lines into records, in order, whatever order they were computed in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+
+from s2scli.configs.search import SearchConfig
+from s2scli.console import warn
+from s2scli.data.batch import pad_sequences
+from s2scli.models.base import Model
+from s2scli.record import Hypothesis, Record
+from s2scli.search.base import Output, search
+from s2scli.text.tokenizer import Tokenizer
+from s2scli.text.vocabulary import EOS
+
+
+@dataclass(frozen=True)
+class Line:
+    """A source line, numbered from 0, with its reference if there is one."""
+
+    id: int
+    text: str
+    reference: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """A model with what surrounds it.
+
+    tokenizers: of both sides. limits: the dataset's, which the model was trained under.
+    A batch holds at most batch_size sentences and max_tokens padded source tokens.
+    """
+
+    model: Model
+    tokenizers: Mapping[str, Tokenizer]
+    limits: Mapping[str, Any]
+    search: SearchConfig
+    device: torch.device
+    batch_size: int
+    max_tokens: int
+
+    def translate(self, lines: Iterable[Line], window: int) -> Iterator[Record]:
+        """Translate lines and yield a record for each, in order; empty lines stay empty.
+
+        window: lines that are read ahead, sorted by length and batched together.
+        """
+        stream = iter(lines)
+        while chunk := list(islice(stream, window)):
+            yield from self._window(chunk)
+
+    def _window(self, lines: list[Line]) -> list[Record]:
+        sources = [self._encode(line) for line in lines]
+        outputs: dict[int, list[Output]] = {}
+        for indices in self._batches(sources):
+            batch = pad_sequences([sources[index] for index in indices]).to(self.device)
+            outputs |= zip(indices, search(self.model, batch, self.search), strict=True)
+        return [self._record(line, outputs.get(index, [])) for index, line in enumerate(lines)]
+
+    def _encode(self, line: Line) -> list[int]:
+        ids = self.tokenizers["source"].encode(line.text)
+        limit = self.limits["max_source_length"]
+        if limit and len(ids) > limit:
+            if self.limits["on_long"] == "truncate":
+                warn(f"line {line.id + 1}: {len(ids)} source tokens, cut to the {limit} that the model was trained on")
+                return ids[:limit]
+            warn(f"line {line.id + 1}: {len(ids)} source tokens, more than the {limit} that the model was trained on")
+        return ids
+
+    def _batches(self, sources: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+        """Indices of sources of similar lengths, longest first; those without tokens are left out."""
+        order = sorted((i for i, ids in enumerate(sources) if ids), key=lambda index: -len(sources[index]))
+        while order:
+            longest = len(sources[order[0]]) + 1
+            size = max(1, min(self.batch_size, self.max_tokens // longest))
+            yield order[:size]
+            order = order[size:]
+
+    def _record(self, line: Line, outputs: list[Output]) -> Record:
+        return Record(
+            id=line.id,
+            source=line.text,
+            hypotheses=[self._hypothesis(output) for output in outputs],
+            reference=line.reference,
+        )
+
+    def _hypothesis(self, output: Output) -> Hypothesis:
+        tokenizer = self.tokenizers["target"]
+        text = tokenizer.decode([token for token in output.ids if token != EOS])
+        # A line of output is a line: what a character or byte model writes must not break it.
+        return Hypothesis(
+            text=text.replace("\n", " "),
+            score=output.score,
+            tokens=tokenizer.pieces(output.ids),
+            token_scores=output.token_scores,
+        )

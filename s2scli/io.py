@@ -1,0 +1,100 @@
+"""Reading lines of text and writing files that are whole or not there."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import os
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from s2scli.console import warn
+from s2scli.errors import DataError, S2SError
+
+STDIN = Path("-")
+
+
+@contextmanager
+def open_input(path: Path) -> Iterator[BinaryIO]:
+    """Open a file, a .gz file or standard input ('-') for reading bytes."""
+    if path == STDIN:
+        yield sys.stdin.buffer
+        return
+    try:
+        stream = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot read: {error.strerror}") from None
+    with stream:
+        yield cast(BinaryIO, stream)
+
+
+def decode_line(raw: bytes, where: str, *, replace: bool = False) -> str:
+    """Decode one line without its end; only \\n, or \\r\\n, ends a line.
+
+    Raises DataError, or with `replace` warns and puts U+FFFD, where the line is not UTF-8 or holds a NUL.
+    """
+    raw = raw.removesuffix(b"\n").removesuffix(b"\r")
+    try:
+        text = raw.decode("utf-8")
+        problem = "holds a NUL character" if "\0" in text else ""
+    except UnicodeDecodeError as error:
+        problem = f"is not UTF-8 (byte 0x{raw[error.start]:02x} at column {error.start + 1})"
+    if not problem:
+        return text
+    if not replace:
+        raise DataError(f"{where}: the line {problem}; mend the file (iconv -c drops what is not UTF-8)")
+    warn(f"{where}: the line {problem}; replaced by U+FFFD")
+    return raw.decode("utf-8", errors="replace").replace("\0", "\ufffd")
+
+
+def read_lines(path: Path, *, replace: bool = False) -> Iterator[str]:
+    """Yield the lines of a text file, without their ends; a byte order mark at the start is dropped.
+
+    Raises DataError naming file and line for text that is broken, unless `replace`.
+    """
+    name = "standard input" if path == STDIN else str(path)
+    with open_input(path) as stream:
+        number = 0
+        try:
+            for number, raw in enumerate(stream, start=1):
+                if number == 1:
+                    raw = raw.removeprefix(b"\xef\xbb\xbf")
+                yield decode_line(raw, f"{name}:{number}", replace=replace)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise DataError(f"{name}:{number + 1}: broken gzip data ({error})") from None
+        except IsADirectoryError:
+            raise DataError(f"{name}: is a folder, not a text file") from None
+
+
+@contextmanager
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError while writing `path` into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        remedy = "; free some space and repeat the command" if error.errno == errno.ENOSPC else ""
+        raise S2SError(f"{path}: cannot write: {error.strerror or error}{remedy}") from None
+
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` to write to; it is synced and renamed when all went well.
+
+    A reader sees the old file or the new one, never a part. On failure the temporary file is removed.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with explain_write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

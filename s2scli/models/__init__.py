@@ -1,0 +1,11 @@
+"""The model families, by the `name` of their config."""
+
+from s2scli.registry import Registry
+
+MODELS = Registry(
+    "model",
+    {
+        "recurrent": "s2scli.models.recurrent:RecurrentModel",
+        "transformer": "s2scli.models.transformer:TransformerModel",
+    },
+)

@@ -1,0 +1,122 @@
+"""What every model can do: be trained by teacher forcing, and decode a beam of hypotheses step by step.
+
+Rows of a memory are source sentences, [B, …]: it is never repeated per hypothesis. Rows of a state are
+hypotheses, [B, K, …]. A search needs nothing else, so it drives every model alike.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from s2scli.configs.models import ModelConfig
+from s2scli.data.batch import Batch, Tokens
+from s2scli.errors import UsageError
+from s2scli.models import MODELS
+from s2scli.nn.output import SoftmaxOutput
+from s2scli.nn.transformer import initial_embedding
+from s2scli.text.vocabulary import PAD
+
+
+class Memory(ABC):
+    """What a model keeps of its source sentences, computed once."""
+
+    @abstractmethod
+    def select(self, rows: Tensor) -> Self:
+        """The memory of some sentences; rows [any]: indices into B."""
+
+
+class State(ABC):
+    """What a model keeps of hypotheses, between one step and the next."""
+
+    @abstractmethod
+    def select(self, rows: Tensor) -> Self:
+        """The state of some sentences' hypotheses; rows [any]: indices into B."""
+
+    @abstractmethod
+    def reorder(self, beams: Tensor) -> Self:
+        """The state whose hypothesis k of sentence b is hypothesis beams[b, k] of this one; beams [B, new K]."""
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """What one decoding step gives.
+
+    scores [B, K, V] of the next token before normalization; their log-probabilities are scores minus
+    log_normalizer [B, K].
+    """
+
+    scores: Tensor
+    log_normalizer: Tensor
+    state: State
+
+
+class Model(nn.Module, ABC):
+    """A sequence-to-sequence model over two vocabularies."""
+
+    Config: ClassVar[type[Any]]
+    output: SoftmaxOutput
+
+    @abstractmethod
+    def encode(self, source: Tokens) -> Memory:
+        """Read the sources."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Tensor:
+        """Hidden states [B, T, D] that predict each target position from those before it (teacher forcing)."""
+
+    @abstractmethod
+    def start(self, memory: Memory) -> State:
+        """The state of one empty hypothesis a sentence, K = 1."""
+
+    @abstractmethod
+    def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
+        """Extend each hypothesis by its last token, tokens [B, K], and score what may follow.
+
+        The first token is the end symbol. The given state must not be used again.
+        """
+
+    def score_next(self, hidden: Tensor, state: State) -> StepOutput:
+        """The output of a step from its hidden states [B, K, D]."""
+        scores: Tensor = self.output(hidden).float()
+        return StepOutput(scores, scores.logsumexp(-1), state)
+
+
+class Embeddings:
+    """The source and target embeddings and the output layer, tied as the config says."""
+
+    def __init__(self, config: ModelConfig, source_size: int, target_size: int, output_width: int) -> None:
+        if config.share_all_embeddings and source_size != target_size:
+            raise UsageError(
+                f"--share-all-embeddings needs one vocabulary, but the source has {source_size} symbols and the "
+                f"target {target_size}; preprocess with --joined-dictionary"
+            )
+        self.target = initial_embedding(target_size, config.decoder_embed_dim, PAD)
+        self.source = (
+            self.target
+            if config.share_all_embeddings
+            else initial_embedding(source_size, config.encoder_embed_dim, PAD)
+        )
+        tied = config.share_all_embeddings or config.share_decoder_input_output_embed
+        self.output = SoftmaxOutput(output_width, target_size, self.target if tied else None)
+
+
+def build_model(config: ModelConfig, source_size: int, target_size: int) -> Model:
+    """A freshly initialized model; source_size and target_size are those of the vocabularies."""
+    model: Model = MODELS[config.name](config, source_size, target_size)
+    return model
+
+
+def unique_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Name → parameter, a tied one under its first name only."""
+    return dict(model.named_parameters())
+
+
+def beam_rows(beams: Tensor, width: int) -> Tensor:
+    """Indices into flattened rows [B·width] for beams [B, K] that index the hypotheses of each sentence."""
+    starts = torch.arange(beams.size(0), device=beams.device)[:, None] * width
+    return (beams + starts).flatten()

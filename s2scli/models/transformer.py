@@ -1,0 +1,163 @@
+"""The Transformer encoder-decoder (Vaswani et al. 2017)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import sqrt
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from s2scli.configs.models import TransformerConfig
+from s2scli.data.batch import Batch, Tokens, decoder_input
+from s2scli.models.base import Embeddings, Memory, Model, State, StepOutput, beam_rows
+from s2scli.nn.dropout import Dropout
+from s2scli.nn.positions import LearnedPositions, SinusoidalPositions
+from s2scli.nn.transformer import DecoderLayer, EncoderLayer, LayerConfig
+
+# Positions by which the cache of past keys and values grows when it is full.
+_CACHE_STEP = 16
+
+
+@dataclass(frozen=True)
+class TransformerMemory(Memory):
+    """keys and values [B, H, S, D/H] of each decoder layer over the encoder states; mask [B, 1, 1, S]."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+    mask: Tensor
+
+    def select(self, rows: Tensor) -> TransformerMemory:
+        """The memory of some sentences, cut to the longest of them."""
+        mask = self.mask[rows]
+        length = int(mask.sum(-1).max())
+        return TransformerMemory(
+            [keys[rows, :, :length] for keys in self.keys],
+            [values[rows, :, :length] for values in self.values],
+            mask[..., :length],
+        )
+
+
+@dataclass(frozen=True)
+class TransformerState(State):
+    """cache [layers, 2, B·K, H, capacity, D/H]: keys and values of the positions before `position`."""
+
+    cache: Tensor
+    position: int
+    beam: int
+
+    def _gather(self, rows: Tensor, beam: int) -> TransformerState:
+        return TransformerState(self.cache.index_select(2, rows), self.position, beam)
+
+    def select(self, rows: Tensor) -> TransformerState:
+        """The state of some sentences."""
+        hypotheses = torch.arange(self.beam, device=rows.device).expand(len(rows), -1)
+        return self._gather((hypotheses + rows[:, None] * self.beam).flatten(), self.beam)
+
+    def reorder(self, beams: Tensor) -> TransformerState:
+        """The state of the chosen hypotheses."""
+        return self._gather(beam_rows(beams, self.beam), beams.size(1))
+
+    def with_room(self) -> TransformerState:
+        """The same state with room for one more position."""
+        if self.position < self.cache.size(4):
+            return self
+        grown = self.cache.new_empty(*self.cache.shape[:4], self.cache.size(4) + _CACHE_STEP, self.cache.size(5))
+        grown[..., : self.cache.size(4), :] = self.cache
+        return replace(self, cache=grown)
+
+
+class Embedder(nn.Module):
+    """Token embeddings scaled by √D, plus positions, with dropout (section 3.4)."""
+
+    def __init__(self, table: nn.Embedding, positions: str, max_positions: int, dropout: float) -> None:
+        super().__init__()
+        self.table = table
+        self.scale = sqrt(table.embedding_dim)
+        self.positions: nn.Module = (
+            SinusoidalPositions(table.embedding_dim)
+            if positions == "sinusoidal"
+            else LearnedPositions(table.embedding_dim, max_positions)
+        )
+        self.dropout = Dropout(dropout)
+
+    def forward(self, ids: Tensor, start: int = 0) -> Tensor:
+        """Embeddings [B, length, D] of ids [B, length], the first of them at position `start`."""
+        embedded: Tensor = self.dropout(self.table(ids) * self.scale + self.positions(start, ids.size(1)))
+        return embedded
+
+
+def _layer_config(config: TransformerConfig, side: str) -> LayerConfig:
+    return LayerConfig(
+        width=getattr(config, f"{side}_embed_dim"),
+        ffn_width=getattr(config, f"{side}_ffn_embed_dim"),
+        heads=getattr(config, f"{side}_attention_heads"),
+        normalize_before=getattr(config, f"{side}_normalize_before"),
+        activation=config.activation_fn,
+        dropout=config.dropout,
+        attention_dropout=config.attention_dropout,
+        activation_dropout=config.activation_dropout,
+    )
+
+
+class TransformerModel(Model):
+    """Encoder and decoder stacks over shared or separate embeddings."""
+
+    Config = TransformerConfig
+
+    def __init__(self, config: TransformerConfig, source_size: int, target_size: int) -> None:
+        super().__init__()
+        embeddings = Embeddings(config, source_size, target_size, config.decoder_embed_dim)
+        self.encoder_embedder = Embedder(
+            embeddings.source, config.positions, config.max_source_positions, config.dropout
+        )
+        self.decoder_embedder = Embedder(
+            embeddings.target, config.positions, config.max_target_positions, config.dropout
+        )
+        encoder, decoder = _layer_config(config, "encoder"), _layer_config(config, "decoder")
+        self.encoder_layers = nn.ModuleList(EncoderLayer(encoder) for _ in range(config.encoder_layers))
+        self.decoder_layers = nn.ModuleList(
+            DecoderLayer(decoder, config.encoder_embed_dim) for _ in range(config.decoder_layers)
+        )
+        # A pre-norm stack leaves its sum unnormalized; one last norm follows it (Xiong et al. 2020).
+        self.encoder_norm = nn.LayerNorm(encoder.width) if encoder.normalize_before else nn.Identity()
+        self.decoder_norm = nn.LayerNorm(decoder.width) if decoder.normalize_before else nn.Identity()
+        self.output = embeddings.output
+
+    def encode(self, source: Tokens) -> TransformerMemory:
+        """Run the encoder and project its states for every decoder layer."""
+        mask = source.mask[:, None, None]  # [B, 1, 1, S]
+        x = self.encoder_embedder(source.ids)
+        for layer in self.encoder_layers:
+            x = layer(x, mask)
+        x = self.encoder_norm(x)
+        prepared = [cast(DecoderLayer, layer).cross_attention.prepare(x) for layer in self.decoder_layers]
+        return TransformerMemory([keys for keys, _ in prepared], [values for _, values in prepared], mask)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Decoder states [B, T, D] of all target positions."""
+        memory = self.encode(batch.source)
+        assert batch.target is not None
+        x = self.decoder_embedder(decoder_input(batch.target))
+        for layer, keys, values in zip(self.decoder_layers, memory.keys, memory.values, strict=True):
+            x = layer(x, keys, values, memory.mask)
+        states: Tensor = self.decoder_norm(x)
+        return states
+
+    def start(self, memory: Memory) -> TransformerState:
+        """An empty cache."""
+        keys = cast(TransformerMemory, memory).keys
+        rows, heads, _, width = keys[0].shape
+        cache = keys[0].new_empty(len(keys), 2, rows, heads, _CACHE_STEP, width)
+        return TransformerState(cache, position=0, beam=1)
+
+    def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
+        """Run the decoder on the newest position of each hypothesis."""
+        memory = cast(TransformerMemory, memory)
+        state = cast(TransformerState, state).with_room()
+        x = self.decoder_embedder(tokens.flatten()[:, None], start=state.position).view(*tokens.shape, -1)  # [B, K, D]
+        layers = zip(self.decoder_layers, state.cache, memory.keys, memory.values, strict=True)
+        for layer, cache, keys, values in layers:
+            x = cast(DecoderLayer, layer).step(x, cache, state.position, keys, values, memory.mask)
+        return self.score_next(self.decoder_norm(x), replace(state, position=state.position + 1))

@@ -1,0 +1,55 @@
+"""Position embeddings."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from s2scli.errors import DataError
+
+
+def sinusoids(length: int, width: int) -> Tensor:
+    """The sinusoidal table [length, width] of Vaswani et al. 2017, section 3.5.
+
+    As in fairseq and tensor2tensor, all sines come before all cosines, and frequency i of width/2 is
+    10000^(-i / (width/2 - 1)): the same functions as the paper's, up to their order and spacing.
+    """
+    half = width // 2
+    frequencies = torch.exp(torch.arange(half) * -(math.log(10000) / max(half - 1, 1)))
+    angles = torch.arange(length)[:, None] * frequencies  # [length, half]
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class SinusoidalPositions(nn.Module):
+    """Fixed position embeddings for any length; the table grows as needed."""
+
+    def __init__(self, width: int, initial_length: int = 256) -> None:
+        super().__init__()
+        self.width = width
+        self.table: Tensor
+        self.register_buffer("table", sinusoids(initial_length, width), persistent=False)
+
+    def forward(self, start: int, length: int) -> Tensor:
+        """Embeddings [length, D] of the positions from `start` on."""
+        if start + length > self.table.size(0):
+            self.table = sinusoids(2 * (start + length), self.width).to(self.table)
+        return self.table[start : start + length]
+
+
+class LearnedPositions(nn.Module):
+    """A trained embedding for each position; a sequence beyond the last one is a DataError."""
+
+    def __init__(self, width: int, max_positions: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(max_positions, width).normal_(std=width**-0.5))
+
+    def forward(self, start: int, length: int) -> Tensor:
+        """Embeddings [length, D] of the positions from `start` on."""
+        if start + length > self.weight.size(0):
+            raise DataError(
+                f"a sequence of {start + length} tokens is longer than the {self.weight.size(0)} positions that the "
+                "model has learned; shorten it, or preprocess with --max-source-length and --max-target-length"
+            )
+        return self.weight[start : start + length]

@@ -1,0 +1,214 @@
+"""Transformer layers (Vaswani et al. 2017), in training over whole sequences and in decoding step by step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from s2scli.nn.dropout import Dropout
+
+
+@dataclass(frozen=True)
+class LayerConfig:
+    """What the layers of one side have in common."""
+
+    width: int
+    ffn_width: int
+    heads: int
+    activation: str
+    normalize_before: bool
+    dropout: float
+    attention_dropout: float
+    activation_dropout: float
+
+
+def _linear(inputs: int, outputs: int, *, blocks: int = 1) -> nn.Linear:
+    """A linear layer with Glorot's initialization; `blocks` matrices side by side are drawn as single ones."""
+    layer = nn.Linear(inputs, outputs)
+    for block in layer.weight.chunk(blocks):
+        nn.init.xavier_uniform_(block)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _heads(x: Tensor, heads: int) -> Tensor:
+    """[B, T, D] → [B, H, T, D/H]."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def _merge(x: Tensor) -> Tensor:
+    """[B, H, T, D/H] → [B, T, D]."""
+    return x.transpose(1, 2).flatten(2)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with one projection for queries, keys and values (section 3.2.2)."""
+
+    def __init__(self, config: LayerConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.dropout = config.attention_dropout
+        self.qkv = _linear(config.width, 3 * config.width, blocks=3)
+        self.out = _linear(config.width, config.width)
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values [B, H, T, D/H] of x [B, T, D]."""
+        queries, keys, values = self.qkv(x).chunk(3, dim=-1)
+        return _heads(queries, self.heads), _heads(keys, self.heads), _heads(values, self.heads)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Attention among the positions of x [B, T, D]; without a mask it is causal."""
+        queries, keys, values = self.project(x)
+        dropout = self.dropout if self.training else 0.0
+        heads = F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=mask, dropout_p=dropout, is_causal=mask is None
+        )
+        merged: Tensor = self.out(_merge(heads))
+        return merged
+
+    def step(self, x: Tensor, cache: Tensor, position: int) -> Tensor:
+        """Attention of one new position x [rows, 1, D] over those before it, which the cache holds.
+
+        cache [2, rows, H, capacity, D/H]: keys and values up to `position`; the new ones are written into it.
+        """
+        queries, keys, values = self.project(x)
+        cache[0, :, :, position] = keys.squeeze(2)
+        cache[1, :, :, position] = values.squeeze(2)
+        seen = cache[:, :, :, : position + 1]
+        merged: Tensor = self.out(_merge(F.scaled_dot_product_attention(queries, seen[0], seen[1])))
+        return merged
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of the decoder over encoder states (section 3.2.3)."""
+
+    def __init__(self, config: LayerConfig, memory_width: int) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.dropout = config.attention_dropout
+        self.query = _linear(config.width, config.width)
+        self.key_value = _linear(memory_width, 2 * config.width, blocks=2)
+        self.out = _linear(config.width, config.width)
+
+    def prepare(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, H, S, D/H] of encoder states [B, S, encoder width], once per sentence."""
+        keys, values = self.key_value(memory).chunk(2, dim=-1)
+        return _heads(keys, self.heads), _heads(values, self.heads)
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        """Attention of x [B, Q, D], target positions or hypotheses, over prepared states; mask [B, 1, 1, S]."""
+        dropout = self.dropout if self.training else 0.0
+        queries = _heads(self.query(x), self.heads)
+        heads = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)
+        merged: Tensor = self.out(_merge(heads))
+        return merged
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with an activation between them; SwiGLU (Shazeer 2020) gates with a third."""
+
+    def __init__(self, config: LayerConfig) -> None:
+        super().__init__()
+        self.activation = config.activation
+        gated = 2 if config.activation == "swiglu" else 1
+        self.inner = _linear(config.width, gated * config.ffn_width, blocks=gated)
+        self.outer = _linear(config.ffn_width, config.width)
+        self.dropout = Dropout(config.activation_dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., D] → [..., D]."""
+        inner: Tensor = self.inner(x)
+        if self.activation == "swiglu":
+            gate, value = inner.chunk(2, dim=-1)
+            inner = F.silu(gate) * value
+        else:
+            inner = F.relu(inner) if self.activation == "relu" else F.gelu(inner)
+        outer: Tensor = self.outer(self.dropout(inner))
+        return outer
+
+
+class Residual(nn.Module):
+    """The frame of each sublayer: post-norm LN(x + f(x)) as in the paper, or pre-norm x + f(LN(x))."""
+
+    def __init__(self, config: LayerConfig) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(config.width)
+        self.dropout = Dropout(config.dropout)
+        self.normalize_before = config.normalize_before
+
+    def before(self, x: Tensor) -> Tensor:
+        """What the sublayer is applied to."""
+        normalized: Tensor = self.norm(x) if self.normalize_before else x
+        return normalized
+
+    def after(self, x: Tensor, output: Tensor) -> Tensor:
+        """The sublayer's output joined with its input."""
+        joined: Tensor = x + self.dropout(output)
+        return joined if self.normalize_before else self.norm(joined)
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and a feed-forward layer."""
+
+    def __init__(self, config: LayerConfig) -> None:
+        super().__init__()
+        self.self_attention = SelfAttention(config)
+        self.self_attention_residual = Residual(config)
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_residual = Residual(config)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Encoder states [B, S, D]; mask [B, 1, 1, S]."""
+        frame = self.self_attention_residual
+        x = frame.after(x, self.self_attention(frame.before(x), mask))
+        frame = self.feed_forward_residual
+        out: Tensor = frame.after(x, self.feed_forward(frame.before(x)))
+        return out
+
+
+class DecoderLayer(nn.Module):
+    """Causal self-attention, attention over the encoder and a feed-forward layer."""
+
+    def __init__(self, config: LayerConfig, memory_width: int) -> None:
+        super().__init__()
+        self.self_attention = SelfAttention(config)
+        self.self_attention_residual = Residual(config)
+        self.cross_attention = CrossAttention(config, memory_width)
+        self.cross_attention_residual = Residual(config)
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_residual = Residual(config)
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        """Decoder states [B, T, D] of all target positions; keys, values and mask of the encoder states."""
+        frame = self.self_attention_residual
+        x = frame.after(x, self.self_attention(frame.before(x), None))
+        return self._over_memory(x, keys, values, mask)
+
+    def step(
+        self, x: Tensor, cache: Tensor, position: int, keys: Tensor, values: Tensor, mask: Tensor
+    ) -> Tensor:
+        """Decoder states [B, K, D] of the next position of K hypotheses; cache as in SelfAttention.step."""
+        frame = self.self_attention_residual
+        rows = frame.before(x).flatten(0, 1)[:, None]  # [B·K, 1, D]
+        attended = self.self_attention.step(rows, cache, position)
+        x = frame.after(x, attended.view_as(x))
+        return self._over_memory(x, keys, values, mask)
+
+    def _over_memory(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        frame = self.cross_attention_residual
+        x = frame.after(x, self.cross_attention(frame.before(x), keys, values, mask))
+        frame = self.feed_forward_residual
+        out: Tensor = frame.after(x, self.feed_forward(frame.before(x)))
+        return out
+
+
+def initial_embedding(vocabulary: int, width: int, padding: int) -> nn.Embedding:
+    """An embedding table drawn from N(0, 1/width), zero at the padding symbol."""
+    table = nn.Embedding(vocabulary, width, padding_idx=padding)
+    nn.init.normal_(table.weight, std=width**-0.5)
+    with torch.no_grad():
+        table.weight[padding].zero_()
+    return table

@@ -1,0 +1,85 @@
+"""Learning-rate schedules: the rate as a function of the update, and of validations where it says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from s2scli.configs.training import FixedConfig, InverseSqrtConfig, ReduceOnPlateauConfig, ScheduleConfig
+from s2scli.optim import SCHEDULES
+
+
+class Schedule:
+    """A linear warm-up from warmup_init_lr to lr, then `after_warmup`; here the constant rate."""
+
+    def __init__(self, config: FixedConfig, lr: float) -> None:
+        self.config = config
+        self.lr = lr
+
+    def rate(self, update: int) -> float:
+        """The rate of an update, counted from 1."""
+        warmup = self.config.warmup_updates
+        if update <= warmup:
+            start = self.config.warmup_init_lr
+            return start + (self.lr - start) * update / warmup
+        return self.after_warmup(update)
+
+    def after_warmup(self, update: int) -> float:
+        """The rate of an update after the warm-up."""
+        del update
+        return self.lr
+
+    def validated(self, score: float, *, higher_is_better: bool) -> None:
+        """Take note of a validation's figure."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What resuming needs, as JSON values."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+
+
+class InverseSqrt(Schedule):
+    """lr · √(warmup_updates / update) after the warm-up (Vaswani et al. 2017, section 5.3)."""
+
+    config: InverseSqrtConfig
+
+    def after_warmup(self, update: int) -> float:
+        """The rate of an update after the warm-up."""
+        return self.lr * (self.config.warmup_updates / update) ** 0.5
+
+
+class ReduceOnPlateau(Schedule):
+    """The rate shrinks by lr_shrink when lr_patience validations in a row brought no improvement."""
+
+    config: ReduceOnPlateauConfig
+
+    def __init__(self, config: ReduceOnPlateauConfig, lr: float) -> None:
+        super().__init__(config, lr)
+        self.best: float | None = None
+        self.without_improvement = 0
+
+    def validated(self, score: float, *, higher_is_better: bool) -> None:
+        """Shrink the rate if the figure has not improved for too long."""
+        score = -score if higher_is_better else score
+        if self.best is None or score < self.best - self.config.lr_threshold * abs(self.best):
+            self.best, self.without_improvement = score, 0
+            return
+        self.without_improvement += 1
+        if self.without_improvement > self.config.lr_patience:
+            self.lr *= self.config.lr_shrink
+            self.without_improvement = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The current rate, the best figure and the count of validations without improvement."""
+        return {"lr": self.lr, "best": self.best, "without_improvement": self.without_improvement}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.lr, self.best, self.without_improvement = state["lr"], state["best"], state["without_improvement"]
+
+
+def build_schedule(config: ScheduleConfig, lr: float) -> Schedule:
+    """The chosen schedule of the learning rate lr."""
+    schedule: Schedule = SCHEDULES[config.name](config, lr)
+    return schedule

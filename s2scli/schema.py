@@ -1,0 +1,219 @@
+"""Settings: frozen dataclasses whose fields carry help, unit and choices; to and from text and TOML.
+
+    @dataclass(frozen=True, kw_only=True)
+    class AdamConfig:
+        lr: float = setting(0.001, "learning rate at the end of the warm-up", above=0)
+
+`build(AdamConfig, {"lr": "0.005"}, where="--lr")` checks and converts; an unknown key or a value that is
+not allowed raises UsageError, which names the key, the value, what was allowed and the nearest name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from s2scli.errors import UsageError, did_you_mean
+
+C = TypeVar("C")
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a setting says about itself beyond its type.
+
+    argument: the command line takes it by position; short: its one-letter flag, "-s"; panel: its heading in the help.
+    """
+
+    help: str
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    at_least: float | None = None
+    at_most: float | None = None
+    above: float | None = None
+    below: float | None = None
+    argument: bool = False
+    short: str = ""
+    panel: str = ""
+
+    def describe(self) -> str:
+        """What is allowed, in words."""
+        bounds = [
+            f"{sign} {value:g}"
+            for sign, value in (
+                ("≥", self.at_least),
+                (">", self.above),
+                ("≤", self.at_most),
+                ("<", self.below),
+            )
+            if value is not None
+        ]
+        return " and ".join(bounds) if bounds else ", ".join(self.choices)
+
+    def allows(self, value: Any) -> bool:
+        """Whether a converted value keeps to choices and bounds."""
+        if self.choices and value is not None:
+            values = value if isinstance(value, tuple) else (value,)
+            return all(item in self.choices for item in values)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return True
+        return (
+            (self.at_least is None or value >= self.at_least)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+
+
+def setting(default: Any, help: str, **limits: Any) -> Any:
+    """A dataclass field with its help text and limits (see Limits); `...` means required."""
+    metadata = {"limits": Limits(help=help, **limits)}
+    if default is ...:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def limits_of(field: dataclasses.Field[Any]) -> Limits:
+    """The limits a field was declared with."""
+    limits: Limits = field.metadata["limits"]
+    return limits
+
+
+def setting_types(cls: type[Any]) -> dict[str, Any]:
+    """Field name → resolved type, of a settings dataclass."""
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _convert(kind: Any, value: Any) -> Any:
+    """Convert a TOML value or a command-line string to a field's type; ValueError if it cannot be."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if value is None:
+            return None
+        (inner,) = (item for item in arguments if item is not type(None))
+        return _convert(inner, value)
+    if origin is tuple:
+        if isinstance(value, str):
+            value = [part.strip() for part in value.strip("()[] ").split(",") if part.strip()]
+        elif not isinstance(value, Sequence):
+            value = [value]
+        kinds = [arguments[0]] * len(value) if arguments[-1] is ... else list(arguments)
+        if len(kinds) != len(value):
+            raise ValueError(f"{len(kinds)} values")
+        return tuple(_convert(inner, item) for inner, item in zip(kinds, value, strict=True))
+    if kind is bool:
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+        if isinstance(value, bool):
+            return value
+        raise ValueError("true or false")
+    if kind is Path:
+        if isinstance(value, str | Path):
+            return Path(value)
+        raise ValueError("a path")
+    if kind is int:
+        if isinstance(value, bool) or (isinstance(value, float) and value != int(value)):
+            raise ValueError("a whole number")
+        try:
+            return int(value)
+        except (TypeError, ValueError):
+            raise ValueError("a whole number") from None
+    if kind is float:
+        if isinstance(value, bool):
+            raise ValueError("a number")
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise ValueError("a number") from None
+    if isinstance(value, str):
+        return value
+    raise ValueError("a text")
+
+
+def build(
+    cls: type[C], values: Mapping[str, Any], *, where: str = "", names: Mapping[str, str] | None = None
+) -> C:
+    """Make a settings dataclass from a mapping, checking every key and value.
+
+    `where` names the origin of the values ("run.toml: [model]") and leads every message; for a key in `names`
+    the message calls it as the user did instead ("--max-tokens"). A field without limits holds a config that is
+    built already, and is taken as it is.
+    """
+    lead = f"{where}: " if where else ""
+    called = {key: f"{lead}{key}" for key in values} | dict(names or {})
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    kinds = setting_types(cls)
+    converted: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in fields:
+            problem = f"{names[key]}: unknown key" if names and key in names else f"{lead}unknown key {key!r}"
+            raise UsageError(f"{problem}{did_you_mean(key, fields)}")
+        if "limits" not in fields[key].metadata:
+            converted[key] = value
+            continue
+        limits = limits_of(fields[key])
+        try:
+            converted[key] = _convert(kinds[key], value)
+        except ValueError as error:
+            raise UsageError(f"{called[key]} = {value!r} is not valid; wanted: {error}") from None
+        if not limits.allows(converted[key]):
+            hint = did_you_mean(value, limits.choices) if isinstance(value, str) and limits.choices else ""
+            wanted = hint or f"; allowed: {limits.describe()}"
+            raise UsageError(f"{called[key]} = {value!r} is not allowed{wanted}")
+    missing = [
+        name for name, field in fields.items() if name not in converted and field.default is dataclasses.MISSING
+    ]
+    if missing:
+        raise UsageError(f"{lead}{', '.join(missing)} must be given")
+    return cls(**converted)
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """A settings dataclass as plain JSON and TOML values, without the None fields."""
+
+    def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            return as_dict(value)
+        if isinstance(value, tuple):
+            return [plain(item) for item in value]
+        return str(value) if isinstance(value, Path) else value
+
+    items = ((field.name, getattr(config, field.name)) for field in dataclasses.fields(config))
+    return {name: plain(value) for name, value in items if value is not None}
+
+
+def to_toml(values: Mapping[str, Any]) -> str:
+    """Write scalars, lists and one level of tables as TOML."""
+    scalars = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
+    lines = [f"{key} = {_toml_value(value)}" for key, value in scalars.items()]
+    for name, table in values.items():
+        if isinstance(table, Mapping):
+            lines += ["", f"[{name}]", *(f"{key} = {_toml_value(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    # A JSON string is a TOML basic string but for DEL, which TOML wants escaped.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; UsageError names the file and the line if it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot read the config file: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a TOML file: {error}") from None

@@ -1,0 +1,8 @@
+"""Searches for the best output; greedy search is what a beam of one calls for."""
+
+from s2scli.registry import Registry
+
+SEARCHES = Registry(
+    "search",
+    {"beam": "s2scli.search.beam:beam_search", "greedy": "s2scli.search.greedy:greedy_search"},
+)

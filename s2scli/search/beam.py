@@ -1,0 +1,177 @@
+"""Beam search, with fairseq's rules of what a candidate is and when a sentence is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from s2scli.configs.search import SearchConfig
+from s2scli.data.batch import Tokens
+from s2scli.models.base import Memory, Model, State
+from s2scli.search.base import Output, longest_outputs, restrict
+from s2scli.text.vocabulary import EOS
+
+# Width of the blocks of columns whose maxima are looked at first; see _top_candidates.
+_BLOCK = 64
+
+
+@dataclass
+class _Beams:
+    """The open hypotheses of the sentences that are not done.
+
+    rows [B]: which sentences of the input they are; longest [B]: their longest outputs.
+    tokens, token_scores [B, K, length]: what each hypothesis has so far, and the log-probability of each token;
+    scores [B, K]: their sum, -inf for a hypothesis that does not exist. K is 1 at the start.
+    """
+
+    rows: Tensor
+    longest: Tensor
+    tokens: Tensor
+    token_scores: Tensor
+    scores: Tensor
+    memory: Memory
+    state: State
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def last_tokens(self) -> Tensor:
+        """The newest token of each hypothesis [B, K]; the end symbol at the start."""
+        if self.tokens.size(2) == 0:
+            return self.tokens.new_full(self.tokens.shape[:2], EOS)
+        return self.tokens[:, :, -1]
+
+    def go_on(self, beams: Tensor, tokens: Tensor, scores: Tensor) -> None:
+        """Extend hypotheses beams [B, new K], each by a token, and replace all by them."""
+        in_place = torch.arange(self.scores.size(1), device=beams.device).expand(len(self), -1)
+        if not torch.equal(beams, in_place):
+            self.state = self.state.reorder(beams)
+        history = beams[:, :, None].expand(-1, -1, self.tokens.size(2))
+        gains = scores - self.scores.gather(1, beams)
+        self.tokens = torch.cat([self.tokens.gather(1, history), tokens[:, :, None]], dim=2)
+        self.token_scores = torch.cat([self.token_scores.gather(1, history), gains[:, :, None]], dim=2)
+        self.scores = scores
+
+    def keep(self, kept: Tensor) -> None:
+        """Go on with some of the sentences only; kept [any]: indices into B."""
+        self.rows, self.longest, self.scores = self.rows[kept], self.longest[kept], self.scores[kept]
+        self.tokens, self.token_scores = self.tokens[kept], self.token_scores[kept]
+        self.memory, self.state = self.memory.select(kept), self.state.select(kept)
+
+
+def beam_search(model: Model, source: Tokens, config: SearchConfig) -> list[list[Output]]:
+    """The best outputs of each source sentence, at most `nbest`, best first.
+
+    As in fairseq, 2K candidates are looked at in every step, so that K of them have not ended, and an output
+    counts when it ends among the best K (with `exact`: among the 2K).
+    """
+    device = source.ids.device
+    size, width = source.ids.size(0), config.beam
+    memory = model.encode(source)
+    beams = _Beams(
+        rows=torch.arange(size, device=device),
+        longest=longest_outputs(source, config),
+        tokens=torch.empty(size, 1, 0, dtype=torch.long, device=device),
+        token_scores=torch.empty(size, 1, 0, device=device),
+        scores=torch.zeros(size, 1, device=device),
+        memory=memory,
+        state=model.start(memory),
+    )
+    finished: list[list[Output]] = [[] for _ in range(size)]
+    length = 0
+    while len(beams):
+        output = model.step(beams.last_tokens(), beams.memory, beams.state)
+        beams.state = output.state
+        restrict(output.scores, length, beams.longest, config.min_len)
+        scores, parents, tokens = _top_candidates(output.scores, beams.scores - output.log_normalizer, 2 * width)
+        length += 1
+        ended = (tokens == EOS) & (scores > float("-inf"))
+        counted = ended if config.stop == "exact" else ended[:, :width]
+        _finish(beams, counted, scores, parents, finished, config)
+        # A stable sort of "has ended" puts the candidates that go on first and leaves their order.
+        going_on = ended.byte().argsort(dim=1, stable=True)[:, :width]
+        open_scores = scores.gather(1, going_on).masked_fill(ended.gather(1, going_on), float("-inf"))
+        beams.go_on(parents.gather(1, going_on), tokens.gather(1, going_on), open_scores)
+        kept = _not_done(beams, finished, config)
+        if len(kept) < len(beams):
+            beams.keep(torch.tensor(kept, dtype=torch.long, device=device))
+    return [sorted(outputs, key=lambda item: -item.score)[: config.nbest] for outputs in finished]
+
+
+def _top_candidates(scores: Tensor, offsets: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The best extensions of each sentence's hypotheses, best first.
+
+    scores [B, K, V], to each of whose rows offsets [B, K] is added  →  scores, hypotheses, tokens [B, count].
+    A candidate among the best `count` stands in one of the `count` blocks of columns with the largest maxima,
+    so only those blocks are searched: reading maxima is far cheaper than selecting from all K·V columns.
+    """
+    missing = -scores.size(2) % _BLOCK
+    if missing:
+        scores = F.pad(scores, (0, missing), value=float("-inf"))
+    blocks = scores.unflatten(2, (-1, _BLOCK))  # [B, K, V/block, block]
+    per_row = blocks.size(2)
+    maxima = (blocks.amax(3) + offsets[:, :, None]).flatten(1)
+    chosen = maxima.topk(min(count, maxima.size(1)), dim=1).indices  # [B, blocks]
+    columns = blocks.flatten(1, 2).gather(1, chosen[:, :, None].expand(-1, -1, _BLOCK))
+    columns = (columns + offsets.gather(1, chosen // per_row)[:, :, None]).flatten(1)
+    best, places = columns.topk(count, dim=1)
+    block = chosen.gather(1, places // _BLOCK)
+    return best, block // per_row, block % per_row * _BLOCK + places % _BLOCK
+
+
+def _finish(
+    beams: _Beams,
+    counted: Tensor,
+    scores: Tensor,
+    parents: Tensor,
+    finished: list[list[Output]],
+    config: SearchConfig,
+) -> None:
+    """Add the candidates that have ended, counted [B, candidates], to their sentences' outputs."""
+    places = counted.nonzero()
+    if not len(places):
+        return
+    sentences, candidates = places.unbind(1)
+    hypotheses = parents[sentences, candidates]
+    totals = scores[sentences, candidates]
+    last = (totals - beams.scores[sentences, hypotheses]).tolist()
+    columns = zip(
+        beams.rows[sentences].tolist(),
+        beams.tokens[sentences, hypotheses].tolist(),
+        beams.token_scores[sentences, hypotheses].tolist(),
+        last,
+        totals.tolist(),
+        strict=True,
+    )
+    for row, ids, token_scores, last_score, total in columns:
+        if config.stop == "fairseq" and len(finished[row]) == config.beam:
+            continue
+        score = total / (len(ids) + 1) ** config.lenpen
+        finished[row].append(Output([*ids, EOS], [*token_scores, last_score], score))
+
+
+def _not_done(beams: _Beams, finished: list[list[Output]], config: SearchConfig) -> list[int]:
+    """Which sentences to go on with, as indices into B.
+
+    Besides where nothing is left to extend, a sentence is done with `fairseq` once it has K outputs, and with
+    `exact` once no open hypothesis can beat the outputs it has: a log-probability only falls with every token,
+    so a hypothesis' final score is at most its present one over the longest length's penalty.
+    """
+    best_open = beams.scores.amax(1)
+    bounds = best_open / (beams.longest + 1) ** config.lenpen
+    kept = []
+    for index, (row, best, bound) in enumerate(
+        zip(beams.rows.tolist(), best_open.tolist(), bounds.tolist(), strict=True)
+    ):
+        outputs = finished[row]
+        if config.stop == "fairseq":
+            done = len(outputs) >= config.beam
+        else:
+            ranked = sorted((item.score for item in outputs), reverse=True)
+            done = len(ranked) >= config.nbest and ranked[config.nbest - 1] >= bound
+        if not done and best > float("-inf"):
+            kept.append(index)
+    return kept

@@ -1,0 +1,15 @@
+"""Text to token ids and back: normalization, vocabularies and tokenizers.
+
+A tokenizer is a subclass of `text.tokenizer.Tokenizer` and one line here.
+"""
+
+from s2scli.registry import Registry
+
+TOKENIZERS = Registry(
+    "tokenizer",
+    {
+        "sentencepiece": "s2scli.text.subword:SentencePieceTokenizer",
+        "word": "s2scli.text.word:WordTokenizer",
+        "character": "s2scli.text.character:CharacterTokenizer",
+    },
+)

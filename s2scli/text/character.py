@@ -1,0 +1,17 @@
+"""Single characters."""
+
+from __future__ import annotations
+
+from s2scli.text.tokenizer import SplittingTokenizer
+
+
+class CharacterTokenizer(SplittingTokenizer):
+    """Takes every Unicode code point, spaces included, as a token; loses nothing."""
+
+    kind = "character"
+    separator = ""
+
+    @staticmethod
+    def split(text: str) -> list[str]:
+        """The code points of a text."""
+        return list(text)

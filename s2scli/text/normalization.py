@@ -1,0 +1,87 @@
+"""Rewriting a line of text before it is split into tokens; by default nothing is changed."""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Literal, cast
+
+_Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
+UNICODE_FORMS = ("none", "NFC", "NFD", "NFKC", "NFKD")
+
+
+@cache
+def _punctuation() -> dict[int, None]:
+    """A translation table that removes every character of Unicode's categories P*."""
+    return {
+        code: None for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)).startswith("P")
+    }
+
+
+def user_symbol_pattern(symbols: Iterable[str]) -> re.Pattern[str] | None:
+    """A pattern that captures any of the symbols, the longest first; None where there are none."""
+    longest_first = sorted(symbols, key=lambda symbol: (-len(symbol), symbol))
+    return re.compile(f"({'|'.join(map(re.escape, longest_first))})") if longest_first else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalization:
+    """What is done to a line, in this order: Unicode form, lowercase, punctuation, stopwords.
+
+    Where punctuation or stopwords are removed, what is left is separated by single spaces. Stopwords are
+    normalized as the text is before they are compared with its whitespace-delimited words.
+    """
+
+    unicode_normalization: str = "none"
+    lowercase: bool = False
+    strip_punctuation: bool = False
+    stopwords: tuple[str, ...] = ()
+
+    def split(self, text: str, pattern: re.Pattern[str] | None) -> list[str]:
+        """Normalize a line around its user symbols.
+
+        Returns its parts: text at even positions (may be empty), user symbols, untouched, at odd ones.
+        """
+        parts = pattern.split(text) if pattern else [text]
+        if self == _UNCHANGED:
+            return parts
+        parts[::2] = map(self._rewrite, parts[::2])
+        if self.strip_punctuation or self.stopwords:
+            _single_spaces(parts)
+        return parts
+
+    def apply(self, text: str, user_symbols: Iterable[str] = ()) -> str:
+        """Normalize a line and leave its user symbols as they are."""
+        return "".join(self.split(text, user_symbol_pattern(user_symbols)))
+
+    def _rewrite(self, text: str) -> str:
+        text = self._rewrite_characters(text)
+        if not self.stopwords:
+            return text
+        words = re.split(r"(\s+)", text)
+        return "".join("" if word in self._stopwords else word for word in words)
+
+    def _rewrite_characters(self, text: str) -> str:
+        if self.unicode_normalization != "none":
+            text = unicodedata.normalize(cast(_Form, self.unicode_normalization), text)
+        if self.lowercase:
+            text = text.lower()
+        return text.translate(_punctuation()) if self.strip_punctuation else text
+
+    @cached_property
+    def _stopwords(self) -> frozenset[str]:
+        return frozenset(self._rewrite_characters(word) for word in self.stopwords) - {""}
+
+
+_UNCHANGED = Normalization()
+
+
+def _single_spaces(parts: list[str]) -> None:
+    """Leave one space, in place, where there was white space, and none at the ends of the line."""
+    parts[::2] = (re.sub(r"\s+", " ", text) for text in parts[::2])
+    parts[0] = parts[0].removeprefix(" ")
+    parts[-1] = parts[-1].removesuffix(" ")

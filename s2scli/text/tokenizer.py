@@ -1,0 +1,240 @@
+"""What every tokenizer does, and reading one back from its document."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Self
+
+from s2scli.console import notice
+from s2scli.errors import DataError, S2SError, UsageError
+from s2scli.text import TOKENIZERS
+from s2scli.text.normalization import UNICODE_FORMS, Normalization, user_symbol_pattern
+from s2scli.text.vocabulary import BOS, EOS, PAD, SPECIAL_SYMBOLS, Vocabulary, select_symbols
+
+FORMAT = "s2s-tokenizer"
+VERSION = 1
+
+Corpus = Callable[[], Iterator[list[str]]]
+"""Starts a pass over normalized lines, each as the parts that Normalization.split returns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningSettings:
+    """What decides which symbols a tokenizer learns from a corpus.
+
+    vocab_size: most symbols, special ones included; None: as many as there are (SentencePiece: 8000).
+    threshold, num_words: as in fairseq, see `select_symbols`.
+    dictionary: the symbols to use in place of counting them.
+    every: SentencePiece learns from every so many lines only.
+    name: what messages call the vocabulary.
+    """
+
+    name: str = "vocabulary"
+    vocab_size: int | None = None
+    sentencepiece_model: str = "unigram"
+    character_coverage: float = 1.0
+    threshold: int = -1
+    num_words: int = -1
+    dictionary: Vocabulary | None = None
+    user_symbols: tuple[str, ...] = ()
+    every: int = 1
+
+
+class Tokenizer(ABC):
+    """Splits a line of raw text into token ids and joins ids to text again.
+
+    User symbols are cut out of the line before it is normalized; each is one token.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        normalization: Normalization | None = None,
+        user_symbols: Iterable[str] = (),
+    ) -> None:
+        self.vocabulary = vocabulary
+        self.normalization = normalization or Normalization()
+        self.user_symbols = tuple(user_symbols)
+        self._symbol_pattern = user_symbol_pattern(self.user_symbols)
+
+    def __len__(self) -> int:
+        return len(self.vocabulary)
+
+    @classmethod
+    @abstractmethod
+    def learn(cls, corpus: Corpus, settings: LearningSettings, normalization: Normalization) -> Self:
+        """Make a tokenizer whose vocabulary comes from a corpus, or from the dictionary in the settings."""
+
+    @classmethod
+    @abstractmethod
+    def from_document(cls, document: dict[str, Any]) -> Self:
+        """Make a tokenizer from what `to_bytes` wrote."""
+
+    @abstractmethod
+    def _encode_part(self, text: str, *, first: bool) -> list[int]:
+        """The ids of normalized text without user symbols; `first` where the line begins with it."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int]) -> str:
+        """Join ids to text; <s>, <pad> and </s> are skipped, an unknown token shows as <unk>."""
+
+    def encode(self, text: str) -> list[int]:
+        """Normalize and split a line into ids, without special ids but UNK."""
+        return self.encode_parts(self.normalization.split(text, self._symbol_pattern))
+
+    def encode_parts(self, parts: Sequence[str]) -> list[int]:
+        """Split a line that `Normalization.split` has normalized into ids."""
+        ids: list[int] = []
+        for index, part in enumerate(parts):
+            if index % 2:
+                ids.append(self.vocabulary.lookup(part))
+            elif part:
+                ids.extend(self._encode_part(part, first=index == 0))
+        return ids
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The symbol of each id, special ones included."""
+        return [self.vocabulary.symbols[token] for token in ids]
+
+    def _visible_pieces(self, ids: Sequence[int]) -> list[str]:
+        return self.pieces([token for token in ids if token not in (BOS, PAD, EOS)])
+
+    def replace(
+        self, *, vocabulary: Vocabulary | None = None, normalization: Normalization | None = None
+    ) -> Self:
+        """The same tokenizer with other counts for its symbols, or with another normalization."""
+        other = copy.copy(self)
+        other.vocabulary = vocabulary or self.vocabulary
+        other.normalization = normalization or self.normalization
+        return other
+
+    def document(self) -> dict[str, Any]:
+        """What makes the tokenizer, as JSON values."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "kind": self.kind,
+            "normalization": asdict(self.normalization),
+            "user_symbols": list(self.user_symbols),
+            "symbols": list(self.vocabulary.ordinary_symbols),
+            "counts": list(self.vocabulary.ordinary_counts),
+        }
+
+    def to_bytes(self) -> bytes:
+        """The tokenizer as one UTF-8 JSON document, the same bytes for the same tokenizer."""
+        text = json.dumps(self.document(), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return f"{text}\n".encode()
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of `to_bytes`."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()[:16]
+
+
+class SplittingTokenizer(Tokenizer):
+    """A tokenizer that needs no model to split text, only the vocabulary for the ids."""
+
+    separator: ClassVar[str]
+
+    @staticmethod
+    @abstractmethod
+    def split(text: str) -> list[str]:
+        """The tokens of normalized text without user symbols."""
+
+    @classmethod
+    def learn(cls, corpus: Corpus, settings: LearningSettings, normalization: Normalization) -> Self:
+        """Count the tokens of the corpus and keep the most frequent."""
+        symbols = settings.user_symbols
+        if settings.dictionary is not None:
+            check_dictionary(settings.dictionary, symbols)
+            return cls(settings.dictionary, normalization, symbols)
+        counts: Counter[str] = Counter()
+        for parts in corpus():
+            counts.update(parts[1::2])
+            for text in parts[::2]:
+                counts.update(cls.split(text))
+        sizes = [size for size in (settings.num_words, settings.vocab_size) if size is not None and size > 0]
+        vocabulary = select_symbols(
+            counts, threshold=settings.threshold, num_words=min(sizes, default=-1), user_symbols=symbols
+        )
+        report_size(len(vocabulary), settings.vocab_size or 0, settings.name)
+        return cls(vocabulary, normalization, symbols)
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> Self:
+        """Make a tokenizer from what `to_bytes` wrote."""
+        return cls(*common_parts(document))
+
+    def _encode_part(self, text: str, *, first: bool) -> list[int]:  # noqa: ARG002 — position plays no role
+        return [self.vocabulary.lookup(token) for token in self.split(text)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Join ids to text; <s>, <pad> and </s> are skipped, an unknown token shows as <unk>."""
+        return self.separator.join(self._visible_pieces(ids))
+
+
+def check_user_symbols(symbols: Iterable[str]) -> tuple[str, ...]:
+    """The symbols, each once; UsageError for one that cannot be a user symbol."""
+    unique = tuple(dict.fromkeys(symbols))
+    for symbol in unique:
+        if not symbol or symbol.split() != [symbol] or symbol in SPECIAL_SYMBOLS:
+            raise UsageError(
+                f"--user-symbols: {symbol!r} cannot be a user symbol; allowed: text without white space "
+                f"other than {', '.join(SPECIAL_SYMBOLS)}"
+            )
+    return unique
+
+
+def check_dictionary(dictionary: Vocabulary, user_symbols: Iterable[str]) -> None:
+    """Raise UsageError for user symbols that a given dictionary does not have."""
+    missing = [symbol for symbol in user_symbols if symbol not in dictionary]
+    if missing:
+        raise UsageError(
+            f"--user-symbols: {', '.join(missing)} not in the dictionary given; "
+            f"add a line '{missing[0]} 0' to it, or leave the symbol out"
+        )
+
+
+def report_size(learned: int, wanted: int, name: str) -> None:
+    """Tell the user of a vocabulary that is smaller than was asked for."""
+    if learned < wanted:
+        notice(f"{name}: {learned} symbols instead of {wanted}; the training text and limits give no more")
+
+
+def common_parts(document: dict[str, Any]) -> tuple[Vocabulary, Normalization, tuple[str, ...]]:
+    """Vocabulary, normalization and user symbols of a tokenizer document; ValueError where it is broken."""
+    symbols, counts, user_symbols = document["symbols"], document["counts"], document["user_symbols"]
+    values = dict(document["normalization"])
+    normalization = Normalization(**(values | {"stopwords": tuple(values["stopwords"])}))
+    texts = (*symbols, *user_symbols, *normalization.stopwords)
+    if not all(isinstance(text, str) for text in texts) or not all(type(count) is int for count in counts):
+        raise ValueError("symbols must be texts and counts whole numbers")
+    if normalization.unicode_normalization not in UNICODE_FORMS:
+        raise ValueError(f"unknown Unicode form {normalization.unicode_normalization!r}")
+    return Vocabulary(tuple(symbols), tuple(counts)), normalization, tuple(user_symbols)
+
+
+def load_tokenizer(data: bytes) -> Tokenizer:
+    """Read what `Tokenizer.to_bytes` wrote; DataError where it is something else, newer or broken."""
+    try:
+        document = json.loads(data.decode("utf-8"))
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise DataError("not a tokenizer document of s2s")
+        if document["version"] != VERSION:
+            raise DataError(
+                f"the tokenizer has format version {document['version']}; this s2s reads {VERSION}"
+            )
+        tokenizer: Tokenizer = TOKENIZERS[document["kind"]].from_document(document)
+    except S2SError as error:
+        raise DataError(f"cannot read the tokenizer: {error}") from None
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"cannot read the tokenizer: the document is broken ({error!r})") from None
+    return tokenizer

@@ -1,0 +1,17 @@
+"""Words between white space."""
+
+from __future__ import annotations
+
+from s2scli.text.tokenizer import SplittingTokenizer
+
+
+class WordTokenizer(SplittingTokenizer):
+    """Splits at white space and joins with one space; a user symbol inside a word is cut out of it."""
+
+    kind = "word"
+    separator = " "
+
+    @staticmethod
+    def split(text: str) -> list[str]:
+        """The words of a text."""
+        return text.split()

@@ -1,0 +1,1 @@
+"""The training loop; each concern is a small file."""

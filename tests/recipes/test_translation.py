@@ -1,0 +1,135 @@
+"""The translation recipe's Makefile, with a stand-in for `s2s` that notes how it is called."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "translation"
+spec = importlib.util.spec_from_file_location("recipes_translation_check", RECIPE / "check.py")
+assert spec is not None
+assert spec.loader is not None
+check = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(check)
+
+# Notes its arguments, then makes what the real one would make; `train` fails while the file `fail` is there.
+STAND_IN = """#!/bin/sh
+cd "$(dirname "$0")" && echo "$@" >> calls
+case $1 in
+preprocess) mkdir -p out/data && echo '{}' > out/data/meta.json ;;
+train) if [ -e fail ]; then exit 1; fi ;;
+average) mkdir -p out/run && touch out/run/checkpoint_average.safetensors ;;
+generate) echo output ;;
+score) echo '[{"name": "BLEU", "score": 31.5}]' ;;
+esac
+"""
+
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    command = tmp_path / "s2s"
+    command.write_text(STAND_IN)
+    command.chmod(0o755)
+    for name in ("train", "val", "test"):
+        for language in ("en", "zh", "de"):
+            (tmp_path / f"{name}.{language}").write_text("a line\n")
+    return tmp_path
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        "make",
+        "-C",
+        str(RECIPE),
+        f"S2S={folder}/s2s",
+        f"PYTHON={sys.executable}",
+        f"WORK={folder}/out",
+    ]
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")
+    }
+    return subprocess.run(
+        [*command, f"DATA={folder}", *arguments], capture_output=True, text=True, check=False, env=environment
+    )
+
+
+def calls(folder: Path) -> list[str]:
+    lines = (folder / "calls").read_text().splitlines()
+    (folder / "calls").unlink()
+    return lines
+
+
+def verbs(lines: Sequence[str]) -> list[str]:
+    return [line.split()[0] for line in lines]
+
+
+@needs_make
+def test_each_step_runs_once_and_only_what_a_setting_touches_runs_again(folder: Path) -> None:
+    assert make(folder, "check", "EXPECT_BLEU=31.5").returncode == 0
+    lines = calls(folder)
+    assert verbs(lines) == ["preprocess", "train", "generate", "score"]
+    assert f"--train-source {folder}/train.en --train-target {folder}/train.de" in lines[0]
+    assert f"--valid-source {folder}/val.en" in lines[0]
+    assert "--tokenize 13a" in lines[3]
+
+    make(folder, "score")
+    assert verbs(calls(folder)) == ["score"]  # to print the scores
+    make(folder, "check", "BEAM=1")
+    assert verbs(calls(folder)) == ["generate", "score"]
+    make(folder, "check", "BEAM=1", "TRAIN_FLAGS=--adam-betas '(0.9, 0.98)' --seed 2")
+    lines = calls(folder)
+    assert verbs(lines) == ["train", "generate", "score"]
+    assert lines[0].endswith("--adam-betas (0.9, 0.98) --seed 2")
+
+
+@needs_make
+def test_an_interrupted_training_is_taken_up(folder: Path) -> None:
+    (folder / "fail").touch()
+    assert make(folder, "check").returncode != 0
+    assert verbs(calls(folder)) == ["preprocess", "train"]
+    (folder / "fail").unlink()
+    assert make(folder, "check").returncode == 0
+    assert verbs(calls(folder)) == ["train", "generate", "score"]
+
+
+@needs_make
+def test_chinese_and_averaging_are_settings(folder: Path) -> None:
+    assert make(folder, "check", "PAIR=en-zh", "AVERAGE=5").returncode == 0
+    lines = calls(folder)
+    assert verbs(lines) == ["preprocess", "train", "average", "generate", "score"]
+    assert "--target-lang zh" in lines[0]
+    assert "--keep-last-epochs 5" in lines[1]
+    assert "--path " + str(folder / "out/run/checkpoint_average.safetensors") in lines[3]
+    assert "--tokenize zh" in lines[4]
+
+
+@needs_make
+def test_what_is_wrong_is_said(folder: Path) -> None:
+    too_low = make(folder, "check", "EXPECT_BLEU=40")
+    assert too_low.returncode != 0
+    assert "bleu is 31.50, expected at least 40.00" in too_low.stderr
+
+    (folder / "val.de").unlink()
+    lacking = make(folder, "data")
+    assert lacking.returncode != 0
+    assert "train.de valid.de test.de; found: train.en train.de val.en test.en test.de" in lacking.stderr
+
+    assert "PAIR=ende is not a pair" in make(folder, "data", "PAIR=ende").stderr
+
+
+def test_check_reads_scores(tmp_path: Path) -> None:
+    scores = tmp_path / "score.json"
+    scores.write_text(json.dumps([{"name": "BLEU", "score": 30.0}, {"name": "chrF2", "score": 55.25}]))
+    assert check.check(scores, "chrf2", 55) == "chrf2 is 55.25, expected at least 55.00: ok"
+    with pytest.raises(SystemExit, match=r"bleu is 30\.00, expected at least 30\.10"):
+        check.check(scores, "bleu", 30.1)
+    with pytest.raises(SystemExit, match="no ter; it holds bleu, chrf2"):
+        check.check(scores, "ter", 0)

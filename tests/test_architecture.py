@@ -1,0 +1,197 @@
+"""The layers hold: who imports whom, what stays free of torch, and what is used nowhere."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import s2scli
+from s2scli.cli.app import COMMANDS
+from s2scli.registry import Registry
+
+PACKAGE = Path(s2scli.__file__).parent
+LAYERS = (
+    {"errors", "registry", "schema", "record", "io", "console"},
+    {"configs", "text", "metrics"},
+    {"data", "nn"},
+    {"models", "optim"},
+    {"search", "checkpoint"},
+    {"inference"},
+    {"training"},
+    {"preprocess", "train", "generate", "score", "average"},
+    {"cli"},
+)
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+TORCH_FREE = ("cli.app", "score", "preprocess", "configs", "text", "metrics", "data.dataset")
+
+
+def module_name(path: Path) -> str:
+    parts = ("s2scli", *path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts).removesuffix(".__init__")
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
+def names_imported(node: ast.AST) -> list[str]:
+    """The modules an import statement names; of `from a import b` both a and a.b."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute"
+        return [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return []
+
+
+def imports(module: str) -> set[str]:
+    """All that a module imports, wherever in it."""
+    return {name for node in ast.walk(tree(module)) for name in names_imported(node)}
+
+
+def imports_when_loaded(module: str) -> set[str]:
+    """What importing a module imports: not within functions, not for type checking only."""
+    found: set[str] = set()
+    waiting: list[ast.AST] = [tree(module)]
+    while waiting:
+        node = waiting.pop()
+        found.update(names_imported(node))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting += node.orelse
+            continue
+        waiting += ast.iter_child_nodes(node)
+    return found
+
+
+def own(names: set[str]) -> set[str]:
+    return {name for name in names if name in MODULES}
+
+
+def part_of(module: str) -> str:
+    """The folder or file under s2scli that a module belongs to."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def reachable(module: str) -> set[str]:
+    """All modules of ours, and names of others', that importing a module imports."""
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name in MODULES:
+            waiting += imports_when_loaded(name)
+            # Importing a.b runs a's __init__ first.
+            waiting += [parent for parent in [name.rpartition(".")[0]] if parent]
+    return seen
+
+
+def test_every_module_has_a_layer() -> None:
+    parts = {part_of(module) for module in MODULES} - {"", "__main__"}
+    assert parts <= set(LEVEL)
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) in LEVEL])
+def test_imports_go_down(module: str) -> None:
+    here = part_of(module)
+    for name in own(imports(module)):
+        there = part_of(name)
+        if there in ("", here):
+            continue
+        if LEVEL[here] == LEVEL[there] == 0:
+            continue  # the foundations may lean on each other; the test for cycles watches them
+        assert LEVEL[there] < LEVEL[here], f"{module} imports {name}, which is not below it"
+
+
+def test_no_cycles() -> None:
+    below = {module: own(imports(module)) - {"s2scli", module} for module in MODULES}
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, f"a cycle: {' → '.join((*path, module))}"
+        if module not in done:
+            for name in below[module]:
+                visit(name, (*path, module))
+            done.add(module)
+
+    for module in MODULES:
+        visit(module, ())
+
+
+def torch_free_modules() -> list[str]:
+    wanted = tuple(f"s2scli.{name}" for name in TORCH_FREE)
+    return [
+        module for module in MODULES if module in wanted or module.startswith(tuple(f"{w}." for w in wanted))
+    ]
+
+
+@pytest.mark.parametrize("module", torch_free_modules())
+def test_torch_is_out_of_reach(module: str) -> None:
+    assert not {name for name in reachable(module) if name.partition(".")[0] == "torch"}
+
+
+def has(path: str) -> bool:
+    return find_spec(path.partition(":")[0]) is not None
+
+
+VERBS = [name for name, command in COMMANDS.items() if has(command.config)]
+
+
+@pytest.mark.parametrize(
+    "words", ["--help", *(f"{verb} --help" for verb in VERBS), "score --sys {f} --ref {f}"]
+)
+def test_torch_is_not_imported(words: str, tmp_path: Path) -> None:
+    """Run the command itself, and look at what was imported."""
+    (tmp_path / "f").write_text("a line\n")
+    arguments = words.format(f=tmp_path / "f").split()
+    code = "import sys; from s2scli.cli.app import run; sys.exit(run(sys.argv[1:]) or 'torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    "module", [name for name, path in MODULES.items() if "Registry(" in path.read_text("utf-8")]
+)
+def test_registry_entries_exist(module: str) -> None:
+    for registry in list(vars(importlib.import_module(module)).values()):
+        if isinstance(registry, Registry):
+            assert len(registry) > 0
+            for name in registry:
+                if name not in COMMANDS or has(COMMANDS[name].run):
+                    assert registry[name] is not None
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_loads_or_runs_what_it_reads(module: str) -> None:
+    """No pickle, eval, exec or torch.load: a checkpoint or config never runs code."""
+    assert not {
+        name for name in imports(module) if name.partition(".")[0] in ("pickle", "marshal", "shelve", "dill")
+    }
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in ("eval", "exec", "compile", "torch.load", "torch.save"), (
+                f"{module}: {called}"
+            )
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_says_what_it_is(module: str) -> None:
+    assert not tree(module).body or ast.get_docstring(tree(module))
