@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def average(config: AverageConfig) -> AverageResult:
     return AverageResult(inputs=tuple(paths), output=config.output)
 
 
-def _add(sums: dict[str, Tensor], weights: dict[str, Tensor], path: Path) -> None:
+def _add(sums: dict[str, Tensor], weights: Mapping[str, Tensor], path: Path) -> None:
     for name, total in sums.items():
         if name not in weights or weights[name].shape != total.shape:
             raise CheckpointError(f"{path}: its weights do not fit the others'; first difference: {name}")

@@ -55,7 +55,10 @@ def epoch_checkpoint(epoch: int) -> str:
 
 def epoch_checkpoints(folder: Path) -> dict[int, Path]:
     """The epochs' checkpoints of a run folder, by epoch, in order."""
-    found = ((re.fullmatch(r"checkpoint(\d+)\.safetensors", path.name), path) for path in folder.glob("checkpoint*"))
+    found = (
+        (re.fullmatch(r"checkpoint(\d+)\.safetensors", path.name), path)
+        for path in folder.glob("checkpoint*")
+    )
     return dict(sorted((int(match[1]), path) for match, path in found if match))
 
 
@@ -65,7 +68,9 @@ def find_checkpoint(path: Path) -> Path:
         for name in (BEST, LAST):
             if (path / name).is_file():
                 return path / name
-        raise CheckpointError(f"{path}: the folder has no {BEST} and no {LAST}; is it the --save-dir of a run?")
+        raise CheckpointError(
+            f"{path}: the folder has no {BEST} and no {LAST}; is it the --save-dir of a run?"
+        )
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint")
     return path
@@ -108,14 +113,17 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu", resume: b
                     "install a newer s2s"
                 )
             names = list(stream.keys())
-            weights = {n.removeprefix("model."): stream.get_tensor(n) for n in names if n.startswith("model.")}
+            weights = {
+                n.removeprefix("model."): stream.get_tensor(n) for n in names if n.startswith("model.")
+            }
             optimizer = {
                 name.removeprefix("optimizer."): stream.get_tensor(name)
                 for name in names
                 if resume and name.startswith("optimizer.")
             }
             tokenizers = {
-                side: load_tokenizer(stream.get_tensor(f"tokenizer.{side}").cpu().numpy().tobytes()) for side in SIDES
+                side: load_tokenizer(stream.get_tensor(f"tokenizer.{side}").cpu().numpy().tobytes())
+                for side in SIDES
             }
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None

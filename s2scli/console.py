@@ -24,7 +24,9 @@ def is_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def progress(items: Iterable[T], *, description: str, total: int | None = None, unit: str = "lines") -> Iterator[T]:
+def progress(
+    items: Iterable[T], *, description: str, total: int | None = None, unit: str = "lines"
+) -> Iterator[T]:
     """Pass items through, showing a bar with rate and time left on a terminal, and nothing elsewhere."""
     if not is_terminal():
         yield from items

@@ -167,7 +167,9 @@ def build(
             wanted = hint or f"; allowed: {limits.describe()}"
             raise UsageError(f"{called[key]} = {value!r} is not allowed{wanted}")
     missing = [
-        name for name, field in fields.items() if name not in converted and field.default is dataclasses.MISSING
+        name
+        for name, field in fields.items()
+        if name not in converted and field.default is dataclasses.MISSING
     ]
     if missing:
         raise UsageError(f"{lead}{', '.join(missing)} must be given")

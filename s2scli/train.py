@@ -18,7 +18,7 @@ from s2scli.errors import CheckpointError, DataError
 from s2scli.inference.engine import Engine
 from s2scli.io import write_atomically
 from s2scli.models.base import build_model, unique_parameters
-from s2scli.nn.runtime import prepare
+from s2scli.nn.runtime import prepare, resolve_precision
 from s2scli.optim.optimizers import build_optimizer
 from s2scli.optim.schedules import build_schedule
 from s2scli.schema import as_dict, to_toml
@@ -29,7 +29,16 @@ from s2scli.training.objectives import OBJECTIVES
 from s2scli.training.state import Position, restore_optimizer
 
 # Settings that a resumed run must keep, since its weights or its place in the data depend on them.
-_FIXED = ("model", "optimizer.name", "lr_scheduler.name", "seed", "max_tokens", "batch_size", "update_freq")
+_FIXED = (
+    "model",
+    "optimizer.name",
+    "lr_scheduler.name",
+    "seed",
+    "max_tokens",
+    "batch_size",
+    "update_freq",
+    "precision",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +60,7 @@ def train(config: TrainConfig) -> TrainResult:
     device = prepare(config.device, config.threads)
     dataset = Dataset.open(config.data)
     tokenizers = {side: dataset.tokenizer(side) for side in SIDES}
-    config = _settle(config, tokenizers)
+    config = _settle(config, tokenizers, device)
     run = _make_run(config, dataset, tokenizers, device)
     last = config.save_dir / LAST
     if last.exists():
@@ -78,8 +87,9 @@ def train(config: TrainConfig) -> TrainResult:
     )
 
 
-def _settle(config: TrainConfig, tokenizers: dict[str, Tokenizer]) -> TrainConfig:
-    """Decide what the config leaves open until the vocabularies are known."""
+def _settle(config: TrainConfig, tokenizers: dict[str, Tokenizer], device: torch.device) -> TrainConfig:
+    """Decide what the config leaves open until the device and the vocabularies are known."""
+    config = replace(config, precision=resolve_precision(config.precision, device))
     if config.model.share_all_embeddings is not None:
         return config
     source, target = (tokenizers[side].vocabulary.fingerprint for side in SIDES)
@@ -139,7 +149,9 @@ def _resume(run: Run, checkpoint: Checkpoint, path: Path) -> None:
     for key in sorted(changed):
         change = f"{key} = {before.get(key)!r} before, {now.get(key)!r} now"
         if key in _FIXED or key.split(".")[0] in _FIXED:
-            raise CheckpointError(f"{path}: {change}; a resumed run must keep it: give another --save-dir to start anew")
+            raise CheckpointError(
+                f"{path}: {change}; a resumed run must keep it: give another --save-dir to start anew"
+            )
         if key not in ("data", "save_dir", "arch"):
             notice(f"resuming with {change}")
     parameters = unique_parameters(run.model)
@@ -155,7 +167,11 @@ def _flat(config: Any) -> dict[str, Any]:
     """{"model": {"dropout": 0.3}} → {"model.dropout": 0.3}."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
-        flat |= {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, dict) else {key: value}
+        flat |= (
+            {f"{key}.{name}": item for name, item in value.items()}
+            if isinstance(value, dict)
+            else {key: value}
+        )
     return flat
 
 
@@ -182,6 +198,8 @@ def _introduce(run: Run) -> None:
         f"{run.train_plan.padding(batches):.1%} padding"
     )
     if run.valid_split is None:
-        notice("no validation split: the last checkpoint is the result (--max-epoch or --max-update ends the run)")
+        notice(
+            "no validation split: the last checkpoint is the result (--max-epoch or --max-update ends the run)"
+        )
     if position.update and not position.finished:
         notice(f"resuming at update {position.update}, epoch {position.epoch}")

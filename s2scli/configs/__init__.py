@@ -1,0 +1,1 @@
+"""The settings of every command and component, as frozen dataclasses."""

@@ -14,4 +14,6 @@ class AverageConfig:
 
     inputs: tuple[Path, ...] = setting(..., "checkpoints, or one run folder with --num-epoch-checkpoints")
     output: Path = setting(..., "checkpoint to write")
-    num_epoch_checkpoints: int = setting(0, "average the last N epoch checkpoints of the run folder", at_least=0)
+    num_epoch_checkpoints: int = setting(
+        0, "average the last N epoch checkpoints of the run folder", at_least=0
+    )

@@ -14,13 +14,17 @@ class GenerateConfig(SearchConfig):
     """Which model, which text, how to search and how to print."""
 
     data: Path | None = setting(
-        None, "dataset folder to translate a split of; without it, standard input is translated", argument=True
+        None,
+        "dataset folder to translate a split of; without it, standard input is translated",
+        argument=True,
     )
     path: Path = setting(..., "checkpoint, or run folder (then its best checkpoint)")
     gen_subset: str = setting("test", "split of the dataset folder")
     input: Path = setting(Path("-"), "text file to translate, one sentence a line; -: standard input")
     batch_size: int = setting(128, "most sentences in a batch", unit="sentences", at_least=1)
-    max_tokens: int = setting(12000, "most source tokens in a batch, padding counted", unit="tokens", at_least=1)
+    max_tokens: int = setting(
+        12000, "most source tokens in a batch, padding counted", unit="tokens", at_least=1
+    )
     buffer_size: int = setting(
         4096, "lines read ahead and sorted by length before they are translated", unit="lines", at_least=1
     )

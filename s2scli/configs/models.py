@@ -27,8 +27,12 @@ class TransformerConfig:
     decoder_normalize_before: bool = setting(False, "pre-norm instead of post-norm in the decoder")
     activation_fn: str = setting("relu", "feed-forward activation", choices=("relu", "gelu", "swiglu"))
     positions: str = setting("sinusoidal", "position embeddings", choices=("sinusoidal", "learned"))
-    max_source_positions: int = setting(1024, "longest source with learned positions", unit="tokens", at_least=1)
-    max_target_positions: int = setting(1024, "longest target with learned positions", unit="tokens", at_least=1)
+    max_source_positions: int = setting(
+        1024, "longest source with learned positions", unit="tokens", at_least=1
+    )
+    max_target_positions: int = setting(
+        1024, "longest target with learned positions", unit="tokens", at_least=1
+    )
     dropout: float = setting(0.1, "dropout on embeddings and sublayer outputs", at_least=0, below=1)
     attention_dropout: float = setting(0.0, "dropout on attention weights", at_least=0, below=1)
     activation_dropout: float = setting(0.0, "dropout inside the feed-forward layers", at_least=0, below=1)
@@ -89,8 +93,12 @@ class RecurrentConfig:
         "or at every step (Cho)",
         choices=("first", "every"),
     )
-    max_source_positions: int = setting(1024, "positions that the location score knows", unit="tokens", at_least=1)
-    dropout: float = setting(0.2, "dropout on embeddings, between layers and before the output", at_least=0, below=1)
+    max_source_positions: int = setting(
+        1024, "positions that the location score knows", unit="tokens", at_least=1
+    )
+    dropout: float = setting(
+        0.2, "dropout on embeddings, between layers and before the output", at_least=0, below=1
+    )
     share_decoder_input_output_embed: bool = setting(True, "tie the decoder's embedding and output weights")
     share_all_embeddings: bool | None = setting(
         None, "tie source, target and output weights; by default where both sides have one vocabulary"
@@ -99,13 +107,18 @@ class RecurrentConfig:
     def __post_init__(self) -> None:
         _check_sharing(self.share_all_embeddings, self.encoder_embed_dim, self.decoder_embed_dim)
         out = self.decoder_out_embed_dim or self.decoder_embed_dim
-        if (self.share_decoder_input_output_embed or self.share_all_embeddings) and out != self.decoder_embed_dim:
+        if (
+            self.share_decoder_input_output_embed or self.share_all_embeddings
+        ) and out != self.decoder_embed_dim:
             raise UsageError(
                 f"model.decoder_out_embed_dim = {out} must equal model.decoder_embed_dim = {self.decoder_embed_dim} "
                 "when their weights are tied (--no-share-decoder-input-output-embed unties them)"
             )
         size = self.encoder_hidden_size * (2 if self.encoder_bidirectional else 1)
-        if self.bridge == "copy" and (size, self.encoder_layers) != (self.decoder_hidden_size, self.decoder_layers):
+        if self.bridge == "copy" and (size, self.encoder_layers) != (
+            self.decoder_hidden_size,
+            self.decoder_layers,
+        ):
             raise UsageError(
                 f"model.bridge = 'copy' needs equal states: the encoder has {self.encoder_layers} × {size}, "
                 f"the decoder {self.decoder_layers} × {self.decoder_hidden_size}; use bridge 'dense'"

@@ -14,8 +14,8 @@ _FORMS = ("none", "NFC", "NFD", "NFKC", "NFKD")
 class PreprocessConfig:
     """Which text, which tokenizer, and where the dataset folder goes."""
 
-    source_lang: str | None = setting(None, "source language, the ending of its files: en")
-    target_lang: str | None = setting(None, "target language, the ending of its files: de")
+    source_lang: str | None = setting(None, "source language, the ending of its files: en", short="-s")
+    target_lang: str | None = setting(None, "target language, the ending of its files: de", short="-t")
     trainpref: str | None = setting(None, "training files: P stands for P.en and P.de, also P.en.gz")
     validpref: str | None = setting(
         None, "validation files, like --trainpref; several, comma-separated: valid, valid1"

@@ -54,7 +54,12 @@ PRESETS: dict[str, Preset] = {
         dropout=0.2,
     ),
     "rnn_bahdanau": _recurrent(
-        cell="gru", encoder_bidirectional=True, bridge="dense", attention="additive", attention_query="previous", dropout=0.3
+        cell="gru",
+        encoder_bidirectional=True,
+        bridge="dense",
+        attention="additive",
+        attention_query="previous",
+        dropout=0.3,
     ),
     "rnn_luong": _recurrent(
         cell="lstm",
@@ -74,10 +79,19 @@ PRESETS: dict[str, Preset] = {
     "transformer_iwslt_de_en": _transformer(
         {**_size((6, 6), 512, 1024, 4), "dropout": 0.3}, lr=0.0005, warmup_updates=4000
     ),
-    "transformer": _transformer({**_size((6, 6), 512, 2048, 8), "dropout": 0.1}, lr=0.0007, warmup_updates=4000),
-    "transformer_big": _transformer({**_size((6, 6), 1024, 4096, 16), "dropout": 0.3}, lr=0.0005, warmup_updates=4000),
+    "transformer": _transformer(
+        {**_size((6, 6), 512, 2048, 8), "dropout": 0.1}, lr=0.0007, warmup_updates=4000
+    ),
+    "transformer_big": _transformer(
+        {**_size((6, 6), 1024, 4096, 16), "dropout": 0.3}, lr=0.0005, warmup_updates=4000
+    ),
     "transformer_deep_encoder": _transformer(
-        {**_size((12, 1), 512, 2048, 8), "dropout": 0.1, "encoder_normalize_before": True, "decoder_normalize_before": True},
+        {
+            **_size((12, 1), 512, 2048, 8),
+            "dropout": 0.1,
+            "encoder_normalize_before": True,
+            "decoder_normalize_before": True,
+        },
         lr=0.0007,
         warmup_updates=4000,
     ),

@@ -16,7 +16,9 @@ class SearchConfig:
     nbest: int = setting(1, "outputs for each line, best first", at_least=1)
     lenpen: float = setting(1.0, "length penalty α: scores are divided by length^α", at_least=0)
     max_len_a: float = setting(0.0, "longest output: max_len_a · source length + max_len_b", at_least=0)
-    max_len_b: int = setting(200, "longest output: max_len_a · source length + max_len_b", unit="tokens", at_least=1)
+    max_len_b: int = setting(
+        200, "longest output: max_len_a · source length + max_len_b", unit="tokens", at_least=1
+    )
     min_len: int = setting(1, "shortest output, end symbol counted", unit="tokens", at_least=1)
     stop: str = setting(
         "fairseq",

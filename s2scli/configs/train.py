@@ -75,7 +75,9 @@ class TrainConfig:
         "transformer_tiny", "preset: a model and what makes it train well", choices=tuple(PRESETS), short="-a"
     )
     save_dir: Path = setting(Path("checkpoints"), "folder for checkpoints, log.jsonl and config.toml")
-    max_tokens: int = setting(4096, "most tokens on either side of a batch, padding counted", unit="tokens", at_least=1)
+    max_tokens: int = setting(
+        4096, "most tokens on either side of a batch, padding counted", unit="tokens", at_least=1
+    )
     batch_size: int = setting(0, "most sentence pairs in a batch; 0: no limit", unit="pairs", at_least=0)
     update_freq: int = setting(1, "batches whose gradients make one update", at_least=1)
     max_epoch: int = setting(0, "stop after this many passes over the data; 0: no limit", at_least=0)
@@ -86,7 +88,9 @@ class TrainConfig:
         0, "validate every so many updates, besides at each epoch's end; 0: only there", at_least=0
     )
     best_checkpoint_metric: str = setting(
-        "loss", "validation figure that decides which checkpoint is best", choices=("loss", "ppl", "bleu", "chrf", "ter")
+        "loss",
+        "validation figure that decides which checkpoint is best",
+        choices=("loss", "ppl", "bleu", "chrf", "ter"),
     )
     eval_metrics: tuple[str, ...] = setting(
         (), "translate the validation set at each validation and score it", choices=("bleu", "chrf", "ter")
@@ -97,6 +101,11 @@ class TrainConfig:
     log_interval: int = setting(100, "updates between two progress lines", unit="updates", at_least=1)
     seed: int = setting(1, "seed of all randomness", at_least=0)
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
+    precision: str = setting(
+        "auto",
+        "matrix products in bf16, all else in fp32; or everything in fp32. auto: bf16 where the hardware is faster at it",
+        choices=("auto", "fp32", "bf16"),
+    )
     threads: int = setting(0, "CPU threads; 0: as many as torch sees fit", at_least=0)
 
     model: ModelConfig
@@ -121,9 +130,15 @@ class TrainConfig:
             _check_sections(layer, origin)
         arch = flags.get("arch", file.get("arch", "transformer_tiny"))
         if arch not in PRESETS:
-            raise UsageError(f"{names.get('arch', 'arch')} = {arch!r} is not a preset{did_you_mean(arch, PRESETS)}")
+            raise UsageError(
+                f"{names.get('arch', 'arch')} = {arch!r} is not a preset{did_you_mean(arch, PRESETS)}"
+            )
         components = {
-            section: _component(section, [PRESETS[arch].get(section, {}), file.get(section, {}), flags.get(section, {})], names)
+            section: _component(
+                section,
+                [PRESETS[arch].get(section, {}), file.get(section, {}), flags.get(section, {})],
+                names,
+            )
             for section in COMPONENTS
         }
         return build(cls, {**file, **flags, **components}, names=names)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from s2scli.schema import setting
 
-_LR = {"help": "learning rate, after the warm-up", "above": 0}
-_DECAY = {"help": "weight decay, on weight matrices only", "at_least": 0}
+_LR: dict[str, Any] = {"help": "learning rate, after the warm-up", "above": 0}
+_DECAY: dict[str, Any] = {"help": "weight decay, on weight matrices only", "at_least": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +17,9 @@ class AdamConfig:
 
     name: str = setting("adam", "optimizer", choices=("adam",))
     lr: float = setting(0.001, **_LR)
-    betas: tuple[float, float] = setting((0.9, 0.98), "decay of the running mean and square", at_least=0, below=1)
+    betas: tuple[float, float] = setting(
+        (0.9, 0.98), "decay of the running mean and square", at_least=0, below=1
+    )
     eps: float = setting(1e-8, "added to the denominator", above=0)
     weight_decay: float = setting(0.0, **_DECAY)
 
@@ -88,8 +91,12 @@ ScheduleConfig = FixedConfig | InverseSqrtConfig | ReduceOnPlateauConfig
 class LabelSmoothedCrossEntropyConfig:
     """Cross-entropy with label smoothing (Szegedy et al. 2016)."""
 
-    name: str = setting("label_smoothed_cross_entropy", "objective", choices=("label_smoothed_cross_entropy",))
-    label_smoothing: float = setting(0.1, "probability mass spread over the vocabulary; 0 for none", at_least=0, below=1)
+    name: str = setting(
+        "label_smoothed_cross_entropy", "objective", choices=("label_smoothed_cross_entropy",)
+    )
+    label_smoothing: float = setting(
+        0.1, "probability mass spread over the vocabulary; 0 for none", at_least=0, below=1
+    )
 
 
 ObjectiveConfig = LabelSmoothedCrossEntropyConfig

@@ -1,0 +1,1 @@
+"""The dataset folder, and the batches that come out of it."""

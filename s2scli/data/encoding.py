@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -107,7 +108,7 @@ def _fit(ids: list[list[int]], number: int, split: str, rules: Rules, result: En
 def _column(texts: list[str], ids: list[list[int]]) -> ColumnChunk:
     raw = [text.encode("utf-8") for text in texts]
     return ColumnChunk(
-        ids=np.fromiter((token for tokens in ids for token in tokens), np.uint32),
+        ids=np.fromiter(chain.from_iterable(ids), np.uint32),
         lengths=np.array([len(tokens) for tokens in ids], np.int64),
         text=b"".join(raw),
         text_lengths=np.array([len(text) for text in raw], np.int64),

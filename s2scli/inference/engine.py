@@ -66,9 +66,13 @@ class Engine:
         limit = self.limits["max_source_length"]
         if limit and len(ids) > limit:
             if self.limits["on_long"] == "truncate":
-                warn(f"line {line.id + 1}: {len(ids)} source tokens, cut to the {limit} that the model was trained on")
+                warn(
+                    f"line {line.id + 1}: {len(ids)} source tokens, cut to the {limit} that the model was trained on"
+                )
                 return ids[:limit]
-            warn(f"line {line.id + 1}: {len(ids)} source tokens, more than the {limit} that the model was trained on")
+            warn(
+                f"line {line.id + 1}: {len(ids)} source tokens, more than the {limit} that the model was trained on"
+            )
         return ids
 
     def _batches(self, sources: Sequence[Sequence[int]]) -> Iterator[list[int]]:

@@ -63,7 +63,9 @@ class TransformerState(State):
         """The same state with room for one more position."""
         if self.position < self.cache.size(4):
             return self
-        grown = self.cache.new_empty(*self.cache.shape[:4], self.cache.size(4) + _CACHE_STEP, self.cache.size(5))
+        grown = self.cache.new_empty(
+            *self.cache.shape[:4], self.cache.size(4) + _CACHE_STEP, self.cache.size(5)
+        )
         grown[..., : self.cache.size(4), :] = self.cache
         return replace(self, cache=grown)
 
@@ -156,7 +158,9 @@ class TransformerModel(Model):
         """Run the decoder on the newest position of each hypothesis."""
         memory = cast(TransformerMemory, memory)
         state = cast(TransformerState, state).with_room()
-        x = self.decoder_embedder(tokens.flatten()[:, None], start=state.position).view(*tokens.shape, -1)  # [B, K, D]
+        x = self.decoder_embedder(tokens.flatten()[:, None], start=state.position).view(
+            *tokens.shape, -1
+        )  # [B, K, D]
         layers = zip(self.decoder_layers, state.cache, memory.keys, memory.values, strict=True)
         for layer, cache, keys, values in layers:
             x = cast(DecoderLayer, layer).step(x, cache, state.position, keys, values, memory.mask)

@@ -47,7 +47,7 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu":
             return F.dropout(x, self.p)
-        dropped: Tensor = _ByteDropout.apply(x, self.threshold)
+        dropped: Tensor = _ByteDropout.apply(x, self.threshold)  # type: ignore[no-untyped-call]
         return dropped
 
     def extra_repr(self) -> str:

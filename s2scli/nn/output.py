@@ -7,55 +7,73 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Rows of logits in memory at once while the loss is computed: 512 × 8,000 float32 are 16 MB.
-_CHUNK_ELEMENTS = 1 << 22
+# Logits in memory at once while the loss is computed: 8 MB of float32, of the order of a core's cache.
+_CHUNK_ELEMENTS = 1 << 21
 
 
 class _ChunkedLoss(torch.autograd.Function):
     """Label-smoothed cross-entropy whose gradient is computed chunk by chunk, in the forward pass.
 
     Every chunk of logits is used for the loss and its gradient while it is there, and dropped; the full
-    N × V matrix never exists, and the backward pass only scales what was computed.
+    N × V matrix never exists, and the backward pass only scales what was computed. With s = Σ exp(logits) the
+    gradient of the logits is exp(logits) / s - ε' - (1 - ε - ε') · [target]; the division by s is done on the
+    narrow side of the products, and ε' = ε / (V - 1), the same for all words, is added as one vector.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, epsilon: float, needs_gradient: bool
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        epsilon: float,
+        dtype: torch.dtype,
+        needs_gradient: bool,
     ) -> tuple[Tensor, Tensor]:
         vocabulary = weight.size(0)
         spread = epsilon / (vocabulary - 1)
-        loss = hidden.new_zeros((), dtype=torch.float64 if hidden.device.type == "cpu" else torch.float32)
-        nll = torch.zeros_like(loss)
+        on_target = 1 - epsilon - spread
+        weight_sum = weight.sum(0)
+        nll = torch.zeros((), dtype=torch.float64 if hidden.device.type == "cpu" else torch.float32).to(
+            hidden.device
+        )
+        others = torch.zeros_like(nll)
         d_hidden = torch.empty_like(hidden) if needs_gradient else None
         d_weight = torch.zeros_like(weight) if needs_gradient else None
         rows = max(1, _CHUNK_ELEMENTS // vocabulary)
-        for start in range(0, hidden.size(0), rows):
-            part = hidden[start : start + rows]
-            target = targets[start : start + rows, None]
-            logits = torch.nn.functional.linear(part, weight).float()  # [rows, V]
-            normalizer = logits.logsumexp(-1, keepdim=True)
-            chunk_nll = (normalizer - logits.gather(1, target)).sum()
-            nll += chunk_nll
-            loss += (1 - epsilon - spread) * chunk_nll
-            if epsilon:
-                loss += spread * (vocabulary * normalizer.sum() - logits.sum())
+        narrow_weight = weight.to(dtype)
+        for part, target, start in zip(
+            hidden.to(dtype).split(rows),
+            targets[:, None].split(rows),
+            range(0, len(hidden), rows),
+            strict=True,
+        ):
+            logits = (part @ narrow_weight.T).float()  # [rows, V]
+            largest = logits.amax(1, keepdim=True)
+            of_target = logits.gather(1, target)
+            exponentials = logits.sub_(largest).exp_()
+            total = exponentials.sum(1, keepdim=True)
+            normalizer = total.log() + largest
+            nll += (normalizer - of_target).sum()
+            others += vocabulary * normalizer.sum() - (part.float() @ weight_sum).sum()
             if d_hidden is None or d_weight is None:
                 continue
-            gradient = logits.sub_(normalizer).exp_()
-            if spread:
-                gradient.sub_(spread)
-            gradient.scatter_add_(1, target, gradient.new_full((1, 1), -(1 - epsilon - spread)).expand_as(target))
-            gradient = gradient.to(weight.dtype)
-            torch.mm(gradient, weight, out=d_hidden[start : start + rows])
-            d_weight.addmm_(gradient.T, part)
+            exponentials.scatter_add_(1, target, -on_target * total)
+            scale = total.reciprocal()
+            exponentials = exponentials.to(dtype)
+            d_hidden[start : start + len(part)] = (exponentials @ narrow_weight) * scale
+            d_weight += exponentials.T @ (part * scale).to(dtype)
+        if d_hidden is not None and d_weight is not None:
+            d_hidden -= spread * weight_sum
+            d_weight -= spread * hidden.sum(0)
         ctx.save_for_backward(d_hidden, d_weight)
         ctx.mark_non_differentiable(nll)
-        return loss.float(), nll.float()
+        return (on_target * nll + spread * others).float(), nll.float()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         d_hidden, d_weight = (item * gradients[0] for item in ctx.saved_tensors)
-        return d_hidden, d_weight, None, None, None
+        return d_hidden, d_weight, None, None, None, None
 
 
 class SoftmaxOutput(nn.Module):
@@ -66,11 +84,11 @@ class SoftmaxOutput(nn.Module):
 
     def __init__(self, width: int, vocabulary: int, tied: nn.Embedding | None = None) -> None:
         super().__init__()
-        if tied is None:
-            weight = nn.Parameter(torch.empty(vocabulary, width).normal_(std=width**-0.5))
-        else:
-            weight = tied.weight
-        self.weight = weight
+        self.weight: Tensor = (
+            nn.Parameter(torch.empty(vocabulary, width).normal_(std=width**-0.5))
+            if tied is None
+            else tied.weight
+        )
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Scores [..., V] of hidden states [..., D]; their softmax is the distribution of the next token."""
@@ -83,7 +101,10 @@ class SoftmaxOutput(nn.Module):
         loss = (1 - ε) · -log p(target) + ε / (V - 1) · Σ over the other words of -log p(word).
         hidden [N, D], targets [N]: padding is left out beforehand.
         """
-        loss, nll = _ChunkedLoss.apply(
-            hidden, self.weight, targets, label_smoothing, torch.is_grad_enabled()
-        )
+        device = hidden.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.weight.dtype
+        with torch.autocast(device, enabled=False):
+            loss, nll = _ChunkedLoss.apply(  # type: ignore[no-untyped-call]
+                hidden, self.weight, targets, label_smoothing, dtype, torch.is_grad_enabled()
+            )
         return loss, nll

@@ -17,7 +17,7 @@ STATE_PARTS = {"tanh": 1, "relu": 1, "gru": 1, "lstm": 2}
 def recurrent_network(
     cell: str, input_size: int, hidden_size: int, layers: int, dropout: float, bidirectional: bool = False
 ) -> nn.RNNBase:
-    """torch's network of the given cell, batch first, dropout between layers."""
+    """Torch's network of the given cell, batch first, dropout between layers."""
     between = dropout if layers > 1 else 0.0
     options = {"num_layers": layers, "dropout": between, "bidirectional": bidirectional, "batch_first": True}
     if cell in ("tanh", "relu"):
@@ -27,7 +27,7 @@ def recurrent_network(
 
 
 def pack_state(state: Tensor | tuple[Tensor, Tensor]) -> Tensor:
-    """torch's state as one tensor [parts, layers, rows, size]."""
+    """Torch's state as one tensor [parts, layers, rows, size]."""
     return torch.stack(state) if isinstance(state, tuple) else state[None]
 
 
@@ -79,25 +79,25 @@ class RecurrentDecoder(nn.Module):
 
         x [..., columns] → [..., gates]. The shares of all columns are summed and given to `step`.
         """
-        weight: Tensor = self.network.weight_ih_l0
-        return x @ weight[:, columns].T
+        return x @ self._weight("weight_ih", 0)[:, columns].T
+
+    def _weight(self, name: str, layer: int) -> Tensor:
+        weight: Tensor = getattr(self.network, f"{name}_l{layer}")
+        return weight
 
     def step(self, gates: Tensor, state: Tensor) -> Tensor:
         """The next state [parts, layers, rows, size], from the input's share [rows, gates] in the gates."""
-        outputs = []
+        outputs: list[Tensor] = []
         for layer in range(self.layers):
-            weight, bias, input_bias = (
-                getattr(self.network, f"{name}_l{layer}") for name in ("weight_hh", "bias_hh", "bias_ih")
-            )
             if layer:
-                below = self.between_layers(outputs[-1][0])
-                gates = below @ getattr(self.network, f"weight_ih_l{layer}").T
-            outputs.append(_cell_step(self.cell, gates, input_bias, state[:, layer], weight, bias))
+                gates = self.between_layers(outputs[-1][0]) @ self._weight("weight_ih", layer).T
+            weights = (self._weight(name, layer) for name in ("bias_ih", "weight_hh", "bias_hh"))
+            outputs.append(_cell_step(self.cell, gates, state[:, layer], *weights))
         return torch.stack(outputs, dim=1)
 
 
 def _cell_step(
-    cell: str, gates: Tensor, input_bias: Tensor, state: Tensor, weight: Tensor, bias: Tensor
+    cell: str, gates: Tensor, state: Tensor, input_bias: Tensor, weight: Tensor, bias: Tensor
 ) -> Tensor:
     """One step of one layer, with torch's gate order; state and result [parts, rows, size]."""
     hidden = state[0]

@@ -27,10 +27,29 @@ def prepare(device: str, threads: int) -> torch.device:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise UsageError(f"--device {device} cannot be used here ({reason}); allowed: auto, cpu, cuda, cuda:N, mps") from None
+        raise UsageError(
+            f"--device {device} cannot be used here ({reason}); allowed: auto, cpu, cuda, cuda:N, mps"
+        ) from None
     if chosen.type == "cpu":
         keep_freed_memory()
     return chosen
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """What 'auto' means on a device: bf16 where its hardware multiplies bf16 matrices faster, else fp32."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        # Older chips emulate bf16 (Ampere, compute capability 8, is the first that has it).
+        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
+    if device.type == "cpu":
+        return "bf16" if torch.cpu.get_capabilities().get("avx512_bf16", False) else "fp32"
+    return "fp32"
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """The context that a forward pass in training runs in: matrix products in bf16, or everything in fp32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def keep_freed_memory() -> None:

@@ -10,6 +10,9 @@ from torch.nn import functional as F
 
 from s2scli.nn.dropout import Dropout
 
+# Queries, keys and values start smaller than other layers, as in fairseq: deep post-norm stacks train more stably.
+_ATTENTION_GAIN = 2**-0.5
+
 
 @dataclass(frozen=True)
 class LayerConfig:
@@ -25,23 +28,45 @@ class LayerConfig:
     activation_dropout: float
 
 
-def _linear(inputs: int, outputs: int, *, blocks: int = 1) -> nn.Linear:
+def _linear(inputs: int, outputs: int, *, blocks: int = 1, gain: float = 1.0) -> nn.Linear:
     """A linear layer with Glorot's initialization; `blocks` matrices side by side are drawn as single ones."""
     layer = nn.Linear(inputs, outputs)
     for block in layer.weight.chunk(blocks):
-        nn.init.xavier_uniform_(block)
+        nn.init.xavier_uniform_(block, gain)
     nn.init.zeros_(layer.bias)
     return layer
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:
     """[B, T, D] → [B, H, T, D/H]."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    split: Tensor = x.unflatten(-1, (heads, -1))
+    return split.transpose(1, 2)
 
 
 def _merge(x: Tensor) -> Tensor:
     """[B, H, T, D/H] → [B, T, D]."""
     return x.transpose(1, 2).flatten(2)
+
+
+def attention(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor | None = None,
+    *,
+    dropout: float = 0.0,
+    causal: bool = False,
+) -> Tensor:
+    """softmax(queries keysᵀ / √width) values, equation 1; queries [B, H, Q, D/H], the others [B, H, S, D/H]."""
+    if queries.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        # On a CPU, torch's bf16 kernel has a backward pass several times slower than its float32 one.
+        with torch.autocast("cpu", enabled=False):
+            return attention(
+                queries.float(), keys.float(), values.float(), mask, dropout=dropout, causal=causal
+            )
+    return F.scaled_dot_product_attention(
+        queries, keys, values, attn_mask=mask, dropout_p=dropout, is_causal=causal
+    )
 
 
 class SelfAttention(nn.Module):
@@ -51,7 +76,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = config.heads
         self.dropout = config.attention_dropout
-        self.qkv = _linear(config.width, 3 * config.width, blocks=3)
+        self.qkv = _linear(config.width, 3 * config.width, blocks=3, gain=_ATTENTION_GAIN)
         self.out = _linear(config.width, config.width)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -63,9 +88,7 @@ class SelfAttention(nn.Module):
         """Attention among the positions of x [B, T, D]; without a mask it is causal."""
         queries, keys, values = self.project(x)
         dropout = self.dropout if self.training else 0.0
-        heads = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=mask, dropout_p=dropout, is_causal=mask is None
-        )
+        heads = attention(queries, keys, values, mask, dropout=dropout, causal=mask is None)
         merged: Tensor = self.out(_merge(heads))
         return merged
 
@@ -78,7 +101,7 @@ class SelfAttention(nn.Module):
         cache[0, :, :, position] = keys.squeeze(2)
         cache[1, :, :, position] = values.squeeze(2)
         seen = cache[:, :, :, : position + 1]
-        merged: Tensor = self.out(_merge(F.scaled_dot_product_attention(queries, seen[0], seen[1])))
+        merged: Tensor = self.out(_merge(attention(queries, seen[0], seen[1])))
         return merged
 
 
@@ -89,8 +112,8 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.heads = config.heads
         self.dropout = config.attention_dropout
-        self.query = _linear(config.width, config.width)
-        self.key_value = _linear(memory_width, 2 * config.width, blocks=2)
+        self.query = _linear(config.width, config.width, gain=_ATTENTION_GAIN)
+        self.key_value = _linear(memory_width, 2 * config.width, blocks=2, gain=_ATTENTION_GAIN)
         self.out = _linear(config.width, config.width)
 
     def prepare(self, memory: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,7 +125,7 @@ class CrossAttention(nn.Module):
         """Attention of x [B, Q, D], target positions or hypotheses, over prepared states; mask [B, 1, 1, S]."""
         dropout = self.dropout if self.training else 0.0
         queries = _heads(self.query(x), self.heads)
-        heads = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)
+        heads = attention(queries, keys, values, mask, dropout=dropout)
         merged: Tensor = self.out(_merge(heads))
         return merged
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from s2scli.configs.training import FixedConfig, InverseSqrtConfig, ReduceOnPlateauConfig, ScheduleConfig
@@ -46,7 +47,7 @@ class InverseSqrt(Schedule):
 
     def after_warmup(self, update: int) -> float:
         """The rate of an update after the warm-up."""
-        return self.lr * (self.config.warmup_updates / update) ** 0.5
+        return self.lr * math.sqrt(self.config.warmup_updates / update)
 
 
 class ReduceOnPlateau(Schedule):
@@ -76,7 +77,11 @@ class ReduceOnPlateau(Schedule):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
-        self.lr, self.best, self.without_improvement = state["lr"], state["best"], state["without_improvement"]
+        self.lr, self.best, self.without_improvement = (
+            state["lr"],
+            state["best"],
+            state["without_improvement"],
+        )
 
 
 def build_schedule(config: ScheduleConfig, lr: float) -> Schedule:

@@ -86,7 +86,9 @@ def beam_search(model: Model, source: Tokens, config: SearchConfig) -> list[list
         output = model.step(beams.last_tokens(), beams.memory, beams.state)
         beams.state = output.state
         restrict(output.scores, length, beams.longest, config.min_len)
-        scores, parents, tokens = _top_candidates(output.scores, beams.scores - output.log_normalizer, 2 * width)
+        scores, parents, tokens = _top_candidates(
+            output.scores, beams.scores - output.log_normalizer, 2 * width
+        )
         length += 1
         ended = (tokens == EOS) & (scores > float("-inf"))
         counted = ended if config.stop == "exact" else ended[:, :width]

@@ -26,7 +26,9 @@ def greedy_search(model: Model, source: Tokens, config: SearchConfig) -> list[li
         state = output.state
         restrict(output.scores, length, longest, config.min_len)
         best, tokens = output.scores.max(-1)  # [B, 1]
-        steps = zip(alive.tolist(), tokens[:, 0].tolist(), (best - output.log_normalizer)[:, 0].tolist(), strict=True)
+        steps = zip(
+            alive.tolist(), tokens[:, 0].tolist(), (best - output.log_normalizer)[:, 0].tolist(), strict=True
+        )
         for row, token, score in steps:
             ids[row].append(token)
             scores[row].append(score)

@@ -40,7 +40,7 @@ class Window:
 
 
 def perplexity(nats: float) -> float:
-    """exp of a mean negative log-likelihood, infinite where it overflows."""
+    """Exp of a mean negative log-likelihood, infinite where it overflows."""
     return math.exp(nats) if nats < 700 else math.inf
 
 
@@ -93,9 +93,13 @@ class Log:
         """Log and show the figures of a validation."""
         self.event("valid", values)
         figures = " | ".join(
-            f"{name} {value:.3f}" for name, value in values.items() if isinstance(value, float) and name != "seconds"
+            f"{name} {value:.3f}"
+            for name, value in values.items()
+            if isinstance(value, float) and name != "seconds"
         )
-        self.say(f"epoch {values['epoch']} | update {values['update']} | valid: {figures}{' | best so far' if best else ''}")
+        self.say(
+            f"epoch {values['epoch']} | update {values['update']} | valid: {figures}{' | best so far' if best else ''}"
+        )
 
     def close(self) -> None:
         """Remove the moving line."""

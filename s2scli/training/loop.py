@@ -131,6 +131,7 @@ def make_update(run: Run, group: list[Indices], window: Window) -> None:
         [batch.to(run.device) for batch in batches],
         rate=run.schedule.rate(position.update),
         clip_norm=config.clip_norm,
+        precision=config.precision,
         seed=config.seed,
         update=position.update,
     )
@@ -151,7 +152,9 @@ def total_updates(run: Run, updates_in_epoch: int) -> int | None:
     ends = [config.max_update] if config.max_update else []
     if config.max_epoch:
         done_in_epoch = -(-position.batch // config.update_freq)
-        ends.append(position.update + (config.max_epoch - position.epoch + 1) * updates_in_epoch - done_in_epoch)
+        ends.append(
+            position.update + (config.max_epoch - position.epoch + 1) * updates_in_epoch - done_in_epoch
+        )
     return min(ends) if ends else None
 
 
@@ -191,7 +194,9 @@ def validate_and_keep(run: Run) -> None:
         num_samples=config.eval_samples,
     )
     for record in validation.samples:
-        run.log.say(f"  source:    {record.source}\n  output:    {record.text}\n  reference: {record.reference}")
+        run.log.say(
+            f"  source:    {record.source}\n  output:    {record.text}\n  reference: {record.reference}"
+        )
     figure, upward = validation.figures[best_by], higher_is_better(best_by)
     run.schedule.validated(figure, higher_is_better=upward)
     is_best = position.best is None or (figure > position.best if upward else figure < position.best)

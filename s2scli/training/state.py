@@ -41,10 +41,14 @@ def optimizer_tensors(optimizer: Optimizer, parameters: dict[str, nn.Parameter])
     }
 
 
-def restore_optimizer(optimizer: Optimizer, parameters: dict[str, nn.Parameter], tensors: dict[str, Tensor]) -> None:
+def restore_optimizer(
+    optimizer: Optimizer, parameters: dict[str, nn.Parameter], tensors: dict[str, Tensor]
+) -> None:
     """Put saved tensors back into a fresh optimizer."""
     for full_name, tensor in tensors.items():
         key, _, name = full_name.partition(".")
         parameter = parameters[name]
         # torch keeps step counts on the CPU unless the fused kernels of a GPU want them there.
-        optimizer.state[parameter][key] = tensor if tensor.dim() == 0 and tensor.device.type == "cpu" else tensor.to(parameter.device)
+        optimizer.state[parameter][key] = (
+            tensor if tensor.dim() == 0 and tensor.device.type == "cpu" else tensor.to(parameter.device)
+        )

@@ -1,4 +1,4 @@
-"""One update: the gradients of some batches, normalized over all their target tokens, and the optimizer's step."""
+"""One update: the gradients of some batches, normalized over all target tokens, and the optimizer's step."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from s2scli.data.batch import Batch
 from s2scli.models.base import Model
+from s2scli.nn.runtime import autocast
 from s2scli.training.objectives.base import Objective
 
 
@@ -39,6 +40,7 @@ def train_update(
     *,
     rate: float,
     clip_norm: float,
+    precision: str,
     seed: int,
     update: int,
 ) -> UpdateResult:
@@ -47,8 +49,9 @@ def train_update(
     loss = nll = 0.0
     for number, batch in enumerate(batches):
         torch.manual_seed(seed_for(seed, update, number))
-        sums = objective(model, batch)
-        (sums.loss / tokens).backward()  # type: ignore[no-untyped-call]
+        with autocast(precision, batch.source.ids.device):
+            sums = objective(model, batch)
+        (sums.loss / tokens).backward()
         loss += float(sums.loss.detach())
         nll += float(sums.nll.detach())
     norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm or float("inf"), foreach=True)

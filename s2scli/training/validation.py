@@ -46,7 +46,9 @@ def validation_loss(
     return {"loss": loss / tokens / math.log(2), "ppl": perplexity(nll / tokens)}
 
 
-def translate_split(engine: Engine, split: Split, metrics: Sequence[str]) -> tuple[dict[str, float], list[Record]]:
+def translate_split(
+    engine: Engine, split: Split, metrics: Sequence[str]
+) -> tuple[dict[str, float], list[Record]]:
     """Scores of the split's translation, and its records."""
     pairs = zip(split.texts("source"), split.texts("target"), strict=True)
     lines = (Line(number, source, reference) for number, (source, reference) in enumerate(pairs))

@@ -211,13 +211,16 @@ def nothing_left_behind(path: Path) -> Iterator[None]:
 
 
 def test_a_failure_leaves_the_old_dataset_whole(folder: Path, tmp_path: Path) -> None:
+    class InterruptedTexts(list[str]):
+        def __getitem__(self, index: object) -> object:
+            raise KeyboardInterrupt
+
     with (
         nothing_left_behind(tmp_path),
         pytest.raises(KeyboardInterrupt),
         write_dataset(folder, SIZES, overwrite=False) as writer,
     ):
-        writer.shard("train")
-        raise KeyboardInterrupt
+        write(writer, {"train": SENTENCES, "valid": InterruptedTexts(SENTENCES)})
 
 
 def test_a_full_disk_is_one_clear_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

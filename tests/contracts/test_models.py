@@ -1,0 +1,231 @@
+"""Laws that hold for every model: stepping is teacher forcing, padding is nothing, and rows are independent."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from toys import random_ids, random_model, small_recurrent, small_transformer
+
+from s2scli.configs.models import ATTENTION_SCORES, ModelConfig
+from s2scli.data.batch import Batch, pad_sequences
+from s2scli.errors import UsageError
+from s2scli.models import MODELS
+from s2scli.models.base import Model, build_model, unique_parameters
+
+SOURCE_SIZE, TARGET_SIZE = 13, 11
+EOS = 2
+SOURCES = random_ids([4, 1, 7], SOURCE_SIZE, seed=1)
+TARGETS = random_ids([20, 20, 20], TARGET_SIZE, seed=2)  # longer than the Transformer's first cache
+
+
+def configs() -> dict[str, ModelConfig]:
+    """Every option of every family, alone and in pairs that meet in the code."""
+    found: dict[str, ModelConfig] = {}
+    copying = {"encoder_bidirectional": False, "encoder_hidden_size": 14, "bridge": "copy"}
+    for score, query in product(ATTENTION_SCORES, ("previous", "current")):
+        found[f"rnn {score} {query}"] = small_recurrent(attention=score, attention_query=query)
+    for cell, query, layers in product(("tanh", "relu", "gru", "lstm"), ("previous", "current"), (1, 2)):
+        found[f"rnn {cell} {query} {layers}"] = small_recurrent(
+            cell=cell, attention_query=query, encoder_layers=layers, decoder_layers=layers
+        )
+    for cell, context, bridge in product(("gru", "lstm"), ("first", "every"), ("copy", "dense", "none")):
+        if (context, bridge) != ("first", "none"):
+            settings: dict[str, Any] = copying if bridge == "copy" else {"bridge": bridge}
+            found[f"rnn {cell} none {context} {bridge}"] = small_recurrent(
+                cell=cell, attention="none", fixed_context=context, **settings
+            )
+    for query, bridge in product(("previous", "current"), ("copy", "none")):
+        settings = copying if bridge == "copy" else {"bridge": bridge}
+        found[f"rnn additive {query} {bridge}"] = small_recurrent(attention_query=query, **settings)
+    for query in ("previous", "current"):
+        found[f"rnn reversed {query}"] = small_recurrent(reverse_source=True, attention_query=query)
+    found["rnn reversed none"] = small_recurrent(reverse_source=True, attention="none")
+    found["rnn no feeding"] = small_recurrent(attention_query="current", input_feeding=False)
+    found["rnn no feeding 2"] = small_recurrent(attention_query="current", input_feeding=False, decoder_layers=2)
+    found["rnn 3 to 1"] = small_recurrent(encoder_layers=3)
+    found["rnn 1 to 3"] = small_recurrent(decoder_layers=3)
+    found["rnn few positions"] = small_recurrent(attention="location", max_source_positions=3)
+    found["rnn wide output"] = small_recurrent(share_decoder_input_output_embed=False, decoder_out_embed_dim=15)
+    found["rnn wide fed output"] = small_recurrent(
+        share_decoder_input_output_embed=False, decoder_out_embed_dim=15, attention_query="current"
+    )
+    for activation, encoder, decoder in product(("relu", "gelu", "swiglu"), (False, True), (False, True)):
+        found[f"transformer {activation} {encoder} {decoder}"] = small_transformer(
+            activation_fn=activation, encoder_normalize_before=encoder, decoder_normalize_before=decoder
+        )
+    found["transformer learned"] = small_transformer(positions="learned", max_source_positions=8, max_target_positions=21)
+    found["transformer 3 to 1"] = small_transformer(encoder_layers=3, decoder_layers=1)
+    found["transformer 1 to 3"] = small_transformer(encoder_layers=1, decoder_layers=3)
+    found["transformer widths"] = small_transformer(encoder_embed_dim=24, decoder_attention_heads=2)
+    found["transformer one head"] = small_transformer(encoder_attention_heads=1, decoder_attention_heads=1)
+    found["transformer untied"] = small_transformer(share_decoder_input_output_embed=False)
+    return found
+
+
+CONFIGS = configs()
+NAMES = list(CONFIGS)
+
+
+def make(name: str, seed: int = 0) -> Model:
+    return random_model(CONFIGS[name], SOURCE_SIZE, TARGET_SIZE, seed=seed)
+
+
+def close(got: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def teacher_forced(model: Model, sources: list[list[int]], targets: list[list[int]]) -> Tensor:
+    """Log-probabilities [B, T, V]."""
+    with torch.inference_mode():
+        return model.output(model(Batch(pad_sequences(sources), pad_sequences(targets)))).log_softmax(-1)
+
+
+def test_every_family_is_tested() -> None:
+    assert {config.name for config in CONFIGS.values()} == set(MODELS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stepping_is_teacher_forcing(name: str) -> None:
+    model = make(name)
+    expected = teacher_forced(model, SOURCES, TARGETS)
+    with torch.inference_mode():
+        memory = model.encode(pad_sequences(SOURCES))
+        state = model.start(memory)
+        read = torch.tensor([[EOS, *target] for target in TARGETS])
+        for position in range(read.size(1)):
+            output = model.step(read[:, position : position + 1], memory, state)
+            state = output.state
+            assert output.scores.shape == (3, 1, TARGET_SIZE)
+            assert output.log_normalizer.shape == (3, 1)
+            close(output.scores[:, 0] - output.log_normalizer, expected[:, position])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_beam_is_as_many_single_hypotheses(name: str) -> None:
+    """Three hypotheses from one, exchanged on the way, dropped to two and to other sentences: each is itself."""
+    model = make(name)
+    draw = random_ids([18] * 9, TARGET_SIZE, seed=3)
+    hypotheses = [draw[0:3], draw[3:6], draw[6:9]]  # [B][K]
+    sentences = [0, 1, 2]
+
+    def check(position: int, log_probs: Tensor) -> None:
+        for row, sentence in enumerate(sentences):
+            for beam, hypothesis in enumerate(hypotheses[row]):
+                expected = teacher_forced(model, [SOURCES[sentence]], [hypothesis])[0, position]
+                close(log_probs[row, beam], expected)
+
+    with torch.inference_mode():
+        memory = model.encode(pad_sequences(SOURCES))
+        state = model.step(torch.full((3, 1), EOS), memory, model.start(memory)).state
+        state = state.reorder(torch.zeros(3, 3, dtype=torch.long))
+        for position in range(1, 19):
+            if position == 3:  # exchange
+                beams = [[2, 0, 0], [0, 1, 2], [1, 2, 1]]
+                state = state.reorder(torch.tensor(beams))
+                hypotheses = [[row[beam][:2] + row[2 - k][2:] for k, beam in enumerate(chosen)]
+                              for row, chosen in zip(hypotheses, beams, strict=True)]
+            if position == 5:  # narrow the sentences
+                kept = [2, 0]
+                memory, state = memory.select(torch.tensor(kept)), state.select(torch.tensor(kept))
+                sentences, hypotheses = [sentences[i] for i in kept], [hypotheses[i] for i in kept]
+            if position == 6:  # and the beam
+                state = state.reorder(torch.tensor([[1, 0], [2, 2]]))
+                hypotheses = [[hypotheses[0][1], hypotheses[0][0]], [hypotheses[1][2], hypotheses[1][2]]]
+            if position == 8:
+                kept = [1]
+                memory, state = memory.select(torch.tensor(kept)), state.select(torch.tensor(kept))
+                sentences, hypotheses = [sentences[1]], [hypotheses[1]]
+            tokens = torch.tensor([[hypothesis[position - 1] for hypothesis in row] for row in hypotheses])
+            output = model.step(tokens, memory, state)
+            state = output.state
+            if position in (1, 2, 3, 4, 5, 6, 8, 18):
+                check(position, output.scores - output.log_normalizer[..., None])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_padding_is_nothing(name: str) -> None:
+    model = make(name)
+    targets = [TARGETS[0][:3], TARGETS[1][:6], []]
+    together = teacher_forced(model, SOURCES, targets)
+    for row in range(3):
+        alone = teacher_forced(model, SOURCES[row : row + 1], targets[row : row + 1])[0]
+        close(together[row, : len(targets[row]) + 1], alone)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_comes_later_plays_no_role(name: str) -> None:
+    model = make(name)
+    expected = teacher_forced(model, SOURCES, TARGETS)
+    changed = [[*target[:4], *(4 + (token - 3) % (TARGET_SIZE - 4) for token in target[4:])] for target in TARGETS]
+    got = teacher_forced(model, SOURCES, changed)
+    close(got[:, :5], expected[:, :5])
+    assert not torch.allclose(got[:, 5], expected[:, 5], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_source_and_every_weight_play_a_role(name: str) -> None:
+    model = make(name)
+    sources = [*SOURCES, *random_ids([4, 1, 7], SOURCE_SIZE, seed=9)]
+    hidden = model(Batch(pad_sequences(sources), pad_sequences(TARGETS * 2)))
+    assert not torch.allclose(hidden[:3, 2], hidden[3:, 2], atol=1e-4)
+    model.output(hidden).log_softmax(-1).square().sum().backward()
+    for parameter_name, parameter in unique_parameters(model).items():
+        assert parameter.grad is not None, parameter_name
+        if parameter_name != "score.weight.bias":  # source-only's: the same for all positions, softmax cancels it
+            assert parameter.grad.abs().max() > 0, parameter_name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_selecting_nothing_new_changes_nothing(name: str) -> None:
+    """Selecting all rows, or reordering in place, is the identity; select in any order equals encoding in it."""
+    model = make(name)
+    with torch.inference_mode():
+        memory = model.encode(pad_sequences(SOURCES))
+        start = torch.full((3, 1), EOS)
+        plain = model.step(start, memory, model.start(memory))
+        expected = plain.scores
+        rows = torch.arange(3)
+        same = model.step(start, memory.select(rows), model.start(memory).select(rows))
+        close(same.scores, expected)
+        close(model.step(start, memory, model.start(memory).reorder(torch.zeros(3, 1, dtype=torch.long))).scores, expected)
+        twice = torch.tensor([1, 1, 0])
+        chosen = model.step(start, memory.select(twice), model.start(memory).select(twice))
+        again = model.encode(pad_sequences([SOURCES[row] for row in (1, 1, 0)]))
+        close(chosen.scores, model.step(start, again, model.start(again)).scores)
+        # A longer one after a shorter selection: [1] alone is cut to its length, which must not hurt it.
+        close(model.step(start[:1], memory.select(twice[:1]), model.start(memory).select(twice[:1])).scores[0], expected[1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_starts_the_same_from_a_seed_and_has_no_saved_state_but_its_parameters(name: str) -> None:
+    torch.manual_seed(5)
+    first = build_model(CONFIGS[name], SOURCE_SIZE, TARGET_SIZE)
+    torch.manual_seed(5)
+    second = build_model(CONFIGS[name], SOURCE_SIZE, TARGET_SIZE)
+    for (key, parameter), other in zip(first.named_parameters(), second.parameters(), strict=True):
+        assert torch.equal(parameter, other), key
+        assert torch.isfinite(parameter).all(), key
+    assert set(first.state_dict()) == set(dict(first.named_parameters(remove_duplicate=False)))
+
+
+@pytest.mark.parametrize("family", ["recurrent", "transformer"])
+def test_tied_weights_are_counted_once(family: str) -> None:
+    def size(source: int = TARGET_SIZE, **settings: Any) -> int:
+        width = {"encoder_embed_dim": 12, "decoder_embed_dim": 12}
+        config = small_recurrent(**width, **settings) if family == "recurrent" else small_transformer(**width, **settings)
+        model = build_model(config, source, TARGET_SIZE)
+        parameters = unique_parameters(model)
+        assert len(parameters) == len({id(parameter) for parameter in model.parameters()})
+        return sum(parameter.numel() for parameter in parameters.values())
+
+    table = 12 * TARGET_SIZE
+    untied = size(share_decoder_input_output_embed=False)
+    assert size(share_decoder_input_output_embed=True) == untied - table
+    assert size(share_all_embeddings=True) == untied - 2 * table
+    assert size(share_all_embeddings=True, share_decoder_input_output_embed=False) == untied - 2 * table
+    with pytest.raises(UsageError, match="source has 12 symbols and the target 11; preprocess with --joined-dictionary"):
+        size(source=12, share_all_embeddings=True)

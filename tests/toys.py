@@ -1,0 +1,174 @@
+"""Small models, batches, datasets and runs for the tests."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from s2scli.checkpoint import Checkpoint, load_checkpoint
+from s2scli.configs.models import ModelConfig, RecurrentConfig, TransformerConfig
+from s2scli.configs.preprocess import PreprocessConfig
+from s2scli.configs.train import TrainConfig
+from s2scli.data.batch import Batch, Tokens, pad_sequences
+from s2scli.models.base import Model, build_model
+from s2scli.preprocess import preprocess
+from s2scli.schema import build
+from s2scli.text.vocabulary import NUM_SPECIAL
+from s2scli.train import TrainResult, train
+
+WORDS = ("ba", "be", "bi", "da", "de", "di", "ga", "ge", "gi", "ka", "ke", "ki")
+
+
+def small_transformer(**settings: Any) -> TransformerConfig:
+    """Two layers of width 16 on each side."""
+    values: dict[str, Any] = {"dropout": 0.0}
+    for side in ("encoder", "decoder"):
+        values |= {
+            f"{side}_layers": 2,
+            f"{side}_embed_dim": 16,
+            f"{side}_ffn_embed_dim": 24,
+            f"{side}_attention_heads": 4,
+        }
+    return build(TransformerConfig, values | settings)
+
+
+def small_recurrent(**settings: Any) -> RecurrentConfig:
+    """One layer on each side, every width a different one as far as the attention score allows it."""
+    values: dict[str, Any] = {
+        "encoder_embed_dim": 10,
+        "decoder_embed_dim": 12,
+        "encoder_hidden_size": 7,
+        "decoder_hidden_size": 14,
+        "attention_dim": 9,
+        "dropout": 0.0,
+    }
+    return build(RecurrentConfig, values | settings)
+
+
+def random_model(config: ModelConfig, source_size: int, target_size: int, *, seed: int = 0, spread: float = 0.25) -> Model:
+    """A model in evaluation mode whose every weight, biases and norms included, is moved away from its first value."""
+    torch.manual_seed(seed)
+    model = build_model(config, source_size, target_size)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += spread * torch.randn(parameter.shape)
+    return model.eval()
+
+
+def random_ids(lengths: Sequence[int], vocabulary: int, seed: int = 0) -> list[list[int]]:
+    """Sequences of ordinary ids; lengths without the end symbol."""
+    draw = random.Random(seed)
+    return [[draw.randrange(NUM_SPECIAL, vocabulary) for _ in range(length)] for length in lengths]
+
+
+def random_tokens(lengths: Sequence[int], vocabulary: int, seed: int = 0) -> Tokens:
+    """A padded batch of such sequences."""
+    return pad_sequences(random_ids(lengths, vocabulary, seed))
+
+
+def log_probabilities(model: Model, source: Sequence[int], targets: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Teacher-forced log-probabilities [T, V] of every position of some targets of one source, without a search.
+
+    source and targets come without end symbols; T counts it. All targets must have one length.
+    """
+    batch = Batch(pad_sequences([source] * len(targets)), pad_sequences(targets))
+    with torch.no_grad():
+        return list(model.output(model(batch)).double().log_softmax(-1))
+
+
+def reversed_pairs(number: int, longest: int, seed: int) -> tuple[list[str], list[str]]:
+    """Sentences of made-up words, and each of them backwards."""
+    draw = random.Random(seed)
+    sources = [draw.choices(WORDS, k=draw.randint(2, longest)) for _ in range(number)]
+    return [" ".join(words) for words in sources], [" ".join(reversed(words)) for words in sources]
+
+
+def write_lines(path: Path, lines: Sequence[str]) -> None:
+    """A text file with these lines."""
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="")
+
+
+def write_dataset(
+    root: Path,
+    *,
+    sizes: tuple[int, int, int] = (160, 24, 16),
+    longest: int = 8,
+    copy: bool = False,
+    seed: int = 0,
+    **settings: Any,
+) -> Path:
+    """Write text in two made-up languages, aa and bb, preprocess it and return the dataset folder."""
+    splits = ("train", "valid", "test")
+    for number, (split, size) in enumerate(zip(splits, sizes, strict=True)):
+        source, target = reversed_pairs(size, longest, seed=seed + 1000 * number)
+        write_lines(root / f"{split}.aa", source)
+        write_lines(root / f"{split}.bb", source if copy else target)
+    values: dict[str, Any] = {"source_lang": "aa", "target_lang": "bb", "tokenizer": "word", "joined_dictionary": True}
+    values |= {f"{split}pref": str(root / split) for split, size in zip(splits, sizes, strict=True) if size}
+    return preprocess(build(PreprocessConfig, values | {"destdir": root / "data"} | settings)).destdir
+
+
+# A few settings of each family that make a run of a second.
+_COMMON = {
+    "max_tokens": 120,
+    "log_interval": 1,
+    "device": "cpu",
+    "lr_scheduler.warmup_updates": 20,
+}
+TRANSFORMER: dict[str, Any] = _COMMON | {
+    "arch": "transformer_tiny",
+    "model.encoder_layers": 1,
+    "model.decoder_layers": 1,
+    "model.encoder_embed_dim": 16,
+    "model.decoder_embed_dim": 16,
+    "model.encoder_ffn_embed_dim": 16,
+    "model.decoder_ffn_embed_dim": 16,
+    "model.attention_dropout": 0.1,
+    "model.activation_dropout": 0.1,
+}
+BAHDANAU: dict[str, Any] = _COMMON | {
+    "arch": "rnn_bahdanau",
+    "model.encoder_embed_dim": 12,
+    "model.decoder_embed_dim": 12,
+    "model.encoder_hidden_size": 8,
+    "model.decoder_hidden_size": 12,
+    "model.attention_dim": 8,
+}
+LUONG: dict[str, Any] = _COMMON | {
+    "arch": "rnn_luong",
+    "model.encoder_embed_dim": 12,
+    "model.decoder_embed_dim": 12,
+    "model.encoder_hidden_size": 12,
+    "model.decoder_hidden_size": 12,
+}
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains on a dataset, each run in a folder of its own under root."""
+
+    data: Path
+    root: Path
+
+    def config(self, name: str, **settings: Any) -> TrainConfig:
+        """The settings of a run; keys as on the command line, "model.dropout"."""
+        return TrainConfig.resolve({}, {"data": self.data, "save_dir": self.root / name, **settings})
+
+    def __call__(self, name: str, **settings: Any) -> TrainResult:
+        return train(self.config(name, **settings))
+
+    def checkpoint(self, name: str, file: str = "checkpoint_last") -> Checkpoint:
+        """A checkpoint of a run with all that is in it."""
+        return load_checkpoint(self.root / name / f"{file}.safetensors", resume=True)
+
+    def events(self, name: str, kind: str) -> list[dict[str, Any]]:
+        """The events of one kind in a run's log.jsonl."""
+        lines = (self.root / name / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        return [event for event in map(json.loads, lines) if event["event"] == kind]
