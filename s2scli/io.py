@@ -8,7 +8,7 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -24,14 +24,17 @@ def open_input(path: Path) -> Iterator[BinaryIO]:
     if path == STDIN:
         yield sys.stdin.buffer
         return
-    try:
-        stream = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot read: {error.strerror}") from None
-    with stream:
-        yield cast(BinaryIO, stream)
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(path.open("rb"))
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such file") from None
+        except OSError as error:
+            raise DataError(f"{path}: cannot read: {error.strerror}") from None
+        if path.suffix == ".gz":
+            yield cast(BinaryIO, stack.enter_context(gzip.open(stream, "rb")))
+        else:
+            yield stream
 
 
 def decode_line(raw: bytes, where: str, *, replace: bool = False) -> str:
@@ -68,8 +71,6 @@ def read_lines(path: Path, *, replace: bool = False) -> Iterator[str]:
                 yield decode_line(raw, f"{name}:{number}", replace=replace)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise DataError(f"{name}:{number + 1}: broken gzip data ({error})") from None
-        except IsADirectoryError:
-            raise DataError(f"{name}: is a folder, not a text file") from None
 
 
 @contextmanager

@@ -90,50 +90,53 @@ def setting_types(cls: type[Any]) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
+def _to_bool(value: Any) -> bool:
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if isinstance(value, bool):
+        return value
+    raise ValueError("true or false")
+
+
+def _to_number(kind: type[int] | type[float], value: Any) -> int | float:
+    wanted = "a whole number" if kind is int else "a number"
+    if isinstance(value, bool) or (kind is int and isinstance(value, float) and value != int(value)):
+        raise ValueError(wanted)
+    try:
+        return kind(value)
+    except (TypeError, ValueError):
+        raise ValueError(wanted) from None
+
+
+def _to_tuple(kinds: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+    if isinstance(value, str):
+        value = [part.strip() for part in value.strip("()[] ").split(",") if part.strip()]
+    elif not isinstance(value, Sequence):
+        value = [value]
+    if kinds[-1] is ...:
+        kinds = (kinds[0],) * len(value)
+    if len(kinds) != len(value):
+        raise ValueError(f"{len(kinds)} values")
+    return tuple(_convert(kind, item) for kind, item in zip(kinds, value, strict=True))
+
+
 def _convert(kind: Any, value: Any) -> Any:
     """Convert a TOML value or a command-line string to a field's type; ValueError if it cannot be."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        if value is None:
-            return None
         (inner,) = (item for item in arguments if item is not type(None))
-        return _convert(inner, value)
+        return None if value is None else _convert(inner, value)
     if origin is tuple:
-        if isinstance(value, str):
-            value = [part.strip() for part in value.strip("()[] ").split(",") if part.strip()]
-        elif not isinstance(value, Sequence):
-            value = [value]
-        kinds = [arguments[0]] * len(value) if arguments[-1] is ... else list(arguments)
-        if len(kinds) != len(value):
-            raise ValueError(f"{len(kinds)} values")
-        return tuple(_convert(inner, item) for inner, item in zip(kinds, value, strict=True))
+        return _to_tuple(arguments, value)
     if kind is bool:
-        if isinstance(value, str) and value.lower() in ("true", "false"):
-            return value.lower() == "true"
-        if isinstance(value, bool):
-            return value
-        raise ValueError("true or false")
-    if kind is Path:
-        if isinstance(value, str | Path):
-            return Path(value)
-        raise ValueError("a path")
-    if kind is int:
-        if isinstance(value, bool) or (isinstance(value, float) and value != int(value)):
-            raise ValueError("a whole number")
-        try:
-            return int(value)
-        except (TypeError, ValueError):
-            raise ValueError("a whole number") from None
-    if kind is float:
-        if isinstance(value, bool):
-            raise ValueError("a number")
-        try:
-            return float(value)
-        except (TypeError, ValueError):
-            raise ValueError("a number") from None
+        return _to_bool(value)
+    if kind in (int, float):
+        return _to_number(kind, value)
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
     if isinstance(value, str):
         return value
-    raise ValueError("a text")
+    raise ValueError("a path" if kind is Path else "a text")
 
 
 def build(

@@ -103,7 +103,7 @@ class TrainConfig:
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
     precision: str = setting(
         "auto",
-        "matrix products in bf16, all else in fp32; or everything in fp32. auto: bf16 where the hardware is faster at it",
+        "matrix products in bf16 and all else in fp32, or everything in fp32; auto: whichever is faster here",
         choices=("auto", "fp32", "bf16"),
     )
     threads: int = setting(0, "CPU threads; 0: as many as torch sees fit", at_least=0)

@@ -34,10 +34,11 @@ class BatchPlan:
         self.seed = seed
         longest = int(self.lengths.max())
         if longest > max_tokens:
-            side, line = np.argwhere(self.lengths == longest)[0]
+            row, line = np.argwhere(self.lengths == longest)[0]
+            side = ("source", "target")[row]
             raise DataError(
-                f"example {line} has {longest} {('source', 'target')[side]} tokens, more than --max-tokens {max_tokens}; "
-                f"give --max-tokens {longest} or more, or preprocess with --max-{('source', 'target')[side]}-length"
+                f"example {line} has {longest} {side} tokens, more than --max-tokens {max_tokens}; "
+                f"give --max-tokens {longest} or more, or preprocess with --max-{side}-length"
             )
 
     def epoch(self, epoch: int) -> list[Indices]:
