@@ -19,7 +19,7 @@ class SearchConfig:
     max_len_b: int = setting(
         200, "longest output: max_len_a · source length + max_len_b", unit="tokens", at_least=1
     )
-    min_len: int = setting(1, "shortest output, end symbol counted", unit="tokens", at_least=1)
+    min_len: int = setting(1, "shortest output, end symbol not counted", unit="tokens", at_least=0)
     stop: str = setting(
         "fairseq",
         "when a sentence is done: once `beam` outputs have ended (fairseq), or once none can become better (exact)",

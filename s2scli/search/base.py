@@ -47,12 +47,12 @@ def longest_outputs(source: Tokens, config: SearchConfig) -> Tensor:
 def restrict(log_probs: Tensor, length: int, longest: Tensor, min_len: int) -> None:
     """Make what may not come next impossible, in place: log_probs [B, K, V] of token number `length` (from 0).
 
-    Padding and the unused start symbol never come; the end symbol not before min_len tokens, itself counted;
+    Padding and the unused start symbol never come; the end symbol not before min_len tokens;
     and nothing but the end symbol after the longest [B] outputs.
     """
     log_probs[..., PAD] = float("-inf")
     log_probs[..., BOS] = float("-inf")
-    if length + 1 < min_len:
+    if length < min_len:
         log_probs[..., EOS] = float("-inf")
     full = longest <= length
     if bool(full.any()):

@@ -82,7 +82,7 @@ def beam_search(model: Model, source: Tokens, config: SearchConfig) -> list[list
     )
     finished: list[list[Output]] = [[] for _ in range(size)]
     length = 0
-    while len(beams):
+    while True:
         output = model.step(beams.last_tokens(), beams.memory, beams.state)
         beams.state = output.state
         restrict(output.scores, length, beams.longest, config.min_len)
@@ -98,6 +98,8 @@ def beam_search(model: Model, source: Tokens, config: SearchConfig) -> list[list
         open_scores = scores.gather(1, going_on).masked_fill(ended.gather(1, going_on), float("-inf"))
         beams.go_on(parents.gather(1, going_on), tokens.gather(1, going_on), open_scores)
         kept = _not_done(beams, finished, config)
+        if not kept:
+            break
         if len(kept) < len(beams):
             beams.keep(torch.tensor(kept, dtype=torch.long, device=device))
     return [sorted(outputs, key=lambda item: -item.score)[: config.nbest] for outputs in finished]

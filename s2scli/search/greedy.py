@@ -21,7 +21,7 @@ def greedy_search(model: Model, source: Tokens, config: SearchConfig) -> list[li
     ids: list[list[int]] = [[] for _ in range(len(alive))]
     scores: list[list[float]] = [[] for _ in range(len(alive))]
     length = 0
-    while len(alive):
+    while True:
         output = model.step(tokens, memory, state)
         state = output.state
         restrict(output.scores, length, longest, config.min_len)
@@ -33,6 +33,8 @@ def greedy_search(model: Model, source: Tokens, config: SearchConfig) -> list[li
             ids[row].append(token)
             scores[row].append(score)
         going_on = (tokens[:, 0] != EOS).nonzero()[:, 0]
+        if not len(going_on):
+            break
         if len(going_on) < len(alive):
             memory, state = memory.select(going_on), state.select(going_on)
             alive, tokens, longest = alive[going_on], tokens[going_on], longest[going_on]

@@ -1,0 +1,331 @@
+"""Beam search against exhaustive enumeration and against fairseq's rules written out in plain Python.
+
+Neither reference uses the search's code or the models' step: every prefix is scored by teacher forcing.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from toys import log_probabilities, random_ids, random_model, random_tokens, small_recurrent, small_transformer
+
+from s2scli.configs.search import SearchConfig
+from s2scli.data.batch import pad_sequences
+from s2scli.errors import UsageError
+from s2scli.models.base import Model
+from s2scli.schema import build
+from s2scli.search.base import Output, longest_outputs, search
+from s2scli.search.beam import _top_candidates, beam_search
+from s2scli.search.greedy import greedy_search
+
+BOS, PAD, EOS = 0, 1, 2
+SOURCE_SIZE = 9
+SOURCES = random_ids([3, 6, 1, 4], SOURCE_SIZE, seed=1)
+FAMILIES = {
+    "transformer": small_transformer(),
+    "bahdanau": small_recurrent(cell="gru"),
+    "luong": small_recurrent(attention="general", attention_query="current"),
+}
+
+
+def make(family: str, seed: int, target_size: int) -> Model:
+    return random_model(FAMILIES[family], SOURCE_SIZE, target_size, seed=seed, spread=0.4)
+
+
+def config(**settings: Any) -> SearchConfig:
+    return build(SearchConfig, settings)
+
+
+def run(model: Model, sources: list[list[int]], **settings: Any) -> list[list[Output]]:
+    with torch.inference_mode():
+        return beam_search(model, pad_sequences(sources), config(**settings))
+
+
+class Hypothesis(NamedTuple):
+    ids: list[int]
+    token_scores: list[float]
+    total: float
+
+
+def penalized(hypothesis: Hypothesis, lenpen: float) -> float:
+    return hypothesis.total / len(hypothesis.ids) ** lenpen
+
+
+def extend(model: Model, source: list[int], hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+    """Each hypothesis with each possible next token; all have one length."""
+    scored = log_probabilities(model, source, [item.ids for item in hypotheses])
+    return [
+        Hypothesis([*item.ids, token], [*item.token_scores, score], item.total + score)
+        for item, rows in zip(hypotheses, scored, strict=True)
+        for token, score in enumerate(rows[len(item.ids)].tolist())
+        if token not in (BOS, PAD)
+    ]
+
+
+def everything(model: Model, source: list[int], longest: int, shortest: int) -> list[Hypothesis]:
+    """Every output of `shortest` to `longest` tokens before the end symbol."""
+    found, going_on = [], [Hypothesis([], [], 0.0)]
+    for length in range(longest + 1):
+        extended = extend(model, source, going_on)
+        found += [item for item in extended if item.ids[-1] == EOS and length >= shortest]
+        going_on = [item for item in extended if item.ids[-1] != EOS]
+    return found
+
+
+def fairseq(model: Model, source: list[int], settings: SearchConfig) -> list[Hypothesis]:
+    """What fairseq's SequenceGenerator gives for one sentence, by its rules.
+
+    In step t of at most max_len + 1, t from 0: only </s> may come when t = max_len, and it may not when
+    t < min_len. Of all extensions the 2K best are looked at; those that end among the first K are finished, up
+    to K in all. The sentence is done when K are, or after the last step; else the K best that have not ended go on.
+    """
+    longest = int(settings.max_len_a * (len(source) + 1) + settings.max_len_b)
+    finished: list[Hypothesis] = []
+    going_on = [Hypothesis([], [], 0.0)]
+    for step in range(longest + 1):
+        candidates = [
+            item
+            for item in extend(model, source, going_on)
+            if (item.ids[-1] == EOS or step < longest) and (item.ids[-1] != EOS or step >= settings.min_len)
+        ]
+        candidates = sorted(candidates, key=lambda item: -item.total)[: 2 * settings.beam]
+        ended = [item for item in candidates[: settings.beam] if item.ids[-1] == EOS]
+        finished += ended[: settings.beam - len(finished)]
+        going_on = [item for item in candidates if item.ids[-1] != EOS][: settings.beam]
+        if len(finished) == settings.beam or not going_on:
+            break
+    return sorted(finished, key=lambda item: -penalized(item, settings.lenpen))[: settings.nbest]
+
+
+def check(outputs: list[Output], expected: list[Hypothesis], lenpen: float) -> None:
+    assert [output.ids for output in outputs] == [item.ids for item in expected]
+    for output, item in zip(outputs, expected, strict=True):
+        assert output.score == pytest.approx(penalized(item, lenpen), abs=1e-4)
+        assert output.token_scores == pytest.approx(item.token_scores, abs=1e-4)
+
+
+@pytest.mark.parametrize("lenpen", [0.0, 0.6, 1.0, 2.0])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_wide_exact_search_is_exhaustive(family: str, lenpen: float) -> None:
+    """Seven symbols, four of them ordinary: 4³ open hypotheses at most, all of them kept."""
+    for seed in range(3):
+        model = make(family, seed, target_size=7)
+        outputs = run(model, SOURCES, beam=100, nbest=8, lenpen=lenpen, stop="exact", max_len_b=3)
+        for source, got in zip(SOURCES, outputs, strict=True):
+            ranked = sorted(everything(model, source, 3, shortest=1), key=lambda item: -penalized(item, lenpen))
+            check(got, ranked[:8], lenpen)
+
+
+def test_a_very_wide_exact_search_is_exhaustive_over_four_tokens() -> None:
+    model = make("transformer", 5, target_size=7)
+    ranked = sorted(everything(model, SOURCES[1], 4, shortest=1), key=lambda item: -penalized(item, 1.0))
+    assert len(ranked) == 4 + 16 + 64 + 256
+    (outputs,) = run(model, SOURCES[1:2], beam=400, nbest=400, stop="exact", max_len_b=4)
+    check(outputs, ranked, 1.0)
+
+
+@pytest.mark.parametrize("beam", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_search_is_fairseqs(family: str, beam: int) -> None:
+    for seed, lenpen in enumerate((1.0, 0.0, 2.0)):
+        model = make(family, 10 + seed, target_size=23)
+        settings = {"beam": beam, "nbest": beam, "lenpen": lenpen, "max_len_a": 0.5, "max_len_b": 6}
+        for source, got in zip(SOURCES, run(model, SOURCES, **settings), strict=True):
+            check(got, fairseq(model, source, config(**settings)), lenpen)
+
+
+@pytest.mark.parametrize("beam", [2, 4, 9])
+def test_the_search_is_fairseqs_on_a_vocabulary_as_small_as_the_beam(beam: int) -> None:
+    for seed in range(4):
+        model = make("transformer", 20 + seed, target_size=7)
+        settings = {"beam": beam, "nbest": beam, "max_len_b": 5}
+        for source, got in zip(SOURCES, run(model, SOURCES, **settings), strict=True):
+            check(got, fairseq(model, source, config(**settings)), 1.0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_greedy_search_is_a_beam_of_one(family: str) -> None:
+    for seed in range(4):
+        model = make(family, seed, target_size=40)
+        settings = config(beam=1, max_len_a=1.0, max_len_b=3, lenpen=0.7)
+        with torch.inference_mode():
+            source = pad_sequences(SOURCES)
+            greedy, beam = greedy_search(model, source, settings), beam_search(model, source, settings)
+        assert search(model, source, settings) == greedy
+        for one, other, ids in zip(greedy, beam, SOURCES, strict=True):
+            assert len(one) == len(other) == 1
+            assert one[0].ids == other[0].ids
+            assert one[0].score == pytest.approx(other[0].score, abs=1e-5)
+            assert one[0].token_scores == pytest.approx(other[0].token_scores, abs=1e-5)
+            check(one, fairseq(model, ids, settings), 0.7)
+
+
+def test_the_default_settings_are_fairseqs_options() -> None:
+    """fairseq/options.py, add_generation_args: --beam 5 --nbest 1 --lenpen 1 --max-len-a 0 --max-len-b 200 --min-len 1."""
+    defaults = SearchConfig()
+    assert (defaults.beam, defaults.nbest, defaults.lenpen) == (5, 1, 1.0)
+    assert (defaults.max_len_a, defaults.max_len_b, defaults.min_len, defaults.stop) == (0.0, 200, 1, "fairseq")
+    assert search.__name__ == "search"
+    with pytest.raises(UsageError, match=r"--nbest 3 needs a beam at least as wide; --beam is 2"):
+        config(beam=2, nbest=3)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+@pytest.mark.parametrize("min_len", [1, 2, 5])
+def test_the_shortest_output(beam: int, min_len: int) -> None:
+    """min_len counts tokens before the end symbol, as fairseq's does: its default of 1 rules out empty output."""
+    model = make("transformer", 3, target_size=9)
+    with torch.no_grad():
+        model.output.weight[EOS] = 3 * model.output.weight[4:].mean(0)
+    unlimited = run(model, SOURCES, beam=beam, min_len=1, max_len_b=8)
+    outputs = run(model, SOURCES, beam=beam, min_len=min_len, max_len_b=8)
+    if beam == 1:
+        assert search(model, pad_sequences(SOURCES), config(beam=1, min_len=min_len, max_len_b=8))[0][0].ids == outputs[0][0].ids
+    assert min(len(best.ids) for best, *_ in unlimited) <= 5
+    for source, (best, *_) in zip(SOURCES, outputs, strict=True):
+        assert len(best.ids) >= min_len + 1
+        settings = config(beam=beam, min_len=min_len, max_len_b=8)
+        check([best], fairseq(model, source, settings), 1.0)
+
+
+def test_an_end_at_once_is_not_an_output() -> None:
+    """A model that wants to end at once still says something."""
+    model = make("transformer", 3, target_size=9)
+    with torch.no_grad():
+        state = model(_first_position())[0, 0]
+        model.output.weight[EOS] += 20 * state / state.square().sum()
+    for beam in (1, 4):
+        (outputs,) = search(model, pad_sequences([SOURCES[0]]), config(beam=beam, max_len_b=5))
+        assert len(outputs[0].ids) > 1
+
+
+def _first_position() -> Any:
+    from s2scli.data.batch import Batch
+
+    return Batch(pad_sequences([SOURCES[0]]), pad_sequences([[]]))
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_the_longest_output_is_each_sentences_own(beam: int) -> None:
+    """A model that never ends by itself is cut at max_len_a · length + max_len_b, the source's end symbol counted."""
+    model = make("transformer", 4, target_size=9)
+    with torch.no_grad():
+        model.decoder_norm = torch.nn.LayerNorm(16)
+        model.output.weight[EOS] = 0
+        model.output.weight[4:] = 2.0
+        model.decoder_norm.bias.fill_(1.0)
+    settings = config(beam=beam, max_len_a=1.5, max_len_b=2)
+    longest = longest_outputs(pad_sequences(SOURCES), settings).tolist()
+    assert longest == [8, 12, 5, 9]
+    for outputs, length in zip(search(model, pad_sequences(SOURCES), settings), longest, strict=True):
+        assert len(outputs[0].ids) == length + 1
+        assert outputs[0].ids[-1] == EOS
+        assert EOS not in outputs[0].ids[:-1]
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_the_longest_output_is_stronger_than_the_shortest(beam: int) -> None:
+    model = make("transformer", 4, target_size=9)
+    for (best, *_), source in zip(
+        search(model, pad_sequences(SOURCES), config(beam=beam, min_len=9, max_len_b=4)), SOURCES, strict=True
+    ):
+        assert len(best.ids) == 5
+        assert BOS not in best.ids
+        rows = log_probabilities(model, source, [best.ids[:-1]])[0]
+        assert best.token_scores == pytest.approx([rows[t, token].item() for t, token in enumerate(best.ids)], abs=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{"beam": 1}, {"beam": 4, "nbest": 4}, {"beam": 4, "nbest": 3, "stop": "exact"}])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_sentences_outputs_do_not_depend_on_its_batch(family: str, settings: dict[str, Any]) -> None:
+    model = make(family, 6, target_size=70)
+    sources = random_ids([3, 12, 1, 7, 7, 2, 9, 0], SOURCE_SIZE, seed=4)
+    chosen = config(**settings, max_len_a=1.0, max_len_b=4)
+    together = search(model, pad_sequences(sources), chosen)
+    for source, outputs in zip(sources, together, strict=True):
+        (alone,) = search(model, pad_sequences([source]), chosen)
+        assert [item.ids for item in outputs] == [item.ids for item in alone]
+        assert [item.score for item in outputs] == pytest.approx([item.score for item in alone], abs=1e-4)
+    backwards = search(model, pad_sequences(sources[::-1]), chosen)
+    assert [[item.ids for item in outputs] for outputs in backwards[::-1]] == [
+        [item.ids for item in outputs] for outputs in together
+    ]
+
+
+@pytest.mark.parametrize("stop", ["fairseq", "exact"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_an_output_says_of_itself(family: str, stop: str) -> None:
+    """Best first, each once; token scores are the teacher-forced log-probabilities and make up the score."""
+    model = make(family, 7, target_size=30)
+    for lenpen in (0.0, 0.6, 1.0, 2.0):
+        outputs = run(model, SOURCES, beam=6, nbest=6, lenpen=lenpen, stop=stop, max_len_b=7)
+        for source, items in zip(SOURCES, outputs, strict=True):
+            assert 1 < len(items) <= 6
+            assert [item.score for item in items] == sorted((item.score for item in items), reverse=True)
+            assert len({tuple(item.ids) for item in items}) == len(items)
+            for item in items:
+                assert item.ids[-1] == EOS
+                assert not {BOS, PAD, EOS} & set(item.ids[:-1])
+                assert sum(item.token_scores) == pytest.approx(item.score * len(item.ids) ** lenpen, abs=1e-4)
+                rows = log_probabilities(model, source, [item.ids[:-1]])[0]
+                expected = [rows[position, token].item() for position, token in enumerate(item.ids)]
+                assert item.token_scores == pytest.approx(expected, abs=1e-4)
+
+
+def test_an_exact_stop_never_finds_less_than_fairseqs() -> None:
+    better = 0
+    for seed, lenpen in product(range(6), (0.0, 1.0, 2.0)):
+        model = make("transformer", 30 + seed, target_size=12)
+        settings = {"beam": 3, "lenpen": lenpen, "max_len_b": 8}
+        pairs = zip(run(model, SOURCES, **settings), run(model, SOURCES, **settings, stop="exact"), strict=True)
+        for early, late in pairs:
+            assert late[0].score >= early[0].score - 1e-5
+            better += late[0].score > early[0].score + 1e-5
+    assert better > 0
+
+
+@pytest.mark.parametrize("size", [5, 63, 64, 65, 128, 200])
+@pytest.mark.parametrize("beam", [1, 3])
+def test_top_candidates_are_those_of_a_plain_topk(size: int, beam: int) -> None:
+    torch.manual_seed(size)
+    for forbidden in (0.0, 0.3):
+        scores = torch.randn(4, beam, size)
+        offsets = torch.randn(4, beam)
+        scores[torch.rand_like(scores) < forbidden] = float("-inf")
+        offsets[1, 1:] = float("-inf")
+        total = scores + offsets[..., None]
+        for count in (2, 4, 10):
+            finite = total.isfinite().flatten(1).sum(1)
+            values, hypotheses, tokens = _top_candidates(scores.clone(), offsets, count)
+            assert values.shape == hypotheses.shape == tokens.shape == (4, count)
+            expected = total.flatten(1).topk(min(count, size * beam)).values
+            for row in range(4):
+                real = min(count, int(finite[row]))
+                torch.testing.assert_close(values[row, :real], expected[row, :real])
+                assert torch.isneginf(values[row, real:]).all()
+                torch.testing.assert_close(total[row, hypotheses[row, :real], tokens[row, :real]], expected[row, :real])
+                places = list(zip(hypotheses[row, :real].tolist(), tokens[row, :real].tolist(), strict=True))
+                assert len(set(places)) == real
+            # What fills up the rest is fed to the model like the others, so it must be a token too.
+            assert int(tokens.max()) < size
+            assert int(hypotheses.max()) < beam
+
+
+def test_a_batch_of_different_lengths_ends_sentence_by_sentence() -> None:
+    """Sentences leave the batch when they are done: fewer rows are computed than sentences × steps."""
+    model = make("transformer", 8, target_size=15)
+    rows: list[int] = []
+    step = model.step
+
+    def counted(tokens: torch.Tensor, memory: Any, state: Any) -> Any:
+        rows.append(tokens.size(0))
+        return step(tokens, memory, state)
+
+    model.step = counted  # type: ignore[method-assign]
+    search(model, random_tokens([5] * 12, SOURCE_SIZE, seed=3), config(beam=2, max_len_b=30))
+    assert rows[0] == 12
+    assert rows == sorted(rows, reverse=True)
+    assert rows[-1] < 12
