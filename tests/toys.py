@@ -120,6 +120,7 @@ _COMMON = {
     "max_tokens": 120,
     "log_interval": 1,
     "device": "cpu",
+    "precision": "fp32",
     "lr_scheduler.warmup_updates": 20,
 }
 TRANSFORMER: dict[str, Any] = _COMMON | {

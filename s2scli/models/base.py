@@ -39,7 +39,10 @@ class State(ABC):
 
     @abstractmethod
     def reorder(self, beams: Tensor) -> Self:
-        """The state whose hypothesis k of sentence b is hypothesis beams[b, k] of this one; beams [B, new K]."""
+        """The state whose hypothesis k of sentence b is hypothesis beams[b, k] of this one; beams [B, new K].
+
+        This state must not be used again.
+        """
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,9 @@ class Model(nn.Module, ABC):
     def score_next(self, hidden: Tensor, state: State) -> StepOutput:
         """The output of a step from its hidden states [B, K, D]."""
         scores: Tensor = self.output(hidden).float()
-        return StepOutput(scores, scores.logsumexp(-1), state)
+        # torch's log_softmax is one fused pass, twice as fast on a CPU as its logsumexp; one column tells the rest.
+        log_normalizer = scores[..., 0] - scores.log_softmax(-1)[..., 0]
+        return StepOutput(scores, log_normalizer, state)
 
 
 class Embeddings:

@@ -56,8 +56,14 @@ class TransformerState(State):
         return self._gather((hypotheses + rows[:, None] * self.beam).flatten(), self.beam)
 
     def reorder(self, beams: Tensor) -> TransformerState:
-        """The state of the chosen hypotheses."""
-        return self._gather(beam_rows(beams, self.beam), beams.size(1))
+        """The state of the chosen hypotheses; those that stay in their place are not copied."""
+        rows = beam_rows(beams, self.beam)
+        if beams.size(1) != self.beam:
+            return self._gather(rows, beams.size(1))
+        moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
+        seen = self.cache[..., : self.position, :]
+        seen.index_copy_(2, moved, seen.index_select(2, rows[moved]))
+        return self
 
     def with_room(self) -> TransformerState:
         """The same state with room for one more position."""

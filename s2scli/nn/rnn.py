@@ -99,16 +99,19 @@ class RecurrentDecoder(nn.Module):
 def _cell_step(
     cell: str, gates: Tensor, state: Tensor, input_bias: Tensor, weight: Tensor, bias: Tensor
 ) -> Tensor:
-    """One step of one layer, with torch's gate order; state and result [parts, rows, size]."""
+    """One step of one layer, with torch's gate order; state and result [parts, rows, size].
+
+    Under autocast only the products are narrow: a state that is summed over many steps stays in float32.
+    """
     hidden = state[0]
     if cell == "gru":
         # Cho et al. 2014, as in torch: the reset gate acts after the recurrent product.
-        input_reset, input_update, input_new = (gates + input_bias).chunk(3, dim=-1)
-        reset, update, new = torch.addmm(bias, hidden, weight.T).chunk(3, dim=-1)
+        input_reset, input_update, input_new = (gates + input_bias).float().chunk(3, dim=-1)
+        reset, update, new = torch.addmm(bias, hidden, weight.T).float().chunk(3, dim=-1)
         update = torch.sigmoid(input_update + update)
         candidate = torch.tanh(input_new + torch.sigmoid(input_reset + reset) * new)
         return torch.lerp(candidate, hidden, update)[None]
-    total = torch.addmm(gates, hidden, weight.T) + (bias + input_bias)
+    total = torch.addmm(gates, hidden, weight.T).float() + (bias + input_bias)
     if cell != "lstm":
         return (torch.tanh(total) if cell == "tanh" else torch.relu(total))[None]
     # Hochreiter and Schmidhuber 1997, with forget gates (Gers et al. 2000).

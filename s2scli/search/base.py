@@ -44,6 +44,11 @@ def longest_outputs(source: Tokens, config: SearchConfig) -> Tensor:
     return (config.max_len_a * source.lengths).long() + config.max_len_b
 
 
+def worth_dropping(done: int, total: int) -> bool:
+    """Whether so many sentences are done that taking them out of the batch pays for copying the others."""
+    return done == total or done >= max(1, total // 8)
+
+
 def restrict(log_probs: Tensor, length: int, longest: Tensor, min_len: int) -> None:
     """Make what may not come next impossible, in place: log_probs [B, K, V] of token number `length` (from 0).
 

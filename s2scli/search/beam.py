@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Tokens
 from s2scli.models.base import Memory, Model, State
-from s2scli.search.base import Output, longest_outputs, restrict
+from s2scli.search.base import Output, longest_outputs, restrict, worth_dropping
 from s2scli.text.vocabulary import EOS
 
 # Width of the blocks of columns whose maxima are looked at first; see _top_candidates.
@@ -46,9 +46,7 @@ class _Beams:
 
     def go_on(self, beams: Tensor, tokens: Tensor, scores: Tensor) -> None:
         """Extend hypotheses beams [B, new K], each by a token, and replace all by them."""
-        in_place = torch.arange(self.scores.size(1), device=beams.device).expand(len(self), -1)
-        if not torch.equal(beams, in_place):
-            self.state = self.state.reorder(beams)
+        self.state = self.state.reorder(beams)
         history = beams[:, :, None].expand(-1, -1, self.tokens.size(2))
         gains = scores - self.scores.gather(1, beams)
         self.tokens = torch.cat([self.tokens.gather(1, history), tokens[:, :, None]], dim=2)
@@ -96,11 +94,14 @@ def beam_search(model: Model, source: Tokens, config: SearchConfig) -> list[list
         # A stable sort of "has ended" puts the candidates that go on first and leaves their order.
         going_on = ended.byte().argsort(dim=1, stable=True)[:, :width]
         open_scores = scores.gather(1, going_on).masked_fill(ended.gather(1, going_on), float("-inf"))
+        if length > 1:
+            in_place = _stay_in_place(parents.gather(1, going_on))
+            going_on, open_scores = going_on.gather(1, in_place), open_scores.gather(1, in_place)
         beams.go_on(parents.gather(1, going_on), tokens.gather(1, going_on), open_scores)
         kept = _not_done(beams, finished, config)
         if not kept:
             break
-        if len(kept) < len(beams):
+        if worth_dropping(len(beams) - len(kept), len(beams)):
             beams.keep(torch.tensor(kept, dtype=torch.long, device=device))
     return [sorted(outputs, key=lambda item: -item.score)[: config.nbest] for outputs in finished]
 
@@ -124,6 +125,22 @@ def _top_candidates(scores: Tensor, offsets: Tensor, count: int) -> tuple[Tensor
     best, places = columns.topk(count, dim=1)
     block = chosen.gather(1, places // _BLOCK)
     return best, block // per_row, block % per_row * _BLOCK + places % _BLOCK
+
+
+def _stay_in_place(parents: Tensor) -> Tensor:
+    """An order of the extensions, [B, K], in which as many as can be stand where their parents [B, K] stood.
+
+    The order among a sentence's hypotheses means nothing, but the state of one that has moved must be copied.
+    The first extension of a parent takes its place; the others take the places of parents without extensions.
+    """
+    width = parents.size(1)
+    places = torch.arange(width, device=parents.device)
+    of_parent = parents[:, :, None] == places  # [B, extension, parent]
+    is_first = (of_parent & (of_parent.cumsum(1) == 1)).any(2)
+    free = of_parent.any(1).byte().argsort(dim=1, stable=True)  # places without extensions come first
+    turn = (~is_first).cumsum(1).sub(1).clamp(min=0)
+    place = torch.where(is_first, parents, free.gather(1, turn))
+    return torch.empty_like(place).scatter_(1, place, places.expand_as(place))
 
 
 def _finish(
@@ -158,7 +175,7 @@ def _finish(
 
 
 def _not_done(beams: _Beams, finished: list[list[Output]], config: SearchConfig) -> list[int]:
-    """Which sentences to go on with, as indices into B.
+    """Which sentences to go on with, as indices into B; the hypotheses of the others are closed.
 
     Besides where nothing is left to extend, a sentence is done with `fairseq` once it has K outputs, and with
     `exact` once no open hypothesis can beat the outputs it has: a log-probability only falls with every token,
@@ -178,4 +195,7 @@ def _not_done(beams: _Beams, finished: list[list[Output]], config: SearchConfig)
             done = len(ranked) >= config.nbest and ranked[config.nbest - 1] >= bound
         if not done and best > float("-inf"):
             kept.append(index)
+    closed = torch.ones(len(beams), dtype=torch.bool)
+    closed[kept] = False
+    beams.scores[closed.to(beams.scores.device)] = float("-inf")
     return kept

@@ -13,7 +13,7 @@ import torch
 from toys import log_probabilities, random_ids, random_model, random_tokens, small_recurrent, small_transformer
 
 from s2scli.configs.search import SearchConfig
-from s2scli.data.batch import pad_sequences
+from s2scli.data.batch import Batch, pad_sequences
 from s2scli.errors import UsageError
 from s2scli.models.base import Model
 from s2scli.schema import build
@@ -168,44 +168,38 @@ def test_the_default_settings_are_fairseqs_options() -> None:
     defaults = SearchConfig()
     assert (defaults.beam, defaults.nbest, defaults.lenpen) == (5, 1, 1.0)
     assert (defaults.max_len_a, defaults.max_len_b, defaults.min_len, defaults.stop) == (0.0, 200, 1, "fairseq")
-    assert search.__name__ == "search"
     with pytest.raises(UsageError, match=r"--nbest 3 needs a beam at least as wide; --beam is 2"):
         config(beam=2, nbest=3)
+
+
+def eager_to_end() -> Model:
+    """A model for which the end symbol is by far the most probable at every position."""
+    model = make("transformer", 3, target_size=9)
+    with torch.no_grad():
+        state = model(Batch(pad_sequences([SOURCES[0]]), pad_sequences([[]])))[0, 0]
+        model.output.weight[EOS] += 20 * state / state.square().sum()
+    return model
 
 
 @pytest.mark.parametrize("beam", [1, 3])
 @pytest.mark.parametrize("min_len", [1, 2, 5])
 def test_the_shortest_output(beam: int, min_len: int) -> None:
     """min_len counts tokens before the end symbol, as fairseq's does: its default of 1 rules out empty output."""
-    model = make("transformer", 3, target_size=9)
-    with torch.no_grad():
-        model.output.weight[EOS] = 3 * model.output.weight[4:].mean(0)
-    unlimited = run(model, SOURCES, beam=beam, min_len=1, max_len_b=8)
-    outputs = run(model, SOURCES, beam=beam, min_len=min_len, max_len_b=8)
-    if beam == 1:
-        assert search(model, pad_sequences(SOURCES), config(beam=1, min_len=min_len, max_len_b=8))[0][0].ids == outputs[0][0].ids
-    assert min(len(best.ids) for best, *_ in unlimited) <= 5
-    for source, (best, *_) in zip(SOURCES, outputs, strict=True):
+    model = eager_to_end()
+    settings = config(beam=beam, min_len=min_len, max_len_b=8)
+    outputs = search(model, pad_sequences(SOURCES), settings)
+    assert len(outputs[0][0].ids) == min_len + 1
+    for source, (best,) in zip(SOURCES, outputs, strict=True):
         assert len(best.ids) >= min_len + 1
-        settings = config(beam=beam, min_len=min_len, max_len_b=8)
         check([best], fairseq(model, source, settings), 1.0)
 
 
-def test_an_end_at_once_is_not_an_output() -> None:
-    """A model that wants to end at once still says something."""
-    model = make("transformer", 3, target_size=9)
-    with torch.no_grad():
-        state = model(_first_position())[0, 0]
-        model.output.weight[EOS] += 20 * state / state.square().sum()
+def test_an_empty_output_has_to_be_asked_for() -> None:
+    model = eager_to_end()
     for beam in (1, 4):
-        (outputs,) = search(model, pad_sequences([SOURCES[0]]), config(beam=beam, max_len_b=5))
-        assert len(outputs[0].ids) > 1
-
-
-def _first_position() -> Any:
-    from s2scli.data.batch import Batch
-
-    return Batch(pad_sequences([SOURCES[0]]), pad_sequences([[]]))
+        for settings, length in (({}, 2), ({"min_len": 0}, 1)):
+            ((best,),) = search(model, pad_sequences(SOURCES[:1]), config(beam=beam, max_len_b=5, **settings))
+            assert len(best.ids) == length
 
 
 @pytest.mark.parametrize("beam", [1, 3])
@@ -229,9 +223,9 @@ def test_the_longest_output_is_each_sentences_own(beam: int) -> None:
 @pytest.mark.parametrize("beam", [1, 3])
 def test_the_longest_output_is_stronger_than_the_shortest(beam: int) -> None:
     model = make("transformer", 4, target_size=9)
-    for (best, *_), source in zip(
-        search(model, pad_sequences(SOURCES), config(beam=beam, min_len=9, max_len_b=4)), SOURCES, strict=True
-    ):
+    outputs = search(model, pad_sequences(SOURCES), config(beam=beam, min_len=9, max_len_b=4))
+    assert [len(items) for items in outputs] == [1] * len(SOURCES)
+    for (best,), source in zip(outputs, SOURCES, strict=True):
         assert len(best.ids) == 5
         assert BOS not in best.ids
         rows = log_probabilities(model, source, [best.ids[:-1]])[0]
