@@ -1,4 +1,4 @@
-"""What the tests share: one thread, and a small dataset and run that are made when first asked for."""
+"""What the tests share: one thread, and a small dataset and runs that are made when first asked for."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def toy_run(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a short run of a small Transformer on the toy data."""
-    from toys import TRANSFORMER, Trainer
+def toy_runs(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with runs on the toy data, "transformer" and "recurrent", that have learned a little."""
+    from toys import BAHDANAU, TRANSFORMER, Trainer
 
     trainer = Trainer(toy_data, tmp_path_factory.mktemp("runs"))
-    trainer("toy", **TRANSFORMER, max_epoch=3, keep_last_epochs=2)
-    return trainer.root / "toy"
+    quick = {"optimizer.lr": 0.02, "model.dropout": 0.0, "log_interval": 100, "keep_last_epochs": 3}
+    trainer("transformer", **TRANSFORMER | quick, max_epoch=12)
+    trainer("recurrent", **BAHDANAU | quick, max_epoch=12)
+    return trainer.root
 
 
 @pytest.fixture

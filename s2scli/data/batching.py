@@ -15,6 +15,9 @@ Indices = NDArray[np.int64]
 
 # Sentences are sorted by target length first, then by source length within slices of at least so many batches.
 _BATCHES_PER_SLICE = 4
+# Batch sizes are multiples of this where they can be, as in fairseq: matrix kernels like it, and there are fewer
+# shapes to compile kernels for.
+_SIZE_MULTIPLE = 8
 
 
 class BatchPlan:
@@ -67,6 +70,7 @@ class BatchPlan:
             reach = longest[start : start + min(self.batch_size, self.max_tokens)]
             padded = np.maximum.accumulate(reach) * np.arange(1, len(reach) + 1)
             size = int(np.searchsorted(padded, self.max_tokens, side="right"))
+            size -= size % _SIZE_MULTIPLE if size > _SIZE_MULTIPLE else 0
             batches.append(order[start : start + size])
             start += size
         return batches

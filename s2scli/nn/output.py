@@ -6,9 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 # Logits in memory at once while the loss is computed: 8 MB of float32, of the order of a core's cache.
 _CHUNK_ELEMENTS = 1 << 21
+# The last chunk is padded to a multiple of so many rows: oneDNN keeps a kernel for every shape that it has met.
+_ROW_MULTIPLE = 64
 
 
 class _ChunkedLoss(torch.autograd.Function):
@@ -40,7 +43,7 @@ class _ChunkedLoss(torch.autograd.Function):
         others = torch.zeros_like(nll)
         d_hidden = torch.empty_like(hidden) if needs_gradient else None
         d_weight = torch.zeros_like(weight) if needs_gradient else None
-        rows = max(1, _CHUNK_ELEMENTS // vocabulary)
+        rows = max(1, _CHUNK_ELEMENTS // vocabulary // _ROW_MULTIPLE) * _ROW_MULTIPLE
         narrow_weight = weight.to(dtype)
         for part, target, start in zip(
             hidden.to(dtype).split(rows),
@@ -48,7 +51,10 @@ class _ChunkedLoss(torch.autograd.Function):
             range(0, len(hidden), rows),
             strict=True,
         ):
-            logits = (part @ narrow_weight.T).float()  # [rows, V]
+            length = len(part)
+            part = F.pad(part, (0, 0, 0, -length % _ROW_MULTIPLE))
+            padded = (part @ narrow_weight.T).float()  # [rows, V]
+            logits = padded[:length]
             largest = logits.amax(1, keepdim=True)
             of_target = logits.gather(1, target)
             exponentials = logits.sub_(largest).exp_()
@@ -59,9 +65,10 @@ class _ChunkedLoss(torch.autograd.Function):
             if d_hidden is None or d_weight is None:
                 continue
             exponentials.scatter_add_(1, target, -on_target * total)
-            scale = total.reciprocal()
-            exponentials = exponentials.to(dtype)
-            d_hidden[start : start + len(part)] = (exponentials @ narrow_weight) * scale
+            padded[length:] = 0
+            exponentials = padded.to(dtype)
+            scale = F.pad(total.reciprocal(), (0, 0, 0, len(part) - length))
+            d_hidden[start : start + length] = ((exponentials @ narrow_weight) * scale)[:length]
             d_weight += exponentials.T @ (part * scale).to(dtype)
         if d_hidden is not None and d_weight is not None:
             d_hidden -= spread * weight_sum

@@ -234,6 +234,23 @@ def test_the_longest_output_is_stronger_than_the_shortest(beam: int) -> None:
 
 @pytest.mark.parametrize("settings", [{"beam": 1}, {"beam": 4, "nbest": 4}, {"beam": 4, "nbest": 3, "stop": "exact"}])
 @pytest.mark.parametrize("family", FAMILIES)
+def test_a_large_batch_is_as_good_as_a_small_one(family: str, settings: dict[str, Any]) -> None:
+    """So large that sentences that are done stay in it for a while."""
+    model = make(family, 9, target_size=70)
+    sources = random_ids([number % 11 for number in range(60)], SOURCE_SIZE, seed=6)
+    chosen = config(**settings, max_len_a=1.0, max_len_b=3)
+    together = search(model, pad_sequences(sources), chosen)
+    parts = [items for start in range(0, 60, 5) for items in search(model, pad_sequences(sources[start : start + 5]), chosen)]
+    assert len({len(items[0].ids) for items in together}) > 3
+    assert [[item.ids for item in items] for items in together] == [[item.ids for item in items] for items in parts]
+    for one, other in zip(together, parts, strict=True):
+        assert [item.score for item in one] == pytest.approx([item.score for item in other], abs=1e-4)
+        for item, same in zip(one, other, strict=True):
+            assert item.token_scores == pytest.approx(same.token_scores, abs=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{"beam": 1}, {"beam": 4, "nbest": 4}, {"beam": 4, "nbest": 3, "stop": "exact"}])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_sentences_outputs_do_not_depend_on_its_batch(family: str, settings: dict[str, Any]) -> None:
     model = make(family, 6, target_size=70)
     sources = random_ids([3, 12, 1, 7, 7, 2, 9, 0], SOURCE_SIZE, seed=4)

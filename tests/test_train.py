@@ -1,0 +1,324 @@
+"""`train` as a function: what it writes, when it ends, which checkpoint is best."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sacrebleu
+import torch
+from torch.nn import functional as F
+from toys import BAHDANAU, LUONG, TRANSFORMER, Trainer, write_dataset
+
+from s2scli.checkpoint import find_checkpoint, load_checkpoint, restore_model
+from s2scli.configs.generate import GenerateConfig
+from s2scli.configs.train import TrainConfig
+from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.dataset import Dataset
+from s2scli.errors import DataError, S2SError, UsageError
+from s2scli.generate import translate
+from s2scli.schema import build, read_toml
+from s2scli.text.vocabulary import EOS
+from s2scli.train import train
+from s2scli.training import loop
+
+LAST, BEST = "checkpoint_last.safetensors", "checkpoint_best.safetensors"
+# Nothing is learned, so no validation is better than the first.
+STANDSTILL: dict[str, Any] = {"optimizer.lr": 1e-30, "eval_metrics": ()}
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def weights(trainer: Trainer, name: str, file: str = "checkpoint_last") -> dict[str, torch.Tensor]:
+    return dict(trainer.checkpoint(name, file).weights)
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def valid_loss(path: Path, data: Path) -> float:
+    """The smoothed loss in bits of a checkpoint on the validation split, by torch, one pair at a time."""
+    model = restore_model(load_checkpoint(path), path)
+    split = Dataset.open(data).split("valid")
+    total, tokens = 0.0, 0
+    for index in range(len(split)):
+        source, target = split.ids("source", index).tolist(), split.ids("target", index).tolist()
+        with torch.inference_mode():
+            logits = model.output(model(Batch(pad_sequences([source]), pad_sequences([target]))))[0].double()
+        size = logits.size(1)
+        labels = torch.tensor([*target, EOS])
+        total += F.cross_entropy(logits, labels, reduction="sum", label_smoothing=0.1 * size / (size - 1)).item()
+        tokens += len(target) + 1
+    return total / tokens / math.log(2)
+
+
+@pytest.mark.parametrize("settings", [TRANSFORMER, BAHDANAU, LUONG], ids=["transformer", "bahdanau", "luong"])
+def test_a_run_from_python(trained: Trainer, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    result = trained("run", **settings, max_epoch=4)
+    assert (result.save_dir, result.updates, result.finished) == (trained.root / "run", 36, "--max-epoch 4")
+    assert files(result.save_dir) == {LAST, BEST, "config.toml", "log.jsonl"}
+    losses = [event["loss"] for event in trained.events("run", "valid")]
+    assert len(losses) == 4
+    assert losses[-1] < losses[0] - 0.02
+    assert result.best == min(losses)
+    assert result.seconds > 0
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    assert f"done after 36 updates in 0:00:0{round(result.seconds)}" in streams.err
+    for file in (LAST, BEST):
+        expected = losses[-1] if file == LAST else min(losses)
+        assert valid_loss(result.save_dir / file, trained.data) == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_log(trained: Trainer) -> None:
+    trained("run", **TRANSFORMER | {"log_interval": 3}, max_epoch=2)
+    progress, valid = trained.events("run", "train"), trained.events("run", "valid")
+    assert [event["update"] for event in progress] == [1, 3, 6, 9, 12, 15, 18]
+    assert [event["epoch"] for event in progress] == [1, 1, 1, 1, 2, 2, 2]
+    assert [(event["epoch"], event["update"]) for event in valid] == [(1, 9), (2, 18)]
+    schedule = [0.005 * update / 20 for update in (1, 3, 6, 9, 12, 15, 18)]
+    assert [event["lr"] for event in progress] == pytest.approx(schedule)
+    for event in progress:
+        assert set(event) == {
+            *("event", "epoch", "update", "loss", "ppl", "gnorm", "tokens_per_s", "padding", "lr", "seconds"),
+            "seconds_left",
+        }
+        assert 0 <= event["padding"] < 0.2
+        assert event["gnorm"] > 0
+        assert event["tokens_per_s"] > 0
+        assert event["seconds_left"] >= 0
+        # Sixteen symbols: an untrained model is about as unsure as 16 even chances, and never much more so.
+        assert 3 < event["loss"] < 6
+        assert 8 < event["ppl"] < 40
+    assert progress[-1]["seconds_left"] == 0
+    for event in valid:
+        assert set(event) == {"event", "epoch", "update", "loss", "ppl"}
+
+
+def test_progress_figures_are_means_over_the_updates_between(trained: Trainer) -> None:
+    trained("single", **TRANSFORMER, max_epoch=1)
+    trained("window", **TRANSFORMER | {"log_interval": 4}, max_epoch=1)
+    norms = {event["update"]: event["gnorm"] for event in trained.events("single", "train")}
+    (_, first, second) = trained.events("window", "train")
+    assert first["gnorm"] == pytest.approx(sum(norms[update] for update in (2, 3, 4)) / 3, abs=2e-4)
+    assert second["gnorm"] == pytest.approx(sum(norms[update] for update in (5, 6, 7, 8)) / 4, abs=2e-4)
+
+
+def test_the_seed_decides(trained: Trainer) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        trained(name, **TRANSFORMER, seed=seed, max_update=6)
+    assert same(weights(trained, "a"), weights(trained, "b"))
+    assert not same(weights(trained, "a"), weights(trained, "c"))
+
+
+def test_looking_does_not_touch(trained: Trainer) -> None:
+    """Validations, translations, checkpoints and log lines leave the training as it is."""
+    trained("plain", **TRANSFORMER | {"log_interval": 100}, max_epoch=2)
+    watched = {"validate_interval_updates": 5, "eval_metrics": "bleu,chrf", "eval_beam": 2, "keep_last_epochs": 1}
+    trained("watched", **TRANSFORMER, **watched, max_epoch=2)
+    assert same(weights(trained, "plain"), weights(trained, "watched"))
+
+
+def test_the_saved_config_is_the_run(trained: Trainer) -> None:
+    trained("first", **BAHDANAU | {"eval_metrics": ("bleu",), "patience": 3}, max_update=5)
+    saved = read_toml(trained.root / "first/config.toml")
+    assert saved["model"]["share_all_embeddings"] is True
+    assert saved["lr_scheduler"]["warmup_updates"] == 20
+    config = TrainConfig.resolve(saved, {})
+    assert (config.patience, config.eval_metrics, config.data) == (3, ("bleu",), trained.data)
+    train(TrainConfig.resolve(saved, {"save_dir": trained.root / "second"}))
+    assert same(weights(trained, "first"), weights(trained, "second"))
+    second = read_toml(trained.root / "second/config.toml")
+    assert second == saved | {"save_dir": str(trained.root / "second")}
+
+
+def test_best_is_best(trained: Trainer) -> None:
+    """A rate so high that the loss goes up and down."""
+    settings = TRANSFORMER | {"optimizer.lr": 0.3, "lr_scheduler.name": "fixed", "lr_scheduler.warmup_updates": 0}
+    result = trained("run", **settings, max_epoch=5, patience=0)
+    losses = [event["loss"] for event in trained.events("run", "valid")]
+    best = losses.index(min(losses))
+    assert best < 4, "the test needs a last epoch that is not the best one"
+    assert result.best == losses[best]
+    checkpoint = load_checkpoint(trained.root / "run" / BEST)
+    assert checkpoint.run["update"] == 9 * (best + 1)
+    assert checkpoint.run["best"] == losses[best]
+    assert valid_loss(trained.root / "run" / BEST, trained.data) == pytest.approx(losses[best], abs=1e-4)
+    assert find_checkpoint(trained.root / "run") == trained.root / "run" / BEST
+
+
+def test_best_by_bleu(trained: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = TRANSFORMER | {"optimizer.lr": 0.05, "best_checkpoint_metric": "bleu", "model.dropout": 0.0}
+    result = trained("run", **settings, max_epoch=6, eval_samples=2, eval_beam=2)
+    figures = [event["bleu"] for event in trained.events("run", "valid")]
+    assert result.best == max(figures) > min(figures)
+    assert load_checkpoint(trained.root / "run" / BEST).run["update"] == 9 * (figures.index(max(figures)) + 1)
+    for path, expected in ((BEST, max(figures)), (LAST, figures[-1])):
+        config = {"data": trained.data, "gen_subset": "valid", "path": trained.root / "run" / path, "beam": 2}
+        records = list(translate(build(GenerateConfig, config)))
+        references = [str(record.reference) for record in records]
+        assert sacrebleu.corpus_bleu([record.text for record in records], [references]).score == pytest.approx(expected)
+    lines = capsys.readouterr().err.splitlines()
+    samples = [line for line in lines if line.startswith("  ")]
+    assert len(samples) == 6 * 2 * 3
+    assert [line.split(":")[0] for line in samples[-3:]] == ["  source", "  output", "  reference"]
+    split = Dataset.open(trained.data).split("valid")
+    assert samples[-3].split(": ")[1].strip() in split.texts("source")
+    assert samples[-1].split(": ")[1].strip() in split.texts("target")
+
+
+def test_patience(trained: Trainer) -> None:
+    result = trained("run", **TRANSFORMER | STANDSTILL, patience=2, max_epoch=50)
+    assert (result.updates, result.finished) == (27, "--patience 2")
+    assert len(trained.events("run", "valid")) == 3
+    again = trained("run", **TRANSFORMER | STANDSTILL, patience=2, max_epoch=50)
+    assert again.updates == 27
+    more = trained("run", **TRANSFORMER | STANDSTILL, patience=3, max_epoch=50)
+    assert (more.updates, more.finished) == (36, "--patience 3")
+
+
+def test_patience_counts_validations_within_an_epoch_and_none_is_made_twice(trained: Trainer) -> None:
+    settings = TRANSFORMER | STANDSTILL | {"validate_interval_updates": 2}
+    result = trained("run", **settings, patience=2, max_epoch=50)
+    assert (result.updates, result.finished) == (6, "--patience 2")
+    assert [event["update"] for event in trained.events("run", "valid")] == [2, 4, 6]
+
+
+def test_no_patience(trained: Trainer) -> None:
+    result = trained("run", **TRANSFORMER | STANDSTILL, patience=0, max_epoch=13)
+    assert (result.updates, result.finished) == (117, "--max-epoch 13")
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_the_last_epochs_are_kept(trained: Trainer, keep: int) -> None:
+    trained("run", **TRANSFORMER, max_epoch=3, keep_last_epochs=keep)
+    kept = {f"checkpoint{epoch}.safetensors" for epoch in range(4 - keep, 4)}
+    assert files(trained.root / "run") == {LAST, BEST, "config.toml", "log.jsonl", *kept}
+    assert same(weights(trained, "run", "checkpoint3"), weights(trained, "run"))
+    if keep == 2:
+        trained("short", **TRANSFORMER, max_epoch=2)
+        assert same(weights(trained, "run", "checkpoint2"), weights(trained, "short"))
+
+
+def test_what_a_checkpoint_holds(trained: Trainer) -> None:
+    trained("run", **TRANSFORMER, max_epoch=2, keep_last_epochs=1)
+    last, best, epoch = (trained.checkpoint("run", f"checkpoint{name}") for name in ("_last", "_best", "2"))
+    assert not best.optimizer
+    assert not epoch.optimizer
+    assert {name.partition(".")[0] for name in last.optimizer} == {"step", "exp_avg", "exp_avg_sq"}
+    assert {name.partition(".")[2] for name in last.optimizer} == set(last.weights)
+    size = {name: (trained.root / "run" / name).stat().st_size for name in (LAST, BEST)}
+    assert size[LAST] > 2.5 * size[BEST] - 20_000
+    dataset = Dataset.open(trained.data)
+    for checkpoint in (last, best, epoch):
+        for side in ("source", "target"):
+            assert checkpoint.tokenizers[side].to_bytes() == dataset.tokenizer(side).to_bytes()
+
+
+def test_without_validation_data_the_last_checkpoint_is_the_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = Trainer(write_dataset(tmp_path, sizes=(60, 0, 0)), tmp_path)
+    result = trainer("run", **TRANSFORMER, max_epoch=2)
+    assert (result.best, result.finished) == (None, "--max-epoch 2")
+    assert files(trainer.root / "run") == {LAST, "config.toml", "log.jsonl"}
+    assert find_checkpoint(trainer.root / "run") == trainer.root / "run" / LAST
+    assert "no validation split: the last checkpoint is the result" in capsys.readouterr().err
+
+
+def test_two_vocabularies(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path, sizes=(60, 5, 0), joined_dictionary=False, nwordstgt=12)
+    trainer = Trainer(data, tmp_path)
+    trainer("run", **TRANSFORMER, max_update=2)
+    assert read_toml(tmp_path / "run/config.toml")["model"]["share_all_embeddings"] is False
+    tables = [weights(trainer, "run")[f"{side}_embedder.table.weight"] for side in ("encoder", "decoder")]
+    assert [len(table) for table in tables] == [16, 12]
+    with pytest.raises(UsageError, match="share-all-embeddings needs one vocabulary"):
+        trainer("other", **TRANSFORMER, **{"model.share_all_embeddings": True}, max_update=2)
+
+
+def test_one_vocabulary_of_sides_that_differ_in_width(trained: Trainer) -> None:
+    trained("run", **LUONG | {"model.encoder_embed_dim": 10}, max_update=2)
+    assert read_toml(trained.root / "run/config.toml")["model"]["share_all_embeddings"] is False
+
+
+def test_what_is_said_at_the_start(trained: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
+    trained("run", **TRANSFORMER, max_update=1)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "parameters" in line]
+    count = sum(tensor.numel() for tensor in weights(trained, "run").values())
+    assert line.startswith(f"transformer_tiny: {count:,} parameters on cpu (")
+    assert "160 training pairs in 9 batches, " in line
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"max_tokens": 5}, DataError, r"example \d+ has 9 (source|target) tokens, more than --max-tokens 5"),
+        ({"device": "cuda:63"}, UsageError, "--device cuda:63"),
+        ({"arch": "transformer_tinny"}, UsageError, "did you mean transformer_tiny"),
+        ({"model.encoder_layer": 3}, UsageError, "did you mean encoder_layers"),
+        ({"model.cell": "gru"}, UsageError, "does not apply to model 'transformer', only to recurrent"),
+        ({"optimizer.name": "addam"}, UsageError, "did you mean adam"),
+        ({"max_epoch": -1}, UsageError, "max_epoch = -1 is not allowed"),
+    ],
+)
+def test_settings_that_cannot_be(
+    trained: Trainer, settings: dict[str, Any], error: type[S2SError], message: str
+) -> None:
+    with pytest.raises(error, match=message) as raised:
+        trained("run", **TRANSFORMER | settings)
+    assert "\n" not in str(raised.value)
+    assert not (trained.root / "run").exists()
+
+
+def test_data_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such dataset folder; s2s preprocess makes one"):
+        Trainer(tmp_path / "none", tmp_path)("run", **TRANSFORMER)
+
+
+def test_a_folder_that_cannot_be_written(trained: Trainer) -> None:
+    (trained.root / "run").write_text("a file")
+    with pytest.raises(S2SError, match="run.*(Not a directory|File exists|not a folder)") as raised:
+        trained("run", **TRANSFORMER, max_update=2)
+    assert "\n" not in str(raised.value)
+    assert (trained.root / "run").read_text() == "a file"
+
+
+def test_a_full_disk_is_one_clear_line(trained: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing the last checkpoint fails: the run ends with one line, and the checkpoint before it stays whole."""
+    plain, calls = loop.save_checkpoint, 0
+
+    def save_checkpoint(path: Path, checkpoint: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 2:
+            from s2scli import checkpoint as module
+
+            def full(*_: Any, **__: Any) -> None:
+                raise OSError(28, "No space left on device")
+
+            monkeypatch.setattr(module, "save_file", full)
+        plain(path, checkpoint)
+
+    monkeypatch.setattr(loop, "save_checkpoint", save_checkpoint)
+    with pytest.raises(S2SError, match=r"cannot write: No space left on device; free some space") as raised:
+        trained("run", **TRANSFORMER, max_epoch=3)
+    assert "\n" not in str(raised.value)
+    assert files(trained.root / "run") == {LAST, BEST, "config.toml", "log.jsonl"}
+    monkeypatch.undo()
+    assert trained.checkpoint("run").run["update"] == 9
+    assert trained("run", **TRANSFORMER, max_epoch=3).updates == 27
+
+
+def test_log_lines_are_json_of_one_line_each(trained: Trainer) -> None:
+    trained("run", **TRANSFORMER, max_epoch=1, eval_metrics="bleu")
+    lines = (trained.root / "run/log.jsonl").read_text(encoding="utf-8").split("\n")
+    assert lines.pop() == ""
+    assert [json.loads(line)["event"] for line in lines] == ["train"] * 9 + ["valid"]
+    assert set(json.loads(lines[-1])) == {"event", "epoch", "update", "loss", "ppl", "bleu"}

@@ -1,0 +1,90 @@
+"""Validation figures against torch's cross-entropy sentence by sentence, and against sacrebleu itself."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import sacrebleu
+import torch
+from torch.nn import functional as F
+from toys import random_model, small_recurrent, small_transformer
+
+from s2scli.configs.search import SearchConfig
+from s2scli.configs.training import LabelSmoothedCrossEntropyConfig
+from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.batching import plan_batches
+from s2scli.data.dataset import Dataset
+from s2scli.inference.engine import Engine
+from s2scli.search.base import search
+from s2scli.text.vocabulary import EOS
+from s2scli.training.log import duration, perplexity
+from s2scli.training.objectives.cross_entropy import LabelSmoothedCrossEntropy
+from s2scli.training.validation import higher_is_better, validate
+
+
+@pytest.mark.parametrize("config", [small_transformer(), small_recurrent()], ids=["transformer", "recurrent"])
+def test_the_figures(toy_data: Path, config: object) -> None:
+    dataset = Dataset.open(toy_data)
+    split, tokenizer = dataset.split("valid"), dataset.tokenizer("target")
+    size = len(tokenizer)
+    model = random_model(config, size, size).train()  # type: ignore[arg-type]
+    engine = Engine(
+        model=model,
+        tokenizers={side: dataset.tokenizer(side) for side in ("source", "target")},
+        limits=dataset.meta["limits"],
+        search=SearchConfig(beam=2, max_len_b=10),
+        device=torch.device("cpu"),
+        batch_size=5,
+        max_tokens=50,
+    )
+    validation = validate(
+        model,
+        LabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyConfig(label_smoothing=0.2)),
+        split,
+        plan_batches(split, max_tokens=60, batch_size=0, seed=1),
+        engine,
+        metrics=["bleu", "chrf", "ter"],
+        num_samples=3,
+    )
+    assert model.training
+    model.eval()
+    loss, nll, tokens, outputs = 0.0, 0.0, 0, []
+    for index in range(len(split)):
+        source, target = split.ids("source", index).tolist(), split.ids("target", index).tolist()
+        pair = Batch(pad_sequences([source]), pad_sequences([target]))
+        with torch.inference_mode():
+            logits = model.output(model(pair))[0].double()
+            (best, *_), = search(model, pair.source, SearchConfig(beam=2, max_len_b=10))
+        labels = torch.tensor([*target, EOS])
+        loss += F.cross_entropy(logits, labels, reduction="sum", label_smoothing=0.2 * size / (size - 1)).item()
+        nll += F.cross_entropy(logits, labels, reduction="sum").item()
+        tokens += len(target) + 1
+        outputs.append(tokenizer.decode(best.ids[:-1]))
+    references = list(split.texts("target"))
+    assert validation.figures["loss"] == pytest.approx(loss / tokens / math.log(2), rel=1e-5)
+    assert validation.figures["ppl"] == pytest.approx(math.exp(nll / tokens), rel=1e-5)
+    assert validation.figures["bleu"] == pytest.approx(sacrebleu.corpus_bleu(outputs, [references]).score)
+    assert validation.figures["chrf"] == pytest.approx(sacrebleu.corpus_chrf(outputs, [references]).score)
+    assert validation.figures["ter"] == pytest.approx(sacrebleu.corpus_ter(outputs, [references]).score)
+    assert len(validation.samples) == 3
+    for record in validation.samples:
+        assert (record.source, record.reference) == (split.text("source", record.id), references[record.id])
+        assert record.text == outputs[record.id]
+
+
+def test_which_figures_rise() -> None:
+    assert [higher_is_better(figure) for figure in ("loss", "ppl", "bleu", "chrf", "ter")] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_formats() -> None:
+    assert perplexity(math.log(7)) == pytest.approx(7)
+    assert perplexity(1e6) == math.inf
+    assert [duration(seconds) for seconds in (0.4, 59.6, 3723, 360000)] == ["0:00:00", "0:01:00", "1:02:03", "100:00:00"]
