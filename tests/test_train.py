@@ -253,7 +253,7 @@ def test_what_is_said_at_the_start(trained: Trainer, capsys: pytest.CaptureFixtu
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "parameters" in line]
     count = sum(tensor.numel() for tensor in weights(trained, "run").values())
     assert line.startswith(f"transformer_tiny: {count:,} parameters on cpu (")
-    assert "160 training pairs in 9 batches, " in line
+    assert "144 training pairs in 9 batches, " in line
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def write_lines(path: Path, lines: Sequence[str]) -> None:
 def write_dataset(
     root: Path,
     *,
-    sizes: tuple[int, int, int] = (160, 24, 16),
+    sizes: tuple[int, int, int] = (144, 24, 16),
     longest: int = 8,
     copy: bool = False,
     seed: int = 0,
@@ -115,9 +115,10 @@ def write_dataset(
     return preprocess(build(PreprocessConfig, values | {"destdir": root / "data"} | settings)).destdir
 
 
-# A few settings of each family that make a run of a second.
-_COMMON = {
-    "max_tokens": 120,
+# A few settings of each family that make a run of a second; an epoch of the toy data is nine batches.
+_COMMON: dict[str, Any] = {
+    "max_tokens": 400,
+    "batch_size": 16,
     "log_interval": 1,
     "device": "cpu",
     "precision": "fp32",

@@ -121,7 +121,8 @@ def unique_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return dict(model.named_parameters())
 
 
-def beam_rows(beams: Tensor, width: int) -> Tensor:
-    """Indices into flattened rows [B·width] for beams [B, K] that index the hypotheses of each sentence."""
-    starts = torch.arange(beams.size(0), device=beams.device)[:, None] * width
-    return (beams + starts).flatten()
+def beam_rows(beams: Tensor, width: int, sentences: Tensor | None = None) -> Tensor:
+    """Indices into flattened rows [B·width] of hypotheses beams [B, K], or [K] alike, of each sentence, or of some."""
+    if sentences is None:
+        sentences = torch.arange(beams.size(0), device=beams.device)
+    return (beams + sentences[:, None] * width).flatten()

@@ -44,23 +44,27 @@ class RecurrentMemory(Memory):
 
 @dataclass(frozen=True)
 class RecurrentState(State):
-    """cells [parts, layers, B·K, size]; feed [B·K, width]: the attentional state that is fed to the next step."""
+    """cells [parts, layers, B·K, size]; feed [B, K, width]: the attentional state that is fed to the next step."""
 
     cells: Tensor
     feed: Tensor
-    beam: int
+
+    def top(self) -> Tensor:
+        """The top layer's output [B, K, size]."""
+        return self.cells[0, -1].view(*self.feed.shape[:2], self.cells.size(3))
 
     def _gather(self, rows: Tensor, beam: int) -> RecurrentState:
-        return RecurrentState(self.cells.index_select(2, rows), self.feed.index_select(0, rows), beam)
+        feed = self.feed.flatten(0, 1).index_select(0, rows)
+        return RecurrentState(self.cells.index_select(2, rows), feed.view(len(rows) // beam, beam, self.feed.size(2)))
 
     def select(self, rows: Tensor) -> RecurrentState:
         """The state of some sentences."""
-        hypotheses = torch.arange(self.beam, device=rows.device).expand(len(rows), -1)
-        return self._gather((hypotheses + rows[:, None] * self.beam).flatten(), self.beam)
+        beam = self.feed.size(1)
+        return self._gather(beam_rows(torch.arange(beam, device=rows.device), beam, rows), beam)
 
     def reorder(self, beams: Tensor) -> RecurrentState:
         """The state of the chosen hypotheses."""
-        return self._gather(beam_rows(beams, self.beam), beams.size(1))
+        return self._gather(beam_rows(beams, self.feed.size(1)), beams.size(1))
 
 
 def reverse(ids: Tensor, lengths: Tensor) -> Tensor:
@@ -167,48 +171,53 @@ class RecurrentModel(Model):
         assert batch.target is not None
         memory = self.encode(batch.source)
         embedded = self.dropout(self.target_embedding(decoder_input(batch.target)))  # [B, T, E]
-        first = memory.first.permute(1, 2, 0, 3).contiguous()
         if self.looks_first or self.feeds_input:
-            return self._step_by_step(embedded, memory, first)
-        inputs = embedded
-        if self.sees_summary:
-            summaries = memory.summary[:, None].expand(-1, embedded.size(1), -1)
-            inputs = torch.cat([embedded, summaries], dim=-1)
-        states = self.decoder.sequence(inputs, first)
-        if self.has_attention:
-            return self._read_out(states, self._look(states, memory), embedded)
-        return self._read_out(states, summaries if self.sees_summary else None, embedded)
+            return self._step_by_step(embedded, memory)
+        summary = memory.summary[:, None].expand(-1, embedded.size(1), -1) if self.sees_summary else None
+        inputs = embedded if summary is None else torch.cat([embedded, summary], dim=-1)
+        states = self.decoder.sequence(inputs, self.start(memory).cells)
+        return self._read_out(states, self._look(states, memory) if self.has_attention else summary, embedded)
 
-    def _step_by_step(self, embedded: Tensor, memory: RecurrentMemory, cells: Tensor) -> Tensor:
+    def _step_by_step(self, embedded: Tensor, memory: RecurrentMemory) -> Tensor:
         """Teacher forcing where a step needs the attention of the step before it.
 
         The embeddings' share in the gates, and with `previous` the readout, are computed for all steps at once.
         """
-        shares = self.decoder.project(embedded, self.embedding_columns).unbind(1)
-        feed = embedded.new_zeros(embedded.size(0), self.feed_width)
+        state = self.start(memory)
         states, contexts, fed = [], [], []
-        for share in shares:
-            cells, context, feed = self._advance(share, cells, feed, memory, beam=1)
-            states.append(cells[0, -1])
+        for share in self.decoder.project(embedded, self.embedding_columns).split(1, dim=1):
+            state, top, context = self._advance(share, memory, state)
+            states.append(top)
             contexts.append(context)
-            fed.append(feed)
+            fed.append(state.feed)
         if self.feeds_input:
-            return torch.stack(fed, dim=1)
-        return self._read_out(torch.stack(states, dim=1), torch.stack(contexts, dim=1), embedded)
+            return torch.cat(fed, dim=1)
+        return self._read_out(torch.cat(states, dim=1), torch.cat(contexts, dim=1), embedded)
 
     def _advance(
-        self, share: Tensor, cells: Tensor, feed: Tensor, memory: RecurrentMemory, beam: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One step of B·K rows with attention; returns the cells, the context and the attentional state."""
+        self, share: Tensor, memory: RecurrentMemory, state: RecurrentState
+    ) -> tuple[RecurrentState, Tensor, Tensor]:
+        """One step of K hypotheses, from the embeddings' share [B, K, gates] in the first layer's gates.
+
+        Returns the next state, the top layer's output [B, K, size] and the context [B, K, any], of width 0 where
+        the readout has none.
+        """
+        beam = share.size(1)
+        context = memory.keys.new_zeros(share.size(0), beam, 0)
+        entering = state.feed
         if self.looks_first:
-            context = self._look(cells[0, -1].unflatten(0, (-1, beam)), memory).flatten(0, 1)
-            cells = self.decoder.step(share + self.decoder.project(context, self.extra_columns), cells)
-            return cells, context, feed
-        cells = self.decoder.step(share + self.decoder.project(feed, self.extra_columns), cells)
-        top = cells[0, -1].unflatten(0, (-1, beam))
-        context = self._look(top, memory)
-        feed = self._read_out(top, context, None).flatten(0, 1)
-        return cells, context.flatten(0, 1), feed
+            entering = context = self._look(state.top(), memory)
+        elif self.sees_summary:
+            entering = context = memory.summary[:, None].expand(-1, beam, -1)
+        if entering.size(2):
+            share = share + self.decoder.project(entering, self.extra_columns)
+        state = RecurrentState(self.decoder.step(share.flatten(0, 1), state.cells), state.feed)
+        top = state.top()
+        if self.has_attention and not self.looks_first:
+            context = self._look(top, memory)
+        if self.feeds_input:
+            state = RecurrentState(state.cells, self._read_out(top, context, None))
+        return state, top, context
 
     def _look(self, query: Tensor, memory: RecurrentMemory) -> Tensor:
         """Context [B, Q, size] for decoder states [B, Q, size]."""
@@ -227,33 +236,15 @@ class RecurrentModel(Model):
     def start(self, memory: Memory) -> RecurrentState:
         """The first state of one hypothesis a sentence."""
         first = cast(RecurrentMemory, memory).first
-        return RecurrentState(
-            first.permute(1, 2, 0, 3).contiguous(), first.new_zeros(first.size(0), self.feed_width), beam=1
-        )
+        cells = first.permute(1, 2, 0, 3).contiguous()
+        return RecurrentState(cells, first.new_zeros(first.size(0), 1, self.feed_width))
 
     def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
         """Run the decoder on the newest token of each hypothesis."""
-        memory, state = cast(RecurrentMemory, memory), cast(RecurrentState, state)
-        beam = state.beam
         embedded = self.target_embedding(tokens)  # [B, K, E]
-        share = self.decoder.project(embedded.flatten(0, 1), self.embedding_columns)
-        cells, feed = state.cells, state.feed
-        if self.looks_first or self.feeds_input:
-            cells, context, feed = self._advance(share, cells, feed, memory, beam)
-            context = context.unflatten(0, (-1, beam))
-        else:
-            if self.sees_summary:
-                summaries = memory.summary.repeat_interleave(beam, dim=0)
-                share = share + self.decoder.project(summaries, self.extra_columns)
-            cells = self.decoder.step(share, cells)
-        top = cells[0, -1].unflatten(0, (-1, beam))
-        if self.feeds_input:
-            hidden = feed.unflatten(0, (-1, beam))
-        elif self.looks_first:
-            hidden = self._read_out(top, context, embedded)
-        elif self.has_attention:
-            hidden = self._read_out(top, self._look(top, memory), embedded)
-        else:
-            summary = memory.summary[:, None].expand(-1, beam, -1) if self.sees_summary else None
-            hidden = self._read_out(top, summary, embedded)
-        return self.score_next(hidden, RecurrentState(cells, feed, beam))
+        share = self.decoder.project(embedded, self.embedding_columns)
+        next_state, top, context = self._advance(
+            share, cast(RecurrentMemory, memory), cast(RecurrentState, state)
+        )
+        hidden = next_state.feed if self.feeds_input else self._read_out(top, context, embedded)
+        return self.score_next(hidden, next_state)

@@ -52,8 +52,9 @@ class TransformerState(State):
 
     def select(self, rows: Tensor) -> TransformerState:
         """The state of some sentences."""
-        hypotheses = torch.arange(self.beam, device=rows.device).expand(len(rows), -1)
-        return self._gather((hypotheses + rows[:, None] * self.beam).flatten(), self.beam)
+        return self._gather(
+            beam_rows(torch.arange(self.beam, device=rows.device), self.beam, rows), self.beam
+        )
 
     def reorder(self, beams: Tensor) -> TransformerState:
         """The state of the chosen hypotheses; those that stay in their place are not copied."""

@@ -113,7 +113,9 @@ def _top_candidates(scores: Tensor, offsets: Tensor, count: int) -> tuple[Tensor
     A candidate among the best `count` stands in one of the `count` blocks of columns with the largest maxima,
     so only those blocks are searched: reading maxima is far cheaper than selecting from all K·V columns.
     """
-    missing = -scores.size(2) % _BLOCK
+    # Whole blocks, and enough columns for `count` candidates: those that do not exist score -inf.
+    columns_wanted = max(scores.size(2), -(-count // scores.size(1)))
+    missing = columns_wanted + -columns_wanted % _BLOCK - scores.size(2)
     if missing:
         scores = F.pad(scores, (0, missing), value=float("-inf"))
     blocks = scores.unflatten(2, (-1, _BLOCK))  # [B, K, V/block, block]

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from s2scli.nn import output
 from s2scli.nn.output import SoftmaxOutput
 
-N, V, D = 23, 11, 6
+# More rows than three chunks of the least size have, and not a multiple of it.
+N, V, D = 203, 11, 6
 
 
 def layer_and_inputs(tied: bool) -> tuple[SoftmaxOutput, Tensor, Tensor]:
@@ -39,7 +40,7 @@ def test_the_references_smoothing_is_fairseqs() -> None:
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.1, 0.4])
-@pytest.mark.parametrize("rows", [1, 5, N, 1000])
+@pytest.mark.parametrize("rows", [1, 130, N, 1000])
 @pytest.mark.parametrize("tied", [False, True])
 def test_loss_and_gradients(monkeypatch: pytest.MonkeyPatch, epsilon: float, rows: int, tied: bool) -> None:
     monkeypatch.setattr(output, "_CHUNK_ELEMENTS", rows * V)

@@ -277,9 +277,9 @@ def test_a_finished_run_has_nothing_left_to_do(trained: Trainer) -> None:
         ({"seed": 2}, "seed = 1 before, 2 now"),
         ({"optimizer.name": "sgd", "optimizer.lr": 0.1}, "optimizer.name = 'adam' before, 'sgd' now"),
         ({"lr_scheduler.name": "fixed"}, "lr_scheduler.name = 'inverse_sqrt' before, 'fixed' now"),
-        ({"max_tokens": 100}, "max_tokens = 120 before, 100 now"),
+        ({"max_tokens": 300}, "max_tokens = 400 before, 300 now"),
         ({"update_freq": 2}, "update_freq = 1 before, 2 now"),
-        ({"batch_size": 5}, "batch_size = 0 before, 5 now"),
+        ({"batch_size": 5}, "batch_size = 16 before, 5 now"),
         ({"precision": "bf16"}, "precision = 'fp32' before, 'bf16' now"),
     ],
 )
