@@ -74,8 +74,9 @@ class _ChunkedLoss(torch.autograd.Function):
             d_hidden -= spread * weight_sum
             d_weight -= spread * hidden.sum(0)
         ctx.save_for_backward(d_hidden, d_weight)
+        loss, nll = (on_target * nll + spread * others).float(), nll.float()
         ctx.mark_non_differentiable(nll)
-        return (on_target * nll + spread * others).float(), nll.float()
+        return loss, nll
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

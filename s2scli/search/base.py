@@ -57,9 +57,9 @@ def restrict(log_probs: Tensor, length: int, longest: Tensor, min_len: int) -> N
     """
     log_probs[..., PAD] = float("-inf")
     log_probs[..., BOS] = float("-inf")
-    if length < min_len:
-        log_probs[..., EOS] = float("-inf")
     full = longest <= length
+    if length < min_len:
+        log_probs[~full, :, EOS] = float("-inf")
     if bool(full.any()):
         ending = log_probs[full][..., EOS].clone()
         log_probs[full] = float("-inf")

@@ -113,9 +113,10 @@ def _top_candidates(scores: Tensor, offsets: Tensor, count: int) -> tuple[Tensor
     A candidate among the best `count` stands in one of the `count` blocks of columns with the largest maxima,
     so only those blocks are searched: reading maxima is far cheaper than selecting from all K·V columns.
     """
+    vocabulary = scores.size(2)
     # Whole blocks, and enough columns for `count` candidates: those that do not exist score -inf.
-    columns_wanted = max(scores.size(2), -(-count // scores.size(1)))
-    missing = columns_wanted + -columns_wanted % _BLOCK - scores.size(2)
+    columns_wanted = max(vocabulary, -(-count // scores.size(1)))
+    missing = columns_wanted + -columns_wanted % _BLOCK - vocabulary
     if missing:
         scores = F.pad(scores, (0, missing), value=float("-inf"))
     blocks = scores.unflatten(2, (-1, _BLOCK))  # [B, K, V/block, block]
@@ -126,7 +127,8 @@ def _top_candidates(scores: Tensor, offsets: Tensor, count: int) -> tuple[Tensor
     columns = (columns + offsets.gather(1, chosen // per_row)[:, :, None]).flatten(1)
     best, places = columns.topk(count, dim=1)
     block = chosen.gather(1, places // _BLOCK)
-    return best, block // per_row, block % per_row * _BLOCK + places % _BLOCK
+    tokens = (block % per_row * _BLOCK + places % _BLOCK).clamp(max=vocabulary - 1)
+    return best, block // per_row, tokens
 
 
 def _stay_in_place(parents: Tensor) -> Tensor:
