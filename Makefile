@@ -43,7 +43,7 @@ format: $(READY) ## format the code and sort the imports
 	$(VENV)/ruff format .
 
 bench: $(READY) ## run the benchmarks
-	$(VENV)/python -m pytest -m '' -s tests/benchmarks $(ARGS)
+	$(VENV)/python tests/benchmarks/speed.py $(ARGS)
 
 smoke: $(READY) ## run every recipe from end to end on a few sentences
 	@set -e; for recipe in $(RECIPES); do \

@@ -46,6 +46,8 @@ _FAIRSEQ_NAMES = {
     "objective.name": "--criterion",
 }
 
+_METAVARS = {int: "INTEGER", int | None: "INTEGER", float: "NUMBER", tuple[float, float]: "NUMBER,NUMBER"}
+
 
 def _aliases() -> dict[str, Alias]:
     """A flag for every component setting: --encoder-layers for model.encoder_layers, and so on."""
@@ -62,7 +64,8 @@ def _aliases() -> dict[str, Alias]:
                 choices = tuple(classes) if field.name == "name" else limits.choices
                 help_text = f"{limits.help} [{'|'.join(choices)}]" if choices else limits.help
                 is_flag = kinds[field.name] in (bool, bool | None)
-                found[flag] = Alias(key=key, help=help_text, is_flag=is_flag, panel=section)
+                metavar = _METAVARS.get(kinds[field.name], "TEXT")
+                found[flag] = Alias(key=key, help=help_text, is_flag=is_flag, panel=section, metavar=metavar)
     return found
 
 

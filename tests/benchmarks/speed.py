@@ -1,0 +1,164 @@
+"""Speed of training and generating, and of fairseq's on the same work in turn; one JSON line a measurement.
+
+    python tests/benchmarks/speed.py                            s2s alone, on generated sentences
+    python tests/benchmarks/speed.py --data PIECES --fairseq VENV --peers FOLDER --model FOLDER
+
+PIECES: {train,val,test_2016_flickr}.sp.{en,de}, ready-made pieces that both toolkits take as words.
+--fairseq: a virtual environment with fairseq; --peers: the scripts that run and meter it; --model: a Transformer
+trained with fairseq, as model.safetensors, dict.txt and fairseq_checkpoint.pt, which both translate with.
+Run it on idle cores and quote ratios of medians: absolute figures hold for one machine at one time only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+# fairseq's names for architectures of equal shape: a small Transformer, and an LSTM with attention.
+ARCHITECTURES = {
+    "transformer_tiny": ("A", ["--arch", "transformer_tiny", "--lr", "0.005"]),
+    "lstm": ("C", ["--arch", "rnn_bahdanau", "--cell", "lstm"]),
+}
+
+
+def s2s(*words: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "s2scli", *(str(word) for word in words)]
+    return subprocess.run(command, check=True, stderr=subprocess.PIPE, **options)
+
+
+def emit(**values: Any) -> dict[str, Any]:
+    print(json.dumps({k: round(v, 3) if isinstance(v, float) else v for k, v in values.items()}), flush=True)
+    return values
+
+
+def generated_pieces(folder: Path) -> Path:
+    """A corpus of our own, under the names of a real one."""
+    corpus = ROOT / "recipes" / "translation" / "corpus.py"
+    subprocess.run([sys.executable, corpus, "--out", folder, "--train", "30000"], check=True, capture_output=True)
+    for split, name in (("train", "train"), ("valid", "val"), ("test", "test_2016_flickr")):
+        for language in ("en", "de"):
+            (folder / f"{split}.{language}").rename(folder / f"{name}.sp.{language}")
+    return folder
+
+
+def train_once(dataset: Path, folder: Path, arch: str, precision: str, threads: int, updates: int) -> float:
+    """Source and target tokens per second: the median over the progress lines after the first."""
+    run = Path(tempfile.mkdtemp(dir=folder))
+    flags = ["--max-update", updates, "--patience", 0, "--log-interval", 10, "--precision", precision]
+    s2s("train", dataset, *ARCHITECTURES[arch][1], *flags, "--threads", threads, "--save-dir", run)
+    events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    speeds = [event["tokens_per_s"] for event in events if event["event"] == "train"]
+    return statistics.median(speeds[2:])
+
+
+def generate_once(checkpoint: Path, text: Path, beam: int, threads: int) -> tuple[float, int]:
+    """Seconds of the whole command, and lines."""
+    started = time.perf_counter()
+    words = ["--path", checkpoint, "--input", text, "--beam", beam, "--threads", threads]
+    lines = s2s("generate", *words, stdout=subprocess.PIPE).stdout.count(b"\n")
+    return time.perf_counter() - started, lines
+
+
+def fairseq(options: argparse.Namespace, folder: Path, *words: str) -> list[dict[str, Any]]:
+    """Run fairseq with its meter; the JSON lines that it prints."""
+    command = [sys.executable, options.peers / "run_fairseq.py", "--venv", options.fairseq, "--data", options.data]
+    output = subprocess.run(
+        [*command, "--out", folder / "fairseq", *words],
+        check=True,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "BENCH_THREADS": str(options.threads)},
+    ).stdout
+    return [json.loads(line) for line in output.splitlines() if line.startswith(b"{")]
+
+
+def compare(name: str, ours: list[float], theirs: list[float], unit: str) -> None:
+    summary = {"measured": name, "unit": unit, "s2s": statistics.median(ours)}
+    if theirs:
+        summary["fairseq"] = statistics.median(theirs)
+        summary["ratio"] = statistics.median(ours) / statistics.median(theirs)
+    emit(**summary)
+
+
+def measure_training(options: argparse.Namespace, dataset: Path, folder: Path) -> None:
+    for arch, (letter, _) in ARCHITECTURES.items():
+        ours: dict[str, list[float]] = {"fp32": [], "bf16": []}
+        theirs = []
+        for _ in range(options.repeat):
+            for precision, speeds in ours.items():
+                speeds.append(train_once(dataset, folder, arch, precision, options.threads, options.updates))
+            if options.fairseq:
+                words = ("--task", "train", "--arch", letter, "--warm", "15", "--steps", str(options.updates - 20))
+                theirs += [line["src_tgt_tokens_per_s"] for line in fairseq(options, folder, *words)]
+        for precision, speeds in ours.items():
+            compare(f"train {arch} {precision}", speeds, theirs, "source+target tokens/s")
+
+
+def measure_generation(options: argparse.Namespace, checkpoint: Path, folder: Path) -> None:
+    text = options.data / "test_2016_flickr.sp.en"
+    for beam in (5, 1):
+        ours, theirs = [], []
+        for _ in range(options.repeat):
+            seconds, lines = generate_once(checkpoint, text, beam, options.threads)
+            ours.append(lines / seconds)
+            if options.fairseq:
+                model = str(options.model / "fairseq_checkpoint.pt")
+                words = ("--task", "generate", "--beams", str(beam), "--repeat", "1", "--checkpoint", model)
+                theirs += [line["sents_per_s_wall"] for line in fairseq(options, folder, *words)]
+        compare(f"generate beam {beam}, whole command", ours, theirs, "sentences/s")
+
+
+def measure_startup(options: argparse.Namespace) -> None:
+    seconds = []
+    for _ in range(options.repeat + 1):
+        started = time.perf_counter()
+        s2s("--help", stdout=subprocess.DEVNULL)
+        seconds.append(time.perf_counter() - started)
+    compare("s2s --help", seconds[1:], [], "s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder of ready-made pieces")
+    parser.add_argument("--fairseq", type=Path, help="virtual environment with fairseq")
+    parser.add_argument("--peers", type=Path, help="folder of the scripts that run fairseq")
+    parser.add_argument("--model", type=Path, help="folder of a model trained with fairseq")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--updates", type=int, default=60)
+    parser.add_argument("--only", choices=("train", "generate", "startup"))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        options.data = options.data or generated_pieces(folder / "corpus")
+        dataset, checkpoint = folder / "dataset", folder / "model.safetensors"
+        pref = {split: options.data / f"{split}.sp" for split in ("train", "val")}
+        words = ["-s", "en", "-t", "de", "--tokenizer", "word", "--joined-dictionary", "--destdir", dataset]
+        s2s("preprocess", "--trainpref", pref["train"], "--validpref", pref["val"], *words)
+        if options.only in (None, "startup"):
+            measure_startup(options)
+        if options.only in (None, "generate"):
+            if options.model:
+                from fairseq_model import convert_model
+
+                convert_model(options.model, checkpoint)
+            else:
+                s2s("train", dataset, "--max-update", 300, "--save-dir", folder / "run", "--threads", options.threads)
+                checkpoint = folder / "run"
+            measure_generation(options, checkpoint, folder)
+        if options.only in (None, "train"):
+            measure_training(options, dataset, folder)
+
+
+if __name__ == "__main__":
+    main()
