@@ -8,6 +8,7 @@ model's own, the dataset's languages and limits, and the state of the run. Nothi
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -94,7 +95,11 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         try:
             save_file(contiguous, temporary, metadata=metadata)
         except SafetensorError as error:
-            raise OSError(str(error)) from None
+            # safetensors reports a failed write as text: "… No space left on device (os error 28)".
+            number = re.search(r"os error (\d+)", str(error))
+            raise (
+                OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
+            ) from None
 
 
 def load_checkpoint(path: Path, *, device: torch.device | str = "cpu", resume: bool = False) -> Checkpoint:

@@ -104,7 +104,11 @@ def _make_run(
     if len(train_split) == 0:
         raise DataError(f"{config.data}: the training split is empty")
     valid_split = dataset.split("valid") if "valid" in dataset.splits else None
-    limits = {"max_tokens": config.max_tokens, "batch_size": config.batch_size, "seed": config.seed}
+    limits: dict[str, Any] = {
+        "max_tokens": config.max_tokens,
+        "batch_size": config.batch_size,
+        "seed": config.seed,
+    }
     torch.manual_seed(config.seed)
     model = build_model(config.model, *(len(tokenizers[side]) for side in SIDES)).to(device)
     return Run(
@@ -118,7 +122,7 @@ def _make_run(
         train_split=train_split,
         train_plan=plan_batches(train_split, **limits),
         valid_split=valid_split,
-        valid_plan=plan_batches(valid_split, **limits) if valid_split else None,
+        valid_plan=plan_batches(valid_split, **limits, stretch=True) if valid_split else None,
         engine=Engine(
             model=model,
             tokenizers=tokenizers,

@@ -40,7 +40,8 @@ class BatchPlan:
             row, line = np.argwhere(self.lengths == longest)[0]
             side = ("source", "target")[row]
             raise DataError(
-                f"example {line} has {longest} {side} tokens, more than --max-tokens {max_tokens}; "
+                f"training example {line + 1} has {longest} {side} tokens with its end symbol, "
+                f"more than --max-tokens {max_tokens}; "
                 f"give --max-tokens {longest} or more, or preprocess with --max-{side}-length"
             )
 
@@ -90,15 +91,14 @@ class BatchPlan:
         return 1 - int(self.lengths.sum()) / slots
 
 
-def plan_batches(split: Split, *, max_tokens: int, batch_size: int, seed: int) -> BatchPlan:
-    """The batch plan of a dataset's split."""
-    return BatchPlan(
-        split.lengths("source") + 1,
-        split.lengths("target") + 1,
-        max_tokens=max_tokens,
-        batch_size=batch_size,
-        seed=seed,
-    )
+def plan_batches(
+    split: Split, *, max_tokens: int, batch_size: int, seed: int, stretch: bool = False
+) -> BatchPlan:
+    """The batch plan of a dataset's split; `stretch` makes room for a sentence longer than max_tokens."""
+    source, target = split.lengths("source") + 1, split.lengths("target") + 1
+    if stretch:
+        max_tokens = max(max_tokens, int(source.max()), int(target.max()))
+    return BatchPlan(source, target, max_tokens=max_tokens, batch_size=batch_size, seed=seed)
 
 
 def load_batch(split: Split, indices: Indices) -> Batch:

@@ -55,7 +55,9 @@ class RecurrentState(State):
 
     def _gather(self, rows: Tensor, beam: int) -> RecurrentState:
         feed = self.feed.flatten(0, 1).index_select(0, rows)
-        return RecurrentState(self.cells.index_select(2, rows), feed.view(len(rows) // beam, beam, self.feed.size(2)))
+        return RecurrentState(
+            self.cells.index_select(2, rows), feed.view(len(rows) // beam, beam, self.feed.size(2))
+        )
 
     def select(self, rows: Tensor) -> RecurrentState:
         """The state of some sentences."""

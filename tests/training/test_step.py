@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from toys import random_ids, random_model, small_recurrent, small_transformer
 
-from s2scli.configs.models import ModelConfig
+from s2scli.configs.models import ATTENTION_SCORES, ModelConfig
 from s2scli.configs.training import LabelSmoothedCrossEntropyConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.models.base import Model
@@ -140,11 +140,26 @@ def test_the_batches_of_an_update_draw_different_masks() -> None:
     assert len(set(seen)) == 3
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_bf16_is_close_to_fp32(family: str) -> None:
+@pytest.mark.parametrize(
+    "config",
+    [
+        *(small_transformer(activation_fn=activation) for activation in ("relu", "swiglu")),
+        *(
+            small_recurrent(cell=cell, attention_query=query, decoder_layers=2)
+            for cell, query in product(("tanh", "relu", "gru", "lstm"), ("previous", "current"))
+        ),
+        *(small_recurrent(attention=score) for score in ATTENTION_SCORES),
+        *(
+            small_recurrent(cell=cell, attention="none", fixed_context=context)
+            for cell, context in product(("gru", "lstm"), ("first", "every"))
+        ),
+    ],
+    ids=lambda config: " ".join(str(getattr(config, key, "")) for key in ("name", "cell", "attention", "attention_query")),
+)
+def test_bf16_is_close_to_fp32(config: ModelConfig) -> None:
     results, gradients = [], []
     for precision in ("fp32", "bf16"):
-        model = fresh(FAMILIES[family])
+        model = fresh(config)
         before = [parameter.detach().clone() for parameter in model.parameters()]
         results.append(update(model, [range(6)], precision=precision, rate=1.0))
         after = [parameter.detach() for parameter in model.parameters()]
