@@ -30,7 +30,9 @@ def epochs(toy_runs: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_the_mean(epochs: list[Path], tmp_path: Path, number: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_mean(
+    epochs: list[Path], tmp_path: Path, number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "averaged.safetensors"
     assert run(*epochs[:number], output=output) == tuple(epochs[:number])
     inputs = [load_checkpoint(path) for path in epochs[:number]]
@@ -65,8 +67,12 @@ def test_the_last_epochs_of_a_run(epochs: list[Path], toy_runs: Path, tmp_path: 
     by_hand = tmp_path / "by hand"
     run(*epochs[1:], output=by_hand)
     two = load_checkpoint(tmp_path / "two")
-    assert all(torch.equal(tensor, two.weights[name]) for name, tensor in load_checkpoint(by_hand).weights.items())
-    with pytest.raises(CheckpointError, match=r"3 epoch checkpoints, --num-epoch-checkpoints wants 4; train with"):
+    assert all(
+        torch.equal(tensor, two.weights[name]) for name, tensor in load_checkpoint(by_hand).weights.items()
+    )
+    with pytest.raises(
+        CheckpointError, match=r"3 epoch checkpoints, --num-epoch-checkpoints wants 4; train with"
+    ):
         run(folder, output=tmp_path / "four", num_epoch_checkpoints=4)
     with pytest.raises(UsageError, match="wants one run folder as --inputs"):
         run(*epochs, output=tmp_path / "x", num_epoch_checkpoints=2)
@@ -80,7 +86,9 @@ def test_onto_one_of_the_inputs(epochs: list[Path], tmp_path: Path) -> None:
     run(*copies, output=tmp_path / "elsewhere")
     expected = load_checkpoint(tmp_path / "elsewhere").weights
     run(*copies, output=copies[1])
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in load_checkpoint(copies[1]).weights.items())
+    assert all(
+        torch.equal(tensor, expected[name]) for name, tensor in load_checkpoint(copies[1]).weights.items()
+    )
 
 
 def refuse(output: Path, *inputs: Path) -> None:

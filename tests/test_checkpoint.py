@@ -162,7 +162,9 @@ def test_finding_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such checkpoint") as raised:
         find_checkpoint(tmp_path / "none")
     assert str(tmp_path / "none") in str(raised.value)
-    with pytest.raises(CheckpointError, match=r"no checkpoint_best.safetensors and no checkpoint_last.safetensors"):
+    with pytest.raises(
+        CheckpointError, match=r"no checkpoint_best.safetensors and no checkpoint_last.safetensors"
+    ):
         find_checkpoint(tmp_path)
     for name in ("checkpoint_last", "checkpoint_best", "checkpoint3"):
         save_checkpoint(tmp_path / f"{name}.safetensors", make())
@@ -173,11 +175,16 @@ def test_finding_a_checkpoint(tmp_path: Path) -> None:
 
 def test_epochs_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     names = [epoch_checkpoint(epoch) for epoch in (10, 9, 100, 2)]
-    others = ["checkpoint_last.safetensors", "checkpoint12.safetensors.tmp", ".checkpoint3.safetensors.7.tmp", "checkpoint"]
+    others = [
+        "checkpoint_last.safetensors",
+        "checkpoint12.safetensors.tmp",
+        ".checkpoint3.safetensors.7.tmp",
+        "checkpoint",
+    ]
     for name in [*names, *others]:
         (tmp_path / name).touch()
     assert list(epoch_checkpoints(tmp_path)) == [2, 9, 10, 100]
-    assert list(epoch_checkpoints(tmp_path).values())[0] == tmp_path / "checkpoint2.safetensors"
+    assert next(iter(epoch_checkpoints(tmp_path).values())) == tmp_path / "checkpoint2.safetensors"
 
 
 def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
@@ -202,7 +209,18 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
 def test_a_file_that_is_cut_short(file: Path) -> None:
     data = file.read_bytes()
     header = int.from_bytes(data[:8], "little")
-    for end in (1, 7, 8, 9, 8 + header // 2, 8 + header - 1, 8 + header, 8 + header + 1, len(data) // 2, len(data) - 1):
+    for end in (
+        1,
+        7,
+        8,
+        9,
+        8 + header // 2,
+        8 + header - 1,
+        8 + header,
+        8 + header + 1,
+        len(data) // 2,
+        len(data) - 1,
+    ):
         file.write_bytes(data[:end])
         refuse(file, "not a checkpoint, or cut short")
     file.write_bytes(data + b"x")
@@ -227,7 +245,9 @@ def test_broken_metadata(file: Path, key: str, value: str | None) -> None:
     refuse(file)
 
 
-@pytest.mark.parametrize("data", [None, b"", b"{}", b"\xff\xfe", b"[]", b'{"format":"s2s-tokenizer","version":1}'])
+@pytest.mark.parametrize(
+    "data", [None, b"", b"{}", b"\xff\xfe", b"[]", b'{"format":"s2s-tokenizer","version":1}']
+)
 def test_a_broken_tokenizer(file: Path, data: bytes | None) -> None:
     def change(tensors: dict[str, torch.Tensor], _: Any) -> None:
         if data is None:
@@ -242,10 +262,18 @@ def test_a_broken_tokenizer(file: Path, data: bytes | None) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda tensors: tensors.pop("model.decoder_layers.1.feed_forward.inner.bias"), r"decoder_layers\.1\.feed_forward"),
-        (lambda tensors: tensors.update({"model.a": torch.ones(1)}), "weights are of another model; first difference: a"),
         (
-            lambda tensors: tensors.update({"model.encoder_layers.0.feed_forward.inner.bias": torch.ones(23)}),
+            lambda tensors: tensors.pop("model.decoder_layers.1.feed_forward.inner.bias"),
+            r"decoder_layers\.1\.feed_forward",
+        ),
+        (
+            lambda tensors: tensors.update({"model.a": torch.ones(1)}),
+            "weights are of another model; first difference: a",
+        ),
+        (
+            lambda tensors: tensors.update(
+                {"model.encoder_layers.0.feed_forward.inner.bias": torch.ones(23)}
+            ),
             r"encoder_layers\.0\.feed_forward\.inner\.bias has shape \(23,\), the model wants \(24,\)",
         ),
         (
@@ -254,7 +282,9 @@ def test_a_broken_tokenizer(file: Path, data: bytes | None) -> None:
         ),
     ],
 )
-def test_weights_that_do_not_fit(file: Path, change: Callable[[dict[str, torch.Tensor]], Any], words: str) -> None:
+def test_weights_that_do_not_fit(
+    file: Path, change: Callable[[dict[str, torch.Tensor]], Any], words: str
+) -> None:
     rewrite(file, lambda tensors, _: change(tensors))
     refuse(file, words)
 
@@ -271,11 +301,16 @@ def test_a_changed_byte_never_gives_a_traceback(file: Path) -> None:
         try:
             restore_model(load_checkpoint(file, resume=True), file)
         except S2SError as error:
-            assert "\n" not in str(error)
+            message = str(error)
+            assert "\n" not in message
 
 
-@pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), RuntimeError("bug"), KeyboardInterrupt()])
-def test_a_failed_write_leaves_the_old_file(file: Path, monkeypatch: pytest.MonkeyPatch, problem: BaseException) -> None:
+@pytest.mark.parametrize(
+    "problem", [OSError(28, "No space left on device"), RuntimeError("bug"), KeyboardInterrupt()]
+)
+def test_a_failed_write_leaves_the_old_file(
+    file: Path, monkeypatch: pytest.MonkeyPatch, problem: BaseException
+) -> None:
     before = file.read_bytes()
 
     def fail(tensors: Any, path: Path, metadata: Any) -> None:
@@ -316,4 +351,6 @@ def test_writing_over_a_checkpoint_in_use_does_not_change_it(file: Path) -> None
     before = {name: tensor.clone() for name, tensor in loaded.weights.items()}
     save_checkpoint(file, make(weights={name: tensor + 1 for name, tensor in before.items()}))
     assert all(torch.equal(tensor, before[name]) for name, tensor in loaded.weights.items())
-    assert all(torch.equal(tensor, before[name] + 1) for name, tensor in load_checkpoint(file).weights.items())
+    assert all(
+        torch.equal(tensor, before[name] + 1) for name, tensor in load_checkpoint(file).weights.items()
+    )

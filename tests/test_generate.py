@@ -30,7 +30,9 @@ SENTENCES = reversed_pairs(40, 8, seed=77)[0]
 class Generator:
     """Runs generate on some text given as standard input, and returns what it printed."""
 
-    def __init__(self, path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         self.path, self.capsys, self.monkeypatch = path, capsys, monkeypatch
         self.errors = ""
 
@@ -95,7 +97,8 @@ def test_order_and_text_do_not_depend_on_the_grouping(run: Generator, settings: 
 
 def test_scores_do_not_depend_on_the_grouping(run: Generator) -> None:
     together, alone = (
-        [json.loads(line) for line in run(joined(SENTENCES), format="jsonl", nbest=3, batch_size=size)] for size in (64, 1)
+        [json.loads(line) for line in run(joined(SENTENCES), format="jsonl", nbest=3, batch_size=size)]
+        for size in (64, 1)
     )
     for one, other in zip(together, alone, strict=True):
         assert one["tokens"] == other["tokens"]
@@ -137,7 +140,9 @@ def test_broken_text_is_replaced_and_its_line_kept(transformer: Generator) -> No
     assert lines[1:3] == transformer("ba \ufffd\ufffd be\nbi\ufffd di\n")
     assert len(errors) == 2
     assert errors[0].startswith("warning: standard input:2: the line is not UTF-8 (byte 0xff at column 4)")
-    assert errors[1].startswith("warning: standard input:3: the line holds a NUL character; replaced by U+FFFD")
+    assert errors[1].startswith(
+        "warning: standard input:3: the line holds a NUL character; replaced by U+FFFD"
+    )
 
 
 def test_a_very_long_line(run: Generator) -> None:
@@ -158,7 +163,9 @@ def test_text_and_nbest(run: Generator) -> None:
     rows = [line.split("\t") for line in lines]
     records = [json.loads(line) for line in run(joined(SENTENCES[:5]), beam=4, nbest=3, format="jsonl")]
     assert [(int(number), float(score), text) for number, score, text in rows] == [
-        (record["id"], pytest.approx(item["score"], abs=1e-4), item["text"]) for record in records for item in record["nbest"]
+        (record["id"], pytest.approx(item["score"], abs=1e-4), item["text"])
+        for record in records
+        for item in record["nbest"]
     ]
     assert [int(number) for number, _, _ in rows] == [number for number in range(5) for _ in range(3)]
     assert run(joined(SENTENCES[:5]), beam=4) == [record["nbest"][0]["text"] for record in records]
@@ -193,8 +200,12 @@ def test_a_split_of_the_dataset(run: Generator, toy_data: Path) -> None:
     assert run("", data=toy_data) == expected
     records = [json.loads(line) for line in run("", data=toy_data, format="jsonl")]
     assert [record["text"] for record in records] == expected
-    assert [(record["source"], record["reference"]) for record in records] == list(zip(sources, references, strict=True))
-    assert run("", data=toy_data, gen_subset="valid") == run(joined(list(Dataset.open(toy_data).split("valid").texts("source"))))
+    assert [(record["source"], record["reference"]) for record in records] == list(
+        zip(sources, references, strict=True)
+    )
+    assert run("", data=toy_data, gen_subset="valid") == run(
+        joined(list(Dataset.open(toy_data).split("valid").texts("source")))
+    )
     with pytest.raises(DataError, match="no split 'tset'; did you mean test"):
         run("", data=toy_data, gen_subset="tset")
 
@@ -232,7 +243,9 @@ def test_long_lines_are_cut_as_in_training(transformer: Generator, tmp_path: Pat
     path = limited(transformer.path, tmp_path / "limited")
     lines = transformer("ba be bi da de\nba be bi\n", path=path)
     assert lines[0] == lines[1]
-    assert transformer.errors == "warning: line 1: 5 source tokens, cut to the 3 that the model was trained on\n"
+    assert (
+        transformer.errors == "warning: line 1: 5 source tokens, cut to the 3 that the model was trained on\n"
+    )
     path = limited(transformer.path, tmp_path / "warned", on_long="skip")
     lines = transformer("ba be bi da de\n", path=path)
     assert lines == transformer("ba be bi da de\n", path=transformer.path)
@@ -243,7 +256,11 @@ def test_the_output_never_outgrows_learned_positions(
 ) -> None:
     """As in fairseq, the longest output is at most what the decoder has positions for, whatever --max-len-b says."""
     trainer = Trainer(toy_data, tmp_path)
-    settings = {"model.positions": "learned", "model.max_source_positions": 12, "model.max_target_positions": 12}
+    settings = {
+        "model.positions": "learned",
+        "model.max_source_positions": 12,
+        "model.max_target_positions": 12,
+    }
     trainer("run", **TRANSFORMER | settings, max_update=1)
     checkpoint = load_checkpoint(tmp_path / "run/checkpoint_last.safetensors")
     weights = {name: tensor.clone() for name, tensor in checkpoint.weights.items()}
@@ -258,7 +275,9 @@ def test_the_output_never_outgrows_learned_positions(
 
 def test_another_vocabulary(transformer: Generator, tmp_path: Path) -> None:
     other = write_dataset(tmp_path, sizes=(60, 5, 5), nwordssrc=12)
-    with pytest.raises(CheckpointError, match=r"trained with source vocabulary \w+, but .* has \w+; use the dataset") as raised:
+    with pytest.raises(
+        CheckpointError, match=r"trained with source vocabulary \w+, but .* has \w+; use the dataset"
+    ) as raised:
         transformer("", data=other)
     assert "\n" not in str(raised.value)
     (tmp_path / "copy").mkdir()
@@ -293,13 +312,24 @@ def test_a_checkpoint_of_another_shape(transformer: Generator, toy_runs: Path, t
     tensors = load_file(source)
     tensors["model.encoder_embedder.table.weight"] = torch.zeros(17, 16)
     save_file(tensors, path, metadata=metadata)
-    with pytest.raises(CheckpointError, match=r"table.weight has shape \(17, 16\), the model wants \(16, 16\)"):
+    with pytest.raises(
+        CheckpointError, match=r"table.weight has shape \(17, 16\), the model wants \(16, 16\)"
+    ):
         transformer("", path=path)
 
 
 def test_a_pipe(toy_runs: Path) -> None:
     """The command itself: text through a pipe, results alone on standard output, the order kept."""
-    command = [sys.executable, "-m", "s2scli", "generate", "--path", str(toy_runs / "recurrent"), "--beam", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "s2scli",
+        "generate",
+        "--path",
+        str(toy_runs / "recurrent"),
+        "--beam",
+        "2",
+    ]
     data = joined([*SENTENCES[:3], "", "caf\u00e9 ba"]).encode() + b"ba \xff be"
     done = subprocess.run(command, input=data, capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

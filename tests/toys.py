@@ -52,7 +52,9 @@ def small_recurrent(**settings: Any) -> RecurrentConfig:
     return build(RecurrentConfig, values | settings)
 
 
-def random_model(config: ModelConfig, source_size: int, target_size: int, *, seed: int = 0, spread: float = 0.25) -> Model:
+def random_model(
+    config: ModelConfig, source_size: int, target_size: int, *, seed: int = 0, spread: float = 0.25
+) -> Model:
     """A model in evaluation mode whose every weight, biases and norms included, is moved away from its first value."""
     torch.manual_seed(seed)
     model = build_model(config, source_size, target_size)
@@ -110,7 +112,12 @@ def write_dataset(
         source, target = reversed_pairs(size, longest, seed=seed + 1000 * number)
         write_lines(root / f"{split}.aa", source)
         write_lines(root / f"{split}.bb", source if copy else target)
-    values: dict[str, Any] = {"source_lang": "aa", "target_lang": "bb", "tokenizer": "word", "joined_dictionary": True}
+    values: dict[str, Any] = {
+        "source_lang": "aa",
+        "target_lang": "bb",
+        "tokenizer": "word",
+        "joined_dictionary": True,
+    }
     values |= {f"{split}pref": str(root / split) for split, size in zip(splits, sizes, strict=True) if size}
     return preprocess(build(PreprocessConfig, values | {"destdir": root / "data"} | settings)).destdir
 

@@ -45,11 +45,15 @@ def configs() -> dict[str, ModelConfig]:
         found[f"rnn reversed {query}"] = small_recurrent(reverse_source=True, attention_query=query)
     found["rnn reversed none"] = small_recurrent(reverse_source=True, attention="none")
     found["rnn no feeding"] = small_recurrent(attention_query="current", input_feeding=False)
-    found["rnn no feeding 2"] = small_recurrent(attention_query="current", input_feeding=False, decoder_layers=2)
+    found["rnn no feeding 2"] = small_recurrent(
+        attention_query="current", input_feeding=False, decoder_layers=2
+    )
     found["rnn 3 to 1"] = small_recurrent(encoder_layers=3)
     found["rnn 1 to 3"] = small_recurrent(decoder_layers=3)
     found["rnn few positions"] = small_recurrent(attention="location", max_source_positions=3)
-    found["rnn wide output"] = small_recurrent(share_decoder_input_output_embed=False, decoder_out_embed_dim=15)
+    found["rnn wide output"] = small_recurrent(
+        share_decoder_input_output_embed=False, decoder_out_embed_dim=15
+    )
     found["rnn wide fed output"] = small_recurrent(
         share_decoder_input_output_embed=False, decoder_out_embed_dim=15, attention_query="current"
     )
@@ -57,7 +61,9 @@ def configs() -> dict[str, ModelConfig]:
         found[f"transformer {activation} {encoder} {decoder}"] = small_transformer(
             activation_fn=activation, encoder_normalize_before=encoder, decoder_normalize_before=decoder
         )
-    found["transformer learned"] = small_transformer(positions="learned", max_source_positions=8, max_target_positions=21)
+    found["transformer learned"] = small_transformer(
+        positions="learned", max_source_positions=8, max_target_positions=21
+    )
     found["transformer 3 to 1"] = small_transformer(encoder_layers=3, decoder_layers=1)
     found["transformer 1 to 3"] = small_transformer(encoder_layers=1, decoder_layers=3)
     found["transformer widths"] = small_transformer(encoder_embed_dim=24, decoder_attention_heads=2)
@@ -113,10 +119,12 @@ def test_a_beam_is_as_many_single_hypotheses(name: str) -> None:
     sentences = [0, 1, 2]
 
     def check(position: int, log_probs: Tensor) -> None:
-        for row, sentence in enumerate(sentences):
-            for beam, hypothesis in enumerate(hypotheses[row]):
-                expected = teacher_forced(model, [SOURCES[sentence]], [hypothesis])[0, position]
-                close(log_probs[row, beam], expected)
+        read = [hypothesis for row in hypotheses for hypothesis in row]
+        beam = len(hypotheses[0])
+        expected = teacher_forced(
+            model, [SOURCES[sentence] for sentence in sentences for _ in range(beam)], read
+        )
+        close(log_probs.flatten(0, 1), expected[:, position])
 
     with torch.inference_mode():
         memory = model.encode(pad_sequences(SOURCES))
@@ -126,8 +134,10 @@ def test_a_beam_is_as_many_single_hypotheses(name: str) -> None:
             if position == 3:  # exchange
                 beams = [[2, 0, 0], [0, 1, 2], [1, 2, 1]]
                 state = state.reorder(torch.tensor(beams))
-                hypotheses = [[row[beam][:2] + row[2 - k][2:] for k, beam in enumerate(chosen)]
-                              for row, chosen in zip(hypotheses, beams, strict=True)]
+                hypotheses = [
+                    [row[beam][:2] + row[2 - k][2:] for k, beam in enumerate(chosen)]
+                    for row, chosen in zip(hypotheses, beams, strict=True)
+                ]
             if position == 5:  # narrow the sentences
                 kept = [2, 0]
                 memory, state = memory.select(torch.tensor(kept)), state.select(torch.tensor(kept))
@@ -160,7 +170,9 @@ def test_padding_is_nothing(name: str) -> None:
 def test_what_comes_later_plays_no_role(name: str) -> None:
     model = make(name)
     expected = teacher_forced(model, SOURCES, TARGETS)
-    changed = [[*target[:4], *(4 + (token - 3) % (TARGET_SIZE - 4) for token in target[4:])] for target in TARGETS]
+    changed = [
+        [*target[:4], *(4 + (token - 3) % (TARGET_SIZE - 4) for token in target[4:])] for target in TARGETS
+    ]
     got = teacher_forced(model, SOURCES, changed)
     close(got[:, :5], expected[:, :5])
     assert not torch.allclose(got[:, 5], expected[:, 5], atol=1e-3)
@@ -175,7 +187,9 @@ def test_the_source_and_every_weight_play_a_role(name: str) -> None:
     model.output(hidden).log_softmax(-1).square().sum().backward()
     for parameter_name, parameter in unique_parameters(model).items():
         assert parameter.grad is not None, parameter_name
-        if parameter_name != "score.weight.bias":  # source-only's: the same for all positions, softmax cancels it
+        if (
+            parameter_name != "score.weight.bias"
+        ):  # source-only's: the same for all positions, softmax cancels it
             assert parameter.grad.abs().max() > 0, parameter_name
 
 
@@ -191,13 +205,21 @@ def test_selecting_nothing_new_changes_nothing(name: str) -> None:
         rows = torch.arange(3)
         same = model.step(start, memory.select(rows), model.start(memory).select(rows))
         close(same.scores, expected)
-        close(model.step(start, memory, model.start(memory).reorder(torch.zeros(3, 1, dtype=torch.long))).scores, expected)
+        close(
+            model.step(
+                start, memory, model.start(memory).reorder(torch.zeros(3, 1, dtype=torch.long))
+            ).scores,
+            expected,
+        )
         twice = torch.tensor([1, 1, 0])
         chosen = model.step(start, memory.select(twice), model.start(memory).select(twice))
         again = model.encode(pad_sequences([SOURCES[row] for row in (1, 1, 0)]))
         close(chosen.scores, model.step(start, again, model.start(again)).scores)
         # A longer one after a shorter selection: [1] alone is cut to its length, which must not hurt it.
-        close(model.step(start[:1], memory.select(twice[:1]), model.start(memory).select(twice[:1])).scores[0], expected[1])
+        close(
+            model.step(start[:1], memory.select(twice[:1]), model.start(memory).select(twice[:1])).scores[0],
+            expected[1],
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -216,7 +238,11 @@ def test_it_starts_the_same_from_a_seed_and_has_no_saved_state_but_its_parameter
 def test_tied_weights_are_counted_once(family: str) -> None:
     def size(source: int = TARGET_SIZE, **settings: Any) -> int:
         width = {"encoder_embed_dim": 12, "decoder_embed_dim": 12}
-        config = small_recurrent(**width, **settings) if family == "recurrent" else small_transformer(**width, **settings)
+        config = (
+            small_recurrent(**width, **settings)
+            if family == "recurrent"
+            else small_transformer(**width, **settings)
+        )
         model = build_model(config, source, TARGET_SIZE)
         parameters = unique_parameters(model)
         assert len(parameters) == len({id(parameter) for parameter in model.parameters()})
@@ -227,5 +253,7 @@ def test_tied_weights_are_counted_once(family: str) -> None:
     assert size(share_decoder_input_output_embed=True) == untied - table
     assert size(share_all_embeddings=True) == untied - 2 * table
     assert size(share_all_embeddings=True, share_decoder_input_output_embed=False) == untied - 2 * table
-    with pytest.raises(UsageError, match="source has 12 symbols and the target 11; preprocess with --joined-dictionary"):
+    with pytest.raises(
+        UsageError, match="source has 12 symbols and the target 11; preprocess with --joined-dictionary"
+    ):
         size(source=12, share_all_embeddings=True)

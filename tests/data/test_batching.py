@@ -22,7 +22,9 @@ MULTI30K = Path(__file__).resolve().parents[3] / "shared/data/multi30k_bpe"
 def plan(
     source: list[int], target: list[int], *, max_tokens: int = 50, batch_size: int = 0, seed: int = 1
 ) -> BatchPlan:
-    return BatchPlan(np.array(source), np.array(target), max_tokens=max_tokens, batch_size=batch_size, seed=seed)
+    return BatchPlan(
+        np.array(source), np.array(target), max_tokens=max_tokens, batch_size=batch_size, seed=seed
+    )
 
 
 def random_plan(number: int, *, max_tokens: int = 200, batch_size: int = 0, seed: int = 1) -> BatchPlan:
@@ -75,7 +77,12 @@ def test_seed_and_epoch_decide() -> None:
     assert [as_lists(again.epoch(epoch)) for epoch in (3, 1, 2)] == [epochs[2], epochs[0], epochs[1]]
     assert as_lists(first.in_order()) == as_lists(random_plan(300, seed=9).in_order())
     other = [as_lists(random_plan(300, seed=2).epoch(epoch)) for epoch in (1, 2)]
-    for one, two in [(epochs[0], epochs[1]), (epochs[1], epochs[2]), (epochs[0], other[0]), (epochs[1], other[0])]:
+    for one, two in [
+        (epochs[0], epochs[1]),
+        (epochs[1], epochs[2]),
+        (epochs[0], other[0]),
+        (epochs[1], other[0]),
+    ]:
         assert one != two
         # Not only the order of the batches: what is in them too.
         assert {frozenset(batch) for batch in one} != {frozenset(batch) for batch in two}
@@ -94,12 +101,15 @@ def test_padding_is_counted() -> None:
     assert batches.padding([np.array([0, 1, 2])]) == pytest.approx(1 - 19 / 27)
 
 
-@pytest.mark.parametrize(("source", "target", "side"), [([3, 60, 2], [4, 4, 4], "source"), ([3, 4], [4, 60], "target")])
+@pytest.mark.parametrize(
+    ("source", "target", "side"), [([3, 60, 2], [4, 4, 4], "source"), ([3, 4], [4, 60], "target")]
+)
 def test_a_sentence_beyond_the_budget_is_named(source: list[int], target: list[int], side: str) -> None:
     with pytest.raises(DataError) as raised:
         plan(source, target)
     message = str(raised.value)
-    assert message.startswith(f"example 1 has 60 {side} tokens, more than --max-tokens 50")
+    assert message.startswith(f"training example 2 has 60 {side} tokens")
+    assert "more than --max-tokens 50;" in message
     assert "--max-tokens 60 or more" in message
     assert f"--max-{side}-length" in message
 
@@ -129,11 +139,26 @@ def test_a_dataset_is_read_as_it_is(toy_data: Path) -> None:
     assert seen == expected
 
 
+def test_validation_makes_room_for_its_longest_sentence(toy_data: Path) -> None:
+    split = Dataset.open(toy_data).split("valid")
+    longest = int(max(split.lengths("source").max(), split.lengths("target").max())) + 1
+    with pytest.raises(DataError):
+        plan_batches(split, max_tokens=longest - 1, batch_size=0, seed=1)
+    batches = plan_batches(split, max_tokens=longest - 1, batch_size=0, seed=1, stretch=True).in_order()
+    assert sorted(index for batch in batches for index in batch.tolist()) == list(range(len(split)))
+    for batch in load_batches(split, batches):
+        assert batch.target is not None
+        assert max(batch.source.ids.numel(), batch.target.ids.numel()) <= longest
+
+
 @pytest.mark.skipif(not MULTI30K.is_dir(), reason=f"needs {MULTI30K}, which is not part of this repository")
 @pytest.mark.parametrize("max_tokens", [1024, 2048, 4096])
 def test_little_padding_on_multi30k(max_tokens: int) -> None:
     source, target = (
-        [len(line.split()) + 1 for line in (MULTI30K / f"train.{side}").read_text(encoding="utf-8").split("\n")[:-1]]
+        [
+            len(line.split()) + 1
+            for line in (MULTI30K / f"train.{side}").read_text(encoding="utf-8").split("\n")[:-1]
+        ]
         for side in ("en", "de")
     )
     assert len(source) == len(target) == 29000
@@ -141,7 +166,8 @@ def test_little_padding_on_multi30k(max_tokens: int) -> None:
     for epoch in (1, 2):
         chosen = batches.epoch(epoch)
         slots = sum(
-            len(batch) * (max(source[index] for index in batch) + max(target[index] for index in batch)) for batch in chosen
+            len(batch) * (max(source[index] for index in batch) + max(target[index] for index in batch))
+            for batch in chosen
         )
         assert 1 - (sum(source) + sum(target)) / slots < 0.05
         # A budget that is kept is also used: not many more batches than would do.

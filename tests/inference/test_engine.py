@@ -98,7 +98,9 @@ def test_a_record_says_what_the_search_said() -> None:
     (record,) = chosen.translate([Line(7, "a b unknown", "the reference")], window=1)
     ids = WORDS.encode("a b unknown")
     assert ids[2] == 3
-    ((best, second),) = search(chosen.model, Tokens(torch.tensor([[*ids, EOS]]), torch.tensor([4])), chosen.search)
+    ((best, second),) = search(
+        chosen.model, Tokens(torch.tensor([[*ids, EOS]]), torch.tensor([4])), chosen.search
+    )
     assert (record.id, record.source, record.reference) == (7, "a b unknown", "the reference")
     for hypothesis, output in zip(record.hypotheses, (best, second), strict=True):
         assert hypothesis.tokens == WORDS.pieces(output.ids)

@@ -30,7 +30,10 @@ def linear(layer: nn.Linear, x: Tensor) -> Tensor:
 
 
 def weights(network: nn.RNNBase, layer: int, direction: str = "") -> list[Tensor]:
-    return [getattr(network, f"{name}_l{layer}{direction}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    return [
+        getattr(network, f"{name}_l{layer}{direction}")
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    ]
 
 
 def gru(network: nn.RNNBase, layer: int, x: Tensor, h: Tensor, direction: str = "") -> Tensor:
@@ -44,7 +47,9 @@ def gru(network: nn.RNNBase, layer: int, x: Tensor, h: Tensor, direction: str = 
     return z * h + (1 - z) * candidate
 
 
-def lstm(network: nn.RNNBase, layer: int, x: Tensor, h: Tensor, c: Tensor, direction: str = "") -> tuple[Tensor, Tensor]:
+def lstm(
+    network: nn.RNNBase, layer: int, x: Tensor, h: Tensor, c: Tensor, direction: str = ""
+) -> tuple[Tensor, Tensor]:
     """Hochreiter and Schmidhuber 1997, with forget gates."""
     w, u, b, d = weights(network, layer, direction)
     gates = w @ x + b + u @ h + d
@@ -85,11 +90,15 @@ def test_bahdanau() -> None:
             for token in [EOS, *target]:
                 y = model.target_embedding.weight[token]
                 energies = [
-                    model.score.v @ torch.tanh(model.score.query.weight @ s + model.score.key.weight @ annotation)
+                    model.score.v
+                    @ torch.tanh(model.score.query.weight @ s + model.score.key.weight @ annotation)
                     for annotation in annotations
                 ]
                 alpha = torch.stack(energies).softmax(0)
-                context = sum((a * annotation for a, annotation in zip(alpha, annotations, strict=True)), torch.zeros(14))
+                context = sum(
+                    (a * annotation for a, annotation in zip(alpha, annotations, strict=True)),
+                    torch.zeros(14),
+                )
                 s = gru(model.decoder.network, 0, torch.cat([y, context]), s)
                 expected.append(torch.tanh(linear(model.readout, torch.cat([s, context, y]))))
         torch.testing.assert_close(got, torch.stack(expected), rtol=1e-5, atol=1e-6)
@@ -169,7 +178,9 @@ def test_sutskever() -> None:
         with torch.no_grad():
             read = torch.tensor([[*reversed(source), EOS]])
             _, final = model.encoder.network(model.source_embedding.weight[read])
-            states, _ = model.decoder.network(model.target_embedding.weight[torch.tensor([[EOS, *target]])], final)
+            states, _ = model.decoder.network(
+                model.target_embedding.weight[torch.tensor([[EOS, *target]])], final
+            )
             expected = torch.tanh(states[0] @ model.readout.weight.T + model.readout.bias)
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
 
@@ -201,7 +212,12 @@ def test_bridges(cell: str) -> None:
     final = torch.randn(parts, 2, 3, 14)
     settings = {"cell": cell, "encoder_layers": 2, "decoder_layers": 2}
     plain = make(**settings, encoder_hidden_size=14, encoder_bidirectional=False, bridge="copy").bridge(final)
-    assert all(torch.equal(plain[b, p, layer], final[p, layer, b]) for b in range(3) for p in range(parts) for layer in (0, 1))
+    assert all(
+        torch.equal(plain[b, p, layer], final[p, layer, b])
+        for b in range(3)
+        for p in range(parts)
+        for layer in (0, 1)
+    )
     assert torch.equal(make(**settings, bridge="none").bridge(final), torch.zeros(3, parts, 2, 14))
     model = make(**settings, bridge="dense")
     dense = model.bridge(final)
@@ -225,7 +241,10 @@ def test_reversing_leaves_the_end_symbol_and_padding() -> None:
     [
         ({"bridge": "copy"}, "'copy' needs equal states: the encoder has 1 × 14"),
         ({"attention": "none", "bridge": "none"}, "hides the source"),
-        ({"attention": "dot", "decoder_hidden_size": 9}, "needs states of one size: the encoder's have 14, the decoder's 9"),
+        (
+            {"attention": "dot", "decoder_hidden_size": 9},
+            "needs states of one size: the encoder's have 14, the decoder's 9",
+        ),
         ({"decoder_out_embed_dim": 9}, "must equal model.decoder_embed_dim = 12"),
         ({"share_all_embeddings": True}, "share_all_embeddings needs equal widths"),
         ({"attention": "adittive"}, "did you mean additive"),

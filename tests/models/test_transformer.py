@@ -49,10 +49,23 @@ def torchs_states(model: TransformerModel, config: TransformerConfig, batch: Bat
     """The decoder states that torch.nn.Transformer gives for our weights, embeddings and positions."""
     assert config.encoder_normalize_before == config.decoder_normalize_before
     width, pre = config.encoder_embed_dim, config.encoder_normalize_before
-    sizes = {"d_model": width, "nhead": config.encoder_attention_heads, "dim_feedforward": config.encoder_ffn_embed_dim}
-    options = {**sizes, "dropout": 0.0, "activation": config.activation_fn, "batch_first": True, "norm_first": pre}
+    sizes = {
+        "d_model": width,
+        "nhead": config.encoder_attention_heads,
+        "dim_feedforward": config.encoder_ffn_embed_dim,
+    }
+    options = {
+        **sizes,
+        "dropout": 0.0,
+        "activation": config.activation_fn,
+        "batch_first": True,
+        "norm_first": pre,
+    }
     encoder = nn.TransformerEncoder(
-        nn.TransformerEncoderLayer(**options), config.encoder_layers, nn.LayerNorm(width), enable_nested_tensor=False
+        nn.TransformerEncoderLayer(**options),
+        config.encoder_layers,
+        nn.LayerNorm(width),
+        enable_nested_tensor=False,
     )
     theirs = nn.Transformer(**options, num_decoder_layers=config.decoder_layers, custom_encoder=encoder)
     theirs.train()  # without dropout the same as evaluation, and none of torch's fused special cases
@@ -104,7 +117,9 @@ def test_it_is_torchs_transformer(activation: str, pre: bool, layers: tuple[int,
     # Both use the same embedding tables, whose gradients have gone through everything else.
     tables = [model.encoder_embedder.table.weight, model.decoder_embedder.table.weight]
     expected_gradients = torch.autograd.grad(expected[mask].square().sum(), tables)
-    for table, theirs in zip(torch.autograd.grad(got[mask].square().sum(), tables), expected_gradients, strict=True):
+    for table, theirs in zip(
+        torch.autograd.grad(got[mask].square().sum(), tables), expected_gradients, strict=True
+    ):
         assert theirs.abs().max() > 0
         torch.testing.assert_close(table, theirs, rtol=1e-3, atol=1e-4)
 
@@ -136,7 +151,9 @@ def test_widths_heads_and_norms_of_the_sides_may_differ() -> None:
         cross.q_proj_weight.copy_(ours.cross_attention.query.weight)
         cross.k_proj_weight.copy_(keys)
         cross.v_proj_weight.copy_(values)
-        cross.in_proj_bias.copy_(torch.cat([ours.cross_attention.query.bias, ours.cross_attention.key_value.bias]))
+        cross.in_proj_bias.copy_(
+            torch.cat([ours.cross_attention.query.bias, ours.cross_attention.key_value.bias])
+        )
         cross.out_proj.load_state_dict(ours.cross_attention.out.state_dict())
         copy_attention(decoder.self_attn, ours.self_attention)
     embedded = model.encoder_embedder.table.weight[batch.source.ids] * math.sqrt(12)
@@ -181,7 +198,10 @@ def test_positions_are_not_saved_when_they_are_a_formula() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"encoder_embed_dim": 18}, "model.encoder_embed_dim = 18 cannot be split over model.encoder_attention_heads = 4"),
+        (
+            {"encoder_embed_dim": 18},
+            "model.encoder_embed_dim = 18 cannot be split over model.encoder_attention_heads = 4",
+        ),
         ({"decoder_embed_dim": 5, "decoder_attention_heads": 5}, "must be even for sinusoidal positions"),
         ({"encoder_embed_dim": 8, "share_all_embeddings": True}, "share_all_embeddings needs equal widths"),
         ({"activation_fn": "rely"}, "did you mean relu"),

@@ -101,7 +101,9 @@ def test_the_full_matrix_of_scores_never_exists() -> None:
 
 def test_scores_are_a_projection() -> None:
     layer, hidden, _ = layer_and_inputs(tied=False)
-    torch.testing.assert_close(layer(hidden.view(1, N, D)), torch.einsum("nd,vd->nv", hidden, layer.weight)[None])
+    torch.testing.assert_close(
+        layer(hidden.view(1, N, D)), torch.einsum("nd,vd->nv", hidden, layer.weight)[None]
+    )
 
 
 def test_a_tied_layer_has_the_embeddings_own_weight() -> None:

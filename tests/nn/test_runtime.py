@@ -16,7 +16,7 @@ def test_auto_takes_what_is_there() -> None:
 
 @pytest.mark.parametrize("device", ["cuda:63", "gpu", "meta:x", ""])
 def test_a_device_that_is_not_there_is_one_clear_line(device: str) -> None:
-    with pytest.raises(UsageError, match="^--device .* allowed: auto, cpu, cuda") as raised:
+    with pytest.raises(UsageError, match=r"^--device .* allowed: auto, cpu, cuda") as raised:
         prepare(device, 0)
     assert "\n" not in str(raised.value)
 

@@ -66,7 +66,9 @@ def test_it_steps_as_torchs(name: str) -> None:
     optimizer = make(name, list(ours.parameters()), **settings)
     matrices = [theirs[0].weight, theirs[2].weight]
     vectors = [theirs[0].bias, theirs[1].weight, theirs[1].bias, theirs[2].bias]
-    expected = reference([{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}])
+    expected = reference(
+        [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    )
     before = [parameter.detach().clone() for parameter in ours.parameters()]
     for step in range(20):
         for model, chosen in ((ours, optimizer), (theirs, expected)):

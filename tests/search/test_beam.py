@@ -10,7 +10,14 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from toys import log_probabilities, random_ids, random_model, random_tokens, small_recurrent, small_transformer
+from toys import (
+    log_probabilities,
+    random_ids,
+    random_model,
+    random_tokens,
+    small_recurrent,
+    small_transformer,
+)
 
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Batch, pad_sequences
@@ -115,7 +122,9 @@ def test_a_wide_exact_search_is_exhaustive(family: str, lenpen: float) -> None:
         model = make(family, seed, target_size=7)
         outputs = run(model, SOURCES, beam=100, nbest=8, lenpen=lenpen, stop="exact", max_len_b=3)
         for source, got in zip(SOURCES, outputs, strict=True):
-            ranked = sorted(everything(model, source, 3, shortest=1), key=lambda item: -penalized(item, lenpen))
+            ranked = sorted(
+                everything(model, source, 3, shortest=1), key=lambda item: -penalized(item, lenpen)
+            )
             check(got, ranked[:8], lenpen)
 
 
@@ -164,10 +173,15 @@ def test_greedy_search_is_a_beam_of_one(family: str) -> None:
 
 
 def test_the_default_settings_are_fairseqs_options() -> None:
-    """fairseq/options.py, add_generation_args: --beam 5 --nbest 1 --lenpen 1 --max-len-a 0 --max-len-b 200 --min-len 1."""
+    """fairseq/options.py: --beam 5 --nbest 1 --lenpen 1 --max-len-a 0 --max-len-b 200 --min-len 1."""
     defaults = SearchConfig()
     assert (defaults.beam, defaults.nbest, defaults.lenpen) == (5, 1, 1.0)
-    assert (defaults.max_len_a, defaults.max_len_b, defaults.min_len, defaults.stop) == (0.0, 200, 1, "fairseq")
+    assert (defaults.max_len_a, defaults.max_len_b, defaults.min_len, defaults.stop) == (
+        0.0,
+        200,
+        1,
+        "fairseq",
+    )
     with pytest.raises(UsageError, match=r"--nbest 3 needs a beam at least as wide; --beam is 2"):
         config(beam=2, nbest=3)
 
@@ -229,10 +243,14 @@ def test_the_longest_output_is_stronger_than_the_shortest(beam: int) -> None:
         assert len(best.ids) == 5
         assert BOS not in best.ids
         rows = log_probabilities(model, source, [best.ids[:-1]])[0]
-        assert best.token_scores == pytest.approx([rows[t, token].item() for t, token in enumerate(best.ids)], abs=1e-4)
+        assert best.token_scores == pytest.approx(
+            [rows[t, token].item() for t, token in enumerate(best.ids)], abs=1e-4
+        )
 
 
-@pytest.mark.parametrize("settings", [{"beam": 1}, {"beam": 5, "nbest": 5}, {"beam": 4, "nbest": 3, "stop": "exact"}])
+@pytest.mark.parametrize(
+    "settings", [{"beam": 1}, {"beam": 5, "nbest": 5}, {"beam": 4, "nbest": 3, "stop": "exact"}]
+)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_large_batch_is_as_good_as_a_small_one(family: str, settings: dict[str, Any]) -> None:
     """So large that sentences that are done stay in it for a while."""
@@ -240,16 +258,24 @@ def test_a_large_batch_is_as_good_as_a_small_one(family: str, settings: dict[str
     sources = random_ids([number % 11 for number in range(60)], SOURCE_SIZE, seed=6)
     chosen = config(**settings, max_len_a=1.0, max_len_b=3)
     together = search(model, pad_sequences(sources), chosen)
-    parts = [items for start in range(0, 60, 5) for items in search(model, pad_sequences(sources[start : start + 5]), chosen)]
+    parts = [
+        items
+        for start in range(0, 60, 5)
+        for items in search(model, pad_sequences(sources[start : start + 5]), chosen)
+    ]
     assert len({len(items[0].ids) for items in together}) > 3
-    assert [[item.ids for item in items] for items in together] == [[item.ids for item in items] for items in parts]
+    assert [[item.ids for item in items] for items in together] == [
+        [item.ids for item in items] for items in parts
+    ]
     for one, other in zip(together, parts, strict=True):
         assert [item.score for item in one] == pytest.approx([item.score for item in other], abs=1e-4)
         for item, same in zip(one, other, strict=True):
             assert item.token_scores == pytest.approx(same.token_scores, abs=1e-4)
 
 
-@pytest.mark.parametrize("settings", [{"beam": 1}, {"beam": 4, "nbest": 4}, {"beam": 4, "nbest": 3, "stop": "exact"}])
+@pytest.mark.parametrize(
+    "settings", [{"beam": 1}, {"beam": 4, "nbest": 4}, {"beam": 4, "nbest": 3, "stop": "exact"}]
+)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_sentences_outputs_do_not_depend_on_its_batch(family: str, settings: dict[str, Any]) -> None:
     model = make(family, 6, target_size=70)
@@ -291,7 +317,9 @@ def test_an_exact_stop_never_finds_less_than_fairseqs() -> None:
     for seed, lenpen in product(range(6), (0.0, 1.0, 2.0)):
         model = make("transformer", 30 + seed, target_size=12)
         settings = {"beam": 3, "lenpen": lenpen, "max_len_b": 8}
-        pairs = zip(run(model, SOURCES, **settings), run(model, SOURCES, **settings, stop="exact"), strict=True)
+        pairs = zip(
+            run(model, SOURCES, **settings), run(model, SOURCES, **settings, stop="exact"), strict=True
+        )
         for early, late in pairs:
             assert late[0].score >= early[0].score - 1e-5
             better += late[0].score > early[0].score + 1e-5
@@ -318,7 +346,9 @@ def test_top_candidates_are_those_of_a_plain_topk(size: int, beam: int) -> None:
                 real = min(count, int(finite[row]))
                 torch.testing.assert_close(values[row, :real], expected[row, :real])
                 assert torch.isneginf(values[row, real:]).all()
-                torch.testing.assert_close(total[row, hypotheses[row, :real], tokens[row, :real]], expected[row, :real])
+                torch.testing.assert_close(
+                    total[row, hypotheses[row, :real], tokens[row, :real]], expected[row, :real]
+                )
                 places = list(zip(hypotheses[row, :real].tolist(), tokens[row, :real].tolist(), strict=True))
                 assert len(set(places)) == real
             # What fills up the rest is fed to the model like the others, so it must be a token too.

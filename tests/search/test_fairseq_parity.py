@@ -23,7 +23,8 @@ TEXT = SHARED / "data/multi30k/test_2016_flickr.en"
 LINES = 100
 
 pytestmark = pytest.mark.skipif(
-    not (MODEL.is_dir() and TEXT.is_file()), reason=f"needs {MODEL} and {TEXT}, which are not part of this repository"
+    not (MODEL.is_dir() and TEXT.is_file()),
+    reason=f"needs {MODEL} and {TEXT}, which are not part of this repository",
 )
 
 
@@ -38,7 +39,9 @@ def model_a() -> tuple[Model, Vocabulary]:
     return model, tokenizer.vocabulary
 
 
-def translate(model: Model, vocabulary: Vocabulary, lines: list[str], beam: int) -> tuple[list[str], list[Output]]:
+def translate(
+    model: Model, vocabulary: Vocabulary, lines: list[str], beam: int
+) -> tuple[list[str], list[Output]]:
     from sentencepiece import SentencePieceProcessor
 
     pieces = SentencePieceProcessor(model_file=str(MODEL / "spm.model"))
@@ -50,7 +53,9 @@ def translate(model: Model, vocabulary: Vocabulary, lines: list[str], beam: int)
         outputs = search(model, pad_sequences([ids[index] for index in chosen]), SearchConfig(beam=beam))
         found |= {index: items[0] for index, items in zip(chosen, outputs, strict=True)}
     best = [found[index] for index in range(len(lines))]
-    texts = [pieces.decode([vocabulary.symbols[token] for token in item.ids if token != EOS]) for item in best]
+    texts = [
+        pieces.decode([vocabulary.symbols[token] for token in item.ids if token != EOS]) for item in best
+    ]
     return texts, best
 
 
@@ -71,7 +76,9 @@ def test_the_weights_are_fairseqs_own(model_a: tuple[Model, Vocabulary]) -> None
     """Every tensor of the file is in the model, whole and only once, so that no default stands in for one."""
     model, _ = model_a
     theirs = sum(tensor.numel() for tensor in load_file(MODEL / "model.safetensors").values())
-    positions = sum(model.get_parameter(f"{side}_embedder.positions.weight").numel() for side in ("encoder", "decoder"))
+    positions = sum(
+        model.get_parameter(f"{side}_embedder.positions.weight").numel() for side in ("encoder", "decoder")
+    )
     assert sum(parameter.numel() for parameter in model.parameters()) - positions == theirs
     with torch.inference_mode():
         table = model.get_parameter("encoder_embedder.positions.weight")

@@ -27,7 +27,11 @@ COMMON: dict[str, Any] = {
     "patience": 0,
     "max_epoch": 30,
 }
-STACK = {f"model.{side}_{what}": size for side in ("encoder", "decoder") for what, size in (("layers", 2), ("ffn_embed_dim", 128))}
+STACK = {
+    f"model.{side}_{what}": size
+    for side in ("encoder", "decoder")
+    for what, size in (("layers", 2), ("ffn_embed_dim", 128))
+}
 STATES = {"model.encoder_hidden_size": 64, "model.decoder_hidden_size": 64}
 TWO_WAYS = {"model.encoder_hidden_size": 32, "model.decoder_hidden_size": 64, "model.attention_dim": 64}
 
@@ -55,7 +59,9 @@ CASES: dict[str, dict[str, Any]] = {
     "lstm location current": bahdanau("lstm", "location", "current"),
     "gru dot current": bahdanau("gru", "dot", "current"),
     "gru scaled-dot previous": bahdanau("gru", "scaled-dot", "previous"),
-    "gru general current without feeding": bahdanau("gru", "general", "current", **{"model.input_feeding": False}),
+    "gru general current without feeding": bahdanau(
+        "gru", "general", "current", **{"model.input_feeding": False}
+    ),
 }
 
 
@@ -66,7 +72,13 @@ def copying(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def accuracy(trainer: Trainer, name: str, beam: int) -> float:
     """The share of words of the test split that come out in their places."""
-    values = {"data": trainer.data, "path": trainer.root / name, "beam": beam, "max_len_b": 30, "device": "cpu"}
+    values = {
+        "data": trainer.data,
+        "path": trainer.root / name,
+        "beam": beam,
+        "max_len_b": 30,
+        "device": "cpu",
+    }
     right = total = 0
     for record in translate(build(GenerateConfig, values)):
         said, wanted = record.text.split(), str(record.reference).split()

@@ -25,7 +25,9 @@ def refuse(trainer: Trainer, data: Path, words: str) -> None:
 
 
 @pytest.mark.parametrize("change", [{"sizes": (150, 24, 16)}, {"seed": 7}, {"tokenizer": "character"}])
-def test_other_sentences_or_another_vocabulary(trained: Trainer, tmp_path: Path, change: dict[str, Any]) -> None:
+def test_other_sentences_or_another_vocabulary(
+    trained: Trainer, tmp_path: Path, change: dict[str, Any]
+) -> None:
     trained("run", **SETTINGS)
     (tmp_path / "other").mkdir()
     refuse(trained, write_dataset(tmp_path / "other", **change), "another dataset or vocabulary")

@@ -76,7 +76,8 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize(
-    ("family", "first"), [("transformer", 1), ("transformer", 9), ("transformer", 13), ("bahdanau", 4), ("luong", 13)]
+    ("family", "first"),
+    [("transformer", 1), ("transformer", 9), ("transformer", 13), ("bahdanau", 4), ("luong", 13)],
 )
 def test_stopping_at_max_update(trained: Trainer, family: str, first: int) -> None:
     """In the first epoch, at its end, in the second."""
@@ -203,7 +204,9 @@ def test_a_second_interrupt_ends_at_once_and_keeps_the_last_checkpoint(
     assert_same(trained.checkpoint("parts"), trained.checkpoint("whole"))
 
 
-def test_being_killed_costs_what_came_after_the_last_checkpoint(trained: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_being_killed_costs_what_came_after_the_last_checkpoint(
+    trained: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The power goes during an update: nothing is broken, and the run ends as it would have."""
     settings = TRANSFORMER | {"max_epoch": 2, "keep_last_epochs": 1}
     trained("whole", **settings)
@@ -228,7 +231,14 @@ def test_sigint_to_the_command(trained: Trainer, toy_data: Path) -> None:
     """The command itself, stopped with Ctrl-C wherever it happens to be; a run without an end, so it surely runs."""
     settings = TRANSFORMER | {"patience": 0}
     (trained.root / "run.toml").write_text(to_toml(_nested(settings)), encoding="utf-8")
-    words = ["train", str(toy_data), "--config", str(trained.root / "run.toml"), "--save-dir", str(trained.root / "parts")]
+    words = [
+        "train",
+        str(toy_data),
+        "--config",
+        str(trained.root / "run.toml"),
+        "--save-dir",
+        str(trained.root / "parts"),
+    ]
     process = subprocess.Popen([sys.executable, "-m", "s2scli", *words], stderr=subprocess.PIPE, text=True)
     log = trained.root / "parts/log.jsonl"
     deadline = time.monotonic() + 60

@@ -135,7 +135,15 @@ def test_the_batches_of_an_update_draw_different_masks() -> None:
 
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     train_update(
-        model, objective, optimizer, [batch([1])] * 3, rate=0.0, clip_norm=0.0, precision="fp32", seed=1, update=1
+        model,
+        objective,
+        optimizer,
+        [batch([1])] * 3,
+        rate=0.0,
+        clip_norm=0.0,
+        precision="fp32",
+        seed=1,
+        update=1,
     )
     assert len(set(seen)) == 3
 
@@ -154,7 +162,9 @@ def test_the_batches_of_an_update_draw_different_masks() -> None:
             for cell, context in product(("gru", "lstm"), ("first", "every"))
         ),
     ],
-    ids=lambda config: " ".join(str(getattr(config, key, "")) for key in ("name", "cell", "attention", "attention_query")),
+    ids=lambda config: " ".join(
+        str(getattr(config, key, "")) for key in ("name", "cell", "attention", "attention_query")
+    ),
 )
 def test_bf16_is_close_to_fp32(config: ModelConfig) -> None:
     results, gradients = [], []

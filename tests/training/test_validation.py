@@ -56,9 +56,11 @@ def test_the_figures(toy_data: Path, config: object) -> None:
         pair = Batch(pad_sequences([source]), pad_sequences([target]))
         with torch.inference_mode():
             logits = model.output(model(pair))[0].double()
-            (best, *_), = search(model, pair.source, SearchConfig(beam=2, max_len_b=10))
+            ((best, *_),) = search(model, pair.source, SearchConfig(beam=2, max_len_b=10))
         labels = torch.tensor([*target, EOS])
-        loss += F.cross_entropy(logits, labels, reduction="sum", label_smoothing=0.2 * size / (size - 1)).item()
+        loss += F.cross_entropy(
+            logits, labels, reduction="sum", label_smoothing=0.2 * size / (size - 1)
+        ).item()
         nll += F.cross_entropy(logits, labels, reduction="sum").item()
         tokens += len(target) + 1
         outputs.append(tokenizer.decode(best.ids[:-1]))
@@ -87,4 +89,9 @@ def test_which_figures_rise() -> None:
 def test_formats() -> None:
     assert perplexity(math.log(7)) == pytest.approx(7)
     assert perplexity(1e6) == math.inf
-    assert [duration(seconds) for seconds in (0.4, 59.6, 3723, 360000)] == ["0:00:00", "0:01:00", "1:02:03", "100:00:00"]
+    assert [duration(seconds) for seconds in (0.4, 59.6, 3723, 360000)] == [
+        "0:00:00",
+        "0:01:00",
+        "1:02:03",
+        "100:00:00",
+    ]
