@@ -48,7 +48,4 @@ def restore_optimizer(
     for full_name, tensor in tensors.items():
         key, _, name = full_name.partition(".")
         parameter = parameters[name]
-        # torch keeps step counts on the CPU unless the fused kernels of a GPU want them there.
-        optimizer.state[parameter][key] = (
-            tensor if tensor.dim() == 0 and tensor.device.type == "cpu" else tensor.to(parameter.device)
-        )
+        optimizer.state[parameter][key] = tensor.to(parameter.device)
