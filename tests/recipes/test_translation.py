@@ -75,10 +75,10 @@ def verbs(lines: Sequence[str]) -> list[str]:
 def test_each_step_runs_once_and_only_what_a_setting_touches_runs_again(folder: Path) -> None:
     assert make(folder, "check", "EXPECT_BLEU=31.5").returncode == 0
     lines = calls(folder)
-    assert verbs(lines) == ["preprocess", "train", "generate", "score"]
+    assert verbs(lines) == ["preprocess", "train", "average", "generate", "score"]
     assert f"--train-source {folder}/train.en --train-target {folder}/train.de" in lines[0]
     assert f"--valid-source {folder}/val.en" in lines[0]
-    assert "--tokenize 13a" in lines[3]
+    assert "--tokenize 13a" in lines[4]
 
     make(folder, "score")
     assert verbs(calls(folder)) == ["score"]  # to print the scores
@@ -86,7 +86,7 @@ def test_each_step_runs_once_and_only_what_a_setting_touches_runs_again(folder: 
     assert verbs(calls(folder)) == ["generate", "score"]
     make(folder, "check", "BEAM=1", "TRAIN_FLAGS=--adam-betas '(0.9, 0.98)' --seed 2")
     lines = calls(folder)
-    assert verbs(lines) == ["train", "generate", "score"]
+    assert verbs(lines) == ["train", "average", "generate", "score"]
     assert lines[0].endswith("--adam-betas (0.9, 0.98) --seed 2")
 
 
@@ -97,7 +97,7 @@ def test_an_interrupted_training_is_taken_up(folder: Path) -> None:
     assert verbs(calls(folder)) == ["preprocess", "train"]
     (folder / "fail").unlink()
     assert make(folder, "check").returncode == 0
-    assert verbs(calls(folder)) == ["train", "generate", "score"]
+    assert verbs(calls(folder)) == ["train", "average", "generate", "score"]
 
 
 @needs_make
