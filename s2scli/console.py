@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -34,3 +35,19 @@ def progress(
     from tqdm import tqdm
 
     yield from tqdm(items, desc=description, total=total, unit=f" {unit}", file=sys.stderr, leave=False)
+
+
+def uncounted(number: int) -> None:
+    """Take note of how many more items are done, and show nothing."""
+
+
+@contextmanager
+def counter(description: str, *, unit: str = "lines") -> Iterator[Callable[[int], object]]:
+    """Yield a function to tell how many more items are done; a terminal shows their number and rate."""
+    if not is_terminal():
+        yield uncounted
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc=description, unit=f" {unit}", file=sys.stderr, leave=False) as bar:
+        yield bar.update

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from s2scli.checkpoint import SIDES, Checkpoint, find_checkpoint, load_checkpoint, restore_model
 from s2scli.configs.generate import GenerateConfig
+from s2scli.console import counter, uncounted
 from s2scli.data.dataset import Dataset
 from s2scli.errors import CheckpointError
 from s2scli.inference.engine import Engine, Line
@@ -27,14 +29,16 @@ class GenerateResult:
 def generate(config: GenerateConfig) -> GenerateResult:
     """Translate as the config says and print to standard output, a line for each line."""
     lines = 0
-    for record in translate(config):
-        _print(record, config)
-        lines += 1
+    # A bar would run into the lines of text where both go to one terminal.
+    with nullcontext(uncounted) if sys.stdout.isatty() else counter("generate") as done:
+        for record in translate(config, done):
+            _print(record, config)
+            lines += 1
     return GenerateResult(lines=lines)
 
 
-def translate(config: GenerateConfig) -> Iterator[Record]:
-    """A record for each source line, in order."""
+def translate(config: GenerateConfig, done: Callable[[int], object] = uncounted) -> Iterator[Record]:
+    """A record for each source line, in order; `done` is told how many lines each batch had."""
     device = prepare(config.device, config.threads)
     path = find_checkpoint(config.path)
     checkpoint = load_checkpoint(path)
@@ -49,7 +53,7 @@ def translate(config: GenerateConfig) -> Iterator[Record]:
         max_tokens=config.max_tokens,
     )
     at_once = config.follow or (config.data is None and config.input == STDIN and sys.stdin.isatty())
-    return engine.translate(source, window=1 if at_once else config.buffer_size)
+    return engine.translate(source, window=1 if at_once else config.buffer_size, done=done)
 
 
 def _text_lines(path: Path) -> Iterator[Line]:

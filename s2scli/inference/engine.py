@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from s2scli.configs.search import SearchConfig
-from s2scli.console import warn
+from s2scli.console import uncounted, warn
 from s2scli.data.batch import pad_sequences
 from s2scli.models.base import Model
 from s2scli.record import Hypothesis, Record
@@ -44,21 +44,25 @@ class Engine:
     batch_size: int
     max_tokens: int
 
-    def translate(self, lines: Iterable[Line], window: int) -> Iterator[Record]:
+    def translate(
+        self, lines: Iterable[Line], window: int, done: Callable[[int], object] = uncounted
+    ) -> Iterator[Record]:
         """Translate lines and yield a record for each, in order; empty lines stay empty.
 
         window: lines that are read ahead, sorted by length and batched together.
+        done: is told of each batch how many lines it had.
         """
         stream = iter(lines)
         while chunk := list(islice(stream, window)):
-            yield from self._window(chunk)
+            yield from self._window(chunk, done)
 
-    def _window(self, lines: list[Line]) -> list[Record]:
+    def _window(self, lines: list[Line], done: Callable[[int], object]) -> list[Record]:
         sources = [self._encode(line) for line in lines]
         outputs: dict[int, list[Output]] = {}
         for indices in self._batches(sources):
             batch = pad_sequences([sources[index] for index in indices]).to(self.device)
             outputs |= zip(indices, search(self.model, batch, self.search), strict=True)
+            done(len(indices))
         return [self._record(line, outputs.get(index, [])) for index, line in enumerate(lines)]
 
     def _encode(self, line: Line) -> list[int]:

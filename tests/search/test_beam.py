@@ -146,6 +146,23 @@ def test_the_search_is_fairseqs(family: str, beam: int) -> None:
             check(got, fairseq(model, source, config(**settings)), lenpen)
 
 
+@pytest.mark.parametrize("beam", [2, 3, 5])
+def test_the_search_is_fairseqs_where_most_hypotheses_want_to_end(beam: int) -> None:
+    """So that several of the best candidates end in one step, and 2K are needed to have K that do not."""
+    crowded = 0
+    for seed in range(4):
+        model = make("transformer", 40 + seed, target_size=23)
+        with torch.no_grad():
+            bias = model.get_parameter("decoder_layers.1.feed_forward_residual.norm.bias")
+            model.output.weight[EOS] += 4 * bias / bias.square().sum()
+        settings = {"beam": beam, "nbest": beam, "max_len_b": 6, "min_len": 2}
+        for source, got in zip(SOURCES, run(model, SOURCES, **settings), strict=True):
+            check(got, fairseq(model, source, config(**settings)), 1.0)
+            lengths = [len(item.ids) for item in got]
+            crowded += len(lengths) > len(set(lengths))
+    assert crowded > 4
+
+
 @pytest.mark.parametrize("beam", [2, 4, 9])
 def test_the_search_is_fairseqs_on_a_vocabulary_as_small_as_the_beam(beam: int) -> None:
     for seed in range(4):
