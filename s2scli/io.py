@@ -96,6 +96,10 @@ def write_atomically(path: Path) -> Iterator[Path]:
             yield temporary
             with temporary.open("rb+") as stream:
                 os.fsync(stream.fileno())
+            # Some writers make their files private; a result is as readable as any new file.
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import select
 import subprocess
 import sys
 from dataclasses import replace
@@ -343,13 +344,17 @@ def test_a_pipe(toy_runs: Path) -> None:
 def test_an_answer_a_line_while_the_input_stays_open(toy_runs: Path) -> None:
     """--follow: each line is answered before the next one is there."""
     command = [sys.executable, "-m", "s2scli", "generate", "--path", str(toy_runs / "recurrent"), "--follow"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        for line in SENTENCES[:3]:
-            process.stdin.write(f"{line}\n")
-            process.stdin.flush()
-            assert process.stdout.readline().endswith("\n")
-        process.stdin.close()
-        assert process.stdout.read() == ""
-        assert process.wait(timeout=30) == 0
+        try:
+            for line in SENTENCES[:3]:
+                process.stdin.write(f"{line}\n".encode())
+                process.stdin.flush()
+                assert select.select([process.stdout], [], [], 60)[0], "no answer within a minute"
+                assert process.stdout.readline().endswith(b"\n")
+            process.stdin.close()
+            assert process.stdout.read() == b""
+            assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()

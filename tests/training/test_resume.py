@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,12 @@ def assert_same(one: Checkpoint, other: Checkpoint, *, ignore: tuple[str, ...] =
 
 
 @pytest.fixture
-def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Call it with a number to have a signal sent during that update, counted over all runs of the test."""
     done = 0
     plain = loop.train_update
+    # A shell starts what runs in the background with SIGINT ignored; the tests want it as on a terminal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def install(at: int, number: int = signal.SIGINT, times: int = 1) -> None:
         def train_update(*arguments: Any, **settings: Any) -> Any:
@@ -72,7 +74,8 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
         monkeypatch.setattr(loop, "train_update", train_update)
 
-    return install
+    yield install
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(
