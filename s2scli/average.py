@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from s2scli.checkpoint import epoch_checkpoints, load_checkpoint, save_checkpoint
+from s2scli.checkpoint import SIDES, Checkpoint, epoch_checkpoints, load_checkpoint, save_checkpoint
 from s2scli.configs.average import AverageConfig
 from s2scli.console import notice
 from s2scli.errors import CheckpointError, UsageError
@@ -29,18 +27,29 @@ def average(config: AverageConfig) -> AverageResult:
     last = load_checkpoint(paths[-1])
     sums = {name: weight.double() for name, weight in last.weights.items()}
     for path in paths[:-1]:
-        _add(sums, load_checkpoint(path).weights, path)
+        other = load_checkpoint(path)
+        _check_same_model(other, last, path)
+        for name, total in sums.items():
+            torch.add(total, other.weights[name], out=total)
     weights = {name: (total / len(paths)).to(last.weights[name].dtype) for name, total in sums.items()}
     save_checkpoint(config.output, replace(last, weights=weights))
     notice(f"{config.output}: the mean of {', '.join(path.name for path in paths)}")
     return AverageResult(inputs=tuple(paths), output=config.output)
 
 
-def _add(sums: dict[str, Tensor], weights: Mapping[str, Tensor], path: Path) -> None:
-    for name, total in sums.items():
-        if name not in weights or weights[name].shape != total.shape:
-            raise CheckpointError(f"{path}: its weights do not fit the others'; first difference: {name}")
-        torch.add(total, weights[name], out=total)
+def _check_same_model(one: Checkpoint, other: Checkpoint, path: Path) -> None:
+    """CheckpointError where two checkpoints are not of one model over one vocabulary."""
+    if one.config["model"] != other.config["model"]:
+        differing = sorted(one.config["model"].items() ^ other.config["model"].items())
+        raise CheckpointError(f"{path}: not the others' model; first difference: model.{differing[0][0]}")
+    for side in SIDES:
+        if one.tokenizers[side].fingerprint != other.tokenizers[side].fingerprint:
+            raise CheckpointError(
+                f"{path}: not the others' {side} vocabulary; average checkpoints of one run"
+            )
+    shapes = {name: weight.shape for name, weight in other.weights.items()}
+    if {name: weight.shape for name, weight in one.weights.items()} != shapes:
+        raise CheckpointError(f"{path}: its weights have other names or shapes than the others'")
 
 
 def _choose(config: AverageConfig) -> list[Path]:

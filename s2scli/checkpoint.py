@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from s2scli.configs.train import TrainConfig
-from s2scli.errors import CheckpointError
+from s2scli.errors import CheckpointError, DataError
 from s2scli.io import write_atomically
 from s2scli.models.base import Model, build_model, unique_parameters
 from s2scli.text.tokenizer import Tokenizer, load_tokenizer
@@ -130,18 +130,19 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu", resume: b
                 side: load_tokenizer(stream.get_tensor(f"tokenizer.{side}").cpu().numpy().tobytes())
                 for side in SIDES
             }
+            config, dataset, run = (json.loads(metadata[name]) for name in ("config", "dataset", "run"))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot read: {error.strerror or error}") from None
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, KeyError, ValueError, DataError) as error:
         raise CheckpointError(f"{path}: not a checkpoint, or cut short ({error})") from None
     return Checkpoint(
-        config=json.loads(metadata["config"]),
+        config=config,
         tokenizers=tokenizers,
-        dataset=json.loads(metadata["dataset"]),
+        dataset=dataset,
         weights=weights,
-        run=json.loads(metadata["run"]),
+        run=run,
         optimizer=optimizer,
     )
 
