@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from s2scli.checkpoint import LAST, SIDES, Checkpoint, load_checkpoint, load_weights
+from s2scli.checkpoint import BEST, LAST, SIDES, Checkpoint, load_checkpoint, load_weights
 from s2scli.configs.search import SearchConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.console import notice
@@ -73,16 +73,18 @@ def train(config: TrainConfig) -> TrainResult:
     if run.interrupted:
         notice(f"stopped at update {position.update}; {last} is saved, repeat the command to go on")
         raise KeyboardInterrupt
-    best = "" if position.best is None else f"; best {config.best_checkpoint_metric} {position.best:.3f}"
+    best_path = config.save_dir / BEST
+    best = load_checkpoint(best_path).run["best"] if best_path.exists() else None
+    figure = "" if best is None else f"; best {config.best_checkpoint_metric} {best:.3f}"
     notice(
-        f"done after {position.update} updates in {duration(position.seconds)} ({position.finished}){best}; "
+        f"done after {position.update} updates in {duration(position.seconds)} ({position.finished}){figure}; "
         f"checkpoints in {config.save_dir}"
     )
     return TrainResult(
         save_dir=config.save_dir,
         finished=position.finished,
         updates=position.update,
-        best=position.best,
+        best=best,
         seconds=position.seconds,
     )
 
@@ -142,7 +144,7 @@ def _resume(run: Run, checkpoint: Checkpoint, path: Path) -> None:
     Raises CheckpointError where the dataset or a setting that must stay has changed.
     """
     facts = dataset_facts(run.dataset)
-    for name in ("fingerprints", "num_examples"):
+    for name in ("vocabularies", "train"):
         if checkpoint.dataset[name] != facts[name]:
             raise CheckpointError(
                 f"{path}: this run was trained on another dataset or vocabulary ({name}: {checkpoint.dataset[name]}, "

@@ -222,6 +222,11 @@ class Dataset:
             raise DataError(f"{self.path}: no split {name!r}{did_you_mean(name, self.splits)}")
         return Split(self.path, name, self.meta["splits"][name], self.meta["columns"])
 
+    def fingerprint(self, split: str) -> str:
+        """A short hash of what a split holds, wherever the folder is."""
+        corpora = json.dumps(self.meta["splits"][split]["corpora"], sort_keys=True)
+        return hashlib.sha256(corpora.encode()).hexdigest()[:16]
+
     def verify(self) -> None:
         """Read every file and compare its checksum; DataError names the first that differs."""
         for path, expected in _files(self.path, self.meta):

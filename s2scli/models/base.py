@@ -62,6 +62,8 @@ class Model(nn.Module, ABC):
     """A sequence-to-sequence model over two vocabularies."""
 
     Config: ClassVar[type[Any]]
+    # The most tokens, end symbol counted, that the decoder has positions for; None: any number.
+    max_target_positions: int | None = None
     output: SoftmaxOutput
 
     @abstractmethod

@@ -133,6 +133,8 @@ class TransformerModel(Model):
         self.encoder_norm = nn.LayerNorm(encoder.width) if encoder.normalize_before else nn.Identity()
         self.decoder_norm = nn.LayerNorm(decoder.width) if decoder.normalize_before else nn.Identity()
         self.output = embeddings.output
+        if config.positions == "learned":
+            self.max_target_positions = config.max_target_positions
 
     def encode(self, source: Tokens) -> TransformerMemory:
         """Run the encoder and project its states for every decoder layer."""

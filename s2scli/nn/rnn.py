@@ -110,7 +110,7 @@ def _cell_step(
         reset, update, new = torch.addmm(bias, hidden, weight.T).float().chunk(3, dim=-1)
         update = torch.sigmoid(input_update + update)
         candidate = torch.tanh(input_new + torch.sigmoid(input_reset + reset) * new)
-        return torch.lerp(candidate, hidden, update)[None]
+        return (candidate + update * (hidden - candidate))[None]
     total = torch.addmm(gates, hidden, weight.T).float() + (bias + input_bias)
     if cell != "lstm":
         return (torch.tanh(total) if cell == "tanh" else torch.relu(total))[None]

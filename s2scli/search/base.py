@@ -35,13 +35,16 @@ def search(model: Model, source: Tokens, config: SearchConfig) -> list[list[Outp
     return outputs
 
 
-def longest_outputs(source: Tokens, config: SearchConfig) -> Tensor:
+def longest_outputs(model: Model, source: Tokens, config: SearchConfig) -> Tensor:
     """The longest output [B] of each source in tokens, its end symbol not counted.
 
-    As in fairseq it is max_len_a · source length + max_len_b with the source's end symbol counted; each
-    sentence has its own, whatever it is batched with.
+    As in fairseq it is max_len_a · source length + max_len_b with the source's end symbol counted, or what the
+    model has positions for; each sentence has its own, whatever it is batched with.
     """
-    return (config.max_len_a * source.lengths).long() + config.max_len_b
+    longest = (config.max_len_a * source.lengths).long() + config.max_len_b
+    return (
+        longest if model.max_target_positions is None else longest.clamp(max=model.max_target_positions - 1)
+    )
 
 
 def worth_dropping(done: int, total: int) -> bool:

@@ -71,7 +71,7 @@ def beam_search(model: Model, source: Tokens, config: SearchConfig) -> list[list
     memory = model.encode(source)
     beams = _Beams(
         rows=torch.arange(size, device=device),
-        longest=longest_outputs(source, config),
+        longest=longest_outputs(model, source, config),
         tokens=torch.empty(size, 1, 0, dtype=torch.long, device=device),
         token_scores=torch.empty(size, 1, 0, device=device),
         scores=torch.zeros(size, 1, device=device),

@@ -15,7 +15,7 @@ def greedy_search(model: Model, source: Tokens, config: SearchConfig) -> list[li
     """One output for each source sentence; sentences that have ended leave the batch, some at a time."""
     memory = model.encode(source)
     state = model.start(memory)
-    longest = longest_outputs(source, config)
+    longest = longest_outputs(model, source, config)
     rows = torch.arange(source.ids.size(0), device=source.ids.device)
     tokens = rows.new_full((len(rows), 1), EOS)
     ended = torch.zeros_like(rows, dtype=torch.bool)

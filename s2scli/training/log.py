@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ class Log:
         if is_terminal():
             from tqdm import tqdm
 
-            self._bar = tqdm(unit=" updates", leave=False, dynamic_ncols=True)
+            self._bar = tqdm(unit=" updates", leave=False, dynamic_ncols=True, file=sys.stderr)
 
     def event(self, kind: str, values: dict[str, Any]) -> None:
         """Append one event to log.jsonl."""
@@ -71,7 +72,7 @@ class Log:
         if self._bar is None:
             notice(message)
         else:
-            self._bar.write(message)
+            self._bar.write(message, file=sys.stderr)
 
     def tick(self, update: int, total: int | None) -> None:
         """Move the bar on a terminal to an update."""
@@ -104,4 +105,5 @@ class Log:
     def close(self) -> None:
         """Remove the moving line."""
         if self._bar is not None:
+            self._bar.refresh()
             self._bar.close()

@@ -77,39 +77,38 @@ def train_epoch(run: Run) -> None:
         make_update(run, group, window)
         position.batch += len(group)
         position.seconds += time.perf_counter() - started
-        if position.update % config.log_interval == 0 or (window.updates and position.update == 1):
+        if position.update % config.log_interval == 0 or position.update == 1:
             report_progress(run, window, updates_in_epoch)
             window = Window(started=time.perf_counter())
         run.log.tick(position.update, total_updates(run, updates_in_epoch))
-        last = position.update == config.max_update
         interval = config.validate_interval_updates
-        if position.batch < len(batches) and not last and interval and position.update % interval == 0:
+        if position.update == config.max_update:
+            position.finished = f"--max-update {config.max_update}"
+        elif interval and position.update % interval == 0:
             validate_and_keep(run)
             window = Window(started=time.perf_counter())
-        if last:
-            position.finished = f"--max-update {config.max_update}"
         if position.finished or run.interrupted:
             break
-    if position.batch == len(batches) or position.finished:
-        finish_epoch(run, whole=position.batch == len(batches))
-    else:
-        save(run, LAST, resumable=True)
+    end_epoch(run, whole=position.batch == len(batches))
 
 
-def finish_epoch(run: Run, *, whole: bool) -> None:
-    """Validate and save at the end of an epoch, or of the run in the midst of one."""
+def end_epoch(run: Run, *, whole: bool) -> None:
+    """Validate and save at the end of an epoch, or where the run ends within one."""
     position, config = run.position, run.config
     epoch = position.epoch
-    validate_and_keep(run)
     if whole:
+        validate_and_keep(run)
         position.epoch, position.batch = epoch + 1, 0
-        if epoch == config.max_epoch and not position.finished:
+        if epoch == config.max_epoch:
             position.finished = f"--max-epoch {config.max_epoch}"
-    if config.keep_last_epochs:
+    save(run, LAST, resumable=True)
+    if config.keep_last_epochs and (whole or position.finished):
         save(run, epoch_checkpoint(epoch), resumable=False)
         for path in list(epoch_checkpoints(run.save_dir).values())[: -config.keep_last_epochs]:
             path.unlink()
-    save(run, LAST, resumable=True)
+    if position.finished and not whole:
+        # A run that is resumed to go further must not remember a validation that it would not have made.
+        validate_and_keep(run)
 
 
 def updates(batches: list[Indices], update_freq: int) -> Iterator[list[Indices]]:
@@ -176,10 +175,11 @@ def report_progress(run: Run, window: Window, updates_in_epoch: int) -> None:
 
 
 def validate_and_keep(run: Run) -> None:
-    """Validate, tell the schedule, and save the best checkpoint; without a validation split, nothing."""
-    if run.valid_split is None or run.valid_plan is None:
-        return
+    """Validate, tell the schedule, and save the best checkpoint; not twice, nor without a validation split."""
     position, config = run.position, run.config
+    if run.valid_split is None or run.valid_plan is None or position.validated == position.update:
+        return
+    position.validated = position.update
     metrics = list(config.eval_metrics)
     best_by = config.best_checkpoint_metric
     if best_by not in ("loss", "ppl", *metrics):
@@ -233,8 +233,8 @@ def dataset_facts(dataset: Dataset) -> dict[str, Any]:
         "source_lang": dataset.source_lang,
         "target_lang": dataset.target_lang,
         "limits": dataset.meta["limits"],
-        "fingerprints": {side: dataset.tokenizer(side).fingerprint for side in ("source", "target")},
-        "num_examples": len(dataset.split("train")),
+        "vocabularies": {side: dataset.tokenizer(side).fingerprint for side in ("source", "target")},
+        "train": dataset.fingerprint("train"),
     }
 
 

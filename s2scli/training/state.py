@@ -14,13 +14,15 @@ class Position:
     """The place in the run, and its figures so far.
 
     epoch: the current one, counted from 1; batch: batches of it that are done; update: updates done.
-    best: the best validation figure; stale: validations since. seconds: time spent training, pauses left out.
+    validated: the update that was last validated. best: the best validation figure; stale: validations since.
+    seconds: time spent training, pauses left out.
     finished: the reason why the run ended, or nothing.
     """
 
     epoch: int = 1
     batch: int = 0
     update: int = 0
+    validated: int = 0
     best: float | None = None
     stale: int = 0
     seconds: float = 0.0
