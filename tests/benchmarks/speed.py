@@ -45,7 +45,9 @@ def emit(**values: Any) -> dict[str, Any]:
 def generated_pieces(folder: Path) -> Path:
     """A corpus of our own, under the names of a real one."""
     corpus = ROOT / "recipes" / "translation" / "corpus.py"
-    subprocess.run([sys.executable, corpus, "--out", folder, "--train", "30000"], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, corpus, "--out", folder, "--train", "30000"], check=True, capture_output=True
+    )
     for split, name in (("train", "train"), ("valid", "val"), ("test", "test_2016_flickr")):
         for language in ("en", "de"):
             (folder / f"{split}.{language}").rename(folder / f"{name}.sp.{language}")
@@ -72,7 +74,14 @@ def generate_once(checkpoint: Path, text: Path, beam: int, threads: int) -> tupl
 
 def fairseq(options: argparse.Namespace, folder: Path, *words: str) -> list[dict[str, Any]]:
     """Run fairseq with its meter; the JSON lines that it prints."""
-    command = [sys.executable, options.peers / "run_fairseq.py", "--venv", options.fairseq, "--data", options.data]
+    command = [
+        sys.executable,
+        options.peers / "run_fairseq.py",
+        "--venv",
+        options.fairseq,
+        "--data",
+        options.data,
+    ]
     output = subprocess.run(
         [*command, "--out", folder / "fairseq", *words],
         check=True,
@@ -98,7 +107,16 @@ def measure_training(options: argparse.Namespace, dataset: Path, folder: Path) -
             for precision, speeds in ours.items():
                 speeds.append(train_once(dataset, folder, arch, precision, options.threads, options.updates))
             if options.fairseq:
-                words = ("--task", "train", "--arch", letter, "--warm", "15", "--steps", str(options.updates - 20))
+                words = (
+                    "--task",
+                    "train",
+                    "--arch",
+                    letter,
+                    "--warm",
+                    "15",
+                    "--steps",
+                    str(options.updates - 20),
+                )
                 theirs += [line["src_tgt_tokens_per_s"] for line in fairseq(options, folder, *words)]
         for precision, speeds in ours.items():
             compare(f"train {arch} {precision}", speeds, theirs, "source+target tokens/s")
@@ -128,7 +146,9 @@ def measure_startup(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, help="folder of ready-made pieces")
     parser.add_argument("--fairseq", type=Path, help="virtual environment with fairseq")
     parser.add_argument("--peers", type=Path, help="folder of the scripts that run fairseq")
@@ -153,7 +173,16 @@ def main() -> None:
 
                 convert_model(options.model, checkpoint)
             else:
-                s2s("train", dataset, "--max-update", 300, "--save-dir", folder / "run", "--threads", options.threads)
+                s2s(
+                    "train",
+                    dataset,
+                    "--max-update",
+                    300,
+                    "--save-dir",
+                    folder / "run",
+                    "--threads",
+                    options.threads,
+                )
                 checkpoint = folder / "run"
             measure_generation(options, checkpoint, folder)
         if options.only in (None, "train"):
