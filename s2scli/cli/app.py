@@ -82,7 +82,7 @@ COMMANDS = {
         "s2scli.configs.average:AverageConfig",
         "s2scli.average:average",
         "Average the weights of several checkpoints into one.",
-        ("s2s average --inputs run/checkpoint8 run/checkpoint9 --output averaged",),
+        ("s2s average --inputs run --num-epoch-checkpoints 10 --output run/checkpoint_average.safetensors",),
     ),
 }
 _CONFIGS = Registry("command", {name: command.config for name, command in COMMANDS.items()})

@@ -25,8 +25,10 @@ def build_optimizer(config: OptimizerConfig, parameters: list[nn.Parameter]) -> 
 
 
 def adam(groups: Groups, config: AdamConfig) -> Optimizer:
-    """Adam (Kingma and Ba 2015)."""
-    return torch.optim.Adam(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
+    """Adam (Kingma and Ba 2015); its weight decay is decoupled, as fairseq's is."""
+    return torch.optim.Adam(
+        groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True, decoupled_weight_decay=True
+    )
 
 
 def adamw(groups: Groups, config: AdamWConfig) -> Optimizer:

@@ -22,7 +22,7 @@ PLAIN = {"foreach": False}
 CASES: dict[str, tuple[dict[str, Any], Callable[[Groups], Optimizer]]] = {
     "adam": (
         {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1},
-        lambda groups: torch.optim.Adam(groups, lr=0.02, betas=(0.8, 0.95), eps=1e-6, **PLAIN),
+        lambda groups: torch.optim.AdamW(groups, lr=0.02, betas=(0.8, 0.95), eps=1e-6, **PLAIN),
     ),
     "adamw": (
         {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1},
