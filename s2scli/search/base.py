@@ -49,7 +49,7 @@ def longest_outputs(model: Model, source: Tokens, config: SearchConfig) -> Tenso
 
 def worth_dropping(done: int, total: int) -> bool:
     """Whether so many sentences are done that taking them out of the batch pays for copying the others."""
-    return done == total or done >= max(1, total // 8)
+    return done >= max(1, total // 8)
 
 
 def restrict(log_probs: Tensor, length: int, longest: Tensor, min_len: int) -> None:
