@@ -62,5 +62,5 @@ $(READY): pyproject.toml constraints.txt
 				"install one, or give make PYTHON=/path/to/python" >&2; exit 1; fi; \
 		echo "making .venv with $$python"; $$python -m venv --clear .venv; fi; \
 	set -x; \
-	$(VENV)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev]'; \
+	$(VENV)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev,plot,tensorboard]'; \
 	touch $@

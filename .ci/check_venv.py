@@ -19,7 +19,14 @@ ROOT = Path(__file__).resolve().parent.parent
 def missing() -> str:
     """Say what is not as it should be, or return an empty string."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"], project["name"]]
+    extras = project["optional-dependencies"]
+    wanted = [
+        *project["dependencies"],
+        *extras["dev"],
+        *extras["plot"],
+        *extras["tensorboard"],
+        project["name"],
+    ]
     names = [match[0] for requirement in wanted if (match := re.match(r"[\w.-]+", requirement))]
     try:
         for name in names:

@@ -1,7 +1,7 @@
 """The checkpoint: one safetensors file with all that generating, and in the last one resuming, needs.
 
 Tensors: `model.NAME`, `tokenizer.source` and `tokenizer.target` (documents as bytes), and, to resume,
-`optimizer.KEY.NAME`. The header's metadata holds JSON: the format version, the training config with the
+`optimizer.KEY.NAME`, `ema.NAME` and `objective.NAME`. The header's metadata holds JSON: the format version, the training config with the
 model's own, the dataset's languages and limits, and the state of the run. Nothing is unpickled or evaluated.
 """
 
@@ -31,6 +31,8 @@ VERSION = 1
 BEST = "checkpoint_best.safetensors"
 LAST = "checkpoint_last.safetensors"
 SIDES = ("source", "target")
+# Groups of tensors in a checkpoint, "GROUP.NAME" in the file; those after the first are for resuming alone.
+_GROUPS = {"model": "weights", "optimizer": "optimizer", "ema": "ema", "objective": "objective"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,8 @@ class Checkpoint:
     """What a checkpoint file holds.
 
     config: the resolved training settings, as plain values. languages, limits: of the dataset, by side.
-    run: position, counters and figures, as JSON values. optimizer: tensors by "KEY.PARAMETER"; empty unless resuming.
+    run: position, counters and figures, as JSON values. For resuming alone, and empty otherwise: optimizer, tensors
+    by "KEY.PARAMETER"; ema, the weights' moving average; objective, the parameters that only training needs.
     """
 
     config: Mapping[str, Any]
@@ -47,6 +50,8 @@ class Checkpoint:
     weights: Mapping[str, Tensor]
     run: Mapping[str, Any] = field(default_factory=dict)
     optimizer: Mapping[str, Tensor] = field(default_factory=dict)
+    ema: Mapping[str, Tensor] = field(default_factory=dict)
+    objective: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def epoch_checkpoint(epoch: int) -> str:
@@ -79,8 +84,11 @@ def find_checkpoint(path: Path) -> Path:
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint so that the file is whole or not there."""
-    tensors = {f"model.{name}": tensor for name, tensor in checkpoint.weights.items()}
-    tensors |= {f"optimizer.{name}": tensor for name, tensor in checkpoint.optimizer.items()}
+    tensors = {
+        f"{group}.{name}": tensor
+        for group, attribute in _GROUPS.items()
+        for name, tensor in getattr(checkpoint, attribute).items()
+    }
     for side, tokenizer in checkpoint.tokenizers.items():
         tensors[f"tokenizer.{side}"] = torch.frombuffer(bytearray(tokenizer.to_bytes()), dtype=torch.uint8)
     metadata = {
@@ -103,7 +111,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path, *, device: torch.device | str = "cpu", resume: bool = False) -> Checkpoint:
-    """Read a checkpoint's weights, mapped from the file, and with `resume` the optimizer's state.
+    """Read a checkpoint's weights, mapped from the file, and with `resume` all that resuming needs.
 
     Raises CheckpointError for a file that is no checkpoint, is cut short or is of a newer format.
     """
@@ -118,14 +126,11 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu", resume: b
                     "install a newer s2s"
                 )
             names = list(stream.keys())
-            weights = {
-                n.removeprefix("model."): stream.get_tensor(n) for n in names if n.startswith("model.")
-            }
-            optimizer = {
-                name.removeprefix("optimizer."): stream.get_tensor(name)
-                for name in names
-                if resume and name.startswith("optimizer.")
-            }
+            groups: dict[str, dict[str, Tensor]] = {attribute: {} for attribute in _GROUPS.values()}
+            for full_name in names:
+                group, _, name = full_name.partition(".")
+                if group == "model" or (resume and group in _GROUPS):
+                    groups[_GROUPS[group]][name] = stream.get_tensor(full_name)
             tokenizers = {
                 side: load_tokenizer(stream.get_tensor(f"tokenizer.{side}").cpu().numpy().tobytes())
                 for side in SIDES
@@ -141,10 +146,23 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu", resume: b
         config=config,
         tokenizers=tokenizers,
         dataset=dataset,
-        weights=weights,
         run=run,
-        optimizer=optimizer,
+        **groups,
     )
+
+
+def check_vocabularies(
+    checkpoint: Checkpoint, path: Path, tokenizers: Mapping[str, Tokenizer], data: Path, remedy: str
+) -> None:
+    """CheckpointError, naming both vocabularies, where those of a dataset are not the checkpoint's."""
+    for side in SIDES:
+        of_model, of_data = checkpoint.tokenizers[side], tokenizers[side]
+        if of_model.fingerprint != of_data.fingerprint:
+            raise CheckpointError(
+                f"{path}: trained with {side} vocabulary {of_model.fingerprint} ({len(of_model):,} symbols, "
+                f"{of_model.kind}), but {data} has {of_data.fingerprint} ({len(of_data):,} symbols, {of_data.kind}); "
+                f"{remedy}"
+            )
 
 
 def restore_config(checkpoint: Checkpoint) -> TrainConfig:

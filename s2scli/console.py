@@ -10,9 +10,29 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+_silent = False
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Say nothing in here: of several processes that do the same, one speaks."""
+    global _silent
+    before, _silent = _silent, True
+    try:
+        yield
+    finally:
+        _silent = before
+
+
+def is_silent() -> bool:
+    """Whether another process speaks for this one."""
+    return _silent
+
+
 def notice(message: str) -> None:
     """Tell the user something that is as it should be."""
-    print(message, file=sys.stderr, flush=True)
+    if not _silent:
+        print(message, file=sys.stderr, flush=True)
 
 
 def warn(message: str) -> None:
@@ -22,7 +42,7 @@ def warn(message: str) -> None:
 
 def is_terminal() -> bool:
     """Whether standard error is a terminal, where a moving bar can be shown."""
-    return sys.stderr.isatty()
+    return sys.stderr.isatty() and not _silent
 
 
 def progress(

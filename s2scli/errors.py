@@ -3,13 +3,15 @@
     S2SError              exit code 1: the work could not be done
     ├── UsageError        exit code 2: the command line or a config file is wrong
     ├── DataError         a text file or dataset folder is broken
-    └── CheckpointError   a checkpoint is broken or does not fit
+    ├── CheckpointError   a checkpoint is broken or does not fit
+    └── Interrupted       exit code 130 or 143: a signal ended the work, and what was done is saved
 
 Anything else that escapes is a bug of ours; `--debug` shows its traceback.
 """
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -32,6 +34,21 @@ class DataError(S2SError):
 
 class CheckpointError(S2SError):
     """A checkpoint that cannot be read, or does not fit what it is used with."""
+
+
+class Interrupted(S2SError):
+    """A signal ended the work before its end."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        # What a shell reports for a program that Ctrl-C, or else a request to terminate, has ended.
+        self.exit_code = 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, on a device or on the host; torch's error is known by its name, without torch."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

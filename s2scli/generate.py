@@ -8,11 +8,17 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from s2scli.checkpoint import SIDES, Checkpoint, find_checkpoint, load_checkpoint, restore_model
+from s2scli.checkpoint import (
+    SIDES,
+    Checkpoint,
+    check_vocabularies,
+    find_checkpoint,
+    load_checkpoint,
+    restore_model,
+)
 from s2scli.configs.generate import GenerateConfig
 from s2scli.console import counter, uncounted
 from s2scli.data.dataset import Dataset
-from s2scli.errors import CheckpointError
 from s2scli.inference.engine import Engine, Line
 from s2scli.io import STDIN, read_lines
 from s2scli.nn.runtime import prepare
@@ -65,13 +71,13 @@ def _dataset_lines(config: GenerateConfig, checkpoint: Checkpoint, path: Path) -
     """The pairs of a dataset's split; CheckpointError where its vocabulary is not the checkpoint's."""
     assert config.data is not None
     dataset = Dataset.open(config.data)
-    for side in SIDES:
-        of_data, of_model = dataset.tokenizer(side).fingerprint, checkpoint.tokenizers[side].fingerprint
-        if of_data != of_model:
-            raise CheckpointError(
-                f"{path}: trained with {side} vocabulary {of_model}, but {config.data} has {of_data}; "
-                "use the dataset it was trained on, or pipe raw text into `s2s generate` without a dataset"
-            )
+    check_vocabularies(
+        checkpoint,
+        path,
+        {side: dataset.tokenizer(side) for side in SIDES},
+        config.data,
+        "use the dataset it was trained on, or pipe raw text into `s2s generate` without a dataset",
+    )
     split = dataset.split(config.gen_subset)
     pairs = zip(split.texts("source"), split.texts("target"), strict=True)
     return (Line(number, source, reference) for number, (source, reference) in enumerate(pairs))

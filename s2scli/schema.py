@@ -16,7 +16,7 @@ import tomllib
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from s2scli.errors import UsageError, did_you_mean
 
@@ -57,9 +57,10 @@ class Limits:
 
     def allows(self, value: Any) -> bool:
         """Whether a converted value keeps to choices and bounds."""
+        if isinstance(value, tuple):
+            return all(self.allows(item) for item in value)
         if self.choices and value is not None:
-            values = value if isinstance(value, tuple) else (value,)
-            return all(item in self.choices for item in values)
+            return value in self.choices
         if isinstance(value, bool) or not isinstance(value, int | float):
             return True
         return (
@@ -88,6 +89,14 @@ def setting_types(cls: type[Any]) -> dict[str, Any]:
     """Field name → resolved type, of a settings dataclass."""
     hints = get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def plain_type(kind: Any) -> Any:
+    """The type of a field's values beside None and fixed words: int of `int | Literal["auto"]`, Path of `Path | None`."""
+    if get_origin(kind) not in (Union, types.UnionType):
+        return kind
+    (inner,) = (item for item in get_args(kind) if item is not type(None) and get_origin(item) is not Literal)
+    return inner
 
 
 def _to_bool(value: Any) -> bool:
@@ -124,8 +133,8 @@ def _convert(kind: Any, value: Any) -> Any:
     """Convert a TOML value or a command-line string to a field's type; ValueError if it cannot be."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        (inner,) = (item for item in arguments if item is not type(None))
-        return None if value is None else _convert(inner, value)
+        words = [word for item in arguments for word in get_args(item) if get_origin(item) is Literal]
+        return value if value is None or value in words else _convert(plain_type(kind), value)
     if origin is tuple:
         return _to_tuple(arguments, value)
     if kind is bool:

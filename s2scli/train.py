@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from s2scli.checkpoint import BEST, LAST, SIDES, Checkpoint, load_checkpoint, load_weights
+from s2scli.checkpoint import BEST, SIDES, load_checkpoint
 from s2scli.configs.search import SearchConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.console import notice
 from s2scli.data.batching import plan_batches
 from s2scli.data.dataset import Dataset
-from s2scli.errors import CheckpointError, DataError
+from s2scli.errors import DataError, UsageError
 from s2scli.inference.engine import Engine
 from s2scli.io import write_atomically
 from s2scli.models.base import build_model, unique_parameters
-from s2scli.nn.runtime import prepare, resolve_precision
+from s2scli.nn.runtime import be_deterministic, compile_blocks, prepare, resolve_precision
 from s2scli.optim.optimizers import build_optimizer
 from s2scli.optim.schedules import build_schedule
 from s2scli.schema import as_dict, to_toml
 from s2scli.text.tokenizer import Tokenizer
+from s2scli.training.average import WeightAverage
+from s2scli.training.budget import largest_budget
+from s2scli.training.distributed import Processes, joined, replicate, shard
 from s2scli.training.log import Log, duration
-from s2scli.training.loop import Run, dataset_facts, run_training
-from s2scli.training.objectives import OBJECTIVES
-from s2scli.training.state import Position, restore_optimizer
-
-# Settings that a resumed run must keep, since its weights or its place in the data depend on them.
-_FIXED = (
-    "model",
-    "optimizer.name",
-    "lr_scheduler.name",
-    "seed",
-    "max_tokens",
-    "batch_size",
-    "update_freq",
-    "precision",
-)
+from s2scli.training.loop import run_training
+from s2scli.training.objectives.base import Objective, build_objective
+from s2scli.training.precision import LossScale
+from s2scli.training.resume import begin, saved_choices
+from s2scli.training.run import Run
+from s2scli.training.signals import Signals
+from s2scli.training.state import trained_parameters
+from s2scli.training.step import Updater
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,72 +54,63 @@ class TrainResult:
 def train(config: TrainConfig) -> TrainResult:
     """Train as the config says; if its save_dir holds a run, go on with that.
 
-    Raises KeyboardInterrupt after saving when a signal stopped the run.
+    Raises Interrupted when a signal stopped the run, which is saved then.
     """
-    device = prepare(config.device, config.threads)
+    signals = Signals()
+    with signals.caught(), joined(prepare(config.device, config.threads), config.distributed) as processes:
+        if config.deterministic:
+            be_deterministic()
+        run = make_run(config, processes, signals)
+        begin(run)
+        if processes.is_first:
+            with write_atomically(config.save_dir / "config.toml") as temporary:
+                temporary.write_text(to_toml(as_dict(run.config)), encoding="utf-8")
+        _introduce(run)
+        run_training(run)
+        processes.wait()
+        return _conclude(run)
+
+
+def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run:
+    """A run that stands at its beginning, with everything settled that the config left open."""
     dataset = Dataset.open(config.data)
     tokenizers = {side: dataset.tokenizer(side) for side in SIDES}
-    config = _settle(config, tokenizers, device)
-    run = _make_run(config, dataset, tokenizers, device)
-    last = config.save_dir / LAST
-    if last.exists():
-        _resume(run, load_checkpoint(last, resume=True), last)
-    with write_atomically(config.save_dir / "config.toml") as temporary:
-        temporary.write_text(to_toml(as_dict(config)), encoding="utf-8")
-    _introduce(run)
-    run_training(run)
-    position = run.position
-    if run.interrupted:
-        notice(f"stopped at update {position.update}; {last} is saved, repeat the command to go on")
-        raise KeyboardInterrupt
-    best_path = config.save_dir / BEST
-    best = load_checkpoint(best_path).run["best"] if best_path.exists() else None
-    figure = "" if best is None else f"; best {config.best_checkpoint_metric} {best:.3f}"
-    notice(
-        f"done after {position.update} updates in {duration(position.seconds)} ({position.finished}){figure}; "
-        f"checkpoints in {config.save_dir}"
-    )
-    return TrainResult(
-        save_dir=config.save_dir,
-        finished=position.finished,
-        updates=position.update,
-        best=best,
-        seconds=position.seconds,
-    )
-
-
-def _settle(config: TrainConfig, tokenizers: dict[str, Tokenizer], device: torch.device) -> TrainConfig:
-    """Decide what the config leaves open until the device and the vocabularies are known."""
-    config = replace(config, precision=resolve_precision(config.precision, device))
-    if config.model.share_all_embeddings is not None:
-        return config
-    source, target = (tokenizers[side].vocabulary.fingerprint for side in SIDES)
-    share = source == target and config.model.encoder_embed_dim == config.model.decoder_embed_dim
-    return replace(config, model=replace(config.model, share_all_embeddings=share))
-
-
-def _make_run(
-    config: TrainConfig, dataset: Dataset, tokenizers: dict[str, Tokenizer], device: torch.device
-) -> Run:
     train_split = dataset.split("train")
     if len(train_split) == 0:
         raise DataError(f"{config.data}: the training split is empty")
     valid_split = dataset.split("valid") if "valid" in dataset.splits else None
+    config = _settle(config, tokenizers, processes)
+    torch.manual_seed(config.seed)
+    model = build_model(config.model, *(len(tokenizers[side]) for side in SIDES))
+    objective = build_objective(config.objective, model, tokenizers, config.data).to(processes.device)
+    if config.max_tokens == "auto":
+        budget = largest_budget(
+            objective,
+            train_split,
+            processes,
+            precision=config.precision,
+            batch_size=config.batch_size,
+            update_freq=config.update_freq,
+        )
+        config = replace(config, max_tokens=budget)
+    assert config.max_tokens != "auto"
     limits: dict[str, Any] = {
         "max_tokens": config.max_tokens,
         "batch_size": config.batch_size,
         "seed": config.seed,
     }
-    torch.manual_seed(config.seed)
-    model = build_model(config.model, *(len(tokenizers[side]) for side in SIDES)).to(device)
+    updater = _make_updater(config, objective, processes)
+    parameters = trained_parameters(objective)
     return Run(
         config=config,
         dataset=dataset,
-        model=model,
-        objective=OBJECTIVES[config.objective.name](config.objective),
-        optimizer=build_optimizer(config.optimizer, list(unique_parameters(model).values())),
+        processes=processes,
+        signals=signals,
+        objective=objective,
+        parameters=parameters,
+        updater=updater,
         schedule=build_schedule(config.lr_scheduler, config.optimizer.lr),
-        device=device,
+        average=WeightAverage(unique_parameters(model), config.ema_decay) if config.ema_decay else None,
         train_split=train_split,
         train_plan=plan_batches(train_split, **limits),
         valid_split=valid_split,
@@ -130,76 +120,75 @@ def _make_run(
             tokenizers=tokenizers,
             limits=dataset.meta["limits"],
             search=SearchConfig(beam=config.eval_beam),
-            device=device,
+            device=processes.device,
             batch_size=128,
             max_tokens=config.max_tokens,
         ),
-        log=Log(config.save_dir),
+        log=Log(config.save_dir, tensorboard=config.tensorboard),
     )
 
 
-def _resume(run: Run, checkpoint: Checkpoint, path: Path) -> None:
-    """Put a run where its last checkpoint left it.
-
-    Raises CheckpointError where the dataset or a setting that must stay has changed.
-    """
-    facts = dataset_facts(run.dataset)
-    for name in ("vocabularies", "train"):
-        if checkpoint.dataset[name] != facts[name]:
-            raise CheckpointError(
-                f"{path}: this run was trained on another dataset or vocabulary ({name}: {checkpoint.dataset[name]}, "
-                f"now {facts[name]}); give another --save-dir to start anew"
-            )
-    before, now = _flat(checkpoint.config), _flat(as_dict(run.config))
-    changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
-    for key in sorted(changed):
-        change = f"{key} = {before.get(key)!r} before, {now.get(key)!r} now"
-        if key in _FIXED or key.split(".")[0] in _FIXED:
-            raise CheckpointError(
-                f"{path}: {change}; a resumed run must keep it: give another --save-dir to start anew"
-            )
-        if key not in ("data", "save_dir", "arch"):
-            notice(f"resuming with {change}")
-    parameters = unique_parameters(run.model)
-    load_weights(run.model, checkpoint.weights, path)
-    restore_optimizer(run.optimizer, parameters, dict(checkpoint.optimizer))
-    state = dict(checkpoint.run)
-    run.schedule.load_state_dict(state.pop("schedule"))
-    run.position = Position(**state)
-    run.position.finished = _still_finished(run)
-
-
-def _flat(config: Any) -> dict[str, Any]:
-    """{"model": {"dropout": 0.3}} → {"model.dropout": 0.3}."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= (
-            {f"{key}.{name}": item for name, item in value.items()}
-            if isinstance(value, dict)
-            else {key: value}
+def _settle(config: TrainConfig, tokenizers: Mapping[str, Tokenizer], processes: Processes) -> TrainConfig:
+    """Decide what the config leaves open until the device and the vocabularies are known."""
+    config = saved_choices(config)
+    config = replace(config, precision=resolve_precision(config.precision, processes.device))
+    if processes.kind == "fsdp" and config.optimizer.name == "adafactor":
+        raise UsageError(
+            "--optimizer adafactor keeps sums over whole matrices, which --distributed fsdp cuts up; use ddp"
         )
-    return flat
+    if config.model.share_all_embeddings is not None:
+        return config
+    source, target = (tokenizers[side].vocabulary.fingerprint for side in SIDES)
+    share = source == target and config.model.encoder_embed_dim == config.model.decoder_embed_dim
+    return replace(config, model=replace(config.model, share_all_embeddings=share))
 
 
-def _still_finished(run: Run) -> str:
-    """Why a resumed run has nothing left to do under its present limits, or nothing."""
-    config, position = run.config, run.position
-    if config.max_update and position.update >= config.max_update:
-        return f"--max-update {config.max_update}"
-    if config.max_epoch and position.epoch > config.max_epoch:
-        return f"--max-epoch {config.max_epoch}"
-    if config.patience and position.stale >= config.patience:
-        return f"--patience {config.patience}"
-    return ""
+def _make_updater(config: TrainConfig, objective: Objective, processes: Processes) -> Updater:
+    """Freeze, shard, compile and replicate the objective's parameters as the config says, and build the optimizer."""
+    _freeze(trained_parameters(objective), config.freeze)
+    if processes.kind == "fsdp":
+        shard(objective, processes)
+    if config.compile:
+        compile_blocks(objective.model.blocks())
+    trained = {name: item for name, item in trained_parameters(objective).items() if item.requires_grad}
+    return Updater(
+        objective=objective,
+        optimizer=build_optimizer(config.optimizer, list(trained.values())),
+        parameters=trained,
+        processes=processes,
+        replica=replicate(objective, processes) if processes.kind == "ddp" else None,
+        precision=config.precision,
+        clip_norm=config.clip_norm,
+        seed=config.seed,
+        scale=LossScale.of(config.precision),
+    )
+
+
+def _freeze(parameters: Mapping[str, nn.Parameter], patterns: tuple[str, ...]) -> None:
+    """Leave the parameters that match a pattern as they are."""
+    for pattern in patterns:
+        matching = [item for name, item in parameters.items() if fnmatchcase(name, pattern)]
+        if not matching:
+            examples = ", ".join(list(parameters)[:: max(1, len(parameters) // 3)][:3])
+            raise UsageError(f"--freeze {pattern}: no parameter has such a name; names are like {examples}")
+        for item in matching:
+            item.requires_grad = False
+    if not any(item.requires_grad for item in parameters.values()):
+        raise UsageError(f"--freeze {' '.join(patterns)}: nothing is left to train")
 
 
 def _introduce(run: Run) -> None:
     """Say what is trained, on what, and from where."""
-    config, position = run.config, run.position
-    parameters = sum(parameter.numel() for parameter in unique_parameters(run.model).values())
+    config, position, processes = run.config, run.position, run.processes
+    parameters = run.parameters.values()
+    count, trained = (
+        sum(item.numel() for item in items) for items in (parameters, run.updater.parameters.values())
+    )
     batches = run.train_plan.epoch(position.epoch)
+    company = f"{processes.size} × {processes.device.type} ({processes.kind})" if processes.size > 1 else ""
     notice(
-        f"{config.arch}: {parameters:,} parameters on {run.device} ({torch.get_num_threads()} threads); "
+        f"{config.arch}: {count:,} parameters{f', {trained:,} of them trained,' if trained < count else ''} "
+        f"on {company or processes.device} ({torch.get_num_threads()} threads, {config.precision}); "
         f"{len(run.train_split):,} training pairs in {len(batches)} batches, "
         f"{run.train_plan.padding(batches):.1%} padding"
     )
@@ -209,3 +198,22 @@ def _introduce(run: Run) -> None:
         )
     if position.update and not position.finished:
         notice(f"resuming at update {position.update}, epoch {position.epoch}")
+
+
+def _conclude(run: Run) -> TrainResult:
+    """Say how the run ended, and return it."""
+    position, save_dir = run.position, run.save_dir
+    best_path = save_dir / BEST
+    best = load_checkpoint(best_path).run["best"] if best_path.exists() else None
+    figure = "" if best is None else f"; best {run.config.best_checkpoint_metric} {best:.3f}"
+    notice(
+        f"done after {position.update} updates in {duration(position.seconds)} ({position.finished}){figure}; "
+        f"checkpoints in {save_dir}"
+    )
+    return TrainResult(
+        save_dir=save_dir,
+        finished=position.finished,
+        updates=position.update,
+        best=best,
+        seconds=position.seconds,
+    )

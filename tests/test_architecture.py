@@ -20,16 +20,26 @@ PACKAGE = Path(s2scli.__file__).parent
 LAYERS = (
     {"errors", "registry", "schema", "record", "io", "console"},
     {"configs", "text", "metrics"},
-    {"data", "nn"},
+    {"data", "nn", "plotting"},
     {"models", "optim"},
     {"search", "checkpoint"},
     {"inference"},
     {"training"},
-    {"preprocess", "train", "generate", "score", "average"},
+    {"preprocess", "train", "generate", "score", "average", "plot"},
     {"cli"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-TORCH_FREE = ("cli.app", "score", "preprocess", "configs", "text", "metrics", "data.dataset")
+TORCH_FREE = (
+    "cli.app",
+    "score",
+    "preprocess",
+    "plot",
+    "plotting",
+    "configs",
+    "text",
+    "metrics",
+    "data.dataset",
+)
 
 
 def module_name(path: Path) -> str:
@@ -153,12 +163,13 @@ VERBS = [name for name, command in COMMANDS.items() if has(command.config)]
 
 
 @pytest.mark.parametrize(
-    "words", ["--help", *(f"{verb} --help" for verb in VERBS), "score --sys {f} --ref {f}"]
+    "words", ["--help", *(f"{verb} --help" for verb in VERBS), "score --sys {f} --ref {f}", "plot {log}"]
 )
 def test_torch_is_not_imported(words: str, tmp_path: Path) -> None:
     """Run the command itself, and look at what was imported."""
     (tmp_path / "f").write_text("a line\n")
-    arguments = words.format(f=tmp_path / "f").split()
+    (tmp_path / "log.jsonl").write_text('{"event": "train", "update": 1, "loss": 9.5}\n')
+    arguments = words.format(f=tmp_path / "f", log=tmp_path / "log.jsonl").split()
     code = "import sys; from s2scli.cli.app import run; sys.exit(run(sys.argv[1:]) or 'torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, timeout=60, check=False

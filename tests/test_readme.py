@@ -66,10 +66,10 @@ def test_every_flag_and_file_the_readme_names_exists() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in re.findall(r"\]\(((?!http|#)[^)]+)\)", text):
         assert (ROOT / name).exists(), name
-    commands = ("preprocess", "train", "generate", "score", "average")
+    commands = ("preprocess", "train", "generate", "score", "average", "plot")
     words = [[sys.executable, "-m", "s2scli", command, "--help"] for command in commands]
     known = "".join(subprocess.run(word, capture_output=True, text=True, check=True).stdout for word in words)
     # In the table of fairseq's flags, the first column is fairseq's own unless the second says "the same".
     ours = re.sub(r"^\| .*?(?<!\\)\| (?!the same)", "", text, flags=re.M)
     for flag in sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ours))):
-        assert flag in known or flag == "--train", flag  # --train is corpus.py's
+        assert flag in known or flag in ("--train", "--logdir"), flag  # corpus.py's, and TensorBoard's

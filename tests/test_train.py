@@ -23,7 +23,7 @@ from s2scli.generate import translate
 from s2scli.schema import build, read_toml
 from s2scli.text.vocabulary import EOS
 from s2scli.train import train
-from s2scli.training import log, loop
+from s2scli.training import log, run
 
 LAST, BEST = "checkpoint_last.safetensors", "checkpoint_best.safetensors"
 # Nothing is learned, so no validation is better than the first.
@@ -311,7 +311,7 @@ def test_a_folder_that_cannot_be_written(trained: Trainer) -> None:
 
 def test_a_full_disk_is_one_clear_line(trained: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writing the last checkpoint fails: the run ends with one line, and the checkpoint before it stays whole."""
-    plain, calls = loop.save_checkpoint, 0
+    plain, calls = run.save_checkpoint, 0
 
     def save_checkpoint(path: Path, checkpoint: Any) -> None:
         nonlocal calls
@@ -325,7 +325,7 @@ def test_a_full_disk_is_one_clear_line(trained: Trainer, monkeypatch: pytest.Mon
             monkeypatch.setattr(module, "save_file", full)
         plain(path, checkpoint)
 
-    monkeypatch.setattr(loop, "save_checkpoint", save_checkpoint)
+    monkeypatch.setattr(run, "save_checkpoint", save_checkpoint)
     with pytest.raises(S2SError, match=r"cannot write: No space left on device; free some space") as raised:
         trained("run", **TRANSFORMER, max_epoch=3)
     assert "\n" not in str(raised.value)

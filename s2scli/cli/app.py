@@ -18,7 +18,7 @@ from s2scli import __version__
 from s2scli.cli.options import Flag, Given, flags_of, make_callback, resolve
 from s2scli.cli.parser import HELP_NAMES, VerbCommand, spread_words
 from s2scli.console import notice
-from s2scli.errors import S2SError, UsageError, did_you_mean
+from s2scli.errors import Interrupted, S2SError, UsageError, did_you_mean, is_out_of_memory
 from s2scli.registry import Registry
 
 # What a shell reports for a program that a signal has ended: 128 + its number.
@@ -83,6 +83,16 @@ COMMANDS = {
         "s2scli.average:average",
         "Average the weights of several checkpoints into one.",
         ("s2s average --inputs run --num-epoch-checkpoints 10 --output run/checkpoint_average.safetensors",),
+    ),
+    "plot": Command(
+        "s2scli.configs.plot:PlotConfig",
+        "s2scli.plot:plot",
+        "Draw the losses, scores, rates and norms of runs: in the terminal, or as a picture.",
+        (
+            "s2s plot run",
+            "s2s plot run other_run --figures loss,bleu --smooth 5 --output curves.svg",
+        ),
+        show="s2scli.plot:show",
     ),
 }
 _CONFIGS = Registry("command", {name: command.config for name, command in COMMANDS.items()})
@@ -174,6 +184,8 @@ def run(arguments: Sequence[str]) -> int:
         return _close_stdout()
     except KeyboardInterrupt:
         return _fail(label, "interrupted", INTERRUPTED)
+    except Interrupted as stop:
+        return _fail(label, str(stop), stop.exit_code)
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()
@@ -192,19 +204,13 @@ def explain(error: Exception) -> tuple[str, int]:
         return message[:1].lower() + message[1:], error.exit_code
     if isinstance(error, typer.Abort):
         return "aborted", 1
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return f"out of memory ({text.partition('. ')[0] or 'no details'}); make the batches smaller", 1
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
         remedy = "; free some space and repeat the command" if error.errno == errno.ENOSPC else ""
         return f"{place}{error.strerror}{remedy}", 1
     return f"internal error: {type(error).__name__}: {text}; run again with --debug for the traceback", 1
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out; torch's error is known by its name, for torch is not imported here."""
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
 
 
 def _fail(label: str, message: str, code: int) -> int:

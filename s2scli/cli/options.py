@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import typer
 
 from s2scli.configs.alias import Alias
 from s2scli.errors import UsageError
-from s2scli.schema import Limits, build, limits_of, read_toml, setting_types
+from s2scli.schema import Limits, build, limits_of, plain_type, read_toml, setting_types
 
 _CONFIG_HELP = "read settings from a TOML file; flags go over it"
 _SET_HELP = "set any config key by its full name, such as model.dropout=0.3; may be repeated"
@@ -80,6 +79,12 @@ def flags_of(config: type[Any]) -> list[Flag]:
         Flag(name, alias.key, alias.help, metavar=alias.metavar, panel=alias.panel, switch=alias.is_flag)
         for name, alias in aliases.items()
     ]
+    if any(flag.argument and flag.many for flag in flags):
+        # The words that follow are the argument's: an option's list is one word with commas.
+        flags = [
+            flag if flag.argument else dataclasses.replace(flag, metavar=flag.metavar.replace("...", ",..."))
+            for flag in flags
+        ]
     if aliases or hasattr(config, "resolve"):
         flags.append(Flag("--set", "", _SET_HELP, metavar="KEY=VALUE"))
     return flags
@@ -87,8 +92,7 @@ def flags_of(config: type[Any]) -> list[Flag]:
 
 def _flag_of(field: dataclasses.Field[Any], kind: Any) -> Flag:
     limits = limits_of(field)
-    if get_origin(kind) in (Union, types.UnionType):
-        (kind,) = (item for item in get_args(kind) if item is not type(None))
+    kind = plain_type(kind)
     many = get_origin(kind) is tuple and get_args(kind)[-1] is ...
     inner = get_args(kind)[0] if get_origin(kind) is tuple else kind
     metavar = "|".join(limits.choices) if 0 < len(limits.choices) <= 4 else _TYPE_NAMES.get(inner, "TEXT")

@@ -24,9 +24,12 @@ _NUMBER = re.compile(r"-\.?\d")
 def spread_words(words: Sequence[str], flags: Iterable[Flag]) -> list[str]:
     """Repeat the name of an option that takes several words before each of them: --ref a b → --ref a --ref b.
 
+    Where an argument takes several words, only the one after the option's name is the option's: --figures a run.
     Raises UsageError, with the nearest name, for an option that is not there, and where a value is missing.
     """
+    flags = list(flags)
     options = _by_name(flags)
+    is_greedy = not any(flag.argument and flag.many for flag in flags)
     rest, spread = list(words), []
     while rest:
         word = rest.pop(0)
@@ -46,7 +49,7 @@ def spread_words(words: Sequence[str], flags: Iterable[Flag]) -> list[str]:
         if not rest or rest[0].partition("=")[0] in options or rest[0] == "--":
             raise UsageError(f"{name} needs a value: {name} {flag.metavar}")
         spread.append(rest.pop(0))
-        while flag.many and rest and not _is_option(rest[0]):
+        while flag.many and is_greedy and rest and not _is_option(rest[0]):
             spread += [name, rest.pop(0)]
     return spread
 

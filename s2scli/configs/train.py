@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from s2scli.configs.alias import Alias
 from s2scli.configs.models import ModelConfig, RecurrentConfig, TransformerConfig
 from s2scli.configs.presets import PRESETS
-from s2scli.configs.training import (
-    AdamConfig,
-    AdamWConfig,
+from s2scli.configs.schedules import (
+    CosineConfig,
+    ExponentialConfig,
     FixedConfig,
     InverseSqrtConfig,
+    LinearConfig,
+    PolynomialDecayConfig,
+    ReduceOnPlateauConfig,
+    ScheduleConfig,
+    StepConfig,
+    TriStageConfig,
+)
+from s2scli.configs.training import (
+    AdadeltaConfig,
+    AdafactorConfig,
+    AdagradConfig,
+    AdamConfig,
+    AdamWConfig,
+    DistillationConfig,
     LabelSmoothedCrossEntropyConfig,
+    LionConfig,
     ObjectiveConfig,
     OptimizerConfig,
-    ReduceOnPlateauConfig,
+    RDropConfig,
     RMSpropConfig,
-    ScheduleConfig,
     SGDConfig,
 )
 from s2scli.errors import UsageError, did_you_mean
@@ -28,13 +42,32 @@ from s2scli.schema import build, limits_of, setting, setting_types
 
 COMPONENTS: dict[str, dict[str, type[Any]]] = {
     "model": {"recurrent": RecurrentConfig, "transformer": TransformerConfig},
-    "optimizer": {"adam": AdamConfig, "adamw": AdamWConfig, "rmsprop": RMSpropConfig, "sgd": SGDConfig},
+    "optimizer": {
+        "adam": AdamConfig,
+        "adamw": AdamWConfig,
+        "rmsprop": RMSpropConfig,
+        "sgd": SGDConfig,
+        "adagrad": AdagradConfig,
+        "adadelta": AdadeltaConfig,
+        "adafactor": AdafactorConfig,
+        "lion": LionConfig,
+    },
     "lr_scheduler": {
         "fixed": FixedConfig,
         "inverse_sqrt": InverseSqrtConfig,
         "reduce_on_plateau": ReduceOnPlateauConfig,
+        "step": StepConfig,
+        "exponential": ExponentialConfig,
+        "linear": LinearConfig,
+        "polynomial_decay": PolynomialDecayConfig,
+        "cosine": CosineConfig,
+        "tri_stage": TriStageConfig,
     },
-    "objective": {"label_smoothed_cross_entropy": LabelSmoothedCrossEntropyConfig},
+    "objective": {
+        "label_smoothed_cross_entropy": LabelSmoothedCrossEntropyConfig,
+        "r_drop": RDropConfig,
+        "distillation": DistillationConfig,
+    },
 }
 
 # fairseq's flags whose name is not the key's own.
@@ -42,11 +75,21 @@ _FAIRSEQ_NAMES = {
     "optimizer.name": "--optimizer",
     "optimizer.betas": "--adam-betas",
     "optimizer.eps": "--adam-eps",
+    "optimizer.rho": "--adadelta-rho",
     "lr_scheduler.name": "--lr-scheduler",
+    "lr_scheduler.total_updates": "--total-num-update",
+    "lr_scheduler.hold_updates": "--hold-steps",
+    "lr_scheduler.decay_updates": "--decay-steps",
     "objective.name": "--criterion",
 }
 
-_METAVARS = {int: "INTEGER", int | None: "INTEGER", float: "NUMBER", tuple[float, float]: "NUMBER,NUMBER"}
+_METAVARS = {
+    int: "INTEGER",
+    int | None: "INTEGER",
+    float: "NUMBER",
+    tuple[float, float]: "NUMBER,NUMBER",
+    Path: "PATH",
+}
 
 
 def _aliases() -> dict[str, Alias]:
@@ -78,13 +121,21 @@ class TrainConfig:
         "transformer_tiny", "preset: a model and what makes it train well", choices=tuple(PRESETS), short="-a"
     )
     save_dir: Path = setting(Path("checkpoints"), "folder for checkpoints, log.jsonl and config.toml")
-    max_tokens: int = setting(
-        4096, "most tokens on either side of a batch, padding counted", unit="tokens", at_least=1
+    max_tokens: int | Literal["auto"] = setting(
+        4096,
+        "most tokens on either side of a batch, padding counted; auto: as many as fit",
+        unit="tokens",
+        at_least=1,
     )
     batch_size: int = setting(0, "most sentence pairs in a batch; 0: no limit", unit="pairs", at_least=0)
     update_freq: int = setting(1, "batches whose gradients make one update", at_least=1)
     max_epoch: int = setting(0, "stop after this many passes over the data; 0: no limit", at_least=0)
     max_update: int = setting(0, "stop after this many updates; 0: no limit", at_least=0)
+    save_interval_updates: int = setting(
+        0,
+        "save checkpoint_last every so many updates, besides at each epoch's end; 0: only there",
+        at_least=0,
+    )
     patience: int = setting(10, "stop after this many validations without a better one; 0: never", at_least=0)
     clip_norm: float = setting(1.0, "largest gradient norm; 0: no clipping", at_least=0)
     validate_interval_updates: int = setting(
@@ -101,13 +152,44 @@ class TrainConfig:
     eval_beam: int = setting(1, "beam width when validation translates", at_least=1)
     eval_samples: int = setting(3, "sample outputs shown when validation translates", at_least=0)
     keep_last_epochs: int = setting(0, "keep the checkpoints of the last N epochs, for averaging", at_least=0)
+    ema_decay: float = setting(
+        0.0,
+        "validate and keep a moving average of the weights with this decay; 0: the weights themselves",
+        at_least=0,
+        below=1,
+    )
+    restore_file: Path | None = setting(
+        None, "go on from this checkpoint_last, or run folder, where --save-dir holds no run yet"
+    )
+    finetune_from_model: Path | None = setting(
+        None, "begin with the weights of this checkpoint, or run folder, where --save-dir holds no run yet"
+    )
+    reset_optimizer: bool = setting(False, "leave the optimizer's state behind when going on")
+    reset_lr_scheduler: bool = setting(False, "begin the learning-rate schedule anew when going on")
+    reset_dataloader: bool = setting(False, "begin with epoch 1 of the data when going on")
+    reset_meters: bool = setting(False, "forget the best figure, and the time spent, when going on")
+    freeze: tuple[str, ...] = setting(
+        (), "do not train parameters whose name matches, as in 'encoder_layers.*'; the patterns are a shell's"
+    )
+    log_grad_norms: bool = setting(False, "show the gradient's norm layer by layer with each progress line")
+    tensorboard: bool = setting(
+        False, "write the log's figures for TensorBoard too, in the folder tensorboard of --save-dir"
+    )
     log_interval: int = setting(100, "updates between two progress lines", unit="updates", at_least=1)
     seed: int = setting(1, "seed of all randomness", at_least=0)
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
     precision: str = setting(
         "auto",
-        "matrix products in bf16 and all else in fp32, or everything in fp32; auto: whichever is faster here",
-        choices=("auto", "fp32", "bf16"),
+        "matrix products in bf16 or fp16 and all else in fp32, or everything in fp32; auto: bf16 or fp32, whichever "
+        "is faster here",
+        choices=("auto", "fp32", "bf16", "fp16"),
+    )
+    compile: bool = setting(False, "compile the layers with torch.compile; needs a C++ compiler on a CPU")
+    deterministic: bool = setting(False, "choose kernels that give the same bits each time, on a GPU too")
+    distributed: str = setting(
+        "ddp",
+        "where torchrun starts several processes: each with the whole model, or with a shard of it (FSDP2)",
+        choices=("ddp", "fsdp"),
     )
     threads: int = setting(0, "CPU threads; 0: as many as torch sees fit", at_least=0)
 
@@ -144,7 +226,8 @@ class TrainConfig:
             )
             for section in COMPONENTS
         }
-        return build(cls, {**file, **flags, **components}, names=names)
+        config = build(cls, {**file, **flags, **components}, names=names)
+        return replace(config, lr_scheduler=config.lr_scheduler.settled(config.max_update))
 
 
 def _nest(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,6 +262,9 @@ def _component(section: str, layers: list[Mapping[str, Any]], names: Mapping[str
     for layer in chosen:
         merged |= layer
     name = merged["name"]
+    if name != preset["name"] and not any("lr" in layer for layer in chosen):
+        # A rate that is good for one optimizer is none for another.
+        merged.pop("lr", None)
     if name not in classes:
         typed = names.get(f"{section}.name", f"{section}.name")
         raise UsageError(f"{typed} = {name!r} is not known{did_you_mean(str(name), classes)}")

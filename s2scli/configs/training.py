@@ -1,10 +1,12 @@
-"""The settings of optimizers, learning-rate schedules and objectives; fairseq's names where it has them."""
+"""The settings of optimizers and objectives; fairseq's names where it has them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from s2scli.errors import UsageError
 from s2scli.schema import setting
 
 _LR: dict[str, Any] = {"help": "learning rate, after the warm-up", "above": 0}
@@ -51,45 +53,87 @@ class SGDConfig:
     name: str = setting("sgd", "optimizer", choices=("sgd",))
     lr: float = setting(0.1, **_LR)
     momentum: float = setting(0.0, "momentum", at_least=0, below=1)
+    nesterov: bool = setting(False, "Nesterov's momentum, which looks one step ahead")
+    weight_decay: float = setting(0.0, **_DECAY)
+
+    def __post_init__(self) -> None:
+        if self.nesterov and not self.momentum:
+            raise UsageError("optimizer.nesterov needs a momentum above 0, such as --momentum 0.9")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdagradConfig:
+    """Adagrad (Duchi et al. 2011)."""
+
+    name: str = setting("adagrad", "optimizer", choices=("adagrad",))
+    lr: float = setting(0.01, **_LR)
+    initial_accumulator_value: float = setting(
+        0.0, "what Adagrad's sum of squares starts from; 0.1 in pointer-generator networks", at_least=0
+    )
+    eps: float = setting(1e-10, "added to the denominator", above=0)
     weight_decay: float = setting(0.0, **_DECAY)
 
 
-OptimizerConfig = AdamConfig | AdamWConfig | RMSpropConfig | SGDConfig
+@dataclass(frozen=True, kw_only=True)
+class AdadeltaConfig:
+    """Adadelta (Zeiler 2012), with the decay that he and Bahdanau et al. (2015) used."""
+
+    name: str = setting("adadelta", "optimizer", choices=("adadelta",))
+    lr: float = setting(1.0, **_LR)
+    rho: float = setting(0.95, "decay of the running squares", at_least=0, below=1)
+    eps: float = setting(1e-6, "added to both running squares", above=0)
+    weight_decay: float = setting(0.0, **_DECAY)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FixedConfig:
-    """A constant rate after a linear warm-up."""
+class AdafactorConfig:
+    """Adafactor (Shazeer and Stern 2018); lr is the largest step relative to a weight's size."""
 
-    name: str = setting("fixed", "learning-rate schedule", choices=("fixed",))
-    warmup_updates: int = setting(0, "linear warm-up", unit="updates", at_least=0)
-    warmup_init_lr: float = setting(0.0, "rate at the start of the warm-up", at_least=0)
+    name: str = setting("adafactor", "optimizer", choices=("adafactor",))
+    lr: float = setting(0.01, **_LR)
+    adafactor_eps: tuple[float, float] = setting(
+        (1e-30, 1e-3), "Adafactor's least mean square of gradients and least root mean square of weights"
+    )
+    clip_threshold: float = setting(
+        1.0, "largest root mean square of a weight's update, before the rate", at_least=1
+    )
+    decay_rate: float = setting(-0.8, "the running squares decay by 1 - update^decay_rate", at_most=0)
+    weight_decay: float = setting(0.0, **_DECAY)
+
+    def __post_init__(self) -> None:
+        if min(self.adafactor_eps) < 1e-37:  # zero in float32, and then 0 / 0 where a gradient is zero
+            raise UsageError(
+                f"optimizer.adafactor_eps = {self.adafactor_eps} is not allowed; both must be 1e-37 or more"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
-class InverseSqrtConfig(FixedConfig):
-    """A linear warm-up, then decay with the inverse square root of the update (Vaswani et al. 2017)."""
+class LionConfig:
+    """Lion (Chen et al. 2023); its rate is 3 to 10 times smaller than Adam's, its weight decay as much larger."""
 
-    name: str = setting("inverse_sqrt", "learning-rate schedule", choices=("inverse_sqrt",))
-    warmup_updates: int = setting(4000, "linear warm-up", unit="updates", at_least=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReduceOnPlateauConfig(FixedConfig):
-    """A rate that is multiplied by lr_shrink when the validation metric stops improving."""
-
-    name: str = setting("reduce_on_plateau", "learning-rate schedule", choices=("reduce_on_plateau",))
-    lr_shrink: float = setting(0.5, "factor at each reduction", above=0, below=1)
-    lr_patience: int = setting(0, "validations without improvement before a reduction", at_least=0)
-    lr_threshold: float = setting(1e-4, "relative change that counts as an improvement", at_least=0)
+    name: str = setting("lion", "optimizer", choices=("lion",))
+    lr: float = setting(0.0001, **_LR)
+    betas: tuple[float, float] = setting(
+        (0.9, 0.99), "share of the mean in the step, and decay of the mean", at_least=0, below=1
+    )
+    weight_decay: float = setting(0.0, **_DECAY)
 
 
-ScheduleConfig = FixedConfig | InverseSqrtConfig | ReduceOnPlateauConfig
+OptimizerConfig = (
+    AdamConfig
+    | AdamWConfig
+    | RMSpropConfig
+    | SGDConfig
+    | AdagradConfig
+    | AdadeltaConfig
+    | AdafactorConfig
+    | LionConfig
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSmoothedCrossEntropyConfig:
-    """Cross-entropy with label smoothing (Szegedy et al. 2016)."""
+    """Cross-entropy with label smoothing (Szegedy et al. 2016), and what every objective can be combined with."""
 
     name: str = setting(
         "label_smoothed_cross_entropy", "objective", choices=("label_smoothed_cross_entropy",)
@@ -97,6 +141,61 @@ class LabelSmoothedCrossEntropyConfig:
     label_smoothing: float = setting(
         0.1, "probability mass spread over the vocabulary; 0 for none", at_least=0, below=1
     )
+    encoder_loss: str = setting(
+        "none",
+        "what the encoder alone must tell too: each source token, or the target by CTC, where both sides run in "
+        "parallel (pronunciation, transliteration) and the target is no longer than the source",
+        choices=("none", "reconstruction", "ctc"),
+    )
+    encoder_loss_weight: float = setting(
+        0.3, "share α of the encoder's loss, the decoder's having 1 - α", above=0, below=1
+    )
+    scheduled_sampling: str = setting(
+        "none",
+        "let the decoder read its own predictions in place of some target tokens, more and more of them; how the "
+        "share of target tokens falls",
+        choices=("none", "linear", "exponential", "inverse_sigmoid"),
+    )
+    sampling_half_life: int = setting(
+        10000, "with scheduled sampling: when half of the target tokens are read", unit="updates", at_least=1
+    )
+    sampling_min_gold: float = setting(
+        0.0, "with scheduled sampling: the least share of target tokens that is read", at_least=0, at_most=1
+    )
+    sampling_feedback: str = setting(
+        "argmax",
+        "with scheduled sampling: the prediction read is the most probable word, or drawn from the model",
+        choices=("argmax", "sample"),
+    )
 
 
-ObjectiveConfig = LabelSmoothedCrossEntropyConfig
+@dataclass(frozen=True, kw_only=True)
+class RDropConfig(LabelSmoothedCrossEntropyConfig):
+    """Regularized dropout (Liang et al. 2021)."""
+
+    name: str = setting("r_drop", "objective", choices=("r_drop",))
+    r_drop_alpha: float = setting(
+        5.0, "weight of the divergence between two passes with different dropout", at_least=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationConfig(LabelSmoothedCrossEntropyConfig):
+    """Word-level knowledge distillation (Kim and Rush 2016)."""
+
+    name: str = setting("distillation", "objective", choices=("distillation",))
+    teacher: Path = setting(
+        ..., "checkpoint or run folder of the model to learn from, with the same vocabularies"
+    )
+    distill_weight: float = setting(
+        0.5,
+        "share of the teacher's loss, the label-smoothed cross-entropy having the rest",
+        at_least=0,
+        at_most=1,
+    )
+    distill_temperature: float = setting(
+        1.0, "what the scores of teacher and student are divided by before their softmax", above=0
+    )
+
+
+ObjectiveConfig = LabelSmoothedCrossEntropyConfig | RDropConfig | DistillationConfig

@@ -29,6 +29,15 @@ class Tokens:
         """The same on another device."""
         return Tokens(self.ids.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True))
 
+    def rows(self, rows: slice) -> Tokens:
+        """Some of the sequences, cut to the longest of them."""
+        lengths = self.lengths[rows]
+        return Tokens(self.ids[rows, : int(lengths.max())], lengths)
+
+    def pin(self) -> Tokens:
+        """The same in memory that a GPU can copy from while it works."""
+        return Tokens(self.ids.pin_memory(), self.lengths.pin_memory())
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -44,6 +53,19 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
         return Batch(self.source.to(device), self.target.to(device) if self.target else None)
+
+    def rows(self, rows: slice) -> Batch:
+        """Some of the pairs."""
+        return Batch(self.source.rows(rows), self.target.rows(rows) if self.target else None)
+
+    def pin(self) -> Batch:
+        """The same in memory that a GPU can copy from while it works."""
+        return Batch(self.source.pin(), self.target.pin() if self.target else None)
+
+    def size(self) -> tuple[int, int]:
+        """Positions of both sides, padding counted, and the longer side's length: what memory depends on."""
+        sides = [self.source.ids] + ([self.target.ids] if self.target else [])
+        return sum(ids.numel() for ids in sides), max(ids.size(1) for ids in sides)
 
 
 def pad_sequences(sequences: Sequence[NDArray[np.integer] | Sequence[int]]) -> Tokens:

@@ -85,6 +85,12 @@ class BatchPlan:
                 yield start, end
                 start, used = end, int(filled[end - 1])
 
+    def count(self, batches: list[Indices]) -> tuple[int, int, int]:
+        """Source tokens and target tokens of some batches, and the positions of both sides, padding counted."""
+        chosen = [self.lengths[:, batch] for batch in batches]
+        source, target = (int(total) for total in sum(lengths.sum(1) for lengths in chosen))
+        return source, target, sum(lengths.shape[1] * int(lengths.max(1).sum()) for lengths in chosen)
+
     def padding(self, batches: list[Indices]) -> float:
         """The share of padded positions among all, both sides together."""
         slots = sum(len(batch) * int(self.lengths[:, batch].max(1).sum()) for batch in batches)

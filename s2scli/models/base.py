@@ -7,19 +7,21 @@ hypotheses, [B, K, …]. A search needs nothing else, so it drives every model a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from s2scli.configs.models import ModelConfig
-from s2scli.data.batch import Batch, Tokens
+from s2scli.data.batch import Batch, Tokens, decoder_input
 from s2scli.errors import UsageError
 from s2scli.models import MODELS
 from s2scli.nn.output import SoftmaxOutput
 from s2scli.nn.transformer import initial_embedding
-from s2scli.text.vocabulary import PAD
+from s2scli.text.vocabulary import EOS, PAD
 
 
 class Memory(ABC):
@@ -64,6 +66,9 @@ class Model(nn.Module, ABC):
     Config: ClassVar[type[Any]]
     # The most tokens, end symbol counted, that the decoder has positions for; None: any number.
     max_target_positions: int | None = None
+    # The width of `encoder_states`, and the size of the source vocabulary.
+    encoder_width: int
+    source_size: int
     output: SoftmaxOutput
 
     @abstractmethod
@@ -71,8 +76,30 @@ class Model(nn.Module, ABC):
         """Read the sources."""
 
     @abstractmethod
+    def encoder_states(self, memory: Memory) -> Tensor:
+        """One state for each source token in its place, [B, S, encoder_width], of a memory as `encode` gave it."""
+
+    @abstractmethod
+    def decode(self, memory: Memory, inputs: Tensor) -> Tensor:
+        """Hidden states [B, T, D]: the one of position t predicts target t from what is read up to t, inputs [B, T]."""
+
+    def decode_mixed(
+        self, memory: Memory, inputs: Tensor, own: Tensor, predict: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """`decode`, but that where own [B, T] is true it reads what the model predicts there in place of inputs.
+
+        predict: the next tokens [B, any] after hidden states [B, any, D]. This takes two passes (Mihaylova and Martins
+        2019): the predictions after the given inputs are read in the second. A model that goes step by step does it
+        in one, and predicts from what it has read itself.
+        """
+        with torch.no_grad():
+            predicted = F.pad(predict(self.decode(memory, inputs))[:, :-1], (1, 0), value=EOS)
+        return self.decode(memory, torch.where(own, predicted, inputs))
+
     def forward(self, batch: Batch) -> Tensor:
         """Hidden states [B, T, D] that predict each target position from those before it (teacher forcing)."""
+        assert batch.target is not None
+        return self.decode(self.encode(batch.source), decoder_input(batch.target))
 
     @abstractmethod
     def start(self, memory: Memory) -> State:
@@ -84,6 +111,10 @@ class Model(nn.Module, ABC):
 
         The first token is the end symbol. The given state must not be used again.
         """
+
+    def blocks(self) -> list[nn.Module]:
+        """The repeated layers, which are compiled, and sharded over processes, one by one; none by default."""
+        return []
 
     def score_next(self, hidden: Tensor, state: State) -> StepOutput:
         """The output of a step from its hidden states [B, K, D]."""

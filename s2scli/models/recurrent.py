@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from s2scli.configs.models import RecurrentConfig
-from s2scli.data.batch import Batch, Tokens, decoder_input
+from s2scli.data.batch import Tokens
 from s2scli.models.base import Embeddings, Memory, Model, State, StepOutput, beam_rows
 from s2scli.nn.attention import SCORES, attend
 from s2scli.nn.dropout import Dropout
@@ -158,6 +159,7 @@ class RecurrentModel(Model):
         embedding_width = config.decoder_embed_dim if self.embedding_in_readout else 0
         self.readout = nn.Linear(config.decoder_hidden_size + context_width + embedding_width, out_width)
         self.output = embeddings.output
+        self.encoder_width, self.source_size = key_size, source_size
 
     def encode(self, source: Tokens) -> RecurrentMemory:
         """Read the sources, backwards if the config says so."""
@@ -168,17 +170,39 @@ class RecurrentModel(Model):
         top = final[0, -1]
         return RecurrentMemory(keys, prepared, source.mask, self.bridge(final), top)
 
-    def forward(self, batch: Batch) -> Tensor:
+    def encoder_states(self, memory: Memory) -> Tensor:
+        """The top layer's states [B, S, size], put in the source's order where it is read backwards."""
+        keys, mask = cast(RecurrentMemory, memory).keys, cast(RecurrentMemory, memory).mask
+        if not self.config.reverse_source:
+            return keys
+        positions = torch.arange(keys.size(1), device=keys.device).expand_as(mask)
+        places = reverse(positions, mask.sum(-1))  # [B, S]
+        return keys.gather(1, places[:, :, None].expand_as(keys))
+
+    def decode(self, memory: Memory, inputs: Tensor) -> Tensor:
         """Decoder states [B, T, D] of all target positions."""
-        assert batch.target is not None
-        memory = self.encode(batch.source)
-        embedded = self.dropout(self.target_embedding(decoder_input(batch.target)))  # [B, T, E]
+        memory = cast(RecurrentMemory, memory)
+        embedded = self.dropout(self.target_embedding(inputs))  # [B, T, E]
         if self.looks_first or self.feeds_input:
             return self._step_by_step(embedded, memory)
         summary = memory.summary[:, None].expand(-1, embedded.size(1), -1) if self.sees_summary else None
         inputs = embedded if summary is None else torch.cat([embedded, summary], dim=-1)
         states = self.decoder.sequence(inputs, self.start(memory).cells)
         return self._read_out(states, self._look(states, memory) if self.has_attention else summary, embedded)
+
+    def decode_mixed(
+        self, memory: Memory, inputs: Tensor, own: Tensor, predict: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Step by step: what is read is predicted from what was read before (Bengio et al. 2015, section 2.4)."""
+        memory = cast(RecurrentMemory, memory)
+        state = self.start(memory)
+        states: list[Tensor] = []
+        for tokens, chosen in zip(inputs.split(1, dim=1), own.split(1, dim=1), strict=True):
+            if states:
+                tokens = torch.where(chosen, predict(states[-1]), tokens)
+            hidden, state = self._extend(self.dropout(self.target_embedding(tokens)), memory, state)
+            states.append(hidden)
+        return torch.cat(states, dim=1)
 
     def _step_by_step(self, embedded: Tensor, memory: RecurrentMemory) -> Tensor:
         """Teacher forcing where a step needs the attention of the step before it.
@@ -243,10 +267,16 @@ class RecurrentModel(Model):
 
     def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
         """Run the decoder on the newest token of each hypothesis."""
-        embedded = self.target_embedding(tokens)  # [B, K, E]
-        share = self.decoder.project(embedded, self.embedding_columns)
-        next_state, top, context = self._advance(
-            share, cast(RecurrentMemory, memory), cast(RecurrentState, state)
+        hidden, next_state = self._extend(
+            self.target_embedding(tokens), cast(RecurrentMemory, memory), cast(RecurrentState, state)
         )
-        hidden = next_state.feed if self.feeds_input else self._read_out(top, context, embedded)
         return self.score_next(hidden, next_state)
+
+    def _extend(
+        self, embedded: Tensor, memory: RecurrentMemory, state: RecurrentState
+    ) -> tuple[Tensor, RecurrentState]:
+        """The hidden state [B, K, D] after one more token, embedded [B, K, E], and the state for the next."""
+        share = self.decoder.project(embedded, self.embedding_columns)
+        next_state, top, context = self._advance(share, memory, state)
+        hidden = next_state.feed if self.feeds_input else self._read_out(top, context, embedded)
+        return hidden, next_state

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from s2scli.configs.models import TransformerConfig
-from s2scli.data.batch import Batch, Tokens, decoder_input
+from s2scli.data.batch import Tokens
 from s2scli.models.base import Embeddings, Memory, Model, State, StepOutput, beam_rows
 from s2scli.nn.dropout import Dropout
 from s2scli.nn.positions import LearnedPositions, SinusoidalPositions
@@ -22,11 +22,15 @@ _CACHE_STEP = 16
 
 @dataclass(frozen=True)
 class TransformerMemory(Memory):
-    """keys and values [B, H, S, D/H] of each decoder layer over the encoder states; mask [B, 1, 1, S]."""
+    """keys and values [B, H, S, D/H] of each decoder layer over the encoder states; mask [B, 1, 1, S].
+
+    states [B, S, D]: the encoder states themselves, which decoding does without: none after `select`.
+    """
 
     keys: list[Tensor]
     values: list[Tensor]
     mask: Tensor
+    states: Tensor | None = None
 
     def select(self, rows: Tensor) -> TransformerMemory:
         """The memory of some sentences, cut to the longest of them."""
@@ -133,8 +137,13 @@ class TransformerModel(Model):
         self.encoder_norm = nn.LayerNorm(encoder.width) if encoder.normalize_before else nn.Identity()
         self.decoder_norm = nn.LayerNorm(decoder.width) if decoder.normalize_before else nn.Identity()
         self.output = embeddings.output
+        self.encoder_width, self.source_size = encoder.width, source_size
         if config.positions == "learned":
             self.max_target_positions = config.max_target_positions
+
+    def blocks(self) -> list[nn.Module]:
+        """The layers of both stacks."""
+        return [*self.encoder_layers, *self.decoder_layers]
 
     def encode(self, source: Tokens) -> TransformerMemory:
         """Run the encoder and project its states for every decoder layer."""
@@ -143,14 +152,19 @@ class TransformerModel(Model):
         for layer in self.encoder_layers:
             x = layer(x, mask)
         x = self.encoder_norm(x)
-        prepared = [cast(DecoderLayer, layer).cross_attention.prepare(x) for layer in self.decoder_layers]
-        return TransformerMemory([keys for keys, _ in prepared], [values for _, values in prepared], mask)
+        prepared = [cast(DecoderLayer, layer).prepare(x) for layer in self.decoder_layers]
+        return TransformerMemory([keys for keys, _ in prepared], [values for _, values in prepared], mask, x)
 
-    def forward(self, batch: Batch) -> Tensor:
+    def encoder_states(self, memory: Memory) -> Tensor:
+        """The last layer's states [B, S, D]."""
+        states = cast(TransformerMemory, memory).states
+        assert states is not None
+        return states
+
+    def decode(self, memory: Memory, inputs: Tensor) -> Tensor:
         """Decoder states [B, T, D] of all target positions."""
-        memory = self.encode(batch.source)
-        assert batch.target is not None
-        x = self.decoder_embedder(decoder_input(batch.target))
+        memory = cast(TransformerMemory, memory)
+        x = self.decoder_embedder(inputs)
         for layer, keys, values in zip(self.decoder_layers, memory.keys, memory.values, strict=True):
             x = layer(x, keys, values, memory.mask)
         states: Tensor = self.decoder_norm(x)

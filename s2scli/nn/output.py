@@ -14,6 +14,11 @@ _CHUNK_ELEMENTS = 1 << 21
 _ROW_MULTIPLE = 64
 
 
+def chunk_rows(vocabulary: int) -> int:
+    """How many rows of scores over a vocabulary are computed at once."""
+    return max(1, _CHUNK_ELEMENTS // vocabulary // _ROW_MULTIPLE) * _ROW_MULTIPLE
+
+
 class _ChunkedLoss(torch.autograd.Function):
     """Label-smoothed cross-entropy whose gradient is computed chunk by chunk, in the forward pass.
 
@@ -41,9 +46,11 @@ class _ChunkedLoss(torch.autograd.Function):
             hidden.device
         )
         others = torch.zeros_like(nll)
-        d_hidden = torch.empty_like(hidden) if needs_gradient else None
+        # In fp16 the gradient would vanish before the loss's scale has been applied to it.
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        d_hidden = torch.empty_like(hidden, dtype=wide) if needs_gradient else None
         d_weight = torch.zeros_like(weight) if needs_gradient else None
-        rows = max(1, _CHUNK_ELEMENTS // vocabulary // _ROW_MULTIPLE) * _ROW_MULTIPLE
+        rows = chunk_rows(vocabulary)
         narrow_weight = weight.to(dtype)
         for part, target, start in zip(
             hidden.to(dtype).split(rows),

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
+import shutil
+from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from s2scli.errors import UsageError
 
@@ -48,8 +52,38 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """The context that a forward pass in training runs in: matrix products in bf16, or everything in fp32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+    """The context that a forward pass in training runs in: matrix products in bf16 or fp16, or everything in fp32."""
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
+
+
+def be_deterministic() -> None:
+    """Choose kernels that give the same bits each time; those that have no such form raise an error."""
+    # What cuBLAS wants set before its first use, by its documentation.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+
+
+def compile_blocks(blocks: Sequence[nn.Module]) -> None:
+    """Compile layers with torch.compile, one kernel for all lengths; alike layers share the work.
+
+    Raises UsageError where there is nothing to compile, or no compiler that torch could use.
+    """
+    if not blocks:
+        raise UsageError("--compile: this model has no layers that are run as one; leave it out")
+    if blocks[0].parameters().__next__().device.type == "cpu" and not any(
+        shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")
+    ):
+        raise UsageError(
+            "--compile needs a C++ compiler here, and none is on the PATH; install g++, or leave it out"
+        )
+    # Random numbers as without compiling, from the generator that is seeded for each batch.
+    from torch._inductor import config as inductor  # slow to import
+
+    inductor.fallback_random = True
+    for block in blocks:
+        block.compile(dynamic=True)
 
 
 def keep_freed_memory() -> None:

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from s2scli.nn.dropout import Dropout
 
-# Queries, keys and values start smaller than other layers, as in fairseq: deep post-norm stacks train more stably.
+# Initial weights as in fairseq. Attention has Glorot's, with a smaller gain for queries, keys and values; the
+# feed-forward layers keep torch's own, which are smaller still: with Glorot's, a post-norm stack learns more slowly.
 _ATTENTION_GAIN = 2**-0.5
 
 
@@ -28,11 +29,18 @@ class LayerConfig:
     activation_dropout: float
 
 
-def _linear(inputs: int, outputs: int, *, blocks: int = 1, gain: float = 1.0) -> nn.Linear:
-    """A linear layer with Glorot's initialization; `blocks` matrices side by side are drawn as single ones."""
+def _input_projection(inputs: int, outputs: int, *, blocks: int = 1) -> nn.Linear:
+    """To queries, keys and values: `blocks` matrices side by side, drawn as single ones."""
     layer = nn.Linear(inputs, outputs)
     for block in layer.weight.chunk(blocks):
-        nn.init.xavier_uniform_(block, gain)
+        nn.init.xavier_uniform_(block, _ATTENTION_GAIN)
+    return layer
+
+
+def _output_projection(width: int) -> nn.Linear:
+    """From the joined heads back to the layer's width."""
+    layer = nn.Linear(width, width)
+    nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
 
@@ -76,8 +84,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = config.heads
         self.dropout = config.attention_dropout
-        self.qkv = _linear(config.width, 3 * config.width, blocks=3, gain=_ATTENTION_GAIN)
-        self.out = _linear(config.width, config.width)
+        self.qkv = _input_projection(config.width, 3 * config.width, blocks=3)
+        self.out = _output_projection(config.width)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values [B, H, T, D/H] of x [B, T, D]."""
@@ -112,9 +120,9 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.heads = config.heads
         self.dropout = config.attention_dropout
-        self.query = _linear(config.width, config.width, gain=_ATTENTION_GAIN)
-        self.key_value = _linear(memory_width, 2 * config.width, blocks=2, gain=_ATTENTION_GAIN)
-        self.out = _linear(config.width, config.width)
+        self.query = _input_projection(config.width, config.width)
+        self.key_value = _input_projection(memory_width, 2 * config.width, blocks=2)
+        self.out = _output_projection(config.width)
 
     def prepare(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [B, H, S, D/H] of encoder states [B, S, encoder width], once per sentence."""
@@ -137,8 +145,8 @@ class FeedForward(nn.Module):
         super().__init__()
         self.activation = config.activation
         gated = 2 if config.activation == "swiglu" else 1
-        self.inner = _linear(config.width, gated * config.ffn_width, blocks=gated)
-        self.outer = _linear(config.ffn_width, config.width)
+        self.inner = nn.Linear(config.width, gated * config.ffn_width)
+        self.outer = nn.Linear(config.ffn_width, config.width)
         self.dropout = Dropout(config.activation_dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -203,6 +211,10 @@ class DecoderLayer(nn.Module):
         self.cross_attention_residual = Residual(config)
         self.feed_forward = FeedForward(config)
         self.feed_forward_residual = Residual(config)
+
+    def prepare(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, H, S, D/H] of encoder states [B, S, encoder width], once per sentence."""
+        return self.cross_attention.prepare(memory)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
         """Decoder states [B, T, D] of all target positions; keys, values and mask of the encoder states."""

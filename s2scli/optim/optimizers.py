@@ -1,15 +1,27 @@
-"""torch's own optimizers, made from our settings; fused where torch has a fused form."""
+"""Optimizers made from our settings: torch's own, fused where that form holds good, and Lion."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from s2scli.configs.training import AdamConfig, AdamWConfig, OptimizerConfig, RMSpropConfig, SGDConfig
+from s2scli.configs.training import (
+    AdadeltaConfig,
+    AdafactorConfig,
+    AdagradConfig,
+    AdamConfig,
+    AdamWConfig,
+    LionConfig,
+    OptimizerConfig,
+    RMSpropConfig,
+    SGDConfig,
+)
 from s2scli.optim import OPTIMIZERS
+from s2scli.optim.lion import Lion
 
 Groups = list[dict[str, Any]]
 
@@ -37,12 +49,59 @@ def adamw(groups: Groups, config: AdamWConfig) -> Optimizer:
 
 
 def rmsprop(groups: Groups, config: RMSpropConfig) -> Optimizer:
-    """RMSprop (Tieleman and Hinton 2012)."""
+    """RMSprop (Tieleman and Hinton 2012); weight decay is L2, that is, added to the gradient."""
     return torch.optim.RMSprop(
         groups, lr=config.lr, alpha=config.alpha, eps=config.eps, momentum=config.momentum, foreach=True
     )
 
 
 def sgd(groups: Groups, config: SGDConfig) -> Optimizer:
-    """Stochastic gradient descent, with momentum if asked for."""
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
+    """Stochastic gradient descent, with momentum, Nesterov's too, if asked for; weight decay is L2.
+
+    Nesterov's momentum is m ← momentum · m + g, θ ← θ − lr (g + momentum · m) (Sutskever et al. 2013, section 2).
+    """
+    # Not fused: that form fails on a parameter that has no gradient in the first update and one later.
+    return torch.optim.SGD(
+        groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, foreach=True
+    )
+
+
+def adagrad(groups: Groups, config: AdagradConfig) -> Optimizer:
+    """Adagrad: θ ← θ − lr · g / (√Σg² + eps) (Duchi et al. 2011, section 1.1); weight decay is L2."""
+    return torch.optim.Adagrad(
+        groups,
+        lr=config.lr,
+        initial_accumulator_value=config.initial_accumulator_value,
+        eps=config.eps,
+        foreach=True,
+    )
+
+
+def adadelta(groups: Groups, config: AdadeltaConfig) -> Optimizer:
+    """Adadelta: θ ← θ − lr · g √(E[Δ²] + eps) / √(E[g²] + eps) (Zeiler 2012, algorithm 1); weight decay is L2.
+
+    The paper has no rate: its lr is 1.
+    """
+    return torch.optim.Adadelta(groups, lr=config.lr, rho=config.rho, eps=config.eps, foreach=True)
+
+
+def adafactor(groups: Groups, config: AdafactorConfig) -> Optimizer:
+    """Adafactor (Shazeer and Stern 2018, algorithms 4 and 5); weight decay is decoupled.
+
+    With the second moment V of a matrix kept as its rows' and columns' means and Û = g / √V clipped to a root mean
+    square of clip_threshold, θ ← θ − max(ε₂, RMS(θ)) · min(lr, 1/√t) · Û. The paper's lr is 0.01. Where the paper
+    adds ε₁ to g², torch bounds V by it from below.
+    """
+    least_square, least_weight = config.adafactor_eps
+    return torch.optim.Adafactor(
+        groups,
+        lr=config.lr,
+        beta2_decay=config.decay_rate,
+        eps=(math.sqrt(least_square), least_weight),  # torch's bounds √V
+        d=config.clip_threshold,
+    )
+
+
+def lion(groups: Groups, config: LionConfig) -> Optimizer:
+    """Lion (Chen et al. 2023); weight decay is decoupled."""
+    return Lion(groups, lr=config.lr, betas=config.betas)

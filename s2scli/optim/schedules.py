@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from s2scli.configs.training import FixedConfig, InverseSqrtConfig, ReduceOnPlateauConfig, ScheduleConfig
+from s2scli.configs.schedules import FixedConfig, InverseSqrtConfig, ReduceOnPlateauConfig, ScheduleConfig
 from s2scli.optim import SCHEDULES
 
 
@@ -85,6 +85,7 @@ class ReduceOnPlateau(Schedule):
 
 
 def build_schedule(config: ScheduleConfig, lr: float) -> Schedule:
-    """The chosen schedule of the learning rate lr."""
-    schedule: Schedule = SCHEDULES[config.name](config, lr)
+    """The chosen schedule of the learning rate lr; UsageError if it lacks its length."""
+    # TrainConfig.resolve has filled the length in; a config that was made without it has only its own.
+    schedule: Schedule = SCHEDULES[config.name](config.settled(0), lr)
     return schedule

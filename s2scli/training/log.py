@@ -1,4 +1,4 @@
-"""The log of a run: log.jsonl in the save folder, and what is shown on standard error."""
+"""The log of a run: log.jsonl in the save folder, TensorBoard's events beside it, and what standard error shows."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import json
 import math
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from s2scli.console import is_terminal, notice
+from s2scli.console import is_silent, is_terminal, notice
 from s2scli.io import explain_write_errors
+from s2scli.plotting.norms import BARS, bar, by_layer
+from s2scli.training.tensorboard import TensorBoard
+
+# What the lowest and the highest bar of a gradient norm stand for: a step is a factor of ten.
+_LOWEST_NORM, _HIGHEST_NORM = 1e-6, 10.0
 
 
 @dataclass
@@ -52,10 +58,18 @@ def duration(seconds: float) -> str:
 
 
 class Log:
-    """Appends every event to log.jsonl and shows it: a moving line on a terminal, plain lines elsewhere."""
+    """Appends every event to log.jsonl and shows it: a moving line on a terminal, plain lines elsewhere.
 
-    def __init__(self, save_dir: Path) -> None:
+    tensorboard: write the figures for TensorBoard too. resumed_at: the update after which this run goes on,
+    where it is known already; what TensorBoard has of later ones is from before and hidden. Of several processes
+    only the one that speaks writes.
+    """
+
+    def __init__(self, save_dir: Path, tensorboard: bool = False, resumed_at: int = 0) -> None:
         self.path = save_dir / "log.jsonl"
+        self._writes = not is_silent()
+        self._is_mended = False
+        self._tensorboard = TensorBoard(save_dir / "tensorboard", resumed_at) if tensorboard else None
         self._bar: Any = None
         if is_terminal():
             from tqdm import tqdm
@@ -63,9 +77,17 @@ class Log:
             self._bar = tqdm(unit=" updates", leave=False, dynamic_ncols=True, file=sys.stderr)
 
     def event(self, kind: str, values: dict[str, Any]) -> None:
-        """Append one event to log.jsonl."""
-        with explain_write_errors(self.path), self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"event": kind, **values}, ensure_ascii=False) + "\n")
+        """Append one event to log.jsonl, and its figures to TensorBoard's."""
+        if not self._writes:
+            return
+        with explain_write_errors(self.path):
+            if not self._is_mended:
+                drop_broken_line(self.path)
+                self._is_mended = True
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({"event": kind, **values}, ensure_ascii=False) + "\n")
+        if self._tensorboard is not None:
+            self._tensorboard.event(kind, values)
 
     def say(self, message: str) -> None:
         """Show a line, above the moving one if there is one."""
@@ -102,8 +124,53 @@ class Log:
             f"epoch {values['epoch']} | update {values['update']} | valid: {figures}{' | best so far' if best else ''}"
         )
 
+    def norms(self, update: int, norms: Mapping[str, float]) -> None:
+        """Log and show the gradient's norm of each layer, by its name in the model."""
+        self.event("norms", {"update": update, "norms": dict(norms)})
+        scale = f"{BARS[0]} {_LOWEST_NORM:g} … {BARS[-1]} {_HIGHEST_NORM:g}"
+        self.say(
+            f"gradient norms at update {update} ({scale}) of each layer, its parts, and the lowest part:"
+        )
+        for row in norm_rows(norms):
+            self.say(row)
+
     def close(self) -> None:
-        """Remove the moving line."""
+        """Remove the moving line, and end TensorBoard's file."""
+        if self._tensorboard is not None:
+            self._tensorboard.close()
         if self._bar is not None:
             self._bar.refresh()
             self._bar.close()
+
+
+def drop_broken_line(path: Path) -> None:
+    """Cut off what a killed run left of a line that it was writing, so that the next event has a line of its own."""
+    if not path.exists():
+        return
+    with path.open("rb+") as stream:
+        content = stream.read()
+        stream.truncate(content.rfind(b"\n") + 1)
+
+
+def norm_rows(norms: Mapping[str, float]) -> list[str]:
+    """A row for each layer: its gradient's norm as a number and a bar, a bar for each part, and the lowest part.
+
+    encoder_layers.0.self_attention and encoder_layers.0.feed_forward are parts of encoder_layers.0.
+    """
+    layers = by_layer(norms)
+    width = max((len(layer) for layer in layers), default=0)
+    most = max((len(parts) for parts in layers.values()), default=0)
+    rows = []
+    for layer, parts in layers.items():
+        norm = math.hypot(*parts.values())
+        row = f"  {layer:<{width}}  {norm:.1e} {_norm_bar(norm)}"
+        if len(parts) > 1:
+            bars = "".join(_norm_bar(value) for value in parts.values())
+            lowest = min(parts, key=lambda part: parts[part] if math.isfinite(parts[part]) else -1)
+            row += f"  {bars:<{most}}  {parts[lowest]:.1e} {lowest}"
+        rows.append(row)
+    return rows
+
+
+def _norm_bar(norm: float) -> str:
+    return bar(norm, _LOWEST_NORM, _HIGHEST_NORM)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from s2scli.training.distributed import like, whole
+from s2scli.training.objectives.base import Objective
 
 
 @dataclass
 class Position:
     """The place in the run, and its figures so far.
 
-    epoch: the current one, counted from 1; batch: batches of it that are done; update: updates done.
+    epoch: the current one, counted from 1; batch: batches of it that are done, by all processes together.
+    update: updates done; skipped: how many of the last ones in a row were skipped, being not finite.
     validated: the update that was last validated. best: the best validation figure; stale: validations since.
+    rate_factor: what the learning rate is multiplied by since the run went back to a checkpoint; 1 before.
+    schedule_start: the update at which the learning-rate schedule began.
     seconds: time spent training, pauses left out.
     finished: the reason why the run ended, or nothing.
     """
@@ -22,9 +30,12 @@ class Position:
     epoch: int = 1
     batch: int = 0
     update: int = 0
+    skipped: int = 0
     validated: int = 0
     best: float | None = None
     stale: int = 0
+    rate_factor: float = 1.0
+    schedule_start: int = 0
     seconds: float = 0.0
     finished: str = ""
 
@@ -33,7 +44,20 @@ class Position:
         return asdict(self)
 
 
-def optimizer_tensors(optimizer: Optimizer, parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+def trained_parameters(objective: Objective) -> dict[str, nn.Parameter]:
+    """Name → parameter, the model's under the names that they have in it, others as `objective.NAME`."""
+    own = {name: item for name, item in objective.named_parameters() if not name.startswith("model.")}
+    return dict(objective.model.named_parameters()) | {
+        f"objective.{name}": item for name, item in own.items()
+    }
+
+
+def snapshot(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that may be sharded, whole and on the CPU; every process must ask for them."""
+    return {name: whole(tensor.detach()).cpu() for name, tensor in tensors.items()}
+
+
+def optimizer_tensors(optimizer: Optimizer, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
     """The optimizer's state as tensors named "KEY.PARAMETER"."""
     return {
         f"{key}.{name}": value
@@ -44,10 +68,24 @@ def optimizer_tensors(optimizer: Optimizer, parameters: dict[str, nn.Parameter])
 
 
 def restore_optimizer(
-    optimizer: Optimizer, parameters: dict[str, nn.Parameter], tensors: dict[str, Tensor]
+    optimizer: Optimizer, parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Put saved tensors back into a fresh optimizer."""
+    """Put saved tensors back into an optimizer, in place of all that it holds."""
+    in_order = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    number = {parameter: index for index, parameter in enumerate(in_order)}
+    state: dict[int, dict[str, Tensor]] = {}
     for full_name, tensor in tensors.items():
         key, _, name = full_name.partition(".")
         parameter = parameters[name]
-        optimizer.state[parameter][key] = tensor.to(parameter.device)
+        if parameter in number:
+            state.setdefault(number[parameter], {})[key] = like(tensor, parameter)
+    # Torch's own loading knows which entries belong on the device, and which not.
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+@torch.no_grad()
+def copy_tensors(tensors: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> list[str]:
+    """Copy whole saved tensors into those of the same name, and return the names that are not among the saved."""
+    for name in tensors.keys() & saved.keys():
+        tensors[name].copy_(like(saved[name], tensors[name]))
+    return sorted(tensors.keys() - saved.keys())

@@ -2,26 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
+from s2scli.console import warn
 from s2scli.data.batch import Batch
-from s2scli.models.base import Model
+from s2scli.errors import is_out_of_memory
 from s2scli.nn.runtime import autocast
-from s2scli.training.objectives.base import Objective
+from s2scli.training.distributed import Processes, whole
+from s2scli.training.objectives.base import Loss, Objective
+from s2scli.training.precision import LossScale
+
+# Pieces of a batch that was split for want of memory draw from seeds this far apart.
+_PIECE_SEEDS = 1 << 32
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """A batch, its number among all of the update's, and which piece of it this is if it had to be split.
+
+    Where `counts` is false it is there for the company of other processes' batches, and its loss is not counted.
+    """
+
+    number: int
+    batch: Batch
+    piece: int = 1
+    counts: bool = True
+
+    def to(self, device: torch.device) -> MicroBatch:
+        """The same on another device."""
+        return replace(self, batch=self.batch.to(device))
+
+    def halves(self) -> list[MicroBatch]:
+        """Two pieces of half the sentences each."""
+        middle = (len(self.batch) + 1) // 2
+        parts = self.batch.rows(slice(0, middle)), self.batch.rows(slice(middle, None))
+        return [
+            MicroBatch(self.number, part, 2 * self.piece + side, self.counts)
+            for side, part in enumerate(parts)
+        ]
 
 
 @dataclass(frozen=True)
 class UpdateResult:
-    """Sums over an update's batches, in nats, and the gradient's norm before clipping."""
+    """Sums over an update's batches, in nats, and the gradient's norm before clipping.
+
+    finite: whether the update was made; where the gradient was not finite, the weights are as before.
+    norms: the gradient's norm by layer, where it was asked for or not finite.
+    """
 
     loss: float
     nll: float
     gradient_norm: float
+    finite: bool = True
+    norms: Mapping[str, float] = field(default_factory=dict)
 
 
 def seed_for(seed: int, update: int, micro_batch: int) -> int:
@@ -32,31 +74,145 @@ def seed_for(seed: int, update: int, micro_batch: int) -> int:
     return (mixed ^ (mixed >> 31)) % 2**63
 
 
-def train_update(
-    model: Model,
-    objective: Objective,
-    optimizer: Optimizer,
-    batches: Sequence[Batch],
-    *,
-    rate: float,
-    clip_norm: float,
-    precision: str,
-    seed: int,
-    update: int,
-) -> UpdateResult:
-    """Make update number `update` (from 1) with learning rate `rate`; clip_norm 0 clips nothing."""
-    tokens = sum(int(batch.target.lengths.sum()) for batch in batches if batch.target)
-    loss = nll = 0.0
-    for number, batch in enumerate(batches):
-        torch.manual_seed(seed_for(seed, update, number))
-        with autocast(precision, batch.source.ids.device):
-            sums = objective(model, batch)
-        (sums.loss / tokens).backward()
-        loss += float(sums.loss.detach())
-        nll += float(sums.nll.detach())
-    norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm or float("inf"), foreach=True)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return UpdateResult(loss, nll, float(norm))
+@dataclass(kw_only=True)
+class Updater:
+    """Makes updates of an objective's parameters.
+
+    replica: what wraps the objective where each of several processes has all of it. parameters: name → those
+    that are trained. clip_norm 0 clips nothing.
+    """
+
+    objective: Objective
+    optimizer: Optimizer
+    parameters: Mapping[str, nn.Parameter]
+    processes: Processes
+    replica: DistributedDataParallel | None = None
+    precision: str = "fp32"
+    clip_norm: float = 0.0
+    seed: int = 1
+    scale: LossScale = field(default_factory=LossScale)
+    # The largest batch that has gone through; the one under way, and whether other processes wait within its pass.
+    _proven: tuple[int, int] = (0, 0)
+    _running: MicroBatch = field(init=False)
+    _awaited: bool = False
+
+    def update(
+        self,
+        update: int,
+        batches: Sequence[MicroBatch],
+        *,
+        tokens: int,
+        rate: float,
+        log_norms: bool = False,
+    ) -> UpdateResult:
+        """Make update number `update` (from 1) with learning rate `rate`.
+
+        batches: this process's. tokens: the target tokens of all processes' batches, by which the gradient is divided.
+        A batch that does not fit into memory is split, and the update begun again; torch's OutOfMemoryError is
+        raised where a single sentence does not fit, and where other processes wait inside the pass that failed.
+        """
+        while True:
+            try:
+                loss, nll = self._gradients(update, batches, tokens)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                batches = self._split(update, batches, error)
+            # Outside of the handler, where the failed pass's tensors are no longer held by its traceback.
+            self._forget()
+        return self._step(loss, nll, rate, log_norms)
+
+    def _gradients(self, update: int, batches: Sequence[MicroBatch], tokens: int) -> tuple[float, float]:
+        """Add up the gradients; returns this process's sums of the loss and of its unsmoothed part."""
+        loss = nll = torch.zeros((), device=self.processes.device)
+        # Wrappers average over processes; the sum is wanted.
+        factor = self.processes.size * self.scale.value / tokens
+        synchronized = False
+        for position, item in enumerate(batches):
+            self._running = item
+            self._awaited = self.processes.size > 1 and self.replica is None
+            last = position == len(batches) - 1
+            synchronize = last and (self.replica is None or self._is_proven(item.batch))
+            torch.manual_seed(seed_for(self.seed, update, item.number + (item.piece - 1) * _PIECE_SEEDS))
+            with self._synchronizing(synchronize):
+                with autocast(self.precision, self.processes.device):
+                    sums: Loss = (self.replica or self.objective)(item.batch, update)
+                self._awaited = synchronize and self.processes.size > 1
+                (sums.loss * (factor if item.counts else 0.0)).backward()
+            if item.counts:
+                loss, nll = loss + sums.loss.detach(), nll + sums.nll.detach()
+            self._prove(item.batch)
+            synchronized = synchronized or synchronize
+        if self.replica is not None and not synchronized:
+            self.replica(None, update).backward()
+        return float(loss), float(nll)
+
+    def _synchronizing(self, now: bool) -> AbstractContextManager[None]:
+        """Whether a backward pass sums its gradients over the processes, or leaves that to a later one."""
+        if self.replica is None:
+            # Sharded gradients are summed in every pass: there is no room for whole ones in between.
+            return nullcontext()
+        context: AbstractContextManager[None] = nullcontext() if now else self.replica.no_sync()
+        return context
+
+    def _is_proven(self, batch: Batch) -> bool:
+        """Whether a batch of this size has gone through before.
+
+        Only then may other processes wait for its gradients: were it to run out of memory in the backward
+        pass, the sums that have begun could not be taken back.
+        """
+        size = batch.size()
+        return size[0] <= self._proven[0] and size[1] <= self._proven[1]
+
+    def _prove(self, batch: Batch) -> None:
+        slots, longest = batch.size()
+        self._proven = max(slots, self._proven[0]), max(longest, self._proven[1])
+
+    def _split(
+        self, update: int, batches: Sequence[MicroBatch], error: RuntimeError | MemoryError
+    ) -> list[MicroBatch]:
+        """The batches with the one that did not fit in two halves."""
+        failed = self._running
+        if len(failed.batch) == 1 or self._awaited:
+            raise error
+        warn(
+            f"update {update}: out of memory with {len(failed.batch)} sentences; trying again in two halves "
+            "(a smaller --max-tokens avoids this)"
+        )
+        return [part for item in batches for part in (item.halves() if item is failed else [item])]
+
+    def _forget(self) -> None:
+        """Drop what a failed pass has left."""
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.processes.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _step(self, loss: float, nll: float, rate: float, log_norms: bool) -> UpdateResult:
+        gradients = [item.grad for item in self.parameters.values() if item.grad is not None]
+        total = whole(get_total_norm(gradients, foreach=True))
+        norm = float(total) / self.scale.value
+        finite = math.isfinite(norm)
+        norms = self._norms() if log_norms or not finite else {}
+        if finite:
+            if self.scale.value != 1:
+                torch._foreach_mul_(gradients, 1 / self.scale.value)
+            if self.clip_norm:
+                clip_grads_with_norm_(
+                    list(self.parameters.values()), self.clip_norm, total / self.scale.value, foreach=True
+                )
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return UpdateResult(loss, nll, norm, finite, norms)
+
+    def _norms(self) -> dict[str, float]:
+        """The gradient's norm by layer: "encoder_layers.0.self_attention" and the like."""
+        squares: dict[str, Tensor] = {}
+        for name, parameter in self.parameters.items():
+            if parameter.grad is not None:
+                layer = ".".join(name.split(".")[:-1][:3]) or name
+                square = whole(parameter.grad.detach().float().square().sum())
+                squares[layer] = squares.get(layer, torch.zeros_like(square)) + square
+        return {layer: math.sqrt(float(square)) / self.scale.value for layer, square in squares.items()}

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from s2scli.data.batching import BatchPlan, load_batches
-from s2scli.data.dataset import Split
-from s2scli.inference.engine import Engine, Line
+from s2scli.data.batching import load_batch
+from s2scli.inference.engine import Line
 from s2scli.metrics import METRICS
-from s2scli.models.base import Model
-from s2scli.record import Record
 from s2scli.training.log import perplexity
-from s2scli.training.objectives.base import Objective
+from s2scli.training.run import Run
+
+# Lines that are translated between two looks at whether a signal has come in.
+_LINES_A_ROUND = 512
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A line of the split, its translation and its reference."""
+
+    id: int
+    source: str
+    text: str
+    reference: str
 
 
 @dataclass(frozen=True)
@@ -23,7 +34,7 @@ class Validation:
     """figures: name → value, the loss in bits per token; samples: some translated lines."""
 
     figures: dict[str, float]
-    samples: Sequence[Record]
+    samples: Sequence[Sample]
 
 
 def higher_is_better(figure: str) -> bool:
@@ -31,51 +42,54 @@ def higher_is_better(figure: str) -> bool:
     return figure in METRICS and bool(METRICS[figure].higher_is_better)
 
 
-def validation_loss(
-    model: Model, objective: Objective, split: Split, plan: BatchPlan, device: torch.device
-) -> dict[str, float]:
+def validate(run: Run, metrics: Sequence[str]) -> Validation:
+    """All figures of a validation, each process doing its share.
+
+    Raises Stop where a signal has come in; nothing has changed then.
+    """
+    with run.evaluating(), torch.no_grad():
+        figures = validation_loss(run)
+        samples: list[Sample] = []
+        if metrics:
+            scores, samples = translation_scores(run, metrics)
+            figures |= scores
+    return Validation(figures, samples)
+
+
+def validation_loss(run: Run) -> dict[str, float]:
     """Loss, and perplexity from the unsmoothed loss, over a whole split."""
-    loss = nll = 0.0
-    tokens = 0
-    with torch.no_grad():
-        for batch in load_batches(split, plan.in_order()):
-            sums = objective(model, batch.to(device))
-            loss += float(sums.loss)
-            nll += float(sums.nll)
-            tokens += sums.tokens
+    assert run.valid_split is not None
+    assert run.valid_plan is not None
+    batches = run.valid_plan.in_order()
+    mine = run.processes.share(batches)
+    sums = [0.0, 0.0, 0.0]
+    for turn in range(-(-len(batches) // run.processes.size)):
+        run.stop_if_asked()
+        if turn < len(mine):
+            batch = load_batch(run.valid_split, mine[turn]).to(run.processes.device)
+            part = run.objective(batch, run.position.update)
+            sums = [
+                one + float(other)
+                for one, other in zip(sums, (part.loss, part.nll, part.tokens), strict=True)
+            ]
+    loss, nll, tokens = run.processes.sum(sums)
     return {"loss": loss / tokens / math.log(2), "ppl": perplexity(nll / tokens)}
 
 
-def translate_split(
-    engine: Engine, split: Split, metrics: Sequence[str]
-) -> tuple[dict[str, float], list[Record]]:
-    """Scores of the split's translation, and its records."""
-    pairs = zip(split.texts("source"), split.texts("target"), strict=True)
-    lines = (Line(number, source, reference) for number, (source, reference) in enumerate(pairs))
-    records = list(engine.translate(lines, window=len(split)))
-    hypotheses = [record.text for record in records]
-    references = [[record.reference or "" for record in records]]
-    return {name: METRICS[name]().score(hypotheses, references).value for name in metrics}, records
-
-
-def validate(
-    model: Model,
-    objective: Objective,
-    split: Split,
-    plan: BatchPlan,
-    engine: Engine,
-    *,
-    metrics: Sequence[str],
-    num_samples: int,
-) -> Validation:
-    """All figures of a validation; the model is left in training mode."""
-    model.eval()
-    figures = validation_loss(model, objective, split, plan, engine.device)
-    samples: list[Record] = []
-    if metrics:
-        scores, records = translate_split(engine, split, metrics)
-        figures |= scores
-        spacing = max(1, len(records) // max(1, num_samples))
-        samples = records[::spacing][:num_samples]
-    model.train()
-    return Validation(figures, samples)
+def translation_scores(run: Run, metrics: Sequence[str]) -> tuple[dict[str, float], list[Sample]]:
+    """Scores of the split's translation, and some lines to look at, evenly spaced."""
+    assert run.valid_split is not None
+    references = list(run.valid_split.texts("target"))
+    lines = [Line(number, source) for number, source in enumerate(run.valid_split.texts("source"))]
+    mine = run.processes.share(lines)
+    outputs: list[tuple[int, str]] = []
+    for start in range(0, -(-len(lines) // run.processes.size), _LINES_A_ROUND):
+        run.stop_if_asked()
+        records = run.engine.translate(mine[start : start + _LINES_A_ROUND], window=_LINES_A_ROUND)
+        outputs += [(record.id, record.text) for record in records]
+    shares = run.processes.gather(json.dumps(outputs).encode())
+    hypotheses = [text for _, text in sorted(item for share in shares for item in json.loads(share))]
+    scores = {name: METRICS[name]().score(hypotheses, [references]).value for name in metrics}
+    spacing = max(1, len(lines) // max(1, run.config.eval_samples))
+    shown = range(0, len(lines), spacing)[: run.config.eval_samples]
+    return scores, [Sample(i, lines[i].text, hypotheses[i], references[i]) for i in shown]

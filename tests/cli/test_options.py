@@ -49,6 +49,14 @@ class ComponentConfig:
         return cls(called=(dict(file), dict(given), dict(names)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class SeveralConfig:
+    """An argument that takes several words."""
+
+    runs: tuple[Path, ...] = setting(..., "some folders", argument=True)
+    names: tuple[str, ...] = setting((), "some names")
+
+
 ran: list[Any] = []
 raises: list[BaseException] = []
 
@@ -65,6 +73,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> None:
     table = {
         "plain": app.Command(f"{here}:PlainConfig", f"{here}:verb", "Plain."),
         "component": app.Command(f"{here}:ComponentConfig", f"{here}:verb", "Components."),
+        "several": app.Command(f"{here}:SeveralConfig", f"{here}:verb", "Several words."),
     }
     monkeypatch.setattr(app, "COMMANDS", table)
     monkeypatch.setattr(
@@ -135,6 +144,24 @@ def test_values(words: list[str], field: str, value: Any) -> None:
 )
 def test_errors_are_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert error_of(capsys, "plain", *words) == f"s2s plain: error: {message}"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["a,1", "b", "--names", "x,y"],
+        ["--names", "x,y", "a,1", "b"],
+        ["a,1", "--names", "x", "b", "--names", "y"],
+    ],
+)
+def test_an_argument_of_several_words(words: list[str]) -> None:
+    assert config_of("several", *words) == SeveralConfig(runs=(Path("a,1"), Path("b")), names=("x", "y"))
+
+
+def test_an_argument_of_several_words_must_be_given(capsys: pytest.CaptureFixture[str]) -> None:
+    assert error_of(capsys, "several", "--names", "x") == "s2s several: error: RUNS must be given"
+    assert app.run(["several", "--help"]) == 0
+    assert "--names TEXT,... some names" in " ".join(capsys.readouterr().out.split())
 
 
 def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -194,6 +194,34 @@ def test_the_source_and_every_weight_play_a_role(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_encoder_states_stand_at_their_tokens(name: str) -> None:
+    """Whatever else is in the batch; and the model says how wide they are."""
+    model = make(name)
+    assert model.source_size == SOURCE_SIZE
+    with torch.inference_mode():
+        memory = model.encode(pad_sequences(SOURCES))
+        states = model.encoder_states(memory)
+        assert states.shape == (3, 8, model.encoder_width)
+        for row, source in enumerate(SOURCES):
+            alone = model.encoder_states(model.encode(pad_sequences([source])))[0]
+            close(states[row, : len(source) + 1], alone)
+
+
+@pytest.mark.parametrize("reverse_source", [False, True])
+def test_a_state_of_one_direction_knows_what_was_read_up_to_its_token(reverse_source: bool) -> None:
+    config = small_recurrent(encoder_bidirectional=False, reverse_source=reverse_source)
+    model = random_model(config, SOURCE_SIZE, TARGET_SIZE)
+    other = [*SOURCES[2][:3], SOURCES[1][0], *SOURCES[2][4:]]
+    assert other != SOURCES[2]
+    with torch.inference_mode():
+        one, two = (
+            model.encoder_states(model.encode(pad_sequences([source])))[0] for source in (SOURCES[2], other)
+        )
+    changed = [not torch.allclose(a, b, atol=1e-6) for a, b in zip(one, two, strict=True)]
+    assert changed == [place <= 3 or place == 7 if reverse_source else place >= 3 for place in range(8)]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_selecting_nothing_new_changes_nothing(name: str) -> None:
     """Selecting all rows, or reordering in place, is the identity; select in any order equals encoding in it."""
     model = make(name)

@@ -16,7 +16,7 @@ from s2scli.schema import build
 
 
 def make(name: str, lr: float = 0.8, **settings: Any) -> Schedule:
-    return build_schedule(build(COMPONENTS["lr_scheduler"][name], settings), lr)
+    return build_schedule(build(COMPONENTS["lr_scheduler"][name], settings).settled(5000), lr)
 
 
 def test_every_schedule_has_settings() -> None:

@@ -16,24 +16,42 @@ from s2scli.configs.models import ATTENTION_SCORES, ModelConfig
 from s2scli.configs.training import LabelSmoothedCrossEntropyConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.models.base import Model
+from s2scli.training.distributed import Processes
+from s2scli.training.objectives.base import Loss, Objective
 from s2scli.training.objectives.cross_entropy import LabelSmoothedCrossEntropy
-from s2scli.training.step import UpdateResult, seed_for, train_update
+from s2scli.training.step import MicroBatch, Updater, UpdateResult, seed_for
 
 V = 13
 SOURCES = random_ids([3, 6, 1, 4, 8, 2], V, seed=1)
 TARGETS = random_ids([4, 2, 5, 7, 1, 3], V, seed=2)
 FAMILIES = {"transformer": small_transformer(), "recurrent": small_recurrent()}
-OBJECTIVE = LabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyConfig(label_smoothing=0.1))
+CPU = torch.device("cpu")
 
 
 def batch(rows: Sequence[int]) -> Batch:
     return Batch(pad_sequences([SOURCES[row] for row in rows]), pad_sequences([TARGETS[row] for row in rows]))
 
 
-def update(model: Model, groups: Sequence[Sequence[int]], **settings: Any) -> UpdateResult:
-    values: dict[str, Any] = {"rate": 0.5, "clip_norm": 0.0, "precision": "fp32", "seed": 1, "update": 1}
-    optimizer = torch.optim.SGD(model.parameters(), lr=123.0)
-    return train_update(model, OBJECTIVE, optimizer, [batch(rows) for rows in groups], **(values | settings))
+def objective(model: Model) -> LabelSmoothedCrossEntropy:
+    return LabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyConfig(label_smoothing=0.1), model)
+
+
+def updater(trained: Objective, **settings: Any) -> Updater:
+    return Updater(
+        objective=trained,
+        optimizer=torch.optim.SGD(trained.parameters(), lr=123.0),
+        parameters=dict(trained.named_parameters()),
+        processes=Processes(CPU),
+        **settings,
+    )
+
+
+def update(
+    model: Model, groups: Sequence[Sequence[int]], rate: float = 0.5, update: int = 1, **settings: Any
+) -> UpdateResult:
+    batches = [MicroBatch(number, batch(rows)) for number, rows in enumerate(groups)]
+    tokens = sum(len(TARGETS[row]) + 1 for rows in groups for row in rows)
+    return updater(objective(model), **settings).update(update, batches, tokens=tokens, rate=rate)
 
 
 def fresh(config: ModelConfig) -> Model:
@@ -75,7 +93,7 @@ def test_the_loss_is_torchs_over_real_tokens(family: str) -> None:
     assert pairs.target is not None
     logits = model.output(model(pairs)).double().transpose(1, 2)
     options = {"ignore_index": 1, "reduction": "sum"}
-    sums = OBJECTIVE(model, pairs)
+    sums = objective(model)(pairs, 1)
     assert sums.tokens == sum(len(target) + 1 for target in TARGETS)
     nll = nn.functional.cross_entropy(logits, pairs.target.ids, **options)
     loss = nn.functional.cross_entropy(logits, pairs.target.ids, **options, label_smoothing=0.1 * V / (V - 1))
@@ -86,7 +104,7 @@ def test_the_loss_is_torchs_over_real_tokens(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_step_is_the_mean_gradient_times_the_rate(family: str) -> None:
     model, copy = fresh(FAMILIES[family]), fresh(FAMILIES[family])
-    sums = OBJECTIVE(copy, batch(range(6)))
+    sums = objective(copy)(batch(range(6)), 1)
     gradients = torch.autograd.grad(sums.loss / sums.tokens, list(copy.parameters()))
     result = update(model, [range(3), range(3, 6)], rate=0.25)
     for parameter, before, gradient in zip(model.parameters(), copy.parameters(), gradients, strict=True):
@@ -125,26 +143,17 @@ def test_randomness_is_a_function_of_the_place_in_the_run(family: str) -> None:
 
 
 def test_the_batches_of_an_update_draw_different_masks() -> None:
-    model = fresh(dropping(FAMILIES["transformer"]))
     seen: list[float] = []
 
-    def objective(model: Model, pairs: Batch) -> Any:
-        sums = OBJECTIVE(model, pairs)
-        seen.append(float(sums.loss.detach()))
-        return sums
+    class Noted(LabelSmoothedCrossEntropy):
+        def forward(self, batch: Batch, update: int) -> Loss:
+            sums = super().forward(batch, update)
+            seen.append(float(sums.loss.detach()))
+            return sums
 
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    train_update(
-        model,
-        objective,
-        optimizer,
-        [batch([1])] * 3,
-        rate=0.0,
-        clip_norm=0.0,
-        precision="fp32",
-        seed=1,
-        update=1,
-    )
+    noted = Noted(LabelSmoothedCrossEntropyConfig(), fresh(dropping(FAMILIES["transformer"])))
+    batches = [MicroBatch(number, batch([1])) for number in range(3)]
+    updater(noted).update(1, batches, tokens=9, rate=0.0)
     assert len(set(seen)) == 3
 
 

@@ -3,51 +3,40 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import sacrebleu
 import torch
 from torch.nn import functional as F
-from toys import random_model, small_recurrent, small_transformer
+from toys import BAHDANAU, TRANSFORMER, Trainer
 
 from s2scli.configs.search import SearchConfig
-from s2scli.configs.training import LabelSmoothedCrossEntropyConfig
 from s2scli.data.batch import Batch, pad_sequences
-from s2scli.data.batching import plan_batches
-from s2scli.data.dataset import Dataset
-from s2scli.inference.engine import Engine
 from s2scli.search.base import search
 from s2scli.text.vocabulary import EOS
+from s2scli.train import make_run
+from s2scli.training.distributed import Processes
 from s2scli.training.log import duration, perplexity
-from s2scli.training.objectives.cross_entropy import LabelSmoothedCrossEntropy
+from s2scli.training.signals import Signals
 from s2scli.training.validation import higher_is_better, validate
 
+CPU = torch.device("cpu")
+FAMILIES = {"transformer": TRANSFORMER, "recurrent": BAHDANAU}
 
-@pytest.mark.parametrize("config", [small_transformer(), small_recurrent()], ids=["transformer", "recurrent"])
-def test_the_figures(toy_data: Path, config: object) -> None:
-    dataset = Dataset.open(toy_data)
-    split, tokenizer = dataset.split("valid"), dataset.tokenizer("target")
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_figures(trained: Trainer, family: str) -> None:
+    settings = {"objective.label_smoothing": 0.2, "eval_beam": 2, "max_tokens": 60}
+    run = make_run(trained.config("run", **FAMILIES[family] | settings), Processes(CPU), Signals())
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in run.parameters.values():
+            parameter += 0.6 * torch.randn(parameter.shape)
+    model, split, tokenizer = run.model, run.valid_split, run.engine.tokenizers["target"]
+    assert split is not None
     size = len(tokenizer)
-    model = random_model(config, size, size).train()  # type: ignore[arg-type]
-    engine = Engine(
-        model=model,
-        tokenizers={side: dataset.tokenizer(side) for side in ("source", "target")},
-        limits=dataset.meta["limits"],
-        search=SearchConfig(beam=2, max_len_b=10),
-        device=torch.device("cpu"),
-        batch_size=5,
-        max_tokens=50,
-    )
-    validation = validate(
-        model,
-        LabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyConfig(label_smoothing=0.2)),
-        split,
-        plan_batches(split, max_tokens=60, batch_size=0, seed=1),
-        engine,
-        metrics=["bleu", "chrf", "ter"],
-        num_samples=3,
-    )
+    run.objective.train()
+    validation = validate(run, ["bleu", "chrf", "ter"])
     assert model.training
     model.eval()
     loss, nll, tokens, outputs = 0.0, 0.0, 0, []
@@ -56,7 +45,7 @@ def test_the_figures(toy_data: Path, config: object) -> None:
         pair = Batch(pad_sequences([source]), pad_sequences([target]))
         with torch.inference_mode():
             logits = model.output(model(pair))[0].double()
-            ((best, *_),) = search(model, pair.source, SearchConfig(beam=2, max_len_b=10))
+            ((best, *_),) = search(model, pair.source, SearchConfig(beam=2))
         labels = torch.tensor([*target, EOS])
         loss += F.cross_entropy(
             logits, labels, reduction="sum", label_smoothing=0.2 * size / (size - 1)

@@ -4,5 +4,9 @@ from s2scli.registry import Registry
 
 OBJECTIVES = Registry(
     "objective",
-    {"label_smoothed_cross_entropy": "s2scli.training.objectives.cross_entropy:LabelSmoothedCrossEntropy"},
+    {
+        "label_smoothed_cross_entropy": "s2scli.training.objectives.cross_entropy:LabelSmoothedCrossEntropy",
+        "r_drop": "s2scli.training.objectives.r_drop:RDrop",
+        "distillation": "s2scli.training.objectives.distillation:Distillation",
+    },
 )

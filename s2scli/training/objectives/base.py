@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from s2scli.configs.training import ObjectiveConfig
 from s2scli.data.batch import Batch
 from s2scli.models.base import Model
+from s2scli.text.tokenizer import Tokenizer
+from s2scli.training.objectives import OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -20,8 +25,30 @@ class Loss:
     tokens: int
 
 
-class Objective(Protocol):
-    """A function of a model and a batch."""
+class Objective(nn.Module, ABC):
+    """A model with what it is trained for: one module, so that whatever wraps it sees every parameter in use.
 
-    def __call__(self, model: Model, batch: Batch) -> Loss:
-        """The loss of a batch."""
+    Its parameters are the model's, as `model.NAME`, and those that the objective needs for itself. In evaluation
+    it gives the plain loss that validation compares runs by.
+    """
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    @abstractmethod
+    def forward(self, batch: Batch, update: int) -> Loss:
+        """The loss of a batch in update number `update` (from 1), which objectives with a schedule look at."""
+
+    def check_vocabularies(self, tokenizers: Mapping[str, Tokenizer], data: Path) -> None:
+        """Raise UsageError where the objective cannot work with a dataset's vocabularies, by side."""
+        del tokenizers, data
+
+
+def build_objective(
+    config: ObjectiveConfig, model: Model, tokenizers: Mapping[str, Tokenizer], data: Path
+) -> Objective:
+    """The objective that the config names; tokenizers, by side, are those of the dataset folder `data`."""
+    objective: Objective = OBJECTIVES[config.name](config, model)
+    objective.check_vocabularies(tokenizers, data)
+    return objective

@@ -1,24 +1,67 @@
-"""Cross-entropy with label smoothing (Szegedy et al. 2016, section 7), in fairseq's form."""
+"""Cross-entropy with label smoothing (Szegedy et al. 2016, section 7), in fairseq's form; others build on it."""
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from s2scli.configs.training import LabelSmoothedCrossEntropyConfig
-from s2scli.data.batch import Batch
+from s2scli.data.batch import Batch, Tokens
 from s2scli.models.base import Model
-from s2scli.training.objectives.base import Loss
+from s2scli.training.objectives.base import Loss, Objective
+from s2scli.training.objectives.encoder_loss import build_encoder_loss
+from s2scli.training.objectives.scheduled_sampling import ScheduledSampling
 
 
-class LabelSmoothedCrossEntropy:
-    """The loss of SoftmaxOutput.loss over the target tokens, padding left out before the projection."""
+class LabelSmoothedCrossEntropy(Objective):
+    """The loss of SoftmaxOutput.loss over the target tokens, padding left out before the projection.
 
-    def __init__(self, config: LabelSmoothedCrossEntropyConfig) -> None:
+    With an encoder loss, L = α · L_encoder + (1 - α) · L_decoder. With scheduled sampling the decoder reads some
+    of its own predictions. Both are for training only.
+    """
+
+    # How often a sentence is passed through the model at once.
+    passes = 1
+
+    def __init__(self, config: LabelSmoothedCrossEntropyConfig, model: Model) -> None:
+        super().__init__(model)
         self.label_smoothing = config.label_smoothing
+        self.sampling = ScheduledSampling(config)
+        self.encoder_loss = build_encoder_loss(config.encoder_loss, model)
+        self.encoder_loss_weight = config.encoder_loss_weight
 
-    def __call__(self, model: Model, batch: Batch) -> Loss:
+    def forward(self, batch: Batch, update: int) -> Loss:
         """The loss of a batch."""
         assert batch.target is not None
-        mask = batch.target.mask
-        hidden = model(batch)[mask]  # [tokens, D]
-        targets = batch.target.ids[mask]
-        loss, nll = model.output.loss(hidden, targets, self.label_smoothing)
-        return Loss(loss, nll, len(targets))
+        if not self.training:
+            hidden, targets = _at_tokens(self.model(batch), batch.target)
+            loss, nll = self.model.output.loss(hidden, targets, self.label_smoothing)
+            return Loss(loss, nll, len(targets))
+        source, target = (_repeated(side, self.passes) for side in (batch.source, batch.target))
+        memory = self.model.encode(source)
+        states = self.sampling.decode(self.model, memory, target, update, passes=self.passes)
+        hidden, targets = _at_tokens(states, target)
+        loss, nll = self.decoder_loss(hidden, targets, batch)
+        if self.encoder_loss is not None:
+            encoded = self.model.encoder_states(memory)
+            weight = self.encoder_loss_weight
+            loss = weight * self.encoder_loss(encoded, source, target) + (1 - weight) * loss
+        return Loss(loss / self.passes, nll / self.passes, len(targets) // self.passes)
+
+    def decoder_loss(self, hidden: Tensor, targets: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The sums of the loss and of the negative log-likelihood, over all passes.
+
+        hidden [N, D], targets [N]: of every target token, one pass after the other.
+        """
+        del batch
+        return self.model.output.loss(hidden, targets, self.label_smoothing)
+
+
+def _repeated(tokens: Tokens, times: int) -> Tokens:
+    """The sequences so many times, one after the other."""
+    return tokens if times == 1 else Tokens(tokens.ids.repeat(times, 1), tokens.lengths.repeat(times))
+
+
+def _at_tokens(states: Tensor, target: Tokens) -> tuple[Tensor, Tensor]:
+    """States [tokens, D] and ids [tokens] without padding, of states [B, T, D]."""
+    mask = target.mask
+    return states[mask], target.ids[mask]

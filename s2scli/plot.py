@@ -1,0 +1,57 @@
+"""`s2s plot`: the figures of one or more runs over their updates, as a picture or in the terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from s2scli.configs.plot import PlotConfig
+from s2scli.console import notice
+from s2scli.errors import UsageError
+from s2scli.io import write_atomically
+from s2scli.plotting.charts import print_charts
+from s2scli.plotting.history import History, read_histories
+from s2scli.plotting.panels import Panel, make_panels
+from s2scli.plotting.picture import draw, require_matplotlib, write
+
+_ENDINGS = (".png", ".svg", ".pdf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlotResult:
+    """What was read and drawn; output: the picture, or None where there is none."""
+
+    histories: tuple[History, ...]
+    panels: tuple[Panel, ...]
+    output: Path | None
+
+
+def plot(config: PlotConfig) -> PlotResult:
+    """Read the logs of runs and put their figures together; draw them if the config names an output.
+
+    Raises DataError where a log is missing, empty or broken; UsageError for a figure that is not there.
+    """
+    ending = config.output.suffix.lower() if config.output else ""
+    if config.output and ending not in _ENDINGS:
+        raise UsageError(f"--output {config.output}: the ending must be one of {', '.join(_ENDINGS)}")
+    if not config.runs:
+        raise UsageError("RUNS must be given: run folders, or their log.jsonl files")
+    if config.output:
+        require_matplotlib()
+    histories = read_histories(config.runs)
+    panels = make_panels(
+        histories, figures=config.figures, x=config.x, smooth=config.smooth, log_y=config.log_y
+    )
+    if config.output:
+        picture = draw(panels, runs=[history.name for history in histories], x=config.x)
+        with write_atomically(config.output) as temporary:
+            write(picture, temporary, ending[1:])
+        drawn = ", ".join(dict.fromkeys(panel.figure for panel in panels))
+        notice(f"{config.output}: {drawn} of {', '.join(history.name for history in histories)}")
+    return PlotResult(histories=tuple(histories), panels=tuple(panels), output=config.output)
+
+
+def show(config: PlotConfig, result: PlotResult) -> None:
+    """Print the figures as charts to standard output, unless they are in a picture."""
+    if result.output is None:
+        print_charts(result.panels, result.histories, x=config.x)

@@ -1,0 +1,182 @@
+"""Several processes that train one model, started by torchrun: who they are, and what they tell each other.
+
+`ddp` keeps a replica of the model in each process, `fsdp` (FSDP2) a shard of every parameter. Nothing here
+pickles: what is exchanged are tensors.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from s2scli.console import silence
+from s2scli.data.batch import Batch
+from s2scli.errors import S2SError
+from s2scli.training.objectives.base import Loss, Objective
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run, seen from one of them: `rank` of `size`; kind is `ddp` or `fsdp` where size > 1."""
+
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+    kind: str = "none"
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """This process's part of what is to be divided."""
+        return items[self.rank :: self.size]
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Each value summed over the processes."""
+        if self.size == 1:
+            return list(values)
+        precise = torch.float32 if self.device.type == "mps" else torch.float64
+        total = torch.tensor(values, dtype=precise, device=self.device)
+        distributed.all_reduce(total)
+        return total.tolist()
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is up in one of the processes."""
+        return flag if self.size == 1 else self.sum([float(flag)])[0] > 0
+
+    def least(self, value: int) -> int:
+        """The smallest of the processes' values."""
+        if self.size == 1:
+            return value
+        found = torch.tensor(value, device=self.device)
+        distributed.all_reduce(found, distributed.ReduceOp.MIN)
+        return int(found)
+
+    def gather(self, payload: bytes) -> list[bytes]:
+        """The bytes of every process, in every process, by rank."""
+        if self.size == 1:
+            return [payload]
+        length = torch.zeros(self.size, dtype=torch.int64, device=self.device)
+        length[self.rank] = len(payload)
+        distributed.all_reduce(length)
+        padded = torch.zeros(int(length.max()), dtype=torch.uint8, device=self.device)
+        padded[: len(payload)] = torch.frombuffer(bytearray(payload or b"\0"), dtype=torch.uint8)[
+            : len(payload)
+        ].to(self.device)
+        parts = [torch.empty_like(padded) for _ in range(self.size)]
+        distributed.all_gather(parts, padded)
+        return [
+            part[:count].cpu().numpy().tobytes() for part, count in zip(parts, length.tolist(), strict=True)
+        ]
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        if self.size > 1:
+            distributed.barrier()
+
+
+@contextmanager
+def joined(device: torch.device, kind: str) -> Iterator[Processes]:
+    """The processes that torchrun started with this one; alone if it did not."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Processes(device)
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    try:
+        distributed.init_process_group(backend, timeout=timedelta(minutes=30))
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise S2SError(
+            f"cannot join the other {size - 1} processes ({reason}); start them with torchrun"
+        ) from None
+    try:
+        with nullcontext() if rank == 0 else silence():
+            yield Processes(device, rank, size, kind)
+    finally:
+        distributed.destroy_process_group()
+
+
+class Replica(nn.Module):
+    """What DistributedDataParallel wraps: the objective, or with no batch a sum that touches every parameter.
+
+    Gradients are summed over the processes while a backward pass runs through the wrapper. A process that has
+    no batch left for that pass, or runs out of memory before it, uses the second kind: its gradients are zero.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__()
+        self.objective = objective
+
+    def forward(self, batch: Batch | None, update: int) -> Loss | Tensor:
+        """The loss of a batch; without one, zero."""
+        if batch is not None:
+            loss: Loss = self.objective(batch, update)
+            return loss
+        touched = [item.flatten()[:1].sum() for item in self.parameters() if item.requires_grad]
+        return torch.stack(touched).sum() * 0
+
+
+def replicate(objective: Objective, processes: Processes) -> DistributedDataParallel:
+    """The objective with gradients averaged over the processes."""
+    devices = [processes.device] if processes.device.type == "cuda" else None
+    return DistributedDataParallel(
+        Replica(objective), device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+    )
+
+
+def shard(objective: Objective, processes: Processes) -> None:
+    """Shard every parameter over the processes, layer by layer, in place."""
+    mesh = init_device_mesh(processes.device.type, (processes.size,))
+    for block in objective.model.blocks():
+        fully_shard(block, mesh=mesh)
+        if hasattr(block, "prepare"):
+            register_fsdp_forward_method(block, "prepare")
+    fully_shard(objective, mesh=mesh)
+
+
+@contextmanager
+def gathered(objective: Objective) -> Iterator[None]:
+    """Every parameter whole in every process, for calls that are not the objective's own forward pass."""
+    # The objective itself comes first; its own parameters stay whole between its passes, as FSDP2 has it.
+    shards = [module for module in objective.modules() if isinstance(module, FSDPModule)]
+    for module in shards:
+        module.set_reshard_after_forward(False, recurse=False)
+        module.unshard()
+    try:
+        yield
+    finally:
+        for number, module in enumerate(shards):
+            module.reshard()
+            module.set_reshard_after_forward(number > 0, recurse=False)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor with all its shards; every process must ask for it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def like(tensor: Tensor, model: Tensor) -> Tensor:
+    """A whole tensor on the device, and in the shards, of another of its shape."""
+    tensor = tensor.to(model.device)
+    if not isinstance(model, DTensor) or tensor.shape != model.shape:
+        return tensor
+    return distribute_tensor(tensor, model.device_mesh, model.placements, src_data_rank=None)

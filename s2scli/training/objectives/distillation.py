@@ -1,0 +1,80 @@
+"""Word-level knowledge distillation (Kim and Rush 2016, section 3.1): learn what another model would say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from s2scli.checkpoint import find_checkpoint, load_checkpoint, restore_model
+from s2scli.configs.training import DistillationConfig
+from s2scli.data.batch import Batch
+from s2scli.errors import UsageError
+from s2scli.models.base import Model
+from s2scli.nn.chunked import soft_cross_entropy
+from s2scli.text.tokenizer import Tokenizer
+from s2scli.training.objectives.cross_entropy import LabelSmoothedCrossEntropy
+
+
+class Teacher:
+    """A trained model that is asked only.
+
+    It is no module, so that no one who looks through the objective's optimizes, saves, counts or wraps it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = find_checkpoint(path)
+        checkpoint = load_checkpoint(self.path)
+        self.tokenizers = checkpoint.tokenizers
+        self.model = restore_model(checkpoint, self.path).requires_grad_(False)
+        self.device = torch.device("cpu")
+
+    @torch.no_grad()
+    def states(self, batch: Batch) -> Tensor:
+        """Its hidden states [B, T, D] of all target positions; it follows the batch to its device."""
+        if self.device != batch.source.ids.device:
+            self.device = batch.source.ids.device
+            self.model.to(self.device)
+        states: Tensor = self.model(batch)
+        return states
+
+
+class Distillation(LabelSmoothedCrossEntropy):
+    """(1 - w) · L_CE + w · τ² · Σ over tokens of -Σ over words of q · log p (Kim and Rush 2016, section 3.1).
+
+    q and p are softmax(scores / τ) of the teacher and the student; τ², as in Hinton et al. 2015, section 2, keeps
+    the gradient's size as τ changes. L_CE is label-smoothed. The teacher reads the target tokens, and always all
+    of them.
+    """
+
+    def __init__(self, config: DistillationConfig, model: Model) -> None:
+        super().__init__(config, model)
+        self.teacher = Teacher(config.teacher)
+        self.weight = config.distill_weight
+        self.temperature = config.distill_temperature
+
+    def decoder_loss(self, hidden: Tensor, targets: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The sums of the loss and of the negative log-likelihood of the targets."""
+        loss, nll = super().decoder_loss(hidden, targets, batch)
+        assert batch.target is not None
+        soft = soft_cross_entropy(
+            self.model.output.weight,
+            hidden,
+            self.teacher.model.output.weight,
+            self.teacher.states(batch)[batch.target.mask],
+            self.temperature,
+        )
+        return (1 - self.weight) * loss + self.weight * self.temperature**2 * soft, nll
+
+    def check_vocabularies(self, tokenizers: Mapping[str, Tokenizer], data: Path) -> None:
+        """Raise UsageError where an id means one word to the teacher and another to the student."""
+        for side, tokenizer in tokenizers.items():
+            own, other = tokenizer.vocabulary, self.teacher.tokenizers[side].vocabulary
+            if own.fingerprint != other.fingerprint:
+                raise UsageError(
+                    f"--teacher {self.teacher.path}: its {side} vocabulary ({len(other)} symbols, {other.fingerprint}) "
+                    f"is not that of {data} ({len(own)} symbols, {own.fingerprint}); train the teacher on this dataset "
+                    "folder, or preprocess with the teacher's vocabularies"
+                )

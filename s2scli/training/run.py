@@ -1,0 +1,135 @@
+"""A run: everything that trains, and where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from s2scli.checkpoint import Checkpoint, save_checkpoint
+from s2scli.configs.train import TrainConfig
+from s2scli.data.batching import BatchPlan
+from s2scli.data.dataset import Dataset, Split
+from s2scli.inference.engine import Engine
+from s2scli.models.base import Model
+from s2scli.optim.schedules import Schedule
+from s2scli.schema import as_dict
+from s2scli.training.average import WeightAverage
+from s2scli.training.distributed import Processes, gathered
+from s2scli.training.log import Log
+from s2scli.training.objectives.base import Objective
+from s2scli.training.signals import Signals
+from s2scli.training.state import Position, optimizer_tensors, snapshot
+from s2scli.training.step import Updater
+
+
+@dataclass(kw_only=True)
+class Run:
+    """Everything a run is made of; `position` is where it stands.
+
+    parameters: name → every parameter, frozen ones too.
+    """
+
+    config: TrainConfig
+    dataset: Dataset
+    processes: Processes
+    signals: Signals
+    objective: Objective
+    parameters: dict[str, nn.Parameter]
+    updater: Updater
+    schedule: Schedule
+    average: WeightAverage | None
+    train_split: Split
+    train_plan: BatchPlan
+    valid_split: Split | None
+    valid_plan: BatchPlan | None
+    engine: Engine
+    log: Log
+    position: Position = field(default_factory=Position)
+
+    @property
+    def model(self) -> Model:
+        """The model that is trained."""
+        return self.objective.model
+
+    @property
+    def save_dir(self) -> Path:
+        """Where checkpoints go."""
+        return self.config.save_dir
+
+    @property
+    def batches_per_update(self) -> int:
+        """How many batches make an update, over all processes."""
+        return self.config.update_freq * self.processes.size
+
+    def rate(self) -> float:
+        """The learning rate of the current update."""
+        position = self.position
+        return self.schedule.rate(position.update - position.schedule_start) * position.rate_factor
+
+    def stop_if_asked(self) -> None:
+        """Raise Stop where a signal has come in; every process must come here."""
+        self.signals.check(self.processes.any)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """The model as it is validated and kept: its weights' average if there is one, whole, without dropout."""
+        self.objective.eval()
+        try:
+            with ExitStack() as stack:
+                if self.average is not None:
+                    stack.enter_context(self.average.applied())
+                if self.processes.kind == "fsdp":
+                    stack.enter_context(gathered(self.objective))
+                yield
+        finally:
+            self.objective.train()
+
+    def save(self, name: str, *, resumable: bool) -> None:
+        """Write a checkpoint: to resume with all there is, or to generate with the weights as they are evaluated."""
+        if not self.processes.is_first and self.processes.kind != "fsdp":
+            return
+        own = {name: item for name, item in self.parameters.items() if name.startswith("objective.")}
+        weights = {name: item for name, item in self.parameters.items() if name not in own}
+        averages = self.average.tensors if self.average is not None else {}
+        groups: dict[str, Any] = {"weights": snapshot(weights | (averages if not resumable else {}))}
+        if resumable:
+            groups["ema"] = snapshot(averages)
+            groups["objective"] = snapshot(
+                {name.removeprefix("objective."): item for name, item in own.items()}
+            )
+            groups["optimizer"] = snapshot(optimizer_tensors(self.updater.optimizer, self.parameters))
+        if not self.processes.is_first:
+            return
+        scale = self.updater.scale
+        state: dict[str, Any] = {
+            **self.position.as_dict(),
+            "processes": self.processes.size,
+            "schedule": self.schedule.state_dict(),
+            "loss_scale": {"value": scale.value, "good_updates": scale.good_updates},
+        }
+        save_checkpoint(
+            self.save_dir / name,
+            Checkpoint(
+                config=as_dict(self.config),
+                tokenizers=self.engine.tokenizers,
+                dataset=dataset_facts(self.dataset),
+                run=state,
+                **groups,
+            ),
+        )
+
+
+def dataset_facts(dataset: Dataset) -> dict[str, Any]:
+    """What a checkpoint remembers of the dataset, for generating and for resuming on the same one."""
+    return {
+        "source_lang": dataset.source_lang,
+        "target_lang": dataset.target_lang,
+        "limits": dataset.meta["limits"],
+        "vocabularies": {side: dataset.tokenizer(side).fingerprint for side in ("source", "target")},
+        "train": dataset.fingerprint("train"),
+    }

@@ -1,0 +1,289 @@
+"""Whether the objectives do what their papers promise: small made-up tasks, each trained with and without.
+
+    python tests/benchmarks/objectives.py                     all tasks, three seeds each
+    python tests/benchmarks/objectives.py --only ctc --seeds 5
+
+A seed stands for a task drawn anew and for the training on it. Both sides train for as many updates, and their best
+checkpoint is compared on test sentences, translated greedily: `loss` is the label-smoothed validation loss in bits a
+token, `exact` the share of outputs that are right, `error` the edit distance to the reference in tokens, in percent
+of its length. Figures of three seeds tell large effects only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from toys import write_lines  # noqa: E402
+
+from s2scli.configs.generate import GenerateConfig  # noqa: E402
+from s2scli.configs.preprocess import PreprocessConfig  # noqa: E402
+from s2scli.configs.train import TrainConfig  # noqa: E402
+from s2scli.console import silence  # noqa: E402
+from s2scli.generate import translate  # noqa: E402
+from s2scli.preprocess import preprocess  # noqa: E402
+from s2scli.schema import build  # noqa: E402
+from s2scli.train import train  # noqa: E402
+
+Pairs = list[tuple[str, str]]
+Settings = dict[str, Any]
+
+COMMON: Settings = {
+    "device": "cpu",
+    "precision": "fp32",
+    "threads": 1,
+    "max_tokens": 600,
+    "patience": 0,
+    "log_interval": 10**6,
+    "lr_scheduler.warmup_updates": 100,
+}
+
+
+def transformer(width: int, layers: int, dropout: float, lr: float = 0.003) -> Settings:
+    """A Transformer of one width and depth on both sides."""
+    sides = {
+        f"model.{side}_{what}": size
+        for side in ("encoder", "decoder")
+        for what, size in (
+            ("layers", layers),
+            ("embed_dim", width),
+            ("ffn_embed_dim", 2 * width),
+            ("attention_heads", 4),
+        )
+    }
+    return {"arch": "transformer_tiny", "model.dropout": dropout, "optimizer.lr": lr, **sides}
+
+
+def recurrent(arch: str, width: int, dropout: float, lr: float = 0.004) -> Settings:
+    """A recurrent model with states of one size."""
+    sizes = {
+        f"model.{side}_{what}": width
+        for side in ("encoder", "decoder")
+        for what in ("embed_dim", "hidden_size")
+    }
+    attention = {"model.attention_dim": width, "model.encoder_hidden_size": width // 2}
+    return {
+        "arch": arch,
+        "model.dropout": dropout,
+        "optimizer.lr": lr,
+        **sizes,
+        **(attention if arch == "rnn_bahdanau" else {}),
+    }
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task and two ways to train on it.
+
+    pairs: draws so many pairs of one made-up language from two generators, the language's and the pairs'.
+    sizes: of training, validation and test split. teacher: settings of a model to train first, whose run folder the
+    objective gets.
+    """
+
+    pairs: Callable[[random.Random, random.Random, int], Pairs]
+    sizes: tuple[int, int, int]
+    common: Settings
+    objective: Settings
+    teacher: Settings | None = None
+    tokenizer: str = "word"
+
+
+def dictionary_pairs(language: random.Random, draw: random.Random, number: int) -> Pairs:
+    """Word for word by a dictionary, except that one class of words changes places with the word after it."""
+    words = [f"w{index}" for index in range(60)]
+    meaning = dict(zip(words, language.sample([f"v{index}" for index in range(60)], 60), strict=True))
+    moving = set(language.sample(words, 20))
+    pairs = []
+    for _ in range(number):
+        source = draw.choices(words, k=draw.randint(4, 10))
+        target, index = [], 0
+        while index < len(source):
+            if source[index] in moving and index + 1 < len(source):
+                target += [meaning[source[index + 1]], meaning[source[index]]]
+                index += 2
+            else:
+                target.append(meaning[source[index]])
+                index += 1
+        pairs.append((" ".join(source), " ".join(target)))
+    return pairs
+
+
+def spelling_pairs(language: random.Random, draw: random.Random, number: int) -> Pairs:
+    """Letters to sounds: most letters have a sound, two have another before some, some pairs have one, some none."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    sound = dict(zip(letters, language.sample(letters.upper(), 26), strict=True))
+    silent = set(language.sample(letters, 3))
+    softening, soft = set(language.sample(letters, 5)), set(language.sample(letters, 4))
+    together = {first + second for first, second in (language.sample(letters, 2) for _ in range(30))}
+    pairs = []
+    for _ in range(number):
+        word = "".join(draw.choices(letters, k=draw.randint(4, 12)))
+        said, index = "", 0
+        while index < len(word):
+            letter, after = word[index], word[index + 1 : index + 2]
+            if letter + after in together:
+                said += sound[after].lower()
+                index += 2
+                continue
+            if letter in soft and after in softening:
+                said += sound[letter].lower()
+            elif letter not in silent:
+                said += sound[letter]
+            index += 1
+        pairs.append((word, said or sound[word[0]]))
+    return pairs
+
+
+def running_sum_pairs(language: random.Random, draw: random.Random, number: int) -> Pairs:
+    """Digits to their running sums modulo ten: each output follows from the input and the output before."""
+    del language
+    pairs = []
+    for _ in range(number):
+        digits = draw.choices(range(10), k=draw.randint(8, 16))
+        sums = [sum(digits[: end + 1]) % 10 for end in range(len(digits))]
+        pairs.append((" ".join(map(str, digits)), " ".join(map(str, sums))))
+    return pairs
+
+
+def reversed_pairs(language: random.Random, draw: random.Random, number: int) -> Pairs:
+    """Sequences of few symbols backwards; a place is easily lost among words that come again and again."""
+    del language
+    sources = [draw.choices("abcd", k=draw.randint(8, 20)) for _ in range(number)]
+    return [(" ".join(source), " ".join(reversed(source))) for source in sources]
+
+
+LITTLE = {"max_update": 1200, "validate_interval_updates": 50}
+SAMPLING = {"objective.scheduled_sampling": "linear", "objective.sampling_half_life": 600}
+TASKS: dict[str, Task] = {
+    "r_drop": Task(
+        dictionary_pairs,
+        (400, 200, 300),
+        COMMON | transformer(64, 2, dropout=0.3) | LITTLE,
+        {"objective.name": "r_drop"},
+    ),
+    "distillation": Task(
+        dictionary_pairs,
+        (1500, 200, 300),
+        COMMON | transformer(16, 1, dropout=0.0, lr=0.005) | LITTLE,
+        {"objective.name": "distillation"},
+        teacher=COMMON | transformer(64, 2, dropout=0.2) | LITTLE,
+    ),
+    "reconstruction": Task(
+        dictionary_pairs,
+        (400, 200, 300),
+        COMMON | transformer(64, 2, dropout=0.3) | LITTLE,
+        {"objective.encoder_loss": "reconstruction"},
+    ),
+    "ctc": Task(
+        spelling_pairs,
+        (500, 200, 300),
+        COMMON | transformer(64, 2, dropout=0.2) | LITTLE,
+        {"objective.encoder_loss": "ctc"},
+        tokenizer="character",
+    ),
+    "sampling_recurrent": Task(
+        running_sum_pairs,
+        (1000, 200, 300),
+        COMMON | recurrent("rnn_bahdanau", 48, dropout=0.1) | LITTLE | {"max_update": 800},
+        SAMPLING,
+    ),
+    "sampling_transformer": Task(
+        reversed_pairs,
+        (1000, 200, 300),
+        COMMON | transformer(32, 1, dropout=0.1) | LITTLE,
+        SAMPLING,
+    ),
+}
+
+
+def make_data(task: Task, folder: Path, seed: int) -> Path:
+    """Draw the task's language and splits, and preprocess them."""
+    for number, (split, size) in enumerate(zip(("train", "valid", "test"), task.sizes, strict=True)):
+        pairs = task.pairs(random.Random(seed), random.Random(1000 * seed + number), size)
+        write_lines(folder / f"{split}.aa", [source for source, _ in pairs])
+        write_lines(folder / f"{split}.bb", [target for _, target in pairs])
+    values = {f"{split}pref": str(folder / split) for split in ("train", "valid", "test")}
+    values |= {"source_lang": "aa", "target_lang": "bb", "tokenizer": task.tokenizer}
+    return preprocess(build(PreprocessConfig, values | {"destdir": folder / "data"})).destdir
+
+
+def edit_distance(one: Sequence[str], other: Sequence[str]) -> int:
+    """Levenshtein's distance in tokens."""
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, start=1):
+        before, row[0] = row[0], i
+        for j, b in enumerate(other, start=1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
+    return row[-1]
+
+
+def measure(data: Path, save_dir: Path, settings: Settings, tokenizer: str) -> dict[str, float]:
+    """Train, and translate the test split greedily with the best checkpoint."""
+    result = train(TrainConfig.resolve({}, {"data": data, "save_dir": save_dir, **settings}))
+    values = {"data": data, "path": save_dir, "device": "cpu", "threads": 1, "beam": 1, "max_len_b": 10}
+    right = errors = words = total = 0
+    for record in translate(build(GenerateConfig, values)):
+        said, wanted = (
+            list(text) if tokenizer == "character" else text.split()
+            for text in (record.text, str(record.reference))
+        )
+        right += said == wanted
+        errors += edit_distance(said, wanted)
+        words += len(wanted)
+        total += 1
+    assert result.best is not None
+    return {
+        "loss": result.best,
+        "exact": 100 * right / total,
+        "error": 100 * errors / words,
+        "seconds": result.seconds,
+    }
+
+
+def compare(name: str, seeds: int) -> None:
+    """Print a task's figures: without and with, every seed and the mean."""
+    task = TASKS[name]
+    found: dict[str, list[dict[str, float]]] = {"without": [], "with": []}
+    if task.teacher:
+        found = {"teacher": [], **found}
+    for seed in range(1, seeds + 1):
+        with tempfile.TemporaryDirectory() as temporary, silence():
+            folder = Path(temporary)
+            data = make_data(task, folder, seed)
+            objective = dict(task.objective)
+            if task.teacher:
+                objective["objective.teacher"] = folder / "teacher"
+            ways = {"teacher": task.teacher, "without": task.common, "with": task.common | objective}
+            for way, figures in found.items():
+                settings = dict(ways[way] or {}) | {"seed": seed}
+                figures.append(measure(data, folder / way, settings, task.tokenizer))
+    changed = ", ".join(f"{key.removeprefix('objective.')} {value}" for key, value in task.objective.items())
+    print(f"\n{name}: {changed}; {task.pairs.__name__}, {task.sizes[0]} training pairs")
+    for figure in ("loss", "exact", "error", "seconds"):
+        for way, figures in found.items():
+            values = [item[figure] for item in figures]
+            each = "  ".join(f"{value:7.2f}" for value in values)
+            print(f"  {figure:8} {way:8} {each}   mean {statistics.mean(values):7.2f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    for name in options.only:
+        compare(name, options.seeds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Encoder losses against what they stand for: CTC as the sum over all alignments, reconstruction word by word."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from toy_objectives import SOURCE_SIZE, SOURCES, TARGET_SIZE, TARGETS, toy_batch, toy_objective
+from toys import random_model, small_recurrent, small_transformer
+
+from s2scli.data.batch import pad_sequences
+from s2scli.models.base import Model
+from s2scli.training.objectives import encoder_loss
+from s2scli.training.objectives.encoder_loss import CTC, Reconstruction
+
+FAMILIES: dict[str, Any] = {
+    "transformer": small_transformer(),
+    "recurrent": small_recurrent(),
+    "backwards": small_recurrent(reverse_source=True, encoder_bidirectional=False),
+}
+
+
+def make(family: str) -> Model:
+    return random_model(FAMILIES[family], SOURCE_SIZE, TARGET_SIZE)
+
+
+def encoded(model: Model, source: list[int]) -> Tensor:
+    """States [S, D] of one sentence by itself."""
+    with torch.no_grad():
+        return model.encoder_states(model.encode(pad_sequences([source])))[0].double()
+
+
+def collapsed(path: tuple[int, ...], blank: int) -> list[int]:
+    """What an alignment says: repetitions merged, then blanks left out (Graves et al. 2006, section 3.1)."""
+    merged = [label for place, label in enumerate(path) if place == 0 or path[place - 1] != label]
+    return [label for label in merged if label != blank]
+
+
+def alignments(log_probs: Tensor, target: list[int], blank: int) -> float:
+    """-log of the summed probability of every alignment there is; 0 if there is none. Tries all paths."""
+    labels = sorted({*target, blank})
+    total = 0.0
+    for path in product(labels, repeat=len(log_probs)):
+        if collapsed(path, blank) == target:
+            total += log_probs[torch.arange(len(path)), torch.tensor(path)].sum().exp().item()
+    return -torch.tensor(total, dtype=torch.float64).log().item() if total else 0.0
+
+
+@pytest.mark.parametrize("rows", [1, 12, 1000])
+def test_ctc_is_the_sum_over_all_alignments(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """Among the pairs are words that repeat, a source with no room for the blank, a longer target, an empty one."""
+    monkeypatch.setattr(encoder_loss, "chunk_rows", lambda _: rows)
+    sources = [[5, 6, 7], [4, 5, 9, 9], [8], [5, 6, 7], [6, 9], [6, 9]]
+    targets = [[5, 5], [8, 6, 9], [7, 8, 7], [6, 6, 6], [], [7, 7]]
+    model = make("transformer")
+    loss = CTC(model)
+    expected = []
+    for source, target in zip(sources, targets, strict=True):
+        log_probs = (encoded(model, source) @ loss.output.weight.double().T).log_softmax(-1)
+        assert log_probs.shape == (len(source) + 1, TARGET_SIZE + 1)
+        expected.append(alignments(log_probs, target, TARGET_SIZE))
+    # The source's end symbol gives one more place, so that [7, 7] just fits into three; [7, 8, 7] does not into two.
+    assert [value == 0 for value in expected] == [False, False, True, True, False, False]
+    source, target = pad_sequences(sources), pad_sequences(targets)
+    states = model.encoder_states(model.encode(source))
+    total = loss(states, source, target)
+    assert total.item() == pytest.approx(sum(expected), rel=1e-5)
+    total.backward()
+    for parameter in (*loss.parameters(), *model.encoder_layers.parameters()):
+        assert torch.isfinite(parameter.grad).all()
+
+
+def test_a_pair_without_alignment_moves_nothing() -> None:
+    model = make("transformer")
+    loss = CTC(model)
+    source, target = pad_sequences([[5]]), pad_sequences([[4, 5, 6]])
+    loss(model.encoder_states(model.encode(source)), source, target).backward()
+    for parameter in loss.parameters():
+        assert parameter.grad is not None
+        assert not parameter.grad.any()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_reconstruction_says_every_source_token(family: str) -> None:
+    """A target token's share is the mean over its sentence's source tokens, which come in their own order."""
+    model = make(family)
+    loss = Reconstruction(model)
+    expected = 0.0
+    for source, target in zip(SOURCES, TARGETS, strict=True):
+        log_probs = (encoded(model, source) @ loss.output.weight.double().T).log_softmax(-1)
+        said = [-log_probs[place, token].item() for place, token in enumerate([*source, 2])]
+        expected += (len(target) + 1) * sum(said) / len(said)
+    pairs = toy_batch()
+    assert pairs.target is not None
+    states = model.encoder_states(model.encode(pairs.source))
+    total = loss(states, pairs.source, pairs.target)
+    assert total.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["reconstruction", "ctc"])
+@pytest.mark.parametrize("weight", [0.2, 0.7])
+def test_the_losses_are_mixed(kind: str, weight: float) -> None:
+    model = make("transformer")
+    pairs = toy_batch()
+    assert pairs.target is not None
+    objective = toy_objective(
+        "label_smoothed_cross_entropy", model, encoder_loss=kind, encoder_loss_weight=weight
+    )
+    plain = toy_objective("label_smoothed_cross_entropy", model)(pairs, 1)
+    head = objective.encoder_loss
+    assert isinstance(head, torch.nn.Module)
+    states = model.encoder_states(model.encode(pairs.source))
+    expected = weight * head(states, pairs.source, pairs.target) + (1 - weight) * plain.loss
+    sums = objective(pairs, 1)
+    assert sums.loss.item() == pytest.approx(expected.item())
+    assert sums.nll.item() == pytest.approx(plain.nll.item())
+
+
+@pytest.mark.parametrize(("kind", "size"), [("reconstruction", SOURCE_SIZE), ("ctc", TARGET_SIZE + 1)])
+def test_its_weights_are_the_objectives_own(kind: str, size: int) -> None:
+    model = make("transformer")
+    objective = toy_objective("label_smoothed_cross_entropy", model, encoder_loss=kind)
+    own = {name: item for name, item in objective.named_parameters() if not name.startswith("model.")}
+    assert {name: tuple(item.shape) for name, item in own.items()} == {
+        "encoder_loss.output.weight": (size, model.encoder_width)
+    }
+    assert not {id(item) for item in own.values()} & {id(item) for item in model.parameters()}
