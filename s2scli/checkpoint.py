@@ -1,7 +1,8 @@
 """The checkpoint: one safetensors file with all that generating, and in the last one resuming, needs.
 
 Tensors: `model.NAME`, `tokenizer.source` and `tokenizer.target` (documents as bytes), and, to resume,
-`optimizer.KEY.NAME`, `ema.NAME` and `objective.NAME`. The header's metadata holds JSON: the format version, the training config with the
+`optimizer.KEY.NAME`, `ema.NAME` and `objective.NAME`.
+The header's metadata holds JSON: the format version, the training config with the
 model's own, the dataset's languages and limits, and the state of the run. Nothing is unpickled or evaluated.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,14 +69,14 @@ def epoch_checkpoints(folder: Path) -> dict[int, Path]:
     return dict(sorted((int(match[1]), path) for match, path in found if match))
 
 
-def find_checkpoint(path: Path) -> Path:
-    """The checkpoint that --path means: a file, or the best or else last one of a run folder."""
+def find_checkpoint(path: Path, names: Sequence[str] = (BEST, LAST)) -> Path:
+    """The checkpoint that --path means: a file, or the first of these in a run folder, by default its best one."""
     if path.is_dir():
-        for name in (BEST, LAST):
+        for name in names:
             if (path / name).is_file():
                 return path / name
         raise CheckpointError(
-            f"{path}: the folder has no {BEST} and no {LAST}; is it the --save-dir of a run?"
+            f"{path}: the folder has no {' and no '.join(names)}; is it the --save-dir of a run?"
         )
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint")

@@ -16,6 +16,11 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
+# How torch's allocators and libraries word it where they raise a plain RuntimeError: the CPU's allocator, C++, the
+# CUDA driver, and cuBLAS and cuDNN.
+_OUT_OF_MEMORY = ("allocate memory", "std::bad_alloc", "out of memory", "_STATUS_ALLOC_FAILED")
+
+
 class S2SError(Exception):
     """A failure with a message for the user: what, where, what was allowed, the remedy."""
 
@@ -36,7 +41,7 @@ class CheckpointError(S2SError):
     """A checkpoint that cannot be read, or does not fit what it is used with."""
 
 
-class Interrupted(S2SError):
+class Interrupted(S2SError):  # noqa: N818 (a request that was met, not a failure)
     """A signal ended the work before its end."""
 
     def __init__(self, message: str, number: int) -> None:
@@ -47,8 +52,9 @@ class Interrupted(S2SError):
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether memory ran out, on a device or on the host; torch's error is known by its name, without torch."""
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

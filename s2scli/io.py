@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import glob
 import gzip
 import os
+import platform
+import shutil
 import sys
 import zlib
 from collections.abc import Iterator
@@ -85,14 +88,19 @@ def explain_write_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` to write to; it is synced and renamed when all went well.
+    """Yield a temporary path to write to, in a folder of its own beside `path`; it is synced and renamed in the end.
 
-    A reader sees the old file or the new one, never a part. On failure the temporary file is removed.
+    A reader sees the old file or the new one, never a part. On failure the folder is removed; that of a process
+    which was killed is, when the same file is written the next time.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    folder = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with explain_write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(path)
+            # A folder, since some writers put temporary files of their own beside what they write.
+            folder.mkdir()
+            temporary = folder / path.name
             yield temporary
             with temporary.open("rb+") as stream:
                 os.fsync(stream.fileno())
@@ -102,5 +110,74 @@ def write_atomically(path: Path) -> Iterator[Path]:
             temporary.chmod(0o666 & ~umask)
             temporary.replace(path)
     finally:
+        _remove(folder)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes that were killed while they wrote `path` have left beside it."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        number = leftover.name.split(".")[-2]
+        # One of our own number is of an earlier process: a container begins to count anew.
+        if number.isdecimal() and (int(number) == os.getpid() or not _is_alive(int(number))):
+            _remove(leftover)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+@contextmanager
+def locked(folder: Path, remedy: str) -> Iterator[None]:
+    """Make a folder if need be, and keep other processes from the same work in it until the end of this.
+
+    The kernel lets go of the lock when the process ends, however it does. On a file system without locks there is
+    none. Raises S2SError, with the remedy, where another process holds it.
+    """
+    path, is_new = folder / ".lock", not folder.exists()
+    with explain_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = _lock(path, remedy)
+    try:
         with suppress(OSError):
-            temporary.unlink()
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()}".encode(), 0)
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+            if is_new:
+                folder.rmdir()
+        os.close(descriptor)
+
+
+def _lock(path: Path, remedy: str) -> int:
+    """Open a file of its own for a lock, and lock it."""
+    import fcntl  # which Windows has not
+
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 200).decode("utf-8", errors="replace") or "another process"
+            os.close(descriptor)
+            raise S2SError(f"{path.parent}: {holder} is at work in this folder; {remedy}") from None
+        except OSError:
+            return descriptor
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        # Who held it has just removed the file: another process may make and lock a new one.
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, if it can be."""
+    with suppress(OSError):
+        path.unlink()
+    shutil.rmtree(path, ignore_errors=True)

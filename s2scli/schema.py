@@ -92,7 +92,7 @@ def setting_types(cls: type[Any]) -> dict[str, Any]:
 
 
 def plain_type(kind: Any) -> Any:
-    """The type of a field's values beside None and fixed words: int of `int | Literal["auto"]`, Path of `Path | None`."""
+    """The type of a field's values beside None and words: int of `int | Literal["auto"]`, Path of `Path | None`."""
     if get_origin(kind) not in (Union, types.UnionType):
         return kind
     (inner,) = (item for item in get_args(kind) if item is not type(None) and get_origin(item) is not Literal)

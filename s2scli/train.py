@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,7 +20,7 @@ from s2scli.data.batching import plan_batches
 from s2scli.data.dataset import Dataset
 from s2scli.errors import DataError, UsageError
 from s2scli.inference.engine import Engine
-from s2scli.io import write_atomically
+from s2scli.io import locked, write_atomically
 from s2scli.models.base import build_model, unique_parameters
 from s2scli.nn.runtime import be_deterministic, compile_blocks, prepare, resolve_precision
 from s2scli.optim.optimizers import build_optimizer
@@ -60,15 +61,22 @@ def train(config: TrainConfig) -> TrainResult:
     with signals.caught(), joined(prepare(config.device, config.threads), config.distributed) as processes:
         if config.deterministic:
             be_deterministic()
-        run = make_run(config, processes, signals)
-        begin(run)
-        if processes.is_first:
-            with write_atomically(config.save_dir / "config.toml") as temporary:
-                temporary.write_text(to_toml(as_dict(run.config)), encoding="utf-8")
-        _introduce(run)
-        run_training(run)
-        processes.wait()
-        return _conclude(run)
+        guard = locked(config.save_dir, "wait for its end, or give another --save-dir")
+        with guard if processes.is_first else nullcontext():
+            return _train(config, processes, signals)
+
+
+def _train(config: TrainConfig, processes: Processes, signals: Signals) -> TrainResult:
+    """Train in one of the processes; the run is gone when this returns, before the processes part."""
+    run = make_run(config, processes, signals)
+    begin(run)
+    if processes.is_first:
+        with write_atomically(config.save_dir / "config.toml") as temporary:
+            temporary.write_text(to_toml(as_dict(run.config)), encoding="utf-8")
+    _introduce(run)
+    run_training(run)
+    processes.wait()
+    return _conclude(run)
 
 
 def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run:

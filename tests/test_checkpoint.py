@@ -335,7 +335,7 @@ def test_a_write_is_synced_before_it_takes_the_place(file: Path, monkeypatch: py
 
     def noting_replace(path: Path, target: Path) -> Path:
         events.append("replace")
-        assert path.parent == target.parent
+        assert path.parent.parent == target.parent
         return replace(path, target)
 
     monkeypatch.setattr(os, "fsync", noting_fsync)

@@ -21,7 +21,8 @@ def prefetch(items: Iterable[Item], load: Callable[[Item], Loaded]) -> Iterator[
     def put(entry: tuple[Loaded | None, BaseException | None]) -> None:
         while not ended.is_set():
             try:
-                return ready.put(entry, timeout=0.1)
+                ready.put(entry, timeout=0.1)
+                return
             except queue.Full:
                 continue
 

@@ -12,9 +12,17 @@ from torch import Tensor, nn
 from s2scli.configs.models import RecurrentConfig
 from s2scli.data.batch import Tokens
 from s2scli.models.base import Embeddings, Memory, Model, State, StepOutput, beam_rows
-from s2scli.nn.attention import SCORES, attend
+from s2scli.nn.attention import SCORES, Score, attend, attention_weights
 from s2scli.nn.dropout import Dropout
-from s2scli.nn.rnn import STATE_PARTS, RecurrentDecoder, RecurrentEncoder
+from s2scli.nn.product import RepeatedLinear, linear, product_dtype
+from s2scli.nn.rnn import (
+    STATE_PARTS,
+    DecoderSteps,
+    LayerState,
+    RecurrentDecoder,
+    RecurrentEncoder,
+    layers_of,
+)
 
 
 @dataclass(frozen=True)
@@ -45,20 +53,19 @@ class RecurrentMemory(Memory):
 
 @dataclass(frozen=True)
 class RecurrentState(State):
-    """cells [parts, layers, B·K, size]; feed [B, K, width]: the attentional state that is fed to the next step."""
+    """layers: the parts [B·K, size] of each layer's state; feed [B, K, width]: the attentional state, fed to a step."""
 
-    cells: Tensor
+    layers: list[LayerState]
     feed: Tensor
 
     def top(self) -> Tensor:
         """The top layer's output [B, K, size]."""
-        return self.cells[0, -1].view(*self.feed.shape[:2], self.cells.size(3))
+        return self.layers[-1][0].view(*self.feed.shape[:2], -1)
 
     def _gather(self, rows: Tensor, beam: int) -> RecurrentState:
+        layers = [tuple(part.index_select(0, rows) for part in layer) for layer in self.layers]
         feed = self.feed.flatten(0, 1).index_select(0, rows)
-        return RecurrentState(
-            self.cells.index_select(2, rows), feed.view(len(rows) // beam, beam, self.feed.size(2))
-        )
+        return RecurrentState(layers, feed.view(len(rows) // beam, beam, self.feed.size(2)))
 
     def select(self, rows: Tensor) -> RecurrentState:
         """The state of some sentences."""
@@ -68,6 +75,22 @@ class RecurrentState(State):
     def reorder(self, beams: Tensor) -> RecurrentState:
         """The state of the chosen hypotheses."""
         return self._gather(beam_rows(beams, self.feed.size(1)), beams.size(1))
+
+
+@dataclass(frozen=True)
+class StepProducts:
+    """The products with weights in a loop of steps, which share them: each weight's gradient is computed once."""
+
+    cells: DecoderSteps
+    scores: Callable[[Tensor], Tensor] | None
+    average: Callable[[Tensor], Tensor] | None
+    readout: Callable[[Tensor], Tensor]
+
+    def look(self, query: Tensor, mask: Tensor) -> Tensor:
+        """Context [B, K, size] for decoder states [B, K, size]."""
+        assert self.scores is not None
+        assert self.average is not None
+        return self.average(attention_weights(self.scores(query), mask))
 
 
 def reverse(ids: Tensor, lengths: Tensor) -> Tensor:
@@ -100,7 +123,10 @@ class Bridge(nn.Module):
             return final.permute(2, 0, 1, 3)
         if self.kind == "none":
             return final.new_zeros(rows, self.parts, *self.shape)
-        first = [torch.tanh(layer(part[-1])) for layer, part in zip(self.dense, final, strict=True)]
+        first = []
+        for module, part in zip(self.dense, final, strict=True):
+            layer = cast(nn.Linear, module)
+            first.append(torch.tanh(linear(part[-1], layer.weight, layer.bias).to(final.dtype)))
         return torch.stack(first, dim=1).view(rows, self.parts, *self.shape)
 
 
@@ -187,7 +213,7 @@ class RecurrentModel(Model):
             return self._step_by_step(embedded, memory)
         summary = memory.summary[:, None].expand(-1, embedded.size(1), -1) if self.sees_summary else None
         inputs = embedded if summary is None else torch.cat([embedded, summary], dim=-1)
-        states = self.decoder.sequence(inputs, self.start(memory).cells)
+        states = self.decoder.sequence(inputs, self.start(memory).layers)
         return self._read_out(states, self._look(states, memory) if self.has_attention else summary, embedded)
 
     def decode_mixed(
@@ -195,12 +221,13 @@ class RecurrentModel(Model):
     ) -> Tensor:
         """Step by step: what is read is predicted from what was read before (Bengio et al. 2015, section 2.4)."""
         memory = cast(RecurrentMemory, memory)
-        state = self.start(memory)
+        state, products = self.start(memory), self._step_products(memory, inputs.size(1), 1)
         states: list[Tensor] = []
         for tokens, chosen in zip(inputs.split(1, dim=1), own.split(1, dim=1), strict=True):
             if states:
                 tokens = torch.where(chosen, predict(states[-1]), tokens)
-            hidden, state = self._extend(self.dropout(self.target_embedding(tokens)), memory, state)
+            embedded = self.dropout(self.target_embedding(tokens))
+            hidden, state = self._extend(embedded, memory, state, products)
             states.append(hidden)
         return torch.cat(states, dim=1)
 
@@ -209,10 +236,11 @@ class RecurrentModel(Model):
 
         The embeddings' share in the gates, and with `previous` the readout, are computed for all steps at once.
         """
-        state = self.start(memory)
+        state, products = self.start(memory), self._step_products(memory, embedded.size(1), 1)
         states, contexts, fed = [], [], []
-        for share in self.decoder.project(embedded, self.embedding_columns).split(1, dim=1):
-            state, top, context = self._advance(share, memory, state)
+        shares = self.decoder.project(embedded.transpose(0, 1), self.embedding_columns)  # [T, B, gates]
+        for share in shares.unbind(0):
+            state, top, context = self._advance(share[:, None], memory, state, products)
             states.append(top)
             contexts.append(context)
             fed.append(state.feed)
@@ -220,63 +248,89 @@ class RecurrentModel(Model):
             return torch.cat(fed, dim=1)
         return self._read_out(torch.cat(states, dim=1), torch.cat(contexts, dim=1), embedded)
 
+    def _step_products(self, memory: RecurrentMemory, steps: int, beam: int) -> StepProducts:
+        """For a loop of so many steps of K hypotheses a sentence, each of which calls each product once."""
+        rows, keys, dtype = len(memory.mask), memory.keys, product_dtype(memory.first)
+        cells = self.decoder.steps(self.extra_columns, dtype, steps, rows * beam)
+        scores = average = None
+        if self.has_attention:
+            scores = cast(Score, self.score).repeated(memory.prepared, steps, beam)
+            average = RepeatedLinear(keys.transpose(1, 2), None, keys.dtype, steps, (rows, beam))
+        readout = RepeatedLinear(self.readout.weight, self.readout.bias, dtype, steps, (rows, beam))
+        return StepProducts(cells, scores, average, readout)
+
     def _advance(
-        self, share: Tensor, memory: RecurrentMemory, state: RecurrentState
+        self, share: Tensor, memory: RecurrentMemory, state: RecurrentState, products: StepProducts
     ) -> tuple[RecurrentState, Tensor, Tensor]:
         """One step of K hypotheses, from the embeddings' share [B, K, gates] in the first layer's gates.
 
         Returns the next state, the top layer's output [B, K, size] and the context [B, K, any], of width 0 where
         the readout has none.
         """
-        beam = share.size(1)
-        context = memory.keys.new_zeros(share.size(0), beam, 0)
-        entering = state.feed
-        if self.looks_first:
-            entering = context = self._look(state.top(), memory)
-        elif self.sees_summary:
-            entering = context = memory.summary[:, None].expand(-1, beam, -1)
-        if entering.size(2):
-            share = share + self.decoder.project(entering, self.extra_columns)
-        state = RecurrentState(self.decoder.step(share.flatten(0, 1), state.cells), state.feed)
-        top = state.top()
-        if self.has_attention and not self.looks_first:
-            context = self._look(top, memory)
-        if self.feeds_input:
-            state = RecurrentState(state.cells, self._read_out(top, context, None))
+        context = entering = state.feed
+        with torch.autocast(share.device.type, enabled=False):
+            if self.looks_first:
+                entering = context = products.look(state.top(), memory.mask)
+            elif self.sees_summary:
+                entering = context = memory.summary[:, None].expand(-1, share.size(1), -1)
+            layers = products.cells(share.flatten(0, 1), entering.flatten(0, 1), state.layers)
+            state = RecurrentState(layers, state.feed)
+            top = state.top()
+            if self.has_attention and not self.looks_first:
+                context = products.look(top, memory.mask)
+            if self.feeds_input:
+                state = RecurrentState(layers, self._read_out(top, context, None, products.readout))
         return state, top, context
 
     def _look(self, query: Tensor, memory: RecurrentMemory) -> Tensor:
         """Context [B, Q, size] for decoder states [B, Q, size]."""
         return attend(self.score(query, memory.prepared), memory.keys, memory.mask)[0]
 
-    def _read_out(self, states: Tensor, context: Tensor | None, embedded: Tensor | None) -> Tensor:
-        """tanh(W [state; context; embedding]), with dropout, of what there is of them."""
+    def _read_out(
+        self,
+        states: Tensor,
+        context: Tensor | None,
+        embedded: Tensor | None,
+        project: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """tanh(W [state; context; embedding]), with dropout, of what there is of them; project: W as a loop has it."""
         parts = [states]
         if context is not None:
             parts.append(context)
         if self.embedding_in_readout and embedded is not None:
             parts.append(embedded)
-        read: Tensor = self.dropout(torch.tanh(self.readout(torch.cat(parts, dim=-1))))
-        return read
+        joined = torch.cat(parts, dim=-1)
+        if project is None:
+            read = linear(joined, self.readout.weight, self.readout.bias)
+        else:
+            read = project(joined).to(states.dtype)
+        dropped: Tensor = self.dropout(torch.tanh(read))
+        return dropped
 
     def start(self, memory: Memory) -> RecurrentState:
         """The first state of one hypothesis a sentence."""
         first = cast(RecurrentMemory, memory).first
-        cells = first.permute(1, 2, 0, 3).contiguous()
-        return RecurrentState(cells, first.new_zeros(first.size(0), 1, self.feed_width))
+        layers = layers_of(first.permute(1, 2, 0, 3))
+        return RecurrentState(layers, first.new_zeros(first.size(0), 1, self.feed_width))
 
     def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
         """Run the decoder on the newest token of each hypothesis."""
+        memory = cast(RecurrentMemory, memory)
         hidden, next_state = self._extend(
-            self.target_embedding(tokens), cast(RecurrentMemory, memory), cast(RecurrentState, state)
+            self.target_embedding(tokens),
+            memory,
+            cast(RecurrentState, state),
+            self._step_products(memory, 1, tokens.size(1)),
         )
         return self.score_next(hidden, next_state)
 
     def _extend(
-        self, embedded: Tensor, memory: RecurrentMemory, state: RecurrentState
+        self, embedded: Tensor, memory: RecurrentMemory, state: RecurrentState, products: StepProducts
     ) -> tuple[Tensor, RecurrentState]:
         """The hidden state [B, K, D] after one more token, embedded [B, K, E], and the state for the next."""
         share = self.decoder.project(embedded, self.embedding_columns)
-        next_state, top, context = self._advance(share, memory, state)
-        hidden = next_state.feed if self.feeds_input else self._read_out(top, context, embedded)
+        next_state, top, context = self._advance(share, memory, state, products)
+        hidden = (
+            next_state.feed if self.feeds_input else self._read_out(top, context, embedded, products.readout)
+        )
         return hidden, next_state

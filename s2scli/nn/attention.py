@@ -5,19 +5,25 @@ Each score is a module. `prepare(keys)` does once per sentence what does not dep
 
     query [B, Q, decoder size], prepared: of keys [B, S, encoder size]  →  scores [B, Q, S]
 
-Q is the number of decoder states: target positions in training, hypotheses in a beam. Notation: s is the
-decoder state, h_j the encoder state at position j.
+and `repeated(prepared, …)` is the same function for a loop. Q is the number of decoder states: target positions in
+training, hypotheses in a beam. Notation: s is the decoder state, h_j the encoder state at position j.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from math import sqrt
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from s2scli.nn.product import RepeatedLinear, linear, product_dtype
 from s2scli.registry import Registry
+
+# Numbers in memory at once in the additive score on a CPU: 4 MB of float32.
+_BLOCK_ELEMENTS = 1 << 20
 
 SCORES = Registry(
     "attention score",
@@ -49,8 +55,81 @@ class Score(nn.Module, ABC):
         return keys
 
     @abstractmethod
+    def repeated(self, prepared: Tensor, steps: int, queries: int) -> Callable[[Tensor], Tensor]:
+        """What gives the scores [B, Q, S] of query [B, Q, query_size]; called `steps` times, outside autocast."""
+
     def forward(self, query: Tensor, prepared: Tensor) -> Tensor:
         """Scores [B, Q, S] of query [B, Q, query_size] against prepared keys."""
+        scores = self.repeated(prepared, 1, query.size(1))
+        with torch.autocast(query.device.type, enabled=False):
+            return scores(query)
+
+
+def _repeated(weight: Tensor, shape: tuple[int, int], steps: int) -> RepeatedLinear:
+    """The product of a matrix, or in at least float32 one a sentence, with queries of shape [B, Q]."""
+    if weight.dim() == 3:
+        dtype = torch.promote_types(weight.dtype, torch.float32) if torch.is_grad_enabled() else weight.dtype
+    else:
+        dtype = product_dtype(weight)
+    return RepeatedLinear(weight, None, dtype, steps, shape)
+
+
+class _TanhScores(torch.autograd.Function):
+    """vᵀ tanh((q + k)/2) of each pair of q [B, Q, A] and k [B, S, A]: what additive scores are made of; [B, Q, S].
+
+    tanh(x/2) = 2σ(x) - 1 is used, as torch's σ is ten times faster than its tanh on a CPU. With the gradient d of the
+    scores and y = 2σ(1-σ): dq = v ⊙ Σ_S d y, dk = v ⊙ Σ_Q d y, dv = Σ d (2σ - 1). σ is not kept but computed again,
+    some sentences at a time.
+    """
+
+    @staticmethod
+    def blocks(query: Tensor, keys: Tensor) -> list[slice]:
+        """Slices of the sentences."""
+        each = query.size(1) * keys.size(1) * keys.size(2)
+        size = len(keys) if keys.is_cuda else max(1, _BLOCK_ELEMENTS // each)
+        return [slice(start, start + size) for start in range(0, len(keys), size)]
+
+    @staticmethod
+    def sigmoid(query: Tensor, keys: Tensor) -> Tensor:
+        """σ(q + k), [B, Q, S, A]."""
+        return (query[:, :, None] + keys[:, None]).sigmoid_()
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
+        ctx.save_for_backward(query, keys, v)
+        parts = [_TanhScores.sigmoid(query[rows], keys[rows]) @ v for rows in _TanhScores.blocks(query, keys)]
+        return torch.cat(parts).mul_(2).sub_(v.sum())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, keys, v = ctx.saved_tensors
+        d_query, d_keys, d_v = torch.empty_like(query), torch.empty_like(keys), torch.zeros_like(v)
+        for rows in _TanhScores.blocks(query, keys):
+            d = gradients[0][rows]  # [B, Q, S]
+            inner = _TanhScores.sigmoid(query[rows], keys[rows])  # [B, Q, S, A]
+            d_v += d.flatten() @ inner.flatten(0, -2)
+            inner = inner.addcmul_(inner, inner, value=-1)
+            torch.matmul(d[:, :, None], inner, out=d_query[rows][:, :, None])
+            if inner.size(1) == 1:
+                torch.mul(d[:, 0, :, None], inner[:, 0], out=d_keys[rows])
+            else:
+                torch.sum(inner.mul_(d[..., None]), 1, out=d_keys[rows])
+        twice = 2 * v
+        return d_query.mul_(twice), d_keys.mul_(twice), d_v.mul_(2).sub_(gradients[0].sum())
+
+
+def _additive(
+    weight: Tensor, prepared: Tensor, v: Tensor, steps: int, queries: int
+) -> Callable[[Tensor], Tensor]:
+    """vᵀ tanh(W s + prepared/2), as a function of s."""
+    project = _repeated(2 * weight, (len(prepared), queries), steps)
+    keys = prepared.to(v.dtype)
+
+    def scores(query: Tensor) -> Tensor:
+        found: Tensor = _TanhScores.apply(project(query).to(v.dtype), keys, v)  # type: ignore[no-untyped-call]
+        return found
+
+    return scores
 
 
 def _uniform(*shape: int, fan_in: int) -> nn.Parameter:
@@ -69,33 +148,32 @@ class AdditiveScore(Score):
         self.v = _uniform(attention_dim, fan_in=attention_dim)
 
     def prepare(self, keys: Tensor) -> Tensor:
-        """U h_j, [B, S, attention_dim]."""
-        projected: Tensor = self.key(keys)
-        return projected
+        """2 U h_j, [B, S, attention_dim]."""
+        return linear(keys, 2 * self.key.weight)
 
-    def forward(self, query: Tensor, prepared: Tensor) -> Tensor:
-        """Scores [B, Q, S]."""
-        inner = torch.tanh(self.query(query)[:, :, None] + prepared[:, None])  # [B, Q, S, attention_dim]
-        return inner @ self.v
+    def repeated(self, prepared: Tensor, steps: int, queries: int) -> Callable[[Tensor], Tensor]:
+        """vᵀ tanh(W s + prepared/2)."""
+        return _additive(self.query.weight, prepared, self.v, steps, queries)
 
 
 class DotScore(Score):
     """sᵀ h_j, Luong et al. 2015, equation 8; both states have one size."""
 
-    def forward(self, query: Tensor, prepared: Tensor) -> Tensor:
-        """Scores [B, Q, S]."""
-        return query @ prepared.transpose(1, 2)
+    def repeated(self, prepared: Tensor, steps: int, queries: int) -> Callable[[Tensor], Tensor]:
+        """sᵀ prepared."""
+        multiply = _repeated(prepared, (len(prepared), queries), steps)
+        return lambda query: multiply(query).to(query.dtype)
 
 
-class ScaledDotScore(Score):
+class ScaledDotScore(DotScore):
     """sᵀ h_j / √size, Vaswani et al. 2017, equation 1, without projections."""
 
-    def forward(self, query: Tensor, prepared: Tensor) -> Tensor:
-        """Scores [B, Q, S]."""
-        return query @ prepared.transpose(1, 2) / sqrt(query.size(-1))
+    def prepare(self, keys: Tensor) -> Tensor:
+        """h_j / √size, [B, S, size]."""
+        return keys / sqrt(keys.size(-1))
 
 
-class GeneralScore(Score):
+class GeneralScore(DotScore):
     """sᵀ W h_j, Luong et al. 2015, equation 8."""
 
     def __init__(self, query_size: int, key_size: int, attention_dim: int, max_positions: int) -> None:
@@ -104,12 +182,7 @@ class GeneralScore(Score):
 
     def prepare(self, keys: Tensor) -> Tensor:
         """W h_j, [B, S, query_size]."""
-        projected: Tensor = self.weight(keys)
-        return projected
-
-    def forward(self, query: Tensor, prepared: Tensor) -> Tensor:
-        """Scores [B, Q, S]."""
-        return query @ prepared.transpose(1, 2)
+        return linear(keys, self.weight.weight)
 
 
 class ConcatScore(Score):
@@ -124,13 +197,12 @@ class ConcatScore(Score):
         self.v = _uniform(attention_dim, fan_in=attention_dim)
 
     def prepare(self, keys: Tensor) -> Tensor:
-        """The part of W [s; h_j] that comes from h_j, [B, S, attention_dim]."""
-        return keys @ self.weight[:, self.sizes[0] :].T
+        """Twice the part of W [s; h_j] that comes from h_j, [B, S, attention_dim]."""
+        return linear(keys, 2 * self.weight[:, self.sizes[0] :])
 
-    def forward(self, query: Tensor, prepared: Tensor) -> Tensor:
-        """Scores [B, Q, S]."""
-        of_query = query @ self.weight[:, : self.sizes[0]].T
-        return torch.tanh(of_query[:, :, None] + prepared[:, None]) @ self.v
+    def repeated(self, prepared: Tensor, steps: int, queries: int) -> Callable[[Tensor], Tensor]:
+        """vᵀ tanh(W [s; 0] + prepared/2)."""
+        return _additive(self.weight[:, : self.sizes[0]], prepared, self.v, steps, queries)
 
 
 class LocationScore(Score):
@@ -143,12 +215,14 @@ class LocationScore(Score):
         super().__init__(query_size, key_size, attention_dim, max_positions)
         self.weight = _uniform(max_positions, query_size, fan_in=query_size)
 
-    def forward(self, query: Tensor, prepared: Tensor) -> Tensor:
-        """Scores [B, Q, S]."""
-        length = prepared.size(1)
-        scores = query @ self.weight[:length].T
-        beyond = length - scores.size(2)
-        return nn.functional.pad(scores, (0, beyond), value=float("-inf")) if beyond else scores
+    def repeated(self, prepared: Tensor, steps: int, queries: int) -> Callable[[Tensor], Tensor]:
+        """(W s)_j, and -∞ beyond W's rows."""
+        weight = self.weight[: prepared.size(1)]
+        project = _repeated(weight, (len(prepared), queries), steps)
+        beyond = prepared.size(1) - len(weight)
+        return lambda query: nn.functional.pad(
+            project(query).to(query.dtype), (0, beyond), value=float("-inf")
+        )
 
 
 class SourceOnlyScore(Score):
@@ -163,9 +237,16 @@ class SourceOnlyScore(Score):
         scores: Tensor = self.weight(keys)
         return scores
 
-    def forward(self, query: Tensor, prepared: Tensor) -> Tensor:
-        """Scores [B, Q, S]."""
-        return prepared.transpose(1, 2).expand(-1, query.size(1), -1)
+    def repeated(self, prepared: Tensor, steps: int, queries: int) -> Callable[[Tensor], Tensor]:
+        """The prepared scores, whatever the query."""
+        del steps
+        scores = prepared.transpose(1, 2).expand(-1, queries, -1)
+        return lambda _: scores
+
+
+def attention_weights(scores: Tensor, mask: Tensor) -> Tensor:
+    """softmax(scores) over the source's tokens; scores [B, Q, S], mask [B, S]  →  [B, Q, S]."""
+    return scores.masked_fill(~mask[:, None], float("-inf")).softmax(-1)
 
 
 def attend(scores: Tensor, keys: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,5 +254,5 @@ def attend(scores: Tensor, keys: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
     scores [B, Q, S], keys [B, S, size], mask [B, S]  →  context [B, Q, size], weights [B, Q, S].
     """
-    weights = scores.masked_fill(~mask[:, None], float("-inf")).softmax(-1)
+    weights = attention_weights(scores, mask)
     return weights @ keys, weights

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
+from collections.abc import Mapping
+from contextlib import suppress
+from math import inf, isfinite
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from s2scli.console import notice
+from s2scli.console import notice, warn
 from s2scli.data.batch import Batch
 from s2scli.data.batching import BatchPlan, Indices, load_batch
 from s2scli.data.dataset import Split
-from s2scli.errors import is_out_of_memory
+from s2scli.errors import UsageError, is_out_of_memory
 from s2scli.nn.runtime import autocast
 from s2scli.training.distributed import Processes
 from s2scli.training.objectives.base import Objective
@@ -21,7 +26,12 @@ from s2scli.training.objectives.base import Objective
 _SHARE = {"cuda": 0.85, "cpu": 0.5}
 # An epoch has at least so many updates: larger batches would leave too few to learn from.
 _UPDATES_AN_EPOCH = 50
-_STEP = 256
+# The first budget to try, how much larger the next may be, and what it is a multiple of.
+_FIRST, _GROWTH, _STEP = 1024, 4, 256
+# The share of the limit that is aimed at, and the one that is near enough.
+_AIM, _ENOUGH = 0.98, 0.95
+_MOST_TRIALS = 12
+_STATUS = Path("/proc/self/status")
 
 
 def largest_budget(
@@ -33,58 +43,65 @@ def largest_budget(
     batch_size: int,
     update_freq: int,
 ) -> int:
-    """The largest --max-tokens whose worst batch trains within the memory that is free.
+    """The largest --max-tokens whose worst batch trains within the memory that may be used.
 
-    Memory is about linear in the budget. So two small budgets are measured, by forward and backward passes over
-    the batch with the most positions and the one with the longest sentence, and the line through them tells
-    which to try next; what is returned has been tried. The weights are left as they are.
+    Memory is about linear in the budget. So small budgets are measured, by forward and backward passes over the
+    batch with the most positions and the one with the longest sentence, and the line through them tells which to
+    try next, up to a few times the last; what is returned has been tried. The weights are left as they are.
     """
     source, target = split.lengths("source") + 1, split.lengths("target") + 1
     longest = int(max(source.max(), target.max()))
     total = int(np.maximum(source, target).sum())
-    ceiling = max(longest, total // (_UPDATES_AN_EPOCH * update_freq * processes.size))
-    limit = int(_free_memory(processes.device) * _SHARE.get(processes.device.type, 0.5))
+    cap = max(longest, total // (_UPDATES_AN_EPOCH * update_freq * processes.size))
+    memory = _Memory(processes.device)
     # The optimizer's two moments and the gradients are not there yet.
-    limit -= 3 * sum(item.numel() * item.element_size() for item in objective.parameters())
+    limit = memory.free() - 3 * sum(item.numel() * item.element_size() for item in objective.parameters())
+    limit = processes.least(limit)
 
     def measure(budget: int) -> float:
         plan = BatchPlan(source, target, max_tokens=budget, batch_size=batch_size, seed=1)
-        used = _peak(
-            objective, [load_batch(split, rows) for rows in _worst(plan)], processes.device, precision
-        )
-        return processes.sum([used])[0] / processes.size if used < float("inf") else used
+        used = _peak(objective, [load_batch(split, rows) for rows in _worst(plan)], memory, precision)
+        return processes.sum([used])[0] / processes.size
 
-    good, low = longest, max(longest, min(1024, ceiling))
-    budget, points = low, []
-    for _ in range(12):
-        used = measure(budget)
-        fits = not processes.any(used > limit)
-        points.append((budget, used))
-        if fits:
-            good = max(good, budget)
-        else:
-            ceiling = min(ceiling, budget - _STEP)
-        budget = _next(points, limit, good, ceiling)
-        if budget <= good:
-            break
-    found = processes.least(good)
-    notice(
-        f"--max-tokens auto: {found:,} tokens a batch (tried {len(points)} sizes; "
-        f"{limit / 2**30:.1f} GiB may be used{'' if found < ceiling else ', an epoch keeps 50 updates'})"
-    )
+    points: dict[int, float] = {}
+    budget = max(longest, min(_FIRST, cap))
+    while budget not in points and len(points) < _MOST_TRIALS:
+        points[budget] = measure(budget)
+        budget = _next(points, limit, longest, cap)
+    found = max((budget for budget, used in points.items() if used <= limit), default=longest)
+    allowed = f"{max(limit, 0) / 2**30:.1f} GiB may be used"
+    if points.get(found, inf) > limit:
+        warn(
+            f"--max-tokens auto: {found:,} tokens a batch, for the longest sentence; {allowed}, it takes more"
+        )
+        return found
+    reason = f", with more an epoch has fewer than {_UPDATES_AN_EPOCH} updates" if found == cap else ""
+    notice(f"--max-tokens auto: {found:,} tokens a batch (tried {len(points)} sizes; {allowed}{reason})")
     return found
 
 
-def _next(points: list[tuple[int, float]], limit: float, good: int, ceiling: int) -> int:
-    """The budget to try after some that were measured: on their line if it can be drawn, else twice the largest."""
-    measured = [(budget, used) for budget, used in points if used < float("inf")]
-    guess = 2 * good
-    if len(measured) >= 2 and measured[-1][1] > measured[0][1]:
-        (x0, y0), (x1, y1) = measured[0], measured[-1]
-        guess = int(x0 + (limit - y0) * (x1 - x0) / (y1 - y0))
-    if len(points) > len(measured):
-        guess = min(guess, (good + ceiling) // 2)
-    return min(max(guess // _STEP * _STEP, good), ceiling)
+def _next(points: Mapping[int, float], limit: float, longest: int, cap: int) -> int:
+    """The budget to try after some that were measured, at most cap; one of those where that is enough.
+
+    It is on the line through two of them: the largest that fits and the smallest that does not, or the smallest and
+    the largest that fit.
+    """
+    fitting = sorted(budget for budget, used in points.items() if used <= limit)
+    failing = sorted(budget for budget, used in points.items() if used > limit)
+    if not fitting:
+        return longest
+    good = fitting[-1]
+    # Memory that runs out below the limit is looked for by halves, but not to the last token.
+    if points[good] >= _ENOUGH * limit or (failing and failing[0] - good <= max(_STEP, good // 16)):
+        return good
+    low, high = (good, failing[0]) if failing else (fitting[0], good)
+    rise = points[high] - points[low]
+    if isfinite(rise) and rise > 0:
+        guess = low + int((_AIM * limit - points[low]) * (high - low) / rise)
+    else:
+        guess = (good + failing[0]) // 2 if failing else 2 * good
+    guess = min(guess, _GROWTH * good, failing[0] - _STEP if failing else guess)
+    return cap if guess >= cap else max(good, guess // _STEP * _STEP)
 
 
 def _worst(plan: BatchPlan) -> list[Indices]:
@@ -95,48 +112,78 @@ def _worst(plan: BatchPlan) -> list[Indices]:
     return [batches[number] for number in sorted({int(np.argmax(slots)), int(np.argmax(lengths))})]
 
 
-def _peak(objective: Objective, batches: list[Batch], device: torch.device, precision: str) -> float:
+def _peak(objective: Objective, batches: list[Batch], memory: _Memory, precision: str) -> float:
     """Bytes that training on the batches takes at most; infinite where memory ran out."""
-    _reset_peak(device)
-    before = _used(device, "VmRSS")
+    memory.begin()
     try:
         for batch in batches:
             torch.manual_seed(0)
-            with autocast(precision, device):
-                sums = objective(batch.to(device), 1)
+            with autocast(precision, memory.device):
+                sums = objective(batch.to(memory.device), 1)
             (sums.loss / sums.tokens).backward()
             objective.zero_grad(set_to_none=True)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         objective.zero_grad(set_to_none=True)
-        return float("inf")
-    return max(0, _used(device, "VmHWM") - before)
+        return inf
+    return memory.peak()
 
 
-def _reset_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-    elif (marks := Path("/proc/self/clear_refs")).exists():
-        # Linux: "5" sets the process's high-water mark back to what it uses now.
-        marks.write_text("5", encoding="ascii")
+class _Memory:
+    """A device's memory, or the host's for a CPU: what may be used of it, and the most that was used since `begin`.
+
+    Both are counted from what was in use at first.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._trim()
+        self._before = (
+            torch.cuda.memory_allocated(device) if device.type == "cuda" else _proc_bytes(_STATUS, "VmRSS")
+        )
+        if device.type != "cuda" and not self._before:
+            raise UsageError(
+                f"--max-tokens auto cannot measure memory here, on {device.type} under {platform.system()}; "
+                "give a number, as --max-tokens 4096"
+            )
+
+    def free(self) -> int:
+        """Bytes that training may use in addition."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.mem_get_info(self.device)[0] * _SHARE["cuda"])
+        # The processes of one machine have this memory in common.
+        return int(_free_host_memory() * _SHARE["cpu"]) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+    def begin(self) -> None:
+        """Forget earlier peaks."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self.device)
+            return
+        self._trim()
+        # Linux: "5" sets the process's high-water mark back to what it uses now. Where that is forbidden, the mark
+        # is that of the largest batch so far, which is this one or one that was larger.
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+    def peak(self) -> int:
+        """The most bytes that were in use since `begin`."""
+        if self.device.type == "cuda":
+            most = torch.cuda.max_memory_allocated(self.device)
+        else:
+            most = _proc_bytes(_STATUS, "VmHWM")
+        return max(0, most - self._before)
+
+    def _trim(self) -> None:
+        """Give the memory back that glibc keeps for later (see runtime.keep_freed_memory)."""
+        if self.device.type == "cpu" and platform.libc_ver()[0] == "glibc":
+            ctypes.CDLL(None).malloc_trim(0)
 
 
-def _used(device: torch.device, field: str) -> int:
-    """Memory in use, VmRSS, or the most that was, VmHWM; in bytes."""
-    if device.type == "cuda":
-        used = torch.cuda.memory_allocated if field == "VmRSS" else torch.cuda.max_memory_allocated
-        return used(device)
-    return _proc_bytes(Path("/proc/self/status"), field)
-
-
-def _free_memory(device: torch.device) -> int:
-    """Bytes that are free on a device; for the CPU those that are available, within the container's limit."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+def _free_host_memory() -> int:
+    """Bytes of the host's memory that are available, within the container's limit."""
     available = _proc_bytes(Path("/proc/meminfo"), "MemAvailable")
-    available = available or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii"))
         used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))

@@ -7,6 +7,7 @@ pickles: what is exchanged are tensors.
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -111,6 +112,13 @@ def joined(device: torch.device, kind: str) -> Iterator[Processes]:
     try:
         with nullcontext() if rank == 0 else silence():
             yield Processes(device, rank, size, kind)
+    except BaseException as error:
+        # What has failed must not be kept alive by the traceback: a replica that outlives its group can hang.
+        reason: BaseException | None = error
+        while reason is not None:
+            traceback.clear_frames(reason.__traceback__)
+            reason = reason.__context__
+        raise
     finally:
         distributed.destroy_process_group()
 

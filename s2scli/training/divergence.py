@@ -14,6 +14,7 @@ from s2scli.data.batching import Indices
 from s2scli.errors import S2SError
 from s2scli.io import explain_write_errors
 from s2scli.schema import as_dict, to_toml
+from s2scli.training.distributed import whole
 from s2scli.training.resume import restore
 from s2scli.training.run import Run
 from s2scli.training.step import UpdateResult
@@ -50,10 +51,9 @@ def watch(run: Run, result: UpdateResult, group: list[Indices]) -> None:
         return
     position.skipped += 1
     worst = [layer for layer, norm in result.norms.items() if not math.isfinite(norm)]
-    warn(
-        f"update {position.update}: the gradient is not finite (first in {worst[0] if worst else 'the loss'}); "
-        f"skipped, {position.skipped} in a row"
-    )
+    gradient = f"the gradient is not finite{f' (first in {worst[0]})' if worst else ''}"
+    what = gradient if math.isfinite(result.loss) else "the loss is not finite"
+    warn(f"update {position.update}: {what}; skipped, {position.skipped} in a row")
     if position.skipped < SKIPS_IN_A_ROW:
         return
     last = run.save_dir / LAST
@@ -66,17 +66,20 @@ def watch(run: Run, result: UpdateResult, group: list[Indices]) -> None:
         )
         raise WentBack
     folder = run.save_dir / f"diagnosis-{position.update}"
+    # Shards are gathered, for which every process is needed.
+    weights = {name: float(whole(item.detach()).float().norm()) for name, item in run.parameters.items()}
     if run.processes.is_first:
-        write_diagnosis(run, folder, group, result.norms)
+        write_diagnosis(run, folder, group, {"gradients": result.norms, "weights": weights})
     raise S2SError(
         f"{SKIPS_IN_A_ROW} updates in a row were not finite, up to update {position.update}; {folder} holds the batch, "
         "the norms by layer and the settings; lower --lr, lengthen --warmup-updates or clip with --clip-norm"
     )
 
 
-def write_diagnosis(run: Run, folder: Path, group: list[Indices], norms: Mapping[str, float]) -> None:
+def write_diagnosis(
+    run: Run, folder: Path, group: list[Indices], norms: Mapping[str, Mapping[str, float]]
+) -> None:
     """Write what the last update was made of: batch.jsonl, norms.json and config.toml."""
-    weights = {name: float(item.detach().float().norm()) for name, item in run.parameters.items()}
     with explain_write_errors(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -88,8 +91,7 @@ def write_diagnosis(run: Run, folder: Path, group: list[Indices], norms: Mapping
                     stream.write(json.dumps(line, ensure_ascii=False) + "\n")
         # Python's JSON writes NaN and Infinity as such, which other readers refuse: as text all can read them.
         shown = {
-            "gradients": {layer: f"{norm:.6g}" for layer, norm in norms.items()},
-            "weights": {name: f"{norm:.6g}" for name, norm in weights.items()},
+            kind: {name: f"{norm:.6g}" for name, norm in values.items()} for kind, values in norms.items()
         }
         (folder / "norms.json").write_text(json.dumps(shown, indent=1), encoding="utf-8")
         (folder / "config.toml").write_text(to_toml(as_dict(run.config)), encoding="utf-8")

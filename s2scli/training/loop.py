@@ -35,6 +35,8 @@ def run_training(run: Run) -> None:
             except WentBack:
                 continue
     except Stop:
+        # Where the last update is made but its validation is not, there is something left to do.
+        run.position.finished = ""
         run.save(LAST, resumable=True)
         raise Interrupted(
             f"stopped at update {run.position.update}; {run.save_dir / LAST} is saved, repeat the command to go on",
@@ -45,15 +47,20 @@ def run_training(run: Run) -> None:
 
 
 def train_epoch(run: Run) -> None:
-    """Go through what is left of the current epoch, then validate and save."""
+    """Go through what is left of the current epoch, then validate and save.
+
+    The last checkpoint is not written while updates are being skipped: it is what a run goes back to, so it should
+    be from before those.
+    """
     position, config = run.position, run.config
-    if position.batch:
-        # The run may have been stopped between an update and the validation that was due after it.
+    # The run may have been stopped between an update and the validation that was due after it.
+    if position.batch and not is_over(run):
         validate_if_due(run)
     batches = run.train_plan.epoch(position.epoch)
     updates_in_epoch = -(-len(batches) // run.batches_per_update)
     window = Window(started=time.perf_counter())
-    groups = list(updates(batches[position.batch :], run.batches_per_update))
+    left = [] if is_over(run) else batches[position.batch :]
+    groups = list(updates(left, run.batches_per_update))
     for group, micro_batches in load_updates(run, groups):
         started = time.perf_counter()
         make_update(run, group, micro_batches, window)
@@ -63,17 +70,24 @@ def train_epoch(run: Run) -> None:
             report_progress(run, window, updates_in_epoch)
             window = Window(started=time.perf_counter())
         run.log.tick(position.update, total_updates(run, updates_in_epoch))
-        if position.update == config.max_update:
-            position.finished = f"--max-update {config.max_update}"
+        if is_over(run):
             break
         run.stop_if_asked()
         if validate_if_due(run):
             window = Window(started=time.perf_counter())
             if position.finished:
                 break
-        if due(config.save_interval_updates, position.update):
+        if due(config.save_interval_updates, position.update) and not position.skipped:
             run.save(LAST, resumable=True)
     end_epoch(run, whole=position.batch == len(batches))
+
+
+def is_over(run: Run) -> bool:
+    """Whether no more updates are to be made; position.finished says why."""
+    position, config = run.position, run.config
+    if not position.finished and config.max_update and position.update >= config.max_update:
+        position.finished = f"--max-update {config.max_update}"
+    return bool(position.finished)
 
 
 def due(interval: int, update: int) -> bool:
@@ -98,15 +112,29 @@ def end_epoch(run: Run, *, whole: bool) -> None:
         position.epoch, position.batch = epoch + 1, 0
         if epoch == config.max_epoch:
             position.finished = f"--max-epoch {config.max_epoch}"
-    run.save(LAST, resumable=True)
+    # The last checkpoint comes last: a run that is killed in between is here once more.
     if config.keep_last_epochs and (whole or position.finished):
         run.save(epoch_checkpoint(epoch), resumable=False)
         if run.processes.is_first:
             for path in list(epoch_checkpoints(run.save_dir).values())[: -config.keep_last_epochs]:
                 path.unlink()
     if position.finished and not whole:
-        # A run that is resumed to go further must not remember a validation that it would not have made.
-        validate_and_keep(run)
+        validate_where_it_ends(run)
+    if position.finished or not position.skipped:
+        run.save(LAST, resumable=True)
+
+
+def validate_where_it_ends(run: Run) -> None:
+    """Validate where the run ends within an epoch, having saved it as one that has yet to do that.
+
+    If the run is resumed to go further, it must not remember a validation that it would not have made.
+    """
+    position, schedule = replace(run.position), run.schedule.state_dict()
+    run.position.finished = ""
+    run.save(LAST, resumable=True)
+    validate_and_keep(run)
+    run.position = position
+    run.schedule.load_state_dict(schedule)
 
 
 def updates(batches: list[Indices], batches_per_update: int) -> Iterator[Group]:
@@ -156,15 +184,14 @@ def make_update(run: Run, group: Group, micro_batches: list[MicroBatch], window:
         rate=run.rate(),
         log_norms=config.log_grad_norms and logged,
     )
-    loss, nll = run.processes.sum([result.loss, result.nll])
     watch(run, result, group)
     if not result.finite:
         return
     if run.average is not None:
         run.average.update(position.update)
     window.updates += 1
-    window.loss += loss
-    window.nll += nll
+    window.loss += result.loss
+    window.nll += result.nll
     window.gradient_norm += result.gradient_norm
     window.source_tokens += source_tokens
     window.target_tokens += target_tokens

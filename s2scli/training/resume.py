@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from s2scli.checkpoint import (
+    BEST,
     LAST,
     Checkpoint,
     check_vocabularies,
@@ -22,34 +23,67 @@ from s2scli.schema import as_dict
 from s2scli.training.run import Run, dataset_facts
 from s2scli.training.state import Position, copy_tensors, restore_optimizer
 
-# Settings that decide what the checkpoint's contents mean; each with the flag by which the run does without those.
-# An entry "section." stands for all of a section.
-_NEEDED_BY = {
-    "model.": "",
-    "optimizer.name": "--reset-optimizer",
-    "lr_scheduler.name": "--reset-lr-scheduler",
-    "seed": "--reset-dataloader",
-    "max_tokens": "--reset-dataloader",
-    "batch_size": "--reset-dataloader",
-    "best_checkpoint_metric": "--reset-meters",
+# Settings that decide what the checkpoint's contents mean; each with what is to be reset so that the run does
+# without those. An entry "section." stands for all of a section.
+_NEEDED_BY: dict[str, tuple[str, ...]] = {
+    "model.": (),
+    "optimizer.name": ("reset_optimizer",),
+    "lr_scheduler.name": ("reset_lr_scheduler",),
+    "seed": ("reset_dataloader",),
+    "max_tokens": ("reset_dataloader",),
+    "batch_size": ("reset_dataloader",),
+    "best_checkpoint_metric": ("reset_meters",),
+}
+# And where the schedule has found its rate by itself, from the figures of validations.
+_NEEDED_BY_RATE: dict[str, tuple[str, ...]] = {
+    "optimizer.lr": ("reset_lr_scheduler",),
+    "best_checkpoint_metric": ("reset_meters", "reset_lr_scheduler"),
 }
 # Of the model's settings, those that change neither its weights' shapes nor what they mean.
 _FREE = ("model.dropout", "model.attention_dropout", "model.activation_dropout")
 # Where things are, and how a run shows itself: not worth a word.
 _SILENT = ("data", "save_dir", "arch", "restore_file", "finetune_from_model", "tensorboard", "threads")
 _RESETS = ("reset_optimizer", "reset_lr_scheduler", "reset_dataloader", "reset_meters")
+_ANEW = "give another --save-dir to start anew"
+
+
+def starting_point(config: TrainConfig) -> Path | None:
+    """The checkpoint that a run begins from: its own last one, or else the one that is given; None: from scratch.
+
+    Raises UsageError for flags that contradict each other, and CheckpointError where there is no such checkpoint.
+    """
+    last = config.save_dir / LAST
+    if last.exists():
+        return last
+    resets = [_flag(name) for name in _RESETS if getattr(config, name)]
+    if config.finetune_from_model is not None:
+        others = [*(["--restore-file"] if config.restore_file else []), *resets]
+        if others:
+            raise UsageError(
+                f"--finetune-from-model takes a model's weights and begins anew, {' '.join(others)} goes on with a "
+                "run; give one or the other"
+            )
+        return find_checkpoint(config.finetune_from_model)
+    if config.restore_file is not None:
+        return find_checkpoint(config.restore_file, (LAST, BEST))
+    if resets:
+        raise UsageError(
+            f"{' '.join(resets)}: there is nothing to reset; {config.save_dir} holds no run and no --restore-file "
+            "is given"
+        )
+    return None
 
 
 def saved_choices(config: TrainConfig) -> TrainConfig:
-    """The config with what was settled when the run began where it says auto: --precision and --max-tokens."""
-    path = config.save_dir / LAST
-    if not path.exists():
+    """The config with what a run that goes on has settled before, where it says auto: --precision and --max-tokens."""
+    path = starting_point(config)
+    if path is None or (path != config.save_dir / LAST and config.finetune_from_model is not None):
         return config
     saved = load_checkpoint(path).config
-    open_settings = {
-        name: saved[name] for name in ("precision", "max_tokens") if getattr(config, name) == "auto"
-    }
-    return replace(config, **open_settings)
+    # Batches that begin anew, perhaps with other data, may be of another size.
+    anew = config.reset_dataloader and not saved.get("reset_dataloader")
+    settled = {name: saved[name] for name in ("precision", "max_tokens") if getattr(config, name) == "auto"}
+    return replace(config, **({"precision": settled.get("precision", config.precision)} if anew else settled))
 
 
 def begin(run: Run) -> None:
@@ -57,45 +91,77 @@ def begin(run: Run) -> None:
 
     Raises CheckpointError where the vocabulary, the dataset or a setting that must stay has changed.
     """
-    config, last = run.config, run.save_dir / LAST
-    if last.exists():
-        checkpoint = load_checkpoint(last, resume=True)
+    config, path = run.config, starting_point(run.config)
+    if path is None:
+        return
+    checkpoint = load_checkpoint(path, resume=True)
+    resets = {name for name in _RESETS if getattr(config, name)}
+    if path == run.save_dir / LAST:
         # A repeated command resets what it resets once, not at each restart.
-        resets = {name for name in _RESETS if getattr(config, name) and not checkpoint.config.get(name)}
-        done = [name for name in _RESETS if getattr(config, name) and checkpoint.config.get(name)]
-        for name in done:
-            notice(f"--{name.replace('_', '-')} was done when this run began; going on from {last}")
-        _check_data(run, checkpoint, last, same_text="reset_dataloader" not in resets)
-        _check_settings(run, checkpoint, last, resets)
-        restore(run, checkpoint, last, resets)
-        _compare_updates(run, checkpoint)
-    elif config.restore_file is not None:
-        path = find_checkpoint(config.restore_file)
-        checkpoint = load_checkpoint(path, resume=True)
-        resets = {name for name in _RESETS if getattr(config, name)}
-        if not checkpoint.optimizer and "reset_optimizer" not in resets:
-            raise CheckpointError(
-                f"{path}: holds weights only, nothing to go on training with; give --finetune-from-model {path}, or "
-                f"a {LAST} as --restore-file"
-            )
-        _check_data(run, checkpoint, path, same_text="reset_dataloader" not in resets)
-        _check_settings(run, checkpoint, path, resets)
-        restore(run, checkpoint, path, resets)
+        done = {name for name in resets if checkpoint.config.get(name)}
+        resets -= done
+        _say_what_is_done(run, checkpoint, path, done)
     elif config.finetune_from_model is not None:
-        path = find_checkpoint(config.finetune_from_model)
-        checkpoint = load_checkpoint(path)
-        _check_data(run, checkpoint, path, same_text=False)
-        load_weights(run.model, checkpoint.weights, path)
+        _check_vocabularies(run, checkpoint, path)
+        _load_weights_of_another(run, checkpoint, path)
         if run.average is not None:
             copy_tensors(run.average.tensors, checkpoint.weights)
         notice(f"starting from the weights of {path}")
-    elif any(getattr(config, name) for name in _RESETS):
-        given = next(name for name in _RESETS if getattr(config, name))
-        raise UsageError(
-            f"--{given.replace('_', '-')}: there is nothing to reset; {run.save_dir} holds no run and no "
-            "--restore-file is given"
+        return
+    elif not checkpoint.optimizer and "reset_optimizer" not in resets:
+        raise CheckpointError(
+            f"{path}: holds no optimizer state, so there is no run to go on with; give a {LAST} as --restore-file, "
+            f"or --finetune-from-model {path} to begin anew with its weights"
         )
-    run.position.finished = _still_finished(run)
+    _check_vocabularies(run, checkpoint, path)
+    _check_text(run, checkpoint, path, resets)
+    _check_settings(run, checkpoint, path, resets)
+    restore(run, checkpoint, path, resets)
+    _compare_updates(run, checkpoint)
+    run.position.finished = _still_finished(run, ended=bool(checkpoint.run["finished"]))
+    if run.position.finished and path != run.save_dir / LAST:
+        raise UsageError(
+            f"--restore-file {path}: stands at update {run.position.update}, epoch {run.position.epoch}, and so has "
+            f"nothing left to do under {run.position.finished}; raise that, or leave it out"
+        )
+
+
+def _flag(name: str) -> str:
+    """reset_optimizer → --reset-optimizer."""
+    return "--" + name.replace("_", "-")
+
+
+def _say_what_is_done(run: Run, checkpoint: Checkpoint, path: Path, done: set[str]) -> None:
+    """Say which flags have no effect, as a run goes on with its own last checkpoint."""
+    if done:
+        flags = " ".join(_flag(name) for name in _RESETS if name in done)
+        notice(
+            f"{flags}: done at an earlier start of this run, and not again; going on from {path} "
+            "(to reset once more, first go on without)"
+        )
+    for name in ("restore_file", "finetune_from_model"):
+        given = getattr(run.config, name)
+        if given not in (None, path, run.save_dir) and str(given) != checkpoint.config.get(name):
+            notice(f"{_flag(name)} {given}: not used; {run.save_dir} holds a run, which goes on from {path}")
+
+
+def _load_weights_of_another(run: Run, checkpoint: Checkpoint, path: Path) -> None:
+    """Take a checkpoint's weights, whose model may have been trained with other settings."""
+    before, now = checkpoint.config["model"], as_dict(run.config.model)
+    keys = ["name"] if before["name"] != now["name"] else sorted(before.keys() | now.keys())
+    changes = [
+        f"model.{key} = {before.get(key)!r} there, {now.get(key)!r} here"
+        for key in keys
+        if before.get(key) != now.get(key) and f"model.{key}" not in _FREE
+    ]
+    try:
+        load_weights(run.model, checkpoint.weights, path)
+    except CheckpointError as error:
+        if not changes:
+            raise
+        raise CheckpointError(f"{error}; {', '.join(changes)}: give the settings that it has there") from None
+    for change in changes:
+        notice(f"{path}: {change}")
 
 
 def restore(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str] = frozenset()) -> None:  # type: ignore[assignment]
@@ -115,7 +181,7 @@ def restore(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str] = fro
     position = Position(**state)
     if "reset_optimizer" not in resets:
         restore_optimizer(run.updater.optimizer, run.parameters, checkpoint.optimizer)
-        if scale is not None and run.updater.scale.dynamic:
+        if scale is not None and run.updater.scale.dynamic and checkpoint.config["precision"] == "fp16":
             run.updater.scale.value, run.updater.scale.good_updates = scale["value"], scale["good_updates"]
     if "reset_lr_scheduler" in resets:
         position.schedule_start, position.rate_factor = position.update, 1.0
@@ -129,36 +195,56 @@ def restore(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str] = fro
     run.position = position
 
 
-def _check_data(run: Run, checkpoint: Checkpoint, path: Path, *, same_text: bool) -> None:
-    remedy = (
-        "give another --save-dir to start anew"
-        if path.parent == run.save_dir
-        else "preprocess the data with the vocabulary of the model's"
-    )
+def _check_vocabularies(run: Run, checkpoint: Checkpoint, path: Path) -> None:
+    remedy = "preprocess the data with the model's own vocabulary"
+    if path == run.save_dir / LAST:
+        remedy = f"go on with data that has the run's own vocabulary, or {_ANEW}"
     check_vocabularies(checkpoint, path, run.engine.tokenizers, run.config.data, remedy)
+
+
+def _check_text(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str]) -> None:
+    """CheckpointError where the place in the training data is one in other data."""
     before, now = checkpoint.dataset["train"], dataset_facts(run.dataset)["train"]
-    if same_text and before != now:
+    if before != now and "reset_dataloader" not in resets:
         raise CheckpointError(
             f"{path}: trained on another training split ({before}, that of {run.config.data} is {now}); give "
-            "--reset-dataloader to go on with this one, or another --save-dir to start anew"
+            f"--reset-dataloader to go on with this one, or {_other_way(run, path)}"
         )
 
 
 def _check_settings(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str]) -> None:
-    """Say which settings have changed; CheckpointError for one that the checkpoint's contents depend on."""
+    """Say which settings have changed; CheckpointError for those that the checkpoint's contents depend on."""
     before, now = _flat(checkpoint.config), _flat(as_dict(run.config))
-    changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
-    for key in sorted(changed):
+    needed_by = _NEEDED_BY | (_NEEDED_BY_RATE if run.schedule.state_dict() else {})
+    allowed, refused, missing = [], [], set()
+    for key in sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
         change = f"{key} = {before.get(key)!r} before, {now.get(key)!r} now"
-        needed_by = next((flag for start, flag in _NEEDED_BY.items() if key.startswith(start)), None)
-        if needed_by is None or key in _FREE:
+        needs = next((names for start, names in needed_by.items() if key.startswith(start)), None)
+        if needs is None or key in _FREE:
             if key not in (*_SILENT, *_RESETS):
-                notice(f"resuming with {change}")
-        elif needed_by.removeprefix("--").replace("-", "_") not in resets:
-            remedy = f"give {needed_by}, or" if needed_by else "give"
-            raise CheckpointError(
-                f"{path}: {change}; a resumed run must keep it: {remedy} another --save-dir to start anew"
-            )
+                allowed.append(change)
+        elif not needs or set(needs) - resets:
+            refused.append(change)
+            missing |= set(needs) - resets or {"model"}
+    if refused:
+        it = "it" if len(refused) == 1 else "them"
+        ways = [f"set {it} back"]
+        if "model" not in missing:
+            ways.append("give " + " ".join(_flag(name) for name in _RESETS if name in missing))
+        if "model" not in missing or path == run.save_dir / LAST:
+            ways.append(_other_way(run, path))
+        raise CheckpointError(
+            f"{path}: {', '.join(refused)}; a run that goes on must keep {it}: {', or '.join(ways)}"
+        )
+    for change in allowed:
+        notice(f"resuming with {change}")
+
+
+def _other_way(run: Run, path: Path) -> str:
+    """What else to do where a run cannot go on as it is asked to."""
+    if path == run.save_dir / LAST:
+        return _ANEW
+    return f"begin anew with its weights alone by --finetune-from-model {path}"
 
 
 def _compare_updates(run: Run, checkpoint: Checkpoint) -> None:
@@ -183,10 +269,13 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _still_finished(run: Run) -> str:
-    """Why a resumed run has nothing left to do under its present limits, or nothing."""
+def _still_finished(run: Run, ended: bool) -> str:
+    """Why a resumed run has nothing left to do under its present limits, or nothing.
+
+    ended: whether it had come to an end; otherwise the validation at its end may be to be made yet.
+    """
     config, position = run.config, run.position
-    if config.max_update and position.update >= config.max_update:
+    if config.max_update and position.update >= config.max_update and (ended or not position.batch):
         return f"--max-update {config.max_update}"
     if config.max_epoch and position.epoch > config.max_epoch:
         return f"--max-epoch {config.max_epoch}"

@@ -76,8 +76,9 @@ def restore_optimizer(
     state: dict[int, dict[str, Tensor]] = {}
     for full_name, tensor in tensors.items():
         key, _, name = full_name.partition(".")
-        parameter = parameters[name]
-        if parameter in number:
+        # Parameters that are frozen now, or that an objective needed before, have state but no use for it.
+        parameter = parameters.get(name)
+        if parameter is not None and parameter in number:
             state.setdefault(number[parameter], {})[key] = like(tensor, parameter)
     # Torch's own loading knows which entries belong on the device, and which not.
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

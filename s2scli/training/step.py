@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from s2scli.console import warn
 from s2scli.data.batch import Batch
-from s2scli.errors import is_out_of_memory
+from s2scli.errors import S2SError, is_out_of_memory
 from s2scli.nn.runtime import autocast
 from s2scli.training.distributed import Processes, whole
 from s2scli.training.objectives.base import Loss, Objective
@@ -53,9 +53,9 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class UpdateResult:
-    """Sums over an update's batches, in nats, and the gradient's norm before clipping.
+    """Sums over an update's batches in all processes, in nats, and the gradient's norm before clipping.
 
-    finite: whether the update was made; where the gradient was not finite, the weights are as before.
+    finite: whether the update was made; where the loss or the gradient was not finite, the weights are as before.
     norms: the gradient's norm by layer, where it was asked for or not finite.
     """
 
@@ -108,8 +108,8 @@ class Updater:
         """Make update number `update` (from 1) with learning rate `rate`.
 
         batches: this process's. tokens: the target tokens of all processes' batches, by which the gradient is divided.
-        A batch that does not fit into memory is split, and the update begun again; torch's OutOfMemoryError is
-        raised where a single sentence does not fit, and where other processes wait inside the pass that failed.
+        A batch that does not fit into memory is split, and the update begun again. Raises S2SError where a single
+        sentence does not fit, and torch's OutOfMemoryError where other processes wait inside the pass that failed.
         """
         while True:
             try:
@@ -121,6 +121,7 @@ class Updater:
                 batches = self._split(update, batches, error)
             # Outside of the handler, where the failed pass's tensors are no longer held by its traceback.
             self._forget()
+        loss, nll = self.processes.sum([loss, nll])
         return self._step(loss, nll, rate, log_norms)
 
     def _gradients(self, update: int, batches: Sequence[MicroBatch], tokens: int) -> tuple[float, float]:
@@ -174,8 +175,14 @@ class Updater:
     ) -> list[MicroBatch]:
         """The batches with the one that did not fit in two halves."""
         failed = self._running
-        if len(failed.batch) == 1 or self._awaited:
+        if self._awaited:
             raise error
+        if len(failed.batch) == 1:
+            raise S2SError(
+                f"update {update}: out of memory with a single sentence pair, of up to {failed.batch.size()[1]} tokens "
+                "a side; train a smaller model, or leave long pairs out: s2s preprocess --max-source-length and "
+                "--max-target-length"
+            ) from error
         warn(
             f"update {update}: out of memory with {len(failed.batch)} sentences; trying again in two halves "
             "(a smaller --max-tokens avoids this)"
@@ -192,7 +199,7 @@ class Updater:
         gradients = [item.grad for item in self.parameters.values() if item.grad is not None]
         total = whole(get_total_norm(gradients, foreach=True))
         norm = float(total) / self.scale.value
-        finite = math.isfinite(norm)
+        finite = math.isfinite(norm) and math.isfinite(loss)
         norms = self._norms() if log_norms or not finite else {}
         if finite:
             if self.scale.value != 1:

@@ -148,3 +148,24 @@ def test_the_location_score_ignores_positions_it_does_not_know() -> None:
     _, weights = attend(scores, keys, torch.ones(B, S, dtype=torch.bool))
     torch.testing.assert_close(weights[..., :3], (query @ score.weight.T).softmax(-1))
     assert weights[..., 3:].abs().max() == 0
+
+
+@pytest.mark.parametrize("block", [1, 1 << 20])
+@pytest.mark.parametrize("queries", [1, Q])
+@pytest.mark.parametrize("name", ATTENTION_SCORES)
+def test_the_gradients_of_scores(
+    name: str, queries: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of repeated queries, the second made from the first's scores; in one piece, and a sentence at a time."""
+    monkeypatch.setattr("s2scli.nn.attention._BLOCK_ELEMENTS", block)
+    score = make(name, 3, 3)
+    torch.manual_seed(3)
+    query = torch.randn(B, queries, 3, dtype=torch.float64, requires_grad=True)
+    keys = torch.randn(B, S, 3, dtype=torch.float64, requires_grad=True)
+
+    def function(query: Tensor, keys: Tensor, *_: Tensor) -> Tensor:
+        scores = score.repeated(score.prepare(keys), 2, queries)
+        first = scores(query)
+        return torch.stack([first, scores(query + first[..., :3])])
+
+    assert torch.autograd.gradcheck(function, (query, keys, *score.parameters()))

@@ -5,10 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from s2scli.nn.rnn import STATE_PARTS, RecurrentDecoder, RecurrentEncoder
+from s2scli.nn.rnn import (
+    STATE_PARTS,
+    DecoderSteps,
+    RecurrentDecoder,
+    RecurrentEncoder,
+    cell_step,
+    join_layers,
+    layers_of,
+)
 
 INPUT, HIDDEN = 5, 6
+NOTHING, ALL = slice(INPUT, INPUT), slice(0, INPUT)
 NETWORKS = {
     "lstm": nn.LSTM,
     "gru": nn.GRU,
@@ -27,6 +37,10 @@ def state_of(cell: str, layers: int, rows: int) -> Tensor:
     return torch.randn(STATE_PARTS[cell], layers, rows, HIDDEN)
 
 
+def loop(ours: RecurrentDecoder, steps: int, rows: int, entering: slice = NOTHING) -> DecoderSteps:
+    return ours.steps(entering, torch.float32, steps, rows)
+
+
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("cell", NETWORKS)
 def test_a_sequence_is_torchs(cell: str, layers: int) -> None:
@@ -35,7 +49,7 @@ def test_a_sequence_is_torchs(cell: str, layers: int) -> None:
     theirs.load_state_dict(ours.network.state_dict())
     x, state = torch.randn(4, 7, INPUT), state_of(cell, layers, 4)
     expected, _ = theirs(x, (state[0], state[1]) if cell == "lstm" else state[0])
-    torch.testing.assert_close(ours.sequence(x, state), expected)
+    torch.testing.assert_close(ours.sequence(x, layers_of(state)), expected)
 
 
 @pytest.mark.parametrize("layers", [1, 3])
@@ -43,14 +57,18 @@ def test_a_sequence_is_torchs(cell: str, layers: int) -> None:
 def test_steps_are_the_sequence(cell: str, layers: int) -> None:
     ours = decoder(cell, layers)
     x, state = torch.randn(4, 7, INPUT), state_of(cell, layers, 4)
-    expected = ours.sequence(x, state)
+    layers_state = layers_of(state)
+    expected = ours.sequence(x, layers_state)
     _, final = ours.network(x, (state[0], state[1]) if cell == "lstm" else state[0])
     first, second = slice(0, 2), slice(2, INPUT)
+    step = loop(ours, 7, 4, second)
     for position in range(7):
-        share = ours.project(x[:, position, first], first) + ours.project(x[:, position, second], second)
-        state = ours.step(share, state)
-        torch.testing.assert_close(state[0, -1], expected[:, position])
-    torch.testing.assert_close(state, torch.stack(final) if cell == "lstm" else final[None])
+        share = ours.project(x[:, position, first], first)
+        layers_state = step(share, x[:, position, second], layers_state)
+        torch.testing.assert_close(layers_state[-1][0], expected[:, position])
+    torch.testing.assert_close(
+        join_layers(layers_state), torch.stack(final) if cell == "lstm" else final[None]
+    )
 
 
 @pytest.mark.parametrize("cell", NETWORKS)
@@ -60,15 +78,15 @@ def test_gradients_of_steps_are_those_of_the_sequence(cell: str) -> None:
     gradients = []
     for by_steps in (False, True):
         ours.zero_grad()
-        state = state_of(cell, 2, 3)
+        start = state_of(cell, 2, 3)
         if by_steps:
-            outputs = []
+            outputs, state, step = [], layers_of(start), loop(ours, 4, 3)
             for position in range(4):
-                state = ours.step(ours.project(x[:, position], slice(0, INPUT)), state)
-                outputs.append(state[0, -1])
+                state = step(ours.project(x[:, position], ALL), None, state)
+                outputs.append(state[-1][0])
             top = torch.stack(outputs, 1)
-        else:
-            top = ours.sequence(x, state)
+        else:  # torch's own
+            top, _ = ours.network(x, (start[0], start[1]) if cell == "lstm" else start[0])
         top.square().sum().backward()
         gradients.append({name: parameter.grad.clone() for name, parameter in ours.named_parameters()})
     for name, gradient in gradients[0].items():
@@ -80,8 +98,8 @@ def test_dropout_acts_between_layers_in_both_forms() -> None:
     torch.manual_seed(3)
     ours = RecurrentDecoder("tanh", INPUT, HIDDEN, 2, 0.5)
     x, state = torch.randn(1, 1, INPUT).expand(2000, 1, INPUT), torch.zeros(1, 2, 2000, HIDDEN)
-    by_sequence = ours.sequence(x, state)[:, 0]
-    stepped = ours.step(ours.project(x[:, 0], slice(0, INPUT)), state)
+    by_sequence = ours.sequence(x, layers_of(state))[:, 0]
+    stepped = join_layers(loop(ours, 1, 2000)(ours.project(x[:, 0], ALL), None, layers_of(state)))
     lower = stepped[0, 0]  # dropout comes after it
     torch.testing.assert_close(lower, lower[:1].expand(2000, HIDDEN))
     for top in (by_sequence, stepped[0, 1]):
@@ -114,3 +132,41 @@ def test_the_encoder_reads_as_if_there_were_no_padding(cell: str, layers: int, b
         torch.testing.assert_close(final[0, -1, 0], states[0, 2])
     else:
         torch.testing.assert_close(final[0, -1, 0], torch.cat([states[0, 2, :HIDDEN], states[0, 0, HIDDEN:]]))
+
+
+@pytest.mark.parametrize("cell", NETWORKS)
+def test_the_gradient_of_a_step(cell: str) -> None:
+    torch.manual_seed(5)
+    gates = {"lstm": 4, "gru": 3}.get(cell, 1) * HIDDEN
+    shapes = [(3, gates), (3, gates), *[(3, HIDDEN)] * STATE_PARTS[cell]]
+    inputs = [torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+
+    def step(entering: Tensor, recurrent: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        return cell_step(cell, entering, recurrent, state)
+
+    assert torch.autograd.gradcheck(step, inputs)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("cell", NETWORKS)
+def test_the_encoders_gradients_are_torchs(cell: str, bidirectional: bool) -> None:
+    """Against packed sequences, which torch's networks read without padding."""
+    torch.manual_seed(6)
+    encoder = RecurrentEncoder(cell, INPUT, HIDDEN, 2, 0.0, bidirectional)
+    lengths = torch.tensor([3, 6, 1, 4])
+    gradients = []
+    for ours in (True, False):
+        encoder.zero_grad()
+        x = torch.linspace(-1, 1, 4 * 6 * INPUT).view(4, 6, INPUT).requires_grad_()
+        if ours:
+            states, final = encoder(x, lengths)
+        else:
+            packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            outputs, last = encoder.network(packed)
+            states, _ = pad_packed_sequence(outputs, batch_first=True)
+            final = torch.stack(last) if cell == "lstm" else last
+        (states.sin().sum() + final.square().sum()).backward()
+        found = {name: parameter.grad.clone() for name, parameter in encoder.named_parameters()}
+        gradients.append(found | {"x": x.grad})
+    for name, gradient in gradients[1].items():
+        torch.testing.assert_close(gradients[0][name], gradient, rtol=1e-4, atol=1e-5, msg=name)

@@ -62,5 +62,5 @@ def test_a_teacher_of_other_words_is_refused(trained: Trainer, toy_runs: Path, t
     data = write_dataset(tmp_path / "other", sizes=(40, 4, 4), nwordssrc=10)
     teacher = toy_runs / "transformer"
     settings = TRANSFORMER | {"objective.name": "distillation", "objective.teacher": teacher}
-    with pytest.raises(UsageError, match="its source vocabulary .* is not that of .*other/data"):
+    with pytest.raises(UsageError, match=r"its source vocabulary .* is not that of .*other/data"):
         trained("run", **settings, max_update=1, data=data)

@@ -1,0 +1,81 @@
+"""Products with weights: their values, and the gradients that a loop computes for all its steps at once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from s2scli.nn.product import RepeatedLinear, linear, product
+
+ROWS, IN, OUT, STEPS = 3, 4, 4, 5
+
+
+def draw(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, dtype=dtype, requires_grad=True)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_a_product_is_torchs(dtype: torch.dtype) -> None:
+    """Of a whole matrix, of some of its columns, and transposed; of two dimensions and of three."""
+    x, matrix, bias = torch.randn(2, 70, 40), torch.randn(60, 100), torch.randn(60)
+    for weight in (matrix[:, :40].contiguous(), matrix[:, 30:70], matrix[:40].T[:60], matrix.T[:60, 5:45]):
+        for rows in (x, x[0], x.transpose(0, 1)):
+            got = product(rows.to(dtype), weight.to(dtype), bias.to(dtype)).float()
+            rough = 0.05 if dtype == torch.bfloat16 else 1e-4
+            torch.testing.assert_close(got, rows @ weight.T + bias, rtol=rough, atol=rough * 6)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_the_gradient_of_a_product(biased: bool) -> None:
+    inputs = (draw(2, ROWS, IN), draw(OUT, IN), draw(OUT) if biased else None)
+    assert torch.autograd.gradcheck(linear, inputs)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_the_gradient_of_a_loop(batched: bool) -> None:
+    """Each step's input comes from the step before."""
+    shape = (ROWS, 2) if batched else (ROWS,)
+    bias = None if batched else draw(OUT)
+
+    def function(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        step = RepeatedLinear(weight, bias, torch.float64, STEPS, shape)
+        for _ in range(STEPS):
+            x = torch.tanh(step(x))
+        return x
+
+    weight = draw(ROWS, OUT, IN) if batched else draw(OUT, IN)
+    assert torch.autograd.gradcheck(function, (draw(*shape, IN), weight, bias))
+
+
+def test_a_loops_gradients_in_float32_are_autograds() -> None:
+    x, bias = draw(ROWS, IN, dtype=torch.float32), draw(OUT, dtype=torch.float32)
+    matrix = draw(OUT, 3 * IN, dtype=torch.float32)
+    weight = matrix[:, IN : 2 * IN]
+    step = RepeatedLinear(weight, bias, torch.float32, STEPS, (ROWS,))
+    got = expected = x
+    for _ in range(STEPS):
+        got, expected = torch.tanh(step(got)), torch.tanh(expected @ weight.T + bias)
+    torch.testing.assert_close(got, expected)
+    for one, other in zip(
+        torch.autograd.grad(got.sin().sum(), (x, matrix, bias)),
+        torch.autograd.grad(expected.sin().sum(), (x, matrix, bias)),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
+def test_autocast_narrows_products() -> None:
+    x, weight, bias = (draw(*shape, dtype=torch.float32) for shape in ((ROWS, IN), (OUT, IN), (OUT,)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = linear(x, weight, bias)
+    assert y.dtype == torch.bfloat16
+    y.float().sum().backward()
+    assert all(item.grad is not None and item.grad.dtype == torch.float32 for item in (x, weight, bias))
+    with torch.no_grad():
+        assert RepeatedLinear(weight, bias, torch.bfloat16, 1, (ROWS,))(x).dtype == torch.bfloat16
