@@ -16,7 +16,7 @@ VENV := .venv/bin
 READY := .venv/.installed
 RECIPES := $(patsubst %/Makefile,%,$(wildcard recipes/*/Makefile))
 
-.PHONY: help setup demo test test-slow lint format bench smoke
+.PHONY: help setup demo test test-slow soak lint format bench smoke
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -32,6 +32,10 @@ test: $(READY) ## run the tests
 
 test-slow: $(READY) ## run the tests that take minutes
 	$(VENV)/python -m pytest -m slow $(ARGS)
+
+soak: $(READY) ## kill runs, and processes that save, at random moments, and see that nothing is lost (10 minutes)
+	$(VENV)/python tests/soak/kill_saving.py
+	$(VENV)/python tests/soak/kill_training.py
 
 lint: $(READY) ## check style and types
 	$(VENV)/ruff check .

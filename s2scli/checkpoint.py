@@ -25,6 +25,7 @@ from s2scli.configs.train import TrainConfig
 from s2scli.errors import CheckpointError, DataError
 from s2scli.io import write_atomically
 from s2scli.models.base import Model, build_model, unique_parameters
+from s2scli.nn.sharded import like
 from s2scli.text.tokenizer import Tokenizer, load_tokenizer
 
 FORMAT = "s2s-checkpoint"
@@ -183,7 +184,7 @@ def load_weights(model: Model, weights: Mapping[str, Tensor], path: Path) -> Non
                 raise CheckpointError(
                     f"{path}: {name} has shape {tuple(weights[name].shape)}, the model wants {tuple(parameter.shape)}"
                 )
-            parameter.copy_(weights[name])
+            parameter.copy_(like(weights[name], parameter))
 
 
 def restore_model(checkpoint: Checkpoint, path: Path) -> Model:

@@ -15,7 +15,6 @@ import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-
 # How torch's allocators and libraries word it where they raise a plain RuntimeError: the CPU's allocator, C++, the
 # CUDA driver, and cuBLAS and cuDNN.
 _OUT_OF_MEMORY = ("allocate memory", "std::bad_alloc", "out of memory", "_STATUS_ALLOC_FAILED")

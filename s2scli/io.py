@@ -150,7 +150,7 @@ def locked(folder: Path, remedy: str) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            path.unlink()
+            path.unlink(missing_ok=True)
             if is_new:
                 folder.rmdir()
         os.close(descriptor)

@@ -153,7 +153,7 @@ def _settle(config: TrainConfig, tokenizers: Mapping[str, Tokenizer], processes:
 
 def _make_updater(config: TrainConfig, objective: Objective, processes: Processes) -> Updater:
     """Freeze, shard, compile and replicate the objective's parameters as the config says, and build the optimizer."""
-    _freeze(trained_parameters(objective), config.freeze)
+    _freeze(trained_parameters(objective, every_name=True), config.freeze)
     if processes.kind == "fsdp":
         shard(objective, processes)
     if config.compile:
@@ -173,7 +173,7 @@ def _make_updater(config: TrainConfig, objective: Objective, processes: Processe
 
 
 def _freeze(parameters: Mapping[str, nn.Parameter], patterns: tuple[str, ...]) -> None:
-    """Leave the parameters that match a pattern as they are."""
+    """Leave the parameters that match a pattern, by one of their names, as they are."""
     for pattern in patterns:
         matching = [item for name, item in parameters.items() if fnmatchcase(name, pattern)]
         if not matching:
@@ -182,7 +182,7 @@ def _freeze(parameters: Mapping[str, nn.Parameter], patterns: tuple[str, ...]) -
         for item in matching:
             item.requires_grad = False
     if not any(item.requires_grad for item in parameters.values()):
-        raise UsageError(f"--freeze {' '.join(patterns)}: nothing is left to train")
+        raise UsageError(f"--freeze {' '.join(patterns)}: nothing is left to train; leave a pattern out")
 
 
 def _introduce(run: Run) -> None:

@@ -181,3 +181,18 @@ class Trainer:
         """The events of one kind in a run's log.jsonl."""
         lines = (self.root / name / "log.jsonl").read_text(encoding="utf-8").splitlines()
         return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+def assert_same_run(one: Checkpoint, other: Checkpoint, *, ignore: Sequence[str] = ()) -> None:
+    """Fail unless two checkpoints stand at the same place with the same bits; ignore: parts of the place."""
+    places = [
+        {key: value for key, value in checkpoint.run.items() if key not in ("seconds", *ignore)}
+        for checkpoint in (one, other)
+    ]
+    assert places[0] == places[1]
+    for group in ("weights", "optimizer", "ema", "objective"):
+        tensors, others = getattr(one, group), getattr(other, group)
+        assert tensors.keys() == others.keys(), group
+        for name, tensor in tensors.items():
+            assert tensor.dtype == others[name].dtype, f"{group} {name}"
+            assert torch.equal(tensor, others[name]), f"{group} {name}"

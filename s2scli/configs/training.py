@@ -148,7 +148,7 @@ class LabelSmoothedCrossEntropyConfig:
         choices=("none", "reconstruction", "ctc"),
     )
     encoder_loss_weight: float = setting(
-        0.3, "share α of the encoder's loss, the decoder's having 1 - α", above=0, below=1
+        0.2, "share α of the encoder's loss, the decoder's having 1 - α", above=0, below=1
     )
     scheduled_sampling: str = setting(
         "none",

@@ -35,6 +35,8 @@ class BatchPlan:
         self.max_tokens = max_tokens
         self.batch_size = batch_size or len(source_lengths)
         self.seed = seed
+        # The last epoch that was asked for: grouping millions of pairs takes a second.
+        self._latest: tuple[int, list[Indices]] = (0, [])
         longest = int(self.lengths.max())
         if longest > max_tokens:
             row, line = np.argwhere(self.lengths == longest)[0]
@@ -47,9 +49,11 @@ class BatchPlan:
 
     def epoch(self, epoch: int) -> list[Indices]:
         """The batches of an epoch (counted from 1): arrays of indices, shuffled."""
-        rng = np.random.default_rng((self.seed, epoch))
-        batches = self._group(rng.permutation(self.lengths.shape[1]))
-        return [batches[i] for i in rng.permutation(len(batches))]
+        if self._latest[0] != epoch:
+            rng = np.random.default_rng((self.seed, epoch))
+            batches = self._group(rng.permutation(self.lengths.shape[1]))
+            self._latest = epoch, [batches[i] for i in rng.permutation(len(batches))]
+        return self._latest[1]
 
     def in_order(self) -> list[Indices]:
         """Batches of similar lengths without any shuffling, for validation."""

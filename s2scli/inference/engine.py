@@ -12,6 +12,7 @@ import torch
 from s2scli.configs.search import SearchConfig
 from s2scli.console import uncounted, warn
 from s2scli.data.batch import pad_sequences
+from s2scli.errors import is_out_of_memory
 from s2scli.models.base import Model
 from s2scli.record import Hypothesis, Record
 from s2scli.search.base import Output, search
@@ -60,10 +61,20 @@ class Engine:
         sources = [self._encode(line) for line in lines]
         outputs: dict[int, list[Output]] = {}
         for indices in self._batches(sources):
-            batch = pad_sequences([sources[index] for index in indices]).to(self.device)
-            outputs |= zip(indices, search(self.model, batch, self.search), strict=True)
+            outputs |= zip(indices, self._search([sources[index] for index in indices]), strict=True)
             done(len(indices))
         return [self._record(line, outputs.get(index, [])) for index, line in enumerate(lines)]
+
+    def _search(self, sources: list[list[int]]) -> list[list[Output]]:
+        """The outputs of each source; a batch that does not fit into memory is searched in two halves."""
+        try:
+            return search(self.model, pad_sequences(sources).to(self.device), self.search)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or len(sources) == 1:
+                raise
+        # Outside of the handler, where the failed search's tensors are no longer held by its traceback.
+        middle = len(sources) // 2
+        return self._search(sources[:middle]) + self._search(sources[middle:])
 
     def _encode(self, line: Line) -> list[int]:
         ids = self.tokenizers["source"].encode(line.text)

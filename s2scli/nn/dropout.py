@@ -21,7 +21,12 @@ class _ByteDropout(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, threshold: int) -> Tensor:
-        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+        count, least = (x.numel() + 7) // 8, -(2**63)
+        if torch.compiler.is_compiling():
+            # Drawing in place would cut the compiled layer in two.
+            words = torch.randint(least, -least - 1, (count,), dtype=torch.int64)
+        else:
+            words = torch.empty(count, dtype=torch.int64).random_(least, None)
         mask = (words.view(torch.uint8)[: x.numel()] >= threshold).view(x.shape)
         ctx.save_for_backward(mask)
         ctx.scale = _LEVELS / (_LEVELS - threshold)

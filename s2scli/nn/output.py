@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from s2scli.nn.product import product, projected
+
 # Logits in memory at once while the loss is computed: 8 MB of float32, of the order of a core's cache.
 _CHUNK_ELEMENTS = 1 << 21
 # The last chunk is padded to a multiple of so many rows: oneDNN keeps a kernel for every shape that it has met.
@@ -60,7 +62,7 @@ class _ChunkedLoss(torch.autograd.Function):
         ):
             length = len(part)
             part = F.pad(part, (0, 0, 0, -length % _ROW_MULTIPLE))
-            padded = (part @ narrow_weight.T).float()  # [rows, V]
+            padded = product(part, narrow_weight).float()  # [rows, V]
             logits = padded[:length]
             largest = logits.amax(1, keepdim=True)
             of_target = logits.gather(1, target)
@@ -75,8 +77,8 @@ class _ChunkedLoss(torch.autograd.Function):
             padded[length:] = 0
             exponentials = padded.to(dtype)
             scale = F.pad(total.reciprocal(), (0, 0, 0, len(part) - length))
-            d_hidden[start : start + length] = ((exponentials @ narrow_weight) * scale)[:length]
-            d_weight += exponentials.T @ (part * scale).to(dtype)
+            d_hidden[start : start + length] = (product(exponentials, narrow_weight.T) * scale)[:length]
+            d_weight += product(exponentials.T, (part * scale).to(dtype).T)
         if d_hidden is not None and d_weight is not None:
             d_hidden -= spread * weight_sum
             d_weight -= spread * hidden.sum(0)
@@ -107,7 +109,7 @@ class SoftmaxOutput(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Scores [..., V] of hidden states [..., D]; their softmax is the distribution of the next token."""
-        return hidden @ self.weight.T
+        return projected(hidden, self.weight)
 
     def loss(self, hidden: Tensor, targets: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
         """Summed label-smoothed cross-entropy and summed negative log-likelihood, in nats.

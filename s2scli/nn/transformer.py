@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from s2scli.nn.dropout import Dropout
+from s2scli.nn.product import Linear
 
 # Initial weights as in fairseq. Attention has Glorot's, with a smaller gain for queries, keys and values; the
 # feed-forward layers keep torch's own, which are smaller still: with Glorot's, a post-norm stack learns more slowly.
@@ -29,17 +30,17 @@ class LayerConfig:
     activation_dropout: float
 
 
-def _input_projection(inputs: int, outputs: int, *, blocks: int = 1) -> nn.Linear:
+def _input_projection(inputs: int, outputs: int, *, blocks: int = 1) -> Linear:
     """To queries, keys and values: `blocks` matrices side by side, drawn as single ones."""
-    layer = nn.Linear(inputs, outputs)
+    layer = Linear(inputs, outputs)
     for block in layer.weight.chunk(blocks):
         nn.init.xavier_uniform_(block, _ATTENTION_GAIN)
     return layer
 
 
-def _output_projection(width: int) -> nn.Linear:
+def _output_projection(width: int) -> Linear:
     """From the joined heads back to the layer's width."""
-    layer = nn.Linear(width, width)
+    layer = Linear(width, width)
     nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
@@ -145,8 +146,8 @@ class FeedForward(nn.Module):
         super().__init__()
         self.activation = config.activation
         gated = 2 if config.activation == "swiglu" else 1
-        self.inner = nn.Linear(config.width, gated * config.ffn_width)
-        self.outer = nn.Linear(config.ffn_width, config.width)
+        self.inner = Linear(config.width, gated * config.ffn_width)
+        self.outer = Linear(config.ffn_width, config.width)
         self.dropout = Dropout(config.activation_dropout)
 
     def forward(self, x: Tensor) -> Tensor:

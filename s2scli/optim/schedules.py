@@ -63,7 +63,11 @@ class ReduceOnPlateau(Schedule):
     def validated(self, score: float, *, higher_is_better: bool) -> None:
         """Shrink the rate if the figure has not improved for too long."""
         score = -score if higher_is_better else score
-        if self.best is None or score < self.best - self.config.lr_threshold * abs(self.best):
+        if (
+            self.best is None
+            or not math.isfinite(self.best)
+            or score < self.best - self.config.lr_threshold * abs(self.best)
+        ):
             self.best, self.without_improvement = score, 0
             return
         self.without_improvement += 1

@@ -22,8 +22,9 @@ from s2scli.nn.runtime import autocast
 from s2scli.training.distributed import Processes
 from s2scli.training.objectives.base import Objective
 
-# Share of the memory that is free which a batch may fill: allocators waste some, and lengths vary.
-_SHARE = {"cuda": 0.85, "cpu": 0.5}
+# The share of the free memory that a batch may fill. Lengths vary, and allocators waste some: on a CPU the heap grows
+# to nearly three times what a batch takes in bf16, whose kernels keep memory of their own for each shape.
+_SHARE = {"cuda": 0.85, "cpu": 0.3}
 # An epoch has at least so many updates: larger batches would leave too few to learn from.
 _UPDATES_AN_EPOCH = 50
 # The first budget to try, how much larger the next may be, and what it is a multiple of.
@@ -55,8 +56,9 @@ def largest_budget(
     cap = max(longest, total // (_UPDATES_AN_EPOCH * update_freq * processes.size))
     memory = _Memory(processes.device)
     # The optimizer's two moments and the gradients are not there yet.
-    limit = memory.free() - 3 * sum(item.numel() * item.element_size() for item in objective.parameters())
-    limit = processes.least(limit)
+    extra = 3 * sum(item.numel() * item.element_size() for item in objective.parameters())
+    free = processes.least(memory.free() - extra)
+    limit = free * _SHARE[processes.device.type]
 
     def measure(budget: int) -> float:
         plan = BatchPlan(source, target, max_tokens=budget, batch_size=batch_size, seed=1)
@@ -69,15 +71,19 @@ def largest_budget(
         points[budget] = measure(budget)
         budget = _next(points, limit, longest, cap)
     found = max((budget for budget, used in points.items() if used <= limit), default=longest)
-    allowed = f"{max(limit, 0) / 2**30:.1f} GiB may be used"
+    allowed = f"a batch may take {_in_words(limit)} of the {_in_words(free)} that are free"
     if points.get(found, inf) > limit:
         warn(
-            f"--max-tokens auto: {found:,} tokens a batch, for the longest sentence; {allowed}, it takes more"
+            f"--max-tokens auto: {found:,} tokens a batch, as the longest sentence needs; {allowed}, this takes more"
         )
         return found
     reason = f", with more an epoch has fewer than {_UPDATES_AN_EPOCH} updates" if found == cap else ""
     notice(f"--max-tokens auto: {found:,} tokens a batch (tried {len(points)} sizes; {allowed}{reason})")
     return found
+
+
+def _in_words(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{max(0.0, size) / 2**20:.0f} MiB"
 
 
 def _next(points: Mapping[int, float], limit: float, longest: int, cap: int) -> int:
@@ -100,7 +106,7 @@ def _next(points: Mapping[int, float], limit: float, longest: int, cap: int) -> 
         guess = low + int((_AIM * limit - points[low]) * (high - low) / rise)
     else:
         guess = (good + failing[0]) // 2 if failing else 2 * good
-    guess = min(guess, _GROWTH * good, failing[0] - _STEP if failing else guess)
+    guess = min(guess, failing[0] - _STEP if failing else _GROWTH * good)
     return cap if guess >= cap else max(good, guess // _STEP * _STEP)
 
 
@@ -149,11 +155,11 @@ class _Memory:
             )
 
     def free(self) -> int:
-        """Bytes that training may use in addition."""
+        """Bytes that are free for this process."""
         if self.device.type == "cuda":
-            return int(torch.cuda.mem_get_info(self.device)[0] * _SHARE["cuda"])
-        # The processes of one machine have this memory in common.
-        return int(_free_host_memory() * _SHARE["cpu"]) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+            return torch.cuda.mem_get_info(self.device)[0]
+        # The processes of one machine have its memory in common.
+        return _free_host_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
     def begin(self) -> None:
         """Forget earlier peaks."""

@@ -7,18 +7,21 @@ pickles: what is exchanged are tensors.
 from __future__ import annotations
 
 import os
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
+from uuid import uuid4
 
 import torch
 from torch import Tensor, distributed, nn
+from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from s2scli.console import silence
@@ -27,6 +30,8 @@ from s2scli.errors import S2SError
 from s2scli.training.objectives.base import Loss, Objective
 
 T = TypeVar("T")
+
+_POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,10 @@ def joined(device: torch.device, kind: str) -> Iterator[Processes]:
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
-        distributed.init_process_group(backend, timeout=timedelta(minutes=30))
+        store = fresh_store(next(rendezvous("env://"))[0], rank, size)
+        distributed.init_process_group(
+            backend, store=store, rank=rank, world_size=size, timeout=timedelta(minutes=30)
+        )
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise S2SError(
@@ -114,13 +122,41 @@ def joined(device: torch.device, kind: str) -> Iterator[Processes]:
             yield Processes(device, rank, size, kind)
     except BaseException as error:
         # What has failed must not be kept alive by the traceback: a replica that outlives its group can hang.
-        reason: BaseException | None = error
-        while reason is not None:
-            traceback.clear_frames(reason.__traceback__)
-            reason = reason.__context__
+        failure: BaseException | None = error
+        while failure is not None:
+            traceback.clear_frames(failure.__traceback__)
+            failure = failure.__context__
         raise
     finally:
         distributed.destroy_process_group()
+
+
+def fresh_store(store: Store, rank: int, size: int) -> Store:
+    """A part of torchrun's store that is these processes' own.
+
+    torchrun may keep its store when it starts workers again, and what those before them wrote there, such as
+    addresses that nobody listens at any more. So the first process makes up a name for this start, and tells it to
+    each of the others under a name that only those just started can have asked with.
+    """
+    if rank == 0:
+        name = uuid4().hex
+        missing = set(range(1, size))
+        while missing:
+            for other in list(missing):
+                if store.check([f"s2s/joined/{name}/{other}"]):
+                    missing.remove(other)
+                elif store.check([f"s2s/asks/{other}"]):
+                    store.set(f"s2s/answer/{store.get(f's2s/asks/{other}').decode()}", name)
+            time.sleep(_POLL_SECONDS)
+    else:
+        mine = uuid4().hex
+        store.set(f"s2s/asks/{rank}", mine)
+        # Not a wait within the store, which no signal would end.
+        while not store.check([f"s2s/answer/{mine}"]):
+            time.sleep(_POLL_SECONDS)
+        name = store.get(f"s2s/answer/{mine}").decode()
+        store.set(f"s2s/joined/{name}/{rank}", "")
+    return PrefixStore(f"s2s/{name}", store)
 
 
 class Replica(nn.Module):
@@ -175,16 +211,3 @@ def gathered(objective: Objective) -> Iterator[None]:
         for number, module in enumerate(shards):
             module.reshard()
             module.set_reshard_after_forward(number > 0, recurse=False)
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor with all its shards; every process must ask for it."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def like(tensor: Tensor, model: Tensor) -> Tensor:
-    """A whole tensor on the device, and in the shards, of another of its shape."""
-    tensor = tensor.to(model.device)
-    if not isinstance(model, DTensor) or tensor.shape != model.shape:
-        return tensor
-    return distribute_tensor(tensor, model.device_mesh, model.placements, src_data_rank=None)

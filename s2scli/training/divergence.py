@@ -13,8 +13,8 @@ from s2scli.console import warn
 from s2scli.data.batching import Indices
 from s2scli.errors import S2SError
 from s2scli.io import explain_write_errors
+from s2scli.nn.sharded import whole
 from s2scli.schema import as_dict, to_toml
-from s2scli.training.distributed import whole
 from s2scli.training.resume import restore
 from s2scli.training.run import Run
 from s2scli.training.step import UpdateResult

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -38,6 +39,8 @@ def run_training(run: Run) -> None:
         # Where the last update is made but its validation is not, there is something left to do.
         run.position.finished = ""
         run.save(LAST, resumable=True)
+        # A process that is gone is what torchrun ends all others for, be they saving.
+        run.processes.wait()
         raise Interrupted(
             f"stopped at update {run.position.update}; {run.save_dir / LAST} is saved, repeat the command to go on",
             run.signals.received,
@@ -248,7 +251,9 @@ def validate_and_keep(run: Run) -> None:
         )
     figure, upward = validation.figures[best_by], higher_is_better(best_by)
     run.schedule.validated(figure, higher_is_better=upward)
-    is_best = position.best is None or (figure > position.best if upward else figure < position.best)
+    is_best = not math.isnan(figure) and (
+        position.best is None or (figure > position.best if upward else figure < position.best)
+    )
     position.stale = 0 if is_best else position.stale + 1
     if is_best:
         position.best = figure

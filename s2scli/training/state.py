@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from s2scli.training.distributed import like, whole
+from s2scli.nn.sharded import like, whole
 from s2scli.training.objectives.base import Objective
 
 
@@ -44,12 +44,14 @@ class Position:
         return asdict(self)
 
 
-def trained_parameters(objective: Objective) -> dict[str, nn.Parameter]:
-    """Name → parameter, the model's under the names that they have in it, others as `objective.NAME`."""
+def trained_parameters(objective: Objective, *, every_name: bool = False) -> dict[str, nn.Parameter]:
+    """Name → parameter, the model's under the names that they have in it, others as `objective.NAME`.
+
+    every_name: list a tied parameter under each of its names, and not under the first one only.
+    """
+    in_model = dict(objective.model.named_parameters(remove_duplicate=not every_name))
     own = {name: item for name, item in objective.named_parameters() if not name.startswith("model.")}
-    return dict(objective.model.named_parameters()) | {
-        f"objective.{name}": item for name, item in own.items()
-    }
+    return in_model | {f"objective.{name}": item for name, item in own.items()}
 
 
 def snapshot(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -17,7 +17,8 @@ from s2scli.console import warn
 from s2scli.data.batch import Batch
 from s2scli.errors import S2SError, is_out_of_memory
 from s2scli.nn.runtime import autocast
-from s2scli.training.distributed import Processes, whole
+from s2scli.nn.sharded import whole
+from s2scli.training.distributed import Processes
 from s2scli.training.objectives.base import Loss, Objective
 from s2scli.training.precision import LossScale
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
+from s2scli.data.batch import Batch
 from s2scli.data.batching import load_batch
+from s2scli.errors import is_out_of_memory
 from s2scli.inference.engine import Line
 from s2scli.metrics import METRICS
 from s2scli.training.log import perplexity
@@ -67,13 +69,27 @@ def validation_loss(run: Run) -> dict[str, float]:
         run.stop_if_asked()
         if turn < len(mine):
             batch = load_batch(run.valid_split, mine[turn]).to(run.processes.device)
-            part = run.objective(batch, run.position.update)
-            sums = [
-                one + float(other)
-                for one, other in zip(sums, (part.loss, part.nll, part.tokens), strict=True)
-            ]
+            sums = _added(sums, _sums_of(run, batch))
     loss, nll, tokens = run.processes.sum(sums)
     return {"loss": loss / tokens / math.log(2), "ppl": perplexity(nll / tokens)}
+
+
+def _sums_of(run: Run, batch: Batch) -> list[float]:
+    """Loss, unsmoothed loss and tokens of a batch; of its halves if it does not fit into memory."""
+    try:
+        part = run.objective(batch, run.position.update)
+        return [float(part.loss), float(part.nll), part.tokens]
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error) or len(batch) == 1:
+            raise
+    # Outside of the handler, where the failed pass's tensors are no longer held by its traceback.
+    middle = len(batch) // 2
+    halves = (batch.rows(slice(0, middle)), batch.rows(slice(middle, None)))
+    return _added(*(_sums_of(run, half) for half in halves))
+
+
+def _added(one: Sequence[float], other: Sequence[float]) -> list[float]:
+    return [left + right for left, right in zip(one, other, strict=True)]
 
 
 def translation_scores(run: Run, metrics: Sequence[str]) -> tuple[dict[str, float], list[Sample]]:

@@ -25,11 +25,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-# fairseq's names for architectures of equal shape: a small Transformer, and an LSTM with attention.
-ARCHITECTURES = {
-    "transformer_tiny": ("A", ["--arch", "transformer_tiny", "--lr", "0.005"]),
-    "lstm": ("C", ["--arch", "rnn_bahdanau", "--cell", "lstm"]),
+# The peers' letters for architectures of equal shape, our flags, the tokens of a batch, and what a measurement is
+# shorter by: a small Transformer, an LSTM with attention, and a Transformer of 6+6 layers and width 512.
+ARCHITECTURES: dict[str, tuple[str, list[str], int, int]] = {
+    "transformer_tiny": ("A", ["--arch", "transformer_tiny", "--lr", "0.005"], 4096, 1),
+    "lstm": ("C", ["--arch", "rnn_bahdanau", "--cell", "lstm"], 4096, 1),
+    "transformer": ("B", ["--arch", "transformer"], 2048, 5),
 }
+# Updates that are not counted at the start, of those that a measurement makes.
+WARM = 1 / 5
 
 
 def s2s(*words: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
@@ -54,14 +58,24 @@ def generated_pieces(folder: Path) -> Path:
     return folder
 
 
-def train_once(dataset: Path, folder: Path, arch: str, precision: str, threads: int, updates: int) -> float:
-    """Source and target tokens per second: the median over the progress lines after the first."""
+def train_once(
+    dataset: Path, folder: Path, arch: str, precision: str, threads: int, updates: int
+) -> dict[str, float]:
+    """Source and target tokens per second over the updates after the first few, and the peak memory in MB."""
     run = Path(tempfile.mkdtemp(dir=folder))
-    flags = ["--max-update", updates, "--patience", 0, "--log-interval", 10, "--precision", precision]
-    s2s("train", dataset, *ARCHITECTURES[arch][1], *flags, "--threads", threads, "--save-dir", run)
+    warm = int(updates * WARM)
+    flags = ["--max-update", updates, "--patience", 0, "--log-interval", 1, "--precision", precision]
+    flags += ["--max-tokens", ARCHITECTURES[arch][2], "--threads", threads, "--save-dir", run]
+    words = ["train", str(dataset), *ARCHITECTURES[arch][1], *map(str, flags)]
+    process = subprocess.Popen([sys.executable, "-m", "s2scli", *words], stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, words)
     events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    speeds = [event["tokens_per_s"] for event in events if event["event"] == "train"]
-    return statistics.median(speeds[2:])
+    counted = [event for event in events if event["event"] == "train"][warm:]
+    seconds = [1 / event["tokens_per_s"] for event in counted]  # an update has much the same number of tokens
+    return {"speed": len(seconds) / sum(seconds), "peak": usage.ru_maxrss / 1024}
 
 
 def generate_once(checkpoint: Path, text: Path, beam: int, threads: int) -> tuple[float, int]:
@@ -92,34 +106,39 @@ def fairseq(options: argparse.Namespace, folder: Path, *words: str) -> list[dict
 
 
 def compare(name: str, ours: list[float], theirs: list[float], unit: str) -> None:
-    summary = {"measured": name, "unit": unit, "s2s": statistics.median(ours)}
+    summary: dict[str, Any] = {"measured": name, "unit": unit, "s2s": statistics.median(ours)}
     if theirs:
         summary["fairseq"] = statistics.median(theirs)
-        summary["ratio"] = statistics.median(ours) / statistics.median(theirs)
+        # Pair by pair, since a machine's speed drifts.
+        ratios = sorted(mine / other for mine, other in zip(ours, theirs, strict=True))
+        summary |= {"ratio": statistics.median(ratios), "lowest": ratios[0], "highest": ratios[-1]}
     emit(**summary)
 
 
 def measure_training(options: argparse.Namespace, dataset: Path, folder: Path) -> None:
-    for arch, (letter, _) in ARCHITECTURES.items():
-        ours: dict[str, list[float]] = {"fp32": [], "bf16": []}
-        theirs = []
+    for arch in options.arch or ARCHITECTURES:
+        letter, _, max_tokens, shorter = ARCHITECTURES[arch]
+        updates = options.updates // shorter
+        warm = int(updates * WARM)
+        ours: dict[str, list[dict[str, float]]] = {"fp32": [], "bf16": []}
+        theirs: list[dict[str, Any]] = []
         for _ in range(options.repeat):
-            for precision, speeds in ours.items():
-                speeds.append(train_once(dataset, folder, arch, precision, options.threads, options.updates))
+            for precision, found in ours.items():
+                found.append(train_once(dataset, folder, arch, precision, options.threads, updates))
             if options.fairseq:
-                words = (
-                    "--task",
-                    "train",
-                    "--arch",
-                    letter,
-                    "--warm",
-                    "15",
-                    "--steps",
-                    str(options.updates - 20),
+                words = f"--task train --arch {letter} --max-tokens {max_tokens} --warm {warm} --steps {updates - warm}"
+                theirs += fairseq(options, folder, *words.split())
+        for precision, found in ours.items():
+            for unit, mine, other in (
+                ("source+target tokens/s", "speed", "src_tgt_tokens_per_s"),
+                ("peak MB", "peak", "peak_rss_mb"),
+            ):
+                compare(
+                    f"train {arch} {precision}",
+                    [run[mine] for run in found],
+                    [run[other] for run in theirs],
+                    unit,
                 )
-                theirs += [line["src_tgt_tokens_per_s"] for line in fairseq(options, folder, *words)]
-        for precision, speeds in ours.items():
-            compare(f"train {arch} {precision}", speeds, theirs, "source+target tokens/s")
 
 
 def measure_generation(options: argparse.Namespace, checkpoint: Path, folder: Path) -> None:
@@ -156,6 +175,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--updates", type=int, default=60)
+    parser.add_argument("--arch", choices=tuple(ARCHITECTURES), action="append", help="default: all of them")
     parser.add_argument("--only", choices=("train", "generate", "startup"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -59,7 +59,7 @@ def start(
 def together(trained: Trainer, name: str, settings: dict[str, Any], *torchrun: str, **options: Any) -> str:
     """Run to the end; returns what was said."""
     process = start(trained, name, settings, *torchrun, **options)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     return errors
 
@@ -106,8 +106,9 @@ def test_two_processes_are_one_with_two_batches_an_update(trained: Trainer, kind
         alone, two = (trained.events(name, kind_of_event) for name in ("alone", "two"))
         assert len(alone) == len(two)
         for one, other in zip(alone, two, strict=True):
-            for figure in ("epoch", "update", "loss", "ppl", "gnorm", "lr", "padding", "chrf"):
-                assert one.get(figure) == pytest.approx(other.get(figure), rel=2e-3), (one, other)
+            assert one.keys() == other.keys()
+            for figure in one.keys() - {"event", "seconds", "seconds_left", "tokens_per_s"}:
+                assert one[figure] == pytest.approx(other[figure], rel=2e-3, abs=1e-6), (one, other)
     # One process speaks for both.
     assert said.count("done after 20 updates") == 1
     assert said.count("valid:") == len(trained.events("two", "valid"))
@@ -152,12 +153,12 @@ def test_a_killed_worker_is_started_again_and_goes_on(trained: Trainer, kind: st
     trained("whole", **settings | {"update_freq": 2, "save_interval_updates": 0})
     process = start(trained, "killed", settings, "--max-restarts=2", "--monitor-interval=0.1")
     log = trained.root / "killed/log.jsonl"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline and not (log.exists() and log.read_text().count("\n") > 30):
         time.sleep(0.01)
     assert process.poll() is None
     os.kill(workers(process.pid)[1], signal.SIGKILL)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert "resuming at update" in errors
     result = trained.checkpoint("killed")
@@ -183,11 +184,11 @@ def test_sigterm_to_torchrun_saves_one_state(trained: Trainer) -> None:
     settings = TRANSFORMER | {"patience": 0}
     process = start(trained, "stopped", settings)
     log = trained.root / "stopped/log.jsonl"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline and not (log.exists() and log.read_text().count("\n") > 20):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=200)
     assert process.returncode != 0
     stopped = trained.checkpoint("stopped").run["update"]
     assert f"stopped at update {stopped}; " in errors
@@ -218,7 +219,7 @@ class Fails(torch.autograd.Function):
 
 def forward(self, batch, update):
     loss = plain(self, batch, update)
-    if self.training and distributed.get_rank() == 1 and len(batch) > 8:
+    if self.training and distributed.get_rank() == 1 and batch.size()[0] > 120:
         seen["whole"] += 1
         return type(loss)(Fails.apply(loss.loss), loss.nll, loss.tokens)
     return loss
@@ -246,7 +247,7 @@ def test_a_shortage_under_fsdp_ends_all_processes(trained: Trainer) -> None:
     process = start(
         trained, "two", TRANSFORMER | {"distributed": "fsdp"}, program=str(trained.root / "short.py")
     )
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=200)
     assert process.returncode == 1
     assert "s2s train: error: out of memory" in errors
     assert "smaller" in errors
@@ -256,7 +257,7 @@ def test_adafactor_cannot_be_sharded(trained: Trainer) -> None:
     settings = {key: value for key, value in TRANSFORMER.items() if key != "optimizer.betas"}
     settings |= {"distributed": "fsdp", "optimizer.name": "adafactor"}
     process = start(trained, "two", settings)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=200)
     assert process.returncode != 0
     assert "--optimizer adafactor" in errors
     assert "use ddp" in errors

@@ -1,0 +1,28 @@
+"""The scripts of `make soak`, in small: a run that is killed goes on as if nothing had been; checkpoints load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+SOAK = Path(__file__).resolve().parents[1] / "soak"
+
+
+def last_lines(script: str, *options: str) -> list[str]:
+    words = [sys.executable, str(SOAK / script), "--rounds", "2", *options]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()[-2:]
+
+
+def test_killed_while_training() -> None:
+    lines = last_lines("kill_training.py", "--fork", "--kills", "3", "--updates", "17")
+    assert lines[-1].startswith("2 of 2: ")
+    assert lines[-2].endswith("exit code 0: the same")
+
+
+def test_killed_while_saving() -> None:
+    lines = last_lines("kill_saving.py", "--megabytes", "4")
+    assert lines[0].startswith("2 of 2: ")
+    assert lines[1].endswith(", 0 after the next write")
