@@ -11,13 +11,16 @@ Anything else that escapes is a bug of ours; `--debug` shows its traceback.
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 # How torch's allocators and libraries word it where they raise a plain RuntimeError: the CPU's allocator, C++, the
-# CUDA driver, and cuBLAS and cuDNN.
-_OUT_OF_MEMORY = ("allocate memory", "std::bad_alloc", "out of memory", "_STATUS_ALLOC_FAILED")
+# CUDA driver, cuBLAS and cuDNN, and oneDNN where it finds no room for a kernel it has compiled.
+_OUT_OF_MEMORY = re.compile(
+    "allocate memory|std::bad_alloc|out of memory|_STATUS_ALLOC_FAILED|could not create a primitive$"
+)
 
 
 class S2SError(Exception):
@@ -53,7 +56,7 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether memory ran out, on a device or on the host; torch's error is known by its name, without torch."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+    return isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

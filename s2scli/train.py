@@ -61,7 +61,10 @@ def train(config: TrainConfig) -> TrainResult:
     with signals.caught(), joined(prepare(config.device, config.threads), config.distributed) as processes:
         if config.deterministic:
             be_deterministic()
-        guard = locked(config.save_dir, "wait for its end, or give another --save-dir")
+        guard = locked(
+            config.save_dir,
+            "wait for its end, give another --save-dir, or remove .lock if that machine is gone",
+        )
         with guard if processes.is_first else nullcontext():
             return _train(config, processes, signals)
 

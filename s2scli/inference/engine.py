@@ -14,6 +14,7 @@ from s2scli.console import uncounted, warn
 from s2scli.data.batch import pad_sequences
 from s2scli.errors import is_out_of_memory
 from s2scli.models.base import Model
+from s2scli.nn.runtime import give_back_freed_memory
 from s2scli.record import Hypothesis, Record
 from s2scli.search.base import Output, search
 from s2scli.text.tokenizer import Tokenizer
@@ -73,6 +74,7 @@ class Engine:
             if not is_out_of_memory(error) or len(sources) == 1:
                 raise
         # Outside of the handler, where the failed search's tensors are no longer held by its traceback.
+        give_back_freed_memory(self.device)
         middle = len(sources) // 2
         return self._search(sources[:middle]) + self._search(sources[middle:])
 

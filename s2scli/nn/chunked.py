@@ -18,8 +18,8 @@ ChunkFunction = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
 class _ChunkedSum(torch.autograd.Function):
     """Σ over chunks of a function, each differentiated while its scores are there, in the forward pass.
 
-    The backward pass only scales what was computed. The shared tensors come first; the first `num_shared` are used
-    in the given dtype, and their gradients are summed in their own.
+    The backward pass only scales what was computed. Of the tensors the first `num_shared` are shared: the function
+    gets them in the given dtype, while their gradients are summed in their own.
     """
 
     @staticmethod

@@ -15,6 +15,7 @@ from s2scli.errors import UsageError
 
 # mallopt's parameters, from glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_KERNELS_A_LAYER = 32
 
 
 def prepare(device: str, threads: int) -> torch.device:
@@ -71,19 +72,36 @@ def compile_blocks(blocks: Sequence[nn.Module]) -> None:
     Raises UsageError where there is nothing to compile, or no compiler that torch could use.
     """
     if not blocks:
-        raise UsageError("--compile: this model has no layers that are run as one; leave it out")
-    if blocks[0].parameters().__next__().device.type == "cpu" and not any(
-        shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")
-    ):
         raise UsageError(
-            "--compile needs a C++ compiler here, and none is on the PATH; install g++, or leave it out"
+            "--compile: this model has no layers to compile, only Transformers have; leave it out"
         )
-    # Random numbers as without compiling, from the generator that is seeded for each batch.
-    from torch._inductor import config as inductor  # slow to import
+    # Slow to import.
+    from torch._dynamo import config as dynamo
+    from torch._inductor import config as inductor
+    from torch.fx.experimental import _config as shapes
 
+    if next(blocks[0].parameters()).device.type == "cpu":
+        inductor.cpp.cxx = (None, _find_compiler())
+    # Random numbers as without compiling, from the generator that is seeded for each batch.
     inductor.fallback_random = True
+    # Lengths that happen to be alike, of a batch and of a sentence, are no rule to compile for. Training, validation
+    # and translation each have kernels of their own, and so has a batch of one sentence.
+    shapes.use_duck_shape = False
+    dynamo.recompile_limit = max(dynamo.recompile_limit, _KERNELS_A_LAYER)
     for block in blocks:
         block.compile(dynamic=True)
+
+
+def _find_compiler() -> str:
+    """A C++ compiler: what CXX names, or else one that is usually there."""
+    named = os.environ.get("CXX")
+    for name in [named] if named else ["g++", "clang++", "c++"]:
+        if shutil.which(name):
+            return name
+    problem = f"CXX={named} is not" if named else "none is"
+    raise UsageError(
+        f"--compile needs a C++ compiler here, and {problem} on the PATH; install g++, or leave it out"
+    )
 
 
 def keep_freed_memory() -> None:
@@ -93,3 +111,18 @@ def keep_freed_memory() -> None:
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
         libc.mallopt(_M_TOP_PAD, 64 << 20)
+
+
+def give_back_freed_memory(device: torch.device) -> None:
+    """After a shortage: give back what was kept of freed memory, which may be of no use as it is cut up.
+
+    On a CPU nothing is kept from there on: what does not come from malloc, such as compiled kernels, needs room too.
+    """
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_MAX, 65536)
+        libc.mallopt(_M_TRIM_THRESHOLD, 128 << 10)
+        libc.mallopt(_M_TOP_PAD, 0)
+        libc.malloc_trim(0)

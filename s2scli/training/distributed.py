@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from inspect import signature
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import torch
@@ -182,8 +183,13 @@ class Replica(nn.Module):
 def replicate(objective: Objective, processes: Processes) -> DistributedDataParallel:
     """The objective with gradients averaged over the processes."""
     devices = [processes.device] if processes.device.type == "cuda" else None
+    # Buffers are tables that each process makes for itself. Newer releases of torch have another name for this.
+    known = signature(DistributedDataParallel).parameters
+    buffers: dict[str, Any] = {
+        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
+    }
     return DistributedDataParallel(
-        Replica(objective), device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+        Replica(objective), device_ids=devices, gradient_as_bucket_view=True, **buffers
     )
 
 

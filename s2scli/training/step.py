@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from s2scli.console import warn
 from s2scli.data.batch import Batch
 from s2scli.errors import S2SError, is_out_of_memory
-from s2scli.nn.runtime import autocast
+from s2scli.nn.runtime import autocast, give_back_freed_memory
 from s2scli.nn.sharded import whole
 from s2scli.training.distributed import Processes
 from s2scli.training.objectives.base import Loss, Objective
@@ -181,8 +181,8 @@ class Updater:
         if len(failed.batch) == 1:
             raise S2SError(
                 f"update {update}: out of memory with a single sentence pair, of up to {failed.batch.size()[1]} tokens "
-                "a side; train a smaller model, or leave long pairs out: s2s preprocess --max-source-length and "
-                "--max-target-length"
+                f"a side ({str(error).partition('. ')[0]}); train a smaller model, or leave long pairs out: "
+                "s2s preprocess --max-source-length and --max-target-length"
             ) from error
         warn(
             f"update {update}: out of memory with {len(failed.batch)} sentences; trying again in two halves "
@@ -193,8 +193,7 @@ class Updater:
     def _forget(self) -> None:
         """Drop what a failed pass has left."""
         self.optimizer.zero_grad(set_to_none=True)
-        if self.processes.device.type == "cuda":
-            torch.cuda.empty_cache()
+        give_back_freed_memory(self.processes.device)
 
     def _step(self, loss: float, nll: float, rate: float, log_norms: bool) -> UpdateResult:
         gradients = [item.grad for item in self.parameters.values() if item.grad is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,11 @@ class TensorBoard:
             self._writer.flush()
 
     def close(self) -> None:
-        """End the file."""
+        """End the file; all that was written is in it already."""
         if self._writer is not None:
-            self._writer.close()
+            # After a failed write it fails once more, which would hide the first failure.
+            with suppress(OSError):
+                self._writer.close()
             self._writer, self._resumed_at = None, self._latest
 
 

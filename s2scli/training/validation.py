@@ -14,6 +14,7 @@ from s2scli.data.batching import load_batch
 from s2scli.errors import is_out_of_memory
 from s2scli.inference.engine import Line
 from s2scli.metrics import METRICS
+from s2scli.nn.runtime import give_back_freed_memory
 from s2scli.training.log import perplexity
 from s2scli.training.run import Run
 
@@ -83,6 +84,7 @@ def _sums_of(run: Run, batch: Batch) -> list[float]:
         if not is_out_of_memory(error) or len(batch) == 1:
             raise
     # Outside of the handler, where the failed pass's tensors are no longer held by its traceback.
+    give_back_freed_memory(run.processes.device)
     middle = len(batch) // 2
     halves = (batch.rows(slice(0, middle)), batch.rows(slice(middle, None)))
     return _added(*(_sums_of(run, half) for half in halves))

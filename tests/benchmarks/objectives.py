@@ -98,14 +98,21 @@ class Task:
     teacher: Settings | None = None
 
 
-def dictionary_pairs(language: random.Random, draw: random.Random, number: int) -> Pairs:
+def dictionary_pairs(
+    language: random.Random,
+    draw: random.Random,
+    number: int,
+    *,
+    size: int = 60,
+    lengths: range = range(4, 11),
+) -> Pairs:
     """Word for word by a dictionary, except that one class of words changes places with the word after it."""
-    words = [f"w{index}" for index in range(60)]
-    meaning = dict(zip(words, language.sample([f"v{index}" for index in range(60)], 60), strict=True))
-    moving = set(language.sample(words, 20))
+    words = [f"w{index}" for index in range(size)]
+    meaning = dict(zip(words, language.sample([f"v{index}" for index in range(size)], size), strict=True))
+    moving = set(language.sample(words, size // 3))
     pairs = []
     for _ in range(number):
-        source = draw.choices(words, k=draw.randint(4, 10))
+        source = draw.choices(words, k=draw.choice(lengths))
         target, index = [], 0
         while index < len(source):
             if source[index] in moving and index + 1 < len(source):
@@ -116,6 +123,11 @@ def dictionary_pairs(language: random.Random, draw: random.Random, number: int) 
                 index += 1
         pairs.append((" ".join(source), " ".join(target)))
     return pairs
+
+
+def few_words_pairs(language: random.Random, draw: random.Random, number: int) -> Pairs:
+    """The same with half as many words, in shorter sentences."""
+    return dictionary_pairs(language, draw, number, size=30, lengths=range(3, 9))
 
 
 def sound_pairs(language: random.Random, draw: random.Random, number: int) -> Pairs:
@@ -150,12 +162,19 @@ def reversed_pairs(language: random.Random, draw: random.Random, number: int) ->
 LITTLE = {"max_update": 800, "validate_interval_updates": 100}
 SAMPLING = {"objective.scheduled_sampling": "linear", "objective.sampling_half_life": 600}
 ONE_LAYER = {"model.encoder_layers": 1, "model.decoder_layers": 1}
+OVERFITTING = COMMON | transformer(48, 2, dropout=0.3) | LITTLE | {"max_tokens": 300}
 TASKS: dict[str, Task] = {
     "r_drop": Task(
-        dictionary_pairs,
-        (400, 150, 300),
-        COMMON | transformer(48, 2, dropout=0.3) | LITTLE,
-        {"objective.name": "r_drop"},
+        few_words_pairs,
+        (250, 150, 300),
+        OVERFITTING,
+        {"objective.name": "r_drop", "objective.r_drop_alpha": 1.0},
+    ),
+    "r_drop_5": Task(
+        few_words_pairs,
+        (250, 150, 300),
+        OVERFITTING,
+        {"objective.name": "r_drop", "objective.r_drop_alpha": 5.0},
     ),
     "distillation": Task(
         dictionary_pairs,

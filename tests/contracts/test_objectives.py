@@ -63,7 +63,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def make(teacher: Path) -> Any:
     def made(name: str, option: str, model: str, **settings: Any) -> Objective:
-        fresh: Model = random_model(MODELS[model], SOURCE_SIZE, TARGET_SIZE)
+        fresh: Model = random_model(MODELS[model], SOURCE_SIZE, TARGET_SIZE, seed=3, spread=0.1)
         own = {"teacher": teacher} if name == "distillation" else {}
         return toy_objective(name, fresh, **own, **OPTIONS[option], **settings)
 

@@ -1,12 +1,17 @@
-"""Choosing a device."""
+"""Choosing a device, and the memory of the process."""
 
 from __future__ import annotations
+
+import platform
+import resource
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from s2scli.errors import UsageError
-from s2scli.nn.runtime import prepare
+from s2scli.nn.runtime import give_back_freed_memory, keep_freed_memory, prepare
 
 
 def test_auto_takes_what_is_there() -> None:
@@ -30,3 +35,28 @@ def test_threads() -> None:
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+def resident_megabytes() -> float:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or sys.platform != "linux", reason="of glibc on Linux")
+def test_freed_memory_is_kept_until_memory_is_short() -> None:
+    device = torch.device("cpu")
+    give_back_freed_memory(device)
+    keep_freed_memory()
+    try:
+        before = resident_megabytes()
+        tensors = [torch.ones(2**20) for _ in range(100)]
+        del tensors
+        kept = resident_megabytes() - before
+        give_back_freed_memory(device)
+        assert kept > 350
+        assert resident_megabytes() - before < 100
+        tensors = [torch.ones(2**20) for _ in range(100)]
+        del tensors
+        assert resident_megabytes() - before < 100
+    finally:
+        keep_freed_memory()

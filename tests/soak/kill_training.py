@@ -3,9 +3,10 @@
     python tests/soak/kill_training.py [--rounds 20] [--kills 6] [--updates 58] [--seed 1] [--fork]
 
 In each round the command is started again and again, and killed (SIGKILL) at a moment drawn evenly from the time
-that the run takes when it is left alone, at most `--kills` times; then it may end. The hash of every tensor of its
-checkpoints, of its place in the run and of what it logged of validations must be the other run's. --fork starts
-processes that have torch loaded already: faster, and no kills fall into the loading.
+that the run takes when it is left alone, at most `--kills` times; then it may end. That time counts from when torch
+is loaded and the run begins, but for every fifth kill, which may fall into the loading too. The hash of every tensor
+of its checkpoints, of its place in the run and of what it logged of validations must be the other run's. --fork
+starts processes that have torch loaded already, which is faster.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,15 @@ SETTINGS: dict[str, Any] = {
 }
 FAMILIES = {"transformer": toys.TRANSFORMER, "recurrent": toys.BAHDANAU}
 
-Process = Callable[[float], int | None]
 
+def run_for(
+    seconds: float, words: list[str], folder: Path, *, fork: bool, loaded: bool
+) -> tuple[int | None, float]:
+    """Run a command, and kill it if it has not ended after so many seconds; its exit code, and how long it trained.
 
-def start(words: list[str], errors: Path, fork: bool) -> Process:
-    """Start a command; what is returned waits for its exit code so long, and kills it if there is none by then."""
-    with errors.open("ab") as stream:
+    loaded: count from when it begins to work in the folder, not from when it is started.
+    """
+    with folder.with_suffix(".err").open("ab") as stream:
         if fork:
             number = os.fork()
             if number == 0:
@@ -68,22 +71,24 @@ def start(words: list[str], errors: Path, fork: bool) -> Process:
         else:
             command = [sys.executable, "-m", "s2scli", *words]
             number = subprocess.Popen(command, cwd=ROOT, stderr=stream).pid
-
-    def wait(seconds: float) -> int | None:
-        end = time.monotonic() + seconds
-        while True:
-            ended, status = os.waitpid(number, os.WNOHANG)
-            if ended:
-                return os.waitstatus_to_exitcode(status)
-            if time.monotonic() >= end:
-                os.kill(number, signal.SIGKILL)
-                status = os.waitpid(number, 0)[1]
-                # It may have ended by itself just before.
-                code = os.waitstatus_to_exitcode(status)
-                return None if code == -signal.SIGKILL else code
-            time.sleep(0.001)
-
-    return wait
+    lock, holder = folder / ".lock", f"process {number} "
+    started = time.monotonic()
+    began = 0.0
+    code = None
+    while time.monotonic() < (started if not loaded else began or time.monotonic()) + seconds:
+        ended, status = os.waitpid(number, os.WNOHANG)
+        if ended:
+            code = os.waitstatus_to_exitcode(status)
+            break
+        if not began and lock.exists() and lock.read_text(encoding="utf-8").startswith(holder):
+            began = time.monotonic()
+        time.sleep(0.001)
+    else:
+        os.kill(number, signal.SIGKILL)
+        status = os.waitpid(number, 0)[1]
+        # It may have ended by itself just before.
+        code = os.waitstatus_to_exitcode(status) if not os.WIFSIGNALED(status) else None
+    return code, time.monotonic() - began
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
@@ -134,45 +139,41 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         data = toys.write_dataset(root)
-        wanted: dict[str, dict[str, str]] = {}
-        seconds: dict[str, float] = {}
+        alone: dict[str, tuple[float, dict[str, str]]] = {}
         for family in list(FAMILIES)[: options.rounds]:
-            started = time.monotonic()
-            words = command(data, root / family, family, options.updates)
-            code = start(words, root / f"{family}.err", options.fork)(600)
+            folder = root / family
+            words = command(data, folder, family, options.updates)
+            code, seconds = run_for(600, words, folder, fork=options.fork, loaded=False)
             if code != 0:
-                print((root / f"{family}.err").read_text(encoding="utf-8"), f"exit code {code}")
+                print(folder.with_suffix(".err").read_text(encoding="utf-8"))
                 return 1
-            seconds[family] = time.monotonic() - started
-            wanted[family] = fingerprint(root / family)
-            print(f"{family}: {seconds[family]:.1f} seconds when left alone", flush=True)
+            alone[family] = seconds, fingerprint(folder)
+            print(f"{family}: trains for {seconds:.1f} seconds when it is left alone", flush=True)
         for number in range(1, options.rounds + 1):
-            family = list(FAMILIES)[number % len(FAMILIES)]
+            family = list(alone)[number % len(alone)]
+            seconds, wanted = alone[family]
             folder = root / f"round{number}"
-            words, errors = command(data, folder, family, options.updates), root / f"round{number}.err"
+            words = command(data, folder, family, options.updates)
             killed_at: list[int] = []
             code = None
             while code is None:
-                limit = draw.uniform(0, seconds[family]) if len(killed_at) < options.kills else 600
-                code = start(words, errors, options.fork)(limit)
+                limit = draw.uniform(0, seconds) if len(killed_at) < options.kills else 600
+                code, _ = run_for(limit, words, folder, fork=options.fork, loaded=draw.random() < 0.8)
                 if code is None:
                     killed_at.append(updates_done(folder))
             found = fingerprint(folder) if code == 0 else {}
-            different = sorted(
-                name
-                for name in found.keys() | wanted[family].keys()
-                if found.get(name) != wanted[family].get(name)
-            )
+            names = sorted(found.keys() | wanted.keys())
+            different = [name for name in names if found.get(name) != wanted.get(name)]
             kills += len(killed_at)
             good += not different
-            outcome = f"differs in {', '.join(different)}" if different else "the same"
             print(
-                f"round {number}: {family}, killed {len(killed_at)} times "
-                f"(checkpoint at update {', '.join(map(str, killed_at)) or '-'}), exit code {code}: {outcome}",
+                f"round {number}: {family}, killed when the checkpoint was of update "
+                f"{', '.join(map(str, killed_at)) or '-'}; exit code {code}; "
+                + (f"differs in {', '.join(different)}" if different else "the same"),
                 flush=True,
             )
             if code != 0:
-                print(errors.read_text(encoding="utf-8"))
+                print(folder.with_suffix(".err").read_text(encoding="utf-8"))
     print(
         f"{good} of {options.rounds}: the run that was killed and resumed is the run that was not ({kills} kills)"
     )

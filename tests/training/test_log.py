@@ -68,6 +68,29 @@ def assert_same(shown: dict[str, Points], wanted: dict[str, Points]) -> None:
         assert shown[name] == pytest.approx(points, rel=1e-6), name
 
 
+class FullDisk:
+    """A writer of TensorBoard's events on a disk with no room; closing it fails again."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def add_scalar(self, *_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    def close(self) -> None:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_ends_the_log_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter", FullDisk)
+    log = Log(tmp_path, tensorboard=True)
+    with pytest.raises(
+        S2SError, match=r"tensorboard: cannot write: No space left on device; free some space"
+    ):
+        log.progress(train_event(1))
+    log.close()
+
+
 def test_tensorboard_has_the_figures_of_the_log(tmp_path: Path) -> None:
     log = Log(tmp_path, tensorboard=True)
     for update in (1, 100, 200):

@@ -1,0 +1,202 @@
+"""--compile: the same numbers, a few kernels for all lengths, and one clear line where it cannot be."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from toys import BAHDANAU, TRANSFORMER, Trainer, assert_same_run, random_ids, random_model, small_transformer
+
+from s2scli.configs.training import LabelSmoothedCrossEntropyConfig
+from s2scli.data.batch import Batch, pad_sequences
+from s2scli.errors import UsageError
+from s2scli.models.base import Model
+from s2scli.nn.runtime import compile_blocks
+from s2scli.training.objectives.cross_entropy import LabelSmoothedCrossEntropy
+
+# Torch's own warnings about itself, on importing its compiler and on using it.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+V = 23
+WITHOUT_DROPOUT = (
+    TRANSFORMER | {key: 0.0 for key in TRANSFORMER if key.endswith("dropout")} | {"model.dropout": 0.0}
+)
+
+
+@pytest.fixture(autouse=True)
+def restored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """What compiling sets for the whole process is set back, and what it has made is forgotten."""
+    from torch._dynamo import config as dynamo
+    from torch._inductor import config as inductor
+    from torch.fx.experimental import _config as shapes
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "kernels"))
+    kept = [(dynamo, "recompile_limit"), (inductor.cpp, "cxx"), (shapes, "use_duck_shape")]
+    kept += [(inductor, name) for name in ("fallback_random", "compile_threads")]
+    before = [getattr(module, name) for module, name in kept]
+    inductor.compile_threads = 1
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    yield
+    torch._dynamo.reset()
+    for (module, name), value in zip(kept, before, strict=True):
+        setattr(module, name, value)
+
+
+def graphs() -> int:
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+def breaks() -> int:
+    return sum(torch._dynamo.utils.counters["graph_break"].values())
+
+
+def gradients(model: Model, batch: Batch) -> dict[str, Tensor]:
+    objective = LabelSmoothedCrossEntropy(LabelSmoothedCrossEntropyConfig(label_smoothing=0.1), model)
+    sums = objective(batch, 1)
+    found = torch.autograd.grad(sums.loss, list(model.parameters()))
+    names = [name for name, _ in model.named_parameters()]
+    return {"loss": sums.loss.detach(), "nll": sums.nll.detach(), **dict(zip(names, found, strict=True))}
+
+
+def batches() -> Iterator[Batch]:
+    """Of many shapes: one sentence, lengths that are alike on all sides, the shortest there are."""
+    shapes = [
+        (5, 9, 7),
+        (7, 7, 7),
+        (1, 6, 4),
+        (4, 4, 9),
+        (3, 1, 5),
+        (3, 5, 1),
+        (16, 12, 11),
+        (8, 3, 8),
+        (2, 24, 16),
+        (6, 10, 13),
+    ]
+    for number, (rows, source, target) in enumerate(shapes):
+        draw = [
+            random_ids([max(0, length - 1 - row % 3) for row in range(rows)], V, number)
+            for length in (source, target)
+        ]
+        yield Batch(*(pad_sequences(side) for side in draw))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"encoder_normalize_before": True, "decoder_normalize_before": True, "activation_fn": "swiglu"}],
+    ids=["post-norm", "pre-norm"],
+)
+def test_compiled_layers_give_the_same_numbers_for_all_shapes(
+    settings: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    config = small_transformer(**settings)
+    plain, compiled = (random_model(config, V, V).train() for _ in range(2))
+    compile_blocks(compiled.blocks())
+    for number, batch in enumerate(batches()):
+        wanted, found = gradients(plain, batch), gradients(compiled, batch)
+        for name, tensor in wanted.items():
+            size = 1 + float(tensor.abs().max())
+            torch.testing.assert_close(
+                found[name] / size, tensor / size, rtol=0, atol=1e-5, msg=f"{name} of {number}"
+            )
+    # A kernel for each kind of layer, and for batches of one sentence and sentences of one token again.
+    assert 2 <= graphs() <= 10
+    assert not breaks()
+    before = graphs()
+    for batch in batches():
+        gradients(compiled, batch)
+    assert graphs() == before
+    assert "recompile_limit" not in caplog.text
+
+
+@pytest.mark.slow
+def test_modes_do_not_recompile_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+    """Training, validation and translation in turns, with dropout; each has its kernels, and keeps them."""
+    caplog.set_level(logging.WARNING)
+    model = random_model(small_transformer(dropout=0.2, attention_dropout=0.1, activation_dropout=0.1), V, V)
+    compile_blocks(model.blocks())
+    counts = []
+    for _ in range(3):
+        for batch in batches():
+            gradients(model.train(), batch)
+        model.eval()
+        for batch in batches():
+            with torch.no_grad():
+                model(batch)
+            with torch.inference_mode():
+                model.encode(batch.source)
+        counts.append(graphs())
+    assert counts[0] <= 25
+    assert all(one == other for one, other in pairwise(counts))
+    assert not breaks()
+    assert "recompile_limit" not in caplog.text
+
+
+@pytest.mark.slow
+def test_runs(trained: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run learns as it does without, goes on exactly, and validation translates as it does without."""
+    settings = WITHOUT_DROPOUT | {"eval_metrics": "chrf", "eval_samples": 1, "optimizer.lr": 0.02}
+    trained("plain", **settings, max_epoch=2)
+    trained("whole", **settings, compile=True, max_epoch=2)
+    trained("parts", **settings, compile=True, max_update=13)
+    trained("parts", **settings, compile=True, max_epoch=2)
+    assert_same_run(trained.checkpoint("parts"), trained.checkpoint("whole"))
+    for plain, whole in zip(trained.events("plain", "valid"), trained.events("whole", "valid"), strict=True):
+        assert whole == pytest.approx(plain, abs=2e-4)
+    # The weights have the names that they have without, and the run may go on without.
+    plain, whole = trained.checkpoint("plain"), trained.checkpoint("whole")
+    assert plain.weights.keys() == whole.weights.keys()
+    for name, tensor in plain.weights.items():
+        torch.testing.assert_close(whole.weights[name], tensor, rtol=0, atol=1e-3)
+    capsys.readouterr()
+    trained("whole", **settings, max_epoch=3)
+    assert "resuming with compile = True before, False now" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_dropout_draws_from_the_seed(trained: Trainer) -> None:
+    """Going on is exact with dropout too, and another seed is another run."""
+    for name, seed, ends in (("whole", 1, [6]), ("parts", 1, [3, 6]), ("other", 2, [6])):
+        for end in ends:
+            trained(name, **TRANSFORMER, compile=True, seed=seed, max_update=end)
+    whole = trained.checkpoint("whole")
+    assert_same_run(trained.checkpoint("parts"), whole)
+    assert any(
+        not torch.equal(whole.weights[name], item)
+        for name, item in trained.checkpoint("other").weights.items()
+    )
+    assert not breaks()
+
+
+def test_a_model_without_layers_to_compile(trained: Trainer) -> None:
+    with pytest.raises(
+        UsageError, match=r"^--compile: this model has no layers to compile, only Transformers"
+    ) as raised:
+        trained("run", **BAHDANAU, compile=True)
+    assert "\n" not in str(raised.value)
+    assert not (trained.root / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("cxx", "problem"), [(None, "none is on the PATH"), ("nocc", "CXX=nocc is not on the PATH")]
+)
+def test_no_compiler(
+    trained: Trainer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cxx: str | None, problem: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    if cxx:
+        monkeypatch.setenv("CXX", cxx)
+    with pytest.raises(
+        UsageError, match=f"--compile needs a C\\+\\+ compiler here, and {problem}; install"
+    ) as raised:
+        trained("run", **TRANSFORMER, compile=True)
+    assert "\n" not in str(raised.value)
+    assert not (trained.root / "run").exists()
