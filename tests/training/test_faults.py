@@ -207,8 +207,6 @@ SHORTAGES: dict[str, Callable[[], Exception]] = {
     [
         ("transformer", "forward", {0}, 8, 1),
         ("transformer", "forward", {2}, 4, 3),
-        ("transformer", "backward", {0}, 8, 1),
-        ("transformer", "backward", {2}, 8, 1),
         ("transformer", "backward", {0, 1, 2}, 8, 3),
         ("recurrent", "forward", {1}, 8, 1),
         ("recurrent", "backward", {1}, 8, 1),
@@ -425,16 +423,15 @@ def test_five_in_a_row_go_back_once_with_half_the_rate(
 ) -> None:
     settings = FAMILIES[family] | AVERAGED | {"validate_interval_updates": 4}
     trained("start", **settings, max_epoch=1)
-    trained("plain", **settings, max_epoch=2)
     made = broken(range(12, 17), passes=5)
     trained("run", **settings, max_epoch=2)
     assert made == [12, 13, 14, 15, 16]
     assert "5 updates in a row were not finite: back to " in capsys.readouterr().err
     last = trained.checkpoint("run")
     assert (last.run["update"], last.run["rate_factor"], last.run["skipped"]) == (18, 0.5, 0)
-    rates = {event["update"]: event["lr"] for event in trained.events("plain", "train")}
+    rate = trained.config("run", **settings).optimizer.lr / 2
     after = [(event["update"], event["lr"]) for event in trained.events("run", "train")][11:]
-    assert after == [(number, pytest.approx(rates[number] / 2)) for number in range(10, 19)]
+    assert after == [(number, pytest.approx(rate * number / 20)) for number in range(10, 19)]
     # What it is from there is what the checkpoint of the first epoch becomes with half the rate.
     path = trained.root / "start" / LAST
     checkpoint = load_checkpoint(path, resume=True)
@@ -927,7 +924,8 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_is_whole(
 
 def test_a_power_cut_between_any_two_writes(trained: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
     """After each of a run's checkpoints in turn: the repeated command leaves the files of a run without any."""
-    settings = TRANSFORMER | {"keep_last_epochs": 2, "validate_interval_updates": 7, "max_update": 13}
+    settings = TRANSFORMER | {"keep_last_epochs": 2, "validate_interval_updates": 7, "log_interval": 100}
+    settings |= {"max_update": 13}
     trained("whole", **settings)
     plain, writes = run_module.save_checkpoint, 0
 
