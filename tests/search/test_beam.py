@@ -383,7 +383,11 @@ def test_a_batch_of_different_lengths_ends_sentence_by_sentence() -> None:
         return step(tokens, memory, state)
 
     model.step = counted  # type: ignore[method-assign]
-    search(model, random_tokens(list(range(1, 13)), SOURCE_SIZE, seed=3), config(beam=2, max_len_a=1, max_len_b=1))
+    search(
+        model,
+        random_tokens(list(range(1, 13)), SOURCE_SIZE, seed=3),
+        config(beam=2, max_len_a=1, max_len_b=1),
+    )
     assert rows[0] == 12
     assert rows == sorted(rows, reverse=True)
     assert rows[-1] < 12
