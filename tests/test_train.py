@@ -150,7 +150,7 @@ def test_the_saved_config_is_the_run(trained: Trainer) -> None:
 def test_best_is_best(trained: Trainer) -> None:
     """A rate so high that the loss goes up and down."""
     settings = TRANSFORMER | {
-        "optimizer.lr": 1.0,
+        "optimizer.lr": 0.3,
         "lr_scheduler.name": "fixed",
         "lr_scheduler.warmup_updates": 0,
     }

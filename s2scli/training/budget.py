@@ -78,7 +78,8 @@ def largest_budget(
         )
         return found
     reason = f", with more an epoch has fewer than {_UPDATES_AN_EPOCH} updates" if found == cap else ""
-    notice(f"--max-tokens auto: {found:,} tokens a batch (tried {len(points)} sizes; {allowed}{reason})")
+    tried = f"tried {len(points)} size{'s' if len(points) > 1 else ''}"
+    notice(f"--max-tokens auto: {found:,} tokens a batch ({tried}; {allowed}{reason})")
     return found
 
 

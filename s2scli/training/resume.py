@@ -60,8 +60,8 @@ def starting_point(config: TrainConfig) -> Path | None:
         others = [*(["--restore-file"] if config.restore_file else []), *resets]
         if others:
             raise UsageError(
-                f"--finetune-from-model takes a model's weights and begins anew, {' '.join(others)} goes on with a "
-                "run; give one or the other"
+                f"--finetune-from-model takes a model's weights and begins anew, but {' '.join(others)} "
+                f"{'is' if len(others) == 1 else 'are'} for going on with a run; give one or the other"
             )
         return find_checkpoint(config.finetune_from_model)
     if config.restore_file is not None:

@@ -65,9 +65,11 @@ def gradients(model: Model, batch: Batch) -> dict[str, Tensor]:
     return {"loss": sums.loss.detach(), "nll": sums.nll.detach(), **dict(zip(names, found, strict=True))}
 
 
-def batches() -> Iterator[Batch]:
-    """Of many shapes: one sentence, lengths that are alike on all sides, the shortest there are."""
-    shapes = [(5, 9, 7), (7, 7, 7), (4, 4, 9), (1, 6, 4), (16, 12, 11), (8, 3, 8), (2, 24, 16), (6, 10, 13)]
+# Rows, and the lengths of source and target: some that are alike, the shortest there are, one sentence alone.
+SHAPES = [(5, 9, 7), (7, 7, 7), (4, 4, 9), (16, 12, 11), (8, 3, 8), (2, 24, 16), (6, 10, 13)]
+
+
+def batches(shapes: list[tuple[int, int, int]]) -> Iterator[Batch]:
     for number, (rows, source, target) in enumerate(shapes):
         draw = [
             random_ids([max(0, length - 1 - row % 3) for row in range(rows)], V, number)
@@ -88,18 +90,19 @@ def test_compiled_layers_give_the_same_numbers_for_all_shapes(
     config = small_transformer(**settings)
     plain, compiled = (random_model(config, V, V).train() for _ in range(2))
     compile_blocks(compiled.blocks())
-    for number, batch in enumerate(batches()):
+    shapes = [*SHAPES, (1, 6, 4)]
+    for number, batch in enumerate(batches(shapes)):
         wanted, found = gradients(plain, batch), gradients(compiled, batch)
         for name, tensor in wanted.items():
             size = 1 + float(tensor.abs().max())
             torch.testing.assert_close(
                 found[name] / size, tensor / size, rtol=0, atol=1e-5, msg=f"{name} of {number}"
             )
-    # A kernel for each kind of layer, and for batches of one sentence and sentences of one token again.
-    assert 2 <= graphs() <= 10
+    # For each kind of layer, and again for batches of one sentence.
+    assert graphs() == 4
     assert not breaks()
     before = graphs()
-    for batch in batches():
+    for batch in batches(shapes):
         gradients(compiled, batch)
     assert graphs() == before
     assert "recompile_limit" not in caplog.text
@@ -113,16 +116,16 @@ def test_modes_do_not_recompile_for_ever(caplog: pytest.LogCaptureFixture) -> No
     compile_blocks(model.blocks())
     counts = []
     for _ in range(3):
-        for batch in batches():
+        for batch in batches(SHAPES):
             gradients(model.train(), batch)
         model.eval()
-        for batch in batches():
+        for batch in batches(SHAPES):
             with torch.no_grad():
                 model(batch)
             with torch.inference_mode():
                 model.encode(batch.source)
         counts.append(graphs())
-    assert counts[0] <= 25
+    assert counts[0] == 5
     assert all(one == other for one, other in pairwise(counts))
     assert not breaks()
     assert "recompile_limit" not in caplog.text
@@ -131,7 +134,9 @@ def test_modes_do_not_recompile_for_ever(caplog: pytest.LogCaptureFixture) -> No
 @pytest.mark.slow
 def test_runs(trained: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
     """A run learns as it does without, goes on exactly, and validation translates as it does without."""
-    settings = WITHOUT_DROPOUT | {"eval_metrics": "chrf", "eval_samples": 1, "optimizer.lr": 0.02}
+    # Adam makes much of the last digits where gradients are almost zero.
+    sgd = {"optimizer.name": "sgd", "optimizer.lr": 0.2, "lr_scheduler.name": "fixed"}
+    settings = WITHOUT_DROPOUT | sgd | {"eval_metrics": "chrf", "eval_samples": 1}
     trained("plain", **settings, max_epoch=2)
     trained("whole", **settings, compile=True, max_epoch=2)
     trained("parts", **settings, compile=True, max_update=13)
@@ -143,7 +148,7 @@ def test_runs(trained: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
     plain, whole = trained.checkpoint("plain"), trained.checkpoint("whole")
     assert plain.weights.keys() == whole.weights.keys()
     for name, tensor in plain.weights.items():
-        torch.testing.assert_close(whole.weights[name], tensor, rtol=0, atol=1e-3)
+        torch.testing.assert_close(whole.weights[name], tensor, rtol=0, atol=1e-5)
     capsys.readouterr()
     trained("whole", **settings, max_epoch=3)
     assert "resuming with compile = True before, False now" in capsys.readouterr().err

@@ -25,6 +25,7 @@ from s2scli.schema import to_toml
 PROCESSES = 2
 COMMON: dict[str, Any] = {"max_update": 20, "keep_last_epochs": 1, "eval_metrics": "chrf"}
 FAMILIES = {"transformer": TRANSFORMER, "recurrent": BAHDANAU}
+SLOW = pytest.mark.slow  # each start of two processes takes seconds
 
 
 def config_file(trained: Trainer, name: str, settings: dict[str, Any]) -> Path:
@@ -94,7 +95,7 @@ def assert_close(one: Checkpoint, other: Checkpoint, tolerance: float) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["transformer", pytest.param("recurrent", marks=SLOW)])
 def test_two_processes_are_one_with_two_batches_an_update(trained: Trainer, kind: str, family: str) -> None:
     """With dropout; nine batches an epoch, so that the last update of each has one batch for two processes."""
     settings = FAMILIES[family] | COMMON | {"ema_decay": 0.9}
@@ -115,7 +116,7 @@ def test_two_processes_are_one_with_two_batches_an_update(trained: Trainer, kind
     assert said.count("valid:") == len(trained.events("two", "valid"))
 
 
-@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+@pytest.mark.parametrize("kind", [pytest.param("ddp", marks=SLOW), "fsdp"])
 def test_what_objectives_add_is_trained_too(trained: Trainer, kind: str) -> None:
     settings = TRANSFORMER | {
         "max_update": 5,
@@ -128,7 +129,7 @@ def test_what_objectives_add_is_trained_too(trained: Trainer, kind: str) -> None
     assert_close(trained.checkpoint("two"), trained.checkpoint("alone"), 1e-5)
 
 
-@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+@pytest.mark.parametrize("kind", [pytest.param("ddp", marks=SLOW), "fsdp"])
 def test_a_run_goes_on_with_any_number_of_processes(trained: Trainer, kind: str) -> None:
     """Begun by two and ended by one, or the other way round: the batches are numbered over all of them."""
     settings = TRANSFORMER | {"distributed": kind, "ema_decay": 0.9, "max_update": 12}
@@ -142,7 +143,7 @@ def test_a_run_goes_on_with_any_number_of_processes(trained: Trainer, kind: str)
         assert_close(trained.checkpoint(name), trained.checkpoint("whole"), 1e-5)
 
 
-@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+@pytest.mark.parametrize("kind", ["ddp", pytest.param("fsdp", marks=SLOW)])
 def test_a_killed_worker_is_started_again_and_goes_on(trained: Trainer, kind: str) -> None:
     """One of two dies; torchrun ends the other, starts both anew, and they go on from the last checkpoint."""
     settings = TRANSFORMER | {

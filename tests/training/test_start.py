@@ -326,13 +326,14 @@ def test_reset_dataloader(trained: Trainer, runs: Path, monkeypatch: pytest.Monk
         return plain(self, number, batches, **settings)
 
     monkeypatch.setattr(Updater, "update", update)
-    run_reset(trained, runs, updates=2, reset_dataloader=True, batch_size=24, seed=5)
+    settings = QUICK | {"batch_size": 24, "seed": 5, "reset_dataloader": True}
+    trained("run", **settings, restore_file=runs / "whole", max_update=WHOLE + 2)
     split = Dataset.open(trained.data).split("train")
     expected = plan_batches(split, max_tokens=400, batch_size=24, seed=5).epoch(1)[:2]
     for item, indices in zip(seen, expected, strict=True):
         assert torch.equal(item.batch.source.ids, load_batch(split, np.asarray(indices)).source.ids)
     place = trained.checkpoint("run").run
-    assert (place["update"], place["epoch"], place["batch"]) == (FIRST + 2, 1, 2)
+    assert (place["update"], place["epoch"], place["batch"]) == (WHOLE + 2, 1, 2)
 
 
 def test_reset_meters(trained: Trainer, runs: Path) -> None:
@@ -389,11 +390,11 @@ def test_what_was_reset_can_be_reset_once_more(trained: Trainer, runs: Path) -> 
         ),
         (
             {"restore_file": Path("a"), "finetune_from_model": Path("b")},
-            r"--finetune-from-model takes .* --restore-file goes on with a run; give one or the other",
+            r"--finetune-from-model takes .* but --restore-file is for going on with a run; give one or the other",
         ),
         (
             {"finetune_from_model": Path("b"), "reset_lr_scheduler": True},
-            r"--finetune-from-model takes .* --reset-lr-scheduler goes on with a run; give one or the other",
+            r"--finetune-from-model takes .* but --reset-lr-scheduler is for going on with a run; give one",
         ),
     ],
     ids=["nothing to reset", "two starts", "finetuning resets"],
