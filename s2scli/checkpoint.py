@@ -42,8 +42,9 @@ class Checkpoint:
     """What a checkpoint file holds.
 
     config: the resolved training settings, as plain values. languages, limits: of the dataset, by side.
-    run: position, counters and figures, as JSON values. For resuming alone, and empty otherwise: optimizer, tensors
-    by "KEY.PARAMETER"; ema, the weights' moving average; objective, the parameters that only training needs.
+    run: position, counters and figures, as JSON values. resumable: whether it holds all that resuming needs; that
+    alone needs optimizer, tensors by "KEY.PARAMETER", ema, the weights' moving average, and objective, the parameters
+    that only training has. Each of them may be empty.
     """
 
     config: Mapping[str, Any]
@@ -51,6 +52,7 @@ class Checkpoint:
     dataset: Mapping[str, Any]
     weights: Mapping[str, Tensor]
     run: Mapping[str, Any] = field(default_factory=dict)
+    resumable: bool = False
     optimizer: Mapping[str, Tensor] = field(default_factory=dict)
     ema: Mapping[str, Tensor] = field(default_factory=dict)
     objective: Mapping[str, Tensor] = field(default_factory=dict)
@@ -99,6 +101,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "config": json.dumps(checkpoint.config, ensure_ascii=False),
         "dataset": json.dumps(checkpoint.dataset, ensure_ascii=False),
         "run": json.dumps(checkpoint.run, ensure_ascii=False),
+        "resumable": json.dumps(checkpoint.resumable),
     }
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     with write_atomically(path) as temporary:
@@ -137,7 +140,9 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu", resume: b
                 side: load_tokenizer(stream.get_tensor(f"tokenizer.{side}").cpu().numpy().tobytes())
                 for side in SIDES
             }
-            config, dataset, run = (json.loads(metadata[name]) for name in ("config", "dataset", "run"))
+            config, dataset, run, resumable = (
+                json.loads(metadata[name]) for name in ("config", "dataset", "run", "resumable")
+            )
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except OSError as error:
@@ -149,6 +154,7 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu", resume: b
         tokenizers=tokenizers,
         dataset=dataset,
         run=run,
+        resumable=resume and resumable,
         **groups,
     )
 

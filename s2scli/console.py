@@ -32,7 +32,9 @@ def is_silent() -> bool:
 def notice(message: str) -> None:
     """Tell the user something that is as it should be."""
     if not _silent:
-        print(message, file=sys.stderr, flush=True)
+        # In one piece: other processes may write to the same place.
+        sys.stderr.write(f"{message}\n")
+        sys.stderr.flush()
 
 
 def warn(message: str) -> None:

@@ -195,13 +195,14 @@ def _introduce(run: Run) -> None:
     count, trained = (
         sum(item.numel() for item in items) for items in (parameters, run.updater.parameters.values())
     )
-    batches = run.train_plan.epoch(position.epoch)
+    plan = run.train_plan
+    batches = plan.part(position.epoch, position.part)
     company = f"{processes.size} × {processes.device.type} ({processes.kind})" if processes.size > 1 else ""
     notice(
         f"{config.arch}: {count:,} parameters{f', {trained:,} of them trained,' if trained < count else ''} "
         f"on {company or processes.device} ({torch.get_num_threads()} threads, {config.precision}); "
-        f"{len(run.train_split):,} training pairs in {len(batches)} batches, "
-        f"{run.train_plan.padding(batches):.1%} padding"
+        f"{plan.num_pairs:,} training pairs in {'about ' if plan.parts > 1 else ''}{plan.parts * len(batches):,} "
+        f"batches, {plan.padding(batches):.1%} padding"
     )
     if run.valid_split is None:
         notice(

@@ -184,7 +184,10 @@ class TrainConfig:
         "is faster here",
         choices=("auto", "fp32", "bf16", "fp16"),
     )
-    compile: bool = setting(False, "compile the layers with torch.compile; needs a C++ compiler on a CPU")
+    compile: bool = setting(
+        False,
+        "compile a Transformer's layers with torch.compile, for a GPU; a CPU needs a C++ compiler and is slower",
+    )
     deterministic: bool = setting(False, "choose kernels that give the same bits each time, on a GPU too")
     distributed: str = setting(
         "ddp",

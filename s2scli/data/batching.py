@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,11 @@ from s2scli.errors import DataError
 
 Indices = NDArray[np.int64]
 
+# An epoch over more pairs than this is planned in parts of so many, which takes about a second each.
+PART_SIZE = 2**20
+# A part is made of blocks of so many neighbouring pairs.
+BLOCK_SIZE = 2**10
+
 # Sentences are sorted by target length first, then by source length within slices of at least so many batches.
 _BATCHES_PER_SLICE = 4
 # Batch sizes are multiples of this where they can be, as in fairseq: matrix kernels like it, and there are fewer
@@ -20,55 +26,96 @@ _BATCHES_PER_SLICE = 4
 _SIZE_MULTIPLE = 8
 
 
+class Lengths(Protocol):
+    """The tokens of each pair on one side, end symbols counted, read when asked for; an array of them is one."""
+
+    def __len__(self) -> int:
+        """The number of pairs."""
+        ...
+
+    def __getitem__(self, rows: Indices, /) -> Indices:
+        """The tokens of some pairs."""
+        ...
+
+    def max(self) -> int | np.int64:
+        """The most tokens that a pair has."""
+        ...
+
+
 class BatchPlan:
     """The batches of every epoch, as a function of (seed, epoch) alone.
 
-    source_lengths, target_lengths: tokens of each pair, end symbols counted. A batch holds as many pairs as
+    source, target: tokens of each pair, end symbols counted. A batch holds as many pairs as
     keep both padded sides within max_tokens, and at most batch_size of them (0: no limit).
+
+    An epoch over more than PART_SIZE pairs is planned in parts, each from blocks of neighbouring pairs that are drawn
+    from all over the data, so that neither time nor memory depends on how much data there is.
+
     Raises DataError where one sentence is longer than max_tokens.
     """
 
     def __init__(
-        self, source_lengths: Indices, target_lengths: Indices, *, max_tokens: int, batch_size: int, seed: int
+        self, source: Lengths, target: Lengths, *, max_tokens: int, batch_size: int, seed: int
     ) -> None:
-        self.lengths = np.stack([source_lengths, target_lengths])
+        self._sides = {"source": source, "target": target}
+        self.num_pairs = len(source)
         self.max_tokens = max_tokens
-        self.batch_size = batch_size or len(source_lengths)
+        self.batch_size = batch_size or self.num_pairs
         self.seed = seed
-        # The last epoch that was asked for: grouping millions of pairs takes a second.
-        self._latest: tuple[int, list[Indices]] = (0, [])
-        longest = int(self.lengths.max())
-        if longest > max_tokens:
-            row, line = np.argwhere(self.lengths == longest)[0]
-            side = ("source", "target")[row]
-            raise DataError(
-                f"training example {line + 1} has {longest} {side} tokens with its end symbol, "
-                f"more than --max-tokens {max_tokens}; "
-                f"give --max-tokens {longest} or more, or preprocess with --max-{side}-length"
-            )
+        self._blocks = -(-self.num_pairs // BLOCK_SIZE)
+        self._blocks_in_part = PART_SIZE // BLOCK_SIZE
+        # The last part that was asked for: grouping a million pairs takes a second.
+        self._latest: tuple[tuple[int, int], list[Indices]] = ((0, 0), [])
+        for side, lengths in self._sides.items():
+            if (longest := int(lengths.max())) > max_tokens:
+                line = int(np.flatnonzero(lengths[np.arange(self.num_pairs)] == longest)[0])
+                raise DataError(
+                    f"training example {line + 1} has {longest} {side} tokens with its end symbol, "
+                    f"more than --max-tokens {max_tokens}; "
+                    f"give --max-tokens {longest} or more, or preprocess with --max-{side}-length"
+                )
 
-    def epoch(self, epoch: int) -> list[Indices]:
-        """The batches of an epoch (counted from 1): arrays of indices, shuffled."""
-        if self._latest[0] != epoch:
-            rng = np.random.default_rng((self.seed, epoch))
-            batches = self._group(rng.permutation(self.lengths.shape[1]))
-            self._latest = epoch, [batches[i] for i in rng.permutation(len(batches))]
+    @property
+    def parts(self) -> int:
+        """The number of parts of an epoch."""
+        return -(-self._blocks // self._blocks_in_part)
+
+    def part(self, epoch: int, part: int = 0) -> list[Indices]:
+        """The batches of a part (counted from 0) of an epoch (from 1): arrays of indices, shuffled."""
+        if self._latest[0] != (epoch, part):
+            rng = np.random.default_rng((self.seed, epoch, part))
+            batches = self._group(rng.permutation(self._pairs(epoch, part)))
+            self._latest = (epoch, part), [batches[i] for i in rng.permutation(len(batches))]
         return self._latest[1]
 
     def in_order(self) -> list[Indices]:
-        """Batches of similar lengths without any shuffling, for validation."""
-        return self._group(np.arange(self.lengths.shape[1]))
+        """All batches, of similar lengths, without any shuffling, for validation."""
+        return self._group(np.arange(self.num_pairs))
+
+    def lengths(self, pairs: Indices) -> Indices:
+        """Source and target tokens of some pairs, end symbols counted; [2, num_pairs]."""
+        return np.stack([side[pairs] for side in self._sides.values()])
+
+    def _pairs(self, epoch: int, part: int) -> Indices:
+        """The pairs of a part, all there are where it is the only one."""
+        if self.parts == 1:
+            return np.arange(self.num_pairs)
+        blocks = np.random.default_rng((self.seed, epoch)).permutation(self._blocks)
+        chosen = blocks[part * self._blocks_in_part : (part + 1) * self._blocks_in_part]
+        pairs = (chosen[:, None] * BLOCK_SIZE + np.arange(BLOCK_SIZE)).ravel()
+        return pairs[pairs < self.num_pairs]
 
     def _group(self, order: Indices) -> list[Indices]:
-        """Cut the sentences into batches; `order` decides among sentences of equal lengths."""
-        source, target = self.lengths[:, order]
-        order = order[np.lexsort((source, target))]
-        for number, (start, end) in enumerate(self._slices(order)):
-            part = order[start:end]
-            by_source = np.argsort(self.lengths[0, part], kind="stable")
+        """Cut pairs into batches; their `order` decides among those of equal lengths."""
+        lengths = self.lengths(order)
+        by_length = np.lexsort((lengths[0], lengths[1]))
+        order, lengths = order[by_length], lengths[:, by_length]
+        for number, (start, end) in enumerate(self._slices(lengths)):
+            by_source = np.argsort(lengths[0, start:end], kind="stable")
             # Up and down in turn, so that a batch over the border of two slices has similar sources too.
-            order[start:end] = part[by_source[:: -1 if number % 2 else 1]]
-        longest = self.lengths[:, order].max(0)
+            moved = start + by_source[:: -1 if number % 2 else 1]
+            order[start:end], lengths[:, start:end] = order[moved], lengths[:, moved]
+        longest = lengths.max(0)
         batches: list[Indices] = []
         start = 0
         while start < len(order):
@@ -80,35 +127,58 @@ class BatchPlan:
             start += size
         return batches
 
-    def _slices(self, order: Indices) -> Iterator[tuple[int, int]]:
+    def _slices(self, lengths: Indices) -> Iterator[tuple[int, int]]:
         """Borders of slices of sorted sentences that hold whole target lengths and enough batches each."""
-        filled = np.cumsum(self.lengths[:, order].max(0))
+        filled = np.cumsum(lengths.max(0))
         start, used = 0, 0
-        for end in [*(np.flatnonzero(np.diff(self.lengths[1, order])) + 1).tolist(), len(order)]:
-            if end == len(order) or filled[end - 1] - used >= _BATCHES_PER_SLICE * self.max_tokens:
+        for end in [*(np.flatnonzero(np.diff(lengths[1])) + 1).tolist(), lengths.shape[1]]:
+            if end == lengths.shape[1] or filled[end - 1] - used >= _BATCHES_PER_SLICE * self.max_tokens:
                 yield start, end
                 start, used = end, int(filled[end - 1])
 
     def count(self, batches: list[Indices]) -> tuple[int, int, int]:
         """Source tokens and target tokens of some batches, and the positions of both sides, padding counted."""
-        chosen = [self.lengths[:, batch] for batch in batches]
-        source, target = (int(total) for total in sum(lengths.sum(1) for lengths in chosen))
-        return source, target, sum(lengths.shape[1] * int(lengths.max(1).sum()) for lengths in chosen)
+        lengths = self.lengths(np.concatenate(batches))
+        source, target = (int(total) for total in lengths.sum(1))
+        starts = np.cumsum([0, *map(len, batches[:-1])])
+        sizes = np.array([len(batch) for batch in batches])
+        return source, target, int((np.maximum.reduceat(lengths, starts, axis=1) * sizes).sum())
 
     def padding(self, batches: list[Indices]) -> float:
         """The share of padded positions among all, both sides together."""
-        slots = sum(len(batch) * int(self.lengths[:, batch].max(1).sum()) for batch in batches)
-        return 1 - int(self.lengths.sum()) / slots
+        source, target, slots = self.count(batches)
+        return 1 - (source + target) / slots
+
+
+class _ColumnLengths:
+    """The tokens of a column of a split, end symbols counted."""
+
+    def __init__(self, split: Split, column: str) -> None:
+        self._split, self._column = split, column
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def __getitem__(self, rows: Indices, /) -> Indices:
+        return self._split.lengths(self._column, rows) + 1
+
+    def max(self) -> int:
+        return self._split.longest(self._column) + 1
+
+
+def pair_lengths(split: Split) -> tuple[Lengths, Lengths]:
+    """The tokens of both sides of a split's pairs, end symbols counted, read when asked for."""
+    return _ColumnLengths(split, "source"), _ColumnLengths(split, "target")
 
 
 def plan_batches(
     split: Split, *, max_tokens: int, batch_size: int, seed: int, stretch: bool = False
 ) -> BatchPlan:
     """The batch plan of a dataset's split; `stretch` makes room for a sentence longer than max_tokens."""
-    source, target = split.lengths("source") + 1, split.lengths("target") + 1
+    sides = pair_lengths(split)
     if stretch:
-        max_tokens = max(max_tokens, int(source.max()), int(target.max()))
-    return BatchPlan(source, target, max_tokens=max_tokens, batch_size=batch_size, seed=seed)
+        max_tokens = max(max_tokens, *(int(side.max()) for side in sides))
+    return BatchPlan(*sides, max_tokens=max_tokens, batch_size=batch_size, seed=seed)
 
 
 def load_batch(split: Split, indices: Indices) -> Batch:

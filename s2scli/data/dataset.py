@@ -78,6 +78,10 @@ class Column:
     def _text_ends(self) -> npt.NDArray[np.int64]:
         return self._map("text_ends", END_DTYPE)
 
+    def lengths(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The number of ids of each of some examples; [num_rows]."""
+        return self.ends[rows] - np.where(rows > 0, self.ends[rows - 1], 0)
+
     def ids(self, index: int) -> Ids:
         """The ids of one example."""
         return self.all_ids[slice(*_bounds(self.ends, index))]
@@ -109,6 +113,9 @@ class Split:
             for shard in shards
         ]
         self._shard_ends = np.cumsum([0, *(shard["num_examples"] for shard in shards)])
+        self._longest = {
+            column: max((int(shard["longest"][column]) for shard in shards), default=0) for column in columns
+        }
 
     def __len__(self) -> int:
         return int(self._shard_ends[-1])
@@ -124,12 +131,22 @@ class Split:
         if column not in self.columns:
             raise DataError(f"the dataset has no column {column!r}{did_you_mean(column, self.columns)}")
 
-    def lengths(self, column: str) -> npt.NDArray[np.int64]:
-        """The number of tokens of each example, without end symbols; [num_examples]."""
+    def lengths(self, column: str, rows: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+        """The number of tokens of each example, or of some without a look at others; end symbols not counted."""
         self._check(column)
-        return np.concatenate(
-            [np.zeros(0, np.int64), *(np.diff(shard[column].ends, prepend=0) for shard in self._shards)]
-        )
+        if rows is None:
+            rows = np.arange(len(self))
+        shards = np.searchsorted(self._shard_ends, rows, side="right") - 1
+        lengths = np.zeros(len(rows), np.int64)
+        for shard in np.unique(shards):
+            chosen = shards == shard
+            lengths[chosen] = self._shards[shard][column].lengths(rows[chosen] - self._shard_ends[shard])
+        return lengths
+
+    def longest(self, column: str) -> int:
+        """The most tokens that an example has, without its end symbol; reads no example."""
+        self._check(column)
+        return self._longest[column]
 
     def ids(self, column: str, index: int) -> Ids:
         """The token ids of one example, without an end symbol; [num_tokens]."""

@@ -63,6 +63,7 @@ class ShardWriter:
     def __init__(self, root: Path, path: str, vocabulary_sizes: Mapping[str, int]) -> None:
         self.num_examples = 0
         self.token_counts = {column: np.zeros(size, np.int64) for column, size in vocabulary_sizes.items()}
+        self._longest = dict.fromkeys(vocabulary_sizes, 0)
         self._dtypes = {column: ids_dtype(size) for column, size in vocabulary_sizes.items()}
         self._path = path
         self._folder = root / path
@@ -86,6 +87,7 @@ class ShardWriter:
                 self._files[f"{column}.text"].write(part.text)
                 self._write_ends(column, "ends", part.lengths)
                 self._write_ends(column, "text_ends", part.text_lengths)
+                self._longest[column] = max(self._longest[column], int(part.lengths.max(initial=0)))
                 self.token_counts[column] += np.bincount(ids, minlength=len(self.token_counts[column]))
         self.num_examples += len(part.lengths)
 
@@ -99,7 +101,12 @@ class ShardWriter:
         """Finish the files; returns what meta.json says of the shard."""
         with explain_write_errors(self._folder):
             files = {name: file.close() for name, file in self._files.items()}
-        return {"path": self._path, "num_examples": self.num_examples, "files": files}
+        return {
+            "path": self._path,
+            "num_examples": self.num_examples,
+            "longest": self._longest,
+            "files": files,
+        }
 
     def abandon(self) -> None:
         """Let go of the files; closing twice does no harm."""

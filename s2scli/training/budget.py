@@ -15,7 +15,7 @@ import torch
 
 from s2scli.console import notice, warn
 from s2scli.data.batch import Batch
-from s2scli.data.batching import BatchPlan, Indices, load_batch
+from s2scli.data.batching import PART_SIZE, BatchPlan, Indices, load_batch, pair_lengths
 from s2scli.data.dataset import Split
 from s2scli.errors import UsageError, is_out_of_memory
 from s2scli.nn.runtime import autocast
@@ -50,9 +50,12 @@ def largest_budget(
     batch with the most positions and the one with the longest sentence, and the line through them tells which to
     try next, up to a few times the last; what is returned has been tried. The weights are left as they are.
     """
-    source, target = split.lengths("source") + 1, split.lengths("target") + 1
-    longest = int(max(source.max(), target.max()))
-    total = int(np.maximum(source, target).sum())
+    sides = pair_lengths(split)
+    longest = max(int(side.max()) for side in sides)
+    # Of a very large corpus, some of the data tells.
+    sample = np.arange(min(len(split), PART_SIZE))
+    source, target = (side[sample] for side in sides)
+    total = int(np.maximum(source, target).sum()) * len(split) // len(sample)
     cap = max(longest, total // (_UPDATES_AN_EPOCH * update_freq * processes.size))
     memory = _Memory(processes.device)
     # The optimizer's two moments and the gradients are not there yet.
@@ -115,7 +118,7 @@ def _worst(plan: BatchPlan) -> list[Indices]:
     """The batch with the most positions, and the one with the longest sentence."""
     batches = plan.in_order()
     slots = [plan.count([batch])[2] for batch in batches]
-    lengths = [int(plan.lengths[:, batch].max()) for batch in batches]
+    lengths = [int(plan.lengths(batch).max()) for batch in batches]
     return [batches[number] for number in sorted({int(np.argmax(slots)), int(np.argmax(lengths))})]
 
 

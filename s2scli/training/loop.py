@@ -55,12 +55,20 @@ def train_epoch(run: Run) -> None:
     The last checkpoint is not written while updates are being skipped: it is what a run goes back to, so it should
     be from before those.
     """
-    position, config = run.position, run.config
+    position = run.position
     # The run may have been stopped between an update and the validation that was due after it.
-    if position.batch and not is_over(run):
+    if (position.part or position.batch) and not is_over(run):
         validate_if_due(run)
-    batches = run.train_plan.epoch(position.epoch)
-    updates_in_epoch = -(-len(batches) // run.batches_per_update)
+    while train_part(run) and not position.finished and position.part + 1 < run.train_plan.parts:
+        position.part, position.batch = position.part + 1, 0
+    end_epoch(run)
+
+
+def train_part(run: Run) -> bool:
+    """Go through what is left of the current part of the epoch; whether all of it is done."""
+    position, config = run.position, run.config
+    batches = run.train_plan.part(position.epoch, position.part)
+    updates_in_epoch = run.train_plan.parts * -(-len(batches) // run.batches_per_update)
     window = Window(started=time.perf_counter())
     left = [] if is_over(run) else batches[position.batch :]
     groups = list(updates(left, run.batches_per_update))
@@ -82,7 +90,7 @@ def train_epoch(run: Run) -> None:
                 break
         if due(config.save_interval_updates, position.update) and not position.skipped:
             run.save(LAST, resumable=True)
-    end_epoch(run, whole=position.batch == len(batches))
+    return position.batch == len(batches)
 
 
 def is_over(run: Run) -> bool:
@@ -106,13 +114,14 @@ def validate_if_due(run: Run) -> bool:
     return True
 
 
-def end_epoch(run: Run, *, whole: bool) -> None:
+def end_epoch(run: Run) -> None:
     """Validate and save at the end of an epoch, or where the run ends within one."""
-    position, config = run.position, run.config
+    position, config, plan = run.position, run.config, run.train_plan
     epoch = position.epoch
+    whole = position.part + 1 == plan.parts and position.batch == len(plan.part(epoch, position.part))
     if whole:
         validate_and_keep(run)
-        position.epoch, position.batch = epoch + 1, 0
+        position.epoch, position.part, position.batch = epoch + 1, 0, 0
         if epoch == config.max_epoch:
             position.finished = f"--max-epoch {config.max_epoch}"
     # The last checkpoint comes last: a run that is killed in between is here once more.
@@ -204,11 +213,15 @@ def make_update(run: Run, group: Group, micro_batches: list[MicroBatch], window:
 
 
 def total_updates(run: Run, updates_in_epoch: int) -> int | None:
-    """The update at which the run ends at the latest, or None where only --patience ends it."""
+    """The update at which the run ends at the latest, or None where only --patience ends it.
+
+    updates_in_epoch: those of the current part, times the parts; the others' may differ by a few.
+    """
     config, position = run.config, run.position
     ends = [config.max_update] if config.max_update else []
     if config.max_epoch:
         done_in_epoch = -(-position.batch // run.batches_per_update)
+        done_in_epoch += position.part * updates_in_epoch // run.train_plan.parts
         ends.append(
             position.update + (config.max_epoch - position.epoch + 1) * updates_in_epoch - done_in_epoch
         )

@@ -108,7 +108,7 @@ def begin(run: Run) -> None:
             copy_tensors(run.average.tensors, checkpoint.weights)
         notice(f"starting from the weights of {path}")
         return
-    elif not checkpoint.optimizer and "reset_optimizer" not in resets:
+    elif not checkpoint.resumable and "reset_optimizer" not in resets:
         raise CheckpointError(
             f"{path}: holds no optimizer state, so there is no run to go on with; give a {LAST} as --restore-file, "
             f"or --finetune-from-model {path} to begin anew with its weights"
@@ -188,7 +188,7 @@ def restore(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str] = fro
     else:
         run.schedule.load_state_dict(schedule)
     if "reset_dataloader" in resets:
-        position.epoch, position.batch = 1, 0
+        position.epoch, position.part, position.batch = 1, 0, 0
     if "reset_meters" in resets:
         position.best, position.stale, position.validated, position.seconds = None, 0, 0, 0.0
     position.finished = ""
@@ -275,7 +275,8 @@ def _still_finished(run: Run, ended: bool) -> str:
     ended: whether it had come to an end; otherwise the validation at its end may be to be made yet.
     """
     config, position = run.config, run.position
-    if config.max_update and position.update >= config.max_update and (ended or not position.batch):
+    within_epoch = position.part or position.batch
+    if config.max_update and position.update >= config.max_update and (ended or not within_epoch):
         return f"--max-update {config.max_update}"
     if config.max_epoch and position.epoch > config.max_epoch:
         return f"--max-epoch {config.max_epoch}"

@@ -119,6 +119,7 @@ class Run:
                 tokenizers=self.engine.tokenizers,
                 dataset=dataset_facts(self.dataset),
                 run=state,
+                resumable=resumable,
                 **groups,
             ),
         )

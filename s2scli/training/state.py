@@ -18,7 +18,8 @@ from s2scli.training.objectives.base import Objective
 class Position:
     """The place in the run, and its figures so far.
 
-    epoch: the current one, counted from 1; batch: batches of it that are done, by all processes together.
+    epoch: the current one, counted from 1; part: the current one of it, counted from 0 (data/batching.py);
+    batch: batches of that part that are done, by all processes together.
     update: updates done; skipped: how many of the last ones in a row were skipped, being not finite.
     validated: the update that was last validated. best: the best validation figure; stale: validations since.
     rate_factor: what the learning rate is multiplied by since the run went back to a checkpoint; 1 before.
@@ -28,6 +29,7 @@ class Position:
     """
 
     epoch: int = 1
+    part: int = 0
     batch: int = 0
     update: int = 0
     skipped: int = 0

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from s2scli.data import batching
 from s2scli.data.batch import Tokens, decoder_input, pad_sequences
 from s2scli.data.batching import BatchPlan, load_batches, plan_batches
 from s2scli.data.dataset import Dataset
@@ -53,7 +54,7 @@ def test_the_budget_and_every_example_once(
 ) -> None:
     source, target = (list(side) for side in zip(*pairs, strict=True))
     batches = plan(source, target, max_tokens=max_tokens, batch_size=batch_size)
-    for chosen in (batches.epoch(epoch), batches.in_order()):
+    for chosen in (batches.part(epoch), batches.in_order()):
         assert sorted(index for batch in chosen for index in batch.tolist()) == list(range(len(pairs)))
         for batch in chosen:
             assert len(batch) > 0
@@ -71,12 +72,12 @@ def test_batches_are_filled() -> None:
 
 def test_seed_and_epoch_decide() -> None:
     first = random_plan(300)
-    epochs = [as_lists(first.epoch(epoch)) for epoch in (1, 2, 3)]
+    epochs = [as_lists(first.part(epoch)) for epoch in (1, 2, 3)]
     # Asked in another order, of another object: the same.
     again = random_plan(300)
-    assert [as_lists(again.epoch(epoch)) for epoch in (3, 1, 2)] == [epochs[2], epochs[0], epochs[1]]
+    assert [as_lists(again.part(epoch)) for epoch in (3, 1, 2)] == [epochs[2], epochs[0], epochs[1]]
     assert as_lists(first.in_order()) == as_lists(random_plan(300, seed=9).in_order())
-    other = [as_lists(random_plan(300, seed=2).epoch(epoch)) for epoch in (1, 2)]
+    other = [as_lists(random_plan(300, seed=2).part(epoch)) for epoch in (1, 2)]
     for one, two in [
         (epochs[0], epochs[1]),
         (epochs[1], epochs[2]),
@@ -91,8 +92,52 @@ def test_seed_and_epoch_decide() -> None:
 def test_short_and_long_batches_are_mixed() -> None:
     """Shuffled batches do not go from short to long sentences: neighbours are as different as any two."""
     batches = random_plan(2000)
-    means = np.array([batches.lengths[0, batch].mean() for batch in batches.epoch(1)])
+    means = np.array([batches.lengths(batch)[0].mean() for batch in batches.part(1)])
     assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.35
+
+
+class Watched:
+    """Lengths that know which of them were asked for."""
+
+    def __init__(self, lengths: np.ndarray) -> None:
+        self.lengths = lengths
+        self.read: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        self.read |= set(rows.tolist())
+        return self.lengths[rows]
+
+    def max(self) -> int:
+        return int(self.lengths.max())
+
+
+def test_a_large_corpus_is_planned_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part reads its own lengths alone, its pairs come from all over, and it is the same whenever asked for."""
+    monkeypatch.setattr(batching, "BLOCK_SIZE", 10)
+    monkeypatch.setattr(batching, "PART_SIZE", 400)
+    sides = [Watched(np.random.default_rng(side).integers(1, 30, 3995)) for side in (1, 2)]
+    plan = BatchPlan(*sides, max_tokens=120, batch_size=0, seed=1)
+    assert plan.parts == 10
+    assert not sides[0].read
+    parts = [as_lists(plan.part(1, part)) for part in range(10)]
+    seen = [sorted(index for batch in part for index in batch) for part in parts]
+    assert sorted(index for part in seen for index in part) == list(range(3995))
+    for part, pairs in enumerate(seen):
+        sides[0].read.clear()
+        again = BatchPlan(*sides, max_tokens=120, batch_size=0, seed=1)
+        assert as_lists(again.part(1, part)) == parts[part]
+        assert sides[0].read == set(pairs)
+        assert again.padding(again.part(1, part)) < 0.25
+        # Forty blocks of ten neighbours, spread over the whole corpus.
+        assert {len([i for i in pairs if i // 10 == block]) for block in {i // 10 for i in pairs}} <= {5, 10}
+        assert 1400 < np.mean(pairs) < 2600
+    other = [as_lists(plan.part(2, part)) for part in range(10)]
+    assert not {frozenset(batch) for part in other for batch in part if len(batch) > 1} & {
+        frozenset(batch) for part in parts for batch in part if len(batch) > 1
+    }
 
 
 def test_padding_is_counted() -> None:
@@ -118,7 +163,7 @@ def test_a_dataset_is_read_as_it_is(toy_data: Path) -> None:
     split = Dataset.open(toy_data).split("train")
     batches = plan_batches(split, max_tokens=120, batch_size=0, seed=1)
     seen: Counter[tuple[tuple[int, ...], tuple[int, ...]]] = Counter()
-    for indices, batch in zip(batches.epoch(1), load_batches(split, batches.epoch(1)), strict=True):
+    for indices, batch in zip(batches.part(1), load_batches(split, batches.part(1)), strict=True):
         assert batch.target is not None
         assert len(batch) == len(indices)
         for side in (batch.source, batch.target):
@@ -164,7 +209,7 @@ def test_little_padding_on_multi30k(max_tokens: int) -> None:
     assert len(source) == len(target) == 29000
     batches = plan(source, target, max_tokens=max_tokens)
     for epoch in (1, 2):
-        chosen = batches.epoch(epoch)
+        chosen = batches.part(epoch)
         slots = sum(
             len(batch) * (max(source[index] for index in batch) + max(target[index] for index in batch))
             for batch in chosen

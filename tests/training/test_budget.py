@@ -31,8 +31,14 @@ class Lengths(Split):
     def __init__(self, source: list[int], target: list[int]) -> None:
         self._lengths = {"source": np.array(source), "target": np.array(target)}
 
-    def lengths(self, column: str) -> Any:
-        return self._lengths[column]
+    def __len__(self) -> int:
+        return len(self._lengths["source"])
+
+    def lengths(self, column: str, rows: Any = None) -> Any:
+        return self._lengths[column][slice(None) if rows is None else rows]
+
+    def longest(self, column: str) -> int:
+        return int(self._lengths[column].max())
 
 
 def lengths(number: int = 30_000, longest: int = 40) -> Lengths:
@@ -135,7 +141,7 @@ def test_all_data_would_fit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     plan = BatchPlan(
         split.lengths("source") + 1, split.lengths("target") + 1, max_tokens=found, batch_size=0, seed=1
     )
-    assert 50 <= len(plan.epoch(1)) <= 55
+    assert 50 <= len(plan.part(1)) <= 55
     assert machine.find(lengths(), update_freq=4) == total // 200
 
 

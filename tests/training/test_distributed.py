@@ -228,7 +228,8 @@ def forward(self, batch, update):
 
 LabelSmoothedCrossEntropy.forward = forward
 code = run(["train", *sys.argv[1:]])
-print("shortages", seen["whole"], file=sys.stderr)
+# In one write: the other process may write at the same moment.
+sys.stderr.write(f"shortages {seen['whole']}\n")
 sys.exit(code)
 """
 

@@ -233,7 +233,7 @@ def test_a_batch_that_does_not_fit_is_split(
     assert short.shortages == shortages * 3
     assert capsys.readouterr().err.count("out of memory with") == shortages * 3
     split = Dataset.open(trained.data).split("train")
-    plan = plan_batches(split, max_tokens=400, batch_size=16, seed=1).epoch(1)
+    plan = plan_batches(split, max_tokens=400, batch_size=16, seed=1).part(1)
     for update in (1, 2, 3):
         rows = [int(row) for batch in plan[3 * update - 3 : 3 * update] for row in batch]
         assert len(rows) == 48
@@ -487,7 +487,7 @@ def assert_diagnosis(trained: Trainer, folder: Path, epoch: int, batches: slice)
     wanted = [
         {"batch": number, "example": int(index) + 1}
         | {side: split.text(side, int(index)) for side in ("source", "target")}
-        for number, indices in enumerate(plan.epoch(epoch)[batches])
+        for number, indices in enumerate(plan.part(epoch)[batches])
         for index in indices
     ]
     lines = (folder / "batch.jsonl").read_text(encoding="utf-8").splitlines()

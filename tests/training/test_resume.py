@@ -18,6 +18,7 @@ from torch import Tensor
 from toys import BAHDANAU, LUONG, TRANSFORMER, Trainer
 
 from s2scli.checkpoint import Checkpoint
+from s2scli.data import batching
 from s2scli.errors import CheckpointError, Interrupted
 from s2scli.schema import to_toml
 from s2scli.training.step import Updater
@@ -90,6 +91,27 @@ def test_stopping_at_max_update(trained: Trainer, family: str, first: int) -> No
     result = trained("parts", **settings, max_update=22)
     assert result.updates == 22
     # The stop validates once more, which patience counts.
+    assert_same(trained.checkpoint("parts"), trained.checkpoint("whole"), ignore=("stale",))
+
+
+@pytest.mark.parametrize("first", [3, 4, 9, 13])
+def test_stopping_in_a_part_of_an_epoch(
+    trained: Trainer, monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    """A corpus too large to be planned as a whole, in three parts of three batches."""
+    monkeypatch.setattr(batching, "BLOCK_SIZE", 8)
+    monkeypatch.setattr(batching, "PART_SIZE", 48)
+    trained("whole", **TRANSFORMER, max_update=22)
+    assert [event["update"] for event in trained.events("whole", "valid")] == [9, 18, 22]
+    trained("parts", **TRANSFORMER, max_update=first)
+    position = trained.checkpoint("parts").run
+    assert (position["epoch"], position["part"], position["batch"]) == {
+        3: (1, 0, 3),
+        4: (1, 1, 1),
+        9: (2, 0, 0),
+        13: (2, 1, 1),
+    }[first]
+    trained("parts", **TRANSFORMER, max_update=22)
     assert_same(trained.checkpoint("parts"), trained.checkpoint("whole"), ignore=("stale",))
 
 

@@ -169,7 +169,7 @@ def independent_norms(
                 item.copy_(weights[name])
     objective = build_objective(config.objective, model, tokenizers, config.data).train()
     split = dataset.split("train")
-    batches = plan_batches(split, max_tokens=400, batch_size=16, seed=config.seed).epoch(1)
+    batches = plan_batches(split, max_tokens=400, batch_size=16, seed=config.seed).part(1)
     chosen = batches[(update - 1) * config.update_freq : update * config.update_freq]
     sums = [objective(load_batch(split, rows), update) for rows in chosen]
     (sum(item.loss for item in sums) / sum(item.tokens for item in sums)).backward()

@@ -115,6 +115,16 @@ def test_weights_alone_are_nothing_to_go_on_with(trained: Trainer, runs: Path, f
     assert trained.checkpoint("run").run["update"] == FIRST + 2
 
 
+def test_an_optimizer_without_state_goes_on(trained: Trainer) -> None:
+    """Plain SGD keeps nothing, and its last checkpoint has a run to go on with all the same."""
+    settings = QUICK | {"optimizer.name": "sgd", "optimizer.momentum": 0.0, "optimizer.lr": 0.1}
+    trained("whole", **settings, max_update=WHOLE)
+    trained("first", **settings, max_update=FIRST)
+    assert not trained.checkpoint("first").optimizer
+    trained("run", **settings, restore_file=trained.root / "first", max_update=WHOLE)
+    assert_same_run(trained.checkpoint("run"), trained.checkpoint("whole"))
+
+
 @pytest.mark.parametrize("flag", ["restore_file", "finetune_from_model"])
 def test_what_is_no_checkpoint(trained: Trainer, flag: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
@@ -329,7 +339,7 @@ def test_reset_dataloader(trained: Trainer, runs: Path, monkeypatch: pytest.Monk
     settings = QUICK | {"batch_size": 24, "seed": 5, "reset_dataloader": True}
     trained("run", **settings, restore_file=runs / "whole", max_update=WHOLE + 2)
     split = Dataset.open(trained.data).split("train")
-    expected = plan_batches(split, max_tokens=400, batch_size=24, seed=5).epoch(1)[:2]
+    expected = plan_batches(split, max_tokens=400, batch_size=24, seed=5).part(1)[:2]
     for item, indices in zip(seen, expected, strict=True):
         assert torch.equal(item.batch.source.ids, load_batch(split, np.asarray(indices)).source.ids)
     place = trained.checkpoint("run").run
