@@ -65,6 +65,7 @@ $(READY): pyproject.toml constraints.txt
 			echo "error: s2s needs Python 3.11 or newer, which $${python:-python3} is not;" \
 				"install one, or give make PYTHON=/path/to/python" >&2; exit 1; fi; \
 		echo "making .venv with $$python"; $$python -m venv --clear .venv; fi; \
+	echo "installing s2s, the pinned packages and the development tools: a few minutes at the first time"; \
 	set -x; \
-	$(VENV)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev,plot,tensorboard]'; \
+	$(VENV)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[dev,plot,tensorboard]'; \
 	touch $@

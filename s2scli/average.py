@@ -9,7 +9,7 @@ import torch
 
 from s2scli.checkpoint import SIDES, Checkpoint, epoch_checkpoints, load_checkpoint, save_checkpoint
 from s2scli.configs.average import AverageConfig
-from s2scli.console import notice
+from s2scli.console import counted, notice
 from s2scli.errors import CheckpointError, UsageError
 
 
@@ -54,13 +54,18 @@ def _check_same_model(one: Checkpoint, other: Checkpoint, path: Path) -> None:
 
 def _choose(config: AverageConfig) -> list[Path]:
     if not config.num_epoch_checkpoints:
+        for path in config.inputs:
+            if path.is_dir():
+                raise UsageError(
+                    f"--inputs {path}: is a folder; name checkpoint files in it, or give --num-epoch-checkpoints N"
+                )
         return list(config.inputs)
     if len(config.inputs) != 1 or not config.inputs[0].is_dir():
         raise UsageError("--num-epoch-checkpoints wants one run folder as --inputs")
     found = list(epoch_checkpoints(config.inputs[0]).values())
     if len(found) < config.num_epoch_checkpoints:
         raise CheckpointError(
-            f"{config.inputs[0]}: {len(found)} epoch checkpoints, --num-epoch-checkpoints wants "
+            f"{config.inputs[0]}: {counted(len(found), 'epoch checkpoint')}, --num-epoch-checkpoints wants "
             f"{config.num_epoch_checkpoints}; train with --keep-last-epochs {config.num_epoch_checkpoints}"
         )
     return found[-config.num_epoch_checkpoints :]

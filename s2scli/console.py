@@ -29,6 +29,11 @@ def is_silent() -> bool:
     return _silent
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things: 1 update, 2,000 updates."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def notice(message: str) -> None:
     """Tell the user something that is as it should be."""
     if not _silent:

@@ -17,7 +17,7 @@ from s2scli.checkpoint import (
     restore_model,
 )
 from s2scli.configs.generate import GenerateConfig
-from s2scli.console import counter, uncounted
+from s2scli.console import counted, counter, notice, uncounted
 from s2scli.data.dataset import Dataset
 from s2scli.inference.engine import Engine, Line
 from s2scli.io import STDIN, read_lines
@@ -58,8 +58,13 @@ def translate(config: GenerateConfig, done: Callable[[int], object] = uncounted)
         batch_size=config.batch_size,
         max_tokens=config.max_tokens,
     )
-    at_once = config.follow or (config.data is None and config.input == STDIN and sys.stdin.isatty())
-    return engine.translate(source, window=1 if at_once else config.buffer_size, done=done)
+    typed = config.data is None and config.input == STDIN and sys.stdin.isatty()
+    if typed:
+        notice("type a sentence a line; Ctrl-D ends")
+    yield from engine.translate(source, window=1 if typed or config.follow else config.buffer_size, done=done)
+    if engine.unknown:
+        held = f"{counted(len(engine.unknown), 'line')} held what the model has no token for"
+        notice(f"{held}, the first of them line {min(engine.unknown) + 1}")
 
 
 def _text_lines(path: Path) -> Iterator[Line]:

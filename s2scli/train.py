@@ -15,7 +15,7 @@ from torch import nn
 from s2scli.checkpoint import BEST, SIDES, load_checkpoint
 from s2scli.configs.search import SearchConfig
 from s2scli.configs.train import TrainConfig
-from s2scli.console import notice
+from s2scli.console import counted, notice
 from s2scli.data.batching import plan_batches
 from s2scli.data.dataset import Dataset
 from s2scli.errors import DataError, UsageError
@@ -58,6 +58,8 @@ def train(config: TrainConfig) -> TrainResult:
     Raises Interrupted when a signal stopped the run, which is saved then.
     """
     signals = Signals()
+    if config.save_dir.exists() and not config.save_dir.is_dir():
+        raise UsageError(f"--save-dir {config.save_dir}: is a file, not a folder")
     with signals.caught(), joined(prepare(config.device, config.threads), config.distributed) as processes:
         if config.deterministic:
             be_deterministic()
@@ -200,16 +202,32 @@ def _introduce(run: Run) -> None:
     company = f"{processes.size} × {processes.device.type} ({processes.kind})" if processes.size > 1 else ""
     notice(
         f"{config.arch}: {count:,} parameters{f', {trained:,} of them trained,' if trained < count else ''} "
-        f"on {company or processes.device} ({torch.get_num_threads()} threads, {config.precision}); "
+        f"on {company or processes.device} ({counted(torch.get_num_threads(), 'thread')}, {config.precision}); "
         f"{plan.num_pairs:,} training pairs in {'about ' if plan.parts > 1 else ''}{plan.parts * len(batches):,} "
         f"batches, {plan.padding(batches):.1%} padding"
     )
     if run.valid_split is None:
-        notice(
-            "no validation split: the last checkpoint is the result (--max-epoch or --max-update ends the run)"
-        )
-    if position.update and not position.finished:
+        notice("no validation split: the last checkpoint is the result")
+    if position.finished:
+        notice(f"nothing is left to do: the run has ended before ({position.finished}); raise that to go on")
+        return
+    notice(f"ends after {_ends(config, validates=run.valid_split is not None)}")
+    if position.update:
         notice(f"resuming at update {position.update}, epoch {position.epoch}")
+
+
+def _ends(config: TrainConfig, *, validates: bool) -> str:
+    """What ends a run under the config, whichever comes first."""
+    ends = []
+    if config.max_epoch:
+        ends.append(counted(config.max_epoch, "epoch"))
+    if config.max_update:
+        ends.append(counted(config.max_update, "update"))
+    if config.patience and validates:
+        ends.append(
+            f"{counted(config.patience, 'validation')} without a better {config.best_checkpoint_metric}"
+        )
+    return " or ".join(ends) or "being stopped: Ctrl-C (--max-epoch, --max-update)"
 
 
 def _conclude(run: Run) -> TrainResult:
@@ -218,10 +236,8 @@ def _conclude(run: Run) -> TrainResult:
     best_path = save_dir / BEST
     best = load_checkpoint(best_path).run["best"] if best_path.exists() else None
     figure = "" if best is None else f"; best {run.config.best_checkpoint_metric} {best:.3f}"
-    notice(
-        f"done after {position.update} updates in {duration(position.seconds)} ({position.finished}){figure}; "
-        f"checkpoints in {save_dir}"
-    )
+    done = f"done after {counted(position.update, 'update')} in {duration(position.seconds)}"
+    notice(f"{done} ({position.finished}){figure}; checkpoints in {save_dir}")
     return TrainResult(
         save_dir=save_dir,
         finished=position.finished,

@@ -136,5 +136,7 @@ def test_another_vocabulary(toy_data: Path, tmp_path: Path) -> None:
 
 def test_files_that_are_no_checkpoints(epochs: list[Path], tmp_path: Path) -> None:
     (tmp_path / "text").write_text("text")
-    for wrong in (tmp_path / "text", tmp_path / "none", tmp_path):
+    with pytest.raises(UsageError, match="is a folder; name checkpoint files in it, or give --num-epoch"):
+        run(epochs[0], tmp_path, output=tmp_path / "out")
+    for wrong in (tmp_path / "text", tmp_path / "none"):
         refuse(tmp_path / "out", epochs[0], wrong)

@@ -139,11 +139,25 @@ def test_broken_text_is_replaced_and_its_line_kept(transformer: Generator) -> No
     assert len(lines) == 4
     assert [lines[0], lines[3]] == transformer("ba be\nde ga\n")
     assert lines[1:3] == transformer("ba \ufffd\ufffd be\nbi\ufffd di\n")
-    assert len(errors) == 2
+    assert len(errors) == 3
     assert errors[0].startswith("warning: standard input:2: the line is not UTF-8 (byte 0xff at column 4)")
     assert errors[1].startswith(
         "warning: standard input:3: the line holds a NUL character; replaced by U+FFFD"
     )
+
+
+def test_unknown_tokens_are_reported(transformer: Generator) -> None:
+    transformer("ba be\nxyzzy ba\nba\nba xyzzy\n")
+    assert "2 lines held what the model has no token for, the first of them line 2" in transformer.errors
+    transformer("ba be\n")
+    assert "no token" not in transformer.errors
+
+
+@pytest.mark.parametrize("line", ["", " ", "\t ", "\u00a0 \u3000"])
+def test_white_space_gives_an_empty_line(run: Generator, line: str) -> None:
+    lines = run(f"{SENTENCES[0]}\n{line}\n{SENTENCES[1]}\n")
+    assert lines[1] == ""
+    assert [lines[0], lines[2]] == run(joined(SENTENCES[:2]))
 
 
 def test_a_very_long_line(run: Generator) -> None:

@@ -23,7 +23,7 @@ from s2scli.generate import translate
 from s2scli.schema import build, read_toml
 from s2scli.text.vocabulary import EOS
 from s2scli.train import train
-from s2scli.training import log, run
+from s2scli.training import log, loop, run
 
 LAST, BEST = "checkpoint_last.safetensors", "checkpoint_best.safetensors"
 # Nothing is learned, so no validation is better than the first.
@@ -78,6 +78,28 @@ def test_a_run_from_python(
     for file in (LAST, BEST):
         expected = losses[-1] if file == LAST else min(losses)
         assert valid_loss(result.save_dir / file, trained.data) == pytest.approx(expected, abs=1e-4)
+
+
+def test_what_ends_a_run_is_said(trained: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
+    trained("run", **TRANSFORMER, max_update=1)
+    said = capsys.readouterr().err
+    assert "\nends after 1 update or 10 validations without a better loss\n" in said
+    assert "done after 1 update in" in said
+    trained("run", **TRANSFORMER, max_update=1)
+    said = capsys.readouterr().err
+    assert "nothing is left to do: the run has ended before (--max-update 1); raise that to go on" in said
+    assert "ends after" not in said
+
+
+def test_a_file_is_no_place_for_checkpoints(trained: Trainer) -> None:
+    (trained.root / "file").write_text("text", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"--save-dir .*file: is a file, not a folder"):
+        trained("file", **TRANSFORMER, max_update=1)
+
+
+def test_samples_are_shown_in_bounded_length() -> None:
+    assert loop.shorten("ba be") == "ba be"
+    assert loop.shorten("x" * 1000) == "x" * 199 + "…"
 
 
 def test_the_log(trained: Trainer) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer.core
 
+from s2scli.cli.fairseq import what_instead
 from s2scli.cli.options import Flag
 from s2scli.errors import UsageError
 
@@ -74,7 +75,7 @@ def _unknown(name: str, options: Iterable[str]) -> str:
     near = [meant] if meant in names else get_close_matches(meant, names, n=1)
     near = near or [option for option in names if option.startswith(meant)][:1]
     hint = f"did you mean {near[0]}?" if near else "--help lists the options"
-    return f"no such option: {name}; {hint}"
+    return f"no such option: {name}; {what_instead(meant) or hint}"
 
 
 class VerbCommand(typer.core.TyperCommand):

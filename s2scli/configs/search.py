@@ -13,7 +13,11 @@ class SearchConfig:
     """How the best output is looked for; the defaults are fairseq's."""
 
     beam: int = setting(5, "beam width; 1: greedy", at_least=1)
-    nbest: int = setting(1, "outputs for each line, best first", at_least=1)
+    nbest: int = setting(
+        1,
+        "outputs for each line, best first; as text, line number from 0, score and output, tab-separated",
+        at_least=1,
+    )
     lenpen: float = setting(1.0, "length penalty α: scores are divided by length^α", at_least=0)
     max_len_a: float = setting(0.0, "longest output: max_len_a · source length + max_len_b", at_least=0)
     max_len_b: int = setting(

@@ -9,6 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from s2scli.configs.preprocess import PreprocessConfig
+from s2scli.console import warn
 from s2scli.errors import DataError, UsageError
 from s2scli.io import STDIN, read_lines
 
@@ -65,6 +66,8 @@ def find_files(config: PreprocessConfig) -> list[FilePair]:
             raise UsageError(f"--{split}-source and --{split}-target must be given together")
         if source is not None and target is not None:
             _check_explicit(split, source, target)
+            if source.resolve() == target.resolve():
+                warn(f"{source}: is both source and target of the {split} split")
             pairs.append(FilePair(split, source, target))
         elif prefixes:
             pairs += _from_prefixes(split, prefixes, config.source_lang, config.target_lang)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -18,7 +18,7 @@ from s2scli.nn.runtime import give_back_freed_memory
 from s2scli.record import Hypothesis, Record
 from s2scli.search.base import Output, search
 from s2scli.text.tokenizer import Tokenizer
-from s2scli.text.vocabulary import EOS
+from s2scli.text.vocabulary import EOS, UNK
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Engine:
 
     tokenizers: of both sides. limits: the dataset's, which the model was trained under.
     A batch holds at most batch_size sentences and max_tokens padded source tokens.
+    unknown: the ids of the lines so far that held unknown source tokens.
     """
 
     model: Model
@@ -45,11 +46,12 @@ class Engine:
     device: torch.device
     batch_size: int
     max_tokens: int
+    unknown: set[int] = field(default_factory=set)
 
     def translate(
         self, lines: Iterable[Line], window: int, done: Callable[[int], object] = uncounted
     ) -> Iterator[Record]:
-        """Translate lines and yield a record for each, in order; empty lines stay empty.
+        """Translate lines and yield a record for each, in order; lines of white space give empty ones.
 
         window: lines that are read ahead, sorted by length and batched together.
         done: is told of each batch how many lines it had.
@@ -79,7 +81,11 @@ class Engine:
         return self._search(sources[:middle]) + self._search(sources[middle:])
 
     def _encode(self, line: Line) -> list[int]:
+        if not line.text.strip():
+            return []
         ids = self.tokenizers["source"].encode(line.text)
+        if UNK in ids:
+            self.unknown.add(line.id)
         limit = self.limits["max_source_length"]
         if limit and len(ids) > limit:
             if self.limits["on_long"] == "truncate":

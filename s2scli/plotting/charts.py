@@ -10,6 +10,7 @@ from string import ascii_lowercase
 from rich.console import Console
 from rich.text import Text
 
+from s2scli.console import counted
 from s2scli.plotting.history import History, is_number
 from s2scli.plotting.norms import BARS, bar
 from s2scli.plotting.panels import Line, Panel, is_norms, x_range
@@ -72,7 +73,7 @@ def _introduce(histories: Sequence[History], marks: Sequence[str]) -> list[Text]
 def _facts(history: History) -> list[str]:
     """How far a run is, and its best validation loss."""
     latest = max(history.last("train"), history.last("valid"), key=lambda event: event.get("update", 0))
-    facts = [f"{latest['update']:,} updates"] if latest else []
+    facts = [counted(latest["update"], "update")] if latest else []
     if is_number(latest.get("epoch")):
         facts.append(f"epoch {latest['epoch']}")
     losses = {

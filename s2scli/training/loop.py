@@ -21,6 +21,9 @@ from s2scli.training.validation import higher_is_better, validate
 
 Group = list[Indices]
 
+# Characters of a sample's sentence that are shown.
+_SHOWN = 200
+
 
 def run_training(run: Run) -> None:
     """Train until the config says stop.
@@ -212,6 +215,11 @@ def make_update(run: Run, group: Group, micro_batches: list[MicroBatch], window:
         run.log.norms(position.update, dict(result.norms))
 
 
+def shorten(text: str) -> str:
+    """A sentence to look at, of bounded length: an untrained model does not know when to end."""
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
 def total_updates(run: Run, updates_in_epoch: int) -> int | None:
     """The update at which the run ends at the latest, or None where only --patience ends it.
 
@@ -259,9 +267,8 @@ def validate_and_keep(run: Run) -> None:
     validation = validate(run, metrics)
     position.validated = position.update
     for record in validation.samples:
-        run.log.say(
-            f"  source:    {record.source}\n  output:    {record.text}\n  reference: {record.reference}"
-        )
+        shown = {"source": record.source, "output": record.text, "reference": record.reference}
+        run.log.say("\n".join(f"  {name + ':':<10} {shorten(text)}" for name, text in shown.items()))
     figure, upward = validation.figures[best_by], higher_is_better(best_by)
     run.schedule.validated(figure, higher_is_better=upward)
     is_best = not math.isnan(figure) and (
