@@ -69,12 +69,16 @@ def uncounted(number: int) -> None:
 
 
 @contextmanager
-def counter(description: str, *, unit: str = "lines") -> Iterator[Callable[[int], object]]:
-    """Yield a function to tell how many more items are done; a terminal shows their number and rate."""
+def counter(
+    description: str, *, unit: str = "lines", total: int | None = None, initial: int = 0
+) -> Iterator[Callable[[int], object]]:
+    """Yield a function to tell how many more items are done; a terminal shows their number, rate and time left."""
     if not is_terminal():
         yield uncounted
         return
     from tqdm import tqdm
 
-    with tqdm(desc=description, unit=f" {unit}", file=sys.stderr, leave=False) as bar:
+    with tqdm(
+        desc=description, unit=f" {unit}", file=sys.stderr, leave=False, total=total, initial=initial
+    ) as bar:
         yield bar.update

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import bz2
 import errno
 import glob
 import gzip
+import lzma
 import os
 import platform
 import shutil
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from s2scli.console import warn
 from s2scli.errors import DataError, S2SError
 
 STDIN = Path("-")
+LOCK = ".lock"
+# Endings of compressed files, and what opens them.
+COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+_BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
 
 
 @contextmanager
 def open_input(path: Path) -> Iterator[BinaryIO]:
-    """Open a file, a .gz file or standard input ('-') for reading bytes."""
+    """Open a file, plain, .gz, .xz or .bz2, or standard input ('-') for reading bytes."""
     if path == STDIN:
         yield sys.stdin.buffer
         return
@@ -34,46 +40,60 @@ def open_input(path: Path) -> Iterator[BinaryIO]:
             raise DataError(f"{path}: no such file") from None
         except OSError as error:
             raise DataError(f"{path}: cannot read: {error.strerror}") from None
-        if path.suffix == ".gz":
-            yield cast(BinaryIO, stack.enter_context(gzip.open(stream, "rb")))
+        if path.suffix in COMPRESSED:
+            yield cast(BinaryIO, stack.enter_context(COMPRESSED[path.suffix](stream, "rb")))
         else:
             yield stream
 
 
-def decode_line(raw: bytes, where: str, *, replace: bool = False) -> str:
-    """Decode one line without its end; only \\n, or \\r\\n, ends a line.
+def decode(raw: bytes) -> tuple[str, str]:
+    """The text of a line without its end, and what is broken in it, or nothing; only \\n, or \\r\\n, ends a line.
 
-    Raises DataError, or with `replace` warns and puts U+FFFD, where the line is not UTF-8 or holds a NUL.
+    What is not UTF-8, and NUL, is U+FFFD in the text.
     """
     raw = raw.removesuffix(b"\n").removesuffix(b"\r")
     try:
         text = raw.decode("utf-8")
-        problem = "holds a NUL character" if "\0" in text else ""
     except UnicodeDecodeError as error:
-        problem = f"is not UTF-8 (byte 0x{raw[error.start]:02x} at column {error.start + 1})"
-    if not problem:
-        return text
-    if not replace:
-        raise DataError(f"{where}: the line {problem}; mend the file (iconv -c drops what is not UTF-8)")
-    warn(f"{where}: the line {problem}; replaced by U+FFFD")
-    return raw.decode("utf-8", errors="replace").replace("\0", "\ufffd")
+        text = raw.decode("utf-8", errors="replace").replace("\0", "\ufffd")
+        return text, f"is not UTF-8 (byte 0x{raw[error.start]:02x} at column {error.start + 1})"
+    return (text.replace("\0", "\ufffd"), "holds a NUL character") if "\0" in text else (text, "")
 
 
-def read_lines(path: Path, *, replace: bool = False) -> Iterator[str]:
-    """Yield the lines of a text file, without their ends; a byte order mark at the start is dropped.
+def read_raw_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file with their ends; a byte order mark at the start is dropped.
 
-    Raises DataError naming file and line for text that is broken, unless `replace`.
+    Raises DataError for compressed data that is broken.
     """
-    name = "standard input" if path == STDIN else str(path)
     with open_input(path) as stream:
         number = 0
         try:
             for number, raw in enumerate(stream, start=1):
-                if number == 1:
-                    raw = raw.removeprefix(b"\xef\xbb\xbf")
-                yield decode_line(raw, f"{name}:{number}", replace=replace)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise DataError(f"{name}:{number + 1}: broken gzip data ({error})") from None
+                yield raw if number > 1 else raw.removeprefix(b"\xef\xbb\xbf")
+        except OSError as error:
+            # bz2 raises a plain one for data that is no bzip2.
+            if path.suffix not in COMPRESSED or (error.errno and not isinstance(error, _BROKEN)):
+                raise
+            raise DataError(f"{path}:{number + 1}: broken {path.suffix} data ({error})") from None
+        except _BROKEN as error:
+            raise DataError(f"{path}:{number + 1}: broken {path.suffix} data ({error})") from None
+
+
+def read_lines(path: Path, *, replace: bool = False) -> Iterator[str]:
+    """Yield the lines of a text file, without their ends.
+
+    Raises DataError naming file and line for text that is broken, or with `replace` warns and puts U+FFFD there.
+    """
+    name = "standard input" if path == STDIN else str(path)
+    for number, raw in enumerate(read_raw_lines(path), start=1):
+        text, problem = decode(raw)
+        if problem and not replace:
+            raise DataError(
+                f"{name}:{number}: the line {problem}; mend the file (iconv -c drops what is not UTF-8)"
+            )
+        if problem:
+            warn(f"{name}:{number}: the line {problem}; replaced by U+FFFD")
+        yield text
 
 
 @contextmanager
@@ -139,7 +159,7 @@ def locked(folder: Path, remedy: str) -> Iterator[None]:
     The kernel lets go of the lock when the process ends, however it does. On a file system without locks there is
     none. Raises S2SError, with the remedy, where another process holds it.
     """
-    path, is_new = folder / ".lock", not folder.exists()
+    path, is_new = folder / LOCK, not folder.exists()
     with explain_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = _lock(path, remedy)

@@ -2,43 +2,54 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+import os
+import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from s2scli.configs.preprocess import PreprocessConfig
-from s2scli.console import notice, progress
-from s2scli.data.corpus import SIDES, FilePair, find_files, is_held_out
-from s2scli.data.dataset import FORMAT, VERSION, ids_dtype
-from s2scli.data.dataset_writer import CORPUS, DatasetWriter, ShardWriter, check_destination, write_dataset
-from s2scli.data.encoding import Rules, chunks, encode_all
+from s2scli.console import counter, notice, progress
+from s2scli.data.corpus import SIDES, Corpus, find_corpora, is_held_out
+from s2scli.data.dataset import FORMAT, VERSION, ids_dtype, tokenizer_file
+from s2scli.data.dataset_writer import CORPUS, DatasetWriter, SplitWriter, check_destination, write_dataset
+from s2scli.data.duplicates import find_duplicates
+from s2scli.data.encoding import EncodedChunk, Lines, chunks, encode_all
 from s2scli.errors import DataError, UsageError
-from s2scli.io import read_lines
+from s2scli.io import STDIN, explain_write_errors, open_input, read_lines, write_atomically
 from s2scli.schema import as_dict
 from s2scli.text import TOKENIZERS
 from s2scli.text.normalization import Normalization, user_symbol_pattern
-from s2scli.text.tokenizer import Corpus, LearningSettings, Tokenizer, check_user_symbols
+from s2scli.text.tokenizer import Corpus as LearningText
+from s2scli.text.tokenizer import LearningSettings, Tokenizer, check_user_symbols, load_tokenizer
 from s2scli.text.vocabulary import NUM_SPECIAL, UNK, Vocabulary, read_dict_txt
 
-# SentencePiece holds its training text in memory; of more lines than these it sees an even selection.
-MAX_SENTENCEPIECE_LINES = 5_000_000
+# Seconds between two notes of how far the work is, which a killed process goes on from.
+_NOTE_EVERY = 10.0
+# Samples of each reason in a report.
+_SAMPLES = 5
 
 
 @dataclass(frozen=True)
 class PreprocessResult:
     """What was written; every mapping but the last has the split as its key.
 
-    dropped: training pairs left out, by reason; truncated: sentences cut, by side.
+    num_lines: pairs read. dropped: training pairs left out, by reason; truncated: sentences cut, by side.
     vocabulary_sizes: by side, special symbols included.
     """
 
     destdir: Path
+    num_lines: dict[str, int]
     num_examples: dict[str, int]
     num_tokens: dict[str, dict[str, int]]
     num_unknown: dict[str, dict[str, int]]
@@ -50,26 +61,63 @@ class PreprocessResult:
 def preprocess(config: PreprocessConfig) -> PreprocessResult:
     """Learn the tokenizers from the training text, encode every split, and write the dataset folder.
 
-    Raises UsageError for settings that contradict each other and DataError for text that cannot be used.
+    A repeated command goes on where it was killed. Raises UsageError for settings that contradict each other and
+    DataError for text that cannot be used.
     """
     check_destination(config.destdir, overwrite=config.overwrite)
-    files = find_files(config)
-    _check(config, {pair.split for pair in files})
-    num_pairs = {pair.split: pair.count() for pair in files}
-    tokenizers = _learn(config, files, num_pairs)
-    sizes = {side: len(tokenizers[side]) for side in SIDES}
-    with write_dataset(config.destdir, sizes, overwrite=config.overwrite) as writer:
-        shards, dropped, truncated = _encode(config, files, num_pairs, tokenizers, writer)
-        if "train" in num_pairs:
-            _check_left(config, shards, dropped)
+    corpora = find_corpora(config)
+    _check(config, {corpus.split for corpus in corpora})
+    with write_dataset(config.destdir, _fingerprint(config, corpora), overwrite=config.overwrite) as writer:
+        corpora = [_spooled(corpus, writer.folder) for corpus in corpora]
+        num_lines = {corpus.split: corpus.count() for corpus in corpora}
+        tokenizers = _tokenizers(config, corpora, num_lines, writer)
+        sizes = {side: len(tokenizers[side]) for side in SIDES}
+        encoding = _Encoding(config, corpora, num_lines, tokenizers, writer)
+        encoding.run()
+        if "train" in num_lines:
+            encoding.check_what_is_left()
+        splits = encoding.splits
         if config.tokenizer == "sentencepiece":
-            tokenizers = _with_counts(config, tokenizers, shards["train"].token_counts)
+            tokenizers = _with_counts(config, tokenizers, splits["train"].token_counts)
         for side in SIDES:
             writer.write_tokenizer(side, tokenizers[side])
-        result = _result(config, shards, dropped, truncated, sizes)
-        writer.write_meta(_meta(config, tokenizers, shards, result))
-    _report(config, result)
+        result = _result(config, num_lines, encoding, sizes)
+        meta = _meta(config, tokenizers, splits, result)
+        if config.rejects is not None:
+            with write_atomically(config.rejects) as temporary:
+                shutil.copyfile(encoding.rejects, temporary)
+        encoding.rejects.unlink()
+        if config.report is not None:
+            with write_atomically(config.report) as temporary:
+                temporary.write_text(_to_json(_report(meta, result, encoding.samples)), encoding="utf-8")
+        for corpus in corpora:
+            if corpus.paths[0].parent == writer.folder:
+                corpus.paths[0].unlink()
+        writer.write_meta(meta)
+    _tell(config, result)
     return result
+
+
+def _fingerprint(config: PreprocessConfig, corpora: list[Corpus]) -> str:
+    """A hash of the settings and of the files' sizes and times; standard input is never the same twice."""
+    files: list[Any] = []
+    for path in (path for corpus in corpora for path in corpus.paths):
+        stat = None if path == STDIN else path.stat()
+        files.append(
+            [str(path), *((stat.st_size, stat.st_mtime_ns) if stat else (os.getpid(), time.time_ns()))]
+        )
+    facts = [VERSION, _settings(config), config.rejects is not None, files]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _spooled(corpus: Corpus, folder: Path) -> Corpus:
+    """The corpus with a file in place of standard input, since text is read more than once."""
+    if corpus.paths != (STDIN,):
+        return corpus
+    path = folder / f"stdin.{corpus.split}"
+    with explain_write_errors(path), open_input(STDIN) as stream, path.open("wb") as spool:
+        shutil.copyfileobj(stream, spool, 1 << 20)
+    return replace(corpus, paths=(path,))
 
 
 def _check(config: PreprocessConfig, splits: set[str]) -> None:
@@ -120,35 +168,63 @@ def _normalization(config: PreprocessConfig, side: str) -> Normalization:
     )
 
 
-def _corpus(
-    config: PreprocessConfig, train: FilePair, normalizations: Mapping[str, Normalization], total: int
-) -> Corpus:
-    """The training lines of the given sides, normalized; those held out for validation are not among them."""
+def _lines(
+    config: PreprocessConfig,
+    train: Corpus,
+    normalizations: Mapping[str, Normalization],
+    every: int,
+    total: int,
+) -> LearningText:
+    """The training lines of the given sides, normalized; those held out for validation are not among them.
+
+    every: SentencePiece, which holds its training text in memory, sees an even selection.
+    """
     pattern = user_symbol_pattern(config.user_symbols)
 
     def lines() -> Iterator[list[str]]:
         for side, normalization in normalizations.items():
-            for pair in progress(train.read(), description=f"{side} vocabulary", total=total):
-                if not config.valid_fraction or not is_held_out(*pair, config.valid_fraction):
+            raw = enumerate(train.raw_lines(), start=1)
+            description = f"{side} vocabulary"
+            for number, line in progress(
+                islice(raw, 0, None, every), description=description, total=total // every
+            ):
+                pair = train.parse(line, number)
+                held_out = config.valid_fraction and is_held_out(*pair[:2], config.valid_fraction)
+                if not held_out and not pair.problem:
                     yield normalization.split(pair[SIDES.index(side)], pattern)
 
     return lines
 
 
+def _tokenizers(
+    config: PreprocessConfig, corpora: list[Corpus], num_lines: Mapping[str, int], writer: DatasetWriter
+) -> dict[str, Tokenizer]:
+    """Learn the tokenizers, or take those that a killed process has learnt."""
+    if writer.progress is not None:
+        return {side: load_tokenizer((writer.folder / tokenizer_file(side)).read_bytes()) for side in SIDES}
+    tokenizers = _learn(config, corpora, num_lines)
+    for side in SIDES:
+        writer.write_tokenizer(side, tokenizers[side])
+    return tokenizers
+
+
 def _learn(
-    config: PreprocessConfig, files: list[FilePair], num_pairs: Mapping[str, int]
+    config: PreprocessConfig, corpora: list[Corpus], num_lines: Mapping[str, int]
 ) -> dict[str, Tokenizer]:
     """Learn a tokenizer for each side, or one for both, from the training text."""
     user_symbols = check_user_symbols(config.user_symbols)
     normalizations = {side: _normalization(config, side) for side in SIDES}
-    train = next((pair for pair in files if pair.split == "train"), None)
+    train = next((corpus for corpus in corpora if corpus.split == "train"), None)
 
     def learn(name: str, sides: tuple[str, ...], dictionary: Path | None, suffix: str) -> Tokenizer:
-        total = num_pairs.get("train", 0)
+        total = num_lines.get("train", 0)
         used = {side: normalizations[side] for side in sides}
-        every = math.ceil(total * len(sides) / MAX_SENTENCEPIECE_LINES) or 1
-        if every > 1 and config.tokenizer == "sentencepiece":
-            notice(f"{name}: SentencePiece learns from every {every}th line of the training text")
+        sampled = config.tokenizer == "sentencepiece" and config.vocab_sample > 0
+        every = math.ceil(total * len(sides) / config.vocab_sample) or 1 if sampled else 1
+        if every > 1:
+            notice(
+                f"{name}: SentencePiece learns from every {every}th line of the training text (--vocab-sample)"
+            )
         settings = LearningSettings(
             name=name,
             vocab_size=config.vocab_size,
@@ -158,10 +234,9 @@ def _learn(
             num_words=getattr(config, f"nwords{suffix}"),
             dictionary=read_dict_txt(dictionary) if dictionary else None,
             user_symbols=user_symbols,
-            every=every,
         )
-        corpus: Corpus = _corpus(config, train, used, total) if train else lambda: iter(())
-        tokenizer: Tokenizer = TOKENIZERS[config.tokenizer].learn(corpus, settings, normalizations[sides[0]])
+        text: LearningText = _lines(config, train, used, every, total) if train else lambda: iter(())
+        tokenizer: Tokenizer = TOKENIZERS[config.tokenizer].learn(text, settings, normalizations[sides[0]])
         return tokenizer
 
     if config.joined_dictionary:
@@ -173,50 +248,107 @@ def _learn(
     }
 
 
-def _encode(
-    config: PreprocessConfig,
-    files: list[FilePair],
-    num_pairs: Mapping[str, int],
-    tokenizers: Mapping[str, Tokenizer],
-    writer: DatasetWriter,
-) -> tuple[dict[str, ShardWriter], Counter[str], dict[str, Counter[str]]]:
-    """Write every split; returns the shards, why training pairs were dropped, and what was cut by split."""
-    splits = [pair.split for pair in files]
-    if config.valid_fraction:
-        splits.insert(1, "valid")
-    shards = {split: writer.shard(split) for split in splits}
-    dropped: Counter[str] = Counter()
-    truncated: dict[str, Counter[str]] = {split: Counter() for split in splits}
+class _Encoding:
+    """Writes every split, and counts what was left out and cut.
 
-    def work() -> Iterator[Any]:
-        for pair in files:
-            rules = Rules(
-                pair.split,
-                (str(pair.source), str(pair.target)),
-                (config.max_source_length, config.max_target_length),
-                config.on_long,
-                config.valid_fraction,
+    dropped: training pairs left out, by reason; truncated: sentences cut, by split and side; samples: the first rejects
+    of each reason. rejects: the file of all of them, if it is asked for.
+    """
+
+    def __init__(
+        self,
+        config: PreprocessConfig,
+        corpora: list[Corpus],
+        num_lines: Mapping[str, int],
+        tokenizers: Mapping[str, Tokenizer],
+        writer: DatasetWriter,
+    ) -> None:
+        self._config, self._corpora, self._num_lines = config, corpora, num_lines
+        self._tokenizers, self._writer = tokenizers, writer
+        self._fingerprint = _fingerprint(config, corpora)
+        names = [corpus.split for corpus in corpora]
+        if config.valid_fraction:
+            names.insert(1, "valid")
+        sizes = {side: len(tokenizers[side]) for side in SIDES}
+        self.splits = {name: writer.split(name, sizes, config.shard_size) for name in names}
+        before = writer.progress or {}
+        self._done: dict[str, int] = dict(before.get("done", {}))
+        self.dropped = Counter[str](before.get("dropped", {}))
+        self.truncated = {name: Counter[str](before.get("truncated", {}).get(name, {})) for name in names}
+        self.samples: dict[str, list[dict[str, Any]]] = dict(before.get("samples", {}))
+        self.rejects = writer.folder / "rejects.jsonl"
+        self._rejects_size: int = before.get("rejects_size", 0)
+
+    def run(self) -> None:
+        """Encode what is left to be encoded."""
+        noted = time.monotonic()
+        if self._done:
+            notice(
+                f"going on after {sum(self._done.values()):,} lines, which a process that was killed has done"
             )
-            lines = progress(pair.read(), description=f"encoding {pair.split}", total=num_pairs[pair.split])
-            yield from chunks(lines, rules)
+        with self.rejects.open("r+b" if self._rejects_size else "wb") as stream:
+            stream.truncate(self._rejects_size)
+            stream.seek(self._rejects_size)
+            for chunk in encode_all(self._work(), self._config, self._tokenizers):
+                self._take(chunk, stream)
+                if time.monotonic() - noted > _NOTE_EVERY:
+                    self._note(stream)
+                    noted = time.monotonic()
 
-    for chunk in encode_all(work(), tokenizers, config.workers):
+    def _work(self) -> Iterator[Lines]:
+        """The lines of all corpora that are not done, in order, with a bar that shows how far they are read."""
+        for corpus in self._corpora:
+            repeated = None
+            if corpus.split == "train" and self._config.filter_duplicates != "none":
+                scratch = self._writer.folder / "hashes"
+                repeated = find_duplicates(corpus, self._config.filter_duplicates, scratch)
+            done, total = self._done.get(corpus.split, 0), self._num_lines[corpus.split]
+            with counter(f"encoding {corpus.split}", total=total, initial=done) as count:
+                for lines in chunks(corpus, done, repeated):
+                    yield lines
+                    count(len(lines.raw))
+
+    def _take(self, chunk: EncodedChunk, stream: BinaryIO) -> None:
+        """Write a chunk and add up its figures."""
         for split, columns in chunk.columns.items():
-            shards[split].append(columns)
-        dropped.update(chunk.dropped)
+            self.splits[split].append(columns)
+        self._done[chunk.corpus] = self._done.get(chunk.corpus, 0) + chunk.num_lines
+        self.dropped.update(chunk.dropped)
         for split, cut in chunk.truncated.items():
-            truncated[split].update(cut)
-    return shards, dropped, truncated
+            self.truncated[split].update(cut)
+        for reject in chunk.rejects:
+            seen = self.samples.setdefault(reject.reason, [])
+            if len(seen) < _SAMPLES:
+                seen.append(reject._asdict())
+            if self._config.rejects is not None:
+                with explain_write_errors(self.rejects):
+                    stream.write(f"{json.dumps(reject._asdict(), ensure_ascii=False)}\n".encode())
 
-
-def _check_left(config: PreprocessConfig, shards: Mapping[str, ShardWriter], dropped: Counter[str]) -> None:
-    if not shards["train"].num_examples:
-        reasons = "; ".join(_reasons(dropped)) or "all are held out for validation"
-        raise DataError(f"no training pair is left: {reasons}")
-    if config.valid_fraction and not shards["valid"].num_examples:
-        raise DataError(
-            f"--valid-fraction {config.valid_fraction:g} holds out none of the training pairs; raise it"
+    def _note(self, stream: BinaryIO) -> None:
+        """Note how far the work is."""
+        with explain_write_errors(self.rejects):
+            stream.flush()
+        self._writer.save_progress(
+            {
+                "fingerprint": self._fingerprint,
+                "done": self._done,
+                "splits": {name: split.state() for name, split in self.splits.items()},
+                "dropped": self.dropped,
+                "truncated": self.truncated,
+                "samples": self.samples,
+                "rejects_size": stream.tell(),
+            }
         )
+
+    def check_what_is_left(self) -> None:
+        """DataError where no training pair is left, or none is held out that should be."""
+        if not self.splits["train"].num_examples:
+            reasons = ", ".join(_reasons(self.dropped)) or "all are held out for validation"
+            raise DataError(f"no training pair is left: {reasons}")
+        if self._config.valid_fraction and not self.splits["valid"].num_examples:
+            raise DataError(
+                f"--valid-fraction {self._config.valid_fraction:g} holds out none of the training pairs; raise it"
+            )
 
 
 def _with_counts(
@@ -234,25 +366,23 @@ def _with_counts(
 
 
 def _result(
-    config: PreprocessConfig,
-    shards: Mapping[str, ShardWriter],
-    dropped: Counter[str],
-    truncated: Mapping[str, Counter[str]],
-    sizes: dict[str, int],
+    config: PreprocessConfig, num_lines: Mapping[str, int], encoding: _Encoding, sizes: dict[str, int]
 ) -> PreprocessResult:
+    splits = encoding.splits
     return PreprocessResult(
         destdir=config.destdir,
-        num_examples={split: shard.num_examples for split, shard in shards.items()},
+        num_lines=dict(num_lines),
+        num_examples={name: split.num_examples for name, split in splits.items()},
         num_tokens={
-            split: {side: int(shard.token_counts[side].sum()) for side in SIDES}
-            for split, shard in shards.items()
+            name: {side: int(split.token_counts[side].sum()) for side in SIDES}
+            for name, split in splits.items()
         },
         num_unknown={
-            split: {side: int(shard.token_counts[side][UNK]) for side in SIDES}
-            for split, shard in shards.items()
+            name: {side: int(split.token_counts[side][UNK]) for side in SIDES}
+            for name, split in splits.items()
         },
-        dropped={split: dict(sorted(dropped.items())) if split == "train" else {} for split in shards},
-        truncated={split: dict(sorted(truncated[split].items())) for split in shards},
+        dropped={name: dict(sorted(encoding.dropped.items())) if name == "train" else {} for name in splits},
+        truncated={name: dict(sorted(encoding.truncated[name].items())) for name in splits},
         vocabulary_sizes=sizes,
     )
 
@@ -260,8 +390,8 @@ def _result(
 def _settings(config: PreprocessConfig) -> dict[str, Any]:
     """The settings that decide what is in the dataset; of a path only the name, so that folders can move."""
     values = as_dict(config)
-    for name in ("destdir", "workers", "overwrite"):
-        del values[name]
+    for name in ("destdir", "workers", "overwrite", "report", "rejects"):
+        values.pop(name, None)
     for name in ("trainpref", "validpref", "testpref"):
         if name in values:
             values[name] = ",".join(Path(prefix.strip()).name for prefix in values[name].split(","))
@@ -274,7 +404,7 @@ def _settings(config: PreprocessConfig) -> dict[str, Any]:
 def _meta(
     config: PreprocessConfig,
     tokenizers: Mapping[str, Tokenizer],
-    shards: Mapping[str, ShardWriter],
+    splits: Mapping[str, SplitWriter],
     result: PreprocessResult,
 ) -> dict[str, Any]:
     return {
@@ -301,25 +431,46 @@ def _meta(
             "on_long": config.on_long,
         },
         "splits": {
-            split: {
-                "num_examples": result.num_examples[split],
-                "num_tokens": result.num_tokens[split],
-                "num_unknown": result.num_unknown[split],
-                "dropped": result.dropped[split],
-                "truncated": result.truncated[split],
-                "corpora": [{"name": CORPUS, "shards": [shard.close()]}],
+            name: {
+                "num_examples": result.num_examples[name],
+                "num_tokens": result.num_tokens[name],
+                "num_unknown": result.num_unknown[name],
+                "dropped": result.dropped[name],
+                "truncated": result.truncated[name],
+                "corpora": [{"name": CORPUS, "shards": split.close()}],
             }
-            for split, shard in shards.items()
+            for name, split in splits.items()
         },
         "settings": _settings(config),
     }
 
 
+def _to_json(values: Any) -> str:
+    return f"{json.dumps(values, ensure_ascii=False, indent=2)}\n"
+
+
+def _report(
+    meta: Mapping[str, Any], result: PreprocessResult, samples: Mapping[str, list[dict[str, Any]]]
+) -> dict[str, Any]:
+    """What --report writes: what was read, kept, left out and cut, with samples of what was left out."""
+    names = ("num_examples", "num_tokens", "num_unknown", "dropped", "truncated")
+    splits = {split: {name: values[name] for name in names} for split, values in meta["splits"].items()}
+    for split, number in result.num_lines.items():
+        splits[split]["num_lines"] = number
+    return {
+        "destdir": str(result.destdir),
+        "settings": meta["settings"],
+        "vocabulary_sizes": result.vocabulary_sizes,
+        "splits": splits,
+        "samples": dict(sorted(samples.items())),
+    }
+
+
 def _reasons(dropped: Mapping[str, int]) -> list[str]:
-    return [f"{number} with {reason}" for reason, number in sorted(dropped.items())]
+    return [f"{reason} {number:,}" for reason, number in sorted(dropped.items())]
 
 
-def _report(config: PreprocessConfig, result: PreprocessResult) -> None:
+def _tell(config: PreprocessConfig, result: PreprocessResult) -> None:
     """Tell the user what was dropped, cut and written."""
     for split, dropped in result.dropped.items():
         if dropped:

@@ -1,15 +1,24 @@
+import bz2
 import dataclasses
 import gzip
+import io
+import json
+import lzma
+import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from s2scli import preprocess as verb
 from s2scli.configs.preprocess import PreprocessConfig
-from s2scli.data import encoding
+from s2scli.data import duplicates, encoding
 from s2scli.data.dataset import Dataset, Split
+from s2scli.data.dataset_writer import write_dataset
 from s2scli.errors import DataError, S2SError, UsageError
 from s2scli.preprocess import PreprocessResult, preprocess
 from s2scli.schema import build
@@ -115,7 +124,7 @@ def test_empty_sides_are_dropped_from_training_only(
     assert result.dropped == {"train": {"empty source": 3, "empty target": 1}, "valid": {}, "test": {}}
     assert list(Dataset.open(texts / "data").split("test").texts("source"))[4:] == ["", "...", "dog", ""]
     streams = capsys.readouterr()
-    assert "train: left out 4 pairs: 3 with empty source, 1 with empty target" in streams.err
+    assert "train: left out 4 pairs: empty source 3, empty target 1" in streams.err
     assert "valid: 8 pairs; source" in streams.err
     assert streams.out == ""
 
@@ -213,9 +222,12 @@ def test_a_test_set_alone_with_dictionaries(run: Run, texts: Path) -> None:
         ({"source_lang": None}, "--trainpref needs --source-lang"),
         ({"target_lang": "en"}, "are both en"),
         ({"trainpref": "a,b"}, "--trainpref takes one prefix"),
-        ({"train_source": "x"}, "--trainpref and --train-source"),
+        ({"train_source": "x"}, "--trainpref and --train-source/--train-target name the same text"),
         ({"trainpref": None, "train_source": "x"}, "must be given together"),
-        ({"trainpref": None, "train_source": "-", "train_target": "-"}, "cannot be standard input"),
+        (
+            {"trainpref": None, "train_source": "-", "train_target": "-"},
+            "standard input cannot be one of two files",
+        ),
         ({"valid_fraction": 0.1}, "validation files are given"),
         ({"trainpref": None, "validpref": None, "valid_fraction": 0.1}, "no training files are given"),
         ({"trainpref": None, "validpref": None, "testpref": None}, "no text given"),
@@ -262,7 +274,7 @@ def test_missing_files_are_named(run: Run, texts: Path) -> None:
 
 
 def test_no_training_pair_left(run: Run, texts: Path) -> None:
-    with pytest.raises(DataError, match="no training pair is left: 36 with long target"):
+    with pytest.raises(DataError, match="no training pair is left: long target 36"):
         run(tokenizer="character", max_target_length=1, on_long="skip")
     with pytest.raises(DataError, match="holds out none of the training pairs"):
         run(validpref=None, valid_fraction=1e-9)
@@ -292,3 +304,266 @@ def test_every_setting_has_help() -> None:
 def test_torch_is_not_imported() -> None:
     code = "import sys, s2scli.preprocess, s2scli.text.subword; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# Input formats
+
+
+def test_one_file_with_both_sides(run: Run, texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run()
+    expected = ids_of(Dataset.open(texts / "data").split("train"), "source")
+    alone = {"trainpref": None}
+    rows = list(zip(ENGLISH, CHINESE, strict=True))
+    put(texts / "a.tsv", [f"x\t{target}\t{source}" for source, target in rows])
+    put(texts / "a.jsonl", [json.dumps({"pair": {"en": source, "zh": target}}) for source, target in rows])
+    (texts / "a.tsv.xz").write_bytes(lzma.compress((texts / "a.tsv").read_bytes()))
+    (texts / "a.jsonl.bz2").write_bytes(bz2.compress((texts / "a.jsonl").read_bytes()))
+    tsv = {"source_field": "3", "target_field": "2"}
+    jsonl = {"source_field": "pair.en", "target_field": "pair.zh"}
+    for name, fields in (("a.tsv", tsv), ("a.tsv.xz", tsv), ("a.jsonl", jsonl), ("a.jsonl.bz2", jsonl)):
+        run(**alone, train_file=texts / name, **fields)
+        split = Dataset.open(texts / "data").split("train")
+        assert ids_of(split, "source") == expected
+        assert list(split.texts("target")) == CHINESE
+    stdin = type("Standard", (), {"buffer": io.BytesIO((texts / "a.tsv").read_bytes())})
+    monkeypatch.setattr(sys, "stdin", stdin)
+    run(**alone, train_file="-", input_format="tsv", **tsv)
+    assert ids_of(Dataset.open(texts / "data").split("train"), "source") == expected
+    assert {path.name for path in (texts / "data").iterdir()} == {
+        *("meta.json", "train", "valid", "test"),
+        *(f"{side}.tokenizer.json" for side in SIDES),
+        *(f"dict.{side}.txt" for side in SIDES),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "settings", "message"),
+    [
+        ("a.tsv", "a\tb\nc\n", {}, r"a\.tsv:2: the line has too few columns; .* say 1 and 2"),
+        ("a.jsonl", '{"source": "a", "target": "b"}\n{\n', {}, r"a\.jsonl:2: the line is no JSON"),
+        ("a.jsonl", '{"source": "a", "goal": "b"}\n', {}, r"a\.jsonl:1: the line has no text field 'target'"),
+        ("a.jsonl", '{"source": "a", "target": 1}\n', {}, r"a\.jsonl:1: the line's target is not text"),
+        ("a.txt", "a\tb\n", {}, "the ending does not tell its format; give --input-format"),
+        (
+            "a.tsv",
+            "a\tb\n",
+            {"source_field": "en"},
+            "--source-field en: of a TSV file give the column's number",
+        ),
+        ("a.tsv.gz", "no gzip", {}, r"a\.tsv\.gz:1: broken \.gz data"),
+        ("a.tsv.xz", "no xz", {}, r"a\.tsv\.xz:1: broken \.xz data"),
+        ("a.tsv.bz2", "no bzip2", {}, r"a\.tsv\.bz2:1: broken \.bz2 data"),
+    ],
+)
+def test_records_that_cannot_be_read(
+    run: Run, texts: Path, name: str, content: str, settings: dict, message: str
+) -> None:
+    (texts / name).write_text(content, encoding="utf-8")
+    with pytest.raises(S2SError, match=message):
+        run(trainpref=None, train_file=texts / name, **settings)
+
+
+# Cleaning
+
+
+def test_broken_text_is_mended_or_skipped(run: Run, texts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [line.encode() for line in ENGLISH[:5]]
+    for split in SPLITS:
+        (texts / f"{split}.en").write_bytes(b"\n".join([*lines, b"a\xffb", b"c\0d"]) + b"\n")
+        put(texts / f"{split}.zh", CHINESE[:7])
+    skipped = run(encoding_errors="skip")
+    assert skipped.num_examples == {"train": 5, "valid": 7, "test": 7}
+    assert skipped.dropped["train"] == {"broken text": 2}
+    assert list(Dataset.open(texts / "data").split("valid").texts("source"))[5:] == ["a\ufffdb", "c\ufffdd"]
+    replaced = run(encoding_errors="replace")
+    assert replaced.num_examples == {"train": 7, "valid": 7, "test": 7}
+    assert list(Dataset.open(texts / "data").split("train").texts("source"))[5:] == ["a\ufffdb", "c\ufffdd"]
+    assert "train: left out 2 pairs: broken text 2" in capsys.readouterr().err
+    with pytest.raises(
+        DataError, match=r"train\.en:6: the line is not UTF-8 .*--encoding-errors replace or skip"
+    ):
+        run()
+
+
+NOISE = [
+    ("the cat", "猫", ""),
+    ("the\x07cat", "猫", "control characters"),
+    ("the cat\ufffd", "猫", "control characters"),
+    ("the\tcat", "猫狗", ""),
+    ("same", " same ", "copy"),
+    ("the cat", "猫", "duplicate"),
+    ("!!! ... a", "猫", "few letters"),
+    ("the 1 cat 222222", "猫", "many digits"),
+    ("привет", "猫", "wrong script in source"),
+    ("dog", "dog a", "wrong script in target"),
+    ("a", "猫狗鸟猫狗鸟猫狗鸟", "length ratio"),
+    ("", "猫", "empty source"),
+    ("b", "", "empty target"),
+    ("bird", "鸟", ""),
+]
+
+
+def test_every_filter_leaves_out_its_own(run: Run, texts: Path) -> None:
+    put(texts / "train.en", [source for source, _, _ in NOISE])
+    put(texts / "train.zh", [target for _, target, _ in NOISE])
+    filters = {
+        "filter_control": True,
+        "filter_copies": True,
+        "filter_duplicates": "pairs",
+        "min_letters": 0.4,
+        "max_digits": 0.4,
+        "source_script": "Latin",
+        "target_script": "Han,Hiragana",
+        "max_length_ratio": 8,
+    }
+    report, rejects = texts / "report.json", texts / "rejects.jsonl"
+    settings = {**filters, "tokenizer": "character", "vocab_size": None, "report": report, "rejects": rejects}
+    for workers in (1, 2):
+        result = run(**settings, workers=workers)
+        kept = [source for source, _, reason in NOISE if not reason]
+        assert list(Dataset.open(texts / "data").split("train").texts("source")) == kept
+        expected = [
+            {"line": line, "reason": reason, "source": source, "target": target}
+            for line, (source, target, reason) in enumerate(NOISE, start=1)
+            if reason
+        ]
+        assert [json.loads(line) for line in rejects.read_text(encoding="utf-8").splitlines()] == expected
+        found = json.loads(report.read_text(encoding="utf-8"))
+        assert found["splits"]["train"]["dropped"] == dict(result.dropped["train"])
+        assert sum(result.dropped["train"].values()) == len(expected)
+        assert found["splits"]["train"]["num_lines"] == len(NOISE)
+        assert found["splits"]["train"]["num_examples"] == len(kept)
+        assert [sample for samples in found["samples"].values() for sample in samples] == sorted(
+            expected, key=lambda reject: (reject["reason"], reject["line"])
+        )
+    # Validation and test sets stay as they are.
+    assert result.num_examples["valid"] == 5
+    with pytest.raises(UsageError, match="Klingon: no script of Unicode"):
+        run(source_script="Klingon")
+
+
+def test_short_pairs_are_left_out(run: Run, texts: Path) -> None:
+    put(texts / "train.en", ["a", "a b", "a b c"])
+    put(texts / "train.zh", ["x y", "x", "x y"])
+    result = run(tokenizer="word", vocab_size=None, min_source_length=2, min_target_length=2)
+    assert result.dropped["train"] == {"short source": 1, "short target": 1}
+
+
+@pytest.mark.parametrize("by", ["pairs", "source", "target"])
+def test_duplicates_are_those_that_a_set_finds(
+    run: Run, texts: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    draw = random.Random(3)
+    pairs = [(draw.choice("abcdefgh") + draw.choice("xyz"), draw.choice("αβγδ")) for _ in range(500)]
+    put(texts / "train.en", [source for source, _ in pairs])
+    put(texts / "train.zh", [target for _, target in pairs])
+    monkeypatch.setattr(duplicates, "_PART", 40)
+    monkeypatch.setattr(duplicates, "_SLICE", 17)
+    run(tokenizer="word", vocab_size=None, filter_duplicates=by)
+    seen: set[object] = set()
+    kept = []
+    for pair in pairs:
+        key = {"pairs": pair, "source": pair[0], "target": pair[1]}[by]
+        if key not in seen:
+            seen.add(key)
+            kept.append(pair)
+    split = Dataset.open(texts / "data").split("train")
+    assert list(zip(split.texts("source"), split.texts("target"), strict=True)) == kept
+
+
+# Size
+
+
+@pytest.mark.parametrize("size", [1, 7, 36, 50])
+def test_shards_hold_what_one_shard_holds(
+    run: Run, texts: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    run()
+    whole = Dataset.open(texts / "data")
+    monkeypatch.setattr(encoding, "LINES_A_CHUNK", 5)
+    run(shard_size=size, destdir=texts / "shards")
+    dataset = Dataset.open(texts / "shards")
+    dataset.verify()
+    shards = dataset.meta["splits"]["train"]["corpora"][0]["shards"]
+    assert [shard["num_examples"] for shard in shards] == [size] * (36 // size) + [36 % size] * (
+        36 % size > 0
+    )
+    for split in SPLITS:
+        for side in SIDES:
+            assert ids_of(dataset.split(split), side) == ids_of(whole.split(split), side)
+            assert list(dataset.split(split).texts(side)) == list(whole.split(split).texts(side))
+            assert dataset.split(split).longest(side) == max(whole.split(split).lengths(side))
+
+
+@pytest.mark.parametrize("shard_size", [0, 7])
+@pytest.mark.parametrize("chunk", [0, 1, 3, 7])
+def test_an_interrupted_command_goes_on(
+    run: Run,
+    texts: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    chunk: int,
+    shard_size: int,
+) -> None:
+    put(texts / "train.en", [*ENGLISH[:30], "", *ENGLISH[30:]])
+    put(texts / "train.zh", [*CHINESE[:30], "狗", *CHINESE[30:]])
+    settings = {"shard_size": shard_size, "rejects": texts / "rejects.jsonl"}
+    run(**settings)
+    expected, rejects = bytes_of(texts / "data"), (texts / "rejects.jsonl").read_bytes()
+    shutil.rmtree(texts / "data")
+    (texts / "rejects.jsonl").unlink()
+    monkeypatch.setattr(encoding, "LINES_A_CHUNK", 5)
+    monkeypatch.setattr(verb, "_NOTE_EVERY", -1)
+    plain, done = encoding.Encoder.encode, 0
+
+    def encode(*arguments: Any) -> Any:
+        nonlocal done
+        if done == chunk:
+            raise KeyboardInterrupt
+        done += 1
+        return plain(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(encoding.Encoder, "encode", encode)
+        with pytest.raises(KeyboardInterrupt):
+            run(**settings)
+    assert not (texts / "data").exists()
+    assert (texts / ".data.partial").exists() == (chunk > 0)
+    capsys.readouterr()
+    run(**settings)
+    assert (f"going on after {5 * chunk} lines" in capsys.readouterr().err) == (chunk > 0)
+    assert bytes_of(texts / "data") == expected
+    assert (texts / "rejects.jsonl").read_bytes() == rejects
+    assert not (texts / ".data.partial").exists()
+
+
+def test_what_was_begun_with_other_settings_is_begun_anew(
+    run: Run, texts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(lowercase=True)
+    expected = bytes_of(texts / "data")
+    monkeypatch.setattr(encoding, "LINES_A_CHUNK", 5)
+    monkeypatch.setattr(verb, "_NOTE_EVERY", -1)
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(verb, "_result", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    assert (texts / ".data.partial").exists()
+    capsys.readouterr()
+    run(lowercase=True)
+    assert "going on" not in capsys.readouterr().err
+    assert bytes_of(texts / "data") == expected
+
+
+def test_two_processes_cannot_make_one_dataset(run: Run, texts: Path) -> None:
+    with (
+        write_dataset(texts / "data", "another", overwrite=False),
+        pytest.raises(
+            S2SError, match="is at work in this folder; wait for its end, or give another --destdir"
+        ),
+    ):
+        run()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from s2scli.schema import setting
 
+_CLEANING = "Cleaning of the training data"
 _FORMS = ("none", "NFC", "NFD", "NFKC", "NFKD")
 
 
@@ -16,7 +17,9 @@ class PreprocessConfig:
 
     source_lang: str | None = setting(None, "source language, the ending of its files: en", short="-s")
     target_lang: str | None = setting(None, "target language, the ending of its files: de", short="-t")
-    trainpref: str | None = setting(None, "training files: P stands for P.en and P.de, also P.en.gz")
+    trainpref: str | None = setting(
+        None, "training files: P stands for P.en and P.de, also P.en.gz, .xz or .bz2"
+    )
     validpref: str | None = setting(
         None, "validation files, like --trainpref; several, comma-separated: valid, valid1"
     )
@@ -29,6 +32,24 @@ class PreprocessConfig:
     valid_target: Path | None = setting(None, "target file of the validation data")
     test_source: Path | None = setting(None, "source file of the test data, in place of --testpref")
     test_target: Path | None = setting(None, "target file of the test data")
+    train_file: Path | None = setting(
+        None, "one file with both sides in each line, .tsv or .jsonl, perhaps compressed; -: standard input"
+    )
+    valid_file: Path | None = setting(None, "validation data, like --train-file")
+    test_file: Path | None = setting(None, "test data, like --train-file")
+    input_format: str = setting(
+        "auto", "format of such files; auto: by the ending", choices=("auto", "tsv", "jsonl")
+    )
+    source_field: str | None = setting(
+        None,
+        "where the source is: TSV: a column from 1, default 1; JSONL: a field, a.b within another, default source",
+    )
+    target_field: str | None = setting(None, "where the target is, default 2 or target")
+    encoding_errors: str = setting(
+        "error",
+        "text that is not UTF-8 or holds NUL: stop, put U+FFFD there, or skip the pair (training only, else replace)",
+        choices=("error", "replace", "skip"),
+    )
     valid_fraction: float = setting(
         0.0,
         "share of the training pairs to hold out for validation, same pairs each time",
@@ -45,6 +66,9 @@ class PreprocessConfig:
         None,
         "vocabulary size, special symbols included; default: sentencepiece 8000, else no limit",
         at_least=5,
+    )
+    vocab_sample: int = setting(
+        1_000_000, "SentencePiece learns from an even selection of at most so many lines; 0: all", at_least=0
     )
     sentencepiece_model: str = setting("unigram", "kind of SentencePiece model", choices=("unigram", "bpe"))
     character_coverage: float = setting(
@@ -84,5 +108,57 @@ class PreprocessConfig:
         "truncate",
         "what to do with longer ones: cut them, skip the pair (training only), or stop",
         choices=("truncate", "skip", "error"),
+    )
+    min_source_length: int = setting(
+        0, "leave shorter sources out of the training data", unit="tokens", at_least=0, panel=_CLEANING
+    )
+    min_target_length: int = setting(
+        0, "leave shorter targets out of the training data", unit="tokens", at_least=0, panel=_CLEANING
+    )
+    max_length_ratio: float = setting(
+        0.0,
+        "leave pairs out whose longer side has more tokens than this many times the other; 0: none",
+        at_least=0,
+        panel=_CLEANING,
+    )
+    filter_duplicates: str = setting(
+        "none",
+        "leave out what came before: equal pairs, equal sources or equal targets",
+        choices=("none", "pairs", "source", "target"),
+        panel=_CLEANING,
+    )
+    filter_copies: bool = setting(False, "leave pairs out whose target is the source", panel=_CLEANING)
+    filter_control: bool = setting(
+        False, "leave pairs out that hold control characters or U+FFFD", panel=_CLEANING
+    )
+    min_letters: float = setting(
+        0.0,
+        "leave pairs out with a smaller share of letters on a side",
+        at_least=0,
+        at_most=1,
+        panel=_CLEANING,
+    )
+    max_digits: float = setting(
+        1.0, "leave pairs out with a larger share of digits on a side", at_least=0, at_most=1, panel=_CLEANING
+    )
+    source_script: str | None = setting(
+        None, "script of the source's letters, as Latin or Han,Hiragana,Katakana", panel=_CLEANING
+    )
+    target_script: str | None = setting(None, "script of the target's letters", panel=_CLEANING)
+    min_script: float = setting(
+        0.5,
+        "leave pairs out with a smaller share of letters in that script",
+        above=0,
+        at_most=1,
+        panel=_CLEANING,
+    )
+    report: Path | None = setting(
+        None, "JSON file: what was read, kept and left out, by reason, with samples", panel=_CLEANING
+    )
+    rejects: Path | None = setting(
+        None, "JSONL file for the training pairs that were left out, with the reason", panel=_CLEANING
+    )
+    shard_size: int = setting(
+        0, "begin a new shard of the dataset after so many pairs; 0: one shard", unit="pairs", at_least=0
     )
     workers: int = setting(1, "processes that encode the text; the result is the same", at_least=1)

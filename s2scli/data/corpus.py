@@ -1,92 +1,201 @@
-"""Finding and reading pairs of text files, a sentence a line."""
+"""Finding and reading pairs of sentences: a line in each of two files, or both in a line of one."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import NamedTuple
 
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import warn
 from s2scli.errors import DataError, UsageError
-from s2scli.io import STDIN, read_lines
+from s2scli.io import COMPRESSED, STDIN, decode, read_raw_lines
 
 SIDES = ("source", "target")
+_ONE_FILE = ("tsv", "jsonl")
+_BROKEN_TEXT, _BROKEN_RECORD = "broken text", "broken record"
+
+
+class Pair(NamedTuple):
+    """A source and a target line; `problem`: why the pair is to be left out, or nothing."""
+
+    source: str
+    target: str
+    problem: str = ""
 
 
 @dataclass(frozen=True)
-class FilePair:
-    """The source and target file of one split."""
+class Corpus:
+    """The text of one split: a source and a target file, or one file with both.
+
+    layout: "lines" for two files, "tsv" or "jsonl" for one. fields: where the sides are in its lines, a column
+    counted from 1, or the name of a field (a.b for one within another). on_broken: error, replace or skip.
+    """
 
     split: str
-    source: Path
-    target: Path
+    paths: tuple[Path, ...]
+    layout: str = "lines"
+    fields: tuple[str, str] = SIDES
+    on_broken: str = "error"
 
-    def read(self) -> Iterator[tuple[str, str]]:
-        """Yield the pairs of lines; DataError for broken text or files of different length."""
-        for source, target in zip_longest(read_lines(self.source), read_lines(self.target)):
-            if source is None or target is None:
-                raise DataError(f"{self.source} and {self.target} changed while they were read")
-            yield source, target
+    def place(self, side: int, number: int) -> str:
+        """The file and line of a side, for messages."""
+        return f"{self.paths[min(side, len(self.paths) - 1)]}:{number}"
+
+    def raw_lines(self) -> Iterator[tuple[bytes, ...]]:
+        """Yield a line of each file, undecoded."""
+        for lines in zip_longest(*map(read_raw_lines, self.paths)):
+            if None in lines:
+                raise DataError(f"{' and '.join(map(str, self.paths))} changed while they were read")
+            yield lines
+
+    def parse(self, lines: tuple[bytes, ...], number: int) -> Pair:
+        """The pair of a line number; DataError where it is broken and that is an error."""
+        texts: list[str] = []
+        for side, raw in enumerate(lines):
+            text, problem = decode(raw)
+            if problem and self.on_broken == "error":
+                raise DataError(
+                    f"{self.place(side, number)}: the line {problem}; mend the file (iconv -c drops what is not "
+                    "UTF-8), or give --encoding-errors replace or skip"
+                )
+            if problem and self.on_broken == "skip":
+                source, target = self._lenient(lines)
+                return Pair(source, target, _BROKEN_TEXT)
+            texts.append(text)
+        if self.layout == "lines":
+            return Pair(*texts)
+        try:
+            return Pair(*(self._field(texts[0], name) for name in self.fields))
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            if self.on_broken == "skip":
+                return Pair(texts[0], "", _BROKEN_RECORD)
+            wanted = " and ".join(self.fields)
+            raise DataError(
+                f"{self.place(0, number)}: {_reason(error, self.layout)}; --source-field and --target-field say "
+                f"{wanted}"
+            ) from None
+
+    def _lenient(self, lines: tuple[bytes, ...]) -> list[str]:
+        texts = [decode(raw)[0] for raw in lines]
+        return texts if len(texts) == len(SIDES) else [*texts, ""]
+
+    def _field(self, line: str, name: str) -> str:
+        if self.layout == "tsv":
+            return line.split("\t")[int(name) - 1]
+        value = json.loads(line)
+        for key in name.split("."):
+            value = value[key]
+        if not isinstance(value, str):
+            raise TypeError(f"{name} is not text")
+        # A sentence is a line wherever it goes from here.
+        return value.replace("\r\n", " ").replace("\n", " ").replace("\r", " ")
 
     def count(self) -> int:
-        """Read both files through; the number of pairs.
+        """Read the text through; the number of pairs.
 
-        Raises DataError for broken text, an empty file, or files of different length.
+        Raises DataError for what is broken, if that is an error, for an empty file, and for files of different length.
         """
-        lines = {path: sum(1 for _ in read_lines(path)) for path in (self.source, self.target)}
-        for path, number in lines.items():
-            if not number:
+        counts = [0] * len(self.paths)
+        for number, lines in enumerate(zip_longest(*map(read_raw_lines, self.paths)), start=1):
+            counts = [count + (line is not None) for count, line in zip(counts, lines, strict=True)]
+            if self.on_broken != "skip" and None not in lines:
+                self.parse(lines, number)
+        for path, count in zip(self.paths, counts, strict=True):
+            if not count:
                 raise DataError(f"{path}: the file is empty")
-        if lines[self.source] != lines[self.target]:
+        if len(set(counts)) > 1:
             raise DataError(
-                f"{self.source} has {lines[self.source]} lines and {self.target} has {lines[self.target]}; "
+                f"{self.paths[0]} has {counts[0]} lines and {self.paths[1]} has {counts[1]}; "
                 "line N of one must be the translation of line N of the other"
             )
-        return lines[self.source]
+        return counts[0]
 
 
-def find_files(config: PreprocessConfig) -> list[FilePair]:
-    """The files of every split, from prefixes and explicit names.
+def _reason(error: Exception, layout: str) -> str:
+    """Why a line is no record with both sides."""
+    if layout == "tsv":
+        return "the line has too few columns"
+    if isinstance(error, ValueError):
+        return "the line is no JSON"
+    return f"the line has no text field {error}" if isinstance(error, KeyError) else f"the line's {error}"
+
+
+def find_corpora(config: PreprocessConfig) -> list[Corpus]:
+    """The text of every split, from prefixes and explicit names.
 
     Raises DataError for a file that is missing and UsageError for flags that contradict each other.
     """
-    pairs = []
+    corpora: list[Corpus] = []
     for split in ("train", "valid", "test"):
         prefixes: str | None = getattr(config, f"{split}pref")
-        source: Path | None = getattr(config, f"{split}_source")
-        target: Path | None = getattr(config, f"{split}_target")
-        if prefixes and (source or target):
-            raise UsageError(
-                f"--{split}pref and --{split}-source/--{split}-target name the same files; give one"
-            )
+        source, target, both = (getattr(config, f"{split}_{name}") for name in ("source", "target", "file"))
+        given = {
+            f"--{split}pref": prefixes,
+            f"--{split}-source/--{split}-target": source or target,
+            f"--{split}-file": both,
+        }
+        named = [flag for flag, value in given.items() if value]
+        if len(named) > 1:
+            raise UsageError(f"{' and '.join(named)} name the same text; give one")
         if (source is None) != (target is None):
             raise UsageError(f"--{split}-source and --{split}-target must be given together")
-        if source is not None and target is not None:
-            _check_explicit(split, source, target)
-            if source.resolve() == target.resolve():
-                warn(f"{source}: is both source and target of the {split} split")
-            pairs.append(FilePair(split, source, target))
-        elif prefixes:
-            pairs += _from_prefixes(split, prefixes, config.source_lang, config.target_lang)
-    return pairs
+        # Of validation and test sets every line counts, so none is left out.
+        on_broken = (
+            config.encoding_errors if split == "train" else config.encoding_errors.replace("skip", "replace")
+        )
+        if prefixes:
+            corpora += _from_prefixes(split, prefixes, config.source_lang, config.target_lang, on_broken)
+        elif both is not None:
+            corpora.append(_from_one_file(split, both, config, on_broken))
+        elif source is not None and target is not None:
+            corpora.append(_from_two_files(split, (source, target), on_broken))
+    return corpora
 
 
-def _check_explicit(split: str, source: Path, target: Path) -> None:
-    for side, path in zip(SIDES, (source, target), strict=True):
+def _from_one_file(split: str, path: Path, config: PreprocessConfig, on_broken: str) -> Corpus:
+    endings = [ending for ending in path.suffixes[-2:] if ending not in COMPRESSED]
+    layout = config.input_format
+    if layout == "auto":
+        layout = endings[-1].removeprefix(".") if endings else ""
+        if layout not in _ONE_FILE:
+            raise UsageError(
+                f"--{split}-file {path}: the ending does not tell its format; give --input-format"
+            )
+    _check_exists(path)
+    default = ("1", "2") if layout == "tsv" else SIDES
+    source, target = config.source_field or default[0], config.target_field or default[1]
+    for flag, name in (("source", source), ("target", target)):
+        if layout == "tsv" and (not name.isdecimal() or int(name) == 0):
+            raise UsageError(f"--{flag}-field {name}: of a TSV file give the column's number, counted from 1")
+    return Corpus(split, (path,), layout, (source, target), on_broken)
+
+
+def _from_two_files(split: str, paths: tuple[Path, Path], on_broken: str) -> Corpus:
+    for side, path in zip(SIDES, paths, strict=True):
         if path == STDIN:
             raise UsageError(
-                f"--{split}-{side}: the text is read more than once, so it cannot be standard input"
+                f"--{split}-{side}: standard input cannot be one of two files; give it as --{split}-file -, with both "
+                "sides in each line"
             )
-        if not path.exists():
-            raise DataError(f"{path}: no such file")
+        _check_exists(path)
+    if paths[0].resolve() == paths[1].resolve():
+        warn(f"{paths[0]}: is both source and target of the {split} split")
+    return Corpus(split, paths, on_broken=on_broken)
+
+
+def _check_exists(path: Path) -> None:
+    if path != STDIN and not path.exists():
+        raise DataError(f"{path}: no such file")
 
 
 def _from_prefixes(
-    split: str, prefixes: str, source_lang: str | None, target_lang: str | None
-) -> list[FilePair]:
+    split: str, prefixes: str, source_lang: str | None, target_lang: str | None, on_broken: str
+) -> list[Corpus]:
     if not source_lang or not target_lang:
         raise UsageError(f"--{split}pref needs --source-lang and --target-lang, the endings of its files")
     if source_lang == target_lang:
@@ -97,8 +206,10 @@ def _from_prefixes(
     if split == "train" and len(names) > 1:
         raise UsageError("--trainpref takes one prefix; join the files first: cat a.en b.en > train.en")
     return [
-        FilePair(
-            f"{split}{number or ''}", _with_language(name, source_lang), _with_language(name, target_lang)
+        Corpus(
+            f"{split}{number or ''}",
+            (_with_language(name, source_lang), _with_language(name, target_lang)),
+            on_broken=on_broken,
         )
         for number, name in enumerate(names)
     ]
@@ -106,11 +217,9 @@ def _from_prefixes(
 
 def _with_language(prefix: str, language: str) -> Path:
     path = Path(f"{prefix}.{language}")
-    zipped = Path(f"{prefix}.{language}.gz")
-    if path.exists():
-        return path
-    if zipped.exists():
-        return zipped
+    for candidate in (path, *(Path(f"{path}{ending}") for ending in COMPRESSED)):
+        if candidate.exists():
+            return candidate
     stem = Path(prefix).name + "."
     folder = path.parent
     names = folder.iterdir() if folder.is_dir() else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -17,11 +18,14 @@ import numpy.typing as npt
 
 from s2scli.data.dataset import END_DTYPE, META, ids_dtype, read_meta, tokenizer_file
 from s2scli.errors import UsageError
-from s2scli.io import explain_write_errors
+from s2scli.io import LOCK, explain_write_errors, locked, write_atomically
 from s2scli.text.tokenizer import Tokenizer
 
 CORPUS = "main"
 ENDINGS = ("ids", "ends", "text", "text_ends")
+PROGRESS = "progress.json"
+# Where a dataset is made, beside its destination.
+PARTIAL = ".{}.partial"
 
 
 @dataclass(frozen=True)
@@ -33,24 +37,45 @@ class ColumnChunk:
     text: bytes
     text_lengths: npt.NDArray[np.int64]
 
+    def cut(self, number: int) -> tuple[ColumnChunk, ColumnChunk]:
+        """The first so many examples, and the others."""
+        ids, text = int(self.lengths[:number].sum()), int(self.text_lengths[:number].sum())
+        return (
+            ColumnChunk(self.ids[:ids], self.lengths[:number], self.text[:text], self.text_lengths[:number]),
+            ColumnChunk(self.ids[ids:], self.lengths[number:], self.text[text:], self.text_lengths[number:]),
+        )
+
 
 class _File:
-    """A file that knows its size and checksum."""
+    """A file that knows its size and checksum; one that was begun before goes on from `size`."""
 
-    def __init__(self, path: Path) -> None:
-        self._stream: BinaryIO = path.open("wb")
+    def __init__(self, path: Path, size: int = 0) -> None:
         self._hash = hashlib.sha256()
-        self.size = 0
+        self.size = size
+        self._stream: BinaryIO = path.open("r+b" if size else "wb")
+        left = size
+        while left:
+            data = self._stream.read(min(left, 1 << 20))
+            if not data:
+                raise OSError(errno.EIO, "shorter than it was")
+            self._hash.update(data)
+            left -= len(data)
+        self._stream.truncate()
 
     def write(self, data: bytes) -> None:
         self._stream.write(data)
         self._hash.update(data)
         self.size += len(data)
 
+    def sync(self) -> int:
+        """See that what was written is on the disk; returns the size."""
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        return self.size
+
     def close(self) -> dict[str, Any]:
         with self._stream:
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
+            self.sync()
         return {"bytes": self.size, "sha256": self._hash.hexdigest()}
 
     def abandon(self) -> None:
@@ -58,51 +83,69 @@ class _File:
 
 
 class ShardWriter:
-    """Writes the examples of one shard, chunk after chunk, and counts the tokens of each kind."""
+    """Writes the examples of one shard, chunk after chunk."""
 
-    def __init__(self, root: Path, path: str, vocabulary_sizes: Mapping[str, int]) -> None:
-        self.num_examples = 0
-        self.token_counts = {column: np.zeros(size, np.int64) for column, size in vocabulary_sizes.items()}
-        self._longest = dict.fromkeys(vocabulary_sizes, 0)
-        self._dtypes = {column: ids_dtype(size) for column, size in vocabulary_sizes.items()}
-        self._path = path
-        self._folder = root / path
-        self._last_ends = {
-            (column, ending): 0 for column in vocabulary_sizes for ending in ("ends", "text_ends")
+    def __init__(
+        self,
+        root: Path,
+        path: str,
+        columns: Mapping[str, np.dtype[Any]],
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        state = state or {
+            "num_examples": 0,
+            "longest": dict.fromkeys(columns, 0),
+            "last_ends": {},
+            "sizes": {},
         }
+        self.num_examples: int = state["num_examples"]
+        self.path = path
+        self._columns = columns
+        self._longest: dict[str, int] = dict(state["longest"])
+        self._last_ends: dict[str, int] = dict(state["last_ends"])
+        self._folder = root / path
         self._files: dict[str, _File] = {}
         with explain_write_errors(self._folder):
-            self._folder.mkdir(parents=True)
-            for column in vocabulary_sizes:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for column in columns:
                 for ending in ENDINGS:
                     name = f"{column}.{ending}"
-                    self._files[name] = _File(self._folder / name)
+                    self._files[name] = _File(self._folder / name, state["sizes"].get(name, 0))
 
     def append(self, chunk: Mapping[str, ColumnChunk]) -> None:
         """Add examples, the same number in each column."""
         with explain_write_errors(self._folder):
             for column, part in chunk.items():
-                ids = part.ids.astype(self._dtypes[column])
-                self._files[f"{column}.ids"].write(ids.tobytes())
+                self._files[f"{column}.ids"].write(part.ids.astype(self._columns[column]).tobytes())
                 self._files[f"{column}.text"].write(part.text)
-                self._write_ends(column, "ends", part.lengths)
-                self._write_ends(column, "text_ends", part.text_lengths)
+                self._write_ends(f"{column}.ends", part.lengths)
+                self._write_ends(f"{column}.text_ends", part.text_lengths)
                 self._longest[column] = max(self._longest[column], int(part.lengths.max(initial=0)))
-                self.token_counts[column] += np.bincount(ids, minlength=len(self.token_counts[column]))
         self.num_examples += len(part.lengths)
 
-    def _write_ends(self, column: str, ending: str, lengths: npt.NDArray[np.int64]) -> None:
-        ends = np.cumsum(lengths) + self._last_ends[column, ending]
+    def _write_ends(self, name: str, lengths: npt.NDArray[np.int64]) -> None:
+        ends = np.cumsum(lengths) + self._last_ends.get(name, 0)
         if len(ends):
-            self._last_ends[column, ending] = int(ends[-1])
-        self._files[f"{column}.{ending}"].write(ends.astype(END_DTYPE).tobytes())
+            self._last_ends[name] = int(ends[-1])
+        self._files[name].write(ends.astype(END_DTYPE).tobytes())
+
+    def state(self) -> dict[str, Any]:
+        """What it takes to go on from here; all that was written is on the disk."""
+        with explain_write_errors(self._folder):
+            sizes = {name: file.sync() for name, file in self._files.items()}
+        return {
+            "num_examples": self.num_examples,
+            "longest": self._longest,
+            "last_ends": self._last_ends,
+            "sizes": sizes,
+        }
 
     def close(self) -> dict[str, Any]:
         """Finish the files; returns what meta.json says of the shard."""
         with explain_write_errors(self._folder):
             files = {name: file.close() for name, file in self._files.items()}
         return {
-            "path": self._path,
+            "path": self.path,
             "num_examples": self.num_examples,
             "longest": self._longest,
             "files": files,
@@ -114,19 +157,91 @@ class ShardWriter:
             file.abandon()
 
 
-class DatasetWriter:
-    """Writes the splits, the tokenizers and at last meta.json into a folder."""
+class SplitWriter:
+    """Writes one split, in shards of `shard_size` examples (0: all in one), and counts the tokens of each kind."""
 
-    def __init__(self, folder: Path, vocabulary_sizes: Mapping[str, int], resources: ExitStack) -> None:
-        self._folder = folder
-        self._vocabulary_sizes = vocabulary_sizes
+    def __init__(
+        self,
+        root: Path,
+        split: str,
+        vocabulary_sizes: Mapping[str, int],
+        shard_size: int,
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._root, self._split, self._shard_size = root, split, shard_size
+        self._columns = {column: ids_dtype(size) for column, size in vocabulary_sizes.items()}
+        self.token_counts = {column: np.zeros(size, np.int64) for column, size in vocabulary_sizes.items()}
+        self.shards: list[dict[str, Any]] = list(state["shards"]) if state else []
+        self._current = self._open(state["current"] if state else None)
+        for path in [shard["path"] for shard in self.shards] + [self._current.path] if state else []:
+            for column, counts in self.token_counts.items():
+                file = root / path / f"{column}.ids"
+                size = file.stat().st_size
+                ids = np.memmap(file, self._columns[column], mode="r") if size else np.zeros(0, np.uint16)
+                for start in range(0, len(ids), 1 << 24):
+                    counts += np.bincount(ids[start : start + (1 << 24)], minlength=len(counts))
+
+    def _open(self, state: Mapping[str, Any] | None = None) -> ShardWriter:
+        path = f"{self._split}/{CORPUS}-{len(self.shards):05}"
+        return ShardWriter(self._root, path, self._columns, state)
+
+    @property
+    def num_examples(self) -> int:
+        """The examples so far."""
+        finished: int = sum(shard["num_examples"] for shard in self.shards)
+        return finished + self._current.num_examples
+
+    def append(self, chunk: Mapping[str, ColumnChunk]) -> None:
+        """Add examples, the same number in each column."""
+        for column, part in chunk.items():
+            counts = self.token_counts[column]
+            counts += np.bincount(part.ids, minlength=len(counts))
+        number = len(next(iter(chunk.values())).lengths)
+        while self._shard_size and self._current.num_examples + number > self._shard_size:
+            room = self._shard_size - self._current.num_examples
+            cut = {column: part.cut(room) for column, part in chunk.items()}
+            self._current.append({column: parts[0] for column, parts in cut.items()})
+            self.shards.append(self._current.close())
+            self._current = self._open()
+            chunk, number = {column: parts[1] for column, parts in cut.items()}, number - room
+        self._current.append(chunk)
+
+    def state(self) -> dict[str, Any]:
+        """What it takes to go on from here."""
+        return {"shards": self.shards, "current": self._current.state()}
+
+    def close(self) -> list[dict[str, Any]]:
+        """Finish the last shard; returns what meta.json says of all of them."""
+        self.shards.append(self._current.close())
+        return self.shards
+
+    def abandon(self) -> None:
+        """Let go of the files."""
+        self._current.abandon()
+
+
+class DatasetWriter:
+    """Writes the splits, the tokenizers and at last meta.json into a folder.
+
+    progress: what `save_progress` last wrote there, where a process that was killed had begun the same dataset.
+    """
+
+    def __init__(self, folder: Path, resources: ExitStack, progress: Mapping[str, Any] | None) -> None:
+        self.folder = folder
+        self.progress = progress
         self._resources = resources
 
-    def shard(self, split: str) -> ShardWriter:
-        """Begin the one shard of a split."""
-        shard = ShardWriter(self._folder, f"{split}/{CORPUS}-00000", self._vocabulary_sizes)
-        self._resources.callback(shard.abandon)
-        return shard
+    def split(self, name: str, vocabulary_sizes: Mapping[str, int], shard_size: int) -> SplitWriter:
+        """Begin a split, or go on with it."""
+        state = self.progress["splits"].get(name) if self.progress else None
+        split = SplitWriter(self.folder, name, vocabulary_sizes, shard_size, state)
+        self._resources.callback(split.abandon)
+        return split
+
+    def save_progress(self, progress: Mapping[str, Any]) -> None:
+        """Note what it takes to go on from here should the process be killed."""
+        with write_atomically(self.folder / PROGRESS) as temporary:
+            temporary.write_text(json.dumps(progress), encoding="utf-8")
 
     def write_tokenizer(self, name: str, tokenizer: Tokenizer) -> None:
         """Write a tokenizer's document, and its vocabulary for people to read."""
@@ -135,10 +250,11 @@ class DatasetWriter:
 
     def write_meta(self, meta: Mapping[str, Any]) -> None:
         """Write meta.json, which makes the folder a dataset."""
+        (self.folder / PROGRESS).unlink(missing_ok=True)
         self._write(META, f"{json.dumps(meta, ensure_ascii=False, indent=2)}\n".encode())
 
     def _write(self, name: str, data: bytes) -> None:
-        path = self._folder / name
+        path = self.folder / name
         with explain_write_errors(path):
             file = _File(path)
             self._resources.callback(file.abandon)
@@ -180,25 +296,43 @@ def check_destination(path: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def write_dataset(
-    path: Path, vocabulary_sizes: Mapping[str, int], *, overwrite: bool
-) -> Iterator[DatasetWriter]:
-    """Yield a writer to a temporary folder beside `path`, which takes its place when all went well.
+def write_dataset(path: Path, fingerprint: str, *, overwrite: bool) -> Iterator[DatasetWriter]:
+    """Yield a writer to a folder beside `path`, which takes its place when all went well.
 
-    On failure the temporary folder is removed and what was at `path` stays.
+    fingerprint: of all that the dataset is made from. What a process that was killed or interrupted has left of the
+    same one is gone on with, and of another one removed. On an error the folder is removed, and what was at `path`
+    stays. Raises S2SError where another process makes a dataset at that path.
     """
     check_destination(path, overwrite=overwrite)
     path = path.resolve()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    replaced = path.with_name(f".{path.name}.{os.getpid()}.old")
+    partial, replaced = path.with_name(PARTIAL.format(path.name)), path.with_name(f".{path.name}.replaced")
     with ExitStack() as resources:
+        resources.enter_context(locked(partial, "wait for its end, or give another --destdir"))
+        progress = _read_progress(partial, fingerprint)
+        if progress is None:
+            for entry in partial.iterdir():
+                if entry.name != LOCK:
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         resources.callback(shutil.rmtree, replaced, ignore_errors=True)
-        resources.callback(shutil.rmtree, temporary, ignore_errors=True)
-        with explain_write_errors(path):
-            temporary.mkdir(parents=True)
-        yield DatasetWriter(temporary, vocabulary_sizes, resources)
-        with explain_write_errors(path):
-            _swap(temporary, path, replaced)
+        try:
+            with ExitStack() as files:
+                yield DatasetWriter(partial, files, progress)
+            (partial / LOCK).unlink(missing_ok=True)
+            with explain_write_errors(path):
+                _swap(partial, path, replaced)
+        except BaseException as error:
+            if not (isinstance(error, KeyboardInterrupt) and (partial / PROGRESS).exists()):
+                shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def _read_progress(partial: Path, fingerprint: str) -> dict[str, Any] | None:
+    """What was noted of the same dataset, or None."""
+    try:
+        progress = json.loads((partial / PROGRESS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return progress if isinstance(progress, dict) and progress.get("fingerprint") == fingerprint else None
 
 
 def _swap(temporary: Path, path: Path, replaced: Path) -> None:

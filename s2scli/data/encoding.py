@@ -8,101 +8,148 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from s2scli.data.corpus import SIDES, is_held_out
+from s2scli.configs.preprocess import PreprocessConfig
+from s2scli.data.corpus import SIDES, Corpus, Pair, is_held_out
 from s2scli.data.dataset_writer import ColumnChunk
+from s2scli.data.filters import DUPLICATE, length_filters, text_filters
 from s2scli.errors import DataError, S2SError
 from s2scli.text.tokenizer import Tokenizer, load_tokenizer
 
 LINES_A_CHUNK = 2000
-CHARACTERS_A_CHUNK = 2_000_000
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What is done with the pairs of one split.
-
-    limits: most tokens of source and target, 0: no limit.
-    valid_fraction: the share of training pairs that goes to the split "valid".
-    """
-
-    split: str
-    files: tuple[str, str]
-    limits: tuple[int, int]
-    on_long: str
-    valid_fraction: float = 0.0
-
-    @property
-    def is_training(self) -> bool:
-        """Whether pairs may be left out."""
-        return self.split == "train"
+BYTES_A_CHUNK = 2_000_000
+# Rejected pairs of one reason that a chunk shows where not all are asked for.
+_SAMPLES = 5
 
 
 class Lines(NamedTuple):
-    """Some pairs of one split; `first` is the number of the first line, counted from 1."""
+    """Some undecoded lines of a corpus; `first` is the number of the first, counted from 1.
+
+    repeated: which of them are duplicates of earlier ones; None: that was not looked for.
+    """
 
     first: int
-    pairs: list[tuple[str, str]]
-    rules: Rules
+    raw: list[tuple[bytes, ...]]
+    corpus: Corpus
+    repeated: npt.NDArray[np.bool_] | None = None
+
+
+class Reject(NamedTuple):
+    """A training pair that was left out, and why."""
+
+    line: int
+    reason: str
+    source: str
+    target: str
 
 
 @dataclass
 class EncodedChunk:
-    """The pairs of each split that came out of some lines, and what was left out or cut, by reason."""
+    """The pairs of each split that came out of some lines of a corpus, and what was left out or cut, by reason.
 
+    rejects: all that were left out, or samples of each reason.
+    """
+
+    corpus: str
+    num_lines: int
     columns: dict[str, dict[str, ColumnChunk]] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     truncated: dict[str, Counter[str]] = field(default_factory=dict)
+    rejects: list[Reject] = field(default_factory=list)
 
 
-def encode(lines: Lines, tokenizers: Mapping[str, Tokenizer]) -> EncodedChunk:
-    """Encode some pairs; DataError where one is too long and the rules say to stop."""
-    result = EncodedChunk()
-    rules = lines.rules
-    kept: dict[str, list[tuple[tuple[str, str], list[list[int]]]]] = {}
-    for number, pair in enumerate(lines.pairs, start=lines.first):
-        ids = [tokenizers[side].encode(text) for side, text in zip(SIDES, pair, strict=True)]
-        split = rules.split
-        if rules.is_training and rules.valid_fraction and is_held_out(*pair, rules.valid_fraction):
-            split = "valid"
-        reason = _fit(ids, number, split, rules, result)
-        if reason:
-            result.dropped[reason] += 1
-        else:
-            kept.setdefault(split, []).append((pair, ids))
-    for split, pairs in kept.items():
-        result.columns[split] = {
-            side: _column([text[index] for text, _ in pairs], [ids[index] for _, ids in pairs])
-            for index, side in enumerate(SIDES)
-        }
-    return result
+class Encoder:
+    """Turns lines into the columns of a dataset, as a config says: cleaned, split, held out, cut."""
 
+    def __init__(self, config: PreprocessConfig, tokenizers: Mapping[str, Tokenizer]) -> None:
+        self._config = config
+        self._tokenizers = tokenizers
+        self._limits = config.max_source_length, config.max_target_length
+        self._text_filters = text_filters(config)
+        self._length_filters = length_filters(config)
 
-def _fit(ids: list[list[int]], number: int, split: str, rules: Rules, result: EncodedChunk) -> str:
-    """Cut what is too long, in place; returns why the pair must be left out, or nothing."""
-    if rules.is_training:
-        for side, tokens in zip(SIDES, ids, strict=True):
-            if not tokens:
-                return f"empty {side}"
-    for index, (side, limit) in enumerate(zip(SIDES, rules.limits, strict=True)):
-        length = len(ids[index])
-        if not limit or length <= limit:
-            continue
-        if rules.on_long == "error":
-            raise DataError(
-                f"{rules.files[index]}:{number}: {length} tokens, --max-{side}-length is {limit}; "
-                "raise it, or use --on-long truncate or skip"
-            )
-        if rules.on_long == "truncate":
-            ids[index] = ids[index][:limit]
-            result.truncated.setdefault(split, Counter())[side] += 1
-        elif split == "train":
-            return f"long {side}"
-    return ""
+    def encode(self, lines: Lines) -> EncodedChunk:
+        """Encode some pairs; DataError where one is broken or too long and the config says to stop."""
+        result = EncodedChunk(lines.corpus.split, len(lines.raw))
+        training = lines.corpus.split == "train"
+        pairs = [lines.corpus.parse(raw, number) for number, raw in enumerate(lines.raw, start=lines.first)]
+        reasons = [self._reason(pair, lines, index) for index, pair in enumerate(pairs)] if training else []
+        chosen = [index for index in range(len(pairs)) if not training or not reasons[index]]
+        ids = [
+            self._tokenizers[side].encode_all([pairs[index][at] for index in chosen])
+            for at, side in enumerate(SIDES)
+        ]
+        kept: dict[str, list[tuple[Pair, tuple[list[int], ...]]]] = {}
+        for index, tokens in zip(chosen, zip(*ids, strict=True), strict=True):
+            pair, split = pairs[index], lines.corpus.split
+            if training and self._config.valid_fraction:
+                held_out = is_held_out(pair.source, pair.target, self._config.valid_fraction)
+                split = "valid" if held_out else split
+            reason = self._fit(tokens, index + lines.first, split, lines.corpus, result)
+            if reason:
+                reasons[index] = reason
+            else:
+                kept.setdefault(split, []).append((pair, tokens))
+        for index, reason in enumerate(reasons):
+            if reason:
+                self._reject(Reject(index + lines.first, reason, *pairs[index][:2]), result)
+        for split, items in kept.items():
+            result.columns[split] = {
+                side: _column([pair[at] for pair, _ in items], [tokens[at] for _, tokens in items])
+                for at, side in enumerate(SIDES)
+            }
+        return result
+
+    def _reason(self, pair: Pair, lines: Lines, index: int) -> str:
+        """Why a training pair is left out for its text, or nothing."""
+        if pair.problem:
+            return pair.problem
+        if pair.source.strip() and pair.target.strip():
+            for name, leaves_out in self._text_filters:
+                if leaves_out(pair.source, pair.target):
+                    return name
+        if lines.repeated is not None and lines.repeated[index]:
+            return DUPLICATE
+        return ""
+
+    def _reject(self, reject: Reject, result: EncodedChunk) -> None:
+        result.dropped[reject.reason] += 1
+        if self._config.rejects is not None or result.dropped[reject.reason] <= _SAMPLES:
+            result.rejects.append(reject)
+
+    def _fit(
+        self, tokens: tuple[list[int], ...], number: int, split: str, corpus: Corpus, result: EncodedChunk
+    ) -> str:
+        """Cut what is too long, in place; returns why a training pair must be left out, or nothing."""
+        training = corpus.split == "train"
+        if training:
+            for side, ids in zip(SIDES, tokens, strict=True):
+                if not ids:
+                    return f"empty {side}"
+            lengths = len(tokens[0]), len(tokens[1])
+            for name, leaves_out in self._length_filters:
+                if leaves_out(*lengths):
+                    return name
+        for at, (side, limit) in enumerate(zip(SIDES, self._limits, strict=True)):
+            length = len(tokens[at])
+            if not limit or length <= limit:
+                continue
+            if self._config.on_long == "error":
+                raise DataError(
+                    f"{corpus.place(at, number)}: {length} tokens, --max-{side}-length is {limit}; "
+                    "raise it, or use --on-long truncate or skip"
+                )
+            if self._config.on_long == "truncate":
+                del tokens[at][limit:]
+                result.truncated.setdefault(split, Counter())[side] += 1
+            elif split == "train":
+                return f"long {side}"
+        return ""
 
 
 def _column(texts: list[str], ids: list[list[int]]) -> ColumnChunk:
@@ -115,36 +162,49 @@ def _column(texts: list[str], ids: list[list[int]]) -> ColumnChunk:
     )
 
 
-def chunks(pairs: Iterable[tuple[str, str]], rules: Rules) -> Iterator[Lines]:
-    """Group pairs so that a chunk is bounded in lines and characters."""
-    chunk: list[tuple[str, str]] = []
-    first, characters = 1, 0
-    for pair in pairs:
-        chunk.append(pair)
-        characters += len(pair[0]) + len(pair[1])
-        if len(chunk) == LINES_A_CHUNK or characters >= CHARACTERS_A_CHUNK:
-            yield Lines(first, chunk, rules)
-            first, characters, chunk = first + len(chunk), 0, []
+def chunks(corpus: Corpus, done: int = 0, repeated: npt.NDArray[np.uint8] | None = None) -> Iterator[Lines]:
+    """Group the lines of a corpus after those that are done so that a chunk is bounded in lines and bytes.
+
+    repeated: a bit for each line, set for those that are duplicates.
+    """
+    chunk: list[tuple[bytes, ...]] = []
+    first, size = done + 1, 0
+
+    def finished() -> Lines:
+        flags = None
+        if repeated is not None:
+            places = np.arange(first - 1, first - 1 + len(chunk))
+            flags = (repeated[places >> 3] >> (places & 7) & 1).astype(bool)
+        return Lines(first, chunk, corpus, flags)
+
+    for raw in islice(corpus.raw_lines(), done, None):
+        chunk.append(raw)
+        size += sum(map(len, raw))
+        if len(chunk) == LINES_A_CHUNK or size >= BYTES_A_CHUNK:
+            yield finished()
+            first, size, chunk = first + len(chunk), 0, []
     if chunk:
-        yield Lines(first, chunk, rules)
+        yield finished()
 
 
 def encode_all(
-    work: Iterable[Lines], tokenizers: Mapping[str, Tokenizer], workers: int
+    work: Iterable[Lines], config: PreprocessConfig, tokenizers: Mapping[str, Tokenizer]
 ) -> Iterator[EncodedChunk]:
     """Encode chunks and yield the results in the order of the chunks, whatever the number of workers."""
-    if workers == 1:
-        for lines in work:
-            yield encode(lines, tokenizers)
+    if config.workers == 1:
+        encoder = Encoder(config, tokenizers)
+        yield from map(encoder.encode, work)
         return
     documents = {side: tokenizer.to_bytes() for side, tokenizer in tokenizers.items()}
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(documents,))
+    pool = ProcessPoolExecutor(
+        config.workers, mp_context=context, initializer=_start_worker, initargs=(config, documents)
+    )
     pending: deque[Future[EncodedChunk]] = deque()
     try:
         for lines in work:
             pending.append(pool.submit(_encode_in_worker, lines))
-            if len(pending) > 2 * workers:
+            if len(pending) > 2 * config.workers:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
@@ -154,12 +214,12 @@ def encode_all(
         pool.shutdown(cancel_futures=True)
 
 
-_worker_tokenizers: dict[str, Tokenizer] = {}
+_worker_encoder: list[Encoder] = []
 
 
-def _start_worker(documents: Mapping[str, bytes]) -> None:
-    _worker_tokenizers.update({side: load_tokenizer(data) for side, data in documents.items()})
+def _start_worker(config: PreprocessConfig, documents: Mapping[str, bytes]) -> None:
+    _worker_encoder.append(Encoder(config, {side: load_tokenizer(data) for side, data in documents.items()}))
 
 
 def _encode_in_worker(lines: Lines) -> EncodedChunk:
-    return encode(lines, _worker_tokenizers)
+    return _worker_encoder[0].encode(lines)

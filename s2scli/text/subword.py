@@ -12,7 +12,6 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any, Self
 
 import sentencepiece
@@ -100,6 +99,18 @@ class SentencePieceTokenizer(Tokenizer):
         ids: list[int] = self._processor.encode(_escape(text, first=first))
         return ids if self._vocabulary_ids is None else [self._vocabulary_ids[token] for token in ids]
 
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each of some lines; one call of SentencePiece for all of them takes half the time."""
+        parts = [self.normalization.split(text, self._symbol_pattern) for text in texts]
+        if self._symbol_pattern is not None:
+            return [self.encode_parts(part) for part in parts]
+        # Where nothing is left of a line there is nothing to put a space before.
+        lines = [_escape(part[0], first=True) if part[0] else "" for part in parts]
+        found: list[list[int]] = self._processor.encode(lines, num_threads=1)
+        if self._vocabulary_ids is None:
+            return found
+        return [[self._vocabulary_ids[token] for token in ids] for ids in found]
+
     def decode(self, ids: Sequence[int]) -> str:
         """Join ids to text; <s>, <pad> and </s> are skipped, an unknown token shows as <unk>."""
         pieces = self._visible_pieces(ids)
@@ -137,7 +148,7 @@ def _train(corpus: Corpus, settings: LearningSettings) -> bytes:
     size = settings.vocab_size or DEFAULT_VOCAB_SIZE
 
     def sentences() -> Iterator[str]:
-        for parts in islice(corpus(), 0, None, settings.every):
+        for parts in corpus():
             for index in range(0, len(parts), 2):
                 if parts[index]:
                     yield _escape(parts[index], first=index == 0)

@@ -31,7 +31,6 @@ class LearningSettings:
     vocab_size: most symbols, special ones included; None: as many as there are (SentencePiece: 8000).
     threshold, num_words: as in fairseq, see `select_symbols`.
     dictionary: the symbols to use in place of counting them.
-    every: SentencePiece learns from every so many lines only.
     name: what messages call the vocabulary.
     """
 
@@ -43,7 +42,6 @@ class LearningSettings:
     num_words: int = -1
     dictionary: Vocabulary | None = None
     user_symbols: tuple[str, ...] = ()
-    every: int = 1
 
 
 class Tokenizer(ABC):
@@ -89,6 +87,10 @@ class Tokenizer(ABC):
     def encode(self, text: str) -> list[int]:
         """Normalize and split a line into ids, without special ids but UNK."""
         return self.encode_parts(self.normalization.split(text, self._symbol_pattern))
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each of some lines."""
+        return [self.encode(text) for text in texts]
 
     def encode_parts(self, parts: Sequence[str]) -> list[int]:
         """Split a line that `Normalization.split` has normalized into ids."""

@@ -52,11 +52,11 @@ def meta(splits: dict[str, list[dict]]) -> dict:
 def write(writer: DatasetWriter, splits: dict[str, list[str]]) -> None:
     shards: dict[str, list[dict]] = {}
     for folder, texts in splits.items():
-        shard = writer.shard(folder)
+        split = writer.split(folder, SIZES, 0)
         for start in range(0, len(texts), 3):
             chunk = texts[start : start + 3]
-            shard.append({"source": column(chunk), "target": column(chunk[::-1])})
-        shards.setdefault(folder.split("-")[0], []).append(shard.close())
+            split.append({"source": column(chunk), "target": column(chunk[::-1])})
+        shards.setdefault(folder.split("-")[0], []).extend(split.close())
     for side in SIZES:
         writer.write_tokenizer(side, TOKENIZER)
     writer.write_meta(meta(shards))
@@ -65,7 +65,7 @@ def write(writer: DatasetWriter, splits: dict[str, list[str]]) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     path = tmp_path / "data"
-    with write_dataset(path, SIZES, overwrite=False) as writer:
+    with write_dataset(path, "fingerprint", overwrite=False) as writer:
         write(writer, {"train": SENTENCES, "valid": SENTENCES[:1], "empty": [], "test": [""]})
     return path
 
@@ -103,7 +103,7 @@ def test_an_index_out_of_range(folder: Path, index: int) -> None:
 
 def test_several_shards_read_as_one(tmp_path: Path) -> None:
     path = tmp_path / "data"
-    with write_dataset(path, SIZES, overwrite=False) as writer:
+    with write_dataset(path, "fingerprint", overwrite=False) as writer:
         write(writer, {"train-1": SENTENCES[:2], "train-2": [], "train-3": SENTENCES[2:]})
     split = Dataset.open(path).split("train")
     assert list(split.texts("source")) == SENTENCES
@@ -218,7 +218,7 @@ def test_a_failure_leaves_the_old_dataset_whole(folder: Path, tmp_path: Path) ->
     with (
         nothing_left_behind(tmp_path),
         pytest.raises(KeyboardInterrupt),
-        write_dataset(folder, SIZES, overwrite=False) as writer,
+        write_dataset(folder, "fingerprint", overwrite=False) as writer,
     ):
         write(writer, {"train": SENTENCES, "valid": InterruptedTexts(SENTENCES)})
 
@@ -231,7 +231,7 @@ def test_a_full_disk_is_one_clear_line(folder: Path, tmp_path: Path, monkeypatch
     with (
         nothing_left_behind(tmp_path),
         pytest.raises(S2SError, match=r"cannot write: No space left on device; free some space"),
-        write_dataset(folder, SIZES, overwrite=False) as writer,
+        write_dataset(folder, "fingerprint", overwrite=False) as writer,
     ):
         write(writer, {"train": SENTENCES})
 
@@ -242,7 +242,7 @@ def test_a_failing_rename_brings_the_old_dataset_back(
     rename = Path.rename
 
     def fail(self: Path, target: Path) -> Path:
-        if self.name.endswith(".tmp"):
+        if self.name.endswith(".partial"):
             raise OSError(16, "Device or resource busy")
         return rename(self, target)
 
@@ -250,6 +250,6 @@ def test_a_failing_rename_brings_the_old_dataset_back(
     with (
         nothing_left_behind(tmp_path),
         pytest.raises(S2SError, match="cannot write: Device or resource busy"),
-        write_dataset(folder, SIZES, overwrite=False) as writer,
+        write_dataset(folder, "fingerprint", overwrite=False) as writer,
     ):
         write(writer, {"train": SENTENCES[:1]})
