@@ -4,40 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import shutil
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
 from s2scli.configs.preprocess import PreprocessConfig
-from s2scli.console import counter, notice, progress
-from s2scli.data.corpus import SIDES, Corpus, find_corpora, is_held_out
-from s2scli.data.dataset import FORMAT, VERSION, ids_dtype, tokenizer_file
-from s2scli.data.dataset_writer import CORPUS, DatasetWriter, SplitWriter, check_destination, write_dataset
-from s2scli.data.duplicates import find_duplicates
-from s2scli.data.encoding import EncodedChunk, Lines, chunks, encode_all
-from s2scli.errors import DataError, UsageError
-from s2scli.io import STDIN, explain_write_errors, open_input, read_lines, write_atomically
+from s2scli.console import notice
+from s2scli.data.assembly import Assembly, reasons_in_words
+from s2scli.data.corpus import SIDES, Corpus, find_corpora
+from s2scli.data.dataset import FORMAT, VERSION, ids_dtype
+from s2scli.data.dataset_writer import CORPUS, SplitWriter, check_destination, write_dataset
+from s2scli.data.learning import learn_tokenizers, with_counts
+from s2scli.data.merging import merge_parts, part_folder
+from s2scli.errors import UsageError
+from s2scli.io import STDIN, explain_write_errors, open_input, write_atomically
 from s2scli.schema import as_dict
-from s2scli.text import TOKENIZERS
-from s2scli.text.normalization import Normalization, user_symbol_pattern
-from s2scli.text.tokenizer import Corpus as LearningText
-from s2scli.text.tokenizer import LearningSettings, Tokenizer, check_user_symbols, load_tokenizer
-from s2scli.text.vocabulary import NUM_SPECIAL, UNK, Vocabulary, read_dict_txt
-
-# Seconds between two notes of how far the work is, which a killed process goes on from.
-_NOTE_EVERY = 10.0
-# Samples of each reason in a report.
-_SAMPLES = 5
+from s2scli.text.tokenizer import Tokenizer
+from s2scli.text.vocabulary import UNK
 
 
 @dataclass(frozen=True)
@@ -64,38 +51,61 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
     A repeated command goes on where it was killed. Raises UsageError for settings that contradict each other and
     DataError for text that cannot be used.
     """
-    check_destination(config.destdir, overwrite=config.overwrite)
+    if config.merge:
+        return _merge(config)
+    part = (config.shard_id, config.num_shards) if config.num_shards > 1 else None
+    destdir = part_folder(config.destdir, *part) if part else config.destdir
+    check_destination(destdir, overwrite=config.overwrite)
     corpora = find_corpora(config)
     _check(config, {corpus.split for corpus in corpora})
-    with write_dataset(config.destdir, _fingerprint(config, corpora), overwrite=config.overwrite) as writer:
+    fingerprint = _fingerprint(config, corpora)
+    with write_dataset(destdir, fingerprint, overwrite=config.overwrite) as writer:
         corpora = [_spooled(corpus, writer.folder) for corpus in corpora]
         num_lines = {corpus.split: corpus.count() for corpus in corpora}
-        tokenizers = _tokenizers(config, corpora, num_lines, writer)
-        sizes = {side: len(tokenizers[side]) for side in SIDES}
-        encoding = _Encoding(config, corpora, num_lines, tokenizers, writer)
-        encoding.run()
-        if "train" in num_lines:
-            encoding.check_what_is_left()
-        splits = encoding.splits
-        if config.tokenizer == "sentencepiece":
-            tokenizers = _with_counts(config, tokenizers, splits["train"].token_counts)
+        tokenizers = learn_tokenizers(config, corpora, num_lines, writer)
+        assembly = Assembly(config, corpora, num_lines, tokenizers, writer, fingerprint)
+        assembly.run()
+        if "train" in num_lines and part is None:
+            assembly.check_what_is_left()
+        if config.tokenizer == "sentencepiece" and part is None:
+            counts = assembly.splits["train"].token_counts
+            tokenizers = with_counts(tokenizers, counts, joined=config.joined_dictionary)
         for side in SIDES:
             writer.write_tokenizer(side, tokenizers[side])
-        result = _result(config, num_lines, encoding, sizes)
-        meta = _meta(config, tokenizers, splits, result)
-        if config.rejects is not None:
-            with write_atomically(config.rejects) as temporary:
-                shutil.copyfile(encoding.rejects, temporary)
-        encoding.rejects.unlink()
-        if config.report is not None:
-            with write_atomically(config.report) as temporary:
-                temporary.write_text(_to_json(_report(meta, result, encoding.samples)), encoding="utf-8")
+        result = _result(destdir, num_lines, assembly, tokenizers)
+        meta = _meta(config, tokenizers, assembly.splits, result) | ({"part": part} if part else {})
+        _write_beside(config, assembly, meta, result)
         for corpus in corpora:
             if corpus.paths[0].parent == writer.folder:
                 corpus.paths[0].unlink()
         writer.write_meta(meta)
     _tell(config, result)
     return result
+
+
+def _merge(config: PreprocessConfig) -> PreprocessResult:
+    """Join the parts that jobs with --num-shards have made."""
+    meta = merge_parts(config.destdir, overwrite=config.overwrite)
+    splits = meta["splits"]
+    figures = ("num_examples", "num_tokens", "num_unknown", "dropped", "truncated")
+    sizes = {side: tokenizer["size"] for side, tokenizer in meta["tokenizers"].items()}
+    values = {name: {split: splits[split][name] for split in splits} for name in figures}
+    result = PreprocessResult(destdir=config.destdir, num_lines={}, vocabulary_sizes=sizes, **values)
+    _tell(config, result)
+    return result
+
+
+def _write_beside(
+    config: PreprocessConfig, assembly: Assembly, meta: Mapping[str, Any], result: PreprocessResult
+) -> None:
+    """Write the rejects and the report that were asked for."""
+    if config.rejects is not None:
+        with write_atomically(config.rejects) as temporary:
+            shutil.copyfile(assembly.rejects, temporary)
+    assembly.rejects.unlink()
+    if config.report is not None:
+        with write_atomically(config.report) as temporary:
+            temporary.write_text(_to_json(_report(meta, result, assembly.samples)), encoding="utf-8")
 
 
 def _fingerprint(config: PreprocessConfig, corpora: list[Corpus]) -> str:
@@ -106,7 +116,8 @@ def _fingerprint(config: PreprocessConfig, corpora: list[Corpus]) -> str:
         files.append(
             [str(path), *((stat.st_size, stat.st_mtime_ns) if stat else (os.getpid(), time.time_ns()))]
         )
-    facts = [VERSION, _settings(config), config.rejects is not None, files]
+    part = config.shard_id, config.num_shards
+    facts = [VERSION, _settings(config), part, config.rejects is not None, files]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -121,6 +132,8 @@ def _spooled(corpus: Corpus, folder: Path) -> Corpus:
 
 
 def _check(config: PreprocessConfig, splits: set[str]) -> None:
+    if config.shard_id >= config.num_shards:
+        raise UsageError(f"--shard-id {config.shard_id} must be under --num-shards {config.num_shards}")
     if not splits:
         raise UsageError(
             "no text given: --trainpref P, with --source-lang and --target-lang, or --train-source …"
@@ -151,226 +164,12 @@ def _check(config: PreprocessConfig, splits: set[str]) -> None:
         raise UsageError("without training files both --srcdict and --tgtdict are needed")
 
 
-def _normalization(config: PreprocessConfig, side: str) -> Normalization:
-    """The normalization of a side: the general settings unless it has its own."""
-
-    def setting(name: str) -> Any:
-        own = getattr(config, f"{side}_{name}")
-        return getattr(config, name) if own is None else own
-
-    stopwords: Path | None = setting("stopwords")
-    words = (line.strip() for line in read_lines(stopwords)) if stopwords else ()
-    return Normalization(
-        unicode_normalization=setting("unicode_normalization"),
-        lowercase=setting("lowercase"),
-        strip_punctuation=setting("strip_punctuation"),
-        stopwords=tuple(sorted({word for word in words if word})),
-    )
-
-
-def _lines(
-    config: PreprocessConfig,
-    train: Corpus,
-    normalizations: Mapping[str, Normalization],
-    every: int,
-    total: int,
-) -> LearningText:
-    """The training lines of the given sides, normalized; those held out for validation are not among them.
-
-    every: SentencePiece, which holds its training text in memory, sees an even selection.
-    """
-    pattern = user_symbol_pattern(config.user_symbols)
-
-    def lines() -> Iterator[list[str]]:
-        for side, normalization in normalizations.items():
-            raw = enumerate(train.raw_lines(), start=1)
-            description = f"{side} vocabulary"
-            for number, line in progress(
-                islice(raw, 0, None, every), description=description, total=total // every
-            ):
-                pair = train.parse(line, number)
-                held_out = config.valid_fraction and is_held_out(*pair[:2], config.valid_fraction)
-                if not held_out and not pair.problem:
-                    yield normalization.split(pair[SIDES.index(side)], pattern)
-
-    return lines
-
-
-def _tokenizers(
-    config: PreprocessConfig, corpora: list[Corpus], num_lines: Mapping[str, int], writer: DatasetWriter
-) -> dict[str, Tokenizer]:
-    """Learn the tokenizers, or take those that a killed process has learnt."""
-    if writer.progress is not None:
-        return {side: load_tokenizer((writer.folder / tokenizer_file(side)).read_bytes()) for side in SIDES}
-    tokenizers = _learn(config, corpora, num_lines)
-    for side in SIDES:
-        writer.write_tokenizer(side, tokenizers[side])
-    return tokenizers
-
-
-def _learn(
-    config: PreprocessConfig, corpora: list[Corpus], num_lines: Mapping[str, int]
-) -> dict[str, Tokenizer]:
-    """Learn a tokenizer for each side, or one for both, from the training text."""
-    user_symbols = check_user_symbols(config.user_symbols)
-    normalizations = {side: _normalization(config, side) for side in SIDES}
-    train = next((corpus for corpus in corpora if corpus.split == "train"), None)
-
-    def learn(name: str, sides: tuple[str, ...], dictionary: Path | None, suffix: str) -> Tokenizer:
-        total = num_lines.get("train", 0)
-        used = {side: normalizations[side] for side in sides}
-        sampled = config.tokenizer == "sentencepiece" and config.vocab_sample > 0
-        every = math.ceil(total * len(sides) / config.vocab_sample) or 1 if sampled else 1
-        if every > 1:
-            notice(
-                f"{name}: SentencePiece learns from every {every}th line of the training text (--vocab-sample)"
-            )
-        settings = LearningSettings(
-            name=name,
-            vocab_size=config.vocab_size,
-            sentencepiece_model=config.sentencepiece_model,
-            character_coverage=config.character_coverage,
-            threshold=getattr(config, f"threshold{suffix}"),
-            num_words=getattr(config, f"nwords{suffix}"),
-            dictionary=read_dict_txt(dictionary) if dictionary else None,
-            user_symbols=user_symbols,
-        )
-        text: LearningText = _lines(config, train, used, every, total) if train else lambda: iter(())
-        tokenizer: Tokenizer = TOKENIZERS[config.tokenizer].learn(text, settings, normalizations[sides[0]])
-        return tokenizer
-
-    if config.joined_dictionary:
-        joined = learn("joined vocabulary", SIDES, config.srcdict or config.tgtdict, "src")
-        return {side: joined.replace(normalization=normalizations[side]) for side in SIDES}
-    return {
-        "source": learn("source vocabulary", ("source",), config.srcdict, "src"),
-        "target": learn("target vocabulary", ("target",), config.tgtdict, "tgt"),
-    }
-
-
-class _Encoding:
-    """Writes every split, and counts what was left out and cut.
-
-    dropped: training pairs left out, by reason; truncated: sentences cut, by split and side; samples: the first rejects
-    of each reason. rejects: the file of all of them, if it is asked for.
-    """
-
-    def __init__(
-        self,
-        config: PreprocessConfig,
-        corpora: list[Corpus],
-        num_lines: Mapping[str, int],
-        tokenizers: Mapping[str, Tokenizer],
-        writer: DatasetWriter,
-    ) -> None:
-        self._config, self._corpora, self._num_lines = config, corpora, num_lines
-        self._tokenizers, self._writer = tokenizers, writer
-        self._fingerprint = _fingerprint(config, corpora)
-        names = [corpus.split for corpus in corpora]
-        if config.valid_fraction:
-            names.insert(1, "valid")
-        sizes = {side: len(tokenizers[side]) for side in SIDES}
-        self.splits = {name: writer.split(name, sizes, config.shard_size) for name in names}
-        before = writer.progress or {}
-        self._done: dict[str, int] = dict(before.get("done", {}))
-        self.dropped = Counter[str](before.get("dropped", {}))
-        self.truncated = {name: Counter[str](before.get("truncated", {}).get(name, {})) for name in names}
-        self.samples: dict[str, list[dict[str, Any]]] = dict(before.get("samples", {}))
-        self.rejects = writer.folder / "rejects.jsonl"
-        self._rejects_size: int = before.get("rejects_size", 0)
-
-    def run(self) -> None:
-        """Encode what is left to be encoded."""
-        noted = time.monotonic()
-        if self._done:
-            notice(
-                f"going on after {sum(self._done.values()):,} lines, which a process that was killed has done"
-            )
-        with self.rejects.open("r+b" if self._rejects_size else "wb") as stream:
-            stream.truncate(self._rejects_size)
-            stream.seek(self._rejects_size)
-            for chunk in encode_all(self._work(), self._config, self._tokenizers):
-                self._take(chunk, stream)
-                if time.monotonic() - noted > _NOTE_EVERY:
-                    self._note(stream)
-                    noted = time.monotonic()
-
-    def _work(self) -> Iterator[Lines]:
-        """The lines of all corpora that are not done, in order, with a bar that shows how far they are read."""
-        for corpus in self._corpora:
-            repeated = None
-            if corpus.split == "train" and self._config.filter_duplicates != "none":
-                scratch = self._writer.folder / "hashes"
-                repeated = find_duplicates(corpus, self._config.filter_duplicates, scratch)
-            done, total = self._done.get(corpus.split, 0), self._num_lines[corpus.split]
-            with counter(f"encoding {corpus.split}", total=total, initial=done) as count:
-                for lines in chunks(corpus, done, repeated):
-                    yield lines
-                    count(len(lines.raw))
-
-    def _take(self, chunk: EncodedChunk, stream: BinaryIO) -> None:
-        """Write a chunk and add up its figures."""
-        for split, columns in chunk.columns.items():
-            self.splits[split].append(columns)
-        self._done[chunk.corpus] = self._done.get(chunk.corpus, 0) + chunk.num_lines
-        self.dropped.update(chunk.dropped)
-        for split, cut in chunk.truncated.items():
-            self.truncated[split].update(cut)
-        for reject in chunk.rejects:
-            seen = self.samples.setdefault(reject.reason, [])
-            if len(seen) < _SAMPLES:
-                seen.append(reject._asdict())
-            if self._config.rejects is not None:
-                with explain_write_errors(self.rejects):
-                    stream.write(f"{json.dumps(reject._asdict(), ensure_ascii=False)}\n".encode())
-
-    def _note(self, stream: BinaryIO) -> None:
-        """Note how far the work is."""
-        with explain_write_errors(self.rejects):
-            stream.flush()
-        self._writer.save_progress(
-            {
-                "fingerprint": self._fingerprint,
-                "done": self._done,
-                "splits": {name: split.state() for name, split in self.splits.items()},
-                "dropped": self.dropped,
-                "truncated": self.truncated,
-                "samples": self.samples,
-                "rejects_size": stream.tell(),
-            }
-        )
-
-    def check_what_is_left(self) -> None:
-        """DataError where no training pair is left, or none is held out that should be."""
-        if not self.splits["train"].num_examples:
-            reasons = ", ".join(_reasons(self.dropped)) or "all are held out for validation"
-            raise DataError(f"no training pair is left: {reasons}")
-        if self._config.valid_fraction and not self.splits["valid"].num_examples:
-            raise DataError(
-                f"--valid-fraction {self._config.valid_fraction:g} holds out none of the training pairs; raise it"
-            )
-
-
-def _with_counts(
-    config: PreprocessConfig, tokenizers: Mapping[str, Tokenizer], counts: dict[str, npt.NDArray[np.int64]]
-) -> dict[str, Tokenizer]:
-    """The tokenizers with the number of times each subword is in the training split."""
-    if config.joined_dictionary:
-        counts = dict.fromkeys(SIDES, counts["source"] + counts["target"])
-    return {
-        side: tokenizer.replace(
-            vocabulary=Vocabulary(tokenizer.vocabulary.ordinary_symbols, counts[side][NUM_SPECIAL:].tolist())
-        )
-        for side, tokenizer in tokenizers.items()
-    }
-
-
 def _result(
-    config: PreprocessConfig, num_lines: Mapping[str, int], encoding: _Encoding, sizes: dict[str, int]
+    destdir: Path, num_lines: Mapping[str, int], assembly: Assembly, tokenizers: Mapping[str, Tokenizer]
 ) -> PreprocessResult:
-    splits = encoding.splits
+    splits = assembly.splits
     return PreprocessResult(
-        destdir=config.destdir,
+        destdir=destdir,
         num_lines=dict(num_lines),
         num_examples={name: split.num_examples for name, split in splits.items()},
         num_tokens={
@@ -381,16 +180,16 @@ def _result(
             name: {side: int(split.token_counts[side][UNK]) for side in SIDES}
             for name, split in splits.items()
         },
-        dropped={name: dict(sorted(encoding.dropped.items())) if name == "train" else {} for name in splits},
-        truncated={name: dict(sorted(encoding.truncated[name].items())) for name in splits},
-        vocabulary_sizes=sizes,
+        dropped={name: dict(sorted(assembly.dropped.items())) if name == "train" else {} for name in splits},
+        truncated={name: dict(sorted(assembly.truncated[name].items())) for name in splits},
+        vocabulary_sizes={side: len(tokenizers[side]) for side in SIDES},
     )
 
 
 def _settings(config: PreprocessConfig) -> dict[str, Any]:
     """The settings that decide what is in the dataset; of a path only the name, so that folders can move."""
     values = as_dict(config)
-    for name in ("destdir", "workers", "overwrite", "report", "rejects"):
+    for name in ("destdir", "workers", "overwrite", "report", "rejects", "num_shards", "shard_id", "merge"):
         values.pop(name, None)
     for name in ("trainpref", "validpref", "testpref"):
         if name in values:
@@ -466,15 +265,11 @@ def _report(
     }
 
 
-def _reasons(dropped: Mapping[str, int]) -> list[str]:
-    return [f"{reason} {number:,}" for reason, number in sorted(dropped.items())]
-
-
 def _tell(config: PreprocessConfig, result: PreprocessResult) -> None:
     """Tell the user what was dropped, cut and written."""
     for split, dropped in result.dropped.items():
         if dropped:
-            notice(f"{split}: left out {sum(dropped.values())} pairs: {', '.join(_reasons(dropped))}")
+            notice(f"{split}: left out {sum(dropped.values())} pairs: {', '.join(reasons_in_words(dropped))}")
     for split, cut in result.truncated.items():
         for side, number in cut.items():
             limit = getattr(config, f"max_{side}_length")

@@ -16,7 +16,7 @@ import pytest
 
 from s2scli import preprocess as verb
 from s2scli.configs.preprocess import PreprocessConfig
-from s2scli.data import duplicates, encoding
+from s2scli.data import assembly, duplicates, encoding
 from s2scli.data.dataset import Dataset, Split
 from s2scli.data.dataset_writer import write_dataset
 from s2scli.errors import DataError, S2SError, UsageError
@@ -513,7 +513,7 @@ def test_an_interrupted_command_goes_on(
     shutil.rmtree(texts / "data")
     (texts / "rejects.jsonl").unlink()
     monkeypatch.setattr(encoding, "LINES_A_CHUNK", 5)
-    monkeypatch.setattr(verb, "_NOTE_EVERY", -1)
+    monkeypatch.setattr(assembly, "_NOTE_EVERY", -1)
     plain, done = encoding.Encoder.encode, 0
 
     def encode(*arguments: Any) -> Any:
@@ -543,7 +543,7 @@ def test_what_was_begun_with_other_settings_is_begun_anew(
     run(lowercase=True)
     expected = bytes_of(texts / "data")
     monkeypatch.setattr(encoding, "LINES_A_CHUNK", 5)
-    monkeypatch.setattr(verb, "_NOTE_EVERY", -1)
+    monkeypatch.setattr(assembly, "_NOTE_EVERY", -1)
 
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -567,3 +567,59 @@ def test_two_processes_cannot_make_one_dataset(run: Run, texts: Path) -> None:
         ),
     ):
         run()
+
+
+@pytest.mark.parametrize("tokenizer", ["sentencepiece", "word"])
+def test_parts_are_merged_to_what_one_command_makes(run: Run, texts: Path, tokenizer: str) -> None:
+    put(texts / "train.en", [*ENGLISH, *ENGLISH[:9], ""])
+    put(texts / "train.zh", [*CHINESE, *CHINESE[:9], "狗"])
+    settings = {
+        "tokenizer": tokenizer,
+        "vocab_size": 60 if tokenizer == "sentencepiece" else None,
+        "joined_dictionary": True,
+        "filter_duplicates": "pairs",
+        "max_source_length": 9,
+    }
+    whole = run(**settings, destdir=texts / "whole")
+    for part in (2, 0, 1):
+        run(**settings, num_shards=3, shard_id=part)
+        with pytest.raises(DataError, match="is a part of a dataset; s2s preprocess --merge"):
+            Dataset.open(texts / f"data.part-{part}-of-3")
+        if part == 0:
+            with pytest.raises(DataError, match=r"these are missing: 1; run s2s .* with --shard-id 1"):
+                run(merge=True)
+    merged = run(merge=True)
+    assert not list(texts.glob("*part*"))
+    one, other = Dataset.open(texts / "whole"), Dataset.open(texts / "data")
+    other.verify()
+    assert other.splits == one.splits
+    for split in SPLITS:
+        for side in SIDES:
+            assert ids_of(other.split(split), side) == ids_of(one.split(split), side)
+            assert list(other.split(split).texts(side)) == list(one.split(split).texts(side))
+    for side in SIDES:
+        assert other.tokenizer(side).to_bytes() == one.tokenizer(side).to_bytes()
+    for name in ("num_examples", "num_tokens", "num_unknown", "dropped", "truncated", "vocabulary_sizes"):
+        assert getattr(merged, name) == getattr(whole, name)
+    assert {key: value for key, value in other.meta.items() if key != "splits"} == {
+        key: value for key, value in one.meta.items() if key != "splits"
+    }
+
+
+def test_parts_that_do_not_go_together(run: Run, texts: Path) -> None:
+    with pytest.raises(DataError, match=r"there is no .*data\.part-…; s2s preprocess --num-shards"):
+        run(merge=True)
+    with pytest.raises(UsageError, match="--shard-id 2 must be under --num-shards 2"):
+        run(num_shards=2, shard_id=2)
+    run(num_shards=2, shard_id=0)
+    run(num_shards=2, shard_id=1, lowercase=True)
+    with pytest.raises(DataError, match=r"part-1-of-2: was made with other settings than data\.part-0-of-2"):
+        run(merge=True)
+    run(num_shards=2, shard_id=1)
+    run(num_shards=3, shard_id=1)
+    with pytest.raises(DataError, match="has parts of 2 and of 3; remove those"):
+        run(merge=True)
+    shutil.rmtree(texts / "data.part-1-of-3")
+    (texts / "data.part-1-of-2/meta.json").unlink()
+    with pytest.raises(DataError, match="part-1-of-2: is no part of a dataset; run the command again"):
+        run(merge=True)

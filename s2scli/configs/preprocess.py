@@ -68,7 +68,7 @@ class PreprocessConfig:
         at_least=5,
     )
     vocab_sample: int = setting(
-        1_000_000, "SentencePiece learns from an even selection of at most so many lines; 0: all", at_least=0
+        500_000, "SentencePiece learns from an even selection of at most so many lines; 0: all", at_least=0
     )
     sentencepiece_model: str = setting("unigram", "kind of SentencePiece model", choices=("unigram", "bpe"))
     character_coverage: float = setting(
@@ -161,4 +161,11 @@ class PreprocessConfig:
     shard_size: int = setting(
         0, "begin a new shard of the dataset after so many pairs; 0: one shard", unit="pairs", at_least=0
     )
+    num_shards: int = setting(
+        1,
+        "divide the work over so many commands, as a cluster's array job; --merge joins what they make",
+        at_least=1,
+    )
+    shard_id: int = setting(0, "which part of the training text this command is for, from 0", at_least=0)
+    merge: bool = setting(False, "join the parts of --destdir that commands with --num-shards have made")
     workers: int = setting(1, "processes that encode the text; the result is the same", at_least=1)

@@ -192,6 +192,10 @@ class Dataset:
                 f"{path}: the dataset has format version {meta.get('version')}, this s2s reads {VERSION}; "
                 "run s2s preprocess again"
             )
+        if "part" in meta:
+            raise DataError(
+                f"{path}: is a part of a dataset; s2s preprocess --merge --destdir joins the parts"
+            )
         try:
             _check_sizes(path, meta)
         except (KeyError, TypeError, AttributeError):

@@ -157,6 +157,13 @@ class ShardWriter:
             file.abandon()
 
 
+def count_tokens(file: Path, dtype: np.dtype[Any], counts: npt.NDArray[np.int64]) -> None:
+    """Add how often each id is in a file to the counts."""
+    ids = np.memmap(file, dtype, mode="r") if file.stat().st_size else np.zeros(0, dtype)
+    for start in range(0, len(ids), 1 << 24):
+        counts += np.bincount(ids[start : start + (1 << 24)], minlength=len(counts))
+
+
 class SplitWriter:
     """Writes one split, in shards of `shard_size` examples (0: all in one), and counts the tokens of each kind."""
 
@@ -175,11 +182,7 @@ class SplitWriter:
         self._current = self._open(state["current"] if state else None)
         for path in [shard["path"] for shard in self.shards] + [self._current.path] if state else []:
             for column, counts in self.token_counts.items():
-                file = root / path / f"{column}.ids"
-                size = file.stat().st_size
-                ids = np.memmap(file, self._columns[column], mode="r") if size else np.zeros(0, np.uint16)
-                for start in range(0, len(ids), 1 << 24):
-                    counts += np.bincount(ids[start : start + (1 << 24)], minlength=len(counts))
+                count_tokens(root / path / f"{column}.ids", self._columns[column], counts)
 
     def _open(self, state: Mapping[str, Any] | None = None) -> ShardWriter:
         path = f"{self._split}/{CORPUS}-{len(self.shards):05}"

@@ -162,13 +162,15 @@ def _column(texts: list[str], ids: list[list[int]]) -> ColumnChunk:
     )
 
 
-def chunks(corpus: Corpus, done: int = 0, repeated: npt.NDArray[np.uint8] | None = None) -> Iterator[Lines]:
-    """Group the lines of a corpus after those that are done so that a chunk is bounded in lines and bytes.
+def chunks(
+    corpus: Corpus, start: int, stop: int, repeated: npt.NDArray[np.uint8] | None = None
+) -> Iterator[Lines]:
+    """Group the lines of a corpus from `start`, counted from 0, to `stop`; a chunk is bounded in lines and bytes.
 
-    repeated: a bit for each line, set for those that are duplicates.
+    repeated: a bit for each line of the corpus, set for those that are duplicates.
     """
     chunk: list[tuple[bytes, ...]] = []
-    first, size = done + 1, 0
+    first, size = start + 1, 0
 
     def finished() -> Lines:
         flags = None
@@ -177,7 +179,7 @@ def chunks(corpus: Corpus, done: int = 0, repeated: npt.NDArray[np.uint8] | None
             flags = (repeated[places >> 3] >> (places & 7) & 1).astype(bool)
         return Lines(first, chunk, corpus, flags)
 
-    for raw in islice(corpus.raw_lines(), done, None):
+    for raw in islice(corpus.raw_lines(), start, stop):
         chunk.append(raw)
         size += sum(map(len, raw))
         if len(chunk) == LINES_A_CHUNK or size >= BYTES_A_CHUNK:

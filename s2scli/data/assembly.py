@@ -1,0 +1,143 @@
+"""From text to the splits of a dataset, so that a process that was killed can be gone on with."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
+
+from s2scli.configs.preprocess import PreprocessConfig
+from s2scli.console import counter, notice
+from s2scli.data.corpus import SIDES, Corpus
+from s2scli.data.dataset_writer import DatasetWriter
+from s2scli.data.duplicates import find_duplicates
+from s2scli.data.encoding import EncodedChunk, Lines, chunks, encode_all
+from s2scli.errors import DataError
+from s2scli.io import explain_write_errors
+from s2scli.text.tokenizer import Tokenizer
+
+# Seconds between two notes of how far the work is, which a killed process goes on from.
+_NOTE_EVERY = 10.0
+# Samples of each reason in a report.
+_SAMPLES = 5
+
+
+class Assembly:
+    """Encodes the text of a dataset and writes its splits, and counts what was left out and cut.
+
+    With num_shards of the config, the part of the training text that its shard_id says; other splits go to the first.
+
+    dropped: training pairs left out, by reason; truncated: sentences cut, by split and side; samples: the first rejects
+    of each reason. rejects: the file of all of them, if it is asked for.
+    """
+
+    def __init__(
+        self,
+        config: PreprocessConfig,
+        corpora: list[Corpus],
+        num_lines: Mapping[str, int],
+        tokenizers: Mapping[str, Tokenizer],
+        writer: DatasetWriter,
+        fingerprint: str,
+    ) -> None:
+        self._config, self._corpora, self._num_lines = config, corpora, num_lines
+        self._tokenizers, self._writer = tokenizers, writer
+        self._fingerprint = fingerprint
+        names = [corpus.split for corpus in corpora]
+        if config.valid_fraction:
+            names.insert(1, "valid")
+        sizes = {side: len(tokenizers[side]) for side in SIDES}
+        self.splits = {name: writer.split(name, sizes, config.shard_size) for name in names}
+        before = writer.progress or {}
+        self._done: dict[str, int] = dict(before.get("done", {}))
+        self.dropped = Counter[str](before.get("dropped", {}))
+        self.truncated = {name: Counter[str](before.get("truncated", {}).get(name, {})) for name in names}
+        self.samples: dict[str, list[dict[str, Any]]] = dict(before.get("samples", {}))
+        self.rejects = writer.folder / "rejects.jsonl"
+        self._rejects_size: int = before.get("rejects_size", 0)
+
+    def run(self) -> None:
+        """Encode what is left to be encoded."""
+        noted = time.monotonic()
+        if self._done:
+            notice(
+                f"going on after {sum(self._done.values()):,} lines, which a process that was killed has done"
+            )
+        with self.rejects.open("r+b" if self._rejects_size else "wb") as stream:
+            stream.truncate(self._rejects_size)
+            stream.seek(self._rejects_size)
+            for chunk in encode_all(self._work(), self._config, self._tokenizers):
+                self._take(chunk, stream)
+                if time.monotonic() - noted > _NOTE_EVERY:
+                    self._note(stream)
+                    noted = time.monotonic()
+
+    def _work(self) -> Iterator[Lines]:
+        """The lines of all corpora that are not done, in order, with a bar that shows how far they are read."""
+        for corpus in self._corpora:
+            repeated = None
+            if corpus.split == "train" and self._config.filter_duplicates != "none":
+                scratch = self._writer.folder / "hashes"
+                repeated = find_duplicates(corpus, self._config.filter_duplicates, scratch)
+            start, stop = self._range(corpus.split)
+            done = self._done.get(corpus.split, 0)
+            with counter(f"encoding {corpus.split}", total=stop - start, initial=done) as count:
+                for lines in chunks(corpus, start + done, stop, repeated):
+                    yield lines
+                    count(len(lines.raw))
+
+    def _range(self, split: str) -> tuple[int, int]:
+        """The lines of a split that are encoded here, from 0."""
+        total, parts, part = self._num_lines[split], self._config.num_shards, self._config.shard_id
+        if split == "train":
+            return total * part // parts, total * (part + 1) // parts
+        return 0, total if part == 0 else 0
+
+    def _take(self, chunk: EncodedChunk, stream: BinaryIO) -> None:
+        """Write a chunk and add up its figures."""
+        for split, columns in chunk.columns.items():
+            self.splits[split].append(columns)
+        self._done[chunk.corpus] = self._done.get(chunk.corpus, 0) + chunk.num_lines
+        self.dropped.update(chunk.dropped)
+        for split, cut in chunk.truncated.items():
+            self.truncated[split].update(cut)
+        for reject in chunk.rejects:
+            seen = self.samples.setdefault(reject.reason, [])
+            if len(seen) < _SAMPLES:
+                seen.append(reject._asdict())
+            if self._config.rejects is not None:
+                with explain_write_errors(self.rejects):
+                    stream.write(f"{json.dumps(reject._asdict(), ensure_ascii=False)}\n".encode())
+
+    def _note(self, stream: BinaryIO) -> None:
+        """Note how far the work is."""
+        with explain_write_errors(self.rejects):
+            stream.flush()
+        self._writer.save_progress(
+            {
+                "fingerprint": self._fingerprint,
+                "done": self._done,
+                "splits": {name: split.state() for name, split in self.splits.items()},
+                "dropped": self.dropped,
+                "truncated": self.truncated,
+                "samples": self.samples,
+                "rejects_size": stream.tell(),
+            }
+        )
+
+    def check_what_is_left(self) -> None:
+        """DataError where no training pair is left, or none is held out that should be."""
+        if not self.splits["train"].num_examples:
+            reasons = ", ".join(reasons_in_words(self.dropped)) or "all are held out for validation"
+            raise DataError(f"no training pair is left: {reasons}")
+        if self._config.valid_fraction and not self.splits["valid"].num_examples:
+            raise DataError(
+                f"--valid-fraction {self._config.valid_fraction:g} holds out none of the training pairs; raise it"
+            )
+
+
+def reasons_in_words(dropped: Mapping[str, int]) -> list[str]:
+    """Why how many pairs were left out: ["copy 3", "empty source 1"]."""
+    return [f"{reason} {number:,}" for reason, number in sorted(dropped.items())]

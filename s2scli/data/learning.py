@@ -1,0 +1,135 @@
+"""Learning the tokenizers of a dataset from its training text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from s2scli.configs.preprocess import PreprocessConfig
+from s2scli.console import notice, progress
+from s2scli.data.corpus import SIDES, Corpus, is_held_out
+from s2scli.data.dataset import tokenizer_file
+from s2scli.data.dataset_writer import DatasetWriter
+from s2scli.io import read_lines
+from s2scli.text import TOKENIZERS
+from s2scli.text.normalization import Normalization, user_symbol_pattern
+from s2scli.text.tokenizer import Corpus as LearningText
+from s2scli.text.tokenizer import LearningSettings, Tokenizer, check_user_symbols, load_tokenizer
+from s2scli.text.vocabulary import NUM_SPECIAL, Vocabulary, read_dict_txt
+
+
+def _normalization(config: PreprocessConfig, side: str) -> Normalization:
+    """The normalization of a side: the general settings unless it has its own."""
+
+    def setting(name: str) -> Any:
+        own = getattr(config, f"{side}_{name}")
+        return getattr(config, name) if own is None else own
+
+    stopwords: Path | None = setting("stopwords")
+    words = (line.strip() for line in read_lines(stopwords)) if stopwords else ()
+    return Normalization(
+        unicode_normalization=setting("unicode_normalization"),
+        lowercase=setting("lowercase"),
+        strip_punctuation=setting("strip_punctuation"),
+        stopwords=tuple(sorted({word for word in words if word})),
+    )
+
+
+def _lines(
+    config: PreprocessConfig,
+    train: Corpus,
+    normalizations: Mapping[str, Normalization],
+    every: int,
+    total: int,
+) -> LearningText:
+    """The training lines of the given sides, normalized; those held out for validation are not among them.
+
+    every: SentencePiece, which holds its training text in memory, sees an even selection.
+    """
+    pattern = user_symbol_pattern(config.user_symbols)
+
+    def lines() -> Iterator[list[str]]:
+        for side, normalization in normalizations.items():
+            raw = enumerate(train.raw_lines(), start=1)
+            description = f"{side} vocabulary"
+            for number, line in progress(
+                islice(raw, 0, None, every), description=description, total=total // every
+            ):
+                pair = train.parse(line, number)
+                held_out = config.valid_fraction and is_held_out(*pair[:2], config.valid_fraction)
+                if not held_out and not pair.problem:
+                    yield normalization.split(pair[SIDES.index(side)], pattern)
+
+    return lines
+
+
+def learn_tokenizers(
+    config: PreprocessConfig, corpora: list[Corpus], num_lines: Mapping[str, int], writer: DatasetWriter
+) -> dict[str, Tokenizer]:
+    """Learn the tokenizers, or take those that a killed process has learnt."""
+    if writer.progress is not None:
+        return {side: load_tokenizer((writer.folder / tokenizer_file(side)).read_bytes()) for side in SIDES}
+    tokenizers = _learn(config, corpora, num_lines)
+    for side in SIDES:
+        writer.write_tokenizer(side, tokenizers[side])
+    return tokenizers
+
+
+def _learn(
+    config: PreprocessConfig, corpora: list[Corpus], num_lines: Mapping[str, int]
+) -> dict[str, Tokenizer]:
+    """Learn a tokenizer for each side, or one for both, from the training text."""
+    user_symbols = check_user_symbols(config.user_symbols)
+    normalizations = {side: _normalization(config, side) for side in SIDES}
+    train = next((corpus for corpus in corpora if corpus.split == "train"), None)
+
+    def learn(name: str, sides: tuple[str, ...], dictionary: Path | None, suffix: str) -> Tokenizer:
+        total = num_lines.get("train", 0)
+        used = {side: normalizations[side] for side in sides}
+        sampled = config.tokenizer == "sentencepiece" and config.vocab_sample > 0
+        every = math.ceil(total * len(sides) / config.vocab_sample) or 1 if sampled else 1
+        if every > 1:
+            notice(
+                f"{name}: SentencePiece learns from every {every}th line of the training text (--vocab-sample)"
+            )
+        settings = LearningSettings(
+            name=name,
+            vocab_size=config.vocab_size,
+            sentencepiece_model=config.sentencepiece_model,
+            character_coverage=config.character_coverage,
+            threshold=getattr(config, f"threshold{suffix}"),
+            num_words=getattr(config, f"nwords{suffix}"),
+            dictionary=read_dict_txt(dictionary) if dictionary else None,
+            user_symbols=user_symbols,
+        )
+        text: LearningText = _lines(config, train, used, every, total) if train else lambda: iter(())
+        tokenizer: Tokenizer = TOKENIZERS[config.tokenizer].learn(text, settings, normalizations[sides[0]])
+        return tokenizer
+
+    if config.joined_dictionary:
+        joined = learn("joined vocabulary", SIDES, config.srcdict or config.tgtdict, "src")
+        return {side: joined.replace(normalization=normalizations[side]) for side in SIDES}
+    return {
+        "source": learn("source vocabulary", ("source",), config.srcdict, "src"),
+        "target": learn("target vocabulary", ("target",), config.tgtdict, "tgt"),
+    }
+
+
+def with_counts(
+    tokenizers: Mapping[str, Tokenizer], counts: Mapping[str, npt.NDArray[np.int64]], *, joined: bool
+) -> dict[str, Tokenizer]:
+    """The tokenizers with the number of times each symbol is in the training split; joined: on both sides together."""
+    if joined:
+        counts = dict.fromkeys(SIDES, counts["source"] + counts["target"])
+    return {
+        side: tokenizer.replace(
+            vocabulary=Vocabulary(tokenizer.vocabulary.ordinary_symbols, counts[side][NUM_SPECIAL:].tolist())
+        )
+        for side, tokenizer in tokenizers.items()
+    }
