@@ -33,9 +33,10 @@ test: $(READY) ## run the tests
 test-slow: $(READY) ## run the tests that take minutes
 	$(VENV)/python -m pytest -m slow $(ARGS)
 
-soak: $(READY) ## kill runs, and processes that save, at random moments, and see that nothing is lost (10 minutes)
+soak: $(READY) ## kill runs, saving and preprocessing at random moments, and see that nothing is lost (15 minutes)
 	$(VENV)/python tests/soak/kill_saving.py
 	$(VENV)/python tests/soak/kill_training.py
+	$(VENV)/python tests/soak/kill_preprocess.py
 
 lint: $(READY) ## check style and types
 	$(VENV)/ruff check .
