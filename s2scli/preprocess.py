@@ -17,7 +17,7 @@ from s2scli.console import notice
 from s2scli.data.assembly import Assembly, reasons_in_words
 from s2scli.data.corpus import SIDES, Corpus, find_corpora
 from s2scli.data.dataset import FORMAT, VERSION, ids_dtype
-from s2scli.data.dataset_writer import CORPUS, SplitWriter, check_destination, write_dataset
+from s2scli.data.dataset_writer import SplitWriter, check_destination, write_dataset
 from s2scli.data.learning import learn_tokenizers, with_counts
 from s2scli.data.merging import merge_parts, part_folder
 from s2scli.errors import UsageError
@@ -61,11 +61,11 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
     fingerprint = _fingerprint(config, corpora)
     with write_dataset(destdir, fingerprint, overwrite=config.overwrite) as writer:
         corpora = [_spooled(corpus, writer.folder) for corpus in corpora]
-        num_lines = {corpus.split: corpus.count() for corpus in corpora}
+        num_lines = {corpus.key: corpus.count() for corpus in corpora}
         tokenizers = learn_tokenizers(config, corpora, num_lines, writer)
         assembly = Assembly(config, corpora, num_lines, tokenizers, writer, fingerprint)
         assembly.run()
-        if "train" in num_lines and part is None:
+        if "train" in assembly.splits and part is None:
             assembly.check_what_is_left()
         if config.tokenizer == "sentencepiece" and part is None:
             counts = assembly.splits["train"].token_counts
@@ -170,7 +170,10 @@ def _result(
     splits = assembly.splits
     return PreprocessResult(
         destdir=destdir,
-        num_lines=dict(num_lines),
+        num_lines={
+            name: sum(number for key, number in num_lines.items() if key.partition("/")[0] == name)
+            for name in dict.fromkeys(key.partition("/")[0] for key in num_lines)
+        },
         num_examples={name: split.num_examples for name, split in splits.items()},
         num_tokens={
             name: {side: int(split.token_counts[side].sum()) for side in SIDES}
@@ -186,6 +189,12 @@ def _result(
     )
 
 
+def _without_folder(prefix: str) -> str:
+    """news=/data/news → news=news."""
+    name, equals, path = prefix.rpartition("=")
+    return f"{name}{equals}{Path(path).name}"
+
+
 def _settings(config: PreprocessConfig) -> dict[str, Any]:
     """The settings that decide what is in the dataset; of a path only the name, so that folders can move."""
     values = as_dict(config)
@@ -193,7 +202,7 @@ def _settings(config: PreprocessConfig) -> dict[str, Any]:
         values.pop(name, None)
     for name in ("trainpref", "validpref", "testpref"):
         if name in values:
-            values[name] = ",".join(Path(prefix.strip()).name for prefix in values[name].split(","))
+            values[name] = [_without_folder(prefix) for prefix in values[name]]
     return {
         name: Path(value).name if isinstance(getattr(config, name), Path) else value
         for name, value in values.items()
@@ -236,7 +245,7 @@ def _meta(
                 "num_unknown": result.num_unknown[name],
                 "dropped": result.dropped[name],
                 "truncated": result.truncated[name],
-                "corpora": [{"name": CORPUS, "shards": split.close()}],
+                "corpora": split.close(),
             }
             for name, split in splits.items()
         },

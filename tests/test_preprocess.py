@@ -50,7 +50,7 @@ def texts(tmp_path: Path) -> Path:
 def run(texts: Path) -> Run:
     def call(**settings: object) -> PreprocessResult:
         values: dict = {"source_lang": "en", "target_lang": "zh", "vocab_size": 60, "destdir": texts / "data"}
-        values |= {f"{split}pref": str(texts / split) for split in SPLITS}
+        values |= {f"{split}pref": (str(texts / split),) for split in SPLITS}
         return preprocess(build(PreprocessConfig, values | settings))
 
     return call
@@ -152,7 +152,7 @@ def test_long_pairs_are_skipped_in_training_only(run: Run, texts: Path) -> None:
 def test_held_out_pairs_never_leak(run: Run, texts: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(texts / "train.en", ENGLISH * 2)
     put(texts / "train.zh", CHINESE * 2)
-    result = run(validpref=None, valid_fraction=0.3)
+    result = run(validpref=(), valid_fraction=0.3)
     dataset = Dataset.open(texts / "data")
     train, valid = (list(dataset.split(split).texts("source")) for split in ("train", "valid"))
     assert sorted(train + valid) == sorted(ENGLISH * 2)
@@ -166,8 +166,8 @@ def test_several_test_sets_gzip_and_explicit_files(run: Run, texts: Path) -> Non
     (texts / "more.en.gz").write_bytes(gzip.compress((texts / "valid.en").read_bytes()))
     put(texts / "more.zh", CHINESE[:5])
     result = run(
-        testpref=f"{texts}/test,{texts}/more",
-        validpref=None,
+        testpref=(f"{texts}/test", f"{texts}/more"),
+        validpref=(),
         valid_source=texts / "test.en",
         valid_target=texts / "test.zh",
     )
@@ -176,7 +176,7 @@ def test_several_test_sets_gzip_and_explicit_files(run: Run, texts: Path) -> Non
 
 
 def test_no_validation_data_is_fine_and_suggests_some(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(validpref=None, testpref=None).num_examples == {"train": 36}
+    assert run(validpref=(), testpref=()).num_examples == {"train": 36}
     assert "--valid-fraction 0.02" in capsys.readouterr().err
 
 
@@ -193,7 +193,7 @@ def test_sides_have_their_own_normalization(run: Run, texts: Path) -> None:
 def test_words_are_limited_as_in_fairseq(run: Run, texts: Path) -> None:
     put(texts / "train.en", ["a a a b b c"])
     put(texts / "train.zh", ["x x x y y z"])
-    run(tokenizer="word", thresholdsrc=2, nwordstgt=5, validpref=None, testpref=None)
+    run(tokenizer="word", thresholdsrc=2, nwordstgt=5, validpref=(), testpref=())
     dataset = Dataset.open(texts / "data")
     assert (texts / "data/dict.source.txt").read_text() == "a 3\nb 2\n"
     assert (texts / "data/dict.target.txt").read_text() == "x 3\n"
@@ -204,7 +204,7 @@ def test_words_are_limited_as_in_fairseq(run: Run, texts: Path) -> None:
 
 def test_a_test_set_alone_with_dictionaries(run: Run, texts: Path) -> None:
     dictionary = put(texts / "dict.txt", ["the 9", "cat 3"])
-    alone = {"trainpref": None, "validpref": None, "tokenizer": "word", "vocab_size": None}
+    alone = {"trainpref": (), "validpref": (), "tokenizer": "word", "vocab_size": None}
     run(**alone, srcdict=dictionary, tgtdict=dictionary)
     dataset = Dataset.open(texts / "data")
     assert dataset.splits == ("test",)
@@ -213,7 +213,7 @@ def test_a_test_set_alone_with_dictionaries(run: Run, texts: Path) -> None:
     with pytest.raises(UsageError, match="both --srcdict and --tgtdict"):
         run(**alone, srcdict=dictionary)
     with pytest.raises(UsageError, match="sentencepiece learns from training text"):
-        run(trainpref=None, validpref=None, srcdict=dictionary, tgtdict=dictionary)
+        run(trainpref=(), validpref=(), srcdict=dictionary, tgtdict=dictionary)
 
 
 @pytest.mark.parametrize(
@@ -221,16 +221,19 @@ def test_a_test_set_alone_with_dictionaries(run: Run, texts: Path) -> None:
     [
         ({"source_lang": None}, "--trainpref needs --source-lang"),
         ({"target_lang": "en"}, "are both en"),
-        ({"trainpref": "a,b"}, "--trainpref takes one prefix"),
-        ({"train_source": "x"}, "--trainpref and --train-source/--train-target name the same text"),
-        ({"trainpref": None, "train_source": "x"}, "must be given together"),
         (
-            {"trainpref": None, "train_source": "-", "train_target": "-"},
+            {"trainpref": ("{texts}/train", "{texts}/test")},
+            "give each a name of its own: --trainpref a=.*train",
+        ),
+        ({"train_source": "x"}, "--trainpref and --train-source/--train-target name the same text"),
+        ({"trainpref": (), "train_source": "x"}, "must be given together"),
+        (
+            {"trainpref": (), "train_source": "-", "train_target": "-"},
             "standard input cannot be one of two files",
         ),
         ({"valid_fraction": 0.1}, "validation files are given"),
-        ({"trainpref": None, "validpref": None, "valid_fraction": 0.1}, "no training files are given"),
-        ({"trainpref": None, "validpref": None, "testpref": None}, "no text given"),
+        ({"trainpref": (), "validpref": (), "valid_fraction": 0.1}, "no training files are given"),
+        ({"trainpref": (), "validpref": (), "testpref": ()}, "no text given"),
         ({"tokenizer": "words"}, "did you mean word"),
         ({"vocab_size": 6}, "--vocab-size 6 is too small"),
         ({"joined_dictionary": True, "thresholdtgt": 3}, "--thresholdsrc holds for both"),
@@ -240,6 +243,9 @@ def test_a_test_set_alone_with_dictionaries(run: Run, texts: Path) -> None:
     ],
 )
 def test_settings_that_contradict(run: Run, texts: Path, settings: dict, message: str) -> None:
+    prefixes = tuple(prefix.format(texts=texts) for prefix in settings.get("trainpref", ()))
+    if prefixes:
+        settings = {**settings, "trainpref": prefixes}
     with pytest.raises(UsageError, match=message):
         run(**settings)
     assert not (texts / "data").exists()
@@ -268,16 +274,16 @@ def test_missing_files_are_named(run: Run, texts: Path) -> None:
     with pytest.raises(DataError, match=r"train\.fr: no such file; found with this prefix: en, zh$"):
         run(target_lang="fr")
     with pytest.raises(DataError, match=r"nowhere\.en: no such file; nothing has this prefix"):
-        run(testpref=str(texts / "nowhere"))
+        run(testpref=(str(texts / "nowhere"),))
     with pytest.raises(DataError, match=r"none: no such file"):
-        run(validpref=None, valid_source=texts / "none", valid_target=texts / "none")
+        run(validpref=(), valid_source=texts / "none", valid_target=texts / "none")
 
 
 def test_no_training_pair_left(run: Run, texts: Path) -> None:
     with pytest.raises(DataError, match="no training pair is left: long target 36"):
         run(tokenizer="character", max_target_length=1, on_long="skip")
     with pytest.raises(DataError, match="holds out none of the training pairs"):
-        run(validpref=None, valid_fraction=1e-9)
+        run(validpref=(), valid_fraction=1e-9)
     assert not (texts / "data").exists()
 
 
@@ -312,7 +318,7 @@ def test_torch_is_not_imported() -> None:
 def test_one_file_with_both_sides(run: Run, texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run()
     expected = ids_of(Dataset.open(texts / "data").split("train"), "source")
-    alone = {"trainpref": None}
+    alone = {"trainpref": ()}
     rows = list(zip(ENGLISH, CHINESE, strict=True))
     put(texts / "a.tsv", [f"x\t{target}\t{source}" for source, target in rows])
     put(texts / "a.jsonl", [json.dumps({"pair": {"en": source, "zh": target}}) for source, target in rows])
@@ -360,7 +366,7 @@ def test_records_that_cannot_be_read(
 ) -> None:
     (texts / name).write_text(content, encoding="utf-8")
     with pytest.raises(S2SError, match=message):
-        run(trainpref=None, train_file=texts / name, **settings)
+        run(trainpref=(), train_file=texts / name, **settings)
 
 
 # Cleaning
@@ -423,7 +429,7 @@ def test_every_filter_leaves_out_its_own(run: Run, texts: Path) -> None:
         kept = [source for source, _, reason in NOISE if not reason]
         assert list(Dataset.open(texts / "data").split("train").texts("source")) == kept
         expected = [
-            {"line": line, "reason": reason, "source": source, "target": target}
+            {"corpus": "main", "line": line, "reason": reason, "source": source, "target": target}
             for line, (source, target, reason) in enumerate(NOISE, start=1)
             if reason
         ]
@@ -623,3 +629,29 @@ def test_parts_that_do_not_go_together(run: Run, texts: Path) -> None:
     (texts / "data.part-1-of-2/meta.json").unlink()
     with pytest.raises(DataError, match="part-1-of-2: is no part of a dataset; run the command again"):
         run(merge=True)
+
+
+def test_several_training_texts_are_corpora_of_one_split(run: Run, texts: Path) -> None:
+    for side, lines in (("en", ENGLISH), ("zh", CHINESE)):
+        put(texts / f"news.{side}", lines[:20])
+        put(texts / f"back.{side}", [*lines[15:], ""])
+    settings = {"trainpref": (f"news={texts}/news", f"back={texts}/back"), "filter_duplicates": "pairs"}
+    for part in range(2):
+        run(**settings, num_shards=2, shard_id=part)
+    assert run(merge=True).num_examples["train"] == 36
+    result = run(**settings, destdir=texts / "whole", shard_size=8, rejects=texts / "rejects", workers=2)
+    assert result.dropped["train"] == {"duplicate": 5, "empty source": 1}
+    assert result.num_lines["train"] == 42
+    rejects = [json.loads(line) for line in (texts / "rejects").read_text(encoding="utf-8").splitlines()]
+    assert [(reject["corpus"], reject["line"]) for reject in rejects] == [
+        *(("back", line) for line in range(1, 6)),
+        ("back", 22),
+    ]
+    for name, shards in (("whole", [3, 2]), ("data", [2, 2])):
+        dataset = Dataset.open(texts / name)
+        corpora = dataset.meta["splits"]["train"]["corpora"]
+        assert [corpus["name"] for corpus in corpora] == ["news", "back"]
+        assert [len(corpus["shards"]) for corpus in corpora] == shards
+        assert dataset.split("train").corpora == (("news", 20), ("back", 16))
+        assert list(dataset.split("train").texts("source")) == ENGLISH
+    assert dataset.meta["settings"]["trainpref"] == ["news=news", "back=back"]

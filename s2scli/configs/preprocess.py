@@ -17,14 +17,15 @@ class PreprocessConfig:
 
     source_lang: str | None = setting(None, "source language, the ending of its files: en", short="-s")
     target_lang: str | None = setting(None, "target language, the ending of its files: de", short="-t")
-    trainpref: str | None = setting(
-        None, "training files: P stands for P.en and P.de, also P.en.gz, .xz or .bz2"
+    trainpref: tuple[str, ...] = setting(
+        (),
+        "training files: P stands for P.en and P.de, also P.en.gz, .xz or .bz2; several: --trainpref news=P back=Q",
     )
-    validpref: str | None = setting(
-        None, "validation files, like --trainpref; several, comma-separated: valid, valid1"
+    validpref: tuple[str, ...] = setting(
+        (), "validation files, like --trainpref; several become the splits valid, valid1"
     )
-    testpref: str | None = setting(
-        None, "test files, like --trainpref; several, comma-separated: test, test1"
+    testpref: tuple[str, ...] = setting(
+        (), "test files, like --trainpref; several become the splits test, test1"
     )
     train_source: Path | None = setting(None, "source file of the training data, in place of --trainpref")
     train_target: Path | None = setting(None, "target file of the training data")

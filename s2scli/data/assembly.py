@@ -12,7 +12,7 @@ from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import counter, notice
 from s2scli.data.corpus import SIDES, Corpus
 from s2scli.data.dataset_writer import DatasetWriter
-from s2scli.data.duplicates import find_duplicates
+from s2scli.data.duplicates import Duplicates, find_duplicates
 from s2scli.data.encoding import EncodedChunk, Lines, chunks, encode_all
 from s2scli.errors import DataError
 from s2scli.io import explain_write_errors
@@ -45,11 +45,13 @@ class Assembly:
         self._config, self._corpora, self._num_lines = config, corpora, num_lines
         self._tokenizers, self._writer = tokenizers, writer
         self._fingerprint = fingerprint
-        names = [corpus.split for corpus in corpora]
-        if config.valid_fraction:
-            names.insert(1, "valid")
+        names: dict[str, list[str]] = {}
+        for corpus in corpora:
+            names.setdefault(corpus.split, []).append(corpus.name)
+            if config.valid_fraction and corpus.split == "train":
+                names.setdefault("valid", []).append(corpus.name)
         sizes = {side: len(tokenizers[side]) for side in SIDES}
-        self.splits = {name: writer.split(name, sizes, config.shard_size) for name in names}
+        self.splits = {name: writer.split(name, names[name], sizes, config.shard_size) for name in names}
         before = writer.progress or {}
         self._done: dict[str, int] = dict(before.get("done", {}))
         self.dropped = Counter[str](before.get("dropped", {}))
@@ -76,30 +78,31 @@ class Assembly:
 
     def _work(self) -> Iterator[Lines]:
         """The lines of all corpora that are not done, in order, with a bar that shows how far they are read."""
+        training = [corpus for corpus in self._corpora if corpus.split == "train"]
+        repeated: Duplicates = {}
+        if self._config.filter_duplicates != "none":
+            scratch = self._writer.folder / "hashes"
+            repeated = find_duplicates(training, self._config.filter_duplicates, scratch)
         for corpus in self._corpora:
-            repeated = None
-            if corpus.split == "train" and self._config.filter_duplicates != "none":
-                scratch = self._writer.folder / "hashes"
-                repeated = find_duplicates(corpus, self._config.filter_duplicates, scratch)
-            start, stop = self._range(corpus.split)
-            done = self._done.get(corpus.split, 0)
-            with counter(f"encoding {corpus.split}", total=stop - start, initial=done) as count:
-                for lines in chunks(corpus, start + done, stop, repeated):
+            start, stop = self._range(corpus)
+            done = self._done.get(corpus.key, 0)
+            with counter(f"encoding {corpus.key}", total=stop - start, initial=done) as count:
+                for lines in chunks(corpus, start + done, stop, repeated.get(corpus.key)):
                     yield lines
                     count(len(lines.raw))
 
-    def _range(self, split: str) -> tuple[int, int]:
-        """The lines of a split that are encoded here, from 0."""
-        total, parts, part = self._num_lines[split], self._config.num_shards, self._config.shard_id
-        if split == "train":
+    def _range(self, corpus: Corpus) -> tuple[int, int]:
+        """The lines of a corpus that are encoded here, from 0."""
+        total, parts, part = self._num_lines[corpus.key], self._config.num_shards, self._config.shard_id
+        if corpus.split == "train":
             return total * part // parts, total * (part + 1) // parts
         return 0, total if part == 0 else 0
 
     def _take(self, chunk: EncodedChunk, stream: BinaryIO) -> None:
         """Write a chunk and add up its figures."""
         for split, columns in chunk.columns.items():
-            self.splits[split].append(columns)
-        self._done[chunk.corpus] = self._done.get(chunk.corpus, 0) + chunk.num_lines
+            self.splits[split].append(chunk.corpus.name, columns)
+        self._done[chunk.corpus.key] = self._done.get(chunk.corpus.key, 0) + chunk.num_lines
         self.dropped.update(chunk.dropped)
         for split, cut in chunk.truncated.items():
             self.truncated[split].update(cut)

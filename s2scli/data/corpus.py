@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -16,7 +17,10 @@ from s2scli.errors import DataError, UsageError
 from s2scli.io import COMPRESSED, STDIN, decode, read_raw_lines
 
 SIDES = ("source", "target")
+MAIN = "main"
 _ONE_FILE = ("tsv", "jsonl")
+# news=text/news; a path with a = in it has a folder or a dot before that.
+_NAMED = re.compile(r"([\w-]+)=(.+)")
 _BROKEN_TEXT, _BROKEN_RECORD = "broken text", "broken record"
 
 
@@ -30,7 +34,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Corpus:
-    """The text of one split: a source and a target file, or one file with both.
+    """Text of one split, all of it or a part with a name: a source and a target file, or one file with both.
 
     layout: "lines" for two files, "tsv" or "jsonl" for one. fields: where the sides are in its lines, a column
     counted from 1, or the name of a field (a.b for one within another). on_broken: error, replace or skip.
@@ -41,6 +45,12 @@ class Corpus:
     layout: str = "lines"
     fields: tuple[str, str] = SIDES
     on_broken: str = "error"
+    name: str = MAIN
+
+    @property
+    def key(self) -> str:
+        """What tells it from all others: train/main."""
+        return f"{self.split}/{self.name}"
 
     def place(self, side: int, number: int) -> str:
         """The file and line of a side, for messages."""
@@ -132,7 +142,7 @@ def find_corpora(config: PreprocessConfig) -> list[Corpus]:
     """
     corpora: list[Corpus] = []
     for split in ("train", "valid", "test"):
-        prefixes: str | None = getattr(config, f"{split}pref")
+        prefixes: Sequence[str] = getattr(config, f"{split}pref")
         source, target, both = (getattr(config, f"{split}_{name}") for name in ("source", "target", "file"))
         given = {
             f"--{split}pref": prefixes,
@@ -194,7 +204,7 @@ def _check_exists(path: Path) -> None:
 
 
 def _from_prefixes(
-    split: str, prefixes: str, source_lang: str | None, target_lang: str | None, on_broken: str
+    split: str, prefixes: Sequence[str], source_lang: str | None, target_lang: str | None, on_broken: str
 ) -> list[Corpus]:
     if not source_lang or not target_lang:
         raise UsageError(f"--{split}pref needs --source-lang and --target-lang, the endings of its files")
@@ -202,17 +212,27 @@ def _from_prefixes(
         raise UsageError(
             f"--source-lang and --target-lang are both {source_lang}; their files would be the same"
         )
-    names = [name.strip() for name in prefixes.split(",") if name.strip()]
-    if split == "train" and len(names) > 1:
-        raise UsageError("--trainpref takes one prefix; join the files first: cat a.en b.en > train.en")
-    return [
-        Corpus(
-            f"{split}{number or ''}",
-            (_with_language(name, source_lang), _with_language(name, target_lang)),
-            on_broken=on_broken,
+    named = [_NAMED.fullmatch(prefix) for prefix in prefixes]
+    corpora = []
+    for number, (prefix, match) in enumerate(zip(prefixes, named, strict=True)):
+        # Several training texts are parts of one split; several test sets are splits of their own.
+        part = split == "train" and match is not None
+        path = match[2] if match and part else prefix
+        corpora.append(
+            Corpus(
+                split if split == "train" else f"{split}{number or ''}",
+                (_with_language(path, source_lang), _with_language(path, target_lang)),
+                on_broken=on_broken,
+                name=match[1] if match and part else MAIN,
+            )
         )
-        for number, name in enumerate(names)
-    ]
+    names = [corpus.name for corpus in corpora]
+    if split == "train" and len(set(names)) < len(names):
+        raise UsageError(
+            f"--trainpref {' '.join(prefixes)}: give each a name of its own: "
+            f"{' '.join(f'--trainpref {name}={prefix}' for name, prefix in zip('ab', prefixes, strict=False))}"
+        )
+    return corpora
 
 
 def _with_language(prefix: str, language: str) -> Path:

@@ -120,6 +120,14 @@ class Split:
     def __len__(self) -> int:
         return int(self._shard_ends[-1])
 
+    @property
+    def corpora(self) -> tuple[tuple[str, int], ...]:
+        """The name of each corpus and how many examples it has, in the order of the examples."""
+        return tuple(
+            (corpus["name"], sum(shard["num_examples"] for shard in corpus["shards"]))
+            for corpus in self.meta["corpora"]
+        )
+
     def _locate(self, column: str, index: int) -> tuple[Column, int]:
         if not 0 <= index < len(self):
             raise IndexError(f"example {index} of {len(self)} in {self.name}")

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,6 @@ from s2scli.errors import UsageError
 from s2scli.io import LOCK, explain_write_errors, locked, write_atomically
 from s2scli.text.tokenizer import Tokenizer
 
-CORPUS = "main"
 ENDINGS = ("ids", "ends", "text", "text_ends")
 PROGRESS = "progress.json"
 # Where a dataset is made, beside its destination.
@@ -164,18 +163,18 @@ def count_tokens(file: Path, dtype: np.dtype[Any], counts: npt.NDArray[np.int64]
         counts += np.bincount(ids[start : start + (1 << 24)], minlength=len(counts))
 
 
-class SplitWriter:
-    """Writes one split, in shards of `shard_size` examples (0: all in one), and counts the tokens of each kind."""
+class CorpusWriter:
+    """Writes a corpus of a split, in shards of `shard_size` examples (0: all in one), and counts the tokens of each kind."""
 
     def __init__(
         self,
         root: Path,
-        split: str,
+        stem: str,
         vocabulary_sizes: Mapping[str, int],
         shard_size: int,
         state: Mapping[str, Any] | None = None,
     ) -> None:
-        self._root, self._split, self._shard_size = root, split, shard_size
+        self._root, self._stem, self._shard_size = root, stem, shard_size
         self._columns = {column: ids_dtype(size) for column, size in vocabulary_sizes.items()}
         self.token_counts = {column: np.zeros(size, np.int64) for column, size in vocabulary_sizes.items()}
         self.shards: list[dict[str, Any]] = list(state["shards"]) if state else []
@@ -185,7 +184,7 @@ class SplitWriter:
                 count_tokens(root / path / f"{column}.ids", self._columns[column], counts)
 
     def _open(self, state: Mapping[str, Any] | None = None) -> ShardWriter:
-        path = f"{self._split}/{CORPUS}-{len(self.shards):05}"
+        path = f"{self._stem}-{len(self.shards):05}"
         return ShardWriter(self._root, path, self._columns, state)
 
     @property
@@ -223,6 +222,54 @@ class SplitWriter:
         self._current.abandon()
 
 
+class SplitWriter:
+    """Writes the corpora of one split; shards of `shard_size` examples, 0: one for each corpus."""
+
+    def __init__(
+        self,
+        root: Path,
+        split: str,
+        corpora: Sequence[str],
+        vocabulary_sizes: Mapping[str, int],
+        shard_size: int,
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._corpora = {
+            name: CorpusWriter(
+                root, f"{split}/{name}", vocabulary_sizes, shard_size, state[name] if state else None
+            )
+            for name in corpora
+        }
+
+    @property
+    def num_examples(self) -> int:
+        """The examples so far."""
+        return sum(corpus.num_examples for corpus in self._corpora.values())
+
+    @property
+    def token_counts(self) -> dict[str, npt.NDArray[np.int64]]:
+        """How often each id is in a column so far; [vocabulary]."""
+        counts = [corpus.token_counts for corpus in self._corpora.values()]
+        return {column: np.sum([count[column] for count in counts], axis=0) for column in counts[0]}
+
+    def append(self, corpus: str, chunk: Mapping[str, ColumnChunk]) -> None:
+        """Add examples to a corpus, the same number in each column."""
+        self._corpora[corpus].append(chunk)
+
+    def state(self) -> dict[str, Any]:
+        """What it takes to go on from here."""
+        return {name: corpus.state() for name, corpus in self._corpora.items()}
+
+    def close(self) -> list[dict[str, Any]]:
+        """Finish the corpora; returns what meta.json says of them."""
+        return [{"name": name, "shards": corpus.close()} for name, corpus in self._corpora.items()]
+
+    def abandon(self) -> None:
+        """Let go of the files."""
+        for corpus in self._corpora.values():
+            corpus.abandon()
+
+
 class DatasetWriter:
     """Writes the splits, the tokenizers and at last meta.json into a folder.
 
@@ -234,10 +281,12 @@ class DatasetWriter:
         self.progress = progress
         self._resources = resources
 
-    def split(self, name: str, vocabulary_sizes: Mapping[str, int], shard_size: int) -> SplitWriter:
+    def split(
+        self, name: str, corpora: Sequence[str], vocabulary_sizes: Mapping[str, int], shard_size: int
+    ) -> SplitWriter:
         """Begin a split, or go on with it."""
-        state = self.progress["splits"].get(name) if self.progress else None
-        split = SplitWriter(self.folder, name, vocabulary_sizes, shard_size, state)
+        state = self.progress["splits"][name] if self.progress else None
+        split = SplitWriter(self.folder, name, corpora, vocabulary_sizes, shard_size, state)
         self._resources.callback(split.abandon)
         return split
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +11,23 @@ import numpy.typing as npt
 
 from s2scli.data.corpus import SIDES, Corpus
 
+# Corpus.key → whether each line repeats an earlier one; a byte each.
+Duplicates = dict[str, npt.NDArray[np.bool_]]
 # Hashes that are sorted in memory at once.
 _PART = 4_000_000
 _SLICE = 1_000_000
 _HASH = np.dtype([("high", "<u8"), ("low", "<u8")])
 
 
-def find_duplicates(corpus: Corpus, by: str, scratch: Path) -> npt.NDArray[np.uint8]:
-    """Which pairs of a corpus repeat an earlier one: a bit for each line, 8 to a byte, the first one lowest.
+def find_duplicates(corpora: Sequence[Corpus], by: str, scratch: Path) -> Duplicates:
+    """Which pairs of some corpora, one after the other, repeat an earlier one.
 
     by: pairs, source or target, what has to be equal. 128-bit hashes of all lines go to the file `scratch`, which is
     removed; equal ones are found by sorting a share of them at a time.
     """
-    number = _write_hashes(corpus, by, scratch)
-    repeated = np.zeros(-(-number // 8), np.uint8)
+    sizes = _write_hashes(corpora, by, scratch)
+    number = sum(sizes)
+    repeated = np.zeros(number, np.bool_)
     try:
         hashes = np.memmap(scratch, _HASH, mode="r", shape=(number,)) if number else np.zeros(0, _HASH)
         parts = -(-number // _PART)
@@ -37,20 +41,25 @@ def find_duplicates(corpus: Corpus, by: str, scratch: Path) -> npt.NDArray[np.ui
             high, low = hashes["high"][rows], hashes["low"][rows]
             order = np.lexsort((low, high))  # stable: of equal ones the earliest stays first
             high, low = high[order], low[order]
-            again = rows[order[1:][(high[1:] == high[:-1]) & (low[1:] == low[:-1])]]
-            np.bitwise_or.at(repeated, again >> 3, (1 << (again & 7)).astype(np.uint8))
+            repeated[rows[order[1:][(high[1:] == high[:-1]) & (low[1:] == low[:-1])]]] = True
     finally:
         scratch.unlink(missing_ok=True)
-    return repeated
+    ends = np.cumsum(sizes)
+    return {
+        corpus.key: repeated[end - size : end] for corpus, size, end in zip(corpora, sizes, ends, strict=True)
+    }
 
 
-def _write_hashes(corpus: Corpus, by: str, scratch: Path) -> int:
-    """Write the hash of what has to be equal in each line; the number of lines."""
+def _write_hashes(corpora: Sequence[Corpus], by: str, scratch: Path) -> list[int]:
+    """Write the hash of what has to be equal in each line; the number of lines of each corpus."""
     chosen = (0, 1) if by == "pairs" else (SIDES.index(by),)
-    number = 0
+    sizes = []
     with scratch.open("wb") as stream:
-        for number, lines in enumerate(corpus.raw_lines(), start=1):
-            pair = corpus.parse(lines, number)
-            text = "\n".join(pair[side] for side in chosen)
-            stream.write(hashlib.blake2b(text.encode(), digest_size=_HASH.itemsize).digest())
-    return number
+        for corpus in corpora:
+            number = 0
+            for number, lines in enumerate(corpus.raw_lines(), start=1):
+                pair = corpus.parse(lines, number)
+                text = "\n".join(pair[side] for side in chosen)
+                stream.write(hashlib.blake2b(text.encode(), digest_size=_HASH.itemsize).digest())
+            sizes.append(number)
+    return sizes

@@ -42,6 +42,7 @@ class Lines(NamedTuple):
 class Reject(NamedTuple):
     """A training pair that was left out, and why."""
 
+    corpus: str
     line: int
     reason: str
     source: str
@@ -55,7 +56,7 @@ class EncodedChunk:
     rejects: all that were left out, or samples of each reason.
     """
 
-    corpus: str
+    corpus: Corpus
     num_lines: int
     columns: dict[str, dict[str, ColumnChunk]] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
@@ -75,7 +76,7 @@ class Encoder:
 
     def encode(self, lines: Lines) -> EncodedChunk:
         """Encode some pairs; DataError where one is broken or too long and the config says to stop."""
-        result = EncodedChunk(lines.corpus.split, len(lines.raw))
+        result = EncodedChunk(lines.corpus, len(lines.raw))
         training = lines.corpus.split == "train"
         pairs = [lines.corpus.parse(raw, number) for number, raw in enumerate(lines.raw, start=lines.first)]
         reasons = [self._reason(pair, lines, index) for index, pair in enumerate(pairs)] if training else []
@@ -97,7 +98,9 @@ class Encoder:
                 kept.setdefault(split, []).append((pair, tokens))
         for index, reason in enumerate(reasons):
             if reason:
-                self._reject(Reject(index + lines.first, reason, *pairs[index][:2]), result)
+                self._reject(
+                    Reject(lines.corpus.name, index + lines.first, reason, *pairs[index][:2]), result
+                )
         for split, items in kept.items():
             result.columns[split] = {
                 side: _column([pair[at] for pair, _ in items], [tokens[at] for _, tokens in items])
@@ -163,20 +166,17 @@ def _column(texts: list[str], ids: list[list[int]]) -> ColumnChunk:
 
 
 def chunks(
-    corpus: Corpus, start: int, stop: int, repeated: npt.NDArray[np.uint8] | None = None
+    corpus: Corpus, start: int, stop: int, repeated: npt.NDArray[np.bool_] | None = None
 ) -> Iterator[Lines]:
     """Group the lines of a corpus from `start`, counted from 0, to `stop`; a chunk is bounded in lines and bytes.
 
-    repeated: a bit for each line of the corpus, set for those that are duplicates.
+    repeated: which lines of the corpus are duplicates.
     """
     chunk: list[tuple[bytes, ...]] = []
     first, size = start + 1, 0
 
     def finished() -> Lines:
-        flags = None
-        if repeated is not None:
-            places = np.arange(first - 1, first - 1 + len(chunk))
-            flags = (repeated[places >> 3] >> (places & 7) & 1).astype(bool)
+        flags = None if repeated is None else repeated[first - 1 : first - 1 + len(chunk)]
         return Lines(first, chunk, corpus, flags)
 
     for raw in islice(corpus.raw_lines(), start, stop):

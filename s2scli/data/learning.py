@@ -43,7 +43,7 @@ def _normalization(config: PreprocessConfig, side: str) -> Normalization:
 
 def _lines(
     config: PreprocessConfig,
-    train: Corpus,
+    training: list[Corpus],
     normalizations: Mapping[str, Normalization],
     every: int,
     total: int,
@@ -54,14 +54,18 @@ def _lines(
     """
     pattern = user_symbol_pattern(config.user_symbols)
 
+    def numbered() -> Iterator[tuple[Corpus, int, tuple[bytes, ...]]]:
+        for corpus in training:
+            for number, line in enumerate(corpus.raw_lines(), start=1):
+                yield corpus, number, line
+
     def lines() -> Iterator[list[str]]:
         for side, normalization in normalizations.items():
-            raw = enumerate(train.raw_lines(), start=1)
-            description = f"{side} vocabulary"
-            for number, line in progress(
-                islice(raw, 0, None, every), description=description, total=total // every
+            chosen = islice(numbered(), 0, None, every)
+            for corpus, number, line in progress(
+                chosen, description=f"{side} vocabulary", total=total // every
             ):
-                pair = train.parse(line, number)
+                pair = corpus.parse(line, number)
                 held_out = config.valid_fraction and is_held_out(*pair[:2], config.valid_fraction)
                 if not held_out and not pair.problem:
                     yield normalization.split(pair[SIDES.index(side)], pattern)
@@ -87,10 +91,10 @@ def _learn(
     """Learn a tokenizer for each side, or one for both, from the training text."""
     user_symbols = check_user_symbols(config.user_symbols)
     normalizations = {side: _normalization(config, side) for side in SIDES}
-    train = next((corpus for corpus in corpora if corpus.split == "train"), None)
+    training = [corpus for corpus in corpora if corpus.split == "train"]
+    total = sum(num_lines[corpus.key] for corpus in training)
 
     def learn(name: str, sides: tuple[str, ...], dictionary: Path | None, suffix: str) -> Tokenizer:
-        total = num_lines.get("train", 0)
         used = {side: normalizations[side] for side in sides}
         sampled = config.tokenizer == "sentencepiece" and config.vocab_sample > 0
         every = math.ceil(total * len(sides) / config.vocab_sample) or 1 if sampled else 1
@@ -108,7 +112,7 @@ def _learn(
             dictionary=read_dict_txt(dictionary) if dictionary else None,
             user_symbols=user_symbols,
         )
-        text: LearningText = _lines(config, train, used, every, total) if train else lambda: iter(())
+        text: LearningText = _lines(config, training, used, every, total) if training else lambda: iter(())
         tokenizer: Tokenizer = TOKENIZERS[config.tokenizer].learn(text, settings, normalizations[sides[0]])
         return tokenizer
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from s2scli.data.dataset import ids_dtype, read_meta, tokenizer_file
-from s2scli.data.dataset_writer import CORPUS, count_tokens, write_dataset
+from s2scli.data.dataset_writer import count_tokens, write_dataset
 from s2scli.data.learning import with_counts
 from s2scli.errors import DataError
 from s2scli.io import explain_write_errors
@@ -96,21 +96,23 @@ def _read_part(folder: Path) -> dict[str, Any]:
 
 def _join(parts: Sequence[tuple[Path, Mapping[str, Any]]], folder: Path, split: str) -> dict[str, Any]:
     """Link the shards of a split into a folder; returns what meta.json says of it."""
-    shards: list[dict[str, Any]] = []
+    corpora: dict[str, list[dict[str, Any]]] = {}
     for part, meta in parts:
-        for shard in (shard for corpus in meta["corpora"] for shard in corpus["shards"]):
-            path = f"{split}/{CORPUS}-{len(shards):05}"
-            with explain_write_errors(folder / path):
-                (folder / path).mkdir(parents=True)
-                for name in shard["files"]:
-                    _link(part / shard["path"] / name, folder / path / name)
-            shards.append({**shard, "path": path})
+        for corpus in meta["corpora"]:
+            shards = corpora.setdefault(corpus["name"], [])
+            for shard in corpus["shards"]:
+                path = f"{split}/{corpus['name']}-{len(shards):05}"
+                with explain_write_errors(folder / path):
+                    (folder / path).mkdir(parents=True)
+                    for name in shard["files"]:
+                        _link(part / shard["path"] / name, folder / path / name)
+                shards.append({**shard, "path": path})
     metas = [meta for _, meta in parts]
     counts = ("num_tokens", "num_unknown", "dropped", "truncated")
     return {
         "num_examples": sum(meta["num_examples"] for meta in metas),
         **{name: _sum([meta[name] for meta in metas]) for name in counts},
-        "corpora": [{"name": CORPUS, "shards": shards}],
+        "corpora": [{"name": name, "shards": shards} for name, shards in corpora.items()],
     }
 
 
@@ -134,7 +136,7 @@ def _counted(
 ) -> dict[str, Tokenizer]:
     """The tokenizers with the number of times each symbol is in the whole training split."""
     counts = {side: np.zeros(len(tokenizer), np.int64) for side, tokenizer in tokenizers.items()}
-    for shard in train["corpora"][0]["shards"]:
+    for shard in (shard for corpus in train["corpora"] for shard in corpus["shards"]):
         for side, total in counts.items():
             count_tokens(folder / shard["path"] / f"{side}.ids", ids_dtype(len(total)), total)
     return with_counts(tokenizers, counts, joined=settings["joined_dictionary"])

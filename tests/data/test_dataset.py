@@ -52,11 +52,11 @@ def meta(splits: dict[str, list[dict]]) -> dict:
 def write(writer: DatasetWriter, splits: dict[str, list[str]]) -> None:
     shards: dict[str, list[dict]] = {}
     for folder, texts in splits.items():
-        split = writer.split(folder, SIZES, 0)
+        split = writer.split(folder, ["main"], SIZES, 0)
         for start in range(0, len(texts), 3):
             chunk = texts[start : start + 3]
-            split.append({"source": column(chunk), "target": column(chunk[::-1])})
-        shards.setdefault(folder.split("-")[0], []).extend(split.close())
+            split.append("main", {"source": column(chunk), "target": column(chunk[::-1])})
+        shards.setdefault(folder.split("-")[0], []).extend(split.close()[0]["shards"])
     for side in SIZES:
         writer.write_tokenizer(side, TOKENIZER)
     writer.write_meta(meta(shards))

@@ -63,8 +63,8 @@ def test_every_line_is_kept_in_its_place_or_reported(
         values = {
             "source_lang": "aa",
             "target_lang": "bb",
-            "trainpref": str(folder / "train"),
-            "testpref": str(folder / "test"),
+            "trainpref": (str(folder / "train"),),
+            "testpref": (str(folder / "test"),),
             "tokenizer": tokenizer,
             "encoding_errors": policy,
             "destdir": folder / "data",
@@ -100,7 +100,7 @@ def test_sentencepiece_gives_odd_text_back(tmp_path: Path) -> None:
     values = {
         "source_lang": "aa",
         "target_lang": "bb",
-        "trainpref": str(tmp_path / "train"),
+        "trainpref": (str(tmp_path / "train"),),
         "vocab_size": 150,
     }
     preprocess(build(PreprocessConfig, values | {"destdir": tmp_path / "data"}))
@@ -113,6 +113,6 @@ def test_sentencepiece_gives_odd_text_back(tmp_path: Path) -> None:
 def test_broken_text_stops_unless_told_otherwise(tmp_path: Path, line: bytes) -> None:
     for name in ("aa", "bb"):
         (tmp_path / f"train.{name}").write_bytes(b"good\n" + line + b"\n")
-    values = {"source_lang": "aa", "target_lang": "bb", "trainpref": str(tmp_path / "train")}
+    values = {"source_lang": "aa", "target_lang": "bb", "trainpref": (str(tmp_path / "train"),)}
     with pytest.raises(DataError, match=r"train\.aa:2: the line"):
         preprocess(build(PreprocessConfig, values | {"destdir": tmp_path / "data", "tokenizer": "word"}))
