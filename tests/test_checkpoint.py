@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from toys import small_recurrent, small_transformer
 
-from s2scli import checkpoint as module
+from s2scli import checkpoint_file as module
 from s2scli.checkpoint import (
     Checkpoint,
     epoch_checkpoint,
