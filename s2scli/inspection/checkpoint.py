@@ -18,6 +18,7 @@ from s2scli.inspection.vocabulary import (
 )
 from s2scli.text.tokenizer import load_tokenizer
 
+SECTIONS = ("model", "optimizer", "lr_scheduler", "objective")
 # Bits of a number, by safetensors' names of the types.
 _BITS = {"F8_E4M3": 8, "F8_E5M2": 8, "I8": 8, "U8": 8, "BOOL": 8, "F16": 16, "BF16": 16, "I16": 16, "U16": 16}
 _BITS |= {"F32": 32, "I32": 32, "U32": 32, "F64": 64, "I64": 64, "U64": 64}
@@ -77,6 +78,7 @@ def inspect_checkpoint(path: Path, *, folder: Path | None = None) -> CheckpointR
         }
     try:
         config, dataset = dict(header["config"]), dict(header["dataset"])
+        config |= {section: dict(config[section]) for section in SECTIONS}
         return CheckpointReport(
             path=str(path),
             arch=str(config["arch"]),

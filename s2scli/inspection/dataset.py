@@ -96,13 +96,11 @@ def inspect_dataset(path: Path, *, only: str | None, num_examples: int, verify: 
     dataset = Dataset.open(path)
     if verify:
         dataset.verify()
-    if only is not None:
-        dataset.split(only)  # a split that is not there
     if not dataset.splits:
         raise DataError(f"{path}: the dataset has no splits; run s2s preprocess again")
     try:
         return _describe(dataset, only, num_examples, verify)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise DataError(
             f"{path / META}: the file is broken ({type(error).__name__}: {error}); run s2s preprocess again"
         ) from None
@@ -110,9 +108,9 @@ def inspect_dataset(path: Path, *, only: str | None, num_examples: int, verify: 
 
 def _describe(dataset: Dataset, only: str | None, num_examples: int, verify: bool) -> DatasetReport:
     names = dataset.splits if only is None else (only,)
+    splits = {name: dataset.split(name) for name in names}
     examined = "train" if "train" in names else names[0]
     sizes = {column: len(dataset.tokenizer(column)) for column in dataset.meta["columns"]}
-    splits = {name: dataset.split(name) for name in names}
     surveys = {
         name: survey(split, sizes, num_ranked=num_examples if name == examined else 0)
         for name, split in splits.items()
@@ -158,8 +156,8 @@ def _describe_split(dataset: Dataset, name: str, found: Survey, bins: tuple[int,
             )
             for column, counts in found.lengths.items()
         },
-        dropped=dict(meta.get("dropped", {})),
-        truncated=dict(meta.get("truncated", {})),
+        dropped={reason: int(number) for reason, number in meta.get("dropped", {}).items()},
+        truncated={side: int(number) for side, number in meta.get("truncated", {}).items()},
         num_shards=len(shards),
         bytes=sum(int(file["bytes"]) for shard in shards for file in shard["files"].values()),
         fingerprint=dataset.fingerprint(name),

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 from s2scli.checkpoint_file import LAST
-from s2scli.inspection.checkpoint import CheckpointReport
+from s2scli.inspection.checkpoint import SECTIONS, CheckpointReport
 from s2scli.inspection.layout import labelled, percent, settings, size, table
 from s2scli.inspection.show_dataset import vocabulary_lines
 
-_SECTIONS = ("model", "optimizer", "lr_scheduler", "objective")
 # What else of the training settings decides what the model has become.
 _TRAINING = (
     "data",
@@ -38,8 +36,8 @@ def checkpoint_lines(report: CheckpointReport) -> Iterator[str]:
     yield from labelled("resuming", [_resuming(report)])
     yield ""
     yield from labelled("arch", [report.arch])
-    for section in _SECTIONS:
-        values = dict(report.config.get(section, {}))
+    for section in SECTIONS:
+        values = dict(report.config[section])
         name = str(values.pop("name", "-"))
         yield from labelled(section, [name, *settings(values)])
     yield from labelled("training", settings(_training(report.config)))
@@ -61,7 +59,10 @@ def _position(report: CheckpointReport) -> list[str]:
         metric = report.config.get("best_checkpoint_metric", "figure")
         items.append(f"best validation {metric} {run['best']:.4g}")
     if isinstance(run.get("seconds"), int | float):
-        items.append(f"{timedelta(seconds=round(run['seconds']))} of training")
+        hours = run["seconds"] / 3600
+        items.append(
+            f"{hours:.1f} hours of training" if hours >= 1 else f"{60 * hours:.1f} minutes of training"
+        )
     if run.get("finished"):
         items.append(f"ended by {run['finished']}")
     return items

@@ -152,9 +152,10 @@ def vocabulary_lines(
         cells = ["unused", *("-" if number is None else f"{number:,}" for number in unused)]
         rows = [[*row, cell] for row, cell in zip(rows, cells, strict=True)]
     yield from table(rows, left=2)
-    if overlap and overlap.joined:
-        rest = overlap.num_unused
-        yield f"one joined vocabulary{'' if rest is None else f'; {rest:,} of it occur on neither side'}"
+    if overlap and overlap.identical:
+        neither = overlap.num_unused
+        more = "" if neither is None else f"; {neither:,} of its symbols occur on neither"
+        yield f"both sides have the same vocabulary{more}"
     elif overlap:
         yield f"{counted(overlap.num_shared, 'symbol')} in both vocabularies"
 

@@ -120,12 +120,12 @@ def _count_ids(part: _Slice, column: str, size: int, split: str) -> tuple[Counts
         ids: npt.NDArray[Any] = part.columns[column].all_ids[
             start : min(start + IDS_A_SLICE, int(bounds[-1]))
         ]
-        found = np.bincount(ids, minlength=size)
-        if len(found) > size:
+        if (largest := int(ids.max())) >= size:
             raise DataError(
-                f"{split}: the {column} column holds the id {len(found) - 1}, its vocabulary has {size} symbols; "
+                f"{split}: the {column} column holds the id {largest}, its vocabulary has {size} symbols; "
                 "run s2s preprocess again"
             )
+        found = np.bincount(ids, minlength=size)
         counts += found
         if found[UNK]:
             places = start + np.flatnonzero(ids == UNK)
@@ -139,8 +139,7 @@ def _rankings(lengths: list[Numbers], unknown: Numbers) -> dict[str, npt.NDArray
     found: dict[str, npt.NDArray[Any]] = {"longest": longer, "unknown": unknown}
     if len(lengths) > 1:
         shorter = np.minimum.reduce(lengths)
-        # Of a pair without tokens there is nothing to compare.
-        found["ratio"] = longer / np.maximum(shorter, 1)
+        found["ratio"] = np.where(longer > shorter, longer / np.maximum(shorter, 1), 0)
     return found
 
 

@@ -46,11 +46,11 @@ class VocabularyReport:
 class OverlapReport:
     """What the vocabularies of two sides have in common.
 
-    joined: whether they are the same symbols in the same order. num_shared: ordinary symbols in both. num_unused:
-    symbols of a joined vocabulary that occur on neither side; None where they are two.
+    identical: whether they are the same symbols in the same order, as with --joined-dictionary. num_shared: ordinary
+    symbols in both. num_unused: where they are identical and a split was examined, symbols that occur on neither side.
     """
 
-    joined: bool
+    identical: bool
     num_shared: int
     num_unused: int | None
 
@@ -84,13 +84,13 @@ def describe_overlap(
 ) -> OverlapReport:
     """Compare the vocabularies of two sides; counts: how often each id occurs on a side, [V]."""
     one, other = (tokenizer.vocabulary for tokenizer in sides.values())
-    joined = one.fingerprint == other.fingerprint
+    identical = one.fingerprint == other.fingerprint
     unused = None
-    if joined and counts is not None:
+    if identical and counts is not None:
         both = sum(counts[side][NUM_SPECIAL:] for side in sides)
         unused = int(np.count_nonzero(both == 0))
     return OverlapReport(
-        joined=joined,
+        identical=identical,
         num_shared=len(set(one.ordinary_symbols) & set(other.ordinary_symbols)),
         num_unused=unused,
     )

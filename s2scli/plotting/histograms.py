@@ -37,7 +37,7 @@ def draw_histograms(panels: Mapping[str, Sequence[Histogram]]) -> Figure:
                 edges = [histogram.bin_width * edge for edge in range(len(histogram.counts) + 1)]
                 shares = [count / max(1, sum(histogram.counts)) for count in histogram.counts]
                 axes.stairs(shares, edges, color=colour(number), linewidth=1.4, label=histogram.name)
-            axes.set_xlabel(f"{side} tokens (the last step: these and more)")
+            axes.set_xlabel(f"{side} tokens (the last step is open)")
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
             axes.set_ylim(bottom=0)
         grid[0, 0].set_ylabel("share of the pairs")
