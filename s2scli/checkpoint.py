@@ -11,28 +11,50 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from s2scli.checkpoint_file import (
+    BEST,
+    FORMAT,
+    LAST,
+    SIDES,
+    VERSION,
+    epoch_checkpoint,
+    epoch_checkpoints,
+    find_checkpoint,
+    open_checkpoint,
+)
 from s2scli.configs.train import TrainConfig
-from s2scli.errors import CheckpointError, DataError
+from s2scli.errors import CheckpointError
 from s2scli.io import write_atomically
 from s2scli.models.base import Model, build_model, unique_parameters
 from s2scli.nn.sharded import like
 from s2scli.text.tokenizer import Tokenizer, load_tokenizer
 
-FORMAT = "s2s-checkpoint"
-VERSION = 1
-BEST = "checkpoint_best.safetensors"
-LAST = "checkpoint_last.safetensors"
-SIDES = ("source", "target")
+__all__ = [
+    "BEST",
+    "LAST",
+    "SIDES",
+    "Checkpoint",
+    "check_vocabularies",
+    "epoch_checkpoint",
+    "epoch_checkpoints",
+    "find_checkpoint",
+    "load_checkpoint",
+    "load_weights",
+    "restore_config",
+    "restore_model",
+    "save_checkpoint",
+]
+
 # Groups of tensors in a checkpoint, "GROUP.NAME" in the file; those after the first are for resuming alone.
 _GROUPS = {"model": "weights", "optimizer": "optimizer", "ema": "ema", "objective": "objective"}
 
@@ -56,34 +78,6 @@ class Checkpoint:
     optimizer: Mapping[str, Tensor] = field(default_factory=dict)
     ema: Mapping[str, Tensor] = field(default_factory=dict)
     objective: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-def epoch_checkpoint(epoch: int) -> str:
-    """The file name of an epoch's checkpoint."""
-    return f"checkpoint{epoch}.safetensors"
-
-
-def epoch_checkpoints(folder: Path) -> dict[int, Path]:
-    """The epochs' checkpoints of a run folder, by epoch, in order."""
-    found = (
-        (re.fullmatch(r"checkpoint(\d+)\.safetensors", path.name), path)
-        for path in folder.glob("checkpoint*")
-    )
-    return dict(sorted((int(match[1]), path) for match, path in found if match))
-
-
-def find_checkpoint(path: Path, names: Sequence[str] = (BEST, LAST)) -> Path:
-    """The checkpoint that --path means: a file, or the first of these in a run folder, by default its best one."""
-    if path.is_dir():
-        for name in names:
-            if (path / name).is_file():
-                return path / name
-        raise CheckpointError(
-            f"{path}: the folder has no {' and no '.join(names)}; is it the --save-dir of a run?"
-        )
-    if not path.exists():
-        raise CheckpointError(f"{path}: no such checkpoint")
-    return path
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -120,41 +114,22 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu", resume: b
 
     Raises CheckpointError for a file that is no checkpoint, is cut short or is of a newer format.
     """
-    try:
-        with safe_open(path, framework="pt", device=str(device)) as stream:
-            metadata = stream.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise CheckpointError(f"{path}: a safetensors file, but not a checkpoint of s2s")
-            if int(metadata["version"]) > VERSION:
-                raise CheckpointError(
-                    f"{path}: checkpoint format {metadata['version']} is newer than this s2s knows ({VERSION}); "
-                    "install a newer s2s"
-                )
-            names = list(stream.keys())
-            groups: dict[str, dict[str, Tensor]] = {attribute: {} for attribute in _GROUPS.values()}
-            for full_name in names:
-                group, _, name = full_name.partition(".")
-                if group == "model" or (resume and group in _GROUPS):
-                    groups[_GROUPS[group]][name] = stream.get_tensor(full_name)
-            tokenizers = {
-                side: load_tokenizer(stream.get_tensor(f"tokenizer.{side}").cpu().numpy().tobytes())
-                for side in SIDES
-            }
-            config, dataset, run, resumable = (
-                json.loads(metadata[name]) for name in ("config", "dataset", "run", "resumable")
-            )
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint") from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot read: {error.strerror or error}") from None
-    except (SafetensorError, KeyError, ValueError, DataError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint, or cut short ({error})") from None
+    with open_checkpoint(path, framework="pt", device=str(device)) as (stream, header):
+        groups: dict[str, dict[str, Tensor]] = {attribute: {} for attribute in _GROUPS.values()}
+        for full_name in stream.keys():  # noqa: SIM118 (not a dict)
+            group, _, name = full_name.partition(".")
+            if group == "model" or (resume and group in _GROUPS):
+                groups[_GROUPS[group]][name] = stream.get_tensor(full_name)
+        tokenizers = {
+            side: load_tokenizer(stream.get_tensor(f"tokenizer.{side}").cpu().numpy().tobytes())
+            for side in SIDES
+        }
     return Checkpoint(
-        config=config,
+        config=header["config"],
         tokenizers=tokenizers,
-        dataset=dataset,
-        run=run,
-        resumable=resume and resumable,
+        dataset=header["dataset"],
+        run=header["run"],
+        resumable=resume and header["resumable"],
         **groups,
     )
 

@@ -12,9 +12,7 @@ from s2scli.io import write_atomically
 from s2scli.plotting.charts import print_charts
 from s2scli.plotting.history import History, read_histories
 from s2scli.plotting.panels import Panel, make_panels
-from s2scli.plotting.picture import draw, require_matplotlib, write
-
-_ENDINGS = (".png", ".svg", ".pdf")
+from s2scli.plotting.picture import check_ending, draw, require_matplotlib, write
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +29,7 @@ def plot(config: PlotConfig) -> PlotResult:
 
     Raises DataError where a log is missing, empty or broken; UsageError for a figure that is not there.
     """
-    ending = config.output.suffix.lower() if config.output else ""
-    if config.output and ending not in _ENDINGS:
-        raise UsageError(f"--output {config.output}: the ending must be one of {', '.join(_ENDINGS)}")
+    kind = check_ending(config.output) if config.output else ""
     if not config.runs:
         raise UsageError("RUNS must be given: run folders, or their log.jsonl files")
     if config.output:
@@ -45,7 +41,7 @@ def plot(config: PlotConfig) -> PlotResult:
     if config.output:
         picture = draw(panels, runs=[history.name for history in histories], x=config.x)
         with write_atomically(config.output) as temporary:
-            write(picture, temporary, ending[1:])
+            write(picture, temporary, kind)
         drawn = ", ".join(dict.fromkeys(panel.figure for panel in panels))
         notice(f"{config.output}: {drawn} of {', '.join(history.name for history in histories)}")
     return PlotResult(histories=tuple(histories), panels=tuple(panels), output=config.output)

@@ -20,12 +20,12 @@ PACKAGE = Path(s2scli.__file__).parent
 LAYERS = (
     {"errors", "registry", "schema", "record", "io", "console"},
     {"configs", "text", "metrics"},
-    {"data", "nn", "plotting"},
-    {"models", "optim"},
+    {"data", "nn", "plotting", "checkpoint_file"},
+    {"models", "optim", "inspection"},
     {"search", "checkpoint"},
     {"inference"},
     {"training"},
-    {"preprocess", "train", "generate", "score", "average", "plot"},
+    {"preprocess", "train", "generate", "score", "average", "plot", "inspect"},
     {"cli"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -35,6 +35,9 @@ TORCH_FREE = (
     "preprocess",
     "plot",
     "plotting",
+    "inspect",
+    "inspection",
+    "checkpoint_file",
     "configs",
     "text",
     "metrics",

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from toys import small_recurrent, small_transformer
 
 from s2scli import checkpoint as module
+from s2scli import checkpoint_file
 from s2scli.checkpoint import (
     Checkpoint,
     epoch_checkpoint,
@@ -148,7 +149,7 @@ def test_generating_does_not_read_what_resuming_needs(file: Path, monkeypatch: p
         def __getattr__(self, name: str) -> Any:
             return getattr(self.stream, name)
 
-    monkeypatch.setattr(module, "safe_open", Recording)
+    monkeypatch.setattr(checkpoint_file, "safe_open", Recording)
     assert not load_checkpoint(file).optimizer
     assert read
     assert not [name for name in read if name.startswith("optimizer.")]

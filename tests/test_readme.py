@@ -66,7 +66,7 @@ def test_every_flag_and_file_the_readme_names_exists() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in re.findall(r"\]\(((?!http|#)[^)]+)\)", text):
         assert (ROOT / name).exists(), name
-    commands = ("preprocess", "train", "generate", "score", "average", "plot")
+    commands = ("preprocess", "train", "generate", "score", "average", "plot", "inspect")
     words = [[sys.executable, "-m", "s2scli", command, "--help"] for command in commands]
     known = "".join(subprocess.run(word, capture_output=True, text=True, check=True).stdout for word in words)
     # In the table of fairseq's flags, the first column is fairseq's own unless the second says "the same".

@@ -94,6 +94,17 @@ COMMANDS = {
         ),
         show="s2scli.plot:show",
     ),
+    "inspect": Command(
+        "s2scli.configs.inspect:InspectConfig",
+        "s2scli.inspect:inspect",
+        "Tell what a dataset folder or a checkpoint holds.",
+        (
+            "s2s inspect data",
+            "s2s inspect data --split test --examples 10 --output lengths.svg",
+            "s2s inspect run --format json",
+        ),
+        show="s2scli.inspect:show",
+    ),
 }
 _CONFIGS = Registry("command", {name: command.config for name, command in COMMANDS.items()})
 _VERBS = Registry("command", {name: command.run for name, command in COMMANDS.items()})

@@ -128,6 +128,12 @@ class Split:
             for corpus in self.meta["corpora"]
         )
 
+    def shards(self) -> Iterator[tuple[int, int, dict[str, Column]]]:
+        """The index of the first example of each shard, the number of its examples, and its columns."""
+        for number, columns in enumerate(self._shards):
+            first, end = (int(self._shard_ends[place]) for place in (number, number + 1))
+            yield first, end - first, columns
+
     def _locate(self, column: str, index: int) -> tuple[Column, int]:
         if not 0 <= index < len(self):
             raise IndexError(f"example {index} of {len(self)} in {self.name}")

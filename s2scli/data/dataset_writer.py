@@ -164,7 +164,7 @@ def count_tokens(file: Path, dtype: np.dtype[Any], counts: npt.NDArray[np.int64]
 
 
 class CorpusWriter:
-    """Writes a corpus of a split, in shards of `shard_size` examples (0: all in one), and counts the tokens of each kind."""
+    """Writes a corpus of a split in shards of `shard_size` examples (0: one shard); counts how often each id occurs."""
 
     def __init__(
         self,

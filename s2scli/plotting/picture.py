@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s2scli.errors import S2SError
+from s2scli.errors import S2SError, UsageError
 from s2scli.plotting.panels import Line, Panel, is_norms, x_range
 
 if TYPE_CHECKING:
@@ -43,10 +43,19 @@ _STYLE: dict[str, Any] = {
     "svg.hashsalt": "s2s",
     "pdf.fonttype": 42,
 }
+_KINDS = ("png", "svg", "pdf")
 _X_LABELS = {"update": "update", "epoch": "epoch", "seconds": "training time (s)"}
 _VALID: dict[str, Any] = {"linewidth": 1.4, "zorder": 3}
 # A panel among others, one alone, and one with the names of layers beside it: width and height.
 _PANEL_INCHES, _ALONE_INCHES, _WIDE_INCHES = (2.6, 1.95), (3.6, 2.6), (6.0, 2.9)
+
+
+def check_ending(output: Path) -> str:
+    """The kind of picture that a file's name asks for; UsageError for one that there is not."""
+    kind = output.suffix.lower().removeprefix(".")
+    if kind not in _KINDS:
+        raise UsageError(f"--output {output}: the ending must be one of .{', .'.join(_KINDS)}")
+    return kind
 
 
 def require_matplotlib() -> None:
@@ -61,7 +70,7 @@ def require_matplotlib() -> None:
 
 def draw(panels: Sequence[Panel], *, runs: Sequence[str], x: str) -> Figure:
     """Draw the panels side by side, the norms of layers in rows of their own, with one legend for the runs."""
-    with _style():
+    with style():
         from matplotlib.figure import Figure
 
         small = [panel for panel in panels if not is_norms(panel.figure)]
@@ -93,14 +102,15 @@ def draw(panels: Sequence[Panel], *, runs: Sequence[str], x: str) -> Figure:
 def write(figure: Figure, path: Path, kind: str) -> None:
     """Write a drawn figure as png, svg or pdf."""
     dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    with _style(), warnings.catch_warnings():
+    with style(), warnings.catch_warnings():
         # A run's name may be in a script that the font has no letters for.
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(path, format=kind, dpi=200, metadata=dates.get(kind))
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
+    """What is drawn in here looks like all our pictures."""
     import matplotlib
 
     style: Any = _STYLE  # typed by each key in some versions
@@ -117,8 +127,8 @@ def _draw_runs(axes: Axes, panel: Panel) -> None:
     for line in panel.lines:
         style = _VALID if line.kind == "valid" else _train_style(panel)
         if line.y != line.logged:
-            axes.plot(line.x, line.logged, color=_colour(line.run), linewidth=0.6, alpha=0.3, label="_logged")
-        axes.plot(line.x, line.y, color=_colour(line.run), label=line.name, **style, **_dot(line))
+            axes.plot(line.x, line.logged, color=colour(line.run), linewidth=0.6, alpha=0.3, label="_logged")
+        axes.plot(line.x, line.y, color=colour(line.run), label=line.name, **style, **_dot(line))
 
 
 def _train_style(panel: Panel) -> dict[str, Any]:
@@ -194,7 +204,7 @@ def _legend(figure: FigureBase, panels: Sequence[Panel], runs: Sequence[str], co
     from matplotlib.lines import Line2D
 
     drawn = {line.run for panel in panels for line in panel.lines}
-    handles = [Line2D([], [], color=_colour(run), linewidth=2.2) for run in sorted(drawn)]
+    handles = [Line2D([], [], color=colour(run), linewidth=2.2) for run in sorted(drawn)]
     labels = [runs[run] for run in sorted(drawn)]
     both = [panel for panel in panels if len({line.kind for line in panel.lines}) == 2]
     if both:
@@ -206,5 +216,6 @@ def _legend(figure: FigureBase, panels: Sequence[Panel], runs: Sequence[str], co
         text.set_parse_math(False)
 
 
-def _colour(run: int) -> str:
+def colour(run: int) -> str:
+    """The colour of a run, or of whatever else is numbered from 0."""
     return _COLOURS[run % len(_COLOURS)]

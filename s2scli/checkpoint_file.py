@@ -1,0 +1,78 @@
+"""The checkpoint's file without its weights: where it is, and what its header says; no torch."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from s2scli.errors import CheckpointError, DataError
+
+FORMAT = "s2s-checkpoint"
+VERSION = 1
+BEST = "checkpoint_best.safetensors"
+LAST = "checkpoint_last.safetensors"
+SIDES = ("source", "target")
+# What the header's metadata holds as JSON.
+_DOCUMENTS = ("config", "dataset", "run", "resumable")
+
+
+def epoch_checkpoint(epoch: int) -> str:
+    """The file name of an epoch's checkpoint."""
+    return f"checkpoint{epoch}.safetensors"
+
+
+def epoch_checkpoints(folder: Path) -> dict[int, Path]:
+    """The epochs' checkpoints of a run folder, by epoch, in order."""
+    found = (
+        (re.fullmatch(r"checkpoint(\d+)\.safetensors", path.name), path)
+        for path in folder.glob("checkpoint*")
+    )
+    return dict(sorted((int(match[1]), path) for match, path in found if match))
+
+
+def find_checkpoint(path: Path, names: Sequence[str] = (BEST, LAST)) -> Path:
+    """The checkpoint that --path means: a file, or the first of these in a run folder, by default its best one."""
+    if path.is_dir():
+        for name in names:
+            if (path / name).is_file():
+                return path / name
+        raise CheckpointError(
+            f"{path}: the folder has no {' and no '.join(names)}; is it the --save-dir of a run?"
+        )
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    return path
+
+
+@contextmanager
+def open_checkpoint(
+    path: Path, *, framework: str = "numpy", device: str = "cpu"
+) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield a checkpoint as safetensors opens it, and the JSON values of its header; no tensor is read yet.
+
+    Raises CheckpointError for a file that is no checkpoint, is cut short or is of a newer format; also where what is
+    done with it in the `with` block finds that a tensor is missing or broken.
+    """
+    try:
+        with safe_open(path, framework=framework, device=device) as stream:
+            metadata = stream.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise CheckpointError(f"{path}: a safetensors file, but not a checkpoint of s2s")
+            if int(metadata["version"]) > VERSION:
+                raise CheckpointError(
+                    f"{path}: checkpoint format {metadata['version']} is newer than this s2s knows ({VERSION}); "
+                    "install a newer s2s"
+                )
+            yield stream, {name: json.loads(metadata[name]) for name in _DOCUMENTS}
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot read: {error.strerror or error}") from None
+    except (SafetensorError, KeyError, ValueError, DataError) as error:
+        raise CheckpointError(f"{path}: not a checkpoint, or cut short ({error})") from None

@@ -1,0 +1,208 @@
+"""A dataset folder, described: its splits, lengths, vocabularies, and the examples that stand out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from s2scli.data.dataset import META, Dataset, Split, tokenizer_file
+from s2scli.errors import DataError
+from s2scli.inspection.lengths import Lengths, choose_bins, describe_lengths
+from s2scli.inspection.survey import RANKINGS, Ranked, Survey, survey
+from s2scli.inspection.vocabulary import (
+    OverlapReport,
+    VocabularyReport,
+    describe_overlap,
+    describe_vocabulary,
+)
+from s2scli.text.vocabulary import UNK
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideReport:
+    """One side of a split: its tokens, end symbols not counted, how many of them are unknown, and its lengths."""
+
+    num_tokens: int
+    num_unknown: int
+    lengths: Lengths
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitReport:
+    """A split; dropped: pairs that preprocess left out, by reason; truncated: sentences that it cut, by side."""
+
+    num_examples: int
+    sides: dict[str, SideReport]
+    dropped: dict[str, int]
+    truncated: dict[str, int]
+    num_shards: int
+    bytes: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleReport:
+    """An example that stands out by `value`.
+
+    id: its index in the split, from 0, as in the records of generate. line: its line in the split's text, from 1;
+    None where preprocess left out or held out pairs, so that it cannot be told. By side: num_tokens, num_unknown, the
+    raw text, and what the tokens say when they are joined to text again.
+    """
+
+    id: int
+    line: int | None
+    value: float
+    num_tokens: dict[str, int]
+    num_unknown: dict[str, int]
+    text: dict[str, str]
+    decoded: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetReport:
+    """What a dataset folder holds.
+
+    examined: the split that the examples and the vocabularies' counts are of. examples: by ranking, "longest", "ratio"
+    and "unknown". bytes: size of all files; bytes_by_kind: of ids, ends, text, text_ends, and other files. verified:
+    whether the checksums of all files were compared.
+    """
+
+    kind: str = "dataset"
+    version: int = 1
+    path: str
+    source_lang: str
+    target_lang: str
+    splits: dict[str, SplitReport]
+    examined: str
+    vocabularies: dict[str, VocabularyReport]
+    overlap: OverlapReport | None
+    examples: dict[str, list[ExampleReport]]
+    limits: dict[str, Any]
+    settings: dict[str, Any] = field(default_factory=dict)
+    bytes: int
+    bytes_by_kind: dict[str, int]
+    verified: bool
+
+
+def inspect_dataset(path: Path, *, only: str | None, num_examples: int, verify: bool) -> DatasetReport:
+    """Describe a dataset folder, or one split of it; reads every id once, a slice at a time.
+
+    Raises DataError where the folder is broken or has no such split.
+    """
+    dataset = Dataset.open(path)
+    if verify:
+        dataset.verify()
+    if not dataset.splits:
+        raise DataError(f"{path}: the dataset has no splits; run s2s preprocess again")
+    try:
+        return _describe(dataset, only, num_examples, verify)
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise DataError(
+            f"{path / META}: the file is broken ({type(error).__name__}: {error}); run s2s preprocess again"
+        ) from None
+
+
+def _describe(dataset: Dataset, only: str | None, num_examples: int, verify: bool) -> DatasetReport:
+    names = dataset.splits if only is None else (only,)
+    splits = {name: dataset.split(name) for name in names}
+    examined = "train" if "train" in names else names[0]
+    sizes = {column: len(dataset.tokenizer(column)) for column in dataset.meta["columns"]}
+    surveys = {
+        name: survey(split, sizes, num_ranked=num_examples if name == examined else 0)
+        for name, split in splits.items()
+    }
+    bins = choose_bins([counts for found in surveys.values() for counts in found.lengths.values()])
+    tokens = surveys[examined].tokens
+    sides = {column: dataset.tokenizer(column) for column in sizes}
+    by_kind = _bytes_by_kind(dataset)
+    return DatasetReport(
+        path=str(dataset.path),
+        source_lang=dataset.source_lang,
+        target_lang=dataset.target_lang,
+        splits={name: _describe_split(dataset, name, surveys[name], bins) for name in names},
+        examined=examined,
+        vocabularies={
+            column: describe_vocabulary(tokenizer, tokens[column]) for column, tokenizer in sides.items()
+        },
+        overlap=describe_overlap(sides, tokens) if len(sides) == 2 else None,
+        examples={
+            ranking: [_describe_example(dataset, splits[examined], item) for item in ranked]
+            for ranking, ranked in surveys[examined].ranked.items()
+        }
+        if num_examples
+        else {ranking: [] for ranking in RANKINGS},
+        limits=dict(dataset.meta.get("limits", {})),
+        settings=dict(dataset.meta.get("settings", {})),
+        bytes=sum(by_kind.values()),
+        bytes_by_kind=by_kind,
+        verified=verify,
+    )
+
+
+def _describe_split(dataset: Dataset, name: str, found: Survey, bins: tuple[int, int]) -> SplitReport:
+    meta = dataset.meta["splits"][name]
+    shards = [shard for corpus in meta["corpora"] for shard in corpus["shards"]]
+    return SplitReport(
+        num_examples=int(next(iter(found.lengths.values())).sum()),
+        sides={
+            column: SideReport(
+                num_tokens=int(np.arange(len(counts)) @ counts),
+                num_unknown=int(found.tokens[column][UNK]),
+                lengths=describe_lengths(counts, *bins),
+            )
+            for column, counts in found.lengths.items()
+        },
+        dropped={reason: int(number) for reason, number in meta.get("dropped", {}).items()},
+        truncated={side: int(number) for side, number in meta.get("truncated", {}).items()},
+        num_shards=len(shards),
+        bytes=sum(int(file["bytes"]) for shard in shards for file in shard["files"].values()),
+        fingerprint=dataset.fingerprint(name),
+    )
+
+
+def _describe_example(dataset: Dataset, split: Split, item: Ranked) -> ExampleReport:
+    ids = {column: split.ids(column, item.index) for column in split.columns}
+    held_out = dataset.meta.get("settings", {}).get("valid_fraction", 0)
+    is_whole = not split.meta.get("dropped") and (not held_out or split.name not in ("train", "valid"))
+    return ExampleReport(
+        id=item.index,
+        line=item.index + 1 if is_whole else None,
+        value=round(item.value, 4),
+        num_tokens={column: len(tokens) for column, tokens in ids.items()},
+        num_unknown={column: int((tokens == UNK).sum()) for column, tokens in ids.items()},
+        text={column: split.text(column, item.index) for column in ids},
+        decoded={column: dataset.tokenizer(column).decode(tokens.tolist()) for column, tokens in ids.items()},
+    )
+
+
+def _bytes_by_kind(dataset: Dataset) -> dict[str, int]:
+    """The sizes of the splits' files by their ending, and of all others together."""
+    sizes = dict.fromkeys(("ids", "ends", "text", "text_ends", "other"), 0)
+    for split in dataset.meta["splits"].values():
+        for corpus in split["corpora"]:
+            for shard in corpus["shards"]:
+                for name, file in shard["files"].items():
+                    ending = name.rpartition(".")[2]
+                    sizes[ending if ending in sizes else "other"] += int(file["bytes"])
+    names = [META]
+    for column in dataset.meta["tokenizers"]:
+        names += [tokenizer_file(column), f"dict.{column}.txt"]
+    sizes["other"] += sum(
+        (dataset.path / name).stat().st_size for name in names if (dataset.path / name).is_file()
+    )
+    return sizes
+
+
+def all_lengths(report: DatasetReport) -> Mapping[str, Mapping[str, Lengths]]:
+    """Column → split → lengths, of the splits that hold examples."""
+    columns = list(next(iter(report.splits.values())).sides)
+    return {
+        column: {
+            name: split.sides[column].lengths for name, split in report.splits.items() if split.num_examples
+        }
+        for column in columns
+    }

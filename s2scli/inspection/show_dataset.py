@@ -1,0 +1,190 @@
+"""A dataset's description as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import MISSING, fields
+from typing import Any
+
+from rich.cells import cell_len
+
+from s2scli.configs.preprocess import PreprocessConfig
+from s2scli.console import counted
+from s2scli.inspection.dataset import DatasetReport, ExampleReport
+from s2scli.inspection.layout import (
+    WIDTH,
+    bar,
+    cut,
+    labelled,
+    percent,
+    settings,
+    size,
+    table,
+    text_width,
+)
+from s2scli.inspection.lengths import PERCENTS, Lengths
+from s2scli.inspection.vocabulary import OverlapReport, VocabularyReport
+
+_BAR = 18
+_TITLES = {
+    "longest": "the longest",
+    "ratio": "the most unequal lengths",
+    "unknown": "the most unknown tokens",
+}
+
+
+def dataset_lines(report: DatasetReport) -> Iterator[str]:
+    """Lay a dataset's description out, in 80 columns but for the examples, which take the terminal's width."""
+    kinds = [f"{name} {size(number)}" for name, number in report.bytes_by_kind.items() if number]
+    yield f"{report.path}: dataset, {report.source_lang} → {report.target_lang}"
+    yield from labelled("on disk", [size(report.bytes), *kinds])
+    if report.verified:
+        yield from labelled("checksums", ["all files are as they were written"])
+    yield from labelled("settings", settings(_chosen(report.settings)))
+    yield ""
+    yield from _counts(report)
+    yield ""
+    yield from _quantiles(report)
+    yield from _left_out(report)
+    yield ""
+    yield from _histograms(report)
+    yield ""
+    yield from vocabulary_lines(report.vocabularies, report.overlap)
+    for side, vocabulary in report.vocabularies.items():
+        yield from _frequent(side, vocabulary, report.splits[report.examined].sides[side].num_tokens)
+    for ranking, examples in report.examples.items():
+        if examples:
+            yield ""
+            yield from _examples(ranking, examples, report.examined)
+
+
+def _chosen(values: dict[str, Any]) -> dict[str, Any]:
+    """The settings that differ from their defaults, and the tokenizer."""
+    defaults = {
+        field.name: field.default for field in fields(PreprocessConfig) if field.default is not MISSING
+    }
+    return {
+        name: value
+        for name, value in values.items()
+        if name == "tokenizer"
+        or name not in defaults
+        or (tuple(value) if isinstance(value, list) else value) != defaults[name]
+    }
+
+
+def _counts(report: DatasetReport) -> list[str]:
+    sides = list(report.vocabularies)
+    rows = [["split", "pairs"]]
+    for side in sides:
+        rows[0] += [f"{side} tokens", "unknown"]
+    for name, split in report.splits.items():
+        row = [name, f"{split.num_examples:,}"]
+        for found in split.sides.values():
+            row += [f"{found.num_tokens:,}", percent(found.num_unknown, found.num_tokens)]
+        rows.append(row)
+    return table(rows)
+
+
+def _quantiles(report: DatasetReport) -> list[str]:
+    percents = [f"{percentage}%" for percentage in PERCENTS]
+    rows = [["lengths", "", "mean", "min", *percents, "max"]]
+    for name, split in report.splits.items():
+        label = name
+        for column, side in split.sides.items():
+            lengths = side.lengths
+            whole = [lengths.minimum, *lengths.quantiles.values(), lengths.maximum]
+            figures = [f"{lengths.mean:,.1f}", *(f"{number:,}" for number in whole)]
+            rows.append([label, column, *(figures if split.num_examples else ["-"] * len(figures))])
+            label = ""
+    return table(rows, left=2)
+
+
+def _left_out(report: DatasetReport) -> Iterator[str]:
+    """What preprocess dropped and cut, and why."""
+    for name, split in report.splits.items():
+        if split.dropped:
+            reasons = ", ".join(f"{number:,} with {reason}" for reason, number in split.dropped.items())
+            yield f"{name}: {counted(sum(split.dropped.values()), 'pair')} left out: {reasons}"
+        for side, number in split.truncated.items():
+            limit = report.limits.get(f"max_{side}_length")
+            yield f"{name}: {counted(number, f'{side} sentence')} cut to {limit} tokens"
+
+
+def _histograms(report: DatasetReport) -> Iterator[str]:
+    """The lengths of the examined split, a column of bars for each side."""
+    split = report.splits[report.examined]
+    if not split.num_examples:
+        yield f"{report.examined} holds no pairs"
+        return
+    all_lengths = {name: side.lengths for name, side in split.sides.items()}
+    first = next(iter(all_lengths.values()))
+    highest = max(max(lengths.histogram) for lengths in all_lengths.values())
+    labels = [_range(first, number) for number in range(len(first.histogram))]
+    width = max(len("tokens"), *map(len, labels))
+    heading = "  ".join(f"{name:<{_BAR + 8}}" for name in all_lengths)
+    yield f"{'tokens':>{width}}  {heading}".rstrip() + f"  share of {report.examined}"
+    for number, label in enumerate(labels):
+        cells = [
+            f"{bar(count / highest, _BAR)} {percent(count, split.num_examples):>7}"
+            for count in (lengths.histogram[number] for lengths in all_lengths.values())
+        ]
+        yield f"{label:>{width}}  {'  '.join(cells)}"
+
+
+def _range(lengths: Lengths, number: int) -> str:
+    low = number * lengths.bin_width
+    if number == len(lengths.histogram) - 1:
+        return f"{low:,}+"
+    high = low + lengths.bin_width - 1
+    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
+
+
+def vocabulary_lines(
+    vocabularies: dict[str, VocabularyReport], overlap: OverlapReport | None
+) -> Iterator[str]:
+    """A table of the vocabularies, and what they have in common."""
+    rows = [["vocabulary", "tokenizer", "symbols", "fingerprint", "of the tokenizer"]]
+    for side, vocabulary in vocabularies.items():
+        row = [side, vocabulary.tokenizer, f"{vocabulary.size:,}"]
+        rows.append([*row, vocabulary.fingerprint, vocabulary.tokenizer_fingerprint])
+    unused = [vocabulary.num_unused for vocabulary in vocabularies.values()]
+    if any(number is not None for number in unused):
+        cells = ["unused", *("-" if number is None else f"{number:,}" for number in unused)]
+        rows = [[*row, cell] for row, cell in zip(rows, cells, strict=True)]
+    yield from table(rows, left=2)
+    if overlap and overlap.identical:
+        neither = overlap.num_unused
+        more = "" if neither is None else f"; {neither:,} of its symbols occur on neither"
+        yield f"both sides have the same vocabulary{more}"
+    elif overlap:
+        yield f"{counted(overlap.num_shared, 'symbol')} in both vocabularies"
+
+
+def _frequent(side: str, vocabulary: VocabularyReport, num_tokens: int) -> list[str]:
+    """The most frequent symbols, as many as fit into a line."""
+    line = f"frequent {side}:"
+    for item in vocabulary.frequent:
+        symbol = item.symbol if item.symbol.isprintable() and item.symbol.strip() else repr(item.symbol)
+        more = f"  {cut(symbol, 20)} {percent(item.count, num_tokens)}"
+        if cell_len(line + more) > WIDTH:
+            break
+        line += more
+    return [line] if vocabulary.frequent else []
+
+
+def _examples(ranking: str, examples: list[ExampleReport], split: str) -> Iterator[str]:
+    """Examples with their tokens joined to text again, which is what a model sees of them."""
+    yield f"{_TITLES[ranking]} in {split}"
+    for example in examples:
+        place = f"line {example.line:,}" if example.line else f"pair {example.id + 1:,} of those kept"
+        figures = [f"{number:,} {side}" for side, number in example.num_tokens.items()]
+        if ranking == "unknown":
+            figures = [
+                f"{example.num_unknown[side]:,} of {number:,} {side}"
+                for side, number in example.num_tokens.items()
+            ]
+        extra = f" tokens, ratio {example.value:.3g}" if ranking == "ratio" else " tokens"
+        yield f"  {place}: {', '.join(figures)}{extra}"
+        for side, text in example.decoded.items():
+            label = f"    {side}  "
+            yield f"{label}{cut(text, text_width() - len(label))}".rstrip()
