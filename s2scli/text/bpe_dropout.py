@@ -5,31 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from heapq import heappop, heappush
+from itertools import islice
 from math import log
+from operator import add
+from typing import NamedTuple
 
 from s2scli.text.piece_model import PieceModel
 from s2scli.text.segmentation import CACHED_WORDS, LONGEST_CACHED, SegmentationSampler
-
-# Ways to split words that are kept, over all words.
-_KEPT_STATES = 2**17
 
 # Rank, place, left and right unit.
 _Merge = tuple[float, int, str, str]
 
 
-class _State:
-    """A word as split at some step: its units, the places of merges, the best first, and what each leads to.
+class _Plain(NamedTuple):
+    """A word's characters, the places of the merges of plain BPE in their order, and its ids then."""
 
-    ids: the model's, once they were asked for.
-    """
-
-    __slots__ = ("ids", "merges", "next", "units")
-
-    def __init__(self, units: tuple[str, ...], merges: list[int]) -> None:
-        self.units = units
-        self.merges = merges
-        self.next: dict[int, _State] = {}
-        self.ids: tuple[int, ...] = ()
+    units: list[str]
+    places: list[int]
+    ids: tuple[int, ...]
 
 
 class BpeDropout(SegmentationSampler):
@@ -39,31 +32,42 @@ class BpeDropout(SegmentationSampler):
     left, the leftmost of equal ones, is made; where none is left, the word is done. p = 0 is plain BPE, p = 1 leaves
     single characters.
 
-    How many of the merges, ordered from the best, are dropped before one is not has a geometric distribution, so a
-    step takes one draw. States of short words, which come again, are kept with what merging leads to.
+    How many merges, ordered from the best, are dropped before one is not has a geometric distribution, so a step
+    takes one draw; and so has the number of steps before the first at which the best is dropped. Until there a word
+    follows its plain segmentation, which is known for words that come again.
     """
 
     def __init__(self, model: PieceModel, in_vocabulary: Sequence[bool], dropout: float) -> None:
         super().__init__(model, in_vocabulary)
         self._dropout = dropout
         self._log_dropout = log(dropout) if 0 < dropout < 1 else 0.0
-        self._num_states = 0
-        self._cached_start = lru_cache(CACHED_WORDS)(self._start)
+        self._log_keep = log(1 - dropout) if 0 < dropout < 1 else 0.0
+        self._ranks = {piece: -self._scores[token] for piece, token in self._ids.items()}
+        self._cached_plain = lru_cache(CACHED_WORDS)(self._plain)
 
     def sample_word(self, word: str, draws: Iterator[float]) -> Sequence[int]:
         """The ids of a segmentation, drawn merge by merge."""
         if len(word) > LONGEST_CACHED:
             units = self._units(word)
             return self._allowed(self._sample_long(units, draws), units)
-        state = start = self._cached_start(word)
-        while state.merges:
-            dropped = self._num_dropped(next(draws), len(state.merges))
-            if dropped == len(state.merges):
-                break
-            state = state.next.get(dropped) or self._merge(state, dropped)
-        if not state.ids:
-            state.ids = self._allowed(state.units, start.units)
-        return state.ids
+        plain = self._cached_plain(word)
+        if not plain.places or not self._dropout:
+            return plain.ids
+        if self._dropout == 1:
+            return self._allowed(plain.units, plain.units)
+        undisturbed = int(log(1 - next(draws)) / self._log_keep)
+        if undisturbed >= len(plain.places):
+            return plain.ids
+        units = plain.units.copy()
+        for place in plain.places[:undisturbed]:
+            units[place : place + 2] = [units[place] + units[place + 1]]
+        # The best is dropped here, and perhaps more.
+        dropped = 1 + self._num_dropped(next(draws), len(units))
+        while dropped < len(merges := self._merges(units)):
+            place = merges[dropped][1]
+            units[place : place + 2] = [units[place] + units[place + 1]]
+            dropped = self._num_dropped(next(draws), len(units))
+        return self._allowed(units, plain.units)
 
     def _num_dropped(self, draw: float, most: int) -> int:
         """How many merges are dropped before one is not: P(n or more) = p^n."""
@@ -74,43 +78,51 @@ class BpeDropout(SegmentationSampler):
         # The draw is below p here; one of zero stands for the smallest number that is drawn.
         return min(most, int(log(draw or 2.0**-53) / self._log_dropout))
 
-    def _start(self, word: str) -> _State:
-        return self._state(tuple(self._units(word)))
+    def _plain(self, word: str) -> _Plain:
+        """How plain BPE splits a word."""
+        characters = self._units(word)
+        units, places = characters.copy(), []
+        while merges := self._merges(units):
+            place = merges[0][1]
+            places.append(place)
+            units[place : place + 2] = [units[place] + units[place + 1]]
+        return _Plain(characters, places, self._ids_of_units(units))
 
-    def _state(self, units: tuple[str, ...]) -> _State:
-        found = []
-        for place in range(len(units) - 1):
-            rank = self._rank(units[place], units[place + 1])
-            if rank is not None:
-                found.append((rank, place))
-        return _State(units, [place for _, place in sorted(found)])
+    def _merges(self, units: list[str]) -> list[tuple[float, int]]:
+        """Rank and place of each merge that is possible, from the best."""
+        rank_of = self._ranks.get
+        merges = [
+            (rank, place)
+            for place, piece in enumerate(map(add, units, islice(units, 1, None)))
+            if (rank := rank_of(piece)) is not None
+        ]
+        if self._pattern is not None:
+            merges = [
+                (rank, place)
+                for rank, place in merges
+                if self._rank(units[place], units[place + 1]) is not None
+            ]
+        merges.sort()
+        return merges
 
     def _rank(self, left: str, right: str) -> float | None:
         """Orders merges, the best first; None where two units do not make a piece."""
-        token = self._ids.get(left + right)
-        if token is None or left in self._user_defined or right in self._user_defined:
+        if left in self._user_defined or right in self._user_defined:
             return None
-        return -self._scores[token]
+        return self._ranks.get(left + right)
 
-    def _merge(self, state: _State, number: int) -> _State:
-        """What a state becomes by a merge, one of its own by number."""
-        place, units = state.merges[number], state.units
-        merged = self._state((*units[:place], units[place] + units[place + 1], *units[place + 2 :]))
-        if self._num_states >= _KEPT_STATES:
-            self._cached_start.cache_clear()
-            self._num_states = 0
-        state.next[number] = merged
-        self._num_states += 1
-        return merged
+    def _ids_of_units(self, units: Sequence[str]) -> tuple[int, ...]:
+        return tuple(token for unit in units for token in self._ids_of(unit))
 
-    def _allowed(self, units: Sequence[str], characters: Sequence[str]) -> tuple[int, ...]:
-        """The ids of a split word, or those without dropout where they have fewer unknown ones."""
-        ids = tuple(token for unit in units for token in self._ids_of(unit))
-        if self._are_known(ids):
+    def _allowed(self, units: Sequence[str], characters: Sequence[str]) -> Sequence[int]:
+        """The ids of a split word, or those of plain BPE where they have fewer unknown ones."""
+        get = self._ids.get
+        ids = [get(unit, -1) for unit in units]
+        if -1 not in ids and self._are_known(ids):
             return ids
-        best = self._sample_long(characters, None)
-        plain = tuple(token for unit in best for token in self._ids_of(unit))
-        return plain if self._num_unknown(plain) < self._num_unknown(ids) else ids
+        drawn = self._ids_of_units(units)
+        plain = self._ids_of_units(self._sample_long(characters, None))
+        return plain if self._num_unknown(plain) < self._num_unknown(drawn) else drawn
 
     def _sample_long(self, units: Sequence[str], draws: Iterator[float] | None) -> list[str]:
         """The same in a time that grows with the length of a word only; without draws no merge is dropped.

@@ -31,6 +31,7 @@ class SegmentationSampler(ABC):
         self._ids = model.ids(NORMAL) | self._user_defined
         self._scores = model.scores
         self._in_vocabulary = in_vocabulary
+        self._knows_all = all(in_vocabulary[token] for token in self._ids.values())
         self._unknown = model.unknown
         self._bytes = [number for piece, number in sorted(model.ids(BYTE).items())]
         self._pattern = user_symbol_pattern(self._user_defined)
@@ -77,4 +78,6 @@ class SegmentationSampler(ABC):
         return (self._unknown,)
 
     def _are_known(self, ids: Sequence[int]) -> bool:
-        return all(self._in_vocabulary[token] for token in ids)
+        return (
+            self._unknown not in ids if self._knows_all else all(self._in_vocabulary[token] for token in ids)
+        )
