@@ -51,7 +51,8 @@ class SamplingConfig:
     )
     curriculum: int = setting(
         0,
-        "in the first so many epochs batches are not shuffled, but come from short to long sentences",
+        "in the first so many epochs batches are not shuffled, but come from short to long sentences (in each part of "
+        "a million pairs, where there are more)",
         unit="epochs",
         at_least=0,
     )

@@ -136,7 +136,7 @@ def _subword_sampling(
     ):
         if value is not None and kinds and kind not in kinds:
             raise UsageError(
-                f"{flag} {value:g}: is for SentencePiece models of kind {kind}, and the tokenizer's is "
+                f"{flag} {value:g} is for SentencePiece models of kind {kind}, and the tokenizer's is "
                 f"{kinds.pop()}; give {other} instead"
             )
     return found

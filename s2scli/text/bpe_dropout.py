@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import islice
-from math import log
+from math import log, log1p
 from operator import add
 from typing import NamedTuple
 
@@ -41,7 +41,7 @@ class BpeDropout(SegmentationSampler):
         super().__init__(model, in_vocabulary)
         self._dropout = dropout
         self._log_dropout = log(dropout) if 0 < dropout < 1 else 0.0
-        self._log_keep = log(1 - dropout) if 0 < dropout < 1 else 0.0
+        self._log_keep = log1p(-dropout) if 0 < dropout < 1 else 0.0
         self._ranks = {piece: -self._scores[token] for piece, token in self._ids.items()}
         self._cached_plain = lru_cache(CACHED_WORDS)(self._plain)
 
@@ -55,7 +55,7 @@ class BpeDropout(SegmentationSampler):
             return plain.ids
         if self._dropout == 1:
             return self._allowed(plain.units, plain.units)
-        undisturbed = int(log(1 - next(draws)) / self._log_keep)
+        undisturbed = int(log1p(-next(draws)) / self._log_keep)
         if undisturbed >= len(plain.places):
             return plain.ids
         units = plain.units.copy()

@@ -44,7 +44,7 @@ class SegmentationSampler(ABC):
     def sample(self, text: str, draws: Iterator[float]) -> list[int]:
         """The model's ids of a segmentation of escaped text, which holds U+2581 for a space or a space itself.
 
-        draws: numbers uniform in [0, 1), as many as there are characters at most.
+        draws: numbers uniform in [0, 1), as many as are asked for.
         """
         text = text.replace(" ", WORD_START)
         ids: list[int] = []

@@ -163,7 +163,6 @@ def updates(batches: list[Indices], batches_per_update: int) -> Iterator[Group]:
 
 def load_updates(run: Run, groups: list[Group]) -> Iterator[tuple[Group, list[MicroBatch]]]:
     """Each group with this process's share of its batches, read and padded, ahead of time where that helps."""
-
     epoch = run.position.epoch
 
     def load(group: Group) -> tuple[Group, list[MicroBatch]]:
