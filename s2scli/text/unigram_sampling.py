@@ -26,10 +26,10 @@ class _Arc(NamedTuple):
 
 
 class _End(NamedTuple):
-    """The pieces that end at a place, and the summed probabilities of all of them but the last."""
+    """Start and ids of the pieces that end at a place, and the summed probabilities of all of them but the last."""
 
     cumulative: list[float]
-    arcs: list[_Arc]
+    arcs: list[tuple[int, tuple[int, ...]]]
 
 
 class UnigramSampler(SegmentationSampler):
@@ -44,6 +44,8 @@ class UnigramSampler(SegmentationSampler):
         super().__init__(model, in_vocabulary)
         self._alpha = alpha
         normal = model.ids(NORMAL)
+        # Lattices hold many of these, so they share them.
+        self._alone = [(token,) for token in range(len(model.pieces))]
         self._longest = max(map(len, normal), default=1)
         self._unknown_score = min((self._scores[token] for token in normal.values()), default=0.0)
         self._unknown_score -= _UNKNOWN_PENALTY
@@ -72,7 +74,7 @@ class UnigramSampler(SegmentationSampler):
             most = max(logs, default=-inf)
             sums = list(accumulate(exp(value - most) for value in logs))
             totals.append(most + log(sums[-1]) if sums else -inf)
-            lattice.append(_End([value / sums[-1] for value in sums[:-1]], reached))
+            lattice.append(_End([value / sums[-1] for value in sums[:-1]], [arc[:2] for arc in reached]))
         is_choice = any(end.cumulative for end in lattice)
         return lattice if is_choice else tuple(_draw(lattice, iter(())))
 
@@ -91,7 +93,7 @@ class UnigramSampler(SegmentationSampler):
                 token = self._ids.get(piece)
                 if token is not None:
                     known = self._in_vocabulary[token]
-                    arcs[end].append(_Arc(start, (token,), self._scores[token], known))
+                    arcs[end].append(_Arc(start, self._alone[token], self._scores[token], known))
                 elif start == end - 1:
                     ids = self._ids_of(piece)
                     arcs[end].append(_Arc(start, ids, self._unknown_score, False))
@@ -104,9 +106,8 @@ def _draw(lattice: list[_End], draws: Iterator[float]) -> list[int]:
     place = len(lattice) - 1
     while place:
         cumulative, arcs = lattice[place]
-        arc = arcs[bisect_right(cumulative, next(draws))] if cumulative else arcs[0]
-        ids += arc.ids[::-1]
-        place = arc.start
+        place, piece = arcs[bisect_right(cumulative, next(draws))] if cumulative else arcs[0]
+        ids += piece[::-1]
     ids.reverse()
     return ids
 
