@@ -18,6 +18,7 @@ from s2scli.configs.train import TrainConfig
 from s2scli.console import counted, notice
 from s2scli.data.batching import plan_batches
 from s2scli.data.dataset import Dataset
+from s2scli.data.loader import Loader
 from s2scli.errors import DataError, UsageError
 from s2scli.inference.engine import Engine
 from s2scli.io import locked, write_atomically
@@ -93,6 +94,13 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
         raise DataError(f"{config.data}: the training split is empty")
     valid_split = dataset.split("valid") if "valid" in dataset.splits else None
     config = _settle(config, tokenizers, processes)
+    loader = Loader(
+        train_split,
+        config.sampling,
+        tokenizers=tokenizers,
+        limits=dataset.meta["limits"],
+        seed=config.seed,
+    )
     torch.manual_seed(config.seed)
     model = build_model(config.model, *(len(tokenizers[side]) for side in SIDES))
     objective = build_objective(config.objective, model, tokenizers, config.data).to(processes.device)
@@ -125,7 +133,8 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
         schedule=build_schedule(config.lr_scheduler, config.optimizer.lr),
         average=WeightAverage(unique_parameters(model), config.ema_decay) if config.ema_decay else None,
         train_split=train_split,
-        train_plan=plan_batches(train_split, **limits),
+        train_plan=plan_batches(train_split, **limits, curriculum=config.sampling.curriculum),
+        loader=loader,
         valid_split=valid_split,
         valid_plan=plan_batches(valid_split, **limits, stretch=True) if valid_split else None,
         engine=Engine(

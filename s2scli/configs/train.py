@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 from s2scli.configs.alias import Alias
 from s2scli.configs.models import ModelConfig, RecurrentConfig, TransformerConfig
 from s2scli.configs.presets import PRESETS
+from s2scli.configs.sampling import SamplingConfig
 from s2scli.configs.schedules import (
     CosineConfig,
     ExponentialConfig,
@@ -70,6 +71,9 @@ COMPONENTS: dict[str, dict[str, type[Any]]] = {
     },
 }
 
+# Sections of one kind, of which nothing is chosen by name.
+SECTIONS: dict[str, type[Any]] = {"sampling": SamplingConfig}
+
 # fairseq's flags whose name is not the key's own.
 _FAIRSEQ_NAMES = {
     "optimizer.name": "--optimizer",
@@ -87,6 +91,7 @@ _METAVARS = {
     int: "INTEGER",
     int | None: "INTEGER",
     float: "NUMBER",
+    float | None: "NUMBER",
     tuple[float, float]: "NUMBER,NUMBER",
     Path: "PATH",
 }
@@ -95,7 +100,8 @@ _METAVARS = {
 def _aliases() -> dict[str, Alias]:
     """A flag for every component setting: --encoder-layers for model.encoder_layers, and so on."""
     found: dict[str, Alias] = {}
-    for section, classes in COMPONENTS.items():
+    sections = COMPONENTS | {name: {name: cls} for name, cls in SECTIONS.items()}
+    for section, classes in sections.items():
         for cls in classes.values():
             kinds = setting_types(cls)
             for field in fields(cls):
@@ -200,6 +206,7 @@ class TrainConfig:
     optimizer: OptimizerConfig
     lr_scheduler: ScheduleConfig
     objective: ObjectiveConfig
+    sampling: SamplingConfig
 
     ALIASES: ClassVar[Mapping[str, Alias]] = _aliases()
 
@@ -229,7 +236,11 @@ class TrainConfig:
             )
             for section in COMPONENTS
         }
-        config = build(cls, {**file, **flags, **components}, names=names)
+        sections = {
+            section: _build_section(section, kind, {**file.get(section, {}), **flags.get(section, {})}, names)
+            for section, kind in SECTIONS.items()
+        }
+        config = build(cls, {**file, **flags, **components, **sections}, names=names)
         return replace(config, lr_scheduler=config.lr_scheduler.settled(config.max_update))
 
 
@@ -246,9 +257,14 @@ def _nest(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_sections(layer: Mapping[str, Any], origin: str) -> None:
+    known = (*COMPONENTS, *SECTIONS)
     for key, value in layer.items():
-        if isinstance(value, Mapping) and key not in COMPONENTS:
-            raise UsageError(f"{origin}: unknown section {key!r}{did_you_mean(key, COMPONENTS)}")
+        if isinstance(value, Mapping) and key not in known:
+            raise UsageError(f"{origin}: unknown section {key!r}{did_you_mean(key, known)}")
+        if not isinstance(value, Mapping) and key in SECTIONS:
+            raise UsageError(
+                f"{origin}: {key} is a section, with keys such as {key}.{next(iter(setting_types(SECTIONS[key])))}"
+            )
         if not isinstance(value, Mapping) and key in COMPONENTS:
             raise UsageError(f"{origin}: {key} is a section; write {key}.name = {value!r}")
 
@@ -280,6 +296,11 @@ def _component(section: str, layers: list[Mapping[str, Any]], names: Mapping[str
             typed = names.get(f"{section}.{key}", f"{section}.{key}")
             raise UsageError(f"{typed} does not apply to {section} {name!r}, only to {', '.join(owners)}")
     values = {key: value for key, value in merged.items() if key in known or key in explicit}
+    return _build_section(section, cls, values, names)
+
+
+def _build_section(section: str, cls: type[Any], values: Mapping[str, Any], names: Mapping[str, str]) -> Any:
+    """Build a section's config; names: dotted key → what the user typed for it, for messages."""
     prefix = f"{section}."
     typed_names = {key.removeprefix(prefix): typed for key, typed in names.items() if key.startswith(prefix)}
     return build(cls, values, where=f"[{section}]", names=typed_names)

@@ -62,6 +62,11 @@ class Batch:
         """The same in memory that a GPU can copy from while it works."""
         return Batch(self.source.pin(), self.target.pin() if self.target else None)
 
+    def count(self) -> tuple[int, int, int]:
+        """Source tokens, target tokens, and the positions of both sides, padding counted."""
+        target = int(self.target.lengths.sum()) if self.target else 0
+        return int(self.source.lengths.sum()), target, self.size()[0]
+
     def size(self) -> tuple[int, int]:
         """Positions of both sides, padding counted, and the longer side's length: what memory depends on."""
         sides = [self.source.ids] + ([self.target.ids] if self.target else [])

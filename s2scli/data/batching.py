@@ -47,6 +47,7 @@ class BatchPlan:
 
     source, target: tokens of each pair, end symbols counted. A batch holds as many pairs as
     keep both padded sides within max_tokens, and at most batch_size of them (0: no limit).
+    In the first `curriculum` epochs the batches of a part come from short to long sentences.
 
     An epoch over more than PART_SIZE pairs is planned in parts, each from blocks of neighbouring pairs that are drawn
     from all over the data, so that neither time nor memory depends on how much data there is.
@@ -55,13 +56,21 @@ class BatchPlan:
     """
 
     def __init__(
-        self, source: Lengths, target: Lengths, *, max_tokens: int, batch_size: int, seed: int
+        self,
+        source: Lengths,
+        target: Lengths,
+        *,
+        max_tokens: int,
+        batch_size: int,
+        seed: int,
+        curriculum: int = 0,
     ) -> None:
         self._sides = {"source": source, "target": target}
         self.num_pairs = len(source)
         self.max_tokens = max_tokens
         self.batch_size = batch_size or self.num_pairs
         self.seed = seed
+        self.curriculum = curriculum
         self._blocks = -(-self.num_pairs // BLOCK_SIZE)
         self._blocks_in_part = PART_SIZE // BLOCK_SIZE
         # The last part that was asked for: grouping a million pairs takes a second.
@@ -81,12 +90,20 @@ class BatchPlan:
         return -(-self._blocks // self._blocks_in_part)
 
     def part(self, epoch: int, part: int = 0) -> list[Indices]:
-        """The batches of a part (counted from 0) of an epoch (from 1): arrays of indices, shuffled."""
+        """The batches of a part (counted from 0) of an epoch (from 1): arrays of indices, in the epoch's order."""
         if self._latest[0] != (epoch, part):
             rng = np.random.default_rng((self.seed, epoch, part))
             batches = self._group(rng.permutation(self._pairs(epoch, part)))
-            self._latest = (epoch, part), [batches[i] for i in rng.permutation(len(batches))]
+            if epoch <= self.curriculum:
+                batches.sort(key=self._longest)
+            else:
+                batches = [batches[i] for i in rng.permutation(len(batches))]
+            self._latest = (epoch, part), batches
         return self._latest[1]
+
+    def _longest(self, batch: Indices) -> int:
+        """The length of the longest sentence of a batch, on either side."""
+        return int(self.lengths(batch).max())
 
     def in_order(self) -> list[Indices]:
         """All batches, of similar lengths, without any shuffling, for validation."""
@@ -172,13 +189,19 @@ def pair_lengths(split: Split) -> tuple[Lengths, Lengths]:
 
 
 def plan_batches(
-    split: Split, *, max_tokens: int, batch_size: int, seed: int, stretch: bool = False
+    split: Split,
+    *,
+    max_tokens: int,
+    batch_size: int,
+    seed: int,
+    stretch: bool = False,
+    curriculum: int = 0,
 ) -> BatchPlan:
     """The batch plan of a dataset's split; `stretch` makes room for a sentence longer than max_tokens."""
     sides = pair_lengths(split)
     if stretch:
         max_tokens = max(max_tokens, *(int(side.max()) for side in sides))
-    return BatchPlan(*sides, max_tokens=max_tokens, batch_size=batch_size, seed=seed)
+    return BatchPlan(*sides, max_tokens=max_tokens, batch_size=batch_size, seed=seed, curriculum=curriculum)
 
 
 def load_batch(split: Split, indices: Indices) -> Batch:

@@ -11,7 +11,7 @@ import base64
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import sentencepiece
@@ -96,7 +96,9 @@ class SentencePieceTokenizer(Tokenizer):
 
     def _encode_part(self, text: str, *, first: bool) -> list[int]:
         # The space at the start makes the first word of a line the same piece as in the middle of one.
-        ids: list[int] = self._processor.encode(_escape(text, first=first))
+        return self._to_vocabulary(self._processor.encode(_escape(text, first=first)))
+
+    def _to_vocabulary(self, ids: list[int]) -> list[int]:
         return ids if self._vocabulary_ids is None else [self._vocabulary_ids[token] for token in ids]
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
@@ -107,9 +109,24 @@ class SentencePieceTokenizer(Tokenizer):
         # Where nothing is left of a line there is nothing to put a space before.
         lines = [_escape(part[0], first=True) if part[0] else "" for part in parts]
         found: list[list[int]] = self._processor.encode(lines, num_threads=1)
+        return [self._to_vocabulary(ids) for ids in found]
+
+    def encode_by(self, segment: Callable[[str], list[int]], text: str) -> list[int]:
+        """Encode a line as `encode` does, but segmented in another way than the model's best.
+
+        segment: gives the model's own ids of escaped text.
+        """
+
+        def encode_part(part: str, *, first: bool) -> list[int]:
+            return self._to_vocabulary(segment(_escape(part, first=first)))
+
+        return self.encode_parts(self.normalization.split(text, self._symbol_pattern), encode_part)
+
+    def model_ids_in_vocabulary(self) -> list[bool]:
+        """For each id of the model, whether the vocabulary has its piece."""
         if self._vocabulary_ids is None:
-            return found
-        return [[self._vocabulary_ids[token] for token in ids] for ids in found]
+            return [token >= NUM_SPECIAL for token in range(len(self._processor))]
+        return [token != UNK for token in self._vocabulary_ids]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Join ids to text; <s>, <pad> and </s> are skipped, an unknown token shows as <unk>."""

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from s2scli.console import notice
 from s2scli.errors import DataError, S2SError, UsageError
@@ -22,6 +22,14 @@ VERSION = 1
 
 Corpus = Callable[[], Iterator[list[str]]]
 """Starts a pass over normalized lines, each as the parts that Normalization.split returns."""
+
+
+class EncodePart(Protocol):
+    """Gives the ids of normalized text without user symbols; `first` where the line begins with it."""
+
+    def __call__(self, text: str, /, *, first: bool) -> list[int]:
+        """The ids."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,14 +100,15 @@ class Tokenizer(ABC):
         """The ids of each of some lines."""
         return [self.encode(text) for text in texts]
 
-    def encode_parts(self, parts: Sequence[str]) -> list[int]:
-        """Split a line that `Normalization.split` has normalized into ids."""
+    def encode_parts(self, parts: Sequence[str], encode_part: EncodePart | None = None) -> list[int]:
+        """Split a line that `Normalization.split` has normalized into ids, by encode_part if not as usual."""
+        encode_part = encode_part or self._encode_part
         ids: list[int] = []
         for index, part in enumerate(parts):
             if index % 2:
                 ids.append(self.vocabulary.lookup(part))
             elif part:
-                ids.extend(self._encode_part(part, first=index == 0))
+                ids.extend(encode_part(part, first=index == 0))
         return ids
 
     def pieces(self, ids: Sequence[int]) -> list[str]:

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
+import numpy as np
+
 from s2scli.checkpoint import BEST, LAST, epoch_checkpoint, epoch_checkpoints
-from s2scli.data.batching import Indices, load_batch
+from s2scli.data.batching import Indices
 from s2scli.data.prefetch import prefetch
 from s2scli.errors import Interrupted
 from s2scli.training.divergence import WentBack, watch
@@ -161,18 +163,19 @@ def updates(batches: list[Indices], batches_per_update: int) -> Iterator[Group]:
 
 def load_updates(run: Run, groups: list[Group]) -> Iterator[tuple[Group, list[MicroBatch]]]:
     """Each group with this process's share of its batches, read and padded, ahead of time where that helps."""
+    epoch = run.position.epoch
 
     def load(group: Group) -> tuple[Group, list[MicroBatch]]:
         numbered = list(enumerate(group))
         mine = [
-            MicroBatch(number, load_batch(run.train_split, indices))
+            MicroBatch(number, run.loader.load(indices, epoch))
             for number, indices in run.processes.share(numbered)
         ]
         # Shards are gathered in every pass, which all processes must make: for company, a batch that does not count.
         if run.processes.kind == "fsdp":
             passes = -(-len(group) // run.processes.size)
             mine += [
-                MicroBatch(0, load_batch(run.train_split, group[0]), counts=False)
+                MicroBatch(0, run.loader.load(group[0], epoch), counts=False)
                 for _ in range(passes - len(mine))
             ]
         return group, mine
@@ -190,7 +193,7 @@ def make_update(run: Run, group: Group, micro_batches: list[MicroBatch], window:
     """Make the next update and add its figures to the window."""
     position, config = run.position, run.config
     position.update += 1
-    source_tokens, target_tokens, slots = run.train_plan.count(group)
+    source_tokens, target_tokens, slots = count_tokens(run, group, micro_batches)
     logged = position.update % config.log_interval == 0 or position.update == 1
     result = run.updater.update(
         position.update,
@@ -213,6 +216,21 @@ def make_update(run: Run, group: Group, micro_batches: list[MicroBatch], window:
     window.slots += slots
     if result.norms:
         run.log.norms(position.update, dict(result.norms))
+
+
+def count_tokens(run: Run, group: Group, micro_batches: list[MicroBatch]) -> tuple[int, int, int]:
+    """Source tokens and target tokens of an update, and the positions of both sides, over all processes.
+
+    Where sentences are sampled, each process knows the lengths of those that it has loaded only.
+    """
+    if not run.loader.samples:
+        return run.train_plan.count(group)
+    counts = np.zeros(3, np.int64)
+    for item in micro_batches:
+        if item.counts:
+            counts += item.batch.count()
+    source, target, slots = (round(total) for total in run.processes.sum(counts.tolist()))
+    return source, target, slots
 
 
 def shorten(text: str) -> str:

@@ -16,6 +16,7 @@ from s2scli.checkpoint import (
     load_checkpoint,
     load_weights,
 )
+from s2scli.configs.sampling import SamplingConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.console import notice
 from s2scli.errors import CheckpointError, UsageError
@@ -32,6 +33,7 @@ _NEEDED_BY: dict[str, tuple[str, ...]] = {
     "seed": ("reset_dataloader",),
     "max_tokens": ("reset_dataloader",),
     "batch_size": ("reset_dataloader",),
+    "sampling.curriculum": ("reset_dataloader",),
     "best_checkpoint_metric": ("reset_meters",),
 }
 # And where the schedule has found its rate by itself, from the figures of validations.
@@ -214,7 +216,9 @@ def _check_text(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str]) 
 
 def _check_settings(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str]) -> None:
     """Say which settings have changed; CheckpointError for those that the checkpoint's contents depend on."""
-    before, now = _flat(checkpoint.config), _flat(as_dict(run.config))
+    # A run from before there was sampling had none.
+    before = _flat({"sampling": as_dict(SamplingConfig()), **checkpoint.config})
+    now = _flat(as_dict(run.config))
     needed_by = _NEEDED_BY | (_NEEDED_BY_RATE if run.schedule.state_dict() else {})
     allowed, refused, missing = [], [], set()
     for key in sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):

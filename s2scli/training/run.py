@@ -14,6 +14,7 @@ from s2scli.checkpoint import Checkpoint, save_checkpoint
 from s2scli.configs.train import TrainConfig
 from s2scli.data.batching import BatchPlan
 from s2scli.data.dataset import Dataset, Split
+from s2scli.data.loader import Loader
 from s2scli.inference.engine import Engine
 from s2scli.models.base import Model
 from s2scli.optim.schedules import Schedule
@@ -45,6 +46,7 @@ class Run:
     average: WeightAverage | None
     train_split: Split
     train_plan: BatchPlan
+    loader: Loader
     valid_split: Split | None
     valid_plan: BatchPlan | None
     engine: Engine

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from toys import BAHDANAU, TRANSFORMER, Trainer
+from toys import BAHDANAU, TRANSFORMER, Trainer, write_dataset
 
 from s2scli.checkpoint import Checkpoint
 from s2scli.schema import to_toml
@@ -114,6 +114,24 @@ def test_two_processes_are_one_with_two_batches_an_update(trained: Trainer, kind
     # One process speaks for both.
     assert said.count("done after 20 updates") == 1
     assert said.count("valid:") == len(trained.events("two", "valid"))
+
+
+@pytest.mark.parametrize("kind", ["ddp", pytest.param("fsdp", marks=SLOW)])
+def test_sampled_sentences_are_counted_over_all_processes(tmp_path: Path, kind: str) -> None:
+    """Each process knows the lengths of its own batches only; the last update of an epoch has one for both."""
+    data = write_dataset(tmp_path, tokenizer="sentencepiece", sentencepiece_model="bpe", vocab_size=40)
+    trainer = Trainer(data, tmp_path)
+    settings = TRANSFORMER | {
+        "max_update": 10,
+        "sampling.subword_sampling": "both",
+        "sampling.bpe_dropout": 0.4,
+        "sampling.word_dropout": 0.1,
+    }
+    trainer("alone", **settings | {"update_freq": 2})
+    together(trainer, "two", settings | {"distributed": kind})
+    assert_close(trainer.checkpoint("two"), trainer.checkpoint("alone"), 1e-5)
+    for one, other in zip(*(trainer.events(name, "train") for name in ("alone", "two")), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", [pytest.param("ddp", marks=SLOW), "fsdp"])

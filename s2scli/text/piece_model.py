@@ -1,0 +1,98 @@
+"""What a SentencePiece model file says of its pieces: text, score and type, and which kind of model it is.
+
+The file is a protocol buffer (sentencepiece_model.proto). SentencePiece's own interface gives neither the kind of
+model nor which pieces are user-defined, so the few fields that matter are read here.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+WORD_START = "\u2581"
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
+_KINDS = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
+# Wire types of protocol buffers.
+_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+
+
+@dataclass(frozen=True)
+class PieceModel:
+    """A SentencePiece model: its kind, and each id's piece, score and type.
+
+    kind: "unigram", "bpe", "word" or "char". score: a log-probability (unigram), or the higher the earlier a merge
+    was learned (bpe).
+    """
+
+    kind: str
+    pieces: tuple[str, ...]
+    scores: tuple[float, ...]
+    types: tuple[int, ...]
+
+    @property
+    def unknown(self) -> int:
+        """The id of an unknown piece."""
+        return self.types.index(UNKNOWN)
+
+    def ids(self, *types: int) -> dict[str, int]:
+        """Piece → id, of the pieces of some types."""
+        return {
+            piece: number
+            for number, (piece, type_) in enumerate(zip(self.pieces, self.types, strict=True))
+            if type_ in types
+        }
+
+
+def read_piece_model(data: bytes) -> PieceModel:
+    """Read a model file; ValueError where it is none."""
+    kind = 1
+    pieces: list[str] = []
+    scores: list[float] = []
+    types: list[int] = []
+    for number, value in _fields(data):
+        if number == 1 and isinstance(value, bytes):
+            content = dict(_fields(value))
+            pieces.append(bytes(content.get(1, b"")).decode("utf-8"))
+            scores.append(struct.unpack("<f", bytes(content.get(2, bytes(4))))[0])
+            types.append(int(content.get(3, NORMAL)))
+        elif number == 2 and isinstance(value, bytes):
+            kind = int(dict(_fields(value)).get(3, kind))
+    if kind not in _KINDS or UNKNOWN not in types:
+        raise ValueError("not a SentencePiece model")
+    return PieceModel(_KINDS[kind], tuple(pieces), tuple(scores), tuple(types))
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """The fields of a message: number, and a whole number or the bytes of anything else."""
+    position = 0
+    while position < len(data):
+        tag, position = _varint(data, position)
+        number, wire = tag >> 3, tag & 7
+        if wire == _VARINT:
+            value, position = _varint(data, position)
+            yield number, value
+            continue
+        if wire == _LENGTH:
+            size, position = _varint(data, position)
+        elif wire in (_FIXED32, _FIXED64):
+            size = 4 if wire == _FIXED32 else 8
+        else:
+            raise ValueError(f"not a protocol buffer: wire type {wire}")
+        if position + size > len(data):
+            raise ValueError("a protocol buffer that ends too soon")
+        yield number, data[position : position + size]
+        position += size
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    """A whole number in groups of seven bits, the lowest first, and where it ends."""
+    value = shift = 0
+    while position < len(data):
+        byte = data[position]
+        value |= (byte & 127) << shift
+        position, shift = position + 1, shift + 7
+        if byte < 128:
+            return value, position
+    raise ValueError("a protocol buffer that ends too soon")
