@@ -19,6 +19,7 @@ from s2scli.console import counted, notice
 from s2scli.data.batching import plan_batches
 from s2scli.data.dataset import Dataset
 from s2scli.data.loader import Loader
+from s2scli.data.mixture import mix, read_weights
 from s2scli.errors import DataError, UsageError
 from s2scli.inference.engine import Engine
 from s2scli.io import locked, write_atomically
@@ -101,6 +102,9 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
         limits=dataset.meta["limits"],
         seed=config.seed,
     )
+    mixture = mix(
+        train_split.corpora, read_weights(config.sampling.corpus_weights), config.sampling.corpus_temperature
+    )
     torch.manual_seed(config.seed)
     model = build_model(config.model, *(len(tokenizers[side]) for side in SIDES))
     objective = build_objective(config.objective, model, tokenizers, config.data).to(processes.device)
@@ -133,7 +137,9 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
         schedule=build_schedule(config.lr_scheduler, config.optimizer.lr),
         average=WeightAverage(unique_parameters(model), config.ema_decay) if config.ema_decay else None,
         train_split=train_split,
-        train_plan=plan_batches(train_split, **limits, curriculum=config.sampling.curriculum),
+        train_plan=plan_batches(
+            train_split, **limits, curriculum=config.sampling.curriculum, mixture=mixture
+        ),
         loader=loader,
         valid_split=valid_split,
         valid_plan=plan_batches(valid_split, **limits, stretch=True) if valid_split else None,

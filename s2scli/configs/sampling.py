@@ -49,6 +49,14 @@ class SamplingConfig:
     word_shuffle: int = setting(
         0, "reorder source words at random, none by more than so many places; 0: no", at_least=0
     )
+    corpus_weights: tuple[str, ...] = setting(
+        (), "shares of the training corpora in an epoch: news=3,back=1; those not named have 1"
+    )
+    corpus_temperature: float = setting(
+        1.0,
+        "in place of weights: shares in proportion to size^(1/T); 1: as they are, more evens them out",
+        at_least=1,
+    )
     curriculum: int = setting(
         0,
         "in the first so many epochs batches are not shuffled, but come from short to long sentences (in each part of "
@@ -58,6 +66,8 @@ class SamplingConfig:
     )
 
     def __post_init__(self) -> None:
+        if self.corpus_weights and self.corpus_temperature != 1:
+            raise UsageError("--corpus-weights and --corpus-temperature both say how to mix; give one")
         if self.subword_sampling != "none":
             return
         for flag, value in (("--subword-alpha", self.subword_alpha), ("--bpe-dropout", self.bpe_dropout)):

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from s2scli.data.batch import Batch, pad_sequences
-from s2scli.data.dataset import Split
+from s2scli.data.dataset import Indices, Split
+from s2scli.data.mixture import Mixture
 from s2scli.errors import DataError
-
-Indices = NDArray[np.int64]
 
 # An epoch over more pairs than this is planned in parts of so many, which takes about a second each.
 PART_SIZE = 2**20
@@ -47,6 +45,7 @@ class BatchPlan:
 
     source, target: tokens of each pair, end symbols counted. A batch holds as many pairs as
     keep both padded sides within max_tokens, and at most batch_size of them (0: no limit).
+    mixture: which pairs an epoch has, if not each once.
     In the first `curriculum` epochs the batches of a part come from short to long sentences.
 
     An epoch over more than PART_SIZE pairs is planned in parts, each from blocks of neighbouring pairs that are drawn
@@ -64,9 +63,11 @@ class BatchPlan:
         batch_size: int,
         seed: int,
         curriculum: int = 0,
+        mixture: Mixture | None = None,
     ) -> None:
         self._sides = {"source": source, "target": target}
-        self.num_pairs = len(source)
+        self._mixture = mixture
+        self.num_pairs = len(source) if mixture is None else len(mixture)
         self.max_tokens = max_tokens
         self.batch_size = batch_size or self.num_pairs
         self.seed = seed
@@ -77,7 +78,7 @@ class BatchPlan:
         self._latest: tuple[tuple[int, int], list[Indices]] = ((0, 0), [])
         for side, lengths in self._sides.items():
             if (longest := int(lengths.max())) > max_tokens:
-                line = int(np.flatnonzero(lengths[np.arange(self.num_pairs)] == longest)[0])
+                line = int(np.flatnonzero(lengths[np.arange(len(lengths))] == longest)[0])
                 raise DataError(
                     f"training example {line + 1} has {longest} {side} tokens with its end symbol, "
                     f"more than --max-tokens {max_tokens}; "
@@ -114,13 +115,18 @@ class BatchPlan:
         return np.stack([side[pairs] for side in self._sides.values()])
 
     def _pairs(self, epoch: int, part: int) -> Indices:
-        """The pairs of a part, all there are where it is the only one."""
+        """The pairs of a part."""
+        places = self._places(epoch, part)
+        return places if self._mixture is None else self._mixture.pairs(places, epoch)
+
+    def _places(self, epoch: int, part: int) -> Indices:
+        """The places in an epoch of a part's pairs, all there are where it is the only one."""
         if self.parts == 1:
             return np.arange(self.num_pairs)
         blocks = np.random.default_rng((self.seed, epoch)).permutation(self._blocks)
         chosen = blocks[part * self._blocks_in_part : (part + 1) * self._blocks_in_part]
-        pairs = (chosen[:, None] * BLOCK_SIZE + np.arange(BLOCK_SIZE)).ravel()
-        return pairs[pairs < self.num_pairs]
+        places = (chosen[:, None] * BLOCK_SIZE + np.arange(BLOCK_SIZE)).ravel()
+        return places[places < self.num_pairs]
 
     def _group(self, order: Indices) -> list[Indices]:
         """Cut pairs into batches; their `order` decides among those of equal lengths."""
@@ -196,12 +202,20 @@ def plan_batches(
     seed: int,
     stretch: bool = False,
     curriculum: int = 0,
+    mixture: Mixture | None = None,
 ) -> BatchPlan:
     """The batch plan of a dataset's split; `stretch` makes room for a sentence longer than max_tokens."""
     sides = pair_lengths(split)
     if stretch:
         max_tokens = max(max_tokens, *(int(side.max()) for side in sides))
-    return BatchPlan(*sides, max_tokens=max_tokens, batch_size=batch_size, seed=seed, curriculum=curriculum)
+    return BatchPlan(
+        *sides,
+        max_tokens=max_tokens,
+        batch_size=batch_size,
+        seed=seed,
+        curriculum=curriculum,
+        mixture=mixture,
+    )
 
 
 def load_batch(split: Split, indices: Indices) -> Batch:

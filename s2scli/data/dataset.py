@@ -32,6 +32,7 @@ META = "meta.json"
 END_DTYPE = np.dtype("<i8")
 
 Ids = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+Indices = npt.NDArray[np.int64]
 
 
 def ids_dtype(vocabulary_size: int) -> np.dtype[Any]:
@@ -78,7 +79,7 @@ class Column:
     def _text_ends(self) -> npt.NDArray[np.int64]:
         return self._map("text_ends", END_DTYPE)
 
-    def lengths(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def lengths(self, rows: Indices) -> npt.NDArray[np.int64]:
         """The number of ids of each of some examples; [num_rows]."""
         return self.ends[rows] - np.where(rows > 0, self.ends[rows - 1], 0)
 
@@ -145,7 +146,7 @@ class Split:
         if column not in self.columns:
             raise DataError(f"the dataset has no column {column!r}{did_you_mean(column, self.columns)}")
 
-    def lengths(self, column: str, rows: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+    def lengths(self, column: str, rows: Indices | None = None) -> npt.NDArray[np.int64]:
         """The number of tokens of each example, or of some without a look at others; end symbols not counted."""
         self._check(column)
         if rows is None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from s2scli.configs.sampling import DEFAULT_ALPHA, DEFAULT_BPE_DROPOUT, SamplingConfig
 from s2scli.data.batch import Batch, pad_sequences
-from s2scli.data.batching import Indices, load_batch
-from s2scli.data.dataset import Split
+from s2scli.data.batching import load_batch
+from s2scli.data.dataset import Indices, Split
 from s2scli.data.noise import WordNoise
 from s2scli.errors import UsageError
 from s2scli.text.subword_sampling import SubwordSampling, word_starts

@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 
 from s2scli.checkpoint import BEST, LAST, epoch_checkpoint, epoch_checkpoints
-from s2scli.data.batching import Indices
+from s2scli.data.dataset import Indices
 from s2scli.data.prefetch import prefetch
 from s2scli.errors import Interrupted
 from s2scli.training.divergence import WentBack, watch

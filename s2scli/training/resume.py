@@ -34,6 +34,7 @@ _NEEDED_BY: dict[str, tuple[str, ...]] = {
     "max_tokens": ("reset_dataloader",),
     "batch_size": ("reset_dataloader",),
     "sampling.curriculum": ("reset_dataloader",),
+    "sampling.corpus_": ("reset_dataloader",),
     "best_checkpoint_metric": ("reset_meters",),
 }
 # And where the schedule has found its rate by itself, from the figures of validations.
