@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,21 @@ from s2scli.io import STDIN, explain_write_errors, open_input, write_atomically
 from s2scli.schema import as_dict
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import UNK
+
+_REWRITING = (
+    "unicode_normalization",
+    "lowercase",
+    "strip_punctuation",
+    "normalize_whitespace",
+    "normalize_digits",
+)
+# What decides about the tokenizers, so that it has no place beside those of a checkpoint.
+_LEARNT = (
+    *("tokenizer", "vocab_size", "vocab_sample", "sentencepiece_model", "character_coverage", "split_digits"),
+    *("user_symbols", "joined_dictionary", "srcdict", "tgtdict"),
+    *("thresholdsrc", "thresholdtgt", "nwordssrc", "nwordstgt"),
+    *(f"{side}{name}" for side in ("", "source_", "target_") for name in (*_REWRITING, "stopwords")),
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +82,7 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
         assembly.run()
         if "train" in assembly.splits and part is None:
             assembly.check_what_is_left()
-        if config.tokenizer == "sentencepiece" and part is None:
+        if config.tokenizer == "sentencepiece" and config.vocab_from is None and part is None:
             counts = assembly.splits["train"].token_counts
             tokenizers = with_counts(tokenizers, counts, joined=config.joined_dictionary)
         for side in SIDES:
@@ -150,6 +165,9 @@ def _check(config: PreprocessConfig, splits: set[str]) -> None:
         )
     if config.joined_dictionary and config.nwordstgt not in (-1, config.nwordssrc):
         raise UsageError("with --joined-dictionary --nwordssrc holds for both sides; leave --nwordstgt out")
+    if config.vocab_from is not None:
+        _check_nothing_to_learn(config)
+        return
     if "train" in splits:
         return
     if config.valid_fraction:
@@ -162,6 +180,16 @@ def _check(config: PreprocessConfig, splits: set[str]) -> None:
     given = [dictionary for dictionary in (config.srcdict, config.tgtdict) if dictionary]
     if len(given) < (1 if config.joined_dictionary else 2):
         raise UsageError("without training files both --srcdict and --tgtdict are needed")
+
+
+def _check_nothing_to_learn(config: PreprocessConfig) -> None:
+    """UsageError for a setting that decides what is learnt, where the tokenizers are a checkpoint's."""
+    defaults = {field.name: field.default for field in fields(PreprocessConfig)}
+    for name in _LEARNT:
+        if getattr(config, name) != defaults[name]:
+            raise UsageError(
+                f"--vocab-from takes the tokenizers of a checkpoint as they are; leave --{name.replace('_', '-')} out"
+            )
 
 
 def _result(

@@ -19,8 +19,8 @@ from s2scli.registry import Registry
 PACKAGE = Path(s2scli.__file__).parent
 LAYERS = (
     {"errors", "registry", "schema", "record", "io", "console"},
-    {"configs", "text", "metrics"},
-    {"data", "nn", "plotting", "checkpoint_file"},
+    {"configs", "text", "metrics", "checkpoint_file"},
+    {"data", "nn", "plotting"},
     {"models", "optim", "inspection"},
     {"search", "checkpoint"},
     {"inference"},

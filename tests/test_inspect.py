@@ -141,7 +141,7 @@ def test_the_text_of_a_dataset(odd: Path, capsys: pytest.CaptureFixture[str]) ->
     for words in (
         f"{odd}: dataset, aa → bb",
         "max_source_length 5",
-        "train: 2 pairs left out: 1 with empty source, 1 with long source",
+        "train: 2 pairs left out: empty source 1, long source 1",
         "0 symbols in both vocabularies",
         "frequent source:  a 33.33%",
         "the longest in train\n  pair 2 of those kept: 1 source, 5 target tokens\n    source  a\n",

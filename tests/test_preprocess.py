@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toys import TRANSFORMER, Trainer
 
 from s2scli import preprocess as verb
 from s2scli.configs.preprocess import PreprocessConfig
@@ -655,3 +656,35 @@ def test_several_training_texts_are_corpora_of_one_split(run: Run, texts: Path) 
         assert dataset.split("train").corpora == (("news", 20), ("back", 16))
         assert list(dataset.split("train").texts("source")) == ENGLISH
     assert dataset.meta["settings"]["trainpref"] == ["news=news", "back=back"]
+
+
+def test_white_space_digits_and_split_digits_are_kept_with_the_tokenizer(run: Run, texts: Path) -> None:
+    put(texts / "train.en", [f"{line}  {n * 7919}" for n, line in enumerate(ENGLISH)])
+    run(normalize_whitespace=True, target_normalize_digits=True, split_digits=True)
+    dataset = Dataset.open(texts / "data")
+    source, target = (dataset.tokenizer(side) for side in SIDES)
+    assert source.encode("the  cat\u00a0sees") == source.encode("the cat sees")
+    assert target.encode("猫٣") == target.encode("猫3")
+    assert source.encode("٣") != source.encode("3")
+    assert not [piece for piece in source.vocabulary.symbols if sum(map(str.isdigit, piece)) > 1]
+
+
+def test_a_checkpoint_lends_its_tokenizers(toy_data: Path, tmp_path: Path) -> None:
+    trainer = Trainer(toy_data, tmp_path)
+    trainer("run", **TRANSFORMER, max_update=1)
+    put(tmp_path / "more.aa", ["ba be xyzzy", "ki"])
+    put(tmp_path / "more.bb", ["ga", "ki ki"])
+    values = {"source_lang": "aa", "target_lang": "bb", "trainpref": (f"{tmp_path}/more",)}
+    values |= {"destdir": tmp_path / "data", "vocab_from": tmp_path / "run"}
+    preprocess(build(PreprocessConfig, values))
+    dataset = Dataset.open(tmp_path / "data")
+    for side in SIDES:
+        tokenizer = Dataset.open(toy_data).tokenizer(side)
+        assert dataset.tokenizer(side).to_bytes() == tokenizer.to_bytes()
+        assert ids_of(dataset.split("train"), side) == [
+            tokenizer.encode(text) for text in dataset.split("train").texts(side)
+        ]
+    other = Trainer(tmp_path / "data", tmp_path)
+    other("tuned", **TRANSFORMER, finetune_from_model=tmp_path / "run", max_update=1)
+    with pytest.raises(UsageError, match=r"--vocab-from takes the tokenizers .* leave --source-lowercase out"):
+        preprocess(build(PreprocessConfig, values | {"source_lowercase": True}))

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALLER = {
     "--train 20000": "--train 400 --valid 30 --test 30",
     "--max-update 1500": "--max-update 15",
+    "--max-update 1000": "--max-update 15",
     "--vocab-size 800": "--vocab-size 200",
     "generate data": "generate data --max-len-b 30",
     "generate --path": "generate --max-len-b 30 --path",

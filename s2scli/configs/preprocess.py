@@ -75,6 +75,11 @@ class PreprocessConfig:
     character_coverage: float = setting(
         1.0, "share of the training characters SentencePiece keeps; 0.9995 suits Chinese", above=0, at_most=1
     )
+    split_digits: bool = setting(False, "SentencePiece takes every digit as a piece")
+    vocab_from: Path | None = setting(
+        None,
+        "checkpoint or run folder whose tokenizers to use, with their normalization, in place of learning any",
+    )
     user_symbols: tuple[str, ...] = setting(
         (), "symbols to keep whole, one token each, outside normalization"
     )
@@ -89,14 +94,20 @@ class PreprocessConfig:
     unicode_normalization: str = setting("none", "Unicode form of the text", choices=_FORMS)
     lowercase: bool = setting(False, "lowercase the text")
     strip_punctuation: bool = setting(False, "remove punctuation (Unicode categories P*)")
+    normalize_whitespace: bool = setting(False, "put a single space for white space, none at the ends")
+    normalize_digits: bool = setting(False, "put 0 to 9 for the decimal digits of all scripts")
     stopwords: Path | None = setting(None, "remove the words in this file, one a line")
     source_unicode_normalization: str | None = setting(None, "source only", choices=_FORMS)
     source_lowercase: bool | None = setting(None, "source only, in place of --lowercase")
     source_strip_punctuation: bool | None = setting(None, "source only, in place of --strip-punctuation")
+    source_normalize_whitespace: bool | None = setting(None, "source only")
+    source_normalize_digits: bool | None = setting(None, "source only")
     source_stopwords: Path | None = setting(None, "source only, in place of --stopwords")
     target_unicode_normalization: str | None = setting(None, "target only", choices=_FORMS)
     target_lowercase: bool | None = setting(None, "target only, in place of --lowercase")
     target_strip_punctuation: bool | None = setting(None, "target only, in place of --strip-punctuation")
+    target_normalize_whitespace: bool | None = setting(None, "target only")
+    target_normalize_digits: bool | None = setting(None, "target only")
     target_stopwords: Path | None = setting(None, "target only, in place of --stopwords")
 
     max_source_length: int = setting(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from s2scli.checkpoint_file import find_checkpoint, open_checkpoint
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import notice, progress
 from s2scli.data.corpus import SIDES, Corpus, is_held_out
@@ -37,6 +38,8 @@ def _normalization(config: PreprocessConfig, side: str) -> Normalization:
         unicode_normalization=setting("unicode_normalization"),
         lowercase=setting("lowercase"),
         strip_punctuation=setting("strip_punctuation"),
+        normalize_whitespace=setting("normalize_whitespace"),
+        normalize_digits=setting("normalize_digits"),
         stopwords=tuple(sorted({word for word in words if word})),
     )
 
@@ -73,10 +76,18 @@ def _lines(
     return lines
 
 
+def tokenizers_of(path: Path) -> dict[str, Tokenizer]:
+    """The tokenizers that a checkpoint was trained with, normalization and user symbols included."""
+    with open_checkpoint(path) as (stream, _):
+        return {side: load_tokenizer(stream.get_tensor(f"tokenizer.{side}").tobytes()) for side in SIDES}
+
+
 def learn_tokenizers(
     config: PreprocessConfig, corpora: list[Corpus], num_lines: Mapping[str, int], writer: DatasetWriter
 ) -> dict[str, Tokenizer]:
     """Learn the tokenizers, or take those that a killed process has learnt."""
+    if config.vocab_from is not None:
+        return tokenizers_of(find_checkpoint(config.vocab_from))
     if writer.progress is not None:
         return {side: load_tokenizer((writer.folder / tokenizer_file(side)).read_bytes()) for side in SIDES}
     tokenizers = _learn(config, corpora, num_lines)
@@ -107,6 +118,7 @@ def _learn(
             vocab_size=config.vocab_size,
             sentencepiece_model=config.sentencepiece_model,
             character_coverage=config.character_coverage,
+            split_digits=config.split_digits,
             threshold=getattr(config, f"threshold{suffix}"),
             num_words=getattr(config, f"nwords{suffix}"),
             dictionary=read_dict_txt(dictionary) if dictionary else None,

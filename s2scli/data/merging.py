@@ -48,8 +48,9 @@ def merge_parts(destdir: Path, *, overwrite: bool) -> dict[str, Any]:
             side: load_tokenizer((folders[0] / tokenizer_file(side)).read_bytes())
             for side in metas[0]["columns"]
         }
-        if metas[0]["settings"]["tokenizer"] == "sentencepiece":
-            tokenizers = _counted(tokenizers, splits["train"], writer.folder, metas[0]["settings"])
+        settings = metas[0]["settings"]
+        if settings["tokenizer"] == "sentencepiece" and "vocab_from" not in settings:
+            tokenizers = _counted(tokenizers, splits["train"], writer.folder, settings)
         for side, tokenizer in tokenizers.items():
             writer.write_tokenizer(side, tokenizer)
         meta = {name: value for name, value in metas[0].items() if name != "part"} | {"splits": splits}

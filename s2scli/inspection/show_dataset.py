@@ -10,6 +10,7 @@ from rich.cells import cell_len
 
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import counted
+from s2scli.data.assembly import reasons_in_words
 from s2scli.inspection.dataset import DatasetReport, ExampleReport
 from s2scli.inspection.layout import (
     WIDTH,
@@ -103,7 +104,7 @@ def _left_out(report: DatasetReport) -> Iterator[str]:
     """What preprocess dropped and cut, and why."""
     for name, split in report.splits.items():
         if split.dropped:
-            reasons = ", ".join(f"{number:,} with {reason}" for reason, number in split.dropped.items())
+            reasons = ", ".join(reasons_in_words(split.dropped))
             yield f"{name}: {counted(sum(split.dropped.values()), 'pair')} left out: {reasons}"
         for side, number in split.truncated.items():
             limit = report.limits.get(f"max_{side}_length")

@@ -22,6 +22,13 @@ def _punctuation() -> dict[int, None]:
     }
 
 
+@cache
+def _digits() -> dict[int, str]:
+    """A translation table from every decimal digit to that of ASCII."""
+    digits = (chr(code) for code in range(128, sys.maxunicode + 1) if chr(code).isdecimal())
+    return {ord(digit): str(unicodedata.decimal(digit)) for digit in digits}
+
+
 def user_symbol_pattern(symbols: Iterable[str]) -> re.Pattern[str] | None:
     """A pattern that captures any of the symbols, the longest first; None where there are none."""
     longest_first = sorted(symbols, key=lambda symbol: (-len(symbol), symbol))
@@ -30,9 +37,10 @@ def user_symbol_pattern(symbols: Iterable[str]) -> re.Pattern[str] | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Normalization:
-    """What is done to a line, in this order: Unicode form, lowercase, punctuation, stopwords.
+    """What is done to a line, in this order: Unicode form, lowercase, digits, punctuation, stopwords, white space.
 
-    Where punctuation or stopwords are removed, what is left is separated by single spaces. Stopwords are
+    normalize_digits: decimal digits of all scripts become 0 to 9. normalize_whitespace: what is left is separated by
+    single spaces, with none at the ends, as it always is where punctuation or stopwords are removed. Stopwords are
     normalized as the text is before they are compared with its whitespace-delimited words.
     """
 
@@ -40,6 +48,8 @@ class Normalization:
     lowercase: bool = False
     strip_punctuation: bool = False
     stopwords: tuple[str, ...] = ()
+    normalize_whitespace: bool = False
+    normalize_digits: bool = False
 
     def split(self, text: str, pattern: re.Pattern[str] | None) -> list[str]:
         """Normalize a line around its user symbols.
@@ -50,7 +60,7 @@ class Normalization:
         if self == _UNCHANGED:
             return parts
         parts[::2] = map(self._rewrite, parts[::2])
-        if self.strip_punctuation or self.stopwords:
+        if self.normalize_whitespace or self.strip_punctuation or self.stopwords:
             _single_spaces(parts)
         return parts
 
@@ -70,6 +80,8 @@ class Normalization:
             text = unicodedata.normalize(cast(_Form, self.unicode_normalization), text)
         if self.lowercase:
             text = text.lower()
+        if self.normalize_digits:
+            text = text.translate(_digits())
         return text.translate(_punctuation()) if self.strip_punctuation else text
 
     @cached_property

@@ -178,6 +178,7 @@ def _train(corpus: Corpus, settings: LearningSettings) -> bytes:
             vocab_size=size,
             model_type=settings.sentencepiece_model,
             character_coverage=settings.character_coverage,
+            split_digits=settings.split_digits,
             user_defined_symbols=list(settings.user_symbols),
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,

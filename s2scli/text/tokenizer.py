@@ -36,6 +36,7 @@ class EncodePart(Protocol):
 class LearningSettings:
     """What decides which symbols a tokenizer learns from a corpus.
 
+    split_digits: whether SentencePiece makes every digit a piece.
     vocab_size: most symbols, special ones included; None: as many as there are (SentencePiece: 8000).
     threshold, num_words: as in fairseq, see `select_symbols`.
     dictionary: the symbols to use in place of counting them.
@@ -46,6 +47,7 @@ class LearningSettings:
     vocab_size: int | None = None
     sentencepiece_model: str = "unigram"
     character_coverage: float = 1.0
+    split_digits: bool = False
     threshold: int = -1
     num_words: int = -1
     dictionary: Vocabulary | None = None

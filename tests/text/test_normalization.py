@@ -61,3 +61,10 @@ def test_removing_leaves_single_spaces_and_no_punctuation(text: str) -> None:
     assert not any(unicodedata.category(character).startswith("P") for character in result)
     kept = [c for c in text if not unicodedata.category(c).startswith("P") and not c.isspace()]
     assert [c for c in result if not c.isspace()] == kept
+
+
+def test_white_space_and_digits() -> None:
+    spaces = Normalization(normalize_whitespace=True)
+    assert spaces.apply(" a\u00a0\u3000b\t c ") == "a b c"
+    assert spaces.apply(" a <x>  b", ["<x>"]) == "a <x> b"
+    assert Normalization(normalize_digits=True).apply("٣۴५ ４2 一 ² ½ x") == "345 42 一 ² ½ x"
