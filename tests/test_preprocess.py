@@ -686,5 +686,7 @@ def test_a_checkpoint_lends_its_tokenizers(toy_data: Path, tmp_path: Path) -> No
         ]
     other = Trainer(tmp_path / "data", tmp_path)
     other("tuned", **TRANSFORMER, finetune_from_model=tmp_path / "run", max_update=1)
-    with pytest.raises(UsageError, match=r"--vocab-from takes the tokenizers .* leave --source-lowercase out"):
+    with pytest.raises(
+        UsageError, match=r"--vocab-from takes the tokenizers .* leave --source-lowercase out"
+    ):
         preprocess(build(PreprocessConfig, values | {"source_lowercase": True}))
