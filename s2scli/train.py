@@ -89,6 +89,8 @@ def _train(config: TrainConfig, processes: Processes, signals: Signals) -> Train
 def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run:
     """A run that stands at its beginning, with everything settled that the config left open."""
     dataset = Dataset.open(config.data)
+    if config.verify and processes.is_first:
+        dataset.verify()
     tokenizers = {side: dataset.tokenizer(side) for side in SIDES}
     train_split = dataset.split("train")
     if len(train_split) == 0:

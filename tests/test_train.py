@@ -97,6 +97,21 @@ def test_a_file_is_no_place_for_checkpoints(trained: Trainer) -> None:
         trained("file", **TRANSFORMER, max_update=1)
 
 
+def test_a_changed_dataset_is_named_if_asked_for(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path)
+    trainer = Trainer(data, tmp_path)
+    trainer("whole", **TRANSFORMER, verify=True, max_update=1)
+    ids = data / "train/main-00000/source.ids"
+    raw = bytearray(ids.read_bytes())
+    raw[0] ^= 1
+    ids.write_bytes(raw)
+    with pytest.raises(DataError, match=r"source\.ids: the file has changed since it was written"):
+        trainer("changed", **TRANSFORMER, verify=True, max_update=1)
+    ids.write_bytes(raw[:-2])
+    with pytest.raises(DataError, match=r"source\.ids: the file has \d+ bytes, not \d+"):
+        trainer("cut", **TRANSFORMER, max_update=1)
+
+
 def test_samples_are_shown_in_bounded_length() -> None:
     assert loop.shorten("ba be") == "ba be"
     assert loop.shorten("x" * 1000) == "x" * 199 + "…"

@@ -194,6 +194,9 @@ class TrainConfig:
         False,
         "compile a Transformer's layers with torch.compile, for a GPU; a CPU needs a C++ compiler and is slower",
     )
+    verify: bool = setting(
+        False, "compare the checksums of all of the dataset's files first; their sizes are compared always"
+    )
     deterministic: bool = setting(False, "choose kernels that give the same bits each time, on a GPU too")
     distributed: str = setting(
         "ddp",

@@ -45,7 +45,16 @@ _NEEDED_BY_RATE: dict[str, tuple[str, ...]] = {
 # Of the model's settings, those that change neither its weights' shapes nor what they mean.
 _FREE = ("model.dropout", "model.attention_dropout", "model.activation_dropout")
 # Where things are, and how a run shows itself: not worth a word.
-_SILENT = ("data", "save_dir", "arch", "restore_file", "finetune_from_model", "tensorboard", "threads")
+_SILENT = (
+    "data",
+    "save_dir",
+    "arch",
+    "restore_file",
+    "finetune_from_model",
+    "tensorboard",
+    "threads",
+    "verify",
+)
 _RESETS = ("reset_optimizer", "reset_lr_scheduler", "reset_dataloader", "reset_meters")
 _ANEW = "give another --save-dir to start anew"
 
