@@ -14,7 +14,7 @@ from torch import nn
 from s2scli.errors import UsageError
 
 # mallopt's parameters, from glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
 _KERNELS_A_LAYER = 32
 
 
@@ -123,6 +123,8 @@ def give_back_freed_memory(device: torch.device) -> None:
     elif platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_MAX, 65536)
+        # glibc may have raised it since, up to 32 MB.
+        libc.mallopt(_M_MMAP_THRESHOLD, 128 << 10)
         libc.mallopt(_M_TRIM_THRESHOLD, 128 << 10)
         libc.mallopt(_M_TOP_PAD, 0)
         libc.malloc_trim(0)

@@ -218,7 +218,7 @@ def test_sigterm_to_torchrun_saves_one_state(trained: Trainer) -> None:
     assert_close(trained.checkpoint("stopped"), trained.checkpoint("whole"), 1e-3)
 
 
-SHORT_OF_MEMORY = """
+SHORT_OF_MEMORY = r"""
 import sys
 import torch
 from torch import distributed
