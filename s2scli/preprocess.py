@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from s2scli.console import notice
 from s2scli.data.assembly import Assembly, reasons_in_words
 from s2scli.data.corpus import SIDES, Corpus, find_corpora
 from s2scli.data.dataset import FORMAT, VERSION, ids_dtype
-from s2scli.data.dataset_writer import SplitWriter, check_destination, write_dataset
+from s2scli.data.dataset_writer import SplitWriter, write_dataset
 from s2scli.data.learning import learn_tokenizers, with_counts
 from s2scli.data.merging import merge_parts, part_folder
 from s2scli.errors import UsageError
@@ -70,7 +71,6 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
         return _merge(config)
     part = (config.shard_id, config.num_shards) if config.num_shards > 1 else None
     destdir = part_folder(config.destdir, *part) if part else config.destdir
-    check_destination(destdir, overwrite=config.overwrite)
     corpora = find_corpora(config)
     _check(config, {corpus.split for corpus in corpora})
     fingerprint = _fingerprint(config, corpora)
@@ -87,7 +87,10 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
             tokenizers = with_counts(tokenizers, counts, joined=config.joined_dictionary)
         for side in SIDES:
             writer.write_tokenizer(side, tokenizers[side])
-        result = _result(destdir, num_lines, assembly, tokenizers)
+        num_read = Counter[str]()
+        for corpus in corpora:
+            num_read[corpus.split] += num_lines[corpus.key]
+        result = _result(destdir, num_read, assembly, tokenizers)
         meta = _meta(config, tokenizers, assembly.splits, result) | ({"part": part} if part else {})
         _write_beside(config, assembly, meta, result)
         for corpus in corpora:
@@ -165,13 +168,13 @@ def _check(config: PreprocessConfig, splits: set[str]) -> None:
         )
     if config.joined_dictionary and config.nwordstgt not in (-1, config.nwordssrc):
         raise UsageError("with --joined-dictionary --nwordssrc holds for both sides; leave --nwordstgt out")
+    if config.valid_fraction and "train" not in splits:
+        raise UsageError("--valid-fraction holds out training pairs, but no training files are given")
     if config.vocab_from is not None:
         _check_nothing_to_learn(config)
         return
     if "train" in splits:
         return
-    if config.valid_fraction:
-        raise UsageError("--valid-fraction holds out training pairs, but no training files are given")
     if config.tokenizer == "sentencepiece":
         raise UsageError(
             "--tokenizer sentencepiece learns from training text, so give --trainpref; "
@@ -198,10 +201,7 @@ def _result(
     splits = assembly.splits
     return PreprocessResult(
         destdir=destdir,
-        num_lines={
-            name: sum(number for key, number in num_lines.items() if key.partition("/")[0] == name)
-            for name in dict.fromkeys(key.partition("/")[0] for key in num_lines)
-        },
+        num_lines=dict(num_lines),
         num_examples={name: split.num_examples for name, split in splits.items()},
         num_tokens={
             name: {side: int(split.token_counts[side].sum()) for side in SIDES}

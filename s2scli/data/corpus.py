@@ -65,18 +65,16 @@ class Corpus:
 
     def parse(self, lines: tuple[bytes, ...], number: int) -> Pair:
         """The pair of a line number; DataError where it is broken and that is an error."""
-        texts: list[str] = []
-        for side, raw in enumerate(lines):
-            text, problem = decode(raw)
+        decoded = [decode(raw) for raw in lines]
+        texts = [text for text, _ in decoded]
+        for side, (_, problem) in enumerate(decoded):
             if problem and self.on_broken == "error":
                 raise DataError(
                     f"{self.place(side, number)}: the line {problem}; mend the file (iconv -c drops what is not "
                     "UTF-8), or give --encoding-errors replace or skip"
                 )
             if problem and self.on_broken == "skip":
-                source, target = self._lenient(lines)
-                return Pair(source, target, _BROKEN_TEXT)
-            texts.append(text)
+                return Pair(texts[0], texts[1] if len(texts) > 1 else "", _BROKEN_TEXT)
         if self.layout == "lines":
             return Pair(*texts)
         try:
@@ -89,10 +87,6 @@ class Corpus:
                 f"{self.place(0, number)}: {_reason(error, self.layout)}; --source-field and --target-field say "
                 f"{wanted}"
             ) from None
-
-    def _lenient(self, lines: tuple[bytes, ...]) -> list[str]:
-        texts = [decode(raw)[0] for raw in lines]
-        return texts if len(texts) == len(SIDES) else [*texts, ""]
 
     def _field(self, line: str, name: str) -> str:
         if self.layout == "tsv":

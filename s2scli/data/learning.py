@@ -20,8 +20,13 @@ from s2scli.data.dataset_writer import DatasetWriter
 from s2scli.io import read_lines
 from s2scli.text import TOKENIZERS
 from s2scli.text.normalization import Normalization, user_symbol_pattern
-from s2scli.text.tokenizer import Corpus as LearningText
-from s2scli.text.tokenizer import LearningSettings, Tokenizer, check_user_symbols, load_tokenizer
+from s2scli.text.tokenizer import (
+    LearningSettings,
+    LearningText,
+    Tokenizer,
+    check_user_symbols,
+    load_tokenizer,
+)
 from s2scli.text.vocabulary import NUM_SPECIAL, Vocabulary, read_dict_txt
 
 
@@ -76,10 +81,11 @@ def _lines(
     return lines
 
 
-def tokenizers_of(path: Path) -> dict[str, Tokenizer]:
-    """The tokenizers that a checkpoint was trained with, normalization and user symbols included."""
-    with open_checkpoint(path) as (stream, _):
-        return {side: load_tokenizer(stream.get_tensor(f"tokenizer.{side}").tobytes()) for side in SIDES}
+def read_tokenizers(stream: Any) -> dict[str, Tokenizer]:
+    """The tokenizers of a checkpoint that open_checkpoint has opened, normalization and user symbols included."""
+    return {
+        side: load_tokenizer(np.asarray(stream.get_tensor(f"tokenizer.{side}")).tobytes()) for side in SIDES
+    }
 
 
 def learn_tokenizers(
@@ -87,7 +93,8 @@ def learn_tokenizers(
 ) -> dict[str, Tokenizer]:
     """Learn the tokenizers, or take those that a killed process has learnt."""
     if config.vocab_from is not None:
-        return tokenizers_of(find_checkpoint(config.vocab_from))
+        with open_checkpoint(find_checkpoint(config.vocab_from)) as (stream, _):
+            return read_tokenizers(stream)
     if writer.progress is not None:
         return {side: load_tokenizer((writer.folder / tokenizer_file(side)).read_bytes()) for side in SIDES}
     tokenizers = _learn(config, corpora, num_lines)

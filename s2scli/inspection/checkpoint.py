@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from s2scli.checkpoint_file import BEST, LAST, SIDES, epoch_checkpoints, open_checkpoint
+from s2scli.checkpoint_file import BEST, LAST, epoch_checkpoints, open_checkpoint
+from s2scli.data.learning import read_tokenizers
 from s2scli.errors import CheckpointError
 from s2scli.inspection.vocabulary import (
     OverlapReport,
@@ -16,7 +17,6 @@ from s2scli.inspection.vocabulary import (
     describe_overlap,
     describe_vocabulary,
 )
-from s2scli.text.tokenizer import load_tokenizer
 
 SECTIONS = ("model", "optimizer", "lr_scheduler", "objective")
 # Bits of a number, by safetensors' names of the types.
@@ -73,9 +73,7 @@ def inspect_checkpoint(path: Path, *, folder: Path | None = None) -> CheckpointR
             if group == "model":
                 modules[name.partition(".")[0]] += number
                 dtypes[_spell(dtype)] += number
-        tokenizers = {
-            side: load_tokenizer(stream.get_tensor(f"tokenizer.{side}").tobytes()) for side in SIDES
-        }
+        tokenizers = read_tokenizers(stream)
     try:
         config, dataset = dict(header["config"]), dict(header["dataset"])
         config |= {section: dict(config[section]) for section in SECTIONS}

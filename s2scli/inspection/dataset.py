@@ -49,7 +49,7 @@ class ExampleReport:
     """An example that stands out by `value`.
 
     id: its index in the split, from 0, as in the records of generate. line: its line in the split's text, from 1;
-    None where preprocess left out or held out pairs, so that it cannot be told. By side: num_tokens, num_unknown, the
+    None where pairs were left out or held out, or texts joined. By side: num_tokens, num_unknown, the
     raw text, and what the tokens say when they are joined to text again.
     """
 
@@ -168,6 +168,8 @@ def _describe_example(dataset: Dataset, split: Split, item: Ranked) -> ExampleRe
     ids = {column: split.ids(column, item.index) for column in split.columns}
     held_out = dataset.meta.get("settings", {}).get("valid_fraction", 0)
     is_whole = not split.meta.get("dropped") and (not held_out or split.name not in ("train", "valid"))
+    # Of several texts, the place in all of them is no line of any.
+    is_whole = is_whole and len(split.corpora) == 1
     return ExampleReport(
         id=item.index,
         line=item.index + 1 if is_whole else None,

@@ -19,8 +19,8 @@ import sentencepiece
 from s2scli.errors import DataError, UsageError
 from s2scli.text.normalization import Normalization
 from s2scli.text.tokenizer import (
-    Corpus,
     LearningSettings,
+    LearningText,
     Tokenizer,
     check_dictionary,
     common_parts,
@@ -60,7 +60,7 @@ class SentencePieceTokenizer(Tokenizer):
         self._vocabulary_ids = None if straight else ids
 
     @classmethod
-    def learn(cls, corpus: Corpus, settings: LearningSettings, normalization: Normalization) -> Self:
+    def learn(cls, corpus: LearningText, settings: LearningSettings, normalization: Normalization) -> Self:
         """Train a SentencePiece model, then leave out the pieces that thresholds or dictionary exclude."""
         for symbol in settings.user_symbols:
             if any(character in symbol for character in _RESERVED):
@@ -160,7 +160,7 @@ def _pieces(processor: sentencepiece.SentencePieceProcessor) -> list[str]:
     return [processor.id_to_piece(token) for token in range(NUM_SPECIAL, len(processor))]
 
 
-def _train(corpus: Corpus, settings: LearningSettings) -> bytes:
+def _train(corpus: LearningText, settings: LearningSettings) -> bytes:
     """Train a SentencePiece model and return its file."""
     size = settings.vocab_size or DEFAULT_VOCAB_SIZE
 

@@ -20,7 +20,7 @@ from s2scli.text.vocabulary import BOS, EOS, PAD, SPECIAL_SYMBOLS, Vocabulary, s
 FORMAT = "s2s-tokenizer"
 VERSION = 1
 
-Corpus = Callable[[], Iterator[list[str]]]
+LearningText = Callable[[], Iterator[list[str]]]
 """Starts a pass over normalized lines, each as the parts that Normalization.split returns."""
 
 
@@ -78,7 +78,7 @@ class Tokenizer(ABC):
 
     @classmethod
     @abstractmethod
-    def learn(cls, corpus: Corpus, settings: LearningSettings, normalization: Normalization) -> Self:
+    def learn(cls, corpus: LearningText, settings: LearningSettings, normalization: Normalization) -> Self:
         """Make a tokenizer whose vocabulary comes from a corpus, or from the dictionary in the settings."""
 
     @classmethod
@@ -163,7 +163,7 @@ class SplittingTokenizer(Tokenizer):
         """The tokens of normalized text without user symbols."""
 
     @classmethod
-    def learn(cls, corpus: Corpus, settings: LearningSettings, normalization: Normalization) -> Self:
+    def learn(cls, corpus: LearningText, settings: LearningSettings, normalization: Normalization) -> Self:
         """Count the tokens of the corpus and keep the most frequent."""
         symbols = settings.user_symbols
         if settings.dictionary is not None:
