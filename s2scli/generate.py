@@ -19,6 +19,8 @@ from s2scli.checkpoint import (
 from s2scli.configs.generate import GenerateConfig
 from s2scli.console import counted, counter, notice, uncounted
 from s2scli.data.dataset import Dataset
+from s2scli.data.source_form import SourceComposer, SourceForm
+from s2scli.errors import UsageError
 from s2scli.inference.engine import Engine, Line
 from s2scli.io import STDIN, read_lines
 from s2scli.nn.runtime import prepare
@@ -48,11 +50,16 @@ def translate(config: GenerateConfig, done: Callable[[int], object] = uncounted)
     device = prepare(config.device, config.threads)
     path = find_checkpoint(config.path)
     checkpoint = load_checkpoint(path)
-    source = _dataset_lines(config, checkpoint, path) if config.data else _text_lines(config.input)
+    form = SourceForm.from_meta(checkpoint.dataset.get("source_form", {}))
+    if config.data:
+        source = _dataset_lines(config, checkpoint, path)
+    else:
+        source = _text_lines(config.input, SourceComposer(form, config.source_tag))
     engine = Engine(
         model=restore_model(checkpoint, path).to(device),
         tokenizers=checkpoint.tokenizers,
         limits=checkpoint.dataset["limits"],
+        form=form,
         search=config,
         device=device,
         batch_size=config.batch_size,
@@ -67,14 +74,20 @@ def translate(config: GenerateConfig, done: Callable[[int], object] = uncounted)
         notice(f"{held}, the first of them line {min(engine.unknown) + 1}")
 
 
-def _text_lines(path: Path) -> Iterator[Line]:
-    """The lines of a file or of standard input; broken text is replaced, with a warning, and its line kept."""
-    return (Line(number, text) for number, text in enumerate(read_lines(path, replace=True)))
+def _text_lines(path: Path, composer: SourceComposer) -> Iterator[Line]:
+    """The lines of a file or of standard input, composed as the model's sources were.
+
+    Broken text is replaced, with a warning, and its line kept.
+    """
+    lines = read_lines(path, replace=True)
+    return (Line(number, composer.compose(text)) for number, text in enumerate(lines))
 
 
 def _dataset_lines(config: GenerateConfig, checkpoint: Checkpoint, path: Path) -> Iterator[Line]:
     """The pairs of a dataset's split; CheckpointError where its vocabulary is not the checkpoint's."""
     assert config.data is not None
+    if config.source_tag:
+        raise UsageError("--source-tag is for text; a dataset's sources have their tags")
     dataset = Dataset.open(config.data)
     check_vocabularies(
         checkpoint,

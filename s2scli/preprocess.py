@@ -9,38 +9,24 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import notice
 from s2scli.data.assembly import Assembly, reasons_in_words
+from s2scli.data.consistency import check_settings
 from s2scli.data.corpus import SIDES, Corpus, find_corpora
-from s2scli.data.dataset import FORMAT, VERSION, ids_dtype
+from s2scli.data.dataset import FORMAT, TAG, VERSION, ids_dtype
 from s2scli.data.dataset_writer import SplitWriter, write_dataset
 from s2scli.data.learning import learn_tokenizers, with_counts
 from s2scli.data.merging import merge_parts, part_folder
-from s2scli.errors import UsageError
+from s2scli.data.source_form import SourceForm
 from s2scli.io import STDIN, explain_write_errors, open_input, write_atomically
 from s2scli.schema import as_dict
-from s2scli.text.tokenizer import Tokenizer
+from s2scli.text.tokenizer import Tokenizer, check_user_symbols
 from s2scli.text.vocabulary import UNK
-
-_REWRITING = (
-    "unicode_normalization",
-    "lowercase",
-    "strip_punctuation",
-    "normalize_whitespace",
-    "normalize_digits",
-)
-# What decides about the tokenizers, so that it has no place beside those of a checkpoint.
-_LEARNT = (
-    *("tokenizer", "vocab_size", "vocab_sample", "sentencepiece_model", "character_coverage", "split_digits"),
-    *("user_symbols", "joined_dictionary", "srcdict", "tgtdict"),
-    *("thresholdsrc", "thresholdtgt", "nwordssrc", "nwordstgt"),
-    *(f"{side}{name}" for side in ("", "source_", "target_") for name in (*_REWRITING, "stopwords")),
-)
 
 
 @dataclass(frozen=True)
@@ -72,17 +58,19 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
     part = (config.shard_id, config.num_shards) if config.num_shards > 1 else None
     destdir = part_folder(config.destdir, *part) if part else config.destdir
     corpora = find_corpora(config)
-    _check(config, {corpus.split for corpus in corpora})
+    check_settings(config, {corpus.split for corpus in corpora})
     fingerprint = _fingerprint(config, corpora)
     with write_dataset(destdir, fingerprint, overwrite=config.overwrite) as writer:
         corpora = [_spooled(corpus, writer.folder) for corpus in corpora]
         num_lines = {corpus.key: corpus.count() for corpus in corpora}
-        tokenizers = learn_tokenizers(config, corpora, num_lines, writer)
-        assembly = Assembly(config, corpora, num_lines, tokenizers, writer, fingerprint)
+        form = _source_form(config, corpora)
+        tokenizers = learn_tokenizers(config, corpora, num_lines, form, writer)
+        assembly = Assembly(config, corpora, num_lines, tokenizers, form, writer, fingerprint)
         assembly.run()
         if "train" in assembly.splits and part is None:
             assembly.check_what_is_left()
-        if config.tokenizer == "sentencepiece" and config.vocab_from is None and part is None:
+        counted_anew = config.tokenizer == "sentencepiece" and config.vocab_from is None
+        if counted_anew and part is None and "train" in assembly.splits:
             counts = assembly.splits["train"].token_counts
             tokenizers = with_counts(tokenizers, counts, joined=config.joined_dictionary)
         for side in SIDES:
@@ -91,7 +79,7 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
         for corpus in corpora:
             num_read[corpus.split] += num_lines[corpus.key]
         result = _result(destdir, num_read, assembly, tokenizers)
-        meta = _meta(config, tokenizers, assembly.splits, result) | ({"part": part} if part else {})
+        meta = _meta(config, tokenizers, form, assembly.splits, result) | ({"part": part} if part else {})
         _write_beside(config, assembly, meta, result)
         for corpus in corpora:
             if corpus.paths[0].parent == writer.folder:
@@ -149,50 +137,14 @@ def _spooled(corpus: Corpus, folder: Path) -> Corpus:
     return replace(corpus, paths=(path,))
 
 
-def _check(config: PreprocessConfig, splits: set[str]) -> None:
-    if config.shard_id >= config.num_shards:
-        raise UsageError(f"--shard-id {config.shard_id} must be under --num-shards {config.num_shards}")
-    if not splits:
-        raise UsageError(
-            "no text given: --trainpref P, with --source-lang and --target-lang, or --train-source …"
-        )
-    if config.valid_fraction and "valid" in splits:
-        raise UsageError(
-            "--valid-fraction holds out training pairs for validation, but validation files are given"
-        )
-    if config.srcdict and config.tgtdict and config.joined_dictionary:
-        raise UsageError("--joined-dictionary takes one vocabulary: give --srcdict or --tgtdict, not both")
-    if config.joined_dictionary and config.thresholdtgt not in (0, config.thresholdsrc):
-        raise UsageError(
-            "with --joined-dictionary --thresholdsrc holds for both sides; leave --thresholdtgt out"
-        )
-    if config.joined_dictionary and config.nwordstgt not in (-1, config.nwordssrc):
-        raise UsageError("with --joined-dictionary --nwordssrc holds for both sides; leave --nwordstgt out")
-    if config.valid_fraction and "train" not in splits:
-        raise UsageError("--valid-fraction holds out training pairs, but no training files are given")
-    if config.vocab_from is not None:
-        _check_nothing_to_learn(config)
-        return
-    if "train" in splits:
-        return
-    if config.tokenizer == "sentencepiece":
-        raise UsageError(
-            "--tokenizer sentencepiece learns from training text, so give --trainpref; "
-            "to translate text with a trained model, pass the raw text to s2s generate"
-        )
-    given = [dictionary for dictionary in (config.srcdict, config.tgtdict) if dictionary]
-    if len(given) < (1 if config.joined_dictionary else 2):
-        raise UsageError("without training files both --srcdict and --tgtdict are needed")
-
-
-def _check_nothing_to_learn(config: PreprocessConfig) -> None:
-    """UsageError for a setting that decides what is learnt, where the tokenizers are a checkpoint's."""
-    defaults = {field.name: field.default for field in fields(PreprocessConfig)}
-    for name in _LEARNT:
-        if getattr(config, name) != defaults[name]:
-            raise UsageError(
-                f"--vocab-from takes the tokenizers of a checkpoint as they are; leave --{name.replace('_', '-')} out"
-            )
+def _source_form(config: PreprocessConfig, corpora: list[Corpus]) -> SourceForm:
+    """What stands in a source beside its line."""
+    tags: set[str] = set().union(*(corpus.tags() for corpus in corpora))
+    return SourceForm(
+        tags=check_user_symbols(sorted(tags), "--source-tag"),
+        context_lines=config.context_lines,
+        separator=check_user_symbols([config.context_separator], "--context-separator")[0],
+    )
 
 
 def _result(
@@ -240,18 +192,21 @@ def _settings(config: PreprocessConfig) -> dict[str, Any]:
 def _meta(
     config: PreprocessConfig,
     tokenizers: Mapping[str, Tokenizer],
+    form: SourceForm,
     splits: Mapping[str, SplitWriter],
     result: PreprocessResult,
 ) -> dict[str, Any]:
+    columns = {side: ("text", side) for side in SIDES} | ({TAG: ("tag", "source")} if form.tags else {})
     return {
         "format": FORMAT,
         "version": VERSION,
         "source_lang": config.source_lang or "source",
         "target_lang": config.target_lang or "target",
         "columns": {
-            side: {"kind": "text", "dtype": ids_dtype(len(tokenizers[side])).name, "tokenizer": side}
-            for side in SIDES
+            column: {"kind": kind, "dtype": ids_dtype(len(tokenizers[side])).name, "tokenizer": side}
+            for column, (kind, side) in columns.items()
         },
+        "source_form": form.to_meta(),
         "tokenizers": {
             side: {
                 "kind": tokenizer.kind,

@@ -20,6 +20,7 @@ from s2scli.data.batching import plan_batches
 from s2scli.data.dataset import Dataset
 from s2scli.data.loader import Loader
 from s2scli.data.mixture import mix, read_weights
+from s2scli.data.sentences import Sentences, start_worker
 from s2scli.errors import DataError, UsageError
 from s2scli.inference.engine import Engine
 from s2scli.io import locked, write_atomically
@@ -41,6 +42,7 @@ from s2scli.training.run import Run
 from s2scli.training.signals import Signals
 from s2scli.training.state import trained_parameters
 from s2scli.training.step import Updater
+from s2scli.workers import Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +99,12 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
         raise DataError(f"{config.data}: the training split is empty")
     valid_split = dataset.split("valid") if "valid" in dataset.splits else None
     config = _settle(config, tokenizers, processes)
+    what_to_read = "train", config.sampling, config.seed
+    number = config.num_workers
     loader = Loader(
-        train_split,
-        config.sampling,
-        tokenizers=tokenizers,
-        limits=dataset.meta["limits"],
-        seed=config.seed,
+        Sentences.of(dataset, *what_to_read),
+        pin=processes.device.type == "cuda",
+        workers=Workers(number, start_worker, config.data, *what_to_read) if number else None,
     )
     mixture = mix(
         train_split.corpora, read_weights(config.sampling.corpus_weights), config.sampling.corpus_temperature
@@ -149,6 +151,7 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
             model=model,
             tokenizers=tokenizers,
             limits=dataset.meta["limits"],
+            form=dataset.source_form,
             search=SearchConfig(beam=config.eval_beam),
             device=processes.device,
             batch_size=128,

@@ -373,3 +373,27 @@ def test_an_answer_a_line_while_the_input_stays_open(toy_runs: Path) -> None:
             assert process.wait(timeout=30) == 0
         finally:
             process.kill()
+
+
+def test_sources_are_composed_as_those_of_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Typed lines get their context and tag, and are what a dataset's are; a tag that is typed is one too."""
+    data = write_dataset(tmp_path, source_tag=("<2bb>",), context_lines=2, max_source_length=20)
+    Trainer(data, tmp_path)("run", **TRANSFORMER, max_update=1)
+    generator = Generator(tmp_path / "run", capsys, monkeypatch)
+    lines = (tmp_path / "test.aa").read_text().split("\n")[:-1]
+    found = [json.loads(line) for line in generator("\n".join(lines), source_tag="<2bb>", format="jsonl")]
+    expected = [json.loads(line) for line in generator("", data=data, format="jsonl")]
+    for one, other in zip(found, expected, strict=True):
+        assert (one["source"], one["tokens"]) == (other["source"], other["tokens"])
+    assert found[2]["source"] == f"<2bb> {lines[0]} <sep> {lines[1]} <sep> {lines[2]}"
+    assert any(len(record["source"].split()) > 20 for record in found)
+    blank = [json.loads(line) for line in generator(f"{lines[0]}\n\n{lines[1]}\n", format="jsonl")]
+    assert [record["source"] for record in blank] == [lines[0], "", lines[1]]
+    with pytest.raises(
+        UsageError, match="--source-tag <2cc>: the model was trained on sources with these tags: <2bb>"
+    ):
+        generator("a\n", source_tag="<2cc>")
+    with pytest.raises(UsageError, match="--source-tag is for text"):
+        generator("", data=data, source_tag="<2bb>")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sentencepiece
 from toys import TRANSFORMER, Trainer
 
 from s2scli import preprocess as verb
@@ -240,7 +241,7 @@ def test_a_test_set_alone_with_dictionaries(run: Run, texts: Path) -> None:
         ({"joined_dictionary": True, "thresholdtgt": 3}, "--thresholdsrc holds for both"),
         ({"joined_dictionary": True, "nwordstgt": 3}, "--nwordssrc holds for both"),
         ({"joined_dictionary": True, "srcdict": "x", "tgtdict": "y"}, "not both"),
-        ({"user_symbols": ("</s>",)}, "cannot be a user symbol"),
+        ({"user_symbols": ("</s>",)}, "cannot be a symbol to keep whole"),
     ],
 )
 def test_settings_that_contradict(run: Run, texts: Path, settings: dict, message: str) -> None:
@@ -255,7 +256,7 @@ def test_settings_that_contradict(run: Run, texts: Path, settings: dict, message
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("train.zh", b"a\n", r"train\.en has 36 lines and .*train\.zh has 1;"),
+        ("train.zh", b"a\n", r"train\.en has 36 lines and .*train\.zh has 1 lines;"),
         ("train.en", b"", r"train\.en: the file is empty"),
         ("test.en", b"a\nb\xff\n", r"test\.en:2: the line is not UTF-8"),
         ("valid.zh", b"a\nb\0\n", r"valid\.zh:2: the line holds a NUL"),
@@ -346,7 +347,12 @@ def test_one_file_with_both_sides(run: Run, texts: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("name", "content", "settings", "message"),
     [
-        ("a.tsv", "a\tb\nc\n", {}, r"a\.tsv:2: the line has too few columns; .* say 1 and 2"),
+        (
+            "a.tsv",
+            "a\tb\nc\n",
+            {},
+            r"a\.tsv:2: the line has too few columns; --source-field is 1, --target-field is 2",
+        ),
         ("a.jsonl", '{"source": "a", "target": "b"}\n{\n', {}, r"a\.jsonl:2: the line is no JSON"),
         ("a.jsonl", '{"source": "a", "goal": "b"}\n', {}, r"a\.jsonl:1: the line has no text field 'target'"),
         ("a.jsonl", '{"source": "a", "target": 1}\n', {}, r"a\.jsonl:1: the line's target is not text"),
@@ -687,6 +693,201 @@ def test_a_checkpoint_lends_its_tokenizers(toy_data: Path, tmp_path: Path) -> No
     other = Trainer(tmp_path / "data", tmp_path)
     other("tuned", **TRANSFORMER, finetune_from_model=tmp_path / "run", max_update=1)
     with pytest.raises(
-        UsageError, match=r"--vocab-from takes the tokenizers .* leave --source-lowercase out"
+        UsageError, match=r"--source-lowercase decides what --vocab-from takes .*; leave it out"
     ):
         preprocess(build(PreprocessConfig, values | {"source_lowercase": True}))
+
+
+TAGS = ["<chat>", "<news>", ""]
+
+
+def tagged(texts: Path) -> list[str]:
+    """Write a tag for each training line, of which every third has none; what the sources should be."""
+    tags = [TAGS[number % 3] for number in range(36)]
+    put(texts / "train.domain", [tag.strip("<>") if number % 2 else tag for number, tag in enumerate(tags)])
+    for split, end in (("valid", 5), ("test", 4)):
+        put(texts / f"{split}.domain", tags[:end])
+    return [f"{tag} {line}".strip() for tag, line in zip(tags, ENGLISH, strict=True)]
+
+
+def test_every_pair_may_have_a_tag(run: Run, texts: Path) -> None:
+    expected = tagged(texts)
+    run(tag_field="domain", joined_dictionary=True)
+    dataset = Dataset.open(texts / "data")
+    train = dataset.split("train")
+    tokenizer = dataset.tokenizer("source")
+    assert list(train.texts("source")) == expected
+    assert dataset.source_form.tags == ("<chat>", "<news>")
+    for index, line in enumerate(expected):
+        pieces = tokenizer.pieces(train.ids("source", index).tolist())
+        tag = tokenizer.pieces(train.ids("tag", index).tolist())
+        assert (
+            ([piece for piece in pieces if piece in TAGS])
+            == tag
+            == [word for word in line.split() if word in TAGS]
+        )
+        assert tokenizer.encode(line) == train.ids("source", index).tolist()
+    # The same from one file with all three.
+    rows = list(
+        zip(ENGLISH[:36], CHINESE[:36], (texts / "train.domain").read_text().split("\n"), strict=False)
+    )
+    put(texts / "a.tsv", ["\t".join(row) for row in rows])
+    put(
+        texts / "a.jsonl",
+        [json.dumps({"source": en, "target": zh, "of": {"domain": tag}}) for en, zh, tag in rows],
+    )
+    for name, field in (("a.tsv", "3"), ("a.jsonl", "of.domain")):
+        run(
+            trainpref=(),
+            validpref=(),
+            testpref=(),
+            train_file=texts / name,
+            tag_field=field,
+            destdir=texts / name[2:],
+        )
+        other = Dataset.open(texts / name[2:]).split("train")
+        assert [list(other.texts(side)) for side in (*SIDES, "tag")] == [
+            list(train.texts(side)) for side in (*SIDES, "tag")
+        ]
+
+
+def test_a_corpus_may_have_a_tag(run: Run, texts: Path) -> None:
+    back = (f"front={texts / 'train'}", f"back={texts / 'test'}")
+    run(trainpref=back, source_tag=("back=<bt>",), valid_fraction=0.0)
+    dataset = Dataset.open(texts / "data")
+    assert list(dataset.split("train").texts("source")) == ENGLISH[:36] + [
+        f"<bt> {line}" for line in ENGLISH[:4]
+    ]
+    assert list(dataset.split("valid").texts("source")) == ENGLISH[:5]
+    run(source_tag=("<2zh>",))
+    assert list(Dataset.open(texts / "data").split("test").texts("source")) == [
+        f"<2zh> {line}" for line in ENGLISH[:4]
+    ]
+    with pytest.raises(
+        UsageError, match=r"--source-tag bakc=<bt>: no training text has that name; did you mean back"
+    ):
+        run(trainpref=back, source_tag=("bakc=<bt>",))
+    with pytest.raises(UsageError, match=r"--source-tag: 'a b' cannot be a symbol"):
+        run(source_tag=("a b",))
+    put(texts / "train.domain", ["two words"] * 36)
+    with pytest.raises(DataError, match=r"train\.domain:1: 'two words' is no tag"):
+        run(tag_field="domain", validpref=(), testpref=())
+    put(texts / "train.domain", ["one"] * 35)
+    with pytest.raises(DataError, match=r"train\.domain has 35 lines"):
+        run(tag_field="domain", validpref=(), testpref=())
+
+
+def in_context(lines: list[str], number: int) -> list[str]:
+    """What the sources should be, worked out line by line from the definition."""
+    sources = []
+    for at, line in enumerate(lines):
+        before: list[str] = []
+        for earlier in reversed(lines[:at]):
+            if not earlier or len(before) == number:
+                break
+            before.insert(0, earlier)
+        sources.append(" <sep> ".join((*before, line)) if line else "")
+    return sources
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_sources_have_the_lines_before_them(
+    run: Run, texts: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    english, chinese = list(ENGLISH), list(CHINESE)
+    for place in (30, 17, 16, 3):
+        english.insert(place, "")
+        chinese.insert(place, "")
+    put(texts / "train.en", english)
+    put(texts / "train.zh", chinese)
+    expected = in_context(english, number)
+    result = run(context_lines=number, max_source_length=0)
+    assert result.dropped["train"] == {"end of a document": 4}
+    train = Dataset.open(texts / "data").split("train")
+    assert list(train.texts("source")) == [source for source in expected if source]
+    assert list(train.texts("target")) == CHINESE
+    # However the work is divided.
+    monkeypatch.setattr(encoding, "LINES_A_CHUNK", 5)
+    run(context_lines=number, max_source_length=0, workers=2, destdir=texts / "workers")
+    run(context_lines=number, max_source_length=0, destdir=texts / "one")
+    assert bytes_of(texts / "workers") == bytes_of(texts / "one")
+    for part in range(3):
+        run(context_lines=number, max_source_length=0, num_shards=3, shard_id=part, destdir=texts / "parts")
+    preprocess(build(PreprocessConfig, {"merge": True, "destdir": texts / "parts"}))
+    assert list(Dataset.open(texts / "parts").split("train").texts("source")) == list(train.texts("source"))
+
+
+def test_of_a_long_source_with_context_the_end_stays(run: Run, texts: Path) -> None:
+    run(context_lines=2, source_tag=("<2zh>",), tokenizer="word", vocab_size=None, max_source_length=12)
+    dataset = Dataset.open(texts / "data")
+    tokenizer, train = dataset.tokenizer("source"), dataset.split("train")
+    for index, source in enumerate(in_context(ENGLISH[:36], 2)):
+        words = source.split()
+        expected = words if len(words) <= 11 else words[-11:]
+        assert tokenizer.pieces(train.ids("source", index).tolist()) == ["<2zh>", *expected]
+
+
+def test_a_source_that_is_nothing_but_its_tag_is_empty(run: Run, texts: Path) -> None:
+    put(texts / "train.en", ["...", *ENGLISH[1:36]])
+    result = run(source_tag=("<2zh>",), context_lines=1, source_strip_punctuation=True)
+    assert result.dropped["train"] == {"empty source": 1}
+
+
+def test_given_sentencepiece_models(run: Run, texts: Path) -> None:
+    run(destdir=texts / "first", joined_dictionary=True)
+    model = texts / "own.model"
+    with model.open("wb") as stream:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(ENGLISH + CHINESE), model_writer=stream, vocab_size=46, minloglevel=2
+        )
+    own = sentencepiece.SentencePieceProcessor(model_file=str(model))
+    run(source_sentencepiece=model, joined_dictionary=True, vocab_size=None)
+    dataset = Dataset.open(texts / "data")
+    assert dataset.tokenizer("source").vocabulary == dataset.tokenizer("target").vocabulary
+    for side, lines in zip(SIDES, (ENGLISH, CHINESE), strict=True):
+        train, tokenizer = dataset.split("train"), dataset.tokenizer(side)
+        for index, line in enumerate(lines[:36]):
+            assert tokenizer.pieces(train.ids(side, index).tolist()) == own.encode(line, out_type=str)
+    # One side alone; no training text is needed where both are given.
+    run(target_sentencepiece=model)
+    assert Dataset.open(texts / "data").tokenizer("source").kind == "sentencepiece"
+    run(source_sentencepiece=model, target_sentencepiece=model, trainpref=(), vocab_size=None)
+    assert Dataset.open(texts / "data").tokenizer("target").kind == "given sentencepiece"
+    both = {"source_sentencepiece": model, "joined_dictionary": True, "vocab_size": None}
+    for settings, message in (
+        ({"split_digits": True}, "--split-digits is for learning"),
+        ({"vocab_size": 50}, "--vocab-size is for learning"),
+        ({"target_sentencepiece": texts / "other"}, "--joined-dictionary takes one SentencePiece model"),
+        ({"tokenizer": "word"}, "--source-sentencepiece is not for --tokenizer word"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            run(**both | settings)
+    with pytest.raises(DataError, match=r"train\.en: not a SentencePiece model"):
+        run(source_sentencepiece=texts / "train.en")
+
+
+def test_words_by_the_rules_of_the_languages(run: Run, texts: Path) -> None:
+    run(tokenizer="moses", vocab_size=None, target_lang="zh")
+    tokenizer = Dataset.open(texts / "data").tokenizer("source")
+    assert tokenizer.pieces(tokenizer.encode("the cat sees the dog, 1.")) == [
+        "the",
+        "cat",
+        "sees",
+        "the",
+        "dog",
+        ",",
+        "1",
+        ".",
+    ]
+    with pytest.raises(UsageError, match="--tokenizer moses splits each language by its own rules"):
+        run(tokenizer="moses", joined_dictionary=True)
+    with pytest.raises(UsageError, match="--byte-fallback is not for --tokenizer moses"):
+        run(tokenizer="moses", byte_fallback=True)
+
+
+def test_a_checkpoints_vocabulary_must_have_the_tags(toy_data: Path, tmp_path: Path) -> None:
+    Trainer(toy_data, tmp_path)("run", **TRANSFORMER, max_update=1)
+    values = {"source_lang": "aa", "target_lang": "bb", "trainpref": str(toy_data.parent / "train")}
+    values |= {"vocab_from": tmp_path / "run", "destdir": tmp_path / "data", "source_tag": "<bt>"}
+    with pytest.raises(UsageError, match="its source vocabulary does not keep <bt> whole"):
+        preprocess(build(PreprocessConfig, values))

@@ -21,6 +21,7 @@ class GenerateConfig(SearchConfig):
     path: Path = setting(..., "checkpoint, or run folder (then its best checkpoint)")
     gen_subset: str = setting("test", "split of the dataset folder")
     input: Path = setting(Path("-"), "text file to translate, one sentence a line; -: standard input")
+    source_tag: str = setting("", "put this symbol before each line: a tag of the training data, '<bt>'")
     batch_size: int = setting(128, "most sentences in a batch", unit="sentences", at_least=1)
     max_tokens: int = setting(
         12000, "most source tokens in a batch, padding counted", unit="tokens", at_least=1

@@ -61,7 +61,9 @@ class PreprocessConfig:
     overwrite: bool = setting(False, "replace a dataset folder even if other files were put into it")
 
     tokenizer: str = setting(
-        "sentencepiece", "how text is split", choices=("sentencepiece", "word", "character")
+        "sentencepiece",
+        "how text is split; moses: into words as the language's rules have it, joined again by them (extra words)",
+        choices=("sentencepiece", "word", "moses", "character"),
     )
     vocab_size: int | None = setting(
         None,
@@ -76,6 +78,16 @@ class PreprocessConfig:
         1.0, "share of the training characters SentencePiece keeps; 0.9995 suits Chinese", above=0, at_most=1
     )
     split_digits: bool = setting(False, "SentencePiece takes every digit as a piece")
+    byte_fallback: bool = setting(
+        False,
+        "SentencePiece splits characters it has not learnt into bytes: 256 pieces, and nothing is unknown",
+    )
+    source_sentencepiece: Path | None = setting(
+        None,
+        "SentencePiece model to use for the source as it is, in place of learning one (for both sides with "
+        "--joined-dictionary)",
+    )
+    target_sentencepiece: Path | None = setting(None, "SentencePiece model to use for the target")
     vocab_from: Path | None = setting(
         None,
         "checkpoint or run folder whose tokenizers to use, with their normalization, in place of learning any",
@@ -83,6 +95,21 @@ class PreprocessConfig:
     user_symbols: tuple[str, ...] = setting(
         (), "symbols to keep whole, one token each, outside normalization"
     )
+    source_tag: tuple[str, ...] = setting(
+        (),
+        "a symbol before every source, '<bt>', or before those of some training corpora: news='<news>' back='<bt>'",
+    )
+    tag_field: str | None = setting(
+        None,
+        "a tag for each pair; TSV: a column from 1; JSONL: a field; files P.en and P.de: the ending of a third, one "
+        "tag a line",
+    )
+    context_lines: int = setting(
+        0,
+        "put so many lines before it into a source, those of its document: a blank line ends one",
+        at_least=0,
+    )
+    context_separator: str = setting("<sep>", "the symbol between the lines of a source with --context-lines")
     joined_dictionary: bool = setting(False, "one vocabulary for source and target")
     srcdict: Path | None = setting(None, "source vocabulary to use: a fairseq dict.txt")
     tgtdict: Path | None = setting(None, "target vocabulary to use: a fairseq dict.txt")

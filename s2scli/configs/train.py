@@ -203,6 +203,11 @@ class TrainConfig:
         "where torchrun starts several processes: each with the whole model, or with a shard of it (FSDP2)",
         choices=("ddp", "fsdp"),
     )
+    num_workers: int = setting(
+        0,
+        "processes that read training batches ahead; with sampled subwords or noise on a GPU, 2 to 4",
+        at_least=0,
+    )
     threads: int = setting(0, "CPU threads; 0: as many as torch sees fit", at_least=0)
 
     model: ModelConfig

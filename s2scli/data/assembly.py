@@ -11,9 +11,11 @@ from typing import Any, BinaryIO
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import counter, notice
 from s2scli.data.corpus import SIDES, Corpus
+from s2scli.data.dataset import TAG
 from s2scli.data.dataset_writer import DatasetWriter
 from s2scli.data.duplicates import Duplicates, find_duplicates
 from s2scli.data.encoding import EncodedChunk, Lines, chunks, encode_all
+from s2scli.data.source_form import SourceForm
 from s2scli.errors import DataError
 from s2scli.io import explain_write_errors
 from s2scli.text.tokenizer import Tokenizer
@@ -39,11 +41,12 @@ class Assembly:
         corpora: list[Corpus],
         num_lines: Mapping[str, int],
         tokenizers: Mapping[str, Tokenizer],
+        form: SourceForm,
         writer: DatasetWriter,
         fingerprint: str,
     ) -> None:
         self._config, self._corpora, self._num_lines = config, corpora, num_lines
-        self._tokenizers, self._writer = tokenizers, writer
+        self._tokenizers, self._form, self._writer = tokenizers, form, writer
         self._fingerprint = fingerprint
         names: dict[str, list[str]] = {}
         for corpus in corpora:
@@ -51,6 +54,8 @@ class Assembly:
             if config.valid_fraction and corpus.split == "train":
                 names.setdefault("valid", []).append(corpus.name)
         sizes = {side: len(tokenizers[side]) for side in SIDES}
+        if form.tags:
+            sizes[TAG] = sizes["source"]
         self.splits = {name: writer.split(name, names[name], sizes, config.shard_size) for name in names}
         before = writer.progress or {}
         self._done: dict[str, int] = dict(before.get("done", {}))
@@ -70,7 +75,7 @@ class Assembly:
         with self.rejects.open("r+b" if self._rejects_size else "wb") as stream:
             stream.truncate(self._rejects_size)
             stream.seek(self._rejects_size)
-            for chunk in encode_all(self._work(), self._config, self._tokenizers):
+            for chunk in encode_all(self._work(), self._config, self._tokenizers, self._form):
                 self._take(chunk, stream)
                 if time.monotonic() - noted > _NOTE_EVERY:
                     self._note(stream)
@@ -87,7 +92,8 @@ class Assembly:
             start, stop = self._range(corpus)
             done = self._done.get(corpus.key, 0)
             with counter(f"encoding {corpus.key}", total=stop - start, initial=done) as count:
-                for lines in chunks(corpus, start + done, stop, repeated.get(corpus.key)):
+                repeats, context = repeated.get(corpus.key), self._form.context_lines
+                for lines in chunks(corpus, start + done, stop, repeats, context):
                     yield lines
                     count(len(lines.raw))
 

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from s2scli.text.vocabulary import EOS, PAD
+from s2scli.data.padding import Padded, pad
+from s2scli.text.vocabulary import EOS
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,11 @@ class Tokens:
 
     ids: Tensor
     lengths: Tensor
+
+    @classmethod
+    def of(cls, padded: Padded) -> Tokens:
+        """Arrays as tensors."""
+        return cls(torch.from_numpy(padded.ids), torch.from_numpy(padded.lengths))
 
     @property
     def mask(self) -> Tensor:
@@ -75,12 +81,7 @@ class Batch:
 
 def pad_sequences(sequences: Sequence[NDArray[np.integer] | Sequence[int]]) -> Tokens:
     """Stack sequences without end symbols into Tokens, each with its end symbol."""
-    lengths = np.fromiter((len(sequence) + 1 for sequence in sequences), dtype=np.int64, count=len(sequences))
-    ids = np.full((len(sequences), int(lengths.max())), PAD, dtype=np.int64)
-    for row, sequence in zip(ids, sequences, strict=True):
-        row[: len(sequence)] = sequence
-        row[len(sequence)] = EOS
-    return Tokens(torch.from_numpy(ids), torch.from_numpy(lengths))
+    return Tokens.of(pad(sequences))
 
 
 def decoder_input(target: Tokens) -> Tensor:

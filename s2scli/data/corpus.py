@@ -6,14 +6,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import warn
-from s2scli.errors import DataError, UsageError
+from s2scli.errors import DataError, UsageError, did_you_mean
 from s2scli.io import COMPRESSED, STDIN, decode, read_raw_lines
 
 SIDES = ("source", "target")
@@ -21,14 +21,17 @@ MAIN = "main"
 _ONE_FILE = ("tsv", "jsonl")
 # news=text/news; a path with a = in it has a folder or a dot before that.
 _NAMED = re.compile(r"([\w-]+)=(.+)")
+# Each tag is a symbol of the vocabulary.
+_MOST_TAGS = 1000
 _BROKEN_TEXT, _BROKEN_RECORD = "broken text", "broken record"
 
 
 class Pair(NamedTuple):
-    """A source and a target line; `problem`: why the pair is to be left out, or nothing."""
+    """A source and a target line, and their tag or nothing; `problem`: why to leave the pair out, or nothing."""
 
     source: str
     target: str
+    tag: str = ""
     problem: str = ""
 
 
@@ -36,16 +39,18 @@ class Pair(NamedTuple):
 class Corpus:
     """Text of one split, all of it or a part with a name: a source and a target file, or one file with both.
 
-    layout: "lines" for two files, "tsv" or "jsonl" for one. fields: where the sides are in its lines, a column
-    counted from 1, or the name of a field (a.b for one within another). on_broken: error, replace or skip.
+    layout: "lines" for two files, perhaps with a third for tags, "tsv" or "jsonl" for one. fields: where the sides and
+    perhaps a tag are in its lines, a column counted from 1, or the name of a field (a.b for one within another).
+    on_broken: error, replace or skip. tag: that of pairs that have none of their own.
     """
 
     split: str
     paths: tuple[Path, ...]
     layout: str = "lines"
-    fields: tuple[str, str] = SIDES
+    fields: tuple[str, ...] = SIDES
     on_broken: str = "error"
     name: str = MAIN
+    tag: str = ""
 
     @property
     def key(self) -> str:
@@ -74,19 +79,40 @@ class Corpus:
                     "UTF-8), or give --encoding-errors replace or skip"
                 )
             if problem and self.on_broken == "skip":
-                return Pair(texts[0], texts[1] if len(texts) > 1 else "", _BROKEN_TEXT)
-        if self.layout == "lines":
-            return Pair(*texts)
-        try:
-            return Pair(*(self._field(texts[0], name) for name in self.fields))
-        except (ValueError, KeyError, IndexError, TypeError) as error:
-            if self.on_broken == "skip":
-                return Pair(texts[0], "", _BROKEN_RECORD)
-            wanted = " and ".join(self.fields)
-            raise DataError(
-                f"{self.place(0, number)}: {_reason(error, self.layout)}; --source-field and --target-field say "
-                f"{wanted}"
-            ) from None
+                return Pair(texts[0], texts[1] if len(texts) > 1 else "", problem=_BROKEN_TEXT)
+        if self.layout != "lines":
+            try:
+                texts = [self._field(texts[0], name) for name in self.fields]
+            except (ValueError, KeyError, IndexError, TypeError) as error:
+                if self.on_broken == "skip":
+                    return Pair(texts[0], "", problem=_BROKEN_RECORD)
+                flags = ("--source-field", "--target-field", "--tag-field")
+                said = ", ".join(f"{flag} is {name}" for flag, name in zip(flags, self.fields, strict=False))
+                raise DataError(f"{self.place(0, number)}: {_reason(error, self.layout)}; {said}") from None
+        source, target, *tags = texts
+        return Pair(source, target, self._tag(tags[0], number) if tags else self.tag)
+
+    def _tag(self, text: str, number: int) -> str:
+        """The tag that a pair's own text says, in angle brackets: bt and <bt> are <bt>."""
+        text = text.strip()
+        if not text:
+            return self.tag
+        if len(text.split()) > 1:
+            raise DataError(f"{self.place(2, number)}: {text!r} is no tag; wanted: a word, as bt or <bt>")
+        return text if text.startswith("<") else f"<{text}>"
+
+    def tags(self) -> set[str]:
+        """The tags that pairs have; where they have them of their own, the text is read through for that."""
+        if max(len(self.paths), len(self.fields)) == len(SIDES):
+            return {self.tag} - {""}
+        found: set[str] = set()
+        for number, lines in enumerate(self.raw_lines(), start=1):
+            found.add(self.parse(lines, number).tag)
+            if len(found) > _MOST_TAGS:
+                raise DataError(
+                    f"{self.place(2, number)}: more than {_MOST_TAGS} tags so far; is --tag-field the right one?"
+                )
+        return found - {""}
 
     def _field(self, line: str, name: str) -> str:
         if self.layout == "tsv":
@@ -114,8 +140,8 @@ class Corpus:
                 raise DataError(f"{path}: the file is empty")
         if len(set(counts)) > 1:
             raise DataError(
-                f"{self.paths[0]} has {counts[0]} lines and {self.paths[1]} has {counts[1]}; "
-                "line N of one must be the translation of line N of the other"
+                f"{' and '.join(f'{path} has {count} lines' for path, count in zip(self.paths, counts, strict=True))}; "
+                "line N of each must belong to the same pair"
             )
         return counts[0]
 
@@ -153,12 +179,37 @@ def find_corpora(config: PreprocessConfig) -> list[Corpus]:
             config.encoding_errors if split == "train" else config.encoding_errors.replace("skip", "replace")
         )
         if prefixes:
-            corpora += _from_prefixes(split, prefixes, config.source_lang, config.target_lang, on_broken)
+            corpora += _from_prefixes(split, prefixes, config, on_broken)
         elif both is not None:
             corpora.append(_from_one_file(split, both, config, on_broken))
         elif source is not None and target is not None:
             corpora.append(_from_two_files(split, (source, target), on_broken))
-    return corpora
+            if config.tag_field:
+                raise UsageError(
+                    f"--tag-field {config.tag_field}: is an ending after --trainpref P, or a field of a file with both "
+                    f"sides; --{split}-source and --{split}-target have no tags"
+                )
+    return _with_tags(corpora, config.source_tag)
+
+
+def _with_tags(corpora: list[Corpus], tags: Sequence[str]) -> list[Corpus]:
+    """The corpora with the tags of --source-tag: "<bt>" for all, "back=<bt>" for training text of that name."""
+    by_name: dict[str, str] = {}
+    for tag in tags:
+        match = _NAMED.fullmatch(tag)
+        by_name[match[1] if match else ""] = match[2] if match else tag
+    names = {corpus.name for corpus in corpora if corpus.split == "train"}
+    for name in by_name:
+        if name and name not in names:
+            raise UsageError(
+                f"--source-tag {name}={by_name[name]}: no training text has that name{did_you_mean(name, names)} "
+                f"(--trainpref {name}=PATH gives it)"
+            )
+    everywhere = by_name.get("", "")
+    return [
+        replace(corpus, tag=by_name.get(corpus.name, everywhere) if corpus.split == "train" else everywhere)
+        for corpus in corpora
+    ]
 
 
 def _from_one_file(split: str, path: Path, config: PreprocessConfig, on_broken: str) -> Corpus:
@@ -176,7 +227,12 @@ def _from_one_file(split: str, path: Path, config: PreprocessConfig, on_broken: 
     for flag, name in (("source", source), ("target", target)):
         if layout == "tsv" and (not name.isdecimal() or int(name) == 0):
             raise UsageError(f"--{flag}-field {name}: of a TSV file give the column's number, counted from 1")
-    return Corpus(split, (path,), layout, (source, target), on_broken)
+    if config.tag_field and layout == "tsv" and not config.tag_field.isdecimal():
+        raise UsageError(
+            f"--tag-field {config.tag_field}: of a TSV file give the column's number, counted from 1"
+        )
+    tag = (config.tag_field,) if config.tag_field else ()
+    return Corpus(split, (path,), layout, (source, target, *tag), on_broken)
 
 
 def _from_two_files(split: str, paths: tuple[Path, Path], on_broken: str) -> Corpus:
@@ -198,14 +254,16 @@ def _check_exists(path: Path) -> None:
 
 
 def _from_prefixes(
-    split: str, prefixes: Sequence[str], source_lang: str | None, target_lang: str | None, on_broken: str
+    split: str, prefixes: Sequence[str], config: PreprocessConfig, on_broken: str
 ) -> list[Corpus]:
+    source_lang, target_lang = config.source_lang, config.target_lang
     if not source_lang or not target_lang:
         raise UsageError(f"--{split}pref needs --source-lang and --target-lang, the endings of its files")
     if source_lang == target_lang:
         raise UsageError(
             f"--source-lang and --target-lang are both {source_lang}; their files would be the same"
         )
+    endings = (source_lang, target_lang, *((config.tag_field,) if config.tag_field else ()))
     named = [_NAMED.fullmatch(prefix) for prefix in prefixes]
     corpora = []
     for number, (prefix, match) in enumerate(zip(prefixes, named, strict=True)):
@@ -215,7 +273,7 @@ def _from_prefixes(
         corpora.append(
             Corpus(
                 split if split == "train" else f"{split}{number or ''}",
-                (_with_language(path, source_lang), _with_language(path, target_lang)),
+                tuple(_with_ending(path, ending) for ending in endings),
                 on_broken=on_broken,
                 name=match[1] if match and part else MAIN,
             )
@@ -229,8 +287,8 @@ def _from_prefixes(
     return corpora
 
 
-def _with_language(prefix: str, language: str) -> Path:
-    path = Path(f"{prefix}.{language}")
+def _with_ending(prefix: str, wanted: str) -> Path:
+    path = Path(f"{prefix}.{wanted}")
     for candidate in (path, *(Path(f"{path}{ending}") for ending in COMPRESSED)):
         if candidate.exists():
             return candidate

@@ -8,6 +8,8 @@
     train/main-00000/source.text    raw UTF-8 text, one after the other
     train/main-00000/source.text_ends   where each example ends in the text, int64, bytes
 
+Where sources have tags, the files of a column "tag" say which: an id of the source vocabulary, or none.
+
 A split is a list of corpora, a corpus a list of shards. All numbers are little-endian.
 """
 
@@ -23,12 +25,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from s2scli.data.source_form import SourceForm
 from s2scli.errors import DataError, did_you_mean
 from s2scli.text.tokenizer import Tokenizer, load_tokenizer
 
 FORMAT = "s2s-dataset"
 VERSION = 1
 META = "meta.json"
+TAG = "tag"
 END_DTYPE = np.dtype("<i8")
 
 Ids = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
@@ -103,6 +107,7 @@ class Split:
         self.name = name
         self.meta = meta
         self.columns: tuple[str, ...] = tuple(columns)
+        self.text_columns = tuple(name for name, column in columns.items() if column["kind"] == "text")
         shards = [shard for corpus in meta["corpora"] for shard in corpus["shards"]]
         self._shards = [
             {
@@ -226,6 +231,11 @@ class Dataset:
     def target_lang(self) -> str:
         """The target language as the user named it."""
         return str(self.meta["target_lang"])
+
+    @property
+    def source_form(self) -> SourceForm:
+        """What stands in a source beside its line."""
+        return SourceForm.from_meta(self.meta.get("source_form", {}))
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import NamedTuple
@@ -16,10 +13,13 @@ import numpy.typing as npt
 
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.data.corpus import SIDES, Corpus, Pair, is_held_out
+from s2scli.data.dataset import TAG
 from s2scli.data.dataset_writer import ColumnChunk
-from s2scli.data.filters import DUPLICATE, length_filters, text_filters
-from s2scli.errors import DataError, S2SError
+from s2scli.data.filters import DOCUMENT_END, DUPLICATE, length_filters, text_filters
+from s2scli.data.source_form import SourceComposer, SourceForm
+from s2scli.errors import DataError
 from s2scli.text.tokenizer import Tokenizer, load_tokenizer
+from s2scli.workers import Workers
 
 LINES_A_CHUNK = 2000
 BYTES_A_CHUNK = 2_000_000
@@ -30,12 +30,14 @@ _SAMPLES = 5
 class Lines(NamedTuple):
     """Some undecoded lines of a corpus; `first` is the number of the first, counted from 1.
 
-    repeated: which of them are duplicates of earlier ones; None: that was not looked for.
+    before: those just before the first, for context. repeated: which of them are duplicates of earlier ones; None: that
+    was not looked for.
     """
 
     first: int
     raw: list[tuple[bytes, ...]]
     corpus: Corpus
+    before: list[tuple[bytes, ...]]
     repeated: npt.NDArray[np.bool_] | None = None
 
 
@@ -67,9 +69,13 @@ class EncodedChunk:
 class Encoder:
     """Turns lines into the columns of a dataset, as a config says: cleaned, split, held out, cut."""
 
-    def __init__(self, config: PreprocessConfig, tokenizers: Mapping[str, Tokenizer]) -> None:
+    def __init__(
+        self, config: PreprocessConfig, tokenizers: Mapping[str, Tokenizer], form: SourceForm
+    ) -> None:
         self._config = config
         self._tokenizers = tokenizers
+        self._form = form
+        self._marks = form.marks(tokenizers["source"])
         self._limits = config.max_source_length, config.max_target_length
         self._text_filters = text_filters(config)
         self._length_filters = length_filters(config)
@@ -81,11 +87,12 @@ class Encoder:
         pairs = [lines.corpus.parse(raw, number) for number, raw in enumerate(lines.raw, start=lines.first)]
         reasons = [self._reason(pair, lines, index) for index, pair in enumerate(pairs)] if training else []
         chosen = [index for index in range(len(pairs)) if not training or not reasons[index]]
+        texts = self._texts(lines, pairs)
         ids = [
-            self._tokenizers[side].encode_all([pairs[index][at] for index in chosen])
+            self._tokenizers[side].encode_all([texts[index][at] for index in chosen])
             for at, side in enumerate(SIDES)
         ]
-        kept: dict[str, list[tuple[Pair, tuple[list[int], ...]]]] = {}
+        kept: dict[str, list[tuple[int, tuple[list[int], ...]]]] = {}
         for index, tokens in zip(chosen, zip(*ids, strict=True), strict=True):
             pair, split = pairs[index], lines.corpus.split
             if training and self._config.valid_fraction:
@@ -95,7 +102,7 @@ class Encoder:
             if reason:
                 reasons[index] = reason
             else:
-                kept.setdefault(split, []).append((pair, tokens))
+                kept.setdefault(split, []).append((index, tokens))
         for index, reason in enumerate(reasons):
             if reason:
                 self._reject(
@@ -103,16 +110,34 @@ class Encoder:
                 )
         for split, items in kept.items():
             result.columns[split] = {
-                side: _column([pair[at] for pair, _ in items], [tokens[at] for _, tokens in items])
+                side: _column([texts[index][at] for index, _ in items], [tokens[at] for _, tokens in items])
                 for at, side in enumerate(SIDES)
             }
+            if self._form.tags:
+                tags = [pairs[index].tag for index, _ in items]
+                lookup = self._tokenizers["source"].vocabulary.lookup
+                result.columns[split][TAG] = _column(tags, [[lookup(tag)] if tag else [] for tag in tags])
         return result
+
+    def _texts(self, lines: Lines, pairs: Sequence[Pair]) -> list[tuple[str, str]]:
+        """The texts of both sides, with context and tags in the sources."""
+        if not self._form.symbols:
+            return [(pair.source, pair.target) for pair in pairs]
+        composer = SourceComposer(self._form)
+        first = lines.first - len(lines.before)
+        composer.follow(
+            lines.corpus.parse(raw, number).source for number, raw in enumerate(lines.before, start=first)
+        )
+        return [(composer.compose(pair.source, pair.tag), pair.target) for pair in pairs]
 
     def _reason(self, pair: Pair, lines: Lines, index: int) -> str:
         """Why a training pair is left out for its text, or nothing."""
         if pair.problem:
             return pair.problem
-        if pair.source.strip() and pair.target.strip():
+        has_source, has_target = bool(pair.source.strip()), bool(pair.target.strip())
+        if self._form.context_lines and not has_source and not has_target:
+            return DOCUMENT_END
+        if has_source and has_target:
             for name, leaves_out in self._text_filters:
                 if leaves_out(pair.source, pair.target):
                     return name
@@ -131,9 +156,10 @@ class Encoder:
         """Cut what is too long, in place; returns why a training pair must be left out, or nothing."""
         training = corpus.split == "train"
         if training:
-            for side, ids in zip(SIDES, tokens, strict=True):
-                if not ids:
-                    return f"empty {side}"
+            if not tokens[0] or tokens[0][-1] in self._marks:
+                return "empty source"
+            if not tokens[1]:
+                return "empty target"
             lengths = len(tokens[0]), len(tokens[1])
             for name, leaves_out in self._length_filters:
                 if leaves_out(*lengths):
@@ -148,7 +174,9 @@ class Encoder:
                     "raise it, or use --on-long truncate or skip"
                 )
             if self._config.on_long == "truncate":
-                del tokens[at][limit:]
+                tokens[at][:] = (
+                    self._form.cut(tokens[at], limit, self._marks) if at == 0 else tokens[at][:limit]
+                )
                 result.truncated.setdefault(split, Counter())[side] += 1
             elif split == "train":
                 return f"long {side}"
@@ -166,61 +194,58 @@ def _column(texts: list[str], ids: list[list[int]]) -> ColumnChunk:
 
 
 def chunks(
-    corpus: Corpus, start: int, stop: int, repeated: npt.NDArray[np.bool_] | None = None
+    corpus: Corpus,
+    start: int,
+    stop: int,
+    repeated: npt.NDArray[np.bool_] | None = None,
+    context_lines: int = 0,
 ) -> Iterator[Lines]:
     """Group the lines of a corpus from `start`, counted from 0, to `stop`; a chunk is bounded in lines and bytes.
 
-    repeated: which lines of the corpus are duplicates.
+    repeated: which lines of the corpus are duplicates. context_lines: how many before its first a chunk brings along.
     """
     chunk: list[tuple[bytes, ...]] = []
     first, size = start + 1, 0
+    stream = corpus.raw_lines()
+    before = deque(islice(stream, start), context_lines)
 
     def finished() -> Lines:
         flags = None if repeated is None else repeated[first - 1 : first - 1 + len(chunk)]
-        return Lines(first, chunk, corpus, flags)
+        return Lines(first, chunk, corpus, list(before), flags)
 
-    for raw in islice(corpus.raw_lines(), start, stop):
+    for raw in islice(stream, stop - start):
         chunk.append(raw)
         size += sum(map(len, raw))
         if len(chunk) == LINES_A_CHUNK or size >= BYTES_A_CHUNK:
             yield finished()
+            before.extend(chunk)
             first, size, chunk = first + len(chunk), 0, []
     if chunk:
         yield finished()
 
 
 def encode_all(
-    work: Iterable[Lines], config: PreprocessConfig, tokenizers: Mapping[str, Tokenizer]
+    work: Iterable[Lines], config: PreprocessConfig, tokenizers: Mapping[str, Tokenizer], form: SourceForm
 ) -> Iterator[EncodedChunk]:
     """Encode chunks and yield the results in the order of the chunks, whatever the number of workers."""
     if config.workers == 1:
-        encoder = Encoder(config, tokenizers)
+        encoder = Encoder(config, tokenizers, form)
         yield from map(encoder.encode, work)
         return
     documents = {side: tokenizer.to_bytes() for side, tokenizer in tokenizers.items()}
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        config.workers, mp_context=context, initializer=_start_worker, initargs=(config, documents)
-    )
-    pending: deque[Future[EncodedChunk]] = deque()
+    workers = Workers(config.workers, _start_worker, config, documents, form)
     try:
-        for lines in work:
-            pending.append(pool.submit(_encode_in_worker, lines))
-            if len(pending) > 2 * config.workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    except BrokenProcessPool:
-        raise S2SError("a worker process died, perhaps for want of memory; try fewer --workers") from None
+        yield from workers.map(_encode_in_worker, work)
     finally:
-        pool.shutdown(cancel_futures=True)
+        workers.close()
 
 
 _worker_encoder: list[Encoder] = []
 
 
-def _start_worker(config: PreprocessConfig, documents: Mapping[str, bytes]) -> None:
-    _worker_encoder.append(Encoder(config, {side: load_tokenizer(data) for side, data in documents.items()}))
+def _start_worker(config: PreprocessConfig, documents: Mapping[str, bytes], form: SourceForm) -> None:
+    tokenizers = {side: load_tokenizer(data) for side, data in documents.items()}
+    _worker_encoder.append(Encoder(config, tokenizers, form))
 
 
 def _encode_in_worker(lines: Lines) -> EncodedChunk:

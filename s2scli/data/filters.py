@@ -15,6 +15,7 @@ Filter = tuple[str, Callable[[str, str], bool]]
 """A name, and whether a pair of lines is to be left out."""
 
 DUPLICATE = "duplicate"
+DOCUMENT_END = "end of a document"
 
 # Tabs separate words; every other control character is noise, as is what stands for a broken one.
 _CONTROL = regex.compile(r"[[\p{Cc}--\t]\uFFFD]", regex.V1)

@@ -17,9 +17,12 @@ from s2scli.console import notice, progress
 from s2scli.data.corpus import SIDES, Corpus, is_held_out
 from s2scli.data.dataset import tokenizer_file
 from s2scli.data.dataset_writer import DatasetWriter
+from s2scli.data.source_form import SourceForm
+from s2scli.errors import UsageError
 from s2scli.io import read_lines
 from s2scli.text import TOKENIZERS
 from s2scli.text.normalization import Normalization, user_symbol_pattern
+from s2scli.text.subword import GivenSentencePieceTokenizer, read_sentencepiece_model
 from s2scli.text.tokenizer import (
     LearningSettings,
     LearningText,
@@ -88,26 +91,49 @@ def read_tokenizers(stream: Any) -> dict[str, Tokenizer]:
     }
 
 
+def given_model(config: PreprocessConfig, side: str) -> Path | None:
+    """The SentencePiece model that a side is to use, or None."""
+    own: Path | None = getattr(config, f"{side}_sentencepiece")
+    if config.joined_dictionary:
+        return own or config.source_sentencepiece or config.target_sentencepiece
+    return own
+
+
 def learn_tokenizers(
-    config: PreprocessConfig, corpora: list[Corpus], num_lines: Mapping[str, int], writer: DatasetWriter
+    config: PreprocessConfig,
+    corpora: list[Corpus],
+    num_lines: Mapping[str, int],
+    form: SourceForm,
+    writer: DatasetWriter,
 ) -> dict[str, Tokenizer]:
-    """Learn the tokenizers, or take those that a killed process has learnt."""
+    """Learn the tokenizers, or take those of a checkpoint, or those that a killed process has learnt.
+
+    form: of the sources; its symbols are user symbols of their tokenizer. UsageError where a checkpoint's has not all.
+    """
     if config.vocab_from is not None:
         with open_checkpoint(find_checkpoint(config.vocab_from)) as (stream, _):
-            return read_tokenizers(stream)
+            tokenizers = read_tokenizers(stream)
+        missing = [symbol for symbol in form.symbols if symbol not in tokenizers["source"].user_symbols]
+        if missing:
+            raise UsageError(
+                f"--vocab-from {config.vocab_from}: its source vocabulary does not keep {', '.join(missing)} whole, as "
+                "tags and the context's separator must be; make the vocabulary with --user-symbols"
+            )
+        return tokenizers
     if writer.progress is not None:
         return {side: load_tokenizer((writer.folder / tokenizer_file(side)).read_bytes()) for side in SIDES}
-    tokenizers = _learn(config, corpora, num_lines)
+    tokenizers = _learn(config, corpora, num_lines, form)
     for side in SIDES:
         writer.write_tokenizer(side, tokenizers[side])
     return tokenizers
 
 
 def _learn(
-    config: PreprocessConfig, corpora: list[Corpus], num_lines: Mapping[str, int]
+    config: PreprocessConfig, corpora: list[Corpus], num_lines: Mapping[str, int], form: SourceForm
 ) -> dict[str, Tokenizer]:
     """Learn a tokenizer for each side, or one for both, from the training text."""
-    user_symbols = check_user_symbols(config.user_symbols)
+    user_symbols = {"target": check_user_symbols(config.user_symbols)}
+    user_symbols["source"] = tuple(dict.fromkeys((*user_symbols["target"], *form.symbols)))
     normalizations = {side: _normalization(config, side) for side in SIDES}
     training = [corpus for corpus in corpora if corpus.split == "train"]
     total = sum(num_lines[corpus.key] for corpus in training)
@@ -115,8 +141,9 @@ def _learn(
     def learn(name: str, sides: tuple[str, ...], dictionary: Path | None, suffix: str) -> Tokenizer:
         used = {side: normalizations[side] for side in sides}
         sampled = config.tokenizer == "sentencepiece" and config.vocab_sample > 0
+        model = given_model(config, sides[0])
         every = math.ceil(total * len(sides) / config.vocab_sample) or 1 if sampled else 1
-        if every > 1:
+        if every > 1 and model is None:
             notice(
                 f"{name}: SentencePiece learns from every {every}th line of the training text (--vocab-sample)"
             )
@@ -126,13 +153,17 @@ def _learn(
             sentencepiece_model=config.sentencepiece_model,
             character_coverage=config.character_coverage,
             split_digits=config.split_digits,
+            byte_fallback=config.byte_fallback,
+            model=read_sentencepiece_model(model) if model else None,
+            language=getattr(config, f"{sides[0]}_lang") or "en",
             threshold=getattr(config, f"threshold{suffix}"),
             num_words=getattr(config, f"nwords{suffix}"),
             dictionary=read_dict_txt(dictionary) if dictionary else None,
-            user_symbols=user_symbols,
+            user_symbols=user_symbols[sides[0]],
         )
         text: LearningText = _lines(config, training, used, every, total) if training else lambda: iter(())
-        tokenizer: Tokenizer = TOKENIZERS[config.tokenizer].learn(text, settings, normalizations[sides[0]])
+        kind = GivenSentencePieceTokenizer.kind if model else config.tokenizer
+        tokenizer: Tokenizer = TOKENIZERS[kind].learn(text, settings, normalizations[sides[0]])
         return tokenizer
 
     if config.joined_dictionary:

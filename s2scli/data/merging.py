@@ -46,10 +46,11 @@ def merge_parts(destdir: Path, *, overwrite: bool) -> dict[str, Any]:
             splits[split] = _join(found, writer.folder, split)
         tokenizers = {
             side: load_tokenizer((folders[0] / tokenizer_file(side)).read_bytes())
-            for side in metas[0]["columns"]
+            for side in metas[0]["tokenizers"]
         }
         settings = metas[0]["settings"]
-        if settings["tokenizer"] == "sentencepiece" and "vocab_from" not in settings:
+        counted_anew = settings["tokenizer"] == "sentencepiece" and "vocab_from" not in settings
+        if counted_anew and "train" in splits:
             tokenizers = _counted(tokenizers, splits["train"], writer.folder, settings)
         for side, tokenizer in tokenizers.items():
             writer.write_tokenizer(side, tokenizer)

@@ -12,6 +12,7 @@ import torch
 from s2scli.configs.search import SearchConfig
 from s2scli.console import uncounted, warn
 from s2scli.data.batch import pad_sequences
+from s2scli.data.source_form import SourceForm
 from s2scli.errors import is_out_of_memory
 from s2scli.models.base import Model
 from s2scli.nn.runtime import give_back_freed_memory
@@ -36,7 +37,7 @@ class Engine:
 
     tokenizers: of both sides. limits: the dataset's, which the model was trained under.
     A batch holds at most batch_size sentences and max_tokens padded source tokens.
-    unknown: the ids of the lines so far that held unknown source tokens.
+    form: that of the sources it was trained on. unknown: the ids of the lines so far that held unknown source tokens.
     """
 
     model: Model
@@ -46,6 +47,7 @@ class Engine:
     device: torch.device
     batch_size: int
     max_tokens: int
+    form: SourceForm = field(default_factory=SourceForm)
     unknown: set[int] = field(default_factory=set)
 
     def translate(
@@ -92,7 +94,7 @@ class Engine:
                 warn(
                     f"line {line.id + 1}: {len(ids)} source tokens, cut to the {limit} that the model was trained on"
                 )
-                return ids[:limit]
+                return list(self.form.cut(ids, limit, self.form.marks(self.tokenizers["source"])))
             warn(
                 f"line {line.id + 1}: {len(ids)} source tokens, more than the {limit} that the model was trained on"
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from s2scli.data.dataset import META, Dataset, Split, tokenizer_file
+from s2scli.data.dataset import META, TAG, Dataset, Split, tokenizer_file
 from s2scli.errors import DataError
 from s2scli.inspection.lengths import Lengths, choose_bins, describe_lengths
 from s2scli.inspection.survey import RANKINGS, Ranked, Survey, survey
@@ -33,10 +33,15 @@ class SideReport:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitReport:
-    """A split; dropped: pairs that preprocess left out, by reason; truncated: sentences that it cut, by side."""
+    """A split.
+
+    tags: how many examples have each. dropped: pairs that preprocess left out, by reason; truncated: sentences that it
+    cut, by side.
+    """
 
     num_examples: int
     sides: dict[str, SideReport]
+    tags: dict[str, int]
     dropped: dict[str, int]
     truncated: dict[str, int]
     num_shards: int
@@ -110,7 +115,7 @@ def _describe(dataset: Dataset, only: str | None, num_examples: int, verify: boo
     names = dataset.splits if only is None else (only,)
     splits = {name: dataset.split(name) for name in names}
     examined = "train" if "train" in names else names[0]
-    sizes = {column: len(dataset.tokenizer(column)) for column in dataset.meta["columns"]}
+    sizes = {column: len(dataset.tokenizer(column)) for column in splits[examined].text_columns}
     surveys = {
         name: survey(split, sizes, num_ranked=num_examples if name == examined else 0)
         for name, split in splits.items()
@@ -123,7 +128,7 @@ def _describe(dataset: Dataset, only: str | None, num_examples: int, verify: boo
         path=str(dataset.path),
         source_lang=dataset.source_lang,
         target_lang=dataset.target_lang,
-        splits={name: _describe_split(dataset, name, surveys[name], bins) for name in names},
+        splits={name: _describe_split(dataset, splits[name], surveys[name], bins) for name in names},
         examined=examined,
         vocabularies={
             column: describe_vocabulary(tokenizer, tokens[column]) for column, tokenizer in sides.items()
@@ -143,8 +148,8 @@ def _describe(dataset: Dataset, only: str | None, num_examples: int, verify: boo
     )
 
 
-def _describe_split(dataset: Dataset, name: str, found: Survey, bins: tuple[int, int]) -> SplitReport:
-    meta = dataset.meta["splits"][name]
+def _describe_split(dataset: Dataset, split: Split, found: Survey, bins: tuple[int, int]) -> SplitReport:
+    name, meta = split.name, split.meta
     shards = [shard for corpus in meta["corpora"] for shard in corpus["shards"]]
     return SplitReport(
         num_examples=int(next(iter(found.lengths.values())).sum()),
@@ -156,6 +161,7 @@ def _describe_split(dataset: Dataset, name: str, found: Survey, bins: tuple[int,
             )
             for column, counts in found.lengths.items()
         },
+        tags=_count_tags(dataset, split),
         dropped={reason: int(number) for reason, number in meta.get("dropped", {}).items()},
         truncated={side: int(number) for side, number in meta.get("truncated", {}).items()},
         num_shards=len(shards),
@@ -164,8 +170,20 @@ def _describe_split(dataset: Dataset, name: str, found: Survey, bins: tuple[int,
     )
 
 
+def _count_tags(dataset: Dataset, split: Split) -> dict[str, int]:
+    """How many examples have each tag, the most frequent first."""
+    if TAG not in split.columns:
+        return {}
+    counts = np.zeros(len(dataset.tokenizer(TAG)), np.int64)
+    for _, _, columns in split.shards():
+        counts += np.bincount(columns[TAG].all_ids, minlength=len(counts))
+    order = np.argsort(-counts, kind="stable")
+    symbols = dataset.tokenizer(TAG).vocabulary.symbols
+    return {symbols[token]: int(counts[token]) for token in order.tolist() if counts[token]}
+
+
 def _describe_example(dataset: Dataset, split: Split, item: Ranked) -> ExampleReport:
-    ids = {column: split.ids(column, item.index) for column in split.columns}
+    ids = {column: split.ids(column, item.index) for column in split.text_columns}
     held_out = dataset.meta.get("settings", {}).get("valid_fraction", 0)
     is_whole = not split.meta.get("dropped") and (not held_out or split.name not in ("train", "valid"))
     # Of several texts, the place in all of them is no line of any.

@@ -46,7 +46,7 @@ def dataset_lines(report: DatasetReport) -> Iterator[str]:
     yield from _counts(report)
     yield ""
     yield from _quantiles(report)
-    yield from _left_out(report)
+    yield from _notes(report)
     yield ""
     yield from _histograms(report)
     yield ""
@@ -100,9 +100,12 @@ def _quantiles(report: DatasetReport) -> list[str]:
     return table(rows, left=2)
 
 
-def _left_out(report: DatasetReport) -> Iterator[str]:
-    """What preprocess dropped and cut, and why."""
+def _notes(report: DatasetReport) -> Iterator[str]:
+    """Which tags there are, and what preprocess dropped and cut, and why."""
     for name, split in report.splits.items():
+        if split.tags:
+            tags = ", ".join(f"{tag} {number:,}" for tag, number in split.tags.items())
+            yield f"{name}: tags {tags}, none {split.num_examples - sum(split.tags.values()):,}"
         if split.dropped:
             reasons = ", ".join(reasons_in_words(split.dropped))
             yield f"{name}: {counted(sum(split.dropped.values()), 'pair')} left out: {reasons}"

@@ -58,8 +58,8 @@ def survey(split: Split, sizes: Mapping[str, int], *, num_ranked: int = 0) -> Su
 
     Holds a slice of the split in memory. Raises DataError where the files contradict each other or the vocabulary.
     """
-    lengths = {column: np.zeros(1, np.int64) for column in split.columns}
-    tokens = {column: np.zeros(sizes[column], np.int64) for column in split.columns}
+    lengths = {column: np.zeros(1, np.int64) for column in split.text_columns}
+    tokens = {column: np.zeros(sizes[column], np.int64) for column in split.text_columns}
     ranked: dict[str, tuple[Ranked, ...]] = dict.fromkeys(RANKINGS, ())
     for part in _slices(split):
         part_lengths = {column: np.diff(bounds) for column, bounds in part.bounds.items()}
@@ -76,7 +76,8 @@ def survey(split: Split, sizes: Mapping[str, int], *, num_ranked: int = 0) -> Su
 
 
 def _slices(split: Split) -> Iterator[_Slice]:
-    for first, num_examples, columns in split.shards():
+    for first, num_examples, all_columns in split.shards():
+        columns = {name: all_columns[name] for name in split.text_columns}
         for name, column in columns.items():
             last = int(column.ends[-1]) if len(column.ends) else 0
             if len(column.ends) != num_examples or last != len(column.all_ids):

@@ -9,6 +9,8 @@ TOKENIZERS = Registry(
     "tokenizer",
     {
         "sentencepiece": "s2scli.text.subword:SentencePieceTokenizer",
+        "given sentencepiece": "s2scli.text.subword:GivenSentencePieceTokenizer",
+        "moses": "s2scli.text.moses:MosesTokenizer",
         "word": "s2scli.text.word:WordTokenizer",
         "character": "s2scli.text.character:CharacterTokenizer",
     },

@@ -11,7 +11,6 @@ class CharacterTokenizer(SplittingTokenizer):
     kind = "character"
     separator = ""
 
-    @staticmethod
-    def split(text: str) -> list[str]:
+    def split(self, text: str) -> list[str]:
         """The code points of a text."""
         return list(text)

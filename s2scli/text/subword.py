@@ -2,7 +2,8 @@
 
 SentencePiece rewrites a space as U+2581, silently drops training lines with U+2585, and takes the names of
 its control symbols out of the text it learns from. So U+2581 and U+2585 in text are escaped with U+2582, and
-the control symbols get names that escaped text cannot hold.
+the control symbols get names that escaped text cannot hold. A model that was trained elsewhere is taken as it is,
+with its own ways to normalize and to decode.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import io
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
 from typing import Any, Self
 
 import sentencepiece
@@ -41,7 +44,11 @@ _NUM_THREADS = 4
 
 
 class SentencePieceTokenizer(Tokenizer):
-    """Splits with a SentencePiece model; pieces that are not in the vocabulary become UNK."""
+    """Splits with a SentencePiece model; pieces that are not in the vocabulary become UNK.
+
+    Where the model has pieces for the bytes of UTF-8, characters that no other piece has are split into those, and so
+    are pieces that are not in the vocabulary.
+    """
 
     kind = "sentencepiece"
 
@@ -55,23 +62,51 @@ class SentencePieceTokenizer(Tokenizer):
         super().__init__(vocabulary, normalization, user_symbols)
         self.model = model
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-        ids = [UNK] * NUM_SPECIAL + [vocabulary.lookup(piece) for piece in _pieces(self._processor)]
+        ids = [
+            vocabulary.lookup(self._processor.id_to_piece(token))
+            if _is_ordinary(self._processor, token)
+            else UNK
+            for token in range(len(self._processor))
+        ]
+        self._bytes = {piece: int(piece[3:5], 16) for piece in _byte_pieces(self._processor)}
+        # What the vocabulary leaves out is spelled in bytes, where there are those.
+        self._spelled: dict[int, list[int]] = {}
+        if all(piece in vocabulary for piece in self._bytes):
+            numbers = {byte: vocabulary.lookup(piece) for piece, byte in self._bytes.items()}
+            self._spelled = {
+                token: [numbers[byte] for byte in self._processor.id_to_piece(token).encode()]
+                for token, number in enumerate(ids)
+                if number == UNK and self._bytes and _is_ordinary(self._processor, token)
+            }
         straight = ids[NUM_SPECIAL:] == list(range(NUM_SPECIAL, len(ids)))
-        self._vocabulary_ids = None if straight else ids
+        self._vocabulary_ids = None if straight and self._processor.unk_id() == UNK else ids
 
     @classmethod
     def learn(cls, corpus: LearningText, settings: LearningSettings, normalization: Normalization) -> Self:
-        """Train a SentencePiece model, then leave out the pieces that thresholds or dictionary exclude."""
+        """Train a SentencePiece model, then leave out the pieces that thresholds or dictionary exclude.
+
+        Byte pieces always stay.
+        """
         for symbol in settings.user_symbols:
             if any(character in symbol for character in _RESERVED):
                 raise UsageError(f"--user-symbols: {symbol!r} holds a character that SentencePiece reserves")
-        model = _train(corpus, settings)
-        processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-        pieces = _pieces(processor)
-        everything = cls(model, Vocabulary(pieces, [0] * len(pieces)), normalization, settings.user_symbols)
+        return cls._with_vocabulary(_train(corpus, settings), corpus, settings, normalization)
+
+    @classmethod
+    def _with_vocabulary(
+        cls, model: bytes, corpus: LearningText, settings: LearningSettings, normalization: Normalization
+    ) -> Self:
+        """The tokenizer of a model, with the vocabulary that the settings say."""
+        symbols = settings.user_symbols
         if settings.dictionary is not None:
-            check_dictionary(settings.dictionary, settings.user_symbols)
-            return cls(model, settings.dictionary, normalization, settings.user_symbols)
+            check_dictionary(settings.dictionary, symbols)
+            return cls(model, settings.dictionary, normalization, symbols)
+        processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        pieces = [
+            processor.id_to_piece(token) for token in range(len(processor)) if _is_ordinary(processor, token)
+        ]
+        pieces = [*(symbol for symbol in symbols if symbol not in pieces), *pieces]
+        everything = cls(model, Vocabulary(pieces, [0] * len(pieces)), normalization, symbols)
         if settings.threshold <= 0 and settings.num_words <= 0:
             return everything
         counts: Counter[int] = Counter()
@@ -81,9 +116,9 @@ class SentencePieceTokenizer(Tokenizer):
             {piece: counts[token] for token, piece in enumerate(pieces, start=NUM_SPECIAL)},
             threshold=settings.threshold,
             num_words=settings.num_words,
-            user_symbols=settings.user_symbols,
+            user_symbols=(*symbols, *_byte_pieces(processor)),
         )
-        return cls(model, vocabulary, normalization, settings.user_symbols)
+        return cls(model, vocabulary, normalization, symbols)
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Self:
@@ -94,12 +129,23 @@ class SentencePieceTokenizer(Tokenizer):
         """What makes the tokenizer, as JSON values; the model is SentencePiece's own file in base64."""
         return super().document() | {"model": base64.b64encode(self.model).decode("ascii")}
 
-    def _encode_part(self, text: str, *, first: bool) -> list[int]:
+    def _prepare(self, text: str, *, first: bool) -> str:
+        """What the model splits for a text; `first` where a line begins with it."""
         # The space at the start makes the first word of a line the same piece as in the middle of one.
-        return self._to_vocabulary(self._processor.encode(_escape(text, first=first)))
+        return _escape(text, first=first)
+
+    def _encode_part(self, text: str, *, first: bool) -> list[int]:
+        return self._to_vocabulary(self._processor.encode(self._prepare(text, first=first)))
 
     def _to_vocabulary(self, ids: list[int]) -> list[int]:
-        return ids if self._vocabulary_ids is None else [self._vocabulary_ids[token] for token in ids]
+        if self._vocabulary_ids is None:
+            return ids
+        if not self._spelled:
+            return [self._vocabulary_ids[token] for token in ids]
+        found: list[int] = []
+        for token in ids:
+            found += self._spelled.get(token) or [self._vocabulary_ids[token]]
+        return found
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each of some lines; one call of SentencePiece for all of them takes half the time."""
@@ -107,20 +153,24 @@ class SentencePieceTokenizer(Tokenizer):
         if self._symbol_pattern is not None:
             return [self.encode_parts(part) for part in parts]
         # Where nothing is left of a line there is nothing to put a space before.
-        lines = [_escape(part[0], first=True) if part[0] else "" for part in parts]
+        lines = [self._prepare(part[0], first=True) if part[0] else "" for part in parts]
         found: list[list[int]] = self._processor.encode(lines, num_threads=1)
         return [self._to_vocabulary(ids) for ids in found]
 
     def encode_by(self, segment: Callable[[str], list[int]], text: str) -> list[int]:
         """Encode a line as `encode` does, but segmented in another way than the model's best.
 
-        segment: gives the model's own ids of escaped text.
+        segment: gives the model's own ids of text as the model sees it.
         """
 
         def encode_part(part: str, *, first: bool) -> list[int]:
-            return self._to_vocabulary(segment(_escape(part, first=first)))
+            return self._to_vocabulary(segment(self._as_model_sees(part, first=first)))
 
         return self.encode_parts(self.normalization.split(text, self._symbol_pattern), encode_part)
+
+    def _as_model_sees(self, text: str, *, first: bool) -> str:
+        """A text after all that is done to it before it is split into pieces."""
+        return self._prepare(text, first=first)
 
     def model_ids_in_vocabulary(self) -> list[bool]:
         """For each id of the model, whether the vocabulary has its piece."""
@@ -129,19 +179,94 @@ class SentencePieceTokenizer(Tokenizer):
         return [token != UNK for token in self._vocabulary_ids]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Join ids to text; <s>, <pad> and </s> are skipped, an unknown token shows as <unk>."""
+        """Join ids to text; <s>, <pad> and </s> are skipped, an unknown token shows as <unk>.
+
+        Bytes that are no UTF-8 show as U+FFFD.
+        """
         pieces = self._visible_pieces(ids)
-        if not self.user_symbols:
-            return _unescape("".join(pieces)).removeprefix(" ")
-        parts = [""]
+        parts: list[list[str]] = [[]]
+        symbols: list[str] = []
         for piece in pieces:
             if piece in self.user_symbols:
-                parts += [piece, ""]
+                symbols.append(piece)
+                parts.append([])
             else:
-                parts[-1] += piece
-        parts[::2] = map(_unescape, parts[::2])
-        parts[0] = parts[0].removeprefix(" ")
-        return "".join(parts)
+                parts[-1].append(piece)
+        texts = [self._join(part, first=index == 0) for index, part in enumerate(parts)]
+        return texts[0] + "".join(symbol + text for symbol, text in zip(symbols, texts[1:], strict=True))
+
+    def _join(self, pieces: list[str], *, first: bool) -> str:
+        """The text of some pieces; `first` where a line begins with them."""
+        text = _unescape("".join(self._with_characters(pieces)))
+        return text.removeprefix(" ") if first else text
+
+    def _with_characters(self, pieces: list[str]) -> list[str]:
+        """The pieces, with the characters that bytes in a row make in place of those."""
+        if not self._bytes or not any(piece in self._bytes for piece in pieces):
+            return pieces
+        characters: list[str] = []
+        for are_bytes, group in groupby(pieces, key=lambda piece: piece in self._bytes):
+            if are_bytes:
+                raw = bytes(self._bytes[piece] for piece in group)
+                characters.append(raw.decode("utf-8", errors="replace"))
+            else:
+                characters += group
+        return characters
+
+
+class GivenSentencePieceTokenizer(SentencePieceTokenizer):
+    """Splits with a SentencePiece model trained elsewhere, with that model's own normalization.
+
+    The vocabulary has the pieces of the model in its order, or those of a fairseq dictionary, as in fairseq. How
+    white space beside user symbols is split depends on the model.
+    """
+
+    kind = "given sentencepiece"
+
+    @classmethod
+    def learn(cls, corpus: LearningText, settings: LearningSettings, normalization: Normalization) -> Self:
+        """Take the model of the settings as it is, and its pieces but for those that are excluded."""
+        assert settings.model is not None
+        return cls._with_vocabulary(settings.model, corpus, settings, normalization)
+
+    def _prepare(self, text: str, *, first: bool) -> str:  # noqa: ARG002 (the model has ways of its own)
+        return text
+
+    def _as_model_sees(self, text: str, *, first: bool) -> str:  # noqa: ARG002
+        seen: str = self._processor.normalize(text)
+        return seen
+
+    def _join(self, pieces: list[str], *, first: bool) -> str:
+        if first or not pieces:
+            text: str = self._processor.decode_pieces(pieces)
+            return text
+        # The model takes the space off that it puts before a line, but here a symbol goes before.
+        space = " " if pieces[0].startswith(_SPACE) else ""
+        return space + self._join(pieces, first=True)
+
+
+def read_sentencepiece_model(path: Path) -> bytes:
+    """The file of a SentencePiece model; DataError where it is none."""
+    try:
+        data = path.read_bytes()
+        sentencepiece.SentencePieceProcessor(model_proto=data)
+    except OSError as error:
+        raise DataError(f"{path}: cannot read: {error.strerror}") from None
+    except RuntimeError:
+        raise DataError(
+            f"{path}: not a SentencePiece model; wanted: the .model file that spm_train writes"
+        ) from None
+    return data
+
+
+def _is_ordinary(processor: sentencepiece.SentencePieceProcessor, token: int) -> bool:
+    """Whether an id of the model is that of a piece of text."""
+    return not (processor.is_control(token) or processor.is_unknown(token) or processor.is_unused(token))
+
+
+def _byte_pieces(processor: sentencepiece.SentencePieceProcessor) -> list[str]:
+    """The pieces <0x00> to <0xFF> of a model that falls back on bytes, else none."""
+    return [processor.id_to_piece(token) for token in range(len(processor)) if processor.is_byte(token)]
 
 
 def _escape(text: str, *, first: bool) -> str:
@@ -153,11 +278,6 @@ def _escape(text: str, *, first: bool) -> str:
 
 def _unescape(text: str) -> str:
     return _ESCAPED.sub(lambda match: _UNESCAPE[match[0]], text.replace(_SPACE, " "))
-
-
-def _pieces(processor: sentencepiece.SentencePieceProcessor) -> list[str]:
-    """The pieces of a model but the special ones, in the order of their ids."""
-    return [processor.id_to_piece(token) for token in range(NUM_SPECIAL, len(processor))]
 
 
 def _train(corpus: LearningText, settings: LearningSettings) -> bytes:
@@ -179,6 +299,7 @@ def _train(corpus: LearningText, settings: LearningSettings) -> bytes:
             model_type=settings.sentencepiece_model,
             character_coverage=settings.character_coverage,
             split_digits=settings.split_digits,
+            byte_fallback=settings.byte_fallback,
             user_defined_symbols=list(settings.user_symbols),
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,

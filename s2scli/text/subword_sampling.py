@@ -53,6 +53,6 @@ def word_starts(tokenizer: Tokenizer) -> list[bool]:
     With SentencePiece these are the pieces that begin with a space; of other tokenizers every token is a word.
     """
     symbols = tokenizer.vocabulary.symbols
-    if tokenizer.kind != SentencePieceTokenizer.kind:
+    if not isinstance(tokenizer, SentencePieceTokenizer):
         return [True] * len(symbols)
     return [symbol.startswith(WORD_START) for symbol in symbols]

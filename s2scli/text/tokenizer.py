@@ -36,10 +36,12 @@ class EncodePart(Protocol):
 class LearningSettings:
     """What decides which symbols a tokenizer learns from a corpus.
 
-    split_digits: whether SentencePiece makes every digit a piece.
+    split_digits: whether SentencePiece makes every digit a piece; byte_fallback: whether it splits characters that it
+    has not learnt into bytes. model: a SentencePiece model to use in place of learning one.
     vocab_size: most symbols, special ones included; None: as many as there are (SentencePiece: 8000).
     threshold, num_words: as in fairseq, see `select_symbols`.
     dictionary: the symbols to use in place of counting them.
+    language: a code such as "de", for tokenizers that split each language in its own way.
     name: what messages call the vocabulary.
     """
 
@@ -48,6 +50,9 @@ class LearningSettings:
     sentencepiece_model: str = "unigram"
     character_coverage: float = 1.0
     split_digits: bool = False
+    byte_fallback: bool = False
+    model: bytes | None = None
+    language: str = "en"
     threshold: int = -1
     num_words: int = -1
     dictionary: Vocabulary | None = None
@@ -157,29 +162,34 @@ class SplittingTokenizer(Tokenizer):
 
     separator: ClassVar[str]
 
-    @staticmethod
     @abstractmethod
-    def split(text: str) -> list[str]:
+    def split(self, text: str) -> list[str]:
         """The tokens of normalized text without user symbols."""
 
     @classmethod
     def learn(cls, corpus: LearningText, settings: LearningSettings, normalization: Normalization) -> Self:
         """Count the tokens of the corpus and keep the most frequent."""
         symbols = settings.user_symbols
+        blank = cls._blank(settings, normalization)
         if settings.dictionary is not None:
             check_dictionary(settings.dictionary, symbols)
-            return cls(settings.dictionary, normalization, symbols)
+            return blank.replace(vocabulary=settings.dictionary)
         counts: Counter[str] = Counter()
         for parts in corpus():
             counts.update(parts[1::2])
             for text in parts[::2]:
-                counts.update(cls.split(text))
+                counts.update(blank.split(text))
         sizes = [size for size in (settings.num_words, settings.vocab_size) if size is not None and size > 0]
         vocabulary = select_symbols(
             counts, threshold=settings.threshold, num_words=min(sizes, default=-1), user_symbols=symbols
         )
         report_size(len(vocabulary), settings.vocab_size or 0, settings.name)
-        return cls(vocabulary, normalization, symbols)
+        return blank.replace(vocabulary=vocabulary)
+
+    @classmethod
+    def _blank(cls, settings: LearningSettings, normalization: Normalization) -> Self:
+        """The tokenizer before there is a vocabulary."""
+        return cls(Vocabulary((), ()), normalization, settings.user_symbols)
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Self:
@@ -194,13 +204,13 @@ class SplittingTokenizer(Tokenizer):
         return self.separator.join(self._visible_pieces(ids))
 
 
-def check_user_symbols(symbols: Iterable[str]) -> tuple[str, ...]:
-    """The symbols, each once; UsageError for one that cannot be a user symbol."""
+def check_user_symbols(symbols: Iterable[str], flag: str = "--user-symbols") -> tuple[str, ...]:
+    """The symbols that a flag gives, each once; UsageError for one that cannot be a user symbol."""
     unique = tuple(dict.fromkeys(symbols))
     for symbol in unique:
         if not symbol or symbol.split() != [symbol] or symbol in SPECIAL_SYMBOLS:
             raise UsageError(
-                f"--user-symbols: {symbol!r} cannot be a user symbol; allowed: text without white space "
+                f"{flag}: {symbol!r} cannot be a symbol to keep whole; allowed: text without white space "
                 f"other than {', '.join(SPECIAL_SYMBOLS)}"
             )
     return unique

@@ -11,7 +11,6 @@ class WordTokenizer(SplittingTokenizer):
     kind = "word"
     separator = " "
 
-    @staticmethod
-    def split(text: str) -> list[str]:
+    def split(self, text: str) -> list[str]:
         """The words of a text."""
         return text.split()

@@ -12,7 +12,6 @@ import numpy as np
 
 from s2scli.checkpoint import BEST, LAST, epoch_checkpoint, epoch_checkpoints
 from s2scli.data.dataset import Indices
-from s2scli.data.prefetch import prefetch
 from s2scli.errors import Interrupted
 from s2scli.training.divergence import WentBack, watch
 from s2scli.training.log import Window
@@ -51,6 +50,7 @@ def run_training(run: Run) -> None:
             run.signals.received,
         ) from None
     finally:
+        run.loader.close()
         run.log.close()
 
 
@@ -163,30 +163,28 @@ def updates(batches: list[Indices], batches_per_update: int) -> Iterator[Group]:
 
 def load_updates(run: Run, groups: list[Group]) -> Iterator[tuple[Group, list[MicroBatch]]]:
     """Each group with this process's share of its batches, read and padded, ahead of time where that helps."""
-    epoch = run.position.epoch
+    shares = [share_of(run, group) for group in groups]
+    jobs = [[indices for _, indices, _ in share] for share in shares]
+    for group, share, batches in zip(
+        groups, shares, run.loader.stream(jobs, run.position.epoch), strict=True
+    ):
+        yield (
+            group,
+            [
+                MicroBatch(number, batch, counts=counts)
+                for (number, _, counts), batch in zip(share, batches, strict=True)
+            ],
+        )
 
-    def load(group: Group) -> tuple[Group, list[MicroBatch]]:
-        numbered = list(enumerate(group))
-        mine = [
-            MicroBatch(number, run.loader.load(indices, epoch))
-            for number, indices in run.processes.share(numbered)
-        ]
-        # Shards are gathered in every pass, which all processes must make: for company, a batch that does not count.
-        if run.processes.kind == "fsdp":
-            passes = -(-len(group) // run.processes.size)
-            mine += [
-                MicroBatch(0, run.loader.load(group[0], epoch), counts=False)
-                for _ in range(passes - len(mine))
-            ]
-        return group, mine
 
-    if run.processes.device.type != "cuda":
-        return map(load, groups)
-
-    def load_pinned(group: Group) -> tuple[Group, list[MicroBatch]]:
-        return group, [replace(item, batch=item.batch.pin()) for item in load(group)[1]]
-
-    return prefetch(groups, load_pinned)
+def share_of(run: Run, group: Group) -> list[tuple[int, Indices, bool]]:
+    """This process's batches of an update: number in the group, pairs, and whether they count."""
+    mine = [(number, indices, True) for number, indices in run.processes.share(list(enumerate(group)))]
+    # Shards are gathered in every pass, which all processes must make: for company, a batch that does not count.
+    if run.processes.kind == "fsdp":
+        passes = -(-len(group) // run.processes.size)
+        mine += [(0, group[0], False)] * (passes - len(mine))
+    return mine
 
 
 def make_update(run: Run, group: Group, micro_batches: list[MicroBatch], window: Window) -> None:

@@ -53,6 +53,7 @@ _SILENT = (
     "finetune_from_model",
     "tensorboard",
     "threads",
+    "num_workers",
     "verify",
 )
 _RESETS = ("reset_optimizer", "reset_lr_scheduler", "reset_dataloader", "reset_meters")

@@ -133,6 +133,7 @@ def dataset_facts(dataset: Dataset) -> dict[str, Any]:
         "source_lang": dataset.source_lang,
         "target_lang": dataset.target_lang,
         "limits": dataset.meta["limits"],
+        "source_form": dataset.source_form.to_meta(),
         "vocabularies": {side: dataset.tokenizer(side).fingerprint for side in ("source", "target")},
         "train": dataset.fingerprint("train"),
     }

@@ -20,6 +20,7 @@ from s2scli.configs.sampling import SamplingConfig  # noqa: E402
 from s2scli.data.batching import plan_batches  # noqa: E402
 from s2scli.data.dataset import Dataset  # noqa: E402
 from s2scli.data.loader import Loader  # noqa: E402
+from s2scli.data.sentences import Sentences  # noqa: E402
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -38,11 +39,9 @@ def main() -> None:
     options = parser.parse_args()
     dataset = Dataset.open(options.dataset)
     split = dataset.split("train")
-    tokenizers = {side: dataset.tokenizer(side) for side in ("source", "target")}
     for name, settings in SETTINGS.items():
         plan = plan_batches(split, max_tokens=4096, batch_size=0, seed=1)
-        config, limits = SamplingConfig(**settings), dataset.meta["limits"]
-        loader = Loader(split, config, tokenizers=tokenizers, limits=limits, seed=1)
+        loader = Loader(Sentences.of(dataset, "train", SamplingConfig(**settings), seed=1))
         speeds = []
         for epoch in range(1, options.epochs + 1):
             batches = plan.part(epoch)

@@ -14,8 +14,10 @@ from toys import write_dataset
 from s2scli.configs.sampling import SamplingConfig
 from s2scli.data.batching import load_batch, plan_batches
 from s2scli.data.dataset import Dataset
-from s2scli.data.loader import Draws, Loader
+from s2scli.data.loader import Loader
+from s2scli.data.sentences import Draws, Sentences, start_worker
 from s2scli.errors import UsageError
+from s2scli.workers import Workers
 
 ALL = {"subword_sampling": "both", "word_dropout": 0.2, "word_mask": 0.1, "word_shuffle": 2}
 SUBWORDS = {"tokenizer": "sentencepiece", "vocab_size": 40}
@@ -28,13 +30,7 @@ def dataset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def loader(dataset: Dataset, seed: int = 1, **settings: Any) -> Loader:
-    return Loader(
-        dataset.split("train"),
-        SamplingConfig(**settings),
-        tokenizers={side: dataset.tokenizer(side) for side in ("source", "target")},
-        limits=dataset.meta["limits"],
-        seed=seed,
-    )
+    return Loader(Sentences.of(dataset, "train", SamplingConfig(**settings), seed))
 
 
 def pairs(found: Loader, indices: list[int], epoch: int) -> Iterator[tuple[list[int], list[int]]]:
@@ -163,3 +159,40 @@ def test_a_curriculum_goes_from_short_to_long(dataset: Dataset) -> None:
     assert [batch.tolist() for batch in plan.part(3)] == [batch.tolist() for batch in shuffled.part(3)]
     longest = [int(plan.lengths(batch).max()) for batch in plan.part(3)]
     assert longest != sorted(longest)
+
+
+def test_workers_read_the_same(dataset: Dataset) -> None:
+    jobs = [[np.arange(start, start + 4), np.arange(start, start + 2)] for start in range(0, 60, 4)]
+    config = SamplingConfig(**ALL)
+    sentences = Sentences.of(dataset, "train", config, 1)
+    workers = Workers(2, start_worker, dataset.path, "train", config, 1)
+    alone, helped = Loader(sentences), Loader(sentences, workers=workers)
+    try:
+        for epoch in (1, 2):
+            for one, other in zip(alone.stream(jobs, epoch), helped.stream(jobs, epoch), strict=True):
+                assert len(one) == len(other) == 2
+                for left, right in zip(one, other, strict=True):
+                    assert torch.equal(left.source.ids, right.source.ids)
+                    assert torch.equal(left.target.ids, right.target.ids)
+    finally:
+        helped.close()
+
+
+def test_noise_leaves_tags_and_separators_where_they_are(tmp_path: Path) -> None:
+    path = write_dataset(tmp_path, source_tag=("<bt>",), context_lines=2, joined_dictionary=True)
+    dataset = Dataset.open(path)
+    split, symbols = dataset.split("train"), dataset.tokenizer("source").vocabulary.symbols
+    found = loader(dataset, word_dropout=0.3, word_mask=0.2, word_shuffle=3)
+    marks = ("<bt>", "<sep>")
+    changed = 0
+    for index, (source, _) in enumerate(pairs(found, list(range(60)), epoch=1)):
+        noisy = [symbols[token] for token in source[:-1]]
+        plain = [symbols[token] for token in split.ids("source", index)]
+        assert [word for word in noisy if word in marks] == [word for word in plain if word in marks]
+        assert noisy[0] == "<bt>"
+        changed += noisy != plain
+        # Each word stays in its line.
+        for one, other in zip(" ".join(noisy).split("<sep>"), " ".join(plain).split("<sep>"), strict=True):
+            assert set(one.split()) <= {*other.split(), "<unk>"}
+            assert one.split()
+    assert changed > 40

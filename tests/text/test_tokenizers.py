@@ -1,14 +1,18 @@
 """Laws that hold for every tokenizer."""
 
 import base64
+import io
 import json
+import sys
 from functools import cache
 
 import pytest
+import sacremoses
+import sentencepiece
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from s2scli.errors import DataError, UsageError
+from s2scli.errors import DataError, S2SError, UsageError
 from s2scli.text import TOKENIZERS
 from s2scli.text.normalization import Normalization, user_symbol_pattern
 from s2scli.text.tokenizer import LearningSettings, Tokenizer, check_user_symbols, load_tokenizer
@@ -40,9 +44,11 @@ def learn(
     model: str = "unigram",
     normalization: Normalization | None = None,
     lines: tuple[str, ...] = tuple(LINES * 5),
+    given_model: bytes | None = None,
     **limits: object,
 ) -> Tokenizer:
     values: dict = {"sentencepiece_model": model, "vocab_size": 100, "user_symbols": USER_SYMBOLS} | limits
+    values["model"] = given_model
     normalization = normalization or Normalization()
     pattern = user_symbol_pattern(values["user_symbols"])
     tokenizer: Tokenizer = TOKENIZERS[kind].learn(
@@ -219,7 +225,7 @@ def test_a_given_dictionary_decides_the_ids() -> None:
 
 @pytest.mark.parametrize("symbol", ["", "a b", " x", "</s>", "<pad>"])
 def test_what_cannot_be_a_user_symbol(symbol: str) -> None:
-    with pytest.raises(UsageError, match="cannot be a user symbol"):
+    with pytest.raises(UsageError, match="cannot be a symbol to keep whole"):
         check_user_symbols(["<ok>", symbol])
 
 
@@ -259,3 +265,114 @@ def test_a_broken_document_is_one_clear_error(name: str) -> None:
 def test_an_unknown_kind_has_a_hint() -> None:
     with pytest.raises(DataError, match="did you mean word"):
         load_tokenizer(broken_documents()["kind"])
+
+
+ANYTHING = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0\n"))
+
+
+@pytest.mark.parametrize("model", ["unigram", "bpe"])
+@given(text=ANYTHING)
+@example(text="\u2581\u2582\u2585 ☃ <0xE2> <ENT>é👍")
+@settings(max_examples=100, deadline=None)
+def test_with_bytes_nothing_is_unknown_and_everything_comes_back(model: str, text: str) -> None:
+    for limits in ({}, {"threshold": 3}):
+        tokenizer = learn("sentencepiece", model, byte_fallback=True, vocab_size=400, **limits)
+        ids = tokenizer.encode(text)
+        assert UNK not in ids
+        assert tokenizer.decode(ids) == text
+        assert load_tokenizer(tokenizer.to_bytes()).encode(text) == ids
+
+
+def test_bytes_that_are_no_text_are_shown_as_broken() -> None:
+    tokenizer = learn("sentencepiece", byte_fallback=True, vocab_size=400)
+    lookup = tokenizer.vocabulary.lookup
+    assert tokenizer.decode([lookup("<0xE2>"), lookup("<0x98>"), lookup("<0x83>")]) == "☃"
+    assert tokenizer.decode([lookup("<0xE2>"), lookup("s"), lookup("<0x83>")]) == "\ufffds\ufffd"
+
+
+@cache
+def foreign_model(**settings: object) -> bytes:
+    """A model as spm_train makes it by default, with normalization of its own."""
+    writer = io.BytesIO()
+    values: dict = {"vocab_size": 39} | settings
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(LINES * 5), model_writer=writer, minloglevel=2, **values
+    )
+    return writer.getvalue()
+
+
+SPECIAL_IDS = [
+    {},
+    {"pad_id": 3},
+    {"bos_id": 0, "pad_id": 1, "eos_id": 2, "unk_id": 3},
+    {"unk_id": 3, "bos_id": 1, "eos_id": 2, "pad_id": 0, "model_type": "bpe"},
+    {"user_defined_symbols": "sun", "vocab_size": 400, "byte_fallback": True, "hard_vocab_limit": False},
+]
+
+
+@pytest.mark.parametrize("special", SPECIAL_IDS)
+@given(text=st.text(ALPHABET + "ﬁＡ  Ж"))
+@example(text="  ﬁne   Ａ sun ")
+@settings(max_examples=40, deadline=None)
+def test_a_given_model_splits_and_joins_as_sentencepiece_does(special: dict, text: str) -> None:
+    model = foreign_model(**special)
+    tokenizer = learn(
+        "given sentencepiece", given_model=model, user_symbols=(), vocab_size=None, byte_fallback=False
+    )
+    own = sentencepiece.SentencePieceProcessor(model_proto=model)
+    known = {own.id_to_piece(i) for i in range(len(own)) if not own.is_unknown(i) and not own.is_control(i)}
+    assert set(tokenizer.vocabulary.ordinary_symbols) == known
+    ids = tokenizer.encode(text)
+    pieces = own.encode(text, out_type=str)
+    assert tokenizer.pieces(ids) == [piece if piece in known else "<unk>" for piece in pieces]
+    assert tokenizer.encode_all([text, text]) == [ids, ids]
+    assert load_tokenizer(tokenizer.to_bytes()).encode(text) == ids
+    if UNK not in ids:
+        assert tokenizer.decode(ids) == own.decode(own.encode(text))
+
+
+def test_a_given_model_with_tags_and_a_dictionary() -> None:
+    model = foreign_model()
+    tokenizer = learn("given sentencepiece", given_model=model, user_symbols=("<bt>",))
+    plain = learn("given sentencepiece", given_model=model, user_symbols=())
+    tagged = tokenizer.pieces(tokenizer.encode("<bt> a sun"))
+    assert tagged == ["<bt>", *plain.pieces(plain.encode("a sun"))]
+    assert tokenizer.decode(tokenizer.encode("<bt> a sun")) == "<bt> a sun"
+    some = plain.vocabulary.ordinary_symbols[::2]
+    limited = learn(
+        "given sentencepiece",
+        given_model=model,
+        user_symbols=(),
+        dictionary=Vocabulary(some, [1] * len(some)),
+    )
+    text = " ".join(LINES)
+    expected = [piece if piece in some else "<unk>" for piece in plain.pieces(plain.encode(text))]
+    assert limited.pieces(limited.encode(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en", "Mr. Smith's dog isn't here, he said: \"It's 3.5 miles (or so) away!\""),
+        ("de", "Die z.B. in Köln gekaufte Ware, ca. 1.000 Stück, kostet 5 Euro."),
+        ("fr", "L'homme n'est pas là, dit-il."),
+        ("en", "<ENT> & <b>"),
+    ],
+)
+def test_moses_splits_as_its_library_and_joins_again(language: str, text: str) -> None:
+    tokenizer = learn("moses", lines=(text,), language=language, vocab_size=None)
+    ids = tokenizer.encode(text)
+    if "<ENT>" not in text:
+        own = sacremoses.MosesTokenizer(language).tokenize(text, escape=False)
+        assert tokenizer.pieces(ids) == own
+        assert tokenizer.decode(ids) == text
+    else:
+        assert tokenizer.pieces(ids) == ["<ENT>", "&", "<", "b", ">"]
+    again = load_tokenizer(tokenizer.to_bytes())
+    assert (again.encode(text), again.decode(ids)) == (ids, tokenizer.decode(ids))
+
+
+def test_without_its_library_moses_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sacremoses", None)
+    with pytest.raises(S2SError, match=r"pip install 's2scli\[words\]'"):
+        learn("moses", lines=("a",), language="en")

@@ -1,0 +1,108 @@
+"""Settings of `s2s preprocess` that contradict each other, or the text that is given."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from s2scli.configs.preprocess import PreprocessConfig
+from s2scli.data.learning import given_model
+from s2scli.errors import UsageError
+
+_REWRITING = (
+    "unicode_normalization",
+    "lowercase",
+    "strip_punctuation",
+    "normalize_whitespace",
+    "normalize_digits",
+)
+# What decides about the tokenizers, so that it has no place beside those of a checkpoint.
+_LEARNT = (
+    *("tokenizer", "vocab_size", "vocab_sample", "sentencepiece_model", "character_coverage", "split_digits"),
+    *("byte_fallback", "source_sentencepiece", "target_sentencepiece"),
+    *("user_symbols", "joined_dictionary", "srcdict", "tgtdict"),
+    *("thresholdsrc", "thresholdtgt", "nwordssrc", "nwordstgt"),
+    *(f"{side}{name}" for side in ("", "source_", "target_") for name in (*_REWRITING, "stopwords")),
+)
+_OF_LEARNING = ("sentencepiece_model", "character_coverage", "split_digits", "byte_fallback")
+_OF_SENTENCEPIECE = (*_OF_LEARNING, "source_sentencepiece", "target_sentencepiece")
+
+# What a setting is where it is not given.
+_DEFAULTS = {field.name: field.default for field in fields(PreprocessConfig)}
+
+
+def check_settings(config: PreprocessConfig, splits: set[str]) -> None:
+    """Raise UsageError where settings contradict each other, or there is not the text that they need.
+
+    splits: those there is text for.
+    """
+    if config.shard_id >= config.num_shards:
+        raise UsageError(f"--shard-id {config.shard_id} must be under --num-shards {config.num_shards}")
+    if not splits:
+        raise UsageError(
+            "no text given: --trainpref P, with --source-lang and --target-lang, or --train-source …"
+        )
+    if config.valid_fraction and "valid" in splits:
+        raise UsageError(
+            "--valid-fraction holds out training pairs for validation, but validation files are given"
+        )
+    if config.srcdict and config.tgtdict and config.joined_dictionary:
+        raise UsageError("--joined-dictionary takes one vocabulary: give --srcdict or --tgtdict, not both")
+    if config.joined_dictionary and config.thresholdtgt not in (0, config.thresholdsrc):
+        raise UsageError(
+            "with --joined-dictionary --thresholdsrc holds for both sides; leave --thresholdtgt out"
+        )
+    if config.joined_dictionary and config.nwordstgt not in (-1, config.nwordssrc):
+        raise UsageError("with --joined-dictionary --nwordssrc holds for both sides; leave --nwordstgt out")
+    if config.valid_fraction and "train" not in splits:
+        raise UsageError("--valid-fraction holds out training pairs, but no training files are given")
+    if config.vocab_from is not None:
+        _check_nothing_given(config, _LEARNT, "decides what --vocab-from takes from the checkpoint as it is")
+    else:
+        _check_tokenizer(config)
+        _check_something_to_learn_from(config, splits)
+
+
+def _check_tokenizer(config: PreprocessConfig) -> None:
+    """UsageError for settings of one kind of tokenizer with another."""
+    if config.tokenizer == "moses":
+        if config.joined_dictionary:
+            raise UsageError(
+                "--tokenizer moses splits each language by its own rules, so it has no --joined-dictionary; leave "
+                "that out, or take --tokenizer sentencepiece"
+            )
+        if not config.source_lang or not config.target_lang:
+            raise UsageError(
+                "--tokenizer moses needs --source-lang and --target-lang, whose rules it follows"
+            )
+    if config.tokenizer != "sentencepiece":
+        _check_nothing_given(config, _OF_SENTENCEPIECE, f"is not for --tokenizer {config.tokenizer}")
+    elif given_model(config, "source") and given_model(config, "target"):
+        _check_nothing_given(
+            config, ("vocab_size", *_OF_LEARNING), "is for learning a SentencePiece model, and one is given"
+        )
+    if config.joined_dictionary and given_model(config, "source") != given_model(config, "target"):
+        raise UsageError(
+            "--joined-dictionary takes one SentencePiece model: give --source-sentencepiece or --target-sentencepiece"
+        )
+
+
+def _check_something_to_learn_from(config: PreprocessConfig, splits: set[str]) -> None:
+    if "train" in splits:
+        return
+    if config.tokenizer == "sentencepiece":
+        if given_model(config, "source") and given_model(config, "target"):
+            return
+        raise UsageError(
+            "--tokenizer sentencepiece learns from training text, so give --trainpref; "
+            "to translate text with a trained model, pass the raw text to s2s generate"
+        )
+    given = [dictionary for dictionary in (config.srcdict, config.tgtdict) if dictionary]
+    if len(given) < (1 if config.joined_dictionary else 2):
+        raise UsageError("without training files both --srcdict and --tgtdict are needed")
+
+
+def _check_nothing_given(config: PreprocessConfig, names: tuple[str, ...], why: str) -> None:
+    """UsageError for the first of some settings that is not as it is by default."""
+    for name in names:
+        if getattr(config, name) != _DEFAULTS[name]:
+            raise UsageError(f"--{name.replace('_', '-')} {why}; leave it out")

@@ -1,0 +1,188 @@
+"""Reading the pairs of training data, with what is drawn anew for each sentence in each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2scli.configs.sampling import DEFAULT_ALPHA, DEFAULT_BPE_DROPOUT, SamplingConfig
+from s2scli.data.dataset import Dataset, Indices, Split
+from s2scli.data.noise import WordNoise
+from s2scli.data.padding import Padded, pad
+from s2scli.data.source_form import SourceForm
+from s2scli.errors import UsageError
+from s2scli.text.subword_sampling import SubwordSampling, word_starts
+from s2scli.text.tokenizer import Tokenizer
+
+# What is drawn for: numbers that are never given away again, lest a resumed run draws otherwise.
+_PURPOSES = {"source": 1, "target": 2, "noise": 3}
+# Numbers drawn at once.
+_CHUNK = 128
+_PLAIN = SourceForm()
+
+
+class Draws:
+    """Random numbers as a function of (seed, epoch, example, purpose) alone.
+
+    They are a counter's, encrypted (Philox, Salmon et al. 2011): the seed is the key and the rest the counter, so
+    that beginning anywhere costs no more than going on.
+    """
+
+    def __init__(self, seed: int) -> None:
+        philox = np.random.Philox(key=np.random.SeedSequence(seed).generate_state(2, np.uint64))
+        self._generator = np.random.Generator(philox)
+        # A counter whose numbers so far are all used up.
+        self._state: Any = philox.state
+        self._philox: Any = philox
+
+    def begin(self, epoch: int, example: int, purpose: str) -> np.random.Generator:
+        """The generator at the beginning of what is drawn for an example; it is the same object each time."""
+        self._state["state"]["counter"][:] = (0, _PURPOSES[purpose], example, epoch)
+        self._philox.state = self._state
+        return self._generator
+
+    def uniform(self, epoch: int, example: int, purpose: str) -> Iterator[float]:
+        """Numbers in [0, 1), without an end; to be used before the next begin."""
+        generator = self.begin(epoch, example, purpose)
+        return chain.from_iterable(iter(lambda: generator.random(_CHUNK).tolist(), None))
+
+
+class PaddedPairs(NamedTuple):
+    """The sources and the targets of some pairs."""
+
+    source: Padded
+    target: Padded
+
+
+class Sentences:
+    """Reads and pads training pairs; with sampling, a sentence is another one in each epoch.
+
+    What is drawn for a sentence depends on the seed, the epoch and its place in the split only. A sampled sentence
+    may be longer than the one that its batch was planned by, but not longer than limits, those of the dataset: where
+    the dataset's own ids were cut there, so is it, and otherwise it is left as it is in the dataset.
+
+    Raises UsageError where a tokenizer has no subwords to sample.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        config: SamplingConfig,
+        *,
+        tokenizers: Mapping[str, Tokenizer],
+        limits: Mapping[str, Any],
+        seed: int,
+        form: SourceForm = _PLAIN,
+    ) -> None:
+        self._split = split
+        self._seed = seed
+        self._limits = limits
+        self._form = form
+        self._marks = form.marks(tokenizers["source"])
+        self._subwords = _subword_sampling(config, tokenizers)
+        self._noise = None
+        if config.has_noise:
+            self._noise = WordNoise(
+                np.array(word_starts(tokenizers["source"])),
+                dropout=config.word_dropout,
+                mask=config.word_mask,
+                shuffle=config.word_shuffle,
+            )
+
+    @classmethod
+    def of(cls, dataset: Dataset, split: str, config: SamplingConfig, seed: int) -> Sentences:
+        """Those of a dataset's split."""
+        return cls(
+            dataset.split(split),
+            config,
+            tokenizers={side: dataset.tokenizer(side) for side in ("source", "target")},
+            limits=dataset.meta["limits"],
+            form=dataset.source_form,
+            seed=seed,
+        )
+
+    @property
+    def samples(self) -> bool:
+        """Whether sentences are other than in the dataset, so that only what is loaded tells how long they are."""
+        return bool(self._subwords) or self._noise is not None
+
+    def read(self, indices: Indices, epoch: int) -> PaddedPairs:
+        """Read and pad some pairs, as they are in an epoch."""
+        examples = indices.tolist()
+        # Not its own: a batch may be read in a thread while another is read elsewhere.
+        draws = Draws(self._seed)
+        return PaddedPairs(
+            pad([self._source(example, epoch, draws) for example in examples]),
+            pad([self._ids("target", example, epoch, draws) for example in examples]),
+        )
+
+    def _source(self, example: int, epoch: int, draws: Draws) -> Sequence[int] | NDArray[np.integer]:
+        ids = self._ids("source", example, epoch, draws)
+        if self._noise is None or len(ids) == 0:
+            return ids
+        generator = draws.begin(epoch, example, "noise")
+        # Tags and what separates lines of context stay as they are, and noise is within the lines.
+        tokens = np.asarray(ids, np.int64)
+        places = np.flatnonzero(np.isin(tokens, list(self._marks))).tolist() if self._marks else []
+        noisy: list[int] = []
+        for start, end in pairwise((-1, *places, len(tokens))):
+            noisy += tokens[start : start + 1].tolist() if start >= 0 else []
+            noisy += self._noise.apply(tokens[start + 1 : end], generator) if end > start + 1 else []
+        return noisy
+
+    def _ids(self, side: str, example: int, epoch: int, draws: Draws) -> Sequence[int] | NDArray[np.integer]:
+        """The ids of one side of a pair, sampled or as they are."""
+        if side not in self._subwords:
+            return self._split.ids(side, example)
+        text = self._split.text(side, example)
+        ids = self._subwords[side].encode(text, draws.uniform(epoch, example, side))
+        limit = self._limits[f"max_{side}_length"]
+        if limit and len(ids) > limit:
+            plain = self._split.ids(side, example)
+            was_cut = self._limits["on_long"] == "truncate" and len(plain) == limit
+            if was_cut:
+                return self._form.cut(ids, limit, self._marks) if side == "source" else ids[:limit]
+            return plain
+        return ids
+
+
+def _subword_sampling(
+    config: SamplingConfig, tokenizers: Mapping[str, Tokenizer]
+) -> dict[str, SubwordSampling]:
+    """How the subwords of each side that is to be sampled are; UsageError for a setting that none of them has."""
+    alpha = DEFAULT_ALPHA if config.subword_alpha is None else config.subword_alpha
+    dropout = DEFAULT_BPE_DROPOUT if config.bpe_dropout is None else config.bpe_dropout
+    found = {
+        side: SubwordSampling(tokenizers[side], alpha=alpha, dropout=dropout, side=side)
+        for side in config.subword_sides
+    }
+    kinds = {sampling.kind for sampling in found.values()}
+    for flag, value, kind, other in (
+        ("--subword-alpha", config.subword_alpha, "unigram", "--bpe-dropout"),
+        ("--bpe-dropout", config.bpe_dropout, "bpe", "--subword-alpha"),
+    ):
+        if value is not None and kinds and kind not in kinds:
+            raise UsageError(
+                f"{flag} {value:g} is for SentencePiece models of kind {kind}, and the tokenizer's is "
+                f"{kinds.pop()}; give {other} instead"
+            )
+    return found
+
+
+_in_worker: list[Sentences] = []
+
+
+def start_worker(dataset: Path, split: str, config: SamplingConfig, seed: int) -> None:
+    """Make a process ready for `read_in_worker`."""
+    _in_worker.append(Sentences.of(Dataset.open(dataset), split, config, seed))
+
+
+def read_in_worker(job: tuple[Sequence[Indices], int]) -> list[PaddedPairs]:
+    """Read the pairs of some batches in an epoch."""
+    batches, epoch = job
+    return [_in_worker[0].read(indices, epoch) for indices in batches]
