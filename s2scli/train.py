@@ -94,12 +94,13 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
     if config.verify and processes.is_first:
         dataset.verify()
     tokenizers = {side: dataset.tokenizer(side) for side in SIDES}
-    train_split = dataset.split("train")
+    longest = {side: positions - 1 for side, positions in config.model.positions_of.items()}
+    train_split = dataset.split("train", longest)
     if len(train_split) == 0:
         raise DataError(f"{config.data}: the training split is empty")
-    valid_split = dataset.split("valid") if "valid" in dataset.splits else None
+    valid_split = dataset.split("valid", longest) if "valid" in dataset.splits else None
     config = _settle(config, tokenizers, processes)
-    what_to_read = "train", config.sampling, config.seed
+    what_to_read = "train", config.sampling, config.seed, longest
     number = config.num_workers
     loader = Loader(
         Sentences.of(dataset, *what_to_read),
@@ -226,6 +227,13 @@ def _introduce(run: Run) -> None:
         f"{plan.num_pairs:,} training pairs in {'about ' if plan.parts > 1 else ''}{plan.parts * len(batches):,} "
         f"batches, {plan.padding(batches):.1%} padding"
     )
+    for split in (run.train_split, *([run.valid_split] if run.valid_split else [])):
+        for side, positions in config.model.positions_of.items():
+            if number := split.count_cut(side):
+                notice(
+                    f"{split.name}: {counted(number, f'{side} sentence')} cut to {positions - 1:,} tokens, which is "
+                    f"what the model has positions for; --set model.max_{side}_positions=N has more"
+                )
     if run.valid_split is None:
         notice("no validation split: the last checkpoint is the result")
     if position.finished:

@@ -395,3 +395,36 @@ def test_a_terminal_shows_a_moving_line(
         if "valid:" in line or line.startswith("  "):
             assert line in shown.err
     assert "18/18" in shown.err
+
+
+@pytest.mark.parametrize("form", [{}, {"context_lines": 1, "source_tag": ("<t>",)}])
+def test_what_the_model_has_no_positions_for_is_cut_and_said(
+    tmp_path: Path, form: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run with six positions is the run on a dataset that preprocess has cut to five tokens."""
+    limits = {"max_source_length": 5, "max_target_length": 5}
+    runs = {}
+    for name, settings in (("whole", {}), ("cut", limits)):
+        (tmp_path / name).mkdir()
+        trainer = Trainer(write_dataset(tmp_path / name, **form, **settings), tmp_path / name)
+        few = {"model.positions": "learned", "model.max_source_positions": 6, "model.max_target_positions": 6}
+        for workers in (0, 1):
+            trainer(f"run{workers}", **TRANSFORMER, **few, max_epoch=2, num_workers=workers)
+            runs[name, workers] = trainer.checkpoint(f"run{workers}")
+        said = capsys.readouterr().err
+        assert ("source sentences cut to 5 tokens, which is what the model has positions for" in said) == (
+            name == "whole"
+        )
+    for run_ in runs.values():
+        assert run_.weights.keys() == runs["cut", 0].weights.keys()
+        assert all(torch.equal(tensor, runs["cut", 0].weights[name]) for name, tensor in run_.weights.items())
+    # And so is what it translates.
+    text = tmp_path / "long.txt"
+    text.write_text("a b c d e f g h\nb a\n")
+    config = {"path": tmp_path / "whole" / "run0", "input": text, "device": "cpu", "beam": 1}
+    found = [record.text for record in translate(build(GenerateConfig, config))]
+    assert "line 1: 8 source tokens, cut to the 5 that the model has positions for" in capsys.readouterr().err
+    short = "d e f g h" if form else "a b c d e"
+    text.write_text(f"{short}\nb a\n")
+    assert len(found) == 2
+    assert found == [record.text for record in translate(build(GenerateConfig, config))]

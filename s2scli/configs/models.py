@@ -53,6 +53,13 @@ class TransformerConfig:
                 raise UsageError(f"model.{side}_embed_dim = {width} must be even for sinusoidal positions")
         _check_sharing(self.share_all_embeddings, self.encoder_embed_dim, self.decoder_embed_dim)
 
+    @property
+    def positions_of(self) -> dict[str, int]:
+        """The most tokens, end symbol counted, that there are positions for on each side; a formula has no end."""
+        if self.positions != "learned":
+            return {}
+        return {"source": self.max_source_positions, "target": self.max_target_positions}
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecurrentConfig:
@@ -134,6 +141,11 @@ class RecurrentConfig:
                     f"model.attention = {score!r} needs states of one size: the encoder's have {size}, "
                     f"the decoder's {self.decoder_hidden_size}; use 'general'"
                 )
+
+    @property
+    def positions_of(self) -> dict[str, int]:
+        """As in TransformerConfig: there is no end."""
+        return {}
 
 
 def _check_sharing(share_all: bool | None, encoder_embed_dim: int, decoder_embed_dim: int) -> None:

@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -100,10 +101,28 @@ def _bounds(ends: npt.NDArray[np.int64], index: int) -> tuple[int, int]:
     return (int(ends[index - 1]) if index else 0), int(ends[index])
 
 
-class Split:
-    """The examples of one split, over all its corpora and shards."""
+class Cut(NamedTuple):
+    """The most tokens that examples of a column are to have, and how longer ones are cut to that."""
 
-    def __init__(self, root: Path, name: str, meta: dict[str, Any], columns: dict[str, Any]) -> None:
+    longest: int
+    cut: Callable[[Ids, int], Any]
+
+
+NO_CUTS: Mapping[str, Cut] = MappingProxyType({})
+
+
+class Split:
+    """The examples of one split, over all its corpora and shards; cuts: by column, what is too long."""
+
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        meta: dict[str, Any],
+        columns: dict[str, Any],
+        cuts: Mapping[str, Cut] = NO_CUTS,
+    ) -> None:
+        self._cuts = cuts
         self.name = name
         self.meta = meta
         self.columns: tuple[str, ...] = tuple(columns)
@@ -161,17 +180,28 @@ class Split:
         for shard in np.unique(shards):
             chosen = shards == shard
             lengths[chosen] = self._shards[shard][column].lengths(rows[chosen] - self._shard_ends[shard])
-        return lengths
+        return np.minimum(lengths, self._cuts[column].longest) if column in self._cuts else lengths
 
     def longest(self, column: str) -> int:
         """The most tokens that an example has, without its end symbol; reads no example."""
         self._check(column)
-        return self._longest[column]
+        longest = self._longest[column]
+        return min(longest, self._cuts[column].longest) if column in self._cuts else longest
+
+    def count_cut(self, column: str) -> int:
+        """How many examples are cut; reads their lengths only where there are any."""
+        if column not in self._cuts or self._longest[column] <= (limit := self._cuts[column].longest):
+            return 0
+        shards = (columns[column] for _, _, columns in self.shards())
+        return sum(int((np.diff(shard.ends, prepend=0) > limit).sum()) for shard in shards)
 
     def ids(self, column: str, index: int) -> Ids:
         """The token ids of one example, without an end symbol; [num_tokens]."""
         shard, local = self._locate(column, index)
-        return shard.ids(local)
+        ids = shard.ids(local)
+        if column in self._cuts and len(ids) > (limit := self._cuts[column].longest):
+            return cast(Ids, np.asarray(self._cuts[column].cut(ids, limit), ids.dtype))
+        return ids
 
     def text(self, column: str, index: int) -> str:
         """The raw text of one example."""
@@ -262,11 +292,20 @@ class Dataset:
             self._tokenizers[name] = tokenizer
         return self._tokenizers[name]
 
-    def split(self, name: str) -> Split:
-        """The examples of a split; DataError with the nearest name where there is none."""
+    def split(self, name: str, longest: Mapping[str, int] | None = None) -> Split:
+        """The examples of a split; DataError with the nearest name where there is none.
+
+        longest: by column, the most tokens, end symbols not counted, that a model takes; longer examples are cut.
+        """
         if name not in self.meta["splits"]:
             raise DataError(f"{self.path}: no split {name!r}{did_you_mean(name, self.splits)}")
-        return Split(self.path, name, self.meta["splits"][name], self.meta["columns"])
+        form, marks = self.source_form, self.source_form.marks(self.tokenizer("source"))
+        how = {
+            "source": lambda ids, limit: form.cut(ids, limit, marks),
+            "target": lambda ids, limit: ids[:limit],
+        }
+        cuts = {column: Cut(limit, how[column]) for column, limit in (longest or {}).items()}
+        return Split(self.path, name, self.meta["splits"][name], self.meta["columns"], cuts)
 
     def fingerprint(self, split: str) -> str:
         """A short hash of what a split holds, wherever the folder is."""

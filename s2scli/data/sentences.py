@@ -95,13 +95,20 @@ class Sentences:
             )
 
     @classmethod
-    def of(cls, dataset: Dataset, split: str, config: SamplingConfig, seed: int) -> Sentences:
-        """Those of a dataset's split."""
+    def of(
+        cls,
+        dataset: Dataset,
+        split: str,
+        config: SamplingConfig,
+        seed: int,
+        longest: Mapping[str, int] | None = None,
+    ) -> Sentences:
+        """Those of a dataset's split; longest: see Dataset.split."""
         return cls(
-            dataset.split(split),
+            dataset.split(split, longest),
             config,
             tokenizers={side: dataset.tokenizer(side) for side in ("source", "target")},
-            limits=dataset.meta["limits"],
+            limits=_tighter(dataset.meta["limits"], longest or {}),
             form=dataset.source_form,
             seed=seed,
         )
@@ -151,6 +158,12 @@ class Sentences:
         return ids
 
 
+def _tighter(limits: Mapping[str, Any], longest: Mapping[str, int]) -> dict[str, Any]:
+    """The limits of a dataset where a model has its own too."""
+    names = {f"max_{side}_length": limit for side, limit in longest.items()}
+    return {**limits, **{name: min(limits[name] or limit, limit) for name, limit in names.items()}}
+
+
 def _subword_sampling(
     config: SamplingConfig, tokenizers: Mapping[str, Tokenizer]
 ) -> dict[str, SubwordSampling]:
@@ -177,9 +190,9 @@ def _subword_sampling(
 _in_worker: list[Sentences] = []
 
 
-def start_worker(dataset: Path, split: str, config: SamplingConfig, seed: int) -> None:
-    """Make a process ready for `read_in_worker`."""
-    _in_worker.append(Sentences.of(Dataset.open(dataset), split, config, seed))
+def start_worker(dataset: Path, *arguments: Any) -> None:
+    """Make a process ready for `read_in_worker`; arguments: those of Sentences.of but for the dataset."""
+    _in_worker.append(Sentences.of(Dataset.open(dataset), *arguments))
 
 
 def read_in_worker(job: tuple[Sequence[Indices], int]) -> list[PaddedPairs]:

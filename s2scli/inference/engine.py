@@ -94,11 +94,22 @@ class Engine:
                 warn(
                     f"line {line.id + 1}: {len(ids)} source tokens, cut to the {limit} that the model was trained on"
                 )
-                return list(self.form.cut(ids, limit, self.form.marks(self.tokenizers["source"])))
+                ids = self._cut(ids, limit)
+            else:
+                warn(
+                    f"line {line.id + 1}: {len(ids)} source tokens, more than the {limit} that the model was trained on"
+                )
+        positions = self.model.max_source_positions
+        if positions and len(ids) >= positions:
             warn(
-                f"line {line.id + 1}: {len(ids)} source tokens, more than the {limit} that the model was trained on"
+                f"line {line.id + 1}: {len(ids)} source tokens, cut to the {positions - 1} that the model has "
+                "positions for"
             )
+            ids = self._cut(ids, positions - 1)
         return ids
+
+    def _cut(self, ids: list[int], limit: int) -> list[int]:
+        return list(self.form.cut(ids, limit, self.form.marks(self.tokenizers["source"])))
 
     def _batches(self, sources: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         """Indices of sources of similar lengths, longest first; those without tokens are left out."""

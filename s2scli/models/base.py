@@ -64,7 +64,8 @@ class Model(nn.Module, ABC):
     """A sequence-to-sequence model over two vocabularies."""
 
     Config: ClassVar[type[Any]]
-    # The most tokens, end symbol counted, that the decoder has positions for; None: any number.
+    # The most tokens, end symbol counted, that encoder and decoder have positions for; None: any number.
+    max_source_positions: int | None = None
     max_target_positions: int | None = None
     # The width of `encoder_states`, and the size of the source vocabulary.
     encoder_width: int

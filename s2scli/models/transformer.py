@@ -138,8 +138,8 @@ class TransformerModel(Model):
         self.decoder_norm = nn.LayerNorm(decoder.width) if decoder.normalize_before else nn.Identity()
         self.output = embeddings.output
         self.encoder_width, self.source_size = encoder.width, source_size
-        if config.positions == "learned":
-            self.max_target_positions = config.max_target_positions
+        self.max_source_positions = config.positions_of.get("source")
+        self.max_target_positions = config.positions_of.get("target")
 
     def blocks(self) -> list[nn.Module]:
         """The layers of both stacks."""
