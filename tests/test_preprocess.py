@@ -521,6 +521,7 @@ def test_an_interrupted_command_goes_on(
     put(texts / "train.en", [*ENGLISH[:30], "", *ENGLISH[30:]])
     put(texts / "train.zh", [*CHINESE[:30], "狗", *CHINESE[30:]])
     settings = {"shard_size": shard_size, "rejects": texts / "rejects.jsonl"}
+    settings |= {"context_lines": 2, "source_tag": ("<2zh>",)}
     run(**settings)
     expected, rejects = bytes_of(texts / "data"), (texts / "rejects.jsonl").read_bytes()
     shutil.rmtree(texts / "data")

@@ -41,6 +41,7 @@ def write_corpus(folder: Path, pairs: int, draw: random.Random) -> None:
 
 def start(folder: Path, destdir: Path) -> subprocess.Popen[bytes]:
     words = ["-s", "aa", "-t", "bb", "--trainpref", folder / "train", "--destdir", destdir, "--workers", "2"]
+    words += ["--context-lines", "1", "--source-tag", "<2bb>"]
     words += [
         "--vocab-size",
         "2000",
