@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from s2scli.errors import UsageError
 from s2scli.schema import setting
 
+_SAMPLING = "Sampling"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
@@ -18,12 +20,56 @@ class SearchConfig:
         "outputs for each line, best first; as text, line number from 0, score and output, tab-separated",
         at_least=1,
     )
-    lenpen: float = setting(1.0, "length penalty α: scores are divided by length^α", at_least=0)
+    lenpen: float = setting(1.0, "strength α of the length penalty", at_least=0)
+    length_penalty: str = setting(
+        "average",
+        "what scores are divided by: length^α (average), or ((5 + length) / 6)^α (gnmt)",
+        choices=("average", "gnmt"),
+    )
+    word_reward: float = setting(0.0, "added to the score for each token of an output")
     max_len_a: float = setting(0.0, "longest output: max_len_a · source length + max_len_b", at_least=0)
     max_len_b: int = setting(
         200, "longest output: max_len_a · source length + max_len_b", unit="tokens", at_least=1
     )
     min_len: int = setting(1, "shortest output, end symbol not counted", unit="tokens", at_least=0)
+    no_repeat_ngram_size: int = setting(
+        0, "no sequence of so many tokens comes twice in an output; 0: any may", unit="tokens", at_least=0
+    )
+    repetition_penalty: float = setting(
+        1.0, "divide the scores of tokens that the output has already by this; 1: as they are", above=0
+    )
+    target_prefix: str = setting("", "what every output begins with")
+    sampling: bool = setting(
+        False, "draw --nbest outputs at random in place of searching for the best", panel=_SAMPLING
+    )
+    temperature: float = setting(
+        1.0, "under 1 makes probable tokens more probable, over 1 less", above=0, panel=_SAMPLING
+    )
+    top_k: int = setting(
+        0, "draw from the so many most probable tokens only; 0: from all", at_least=0, panel=_SAMPLING
+    )
+    top_p: float = setting(
+        1.0,
+        "draw from the fewest tokens with so much of the probability",
+        above=0,
+        at_most=1,
+        panel=_SAMPLING,
+    )
+    typical_p: float = setting(
+        1.0,
+        "draw from the most typical tokens with so much of the probability",
+        above=0,
+        at_most=1,
+        panel=_SAMPLING,
+    )
+    min_p: float = setting(
+        0.0,
+        "leave tokens out with less than this share of the most probable one's probability",
+        at_least=0,
+        below=1,
+        panel=_SAMPLING,
+    )
+    seed: int = setting(1, "of what is drawn, for each line by itself", panel=_SAMPLING)
     stop: str = setting(
         "fairseq",
         "when a sentence is done: once `beam` outputs have ended (fairseq), or once none can become better (exact)",
@@ -31,5 +77,5 @@ class SearchConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.nbest > self.beam:
+        if self.nbest > self.beam and not self.sampling:
             raise UsageError(f"--nbest {self.nbest} needs a beam at least as wide; --beam is {self.beam}")

@@ -299,13 +299,16 @@ class Dataset:
         """
         if name not in self.meta["splits"]:
             raise DataError(f"{self.path}: no split {name!r}{did_you_mean(name, self.splits)}")
+        cuts = self._cuts(longest) if longest else NO_CUTS
+        return Split(self.path, name, self.meta["splits"][name], self.meta["columns"], cuts)
+
+    def _cuts(self, longest: Mapping[str, int]) -> dict[str, Cut]:
         form, marks = self.source_form, self.source_form.marks(self.tokenizer("source"))
         how = {
             "source": lambda ids, limit: form.cut(ids, limit, marks),
             "target": lambda ids, limit: ids[:limit],
         }
-        cuts = {column: Cut(limit, how[column]) for column, limit in (longest or {}).items()}
-        return Split(self.path, name, self.meta["splits"][name], self.meta["columns"], cuts)
+        return {column: Cut(limit, how[column]) for column, limit in longest.items()}
 
     def fingerprint(self, split: str) -> str:
         """A short hash of what a split holds, wherever the folder is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -14,10 +15,10 @@ from s2scli.console import uncounted, warn
 from s2scli.data.batch import pad_sequences
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import is_out_of_memory
-from s2scli.models.base import Model
+from s2scli.models.base import Decodable
 from s2scli.nn.runtime import give_back_freed_memory
 from s2scli.record import Hypothesis, Record
-from s2scli.search.base import Output, search
+from s2scli.search.base import Output, Request, search
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import EOS, UNK
 
@@ -40,7 +41,7 @@ class Engine:
     form: that of the sources it was trained on. unknown: the ids of the lines so far that held unknown source tokens.
     """
 
-    model: Model
+    model: Decodable
     tokenizers: Mapping[str, Tokenizer]
     limits: Mapping[str, Any]
     search: SearchConfig
@@ -66,21 +67,29 @@ class Engine:
         sources = [self._encode(line) for line in lines]
         outputs: dict[int, list[Output]] = {}
         for indices in self._batches(sources):
-            outputs |= zip(indices, self._search([sources[index] for index in indices]), strict=True)
+            found = self._search(
+                [sources[index] for index in indices], [lines[index].id for index in indices]
+            )
+            outputs |= zip(indices, found, strict=True)
             done(len(indices))
         return [self._record(line, outputs.get(index, [])) for index, line in enumerate(lines)]
 
-    def _search(self, sources: list[list[int]]) -> list[list[Output]]:
+    def _search(self, sources: list[list[int]], lines: list[int]) -> list[list[Output]]:
         """The outputs of each source; a batch that does not fit into memory is searched in two halves."""
         try:
-            return search(self.model, pad_sequences(sources).to(self.device), self.search)
+            request = Request(lines, self._prefix)
+            return search(self.model, pad_sequences(sources).to(self.device), self.search, request)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or len(sources) == 1:
                 raise
         # Outside of the handler, where the failed search's tensors are no longer held by its traceback.
         give_back_freed_memory(self.device)
         middle = len(sources) // 2
-        return self._search(sources[:middle]) + self._search(sources[middle:])
+        return self._search(sources[:middle], lines[:middle]) + self._search(sources[middle:], lines[middle:])
+
+    @cached_property
+    def _prefix(self) -> tuple[int, ...]:
+        return tuple(self.tokenizers["target"].encode(self.search.target_prefix))
 
     def _encode(self, line: Line) -> list[int]:
         if not line.text.strip():

@@ -60,21 +60,37 @@ class StepOutput:
     state: State
 
 
-class Model(nn.Module, ABC):
-    """A sequence-to-sequence model over two vocabularies."""
+class Decodable(ABC):
+    """What a search drives: a model, or several as one."""
 
-    Config: ClassVar[type[Any]]
     # The most tokens, end symbol counted, that encoder and decoder have positions for; None: any number.
     max_source_positions: int | None = None
     max_target_positions: int | None = None
-    # The width of `encoder_states`, and the size of the source vocabulary.
-    encoder_width: int
-    source_size: int
-    output: SoftmaxOutput
 
     @abstractmethod
     def encode(self, source: Tokens) -> Memory:
         """Read the sources."""
+
+    @abstractmethod
+    def start(self, memory: Memory) -> State:
+        """The state of one empty hypothesis a sentence, K = 1."""
+
+    @abstractmethod
+    def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
+        """Extend each hypothesis by its last token, tokens [B, K], and score what may follow.
+
+        The first token is the end symbol. The given state must not be used again.
+        """
+
+
+class Model(nn.Module, Decodable):
+    """A sequence-to-sequence model over two vocabularies."""
+
+    Config: ClassVar[type[Any]]
+    # The width of `encoder_states`, and the size of the source vocabulary.
+    encoder_width: int
+    source_size: int
+    output: SoftmaxOutput
 
     @abstractmethod
     def encoder_states(self, memory: Memory) -> Tensor:
@@ -101,17 +117,6 @@ class Model(nn.Module, ABC):
         """Hidden states [B, T, D] that predict each target position from those before it (teacher forcing)."""
         assert batch.target is not None
         return self.decode(self.encode(batch.source), decoder_input(batch.target))
-
-    @abstractmethod
-    def start(self, memory: Memory) -> State:
-        """The state of one empty hypothesis a sentence, K = 1."""
-
-    @abstractmethod
-    def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
-        """Extend each hypothesis by its last token, tokens [B, K], and score what may follow.
-
-        The first token is the end symbol. The given state must not be used again.
-        """
 
     def blocks(self) -> list[nn.Module]:
         """The repeated layers, which are compiled, and sharded over processes, one by one; none by default."""

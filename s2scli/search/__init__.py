@@ -1,8 +1,12 @@
-"""Searches for the best output; greedy search is what a beam of one calls for."""
+"""Searches for outputs; greedy search is what a beam of one calls for."""
 
 from s2scli.registry import Registry
 
 SEARCHES = Registry(
     "search",
-    {"beam": "s2scli.search.beam:beam_search", "greedy": "s2scli.search.greedy:greedy_search"},
+    {
+        "beam": "s2scli.search.beam:beam_search",
+        "greedy": "s2scli.search.greedy:greedy_search",
+        "sampling": "s2scli.search.sampling:sampling_search",
+    },
 )

@@ -1,17 +1,26 @@
-"""What the searches share: the result, the limits on its length and what may come next."""
+"""What the searches share: what they are asked for, and what they give."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Tokens
-from s2scli.models.base import Model
+from s2scli.models.base import Decodable
 from s2scli.search import SEARCHES
-from s2scli.text.vocabulary import BOS, EOS, PAD
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted of the sentences of a batch besides the settings of the search.
+
+    lines: the number of each, by which samples are drawn for it. prefix: ids that every output begins with.
+    """
+
+    lines: list[int]
+    prefix: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -19,7 +28,7 @@ class Output:
     """A finished hypothesis.
 
     ids and token_scores: its tokens with the end symbol, and the log-probability (base e) of each.
-    score: their sum divided by length^α.
+    score: what hypotheses are ranked by, see `final_score`.
     """
 
     ids: list[int]
@@ -27,43 +36,17 @@ class Output:
     score: float
 
 
-def search(model: Model, source: Tokens, config: SearchConfig) -> list[list[Output]]:
+def search(
+    model: Decodable, source: Tokens, config: SearchConfig, request: Request | None = None
+) -> list[list[Output]]:
     """The best outputs, at most `nbest`, of each source sentence, best first."""
-    name = "greedy" if config.beam == 1 else "beam"
+    name = "sampling" if config.sampling else "greedy" if config.beam == 1 else "beam"
+    request = request or Request(list(range(source.ids.size(0))))
     with torch.inference_mode():
-        outputs: list[list[Output]] = SEARCHES[name](model, source, config)
+        outputs: list[list[Output]] = SEARCHES[name](model, source, config, request)
     return outputs
-
-
-def longest_outputs(model: Model, source: Tokens, config: SearchConfig) -> Tensor:
-    """The longest output [B] of each source in tokens, its end symbol not counted.
-
-    As in fairseq it is max_len_a · source length + max_len_b with the source's end symbol counted, or what the
-    model has positions for; each sentence has its own, whatever it is batched with.
-    """
-    longest = (config.max_len_a * source.lengths).long() + config.max_len_b
-    return (
-        longest if model.max_target_positions is None else longest.clamp(max=model.max_target_positions - 1)
-    )
 
 
 def worth_dropping(done: int, total: int) -> bool:
     """Whether so many sentences are done that taking them out of the batch pays for copying the others."""
     return done >= max(1, total // 8)
-
-
-def restrict(log_probs: Tensor, length: int, longest: Tensor, min_len: int) -> None:
-    """Make what may not come next impossible, in place: log_probs [B, K, V] of token number `length` (from 0).
-
-    Padding and the unused start symbol never come; the end symbol not before min_len tokens;
-    and nothing but the end symbol after the longest [B] outputs.
-    """
-    log_probs[..., PAD] = float("-inf")
-    log_probs[..., BOS] = float("-inf")
-    full = longest <= length
-    if length < min_len:
-        log_probs[~full, :, EOS] = float("-inf")
-    if bool(full.any()):
-        ending = log_probs[full][..., EOS].clone()
-        log_probs[full] = float("-inf")
-        log_probs[full, :, EOS] = ending

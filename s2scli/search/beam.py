@@ -10,8 +10,10 @@ from torch.nn import functional as F
 
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Tokens
-from s2scli.models.base import Memory, Model, State
-from s2scli.search.base import Output, longest_outputs, restrict, worth_dropping
+from s2scli.models.base import Decodable, Memory, State
+from s2scli.search.base import Output, Request, worth_dropping
+from s2scli.search.penalties import best_possible, final_score
+from s2scli.search.restrictions import Restrictions
 from s2scli.text.vocabulary import EOS
 
 # Width of the blocks of columns whose maxima are looked at first; see _top_candidates.
@@ -22,13 +24,13 @@ _BLOCK = 64
 class _Beams:
     """The open hypotheses of the sentences that are not done.
 
-    rows [B]: which sentences of the input they are; longest [B]: their longest outputs.
+    rows [B]: which sentences of the input they are; rules: what their outputs may be.
     tokens, token_scores [B, K, length]: what each hypothesis has so far, and the log-probability of each token;
     scores [B, K]: their sum, -inf for a hypothesis that does not exist. K is 1 at the start.
     """
 
     rows: Tensor
-    longest: Tensor
+    rules: Restrictions
     tokens: Tensor
     token_scores: Tensor
     scores: Tensor
@@ -55,12 +57,15 @@ class _Beams:
 
     def keep(self, kept: Tensor) -> None:
         """Go on with some of the sentences only; kept [any]: indices into B."""
-        self.rows, self.longest, self.scores = self.rows[kept], self.longest[kept], self.scores[kept]
+        self.rules.select(kept)
+        self.rows, self.scores = self.rows[kept], self.scores[kept]
         self.tokens, self.token_scores = self.tokens[kept], self.token_scores[kept]
         self.memory, self.state = self.memory.select(kept), self.state.select(kept)
 
 
-def beam_search(model: Model, source: Tokens, config: SearchConfig) -> list[list[Output]]:
+def beam_search(
+    model: Decodable, source: Tokens, config: SearchConfig, request: Request
+) -> list[list[Output]]:
     """The best outputs of each source sentence, at most `nbest`, best first.
 
     As in fairseq, 2K candidates are looked at in every step, so that K of them have not ended, and an output
@@ -71,7 +76,7 @@ def beam_search(model: Model, source: Tokens, config: SearchConfig) -> list[list
     memory = model.encode(source)
     beams = _Beams(
         rows=torch.arange(size, device=device),
-        longest=longest_outputs(model, source, config),
+        rules=Restrictions(model, source, config, request.prefix),
         tokens=torch.empty(size, 1, 0, dtype=torch.long, device=device),
         token_scores=torch.empty(size, 1, 0, device=device),
         scores=torch.zeros(size, 1, device=device),
@@ -83,10 +88,8 @@ def beam_search(model: Model, source: Tokens, config: SearchConfig) -> list[list
     while True:
         output = model.step(beams.last_tokens(), beams.memory, beams.state)
         beams.state = output.state
-        restrict(output.scores, length, beams.longest, config.min_len)
-        scores, parents, tokens = _top_candidates(
-            output.scores, beams.scores - output.log_normalizer, 2 * width
-        )
+        ranked, normalizer = beams.rules.apply(output, beams.tokens)
+        scores, parents, tokens = _top_candidates(ranked, beams.scores - normalizer, 2 * width)
         length += 1
         ended = (tokens == EOS) & (scores > float("-inf"))
         counted = ended if config.stop == "exact" else ended[:, :width]
@@ -174,7 +177,7 @@ def _finish(
     for row, ids, token_scores, last_score, total in columns:
         if config.stop == "fairseq" and len(finished[row]) == config.beam:
             continue
-        score = total / (len(ids) + 1) ** config.lenpen
+        score = final_score(total, len(ids) + 1, config)
         finished[row].append(Output([*ids, EOS], [*token_scores, last_score], score))
 
 
@@ -182,20 +185,18 @@ def _not_done(beams: _Beams, finished: list[list[Output]], config: SearchConfig)
     """Which sentences to go on with, as indices into B; the hypotheses of the others are closed.
 
     Besides where nothing is left to extend, a sentence is done with `fairseq` once it has K outputs, and with
-    `exact` once no open hypothesis can beat the outputs it has: a log-probability only falls with every token,
-    so a hypothesis' final score is at most its present one over the longest length's penalty.
+    `exact` once no open hypothesis can beat the outputs it has.
     """
-    best_open = beams.scores.amax(1)
-    bounds = best_open / (beams.longest + 1) ** config.lenpen
+    length = beams.tokens.size(2)
+    columns = (beams.rows, beams.scores.amax(1), beams.rules.longest)
     kept = []
-    for index, (row, best, bound) in enumerate(
-        zip(beams.rows.tolist(), best_open.tolist(), bounds.tolist(), strict=True)
-    ):
+    for index, (row, best, longest) in enumerate(zip(*(item.tolist() for item in columns), strict=True)):
         outputs = finished[row]
         if config.stop == "fairseq":
             done = len(outputs) >= config.beam
         else:
             ranked = sorted((item.score for item in outputs), reverse=True)
+            bound = best_possible(best, length, longest, config)
             done = len(ranked) >= config.nbest and ranked[config.nbest - 1] >= bound
         if not done and best > float("-inf"):
             kept.append(index)

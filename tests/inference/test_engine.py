@@ -14,7 +14,7 @@ from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Tokens
 from s2scli.inference import engine as module
 from s2scli.inference.engine import Engine, Line
-from s2scli.search.base import Output, search
+from s2scli.search.base import Output, Request, search
 from s2scli.text.character import CharacterTokenizer
 from s2scli.text.vocabulary import EOS, Vocabulary
 from s2scli.text.word import WordTokenizer
@@ -45,9 +45,9 @@ def engine(**settings: Any) -> Engine:
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[Tokens]:
     seen: list[Tokens] = []
 
-    def noting(model: Any, source: Tokens, config: SearchConfig) -> list[list[Output]]:
+    def noting(model: Any, source: Tokens, config: SearchConfig, request: Request) -> list[list[Output]]:
         seen.append(source)
-        return search(model, source, config)
+        return search(model, source, config, request)
 
     monkeypatch.setattr(module, "search", noting)
     return seen

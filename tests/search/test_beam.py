@@ -6,111 +6,48 @@ Neither reference uses the search's code or the models' step: every prefix is sc
 from __future__ import annotations
 
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
+from reference import (
+    BOS,
+    EOS,
+    FAMILIES,
+    PAD,
+    SOURCE_SIZE,
+    SOURCES,
+    Hypothesis,
+    beam_written_out,
+    config,
+    everything,
+    final,
+    make,
+)
 from toys import (
     log_probabilities,
     random_ids,
-    random_model,
     random_tokens,
-    small_recurrent,
-    small_transformer,
 )
 
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.errors import UsageError
 from s2scli.models.base import Model
-from s2scli.schema import build
-from s2scli.search.base import Output, search
+from s2scli.search.base import Output, Request, search
 from s2scli.search.beam import _top_candidates, beam_search
 from s2scli.search.greedy import greedy_search
-
-BOS, PAD, EOS = 0, 1, 2
-SOURCE_SIZE = 9
-SOURCES = random_ids([3, 6, 1, 4], SOURCE_SIZE, seed=1)
-FAMILIES = {
-    "transformer": small_transformer(),
-    "bahdanau": small_recurrent(cell="gru"),
-    "luong": small_recurrent(attention="general", attention_query="current"),
-}
-
-
-def make(family: str, seed: int, target_size: int) -> Model:
-    return random_model(FAMILIES[family], SOURCE_SIZE, target_size, seed=seed, spread=0.4)
-
-
-def config(**settings: Any) -> SearchConfig:
-    return build(SearchConfig, settings)
 
 
 def run(model: Model, sources: list[list[int]], **settings: Any) -> list[list[Output]]:
     with torch.inference_mode():
-        return beam_search(model, pad_sequences(sources), config(**settings))
+        return beam_search(model, pad_sequences(sources), config(**settings), Request([]))
 
 
-class Hypothesis(NamedTuple):
-    ids: list[int]
-    token_scores: list[float]
-    total: float
-
-
-def penalized(hypothesis: Hypothesis, lenpen: float) -> float:
-    return hypothesis.total / len(hypothesis.ids) ** lenpen
-
-
-def extend(model: Model, source: list[int], hypotheses: list[Hypothesis]) -> list[Hypothesis]:
-    """Each hypothesis with each possible next token; all have one length."""
-    scored = log_probabilities(model, source, [item.ids for item in hypotheses])
-    return [
-        Hypothesis([*item.ids, token], [*item.token_scores, score], item.total + score)
-        for item, rows in zip(hypotheses, scored, strict=True)
-        for token, score in enumerate(rows[len(item.ids)].tolist())
-        if token not in (BOS, PAD)
-    ]
-
-
-def everything(model: Model, source: list[int], longest: int, shortest: int) -> list[Hypothesis]:
-    """Every output of `shortest` to `longest` tokens before the end symbol."""
-    found, going_on = [], [Hypothesis([], [], 0.0)]
-    for length in range(longest + 1):
-        extended = extend(model, source, going_on)
-        found += [item for item in extended if item.ids[-1] == EOS and length >= shortest]
-        going_on = [item for item in extended if item.ids[-1] != EOS]
-    return found
-
-
-def fairseq(model: Model, source: list[int], settings: SearchConfig) -> list[Hypothesis]:
-    """What fairseq's SequenceGenerator gives for one sentence, by its rules.
-
-    In step t of at most max_len + 1, t from 0: only </s> may come when t = max_len, and it may not when
-    t < min_len. Of all extensions the 2K best are looked at; those that end among the first K are finished, up
-    to K in all. The sentence is done when K are, or after the last step; else the K best that have not ended go on.
-    """
-    longest = int(settings.max_len_a * (len(source) + 1) + settings.max_len_b)
-    finished: list[Hypothesis] = []
-    going_on = [Hypothesis([], [], 0.0)]
-    for step in range(longest + 1):
-        candidates = [
-            item
-            for item in extend(model, source, going_on)
-            if (item.ids[-1] == EOS or step < longest) and (item.ids[-1] != EOS or step >= settings.min_len)
-        ]
-        candidates = sorted(candidates, key=lambda item: -item.total)[: 2 * settings.beam]
-        ended = [item for item in candidates[: settings.beam] if item.ids[-1] == EOS]
-        finished += ended[: settings.beam - len(finished)]
-        going_on = [item for item in candidates if item.ids[-1] != EOS][: settings.beam]
-        if len(finished) == settings.beam or not going_on:
-            break
-    return sorted(finished, key=lambda item: -penalized(item, settings.lenpen))[: settings.nbest]
-
-
-def check(outputs: list[Output], expected: list[Hypothesis], lenpen: float) -> None:
+def check(outputs: list[Output], expected: list[Hypothesis], settings: SearchConfig) -> None:
     assert [output.ids for output in outputs] == [item.ids for item in expected]
     for output, item in zip(outputs, expected, strict=True):
-        assert output.score == pytest.approx(penalized(item, lenpen), abs=1e-4)
+        assert output.score == pytest.approx(final(item, settings), abs=1e-4)
         assert output.token_scores == pytest.approx(item.token_scores, abs=1e-4)
 
 
@@ -120,20 +57,19 @@ def test_a_wide_exact_search_is_exhaustive(family: str, lenpen: float) -> None:
     """Seven symbols, four of them ordinary: 4³ open hypotheses at most, all of them kept."""
     for seed in range(3):
         model = make(family, seed, target_size=7)
-        outputs = run(model, SOURCES, beam=100, nbest=8, lenpen=lenpen, stop="exact", max_len_b=3)
+        settings = config(beam=100, nbest=8, lenpen=lenpen, stop="exact", max_len_b=3)
+        outputs = search(model, pad_sequences(SOURCES), settings)
         for source, got in zip(SOURCES, outputs, strict=True):
-            ranked = sorted(
-                everything(model, source, 3, shortest=1), key=lambda item: -penalized(item, lenpen)
-            )
-            check(got, ranked[:8], lenpen)
+            check(got, everything(model, source, settings)[:8], settings)
 
 
 def test_a_very_wide_exact_search_is_exhaustive_over_four_tokens() -> None:
     model = make("transformer", 5, target_size=7)
-    ranked = sorted(everything(model, SOURCES[1], 4, shortest=1), key=lambda item: -penalized(item, 1.0))
+    settings = config(beam=400, nbest=400, stop="exact", max_len_b=4)
+    ranked = everything(model, SOURCES[1], settings)
     assert len(ranked) == 4 + 16 + 64 + 256
-    (outputs,) = run(model, SOURCES[1:2], beam=400, nbest=400, stop="exact", max_len_b=4)
-    check(outputs, ranked, 1.0)
+    (outputs,) = search(model, pad_sequences(SOURCES[1:2]), settings)
+    check(outputs, ranked, settings)
 
 
 @pytest.mark.parametrize("beam", [1, 2, 3, 5, 8])
@@ -143,7 +79,7 @@ def test_the_search_is_fairseqs(family: str, beam: int) -> None:
         model = make(family, 10 + seed, target_size=23)
         settings = {"beam": beam, "nbest": beam, "lenpen": lenpen, "max_len_a": 0.5, "max_len_b": 6}
         for source, got in zip(SOURCES, run(model, SOURCES, **settings), strict=True):
-            check(got, fairseq(model, source, config(**settings)), lenpen)
+            check(got, beam_written_out(model, source, config(**settings)), config(**settings))
 
 
 @pytest.mark.parametrize("beam", [2, 3, 5])
@@ -157,7 +93,7 @@ def test_the_search_is_fairseqs_where_most_hypotheses_want_to_end(beam: int) -> 
             model.output.weight[EOS] += 4 * bias / bias.square().sum()
         settings = {"beam": beam, "nbest": beam, "max_len_b": 6, "min_len": 2}
         for source, got in zip(SOURCES, run(model, SOURCES, **settings), strict=True):
-            check(got, fairseq(model, source, config(**settings)), 1.0)
+            check(got, beam_written_out(model, source, config(**settings)), config(**settings))
             lengths = [len(item.ids) for item in got]
             crowded += len(lengths) > len(set(lengths))
     assert crowded > 4
@@ -169,7 +105,7 @@ def test_the_search_is_fairseqs_on_a_vocabulary_as_small_as_the_beam(beam: int) 
         model = make("transformer", 20 + seed, target_size=7)
         settings = {"beam": beam, "nbest": beam, "max_len_b": 5}
         for source, got in zip(SOURCES, run(model, SOURCES, **settings), strict=True):
-            check(got, fairseq(model, source, config(**settings)), 1.0)
+            check(got, beam_written_out(model, source, config(**settings)), config(**settings))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -179,14 +115,15 @@ def test_greedy_search_is_a_beam_of_one(family: str) -> None:
         settings = config(beam=1, max_len_a=1.0, max_len_b=3, lenpen=0.7)
         with torch.inference_mode():
             source = pad_sequences(SOURCES)
-            greedy, beam = greedy_search(model, source, settings), beam_search(model, source, settings)
+            asked = model, source, settings, Request([])
+            greedy, beam = greedy_search(*asked), beam_search(*asked)
         assert search(model, source, settings) == greedy
         for one, other, ids in zip(greedy, beam, SOURCES, strict=True):
             assert len(one) == len(other) == 1
             assert one[0].ids == other[0].ids
             assert one[0].score == pytest.approx(other[0].score, abs=1e-5)
             assert one[0].token_scores == pytest.approx(other[0].token_scores, abs=1e-5)
-            check(one, fairseq(model, ids, settings), 0.7)
+            check(one, beam_written_out(model, ids, settings), settings)
 
 
 def test_the_default_settings_are_fairseqs_options() -> None:
@@ -222,7 +159,7 @@ def test_the_shortest_output(beam: int, min_len: int) -> None:
     assert len(outputs[0][0].ids) == min_len + 1
     for source, (best,) in zip(SOURCES, outputs, strict=True):
         assert len(best.ids) >= min_len + 1
-        check([best], fairseq(model, source, settings), 1.0)
+        check([best], beam_written_out(model, source, settings), settings)
 
 
 def test_an_empty_output_has_to_be_asked_for() -> None:

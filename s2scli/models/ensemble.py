@@ -1,0 +1,70 @@
+"""Several models that decode as one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from s2scli.data.batch import Tokens
+from s2scli.models.base import Decodable, Memory, State, StepOutput
+
+
+@dataclass(frozen=True)
+class _Memories(Memory):
+    members: tuple[Memory, ...]
+
+    def select(self, rows: Tensor) -> _Memories:
+        return _Memories(tuple(member.select(rows) for member in self.members))
+
+
+@dataclass(frozen=True)
+class _States(State):
+    members: tuple[State, ...]
+
+    def select(self, rows: Tensor) -> _States:
+        return _States(tuple(member.select(rows) for member in self.members))
+
+    def reorder(self, beams: Tensor) -> _States:
+        return _States(tuple(member.reorder(beams) for member in self.members))
+
+
+class Ensemble(Decodable):
+    """The mean of the models' probabilities of each next token, as in fairseq; vocabularies must be the same."""
+
+    def __init__(self, models: Sequence[Decodable]) -> None:
+        self._models = tuple(models)
+        self.max_source_positions = _least([model.max_source_positions for model in models])
+        self.max_target_positions = _least([model.max_target_positions for model in models])
+
+    def encode(self, source: Tokens) -> Memory:
+        """Read the sources."""
+        return _Memories(tuple(model.encode(source) for model in self._models))
+
+    def start(self, memory: Memory) -> State:
+        """The state of one empty hypothesis a sentence, K = 1."""
+        assert isinstance(memory, _Memories)
+        return _States(
+            tuple(model.start(item) for model, item in zip(self._models, memory.members, strict=True))
+        )
+
+    def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
+        """Extend each hypothesis by its last token, tokens [B, K], and score what may follow."""
+        assert isinstance(memory, _Memories)
+        assert isinstance(state, _States)
+        outputs = [
+            model.step(tokens, of_memory, of_state)
+            for model, of_memory, of_state in zip(self._models, memory.members, state.members, strict=True)
+        ]
+        log_probabilities = torch.stack([item.scores - item.log_normalizer[..., None] for item in outputs])
+        mean = log_probabilities.logsumexp(0) - math.log(len(outputs))
+        return StepOutput(
+            mean, mean.new_zeros(mean.shape[:2]), _States(tuple(item.state for item in outputs))
+        )
+
+
+def _least(positions: Sequence[int | None]) -> int | None:
+    return min((number for number in positions if number is not None), default=None)

@@ -1,0 +1,28 @@
+"""How hypotheses of different lengths are compared."""
+
+from __future__ import annotations
+
+from s2scli.configs.search import SearchConfig
+
+
+def final_score(total: float, length: int, config: SearchConfig) -> float:
+    """The score of a hypothesis from its log-probability and its length in tokens, the end symbol counted.
+
+    average: total / length^α, as in fairseq. gnmt: total / ((5 + length) / 6)^α (Wu et al. 2016, equation 14). To
+    that a reward is added for each token (He et al. 2016).
+    """
+    return total / _divisor(length, config) + config.word_reward * length
+
+
+def best_possible(total: float, length: int, longest: int, config: SearchConfig) -> float:
+    """The most that an open hypothesis of so many tokens can come to when it ends, at most at the longest length.
+
+    A log-probability only falls with every token, and both the divisor and the reward are monotonic in length.
+    """
+    ends = (length + 1, longest + 1)
+    return total / max(_divisor(end, config) for end in ends) + max(config.word_reward * end for end in ends)
+
+
+def _divisor(length: int, config: SearchConfig) -> float:
+    base = (5 + length) / 6 if config.length_penalty == "gnmt" else length
+    return float(base**config.lenpen)

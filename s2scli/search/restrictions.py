@@ -1,0 +1,83 @@
+"""What may come next in an output, and what may not."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from s2scli.configs.search import SearchConfig
+from s2scli.data.batch import Tokens
+from s2scli.models.base import Decodable, StepOutput
+from s2scli.text.vocabulary import BOS, EOS, PAD
+
+
+class Restrictions:
+    """The rules of a search for the sentences of a batch.
+
+    longest [B]: the longest output of each source in tokens, its end symbol not counted. As in fairseq it is
+    max_len_a · source length + max_len_b with the source's end symbol counted, or what the model has positions for;
+    each sentence has its own, whatever it is batched with. prefix: what every output begins with.
+    """
+
+    def __init__(
+        self, model: Decodable, source: Tokens, config: SearchConfig, prefix: tuple[int, ...] = ()
+    ) -> None:
+        longest = (config.max_len_a * source.lengths).long() + config.max_len_b
+        if model.max_target_positions is not None:
+            longest = longest.clamp(max=model.max_target_positions - 1)
+        self.longest = longest
+        self._min_len = config.min_len
+        self._ngram = config.no_repeat_ngram_size
+        self._penalty = config.repetition_penalty
+        self._prefix = prefix
+
+    def select(self, rows: Tensor) -> None:
+        """Go on with some of the sentences; rows [any]: indices into B."""
+        self.longest = self.longest[rows]
+
+    def apply(self, output: StepOutput, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """The scores [B, K, V] of what may come after tokens [B, K, length], -inf for what may not.
+
+        Returns them with their log-normalizer [B, K]; the scores of the output are used up.
+        """
+        scores, normalizer = output.scores, output.log_normalizer
+        length = tokens.size(2)
+        if self._penalty != 1 and length:
+            scores = _penalize(scores, tokens, self._penalty)
+            normalizer = scores.logsumexp(-1)
+        if length < len(self._prefix):
+            return _only(scores, self._prefix[length]), normalizer
+        scores[..., PAD] = float("-inf")
+        scores[..., BOS] = float("-inf")
+        if self._ngram and length >= self._ngram:
+            scores.scatter_(2, _repeating(tokens, self._ngram), float("-inf"))
+        full = self.longest <= length
+        if length < self._min_len:
+            scores[~full, :, EOS] = float("-inf")
+        if bool(full.any()):
+            scores[full] = _only(scores[full], EOS)
+        return scores, normalizer
+
+
+def _only(scores: Tensor, token: int) -> Tensor:
+    """The scores [..., V] where nothing but one token may come."""
+    alone = torch.full_like(scores, float("-inf"))
+    alone[..., token] = scores[..., token]
+    return alone
+
+
+def _penalize(scores: Tensor, tokens: Tensor, penalty: float) -> Tensor:
+    """The scores with those of tokens that were there divided by the penalty, or multiplied where they are negative.
+
+    Keskar et al. 2019, section 4.1, which divides; that would raise a negative score.
+    """
+    of_earlier = scores.gather(2, tokens)
+    return scores.scatter(2, tokens, torch.where(of_earlier > 0, of_earlier / penalty, of_earlier * penalty))
+
+
+def _repeating(tokens: Tensor, size: int) -> Tensor:
+    """The tokens [B, K, any] that would make an n-gram a second time (Paulus et al. 2017); else padding."""
+    windows = tokens.unfold(2, size, 1)  # [B, K, length - size + 1, size]
+    recent = tokens[..., tokens.size(2) - size + 1 :]
+    repeats = (windows[..., :-1] == recent[:, :, None]).all(-1)
+    return windows[..., -1].where(repeats, PAD)

@@ -1,0 +1,142 @@
+"""Searches written out in plain Python over teacher-forced probabilities, to hold the real ones against."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from toys import log_probabilities, random_ids, random_model, small_recurrent, small_transformer
+
+from s2scli.configs.search import SearchConfig
+from s2scli.data.batch import Batch, pad_sequences
+from s2scli.models.base import Model
+from s2scli.schema import build
+from s2scli.search.base import Output
+
+BOS, PAD, EOS = 0, 1, 2
+SOURCE_SIZE = 9
+SOURCES = random_ids([3, 6, 1, 4], SOURCE_SIZE, seed=1)
+FAMILIES = {
+    "transformer": small_transformer(),
+    "bahdanau": small_recurrent(cell="gru"),
+    "luong": small_recurrent(attention="general", attention_query="current"),
+}
+
+
+def make(family: str, seed: int, target_size: int) -> Model:
+    return random_model(FAMILIES[family], SOURCE_SIZE, target_size, seed=seed, spread=0.4)
+
+
+def config(**settings: Any) -> SearchConfig:
+    return build(SearchConfig, settings)
+
+
+class Hypothesis(NamedTuple):
+    ids: list[int]
+    token_scores: list[float]
+    total: float
+
+
+def final(item: Hypothesis, settings: SearchConfig) -> float:
+    length = len(item.ids)
+    divisor = ((5 + length) / 6 if settings.length_penalty == "gnmt" else length) ** settings.lenpen
+    return item.total / divisor + settings.word_reward * length
+
+
+def next_scores(
+    model: Model, source: list[int], ids: list[int], settings: SearchConfig, blocked: bool
+) -> list[float]:
+    """The log-probability of each next token, -inf for one that the settings rule out but for the length's limits."""
+    row = log_probabilities(model, source, [ids])[0][len(ids)].tolist()
+    if settings.repetition_penalty != 1:
+        # The penalty is on scores before the softmax; a constant more or less in all of them would matter.
+        raw = raw_scores(model, source, ids)
+        for token in set(ids):
+            raw[token] = (
+                raw[token] / settings.repetition_penalty
+                if raw[token] > 0
+                else raw[token] * settings.repetition_penalty
+            )
+        total = math.log(sum(math.exp(value) for value in raw))
+        row = [value - total for value in raw]
+    size = settings.no_repeat_ngram_size
+    if size and blocked:
+        seen = {tuple(ids[at : at + size]) for at in range(len(ids) - size + 1)}
+        for token in range(len(row)):
+            if len(ids) >= size - 1 and (*ids[len(ids) - size + 1 :], token) in seen:
+                row[token] = -math.inf
+    return [-math.inf if token in (BOS, PAD) else value for token, value in enumerate(row)]
+
+
+def raw_scores(model: Model, source: list[int], ids: list[int]) -> list[float]:
+    with torch.inference_mode():
+        hidden = model(Batch(pad_sequences([source]), pad_sequences([ids])))
+        scores: list[float] = model.output(hidden)[0, len(ids)].tolist()
+    return scores
+
+
+def extend(
+    model: Model, source: list[int], items: list[Hypothesis], settings: SearchConfig, prefix: Sequence[int]
+) -> list[Hypothesis]:
+    """Each hypothesis with each token that may come next."""
+    longest = int(settings.max_len_a * (len(source) + 1) + settings.max_len_b)
+    found = []
+    for item in items:
+        length = len(item.ids)
+        for token, score in enumerate(
+            next_scores(model, source, item.ids, settings, blocked=length >= len(prefix))
+        ):
+            if length < len(prefix):
+                allowed = token == prefix[length]
+            else:
+                allowed = (token == EOS or length < longest) and (
+                    token != EOS or length >= settings.min_len or length >= longest
+                )
+            if allowed and score > -math.inf:
+                found.append(Hypothesis([*item.ids, token], [*item.token_scores, score], item.total + score))
+    return found
+
+
+def beam_written_out(
+    model: Model, source: list[int], settings: SearchConfig, prefix: Sequence[int] = ()
+) -> list[Hypothesis]:
+    """What fairseq's SequenceGenerator gives for one sentence, by its rules.
+
+    In step t of at most max_len + 1, t from 0: only </s> may come when t = max_len, and it may not when
+    t < min_len. Of all extensions the 2K best are looked at; those that end among the first K are finished, up
+    to K in all. The sentence is done when K are, or after the last step; else the K best that have not ended go on.
+    """
+    longest = int(settings.max_len_a * (len(source) + 1) + settings.max_len_b)
+    finished: list[Hypothesis] = []
+    going_on = [Hypothesis([], [], 0.0)]
+    for _ in range(max(longest, len(prefix)) + 1):
+        candidates = extend(model, source, going_on, settings, prefix)
+        candidates = sorted(candidates, key=lambda item: -item.total)[: 2 * settings.beam]
+        ended = [item for item in candidates[: settings.beam] if item.ids[-1] == EOS]
+        finished += ended[: settings.beam - len(finished)]
+        going_on = [item for item in candidates if item.ids[-1] != EOS][: settings.beam]
+        if len(finished) == settings.beam or not going_on:
+            break
+    return sorted(finished, key=lambda item: -final(item, settings))[: settings.nbest]
+
+
+def everything(model: Model, source: list[int], settings: SearchConfig) -> list[Hypothesis]:
+    """Every output that the settings allow, best first."""
+    found, going_on = [], [Hypothesis([], [], 0.0)]
+    while going_on:
+        extended = extend(model, source, going_on, settings, [])
+        found += [item for item in extended if item.ids[-1] == EOS]
+        going_on = [item for item in extended if item.ids[-1] != EOS]
+    return sorted(found, key=lambda item: -final(item, settings))
+
+
+def same(outputs: list[Output], expected: list[Hypothesis], settings: SearchConfig) -> bool:
+    if [output.ids for output in outputs] != [item.ids for item in expected]:
+        return False
+    return all(
+        abs(output.score - final(item, settings)) < 1e-4
+        and all(abs(a - b) < 1e-4 for a, b in zip(output.token_scores, item.token_scores, strict=True))
+        for output, item in zip(outputs, expected, strict=True)
+    )
