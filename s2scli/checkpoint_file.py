@@ -50,6 +50,12 @@ def find_checkpoint(path: Path, names: Sequence[str] = (BEST, LAST)) -> Path:
     return path
 
 
+def find_checkpoints(path: Path) -> list[Path]:
+    """The checkpoints that --path means: one, or several with colons between them."""
+    names = [str(path)] if path.exists() else str(path).split(":")
+    return [find_checkpoint(Path(name)) for name in names]
+
+
 @contextmanager
 def open_checkpoint(
     path: Path, *, framework: str = "numpy", device: str = "cpu"

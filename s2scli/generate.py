@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from s2scli.checkpoint import (
-    SIDES,
-    Checkpoint,
-    check_vocabularies,
-    find_checkpoint,
-    load_checkpoint,
-    restore_model,
-)
+import torch
+
+from s2scli.checkpoint import SIDES, Checkpoint, check_vocabularies, load_checkpoint, restore_model
+from s2scli.checkpoint_file import find_checkpoints
 from s2scli.configs.generate import GenerateConfig
 from s2scli.console import counted, counter, notice, uncounted
 from s2scli.data.dataset import Dataset
@@ -23,6 +19,8 @@ from s2scli.data.source_form import SourceComposer, SourceForm
 from s2scli.errors import UsageError
 from s2scli.inference.engine import Engine, Line
 from s2scli.io import STDIN, read_lines
+from s2scli.models.base import Decodable
+from s2scli.models.ensemble import Ensemble
 from s2scli.nn.runtime import prepare
 from s2scli.record import Record
 
@@ -48,7 +46,7 @@ def generate(config: GenerateConfig) -> GenerateResult:
 def translate(config: GenerateConfig, done: Callable[[int], object] = uncounted) -> Iterator[Record]:
     """A record for each source line, in order; `done` is told how many lines each batch had."""
     device = prepare(config.device, config.threads)
-    path = find_checkpoint(config.path)
+    path, *others = find_checkpoints(config.path)
     checkpoint = load_checkpoint(path)
     form = SourceForm.from_meta(checkpoint.dataset.get("source_form", {}))
     if config.data:
@@ -56,7 +54,7 @@ def translate(config: GenerateConfig, done: Callable[[int], object] = uncounted)
     else:
         source = _text_lines(config.input, SourceComposer(form, config.source_tag))
     engine = Engine(
-        model=restore_model(checkpoint, path).to(device),
+        model=_model(checkpoint, path, others, device),
         tokenizers=checkpoint.tokenizers,
         limits=checkpoint.dataset["limits"],
         form=form,
@@ -72,6 +70,17 @@ def translate(config: GenerateConfig, done: Callable[[int], object] = uncounted)
     if engine.unknown:
         held = f"{counted(len(engine.unknown), 'line')} held what the model has no token for"
         notice(f"{held}, the first of them line {min(engine.unknown) + 1}")
+
+
+def _model(checkpoint: Checkpoint, path: Path, others: Sequence[Path], device: torch.device) -> Decodable:
+    """The model of a checkpoint, or with others their ensemble; CheckpointError where vocabularies differ."""
+    models = [restore_model(checkpoint, path).to(device)]
+    for other in others:
+        member = load_checkpoint(other)
+        remedy = "the models of an ensemble are trained on one dataset"
+        check_vocabularies(checkpoint, path, member.tokenizers, other, remedy)
+        models.append(restore_model(member, other).to(device))
+    return Ensemble(models) if others else models[0]
 
 
 def _text_lines(path: Path, composer: SourceComposer) -> Iterator[Line]:

@@ -397,3 +397,43 @@ def test_sources_are_composed_as_those_of_training(
         generator("a\n", source_tag="<2cc>")
     with pytest.raises(UsageError, match="--source-tag is for text"):
         generator("", data=data, source_tag="<2bb>")
+
+
+def test_several_checkpoints_are_an_ensemble(
+    trained: Trainer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained("run", **TRANSFORMER, max_update=30)
+    last = trained.root / "run" / "checkpoint_last.safetensors"
+    first = Generator(last, capsys, monkeypatch)
+    text = "\n".join(SENTENCES)
+    alone = [json.loads(line) for line in first(text, format="jsonl")]
+    twice = Generator(Path(f"{last}:{last}"), capsys, monkeypatch)
+    for one, other in zip(alone, [json.loads(line) for line in twice(text, format="jsonl")], strict=True):
+        assert one["tokens"] == other["tokens"]
+        assert one["token_scores"] == pytest.approx(other["token_scores"], abs=1e-4)
+    Trainer(trained.data, tmp_path)("other", **TRANSFORMER, seed=9, max_update=30)
+    both = Generator(Path(f"{last}:{tmp_path / 'other'}"), capsys, monkeypatch)
+    mixed = [json.loads(line) for line in both(text, format="jsonl")]
+    assert [record.get("token_scores") for record in mixed] != [
+        record.get("token_scores") for record in alone
+    ]
+    data = write_dataset(tmp_path, seed=3, sizes=(20, 4, 4), tokenizer="character")
+    Trainer(data, tmp_path)("foreign", **TRANSFORMER, max_update=1)
+    with pytest.raises(CheckpointError, match="the models of an ensemble are trained on one dataset"):
+        Generator(Path(f"{last}:{tmp_path / 'foreign'}"), capsys, monkeypatch)("a\n")
+    with pytest.raises(CheckpointError, match="nowhere: no such checkpoint"):
+        Generator(Path(f"{last}:nowhere"), capsys, monkeypatch)("a\n")
+
+
+def test_samples_and_prefixes_from_the_command(
+    trained: Trainer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained("run", **TRANSFORMER, max_update=30)
+    generator = Generator(trained.root / "run", capsys, monkeypatch)
+    text = "\n".join(SENTENCES)
+    settings = {"sampling": True, "temperature": 2.0}
+    sampled = generator(text, **settings)
+    assert sampled == generator(text, **settings, batch_size=3, buffer_size=7)
+    assert sampled != generator(text, **settings, seed=2)
+    word = WORDS[3]
+    assert all(line.split()[0] == word for line in generator(text, target_prefix=word))

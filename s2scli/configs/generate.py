@@ -18,7 +18,9 @@ class GenerateConfig(SearchConfig):
         "dataset folder to translate a split of; without it, standard input is translated",
         argument=True,
     )
-    path: Path = setting(..., "checkpoint, or run folder (then its best checkpoint)")
+    path: Path = setting(
+        ..., "checkpoint, or run folder (then its best checkpoint); several are an ensemble: run1:run2"
+    )
     gen_subset: str = setting("test", "split of the dataset folder")
     input: Path = setting(Path("-"), "text file to translate, one sentence a line; -: standard input")
     source_tag: str = setting("", "put this symbol before each line: a tag of the training data, '<bt>'")
