@@ -52,6 +52,8 @@ def translate(config: GenerateConfig, done: Callable[[int], object] = uncounted)
     if config.data:
         source = _dataset_lines(config, checkpoint, path)
     else:
+        if config.score_reference:
+            raise UsageError("--score-reference needs references: give a dataset folder")
         source = _text_lines(config.input, SourceComposer(form, config.source_tag))
     engine = Engine(
         model=_model(checkpoint, path, others, device),
@@ -66,7 +68,8 @@ def translate(config: GenerateConfig, done: Callable[[int], object] = uncounted)
     typed = config.data is None and config.input == STDIN and sys.stdin.isatty()
     if typed:
         notice("type a sentence a line; Ctrl-D ends")
-    yield from engine.translate(source, window=1 if typed or config.follow else config.buffer_size, done=done)
+    work = engine.score if config.score_reference else engine.translate
+    yield from work(source, window=1 if typed or config.follow else config.buffer_size, done=done)
     if engine.unknown:
         held = f"{counted(len(engine.unknown), 'line')} held what the model has no token for"
         notice(f"{held}, the first of them line {min(engine.unknown) + 1}")
@@ -114,6 +117,8 @@ def _print(record: Record, config: GenerateConfig) -> None:
     """Write a record as JSON, or its best outputs as text lines."""
     if config.format == "jsonl":
         text = record.to_json()
+    elif config.score_reference:
+        text = "".join(f"{item.score:.4f}\t{record.reference}" for item in record.hypotheses)
     elif config.nbest == 1:
         text = record.text
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import select
 import subprocess
 import sys
@@ -437,3 +438,34 @@ def test_samples_and_prefixes_from_the_command(
     assert sampled != generator(text, **settings, seed=2)
     word = WORDS[3]
     assert all(line.split()[0] == word for line in generator(text, target_prefix=word))
+
+
+def test_references_are_scored(
+    trained: Trainer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their perplexity is the run's own, and each token's score is that of teacher forcing, one pair at a time."""
+    trained("run", **TRANSFORMER, max_update=30, precision="fp32")
+    last = trained.root / "run" / "checkpoint_last.safetensors"
+    generator = Generator(last, capsys, monkeypatch)
+    settings = {"data": trained.data, "gen_subset": "valid", "score_reference": True}
+    records = [json.loads(line) for line in generator("", **settings, format="jsonl", batch_size=7)]
+    scores = [score for record in records for score in record["token_scores"]]
+    validated = trained.events("run", "valid")[-1]
+    assert math.exp(-sum(scores) / len(scores)) == pytest.approx(validated["ppl"], rel=1e-3)
+    checkpoint = load_checkpoint(last)
+    model = restore_model(checkpoint, trained.root)
+    for record in records[:5]:
+        assert record["text"] == record["reference"]
+        ids = [
+            checkpoint.tokenizers[side].encode(record[name])
+            for side, name in (("source", "source"), ("target", "text"))
+        ]
+        (rows,) = log_probabilities(model, ids[0], [ids[1]])
+        expected = [rows[at, token].item() for at, token in enumerate([*ids[1], EOS])]
+        assert record["token_scores"] == pytest.approx(expected, abs=1e-4)
+        assert record["score"] == pytest.approx(sum(expected) / len(expected), abs=1e-4)
+    text = generator("", **settings)
+    assert [line.split("\t")[1] for line in text] == [record["reference"] for record in records]
+    assert float(text[0].split("\t")[0]) == pytest.approx(records[0]["score"], abs=1e-4)
+    with pytest.raises(UsageError, match="--score-reference needs references"):
+        generator("a\n", score_reference=True)

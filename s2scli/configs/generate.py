@@ -31,6 +31,11 @@ class GenerateConfig(SearchConfig):
     buffer_size: int = setting(
         4096, "lines read ahead and sorted by length before they are translated", unit="lines", at_least=1
     )
+    score_reference: bool = setting(
+        False,
+        "in place of translating, the model's log-probability of each token of the references; as text, their mean "
+        "and the reference, tab-separated",
+    )
     follow: bool = setting(False, "answer each line at once, as is done when standard input is a terminal")
     format: str = setting("text", "plain text, or a JSON record a line", choices=("text", "jsonl"))
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")

@@ -12,7 +12,7 @@ import torch
 
 from s2scli.configs.search import SearchConfig
 from s2scli.console import uncounted, warn
-from s2scli.data.batch import pad_sequences
+from s2scli.data.batch import Batch, pad_sequences
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import is_out_of_memory
 from s2scli.models.base import Decodable
@@ -62,6 +62,38 @@ class Engine:
         stream = iter(lines)
         while chunk := list(islice(stream, window)):
             yield from self._window(chunk, done)
+
+    def score(
+        self, lines: Iterable[Line], window: int, done: Callable[[int], object] = uncounted
+    ) -> Iterator[Record]:
+        """Like `translate`, but the output is each line's reference with the model's log-probability of each token.
+
+        Its score is their mean. A line of white space gives an empty record.
+        """
+        stream = iter(lines)
+        while chunk := list(islice(stream, window)):
+            outputs: dict[int, list[Output]] = {}
+            sources = [self._encode(line) for line in chunk]
+            targets = [self.tokenizers["target"].encode(line.reference or "") for line in chunk]
+            longest = [
+                [0] * max(len(pair[0]), len(pair[1])) if pair[0] else []
+                for pair in zip(sources, targets, strict=True)
+            ]
+            for indices in self._batches(longest):
+                batch = Batch(
+                    *(pad_sequences([side[index] for index in indices]) for side in (sources, targets))
+                )
+                outputs |= zip(indices, self._forced(batch.to(self.device)), strict=True)
+                done(len(indices))
+            yield from (self._record(line, outputs.get(index, [])) for index, line in enumerate(chunk))
+
+    def _forced(self, batch: Batch) -> list[list[Output]]:
+        """The targets of a batch as outputs."""
+        assert batch.target is not None
+        with torch.inference_mode():
+            scores = self.model.score_targets(batch).tolist()
+        rows = zip(batch.target.ids.tolist(), scores, batch.target.lengths.tolist(), strict=True)
+        return [[Output(ids[:length], row[:length], sum(row[:length]) / length)] for ids, row, length in rows]
 
     def _window(self, lines: list[Line], done: Callable[[int], object]) -> list[Record]:
         sources = [self._encode(line) for line in lines]

@@ -19,7 +19,7 @@ from s2scli.configs.models import ModelConfig
 from s2scli.data.batch import Batch, Tokens, decoder_input
 from s2scli.errors import UsageError
 from s2scli.models import MODELS
-from s2scli.nn.output import SoftmaxOutput
+from s2scli.nn.output import SoftmaxOutput, chunk_rows
 from s2scli.nn.transformer import initial_embedding
 from s2scli.text.vocabulary import EOS, PAD
 
@@ -82,6 +82,10 @@ class Decodable(ABC):
         The first token is the end symbol. The given state must not be used again.
         """
 
+    @abstractmethod
+    def score_targets(self, batch: Batch) -> Tensor:
+        """The log-probability of each target token given those before it, [B, T]; 0 where there is padding."""
+
 
 class Model(nn.Module, Decodable):
     """A sequence-to-sequence model over two vocabularies."""
@@ -117,6 +121,19 @@ class Model(nn.Module, Decodable):
         """Hidden states [B, T, D] that predict each target position from those before it (teacher forcing)."""
         assert batch.target is not None
         return self.decode(self.encode(batch.source), decoder_input(batch.target))
+
+    def score_targets(self, batch: Batch) -> Tensor:
+        """The log-probability of each target token given those before it, [B, T]; 0 where there is padding."""
+        assert batch.target is not None
+        mask = batch.target.mask
+        hidden, targets = self(batch)[mask], batch.target.ids[mask]
+        rows = chunk_rows(self.output.weight.size(0))
+        parts = [
+            F.cross_entropy(self.output(part).float(), wanted, reduction="none")
+            for part, wanted in zip(hidden.split(rows), targets.split(rows), strict=True)
+        ]
+        losses = torch.cat(parts)
+        return torch.zeros(mask.shape, device=mask.device).masked_scatter(mask, -losses)
 
     def blocks(self) -> list[nn.Module]:
         """The repeated layers, which are compiled, and sharded over processes, one by one; none by default."""

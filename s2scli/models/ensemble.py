@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from s2scli.data.batch import Tokens
+from s2scli.data.batch import Batch, Tokens
 from s2scli.models.base import Decodable, Memory, State, StepOutput
 
 
@@ -64,6 +64,11 @@ class Ensemble(Decodable):
         return StepOutput(
             mean, mean.new_zeros(mean.shape[:2]), _States(tuple(item.state for item in outputs))
         )
+
+    def score_targets(self, batch: Batch) -> Tensor:
+        """The log-probability of each target token given those before it, [B, T]; 0 where there is padding."""
+        scores = torch.stack([model.score_targets(batch) for model in self._models])
+        return scores.logsumexp(0) - math.log(len(self._models))
 
 
 def _least(positions: Sequence[int | None]) -> int | None:

@@ -10,7 +10,7 @@ import torch
 from toys import log_probabilities, random_ids, random_model, small_recurrent, small_transformer
 
 from s2scli.configs.search import SearchConfig
-from s2scli.data.batch import pad_sequences
+from s2scli.data.batch import Batch, pad_sequences
 from s2scli.models.ensemble import Ensemble
 from s2scli.schema import build
 from s2scli.search.base import search
@@ -63,3 +63,17 @@ def test_positions_are_the_least_of_all() -> None:
     assert (Ensemble([many, few]).max_source_positions, Ensemble([many, few]).max_target_positions) == (9, 7)
     assert Ensemble([many, many]).max_source_positions is None
     assert not math.isnan(search(Ensemble([many, few]), pad_sequences(SOURCES), SearchConfig())[0][0].score)
+
+
+def test_targets_are_scored_by_the_mean_of_the_probabilities() -> None:
+    members = models(3)
+    targets = random_ids([2, 5, 0, 7], 30, seed=4)
+    batch = Batch(pad_sequences(SOURCES), pad_sequences(targets))
+    with torch.inference_mode():
+        found = Ensemble(members).score_targets(batch)
+    for row, (source, target) in enumerate(zip(SOURCES, targets, strict=True)):
+        rows = torch.stack([log_probabilities(model, source, [target])[0] for model in members])
+        mean = rows.double().exp().mean(0).log()
+        expected = [mean[at, token].item() for at, token in enumerate([*target, 2])]
+        assert found[row, : len(expected)].tolist() == pytest.approx(expected, abs=1e-4)
+        assert not found[row, len(expected) :].any()
