@@ -444,7 +444,7 @@ def test_references_are_scored(
     trained: Trainer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their perplexity is the run's own, and each token's score is that of teacher forcing, one pair at a time."""
-    trained("run", **TRANSFORMER, max_update=30, precision="fp32")
+    trained("run", **TRANSFORMER, max_update=30)
     last = trained.root / "run" / "checkpoint_last.safetensors"
     generator = Generator(last, capsys, monkeypatch)
     settings = {"data": trained.data, "gen_subset": "valid", "score_reference": True}
