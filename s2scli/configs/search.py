@@ -39,6 +39,15 @@ class SearchConfig:
         1.0, "divide the scores of tokens that the output has already by this; 1: as they are", above=0
     )
     target_prefix: str = setting("", "what every output begins with")
+    diverse_beam_groups: int = setting(
+        1, "divide the beam into groups that keep away from each other's tokens", at_least=1
+    )
+    diverse_beam_strength: float = setting(
+        0.5, "what a token costs for each hypothesis of an earlier group that has just chosen it", at_least=0
+    )
+    sibling_diversity: float = setting(
+        0.0, "how much less the n-th best extension of one hypothesis scores, times n", at_least=0
+    )
     sampling: bool = setting(
         False, "draw --nbest outputs at random in place of searching for the best", panel=_SAMPLING
     )
@@ -76,6 +85,19 @@ class SearchConfig:
         choices=("fairseq", "exact"),
     )
 
+    @property
+    def search(self) -> str:
+        """The name of the search that the settings call for."""
+        if self.sampling:
+            return "sampling"
+        if self.diverse_beam_groups > 1:
+            return "diverse_beam"
+        return "greedy" if self.beam == 1 else "beam"
+
     def __post_init__(self) -> None:
+        if self.beam % self.diverse_beam_groups:
+            raise UsageError(
+                f"--beam {self.beam} cannot be divided into --diverse-beam-groups {self.diverse_beam_groups}"
+            )
         if self.nbest > self.beam and not self.sampling:
             raise UsageError(f"--nbest {self.nbest} needs a beam at least as wide; --beam is {self.beam}")

@@ -66,6 +66,8 @@ class Decodable(ABC):
     # The most tokens, end symbol counted, that encoder and decoder have positions for; None: any number.
     max_source_positions: int | None = None
     max_target_positions: int | None = None
+    # The size of the target vocabulary, V.
+    target_size: int
 
     @abstractmethod
     def encode(self, source: Tokens) -> Memory:

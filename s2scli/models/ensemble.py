@@ -37,6 +37,7 @@ class Ensemble(Decodable):
 
     def __init__(self, models: Sequence[Decodable]) -> None:
         self._models = tuple(models)
+        self.target_size = models[0].target_size
         self.max_source_positions = _least([model.max_source_positions for model in models])
         self.max_target_positions = _least([model.max_target_positions for model in models])
 

@@ -185,7 +185,7 @@ class RecurrentModel(Model):
         embedding_width = config.decoder_embed_dim if self.embedding_in_readout else 0
         self.readout = nn.Linear(config.decoder_hidden_size + context_width + embedding_width, out_width)
         self.output = embeddings.output
-        self.encoder_width, self.source_size = key_size, source_size
+        self.encoder_width, self.source_size, self.target_size = key_size, source_size, target_size
 
     def encode(self, source: Tokens) -> RecurrentMemory:
         """Read the sources, backwards if the config says so."""

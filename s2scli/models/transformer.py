@@ -137,7 +137,7 @@ class TransformerModel(Model):
         self.encoder_norm = nn.LayerNorm(encoder.width) if encoder.normalize_before else nn.Identity()
         self.decoder_norm = nn.LayerNorm(decoder.width) if decoder.normalize_before else nn.Identity()
         self.output = embeddings.output
-        self.encoder_width, self.source_size = encoder.width, source_size
+        self.encoder_width, self.source_size, self.target_size = encoder.width, source_size, target_size
         self.max_source_positions = config.positions_of.get("source")
         self.max_target_positions = config.positions_of.get("target")
 

@@ -40,10 +40,9 @@ def search(
     model: Decodable, source: Tokens, config: SearchConfig, request: Request | None = None
 ) -> list[list[Output]]:
     """The best outputs, at most `nbest`, of each source sentence, best first."""
-    name = "sampling" if config.sampling else "greedy" if config.beam == 1 else "beam"
     request = request or Request(list(range(source.ids.size(0))))
     with torch.inference_mode():
-        outputs: list[list[Output]] = SEARCHES[name](model, source, config, request)
+        outputs: list[list[Output]] = SEARCHES[config.search](model, source, config, request)
     return outputs
 
 

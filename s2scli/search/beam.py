@@ -63,50 +63,112 @@ class _Beams:
         self.memory, self.state = self.memory.select(kept), self.state.select(kept)
 
 
-def beam_search(
-    model: Decodable, source: Tokens, config: SearchConfig, request: Request
-) -> list[list[Output]]:
-    """The best outputs of each source sentence, at most `nbest`, best first.
+class BeamSearch:
+    """A beam search that goes step by step.
 
     As in fairseq, 2K candidates are looked at in every step, so that K of them have not ended, and an output
-    counts when it ends among the best K (with `exact`: among the 2K).
+    counts when it ends among the best K (with `exact`: among the 2K). width: K.
     """
-    device = source.ids.device
-    size, width = source.ids.size(0), config.beam
-    memory = model.encode(source)
-    beams = _Beams(
-        rows=torch.arange(size, device=device),
-        rules=Restrictions(model, source, config, request.prefix),
-        tokens=torch.empty(size, 1, 0, dtype=torch.long, device=device),
-        token_scores=torch.empty(size, 1, 0, device=device),
-        scores=torch.zeros(size, 1, device=device),
-        memory=memory,
-        state=model.start(memory),
-    )
-    finished: list[list[Output]] = [[] for _ in range(size)]
-    length = 0
-    while True:
-        output = model.step(beams.last_tokens(), beams.memory, beams.state)
+
+    def __init__(
+        self,
+        model: Decodable,
+        source: Tokens,
+        memory: Memory,
+        config: SearchConfig,
+        request: Request,
+        width: int,
+    ) -> None:
+        self._model, self._config, self._width = model, config, width
+        device = source.ids.device
+        size = source.ids.size(0)
+        self._beams = _Beams(
+            rows=torch.arange(size, device=device),
+            rules=Restrictions(model, source, config, request.prefix),
+            tokens=torch.empty(size, 1, 0, dtype=torch.long, device=device),
+            token_scores=torch.empty(size, 1, 0, device=device),
+            scores=torch.zeros(size, 1, device=device),
+            memory=memory,
+            state=model.start(memory),
+        )
+        self.outputs: list[list[Output]] = [[] for _ in range(size)]
+        self.is_done = False
+
+    def step(self, penalties: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Extend all hypotheses by a token; to be called until is_done.
+
+        penalties [sentences, V]: what is taken off the scores of tokens while the extensions are chosen; the scores of
+        hypotheses are without it. Returns the sentences and tokens of the hypotheses that go on, [any] each.
+        """
+        beams, width, config = self._beams, self._width, self._config
+        output = self._model.step(beams.last_tokens(), beams.memory, beams.state)
         beams.state = output.state
         ranked, normalizer = beams.rules.apply(output, beams.tokens)
-        scores, parents, tokens = _top_candidates(ranked, beams.scores - normalizer, 2 * width)
-        length += 1
+        offsets = beams.scores - normalizer
+        scores, parents, tokens = self._candidates(ranked, offsets, penalties)
         ended = (tokens == EOS) & (scores > float("-inf"))
         counted = ended if config.stop == "exact" else ended[:, :width]
-        _finish(beams, counted, scores, parents, finished, config)
+        _finish(beams, counted, scores, parents, self.outputs, config, width)
         # A stable sort of "has ended" puts the candidates that go on first and leaves their order.
         going_on = ended.byte().argsort(dim=1, stable=True)[:, :width]
         open_scores = scores.gather(1, going_on).masked_fill(ended.gather(1, going_on), float("-inf"))
-        if length > 1:
+        if beams.tokens.size(2):
             in_place = _stay_in_place(parents.gather(1, going_on))
             going_on, open_scores = going_on.gather(1, in_place), open_scores.gather(1, in_place)
         beams.go_on(parents.gather(1, going_on), tokens.gather(1, going_on), open_scores)
-        kept = _not_done(beams, finished, config)
-        if not kept:
-            break
-        if worth_dropping(len(beams) - len(kept), len(beams)):
-            beams.keep(torch.tensor(kept, dtype=torch.long, device=device))
-    return [sorted(outputs, key=lambda item: -item.score)[: config.nbest] for outputs in finished]
+        is_open = open_scores > float("-inf")
+        chosen = beams.rows[:, None].expand_as(is_open)[is_open], beams.tokens[:, :, -1][is_open]
+        kept = _not_done(beams, self.outputs, config, width)
+        self.is_done = not kept
+        if kept and worth_dropping(len(beams) - len(kept), len(beams)):
+            beams.keep(torch.tensor(kept, dtype=torch.long, device=beams.rows.device))
+        return chosen
+
+    def _candidates(
+        self, ranked: Tensor, offsets: Tensor, penalties: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, hypotheses and tokens [B, 2K] of the extensions to look at, the first the most wanted."""
+        count, rate = 2 * self._width, self._config.sibling_diversity
+        wanted = ranked if penalties is None else ranked - penalties[self._beams.rows][:, None]
+        if rate:
+            _, parents, tokens = _siblings_apart(wanted, offsets, count, rate)
+        else:
+            scores, parents, tokens = _top_candidates(wanted, offsets, count)
+            if penalties is None:
+                return scores, parents, tokens
+        rows = torch.arange(len(ranked), device=ranked.device)[:, None]
+        return ranked[rows, parents, tokens] + offsets.gather(1, parents), parents, tokens
+
+
+def beam_search(
+    model: Decodable, source: Tokens, config: SearchConfig, request: Request
+) -> list[list[Output]]:
+    """The best outputs of each source sentence, at most `nbest`, best first."""
+    search = BeamSearch(model, source, model.encode(source), config, request, config.beam)
+    while not search.is_done:
+        search.step()
+    return best_of(search.outputs, config)
+
+
+def best_of(outputs: list[list[Output]], config: SearchConfig) -> list[list[Output]]:
+    """The best outputs of each sentence, at most `nbest`, best first."""
+    return [sorted(found, key=lambda item: -item.score)[: config.nbest] for found in outputs]
+
+
+def _siblings_apart(
+    scores: Tensor, offsets: Tensor, count: int, rate: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As _top_candidates, but the n-th best extension of a hypothesis scores n · rate less (Li et al. 2016, eq. 9)."""
+    each = min(count, scores.size(2))
+    best, tokens = scores.topk(each, dim=2)  # [B, K, each]
+    rank = torch.arange(1, each + 1, device=scores.device)
+    values, places = (
+        (best + offsets[:, :, None] - rate * rank).flatten(1).topk(min(count, best[0].numel()), dim=1)
+    )
+    missing = count - values.size(1)
+    if missing > 0:
+        values, places = F.pad(values, (0, missing), value=float("-inf")), F.pad(places, (0, missing))
+    return values, places // each, tokens.flatten(1).gather(1, places)
 
 
 def _top_candidates(scores: Tensor, offsets: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -157,6 +219,7 @@ def _finish(
     parents: Tensor,
     finished: list[list[Output]],
     config: SearchConfig,
+    width: int,
 ) -> None:
     """Add the candidates that have ended, counted [B, candidates], to their sentences' outputs."""
     places = counted.nonzero()
@@ -175,13 +238,13 @@ def _finish(
         strict=True,
     )
     for row, ids, token_scores, last_score, total in columns:
-        if config.stop == "fairseq" and len(finished[row]) == config.beam:
+        if config.stop == "fairseq" and len(finished[row]) == width:
             continue
         score = final_score(total, len(ids) + 1, config)
         finished[row].append(Output([*ids, EOS], [*token_scores, last_score], score))
 
 
-def _not_done(beams: _Beams, finished: list[list[Output]], config: SearchConfig) -> list[int]:
+def _not_done(beams: _Beams, finished: list[list[Output]], config: SearchConfig, width: int) -> list[int]:
     """Which sentences to go on with, as indices into B; the hypotheses of the others are closed.
 
     Besides where nothing is left to extend, a sentence is done with `fairseq` once it has K outputs, and with
@@ -193,7 +256,7 @@ def _not_done(beams: _Beams, finished: list[list[Output]], config: SearchConfig)
     for index, (row, best, longest) in enumerate(zip(*(item.tolist() for item in columns), strict=True)):
         outputs = finished[row]
         if config.stop == "fairseq":
-            done = len(outputs) >= config.beam
+            done = len(outputs) >= width
         else:
             ranked = sorted((item.score for item in outputs), reverse=True)
             bound = best_possible(best, length, longest, config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -108,18 +109,40 @@ def beam_written_out(
     t < min_len. Of all extensions the 2K best are looked at; those that end among the first K are finished, up
     to K in all. The sentence is done when K are, or after the last step; else the K best that have not ended go on.
     """
+    (group,) = groups_written_out(model, source, settings, prefix, groups=1)
+    return sorted(group, key=lambda item: -final(item, settings))[: settings.nbest]
+
+
+def groups_written_out(
+    model: Model, source: list[int], settings: SearchConfig, prefix: Sequence[int], groups: int
+) -> list[list[Hypothesis]]:
+    """What each group of a diverse beam search finishes; a group alone is fairseq's search."""
     longest = int(settings.max_len_a * (len(source) + 1) + settings.max_len_b)
-    finished: list[Hypothesis] = []
-    going_on = [Hypothesis([], [], 0.0)]
+    width = settings.beam // groups
+    finished: list[list[Hypothesis]] = [[] for _ in range(groups)]
+    going_on = [[Hypothesis([], [], 0.0)] for _ in range(groups)]
     for _ in range(max(longest, len(prefix)) + 1):
-        candidates = extend(model, source, going_on, settings, prefix)
-        candidates = sorted(candidates, key=lambda item: -item.total)[: 2 * settings.beam]
-        ended = [item for item in candidates[: settings.beam] if item.ids[-1] == EOS]
-        finished += ended[: settings.beam - len(finished)]
-        going_on = [item for item in candidates if item.ids[-1] != EOS][: settings.beam]
-        if len(finished) == settings.beam or not going_on:
-            break
-    return sorted(finished, key=lambda item: -final(item, settings))[: settings.nbest]
+        taken: Counter[int] = Counter()
+        for group in range(groups):
+            if len(finished[group]) == width:
+                continue
+            wanted: list[tuple[float, Hypothesis]] = []
+            for parent in going_on[group]:
+                children = [
+                    (item.total - settings.diverse_beam_strength * taken[item.ids[-1]], item)
+                    for item in extend(model, source, [parent], settings, prefix)
+                ]
+                children.sort(key=lambda child: -child[0])
+                wanted += [
+                    (value - settings.sibling_diversity * rank, item)
+                    for rank, (value, item) in enumerate(children, start=1)
+                ]
+            candidates = [item for _, item in sorted(wanted, key=lambda pair: -pair[0])[: 2 * width]]
+            ended = [item for item in candidates[:width] if item.ids[-1] == EOS]
+            finished[group] += ended[: width - len(finished[group])]
+            going_on[group] = [item for item in candidates if item.ids[-1] != EOS][:width]
+            taken.update(item.ids[-1] for item in going_on[group])
+    return finished
 
 
 def everything(model: Model, source: list[int], settings: SearchConfig) -> list[Hypothesis]:
