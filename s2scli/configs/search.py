@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from s2scli.errors import UsageError
 from s2scli.schema import setting
@@ -48,6 +48,13 @@ class SearchConfig:
     sibling_diversity: float = setting(
         0.0, "how much less the n-th best extension of one hypothesis scores, times n", at_least=0
     )
+    mbr: str = setting(
+        "none",
+        "of --mbr-candidates outputs take those that are most like all of them by this metric (minimum Bayes risk); "
+        "best with --sampling",
+        choices=("none", "chrf", "bleu"),
+    )
+    mbr_candidates: int = setting(16, "outputs to choose from with --mbr", at_least=1)
     sampling: bool = setting(
         False, "draw --nbest outputs at random in place of searching for the best", panel=_SAMPLING
     )
@@ -94,10 +101,24 @@ class SearchConfig:
             return "diverse_beam"
         return "greedy" if self.beam == 1 else "beam"
 
+    @property
+    def of_candidates(self) -> SearchConfig:
+        """The settings by which the outputs are found that --mbr chooses from; without it these."""
+        if self.mbr == "none":
+            return self
+        number = self.mbr_candidates
+        return replace(
+            self, mbr="none", nbest=number, beam=self.beam if self.sampling else max(self.beam, number)
+        )
+
     def __post_init__(self) -> None:
         if self.beam % self.diverse_beam_groups:
             raise UsageError(
                 f"--beam {self.beam} cannot be divided into --diverse-beam-groups {self.diverse_beam_groups}"
             )
-        if self.nbest > self.beam and not self.sampling:
+        if self.mbr != "none" and self.nbest > self.mbr_candidates:
+            raise UsageError(
+                f"--nbest {self.nbest} needs as many --mbr-candidates; they are {self.mbr_candidates}"
+            )
+        if self.nbest > self.beam and not self.sampling and self.mbr == "none":
             raise UsageError(f"--nbest {self.nbest} needs a beam at least as wide; --beam is {self.beam}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -15,6 +15,9 @@ from s2scli.console import uncounted, warn
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import is_out_of_memory
+from s2scli.inference.mbr import expected_utilities
+from s2scli.metrics import METRICS
+from s2scli.metrics.base import Metric
 from s2scli.models.base import Decodable
 from s2scli.nn.runtime import give_back_freed_memory
 from s2scli.record import Hypothesis, Record
@@ -110,7 +113,9 @@ class Engine:
         """The outputs of each source; a batch that does not fit into memory is searched in two halves."""
         try:
             request = Request(lines, self._prefix)
-            return search(self.model, pad_sequences(sources).to(self.device), self.search, request)
+            return search(
+                self.model, pad_sequences(sources).to(self.device), self.search.of_candidates, request
+            )
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or len(sources) == 1:
                 raise
@@ -165,9 +170,21 @@ class Engine:
         return Record(
             id=line.id,
             source=line.text,
-            hypotheses=[self._hypothesis(output) for output in outputs],
+            hypotheses=self._choose([self._hypothesis(output) for output in outputs]),
             reference=line.reference,
         )
+
+    def _choose(self, hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+        """The hypotheses, or with --mbr those that are most like all of them, scored by that."""
+        if self._utility is None or len(hypotheses) < 2:
+            return hypotheses
+        utilities = expected_utilities([item.text for item in hypotheses], self._utility)
+        scored = [replace(item, score=score) for item, score in zip(hypotheses, utilities, strict=True)]
+        return sorted(scored, key=lambda item: -item.score)[: self.search.nbest]
+
+    @cached_property
+    def _utility(self) -> Metric | None:
+        return None if self.search.mbr == "none" else METRICS[self.search.mbr]()
 
     def _hypothesis(self, output: Output) -> Hypothesis:
         tokenizer = self.tokenizers["target"]

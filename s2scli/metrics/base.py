@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -54,6 +55,7 @@ class Metric(ABC):
     higher_is_better: ClassVar[bool] = True
 
     def __init__(self, options: MetricOptions = DEFAULTS) -> None:
+        self._options = options
         self._metric = self.make(options)
 
     @abstractmethod
@@ -89,6 +91,15 @@ class Metric(ABC):
             higher_is_better=self.higher_is_better,
             details=self.details(score),
         )
+
+    def sentence(self, hypothesis: str, references: Sequence[str]) -> float:
+        """The score of one segment by itself, as sacrebleu has it."""
+        return float(self._of_sentences.sentence_score(hypothesis, list(references)).score)
+
+    @cached_property
+    def _of_sentences(self) -> SacrebleuMetric:
+        """What scores a segment by itself."""
+        return self._metric
 
     def score(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
         """Score a corpus; `references` as for `statistics`."""

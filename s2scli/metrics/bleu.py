@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from sacrebleu.metrics.bleu import BLEU
@@ -18,12 +19,23 @@ class Bleu(Metric):
 
     def make(self, options: MetricOptions) -> BLEU:
         """Sacrebleu's BLEU; UsageError for a tokenizer that is unknown or cannot be had."""
+        return self._make(options, effective_order=False)
+
+    @cached_property
+    def _of_sentences(self) -> BLEU:
+        """BLEU over the orders of n-grams that a segment has."""
+        return self._make(self._options, effective_order=True)
+
+    @staticmethod
+    def _make(options: MetricOptions, *, effective_order: bool) -> BLEU:
         tokenize = BLEU.TOKENIZER_DEFAULT if options.tokenize == "auto" else options.tokenize
         if tokenize not in BLEU.TOKENIZERS:
             raise UsageError(f"unknown BLEU tokenizer {tokenize!r}{did_you_mean(tokenize, BLEU.TOKENIZERS)}")
         try:
             # force: no warning of sacrebleu's about tokenized text; `s2s score` has its own.
-            return BLEU(lowercase=options.lowercase, tokenize=tokenize, force=True)
+            return BLEU(
+                lowercase=options.lowercase, tokenize=tokenize, force=True, effective_order=effective_order
+            )
         except (ImportError, RuntimeError, OSError) as error:
             # A package is lacking, or the model that sacrebleu fetches when first used.
             reason = " ".join(str(error).split())
