@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,13 +17,16 @@ from s2scli.data.source_form import SourceForm
 from s2scli.errors import is_out_of_memory
 from s2scli.inference.mbr import expected_utilities
 from s2scli.metrics import METRICS
-from s2scli.metrics.base import Metric
 from s2scli.models.base import Decodable
 from s2scli.nn.runtime import give_back_freed_memory
 from s2scli.record import Hypothesis, Record
 from s2scli.search.base import Output, Request, search
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import EOS, UNK
+
+if TYPE_CHECKING:
+    # Without --mbr nothing of it is needed, and sacrebleu takes a while to load.
+    from s2scli.metrics.base import Metric
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from s2scli.metrics.base import Metric
+if TYPE_CHECKING:
+    from s2scli.metrics.base import Metric
 
 
 def expected_utilities(candidates: Sequence[str], metric: Metric) -> list[float]:
