@@ -24,11 +24,15 @@ from s2scli.text.vocabulary import EOS, UNK
 
 @dataclass(frozen=True)
 class Line:
-    """A source line, numbered from 0, with its reference if there is one."""
+    """A source line, numbered from 0, with its reference if there is one.
+
+    extra: what else was with it in the input, for its record.
+    """
 
     id: int
     text: str
     reference: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +72,10 @@ class Engine:
         for indices in self._batches(sources):
             outputs |= zip(indices, self._search([sources[index] for index in indices]), strict=True)
             done(len(indices))
-        return [self._record(line, outputs.get(index, [])) for index, line in enumerate(lines)]
+        return [
+            self._record(line, source, outputs.get(index, []))
+            for index, (line, source) in enumerate(zip(lines, sources, strict=True))
+        ]
 
     def _search(self, sources: list[list[int]]) -> list[list[Output]]:
         """The outputs of each source; a batch that does not fit into memory is searched in two halves."""
@@ -81,6 +88,13 @@ class Engine:
         give_back_freed_memory(self.device)
         middle = len(sources) // 2
         return self._search(sources[:middle]) + self._search(sources[middle:])
+
+    @property
+    def longest_source(self) -> int | None:
+        """The most source tokens that the model was trained on and has positions for; None: any number."""
+        positions = self.model.max_source_positions
+        limits = (self.limits["max_source_length"], positions - 1 if positions else 0)
+        return min((limit for limit in limits if limit), default=None)
 
     def _encode(self, line: Line) -> list[int]:
         if not line.text.strip():
@@ -120,12 +134,16 @@ class Engine:
             yield order[:size]
             order = order[size:]
 
-    def _record(self, line: Line, outputs: list[Output]) -> Record:
+    def _record(self, line: Line, source: list[int], outputs: list[Output]) -> Record:
+        target = self.tokenizers["target"]
         return Record(
             id=line.id,
             source=line.text,
             hypotheses=[self._hypothesis(output) for output in outputs],
             reference=line.reference,
+            source_tokens=self.tokenizers["source"].pieces(source),
+            reference_tokens=target.pieces(target.encode(line.reference)) if line.reference else [],
+            extra=line.extra,
         )
 
     def _hypothesis(self, output: Output) -> Hypothesis:
