@@ -30,6 +30,7 @@ from s2scli.io import STDIN
 from s2scli.nn.runtime import prepare
 from s2scli.record import Record
 from s2scli.schema import as_dict
+from s2scli.text.vocabulary import SPECIAL_SYMBOLS, UNK
 
 # Settings that may be others when an interrupted command is repeated: the output is the same, or the input's to tell.
 _NOT_DECISIVE = {
@@ -110,10 +111,15 @@ def translate(
     if typed:
         notice("type a sentence a line; Ctrl-D ends")
     window = 1 if typed or config.follow else config.buffer_size
-    yield from translate_lines(engine, lines, window, done, on_long=config.on_long)
-    if engine.unknown:
-        held = f"{counted(len(engine.unknown), 'line')} held what the model has no token for"
-        notice(f"{held}, the first of them line {min(engine.unknown) + 1}")
+    num_unknown, first_unknown = 0, 0
+    for record in translate_lines(engine, lines, window, done, on_long=config.on_long):
+        if SPECIAL_SYMBOLS[UNK] in record.source_tokens:
+            first_unknown = first_unknown if num_unknown else record.id
+            num_unknown += 1
+        yield record
+    if num_unknown:
+        held = f"{counted(num_unknown, 'line')} held what the model has no token for"
+        notice(f"{held}, the first of them line {first_unknown + 1}")
 
 
 def _settings(config: GenerateConfig) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from s2scli.configs.generate import GenerateConfig
 from s2scli.errors import DataError, Interrupted, S2SError, UsageError
 from s2scli.generate import generate
 from s2scli.inference.long_lines import split_line
+from s2scli.io import locked
 from s2scli.schema import build
 
 
@@ -163,6 +164,14 @@ def test_where_an_output_may_be(run: Generator, tmp_path: Path) -> None:
         run(text, output=tmp_path)
     with pytest.raises(DataError, match="no such file"):
         run("", input=tmp_path / "none", output=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+    with (
+        locked(partial(tmp_path / "out"), ""),
+        pytest.raises(S2SError, match="is at work in this folder; wait"),
+    ):
+        run(text, output=tmp_path / "out")
+    with pytest.raises(S2SError, match="/dev/full: cannot write: No space left on device"):
+        run(text, output="/dev/full")
     assert list(tmp_path.iterdir()) == []
     # A finished one is made anew, and stays as it is until then.
     run(text, output=tmp_path / "deep" / "out")

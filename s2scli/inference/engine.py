@@ -19,7 +19,7 @@ from s2scli.nn.runtime import give_back_freed_memory
 from s2scli.record import Hypothesis, Record
 from s2scli.search.base import Output, search
 from s2scli.text.tokenizer import Tokenizer
-from s2scli.text.vocabulary import EOS, UNK
+from s2scli.text.vocabulary import EOS
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Engine:
 
     tokenizers: of both sides. limits: the dataset's, which the model was trained under.
     A batch holds at most batch_size sentences and max_tokens padded source tokens.
-    form: that of the sources it was trained on. unknown: the ids of the lines so far that held unknown source tokens.
+    form: that of the sources it was trained on.
     """
 
     model: Model
@@ -52,7 +52,6 @@ class Engine:
     batch_size: int
     max_tokens: int
     form: SourceForm = field(default_factory=SourceForm)
-    unknown: set[int] = field(default_factory=set)
 
     def translate(
         self, lines: Iterable[Line], window: int, done: Callable[[int], object] = uncounted
@@ -100,8 +99,6 @@ class Engine:
         if not line.text.strip():
             return []
         ids = self.tokenizers["source"].encode(line.text)
-        if UNK in ids:
-            self.unknown.add(line.id)
         limit = self.limits["max_source_length"]
         if limit and len(ids) > limit:
             if self.limits["on_long"] == "truncate":

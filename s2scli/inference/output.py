@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, BinaryIO, Protocol, Self
+from typing import Any, BinaryIO, Protocol, Self, cast
 
 from s2scli.console import counted, notice
 from s2scli.errors import DataError, Interrupted, UsageError
@@ -85,15 +85,24 @@ class Signals:
             raise Interrupted("interrupted", self._received)
 
 
+@contextmanager
+def _opened(path: Path, mode: str, named: Path) -> Iterator[BinaryIO]:
+    """A file, for which errors name another; where writing has failed, closing does so too."""
+    with explain_write_errors(named):
+        stream = cast(BinaryIO, path.open(mode))
+    try:
+        yield stream
+    finally:
+        with explain_write_errors(named):
+            stream.close()
+
+
 class Stream:
     """Standard output, or what cannot be gone on with: a pipe or a device with a name."""
 
     def __init__(self, path: Path | None, resources: ExitStack) -> None:
         self._path = path
-        self._file = None
-        if path is not None:
-            with explain_write_errors(path):
-                self._file = resources.enter_context(path.open("w", encoding="utf-8"))
+        self._file = None if path is None else resources.enter_context(_opened(path, "wb", path))
 
     def skip(self, lines: Iterator[Line]) -> None:
         """Take none."""
@@ -101,9 +110,13 @@ class Stream:
     def write(self, record: Record, text: str) -> None:
         """Write a record's text at once."""
         del record
-        file = self._file or sys.stdout
-        file.write(f"{text}\n")
-        file.flush()
+        if self._path is None or self._file is None:
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+            return
+        with explain_write_errors(self._path):
+            self._file.write(f"{text}\n".encode())
+            self._file.flush()
 
 
 class PartialFile:
@@ -111,9 +124,9 @@ class PartialFile:
 
     def __init__(self, folder: Path, path: Path, resources: ExitStack) -> None:
         self._path, self._folder = path, folder
+        self._output = resources.enter_context(_opened(folder / _OUTPUT, "a+b", path))
+        self._records = resources.enter_context(_opened(folder / _RECORDS, "a+b", path))
         with explain_write_errors(path):
-            self._output: BinaryIO = resources.enter_context((folder / _OUTPUT).open("a+b"))
-            self._records: BinaryIO = resources.enter_context((folder / _RECORDS).open("a+b"))
             self._end, self.num_records = self._cut_to_whole_records()
 
     def _cut_to_whole_records(self) -> tuple[int, int]:
