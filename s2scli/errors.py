@@ -48,6 +48,7 @@ class Interrupted(S2SError):  # noqa: N818 (a request that was met, not a failur
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
+        self.number = number
         # What a shell reports for a program that Ctrl-C, or else a request to terminate, has ended.
         self.exit_code = 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,13 +17,31 @@ from s2scli.configs.generate import GenerateConfig
 from s2scli.console import counted, counter, notice, uncounted
 from s2scli.data.dataset import Dataset
 from s2scli.data.source_form import SourceComposer, SourceForm
-from s2scli.errors import UsageError
+from s2scli.errors import Interrupted, UsageError
 from s2scli.inference.engine import Engine, Line
-from s2scli.io import STDIN, read_lines
+from s2scli.inference.input import input_format, json_lines, text_lines
+from s2scli.inference.long_lines import translate_lines
+from s2scli.inference.output import Signals, open_output
+from s2scli.io import STDIN
 from s2scli.models.base import Decodable
 from s2scli.models.ensemble import Ensemble
 from s2scli.nn.runtime import prepare
 from s2scli.record import Record
+from s2scli.schema import as_dict
+from s2scli.text.vocabulary import SPECIAL_SYMBOLS, UNK
+
+# Settings that may be others when an interrupted command is repeated: the output is the same, or the input's to tell.
+_NOT_DECISIVE = {
+    "input",
+    "output",
+    "overwrite",
+    "batch_size",
+    "max_tokens",
+    "buffer_size",
+    "follow",
+    "device",
+    "threads",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,32 +52,53 @@ class GenerateResult:
 
 
 def generate(config: GenerateConfig) -> GenerateResult:
-    """Translate as the config says and print to standard output, a line for each line."""
+    """Translate as the config says and print to standard output, or into a file, a line for each line.
+
+    A signal ends it with Interrupted, between lines.
+    """
     lines = 0
-    # A bar would run into the lines of text where both go to one terminal.
-    with nullcontext(uncounted) if sys.stdout.isatty() else counter("generate") as done:
-        for record in translate(config, done):
-            _print(record, config)
-            lines += 1
+    output_path = None if config.output == STDIN else config.output
+    is_shown = output_path is None and sys.stdout.isatty()
+    with ExitStack() as resources:
+        signals = resources.enter_context(Signals().caught())
+        try:
+            output = resources.enter_context(
+                open_output(output_path, _settings(config) if output_path else {}, overwrite=config.overwrite)
+            )
+            # A bar would run into the lines of text where both go to one terminal.
+            done = resources.enter_context(nullcontext(uncounted) if is_shown else counter("generate"))
+            for record in translate(config, done, output.skip):
+                text = _format(record, config)
+                with signals.whole():
+                    output.write(record, text)
+                    lines += 1
+        except Interrupted as stop:
+            remedy = "; repeat the command to go on" if output_path else ""
+            raise Interrupted(f"interrupted after {counted(lines, 'line')}{remedy}", stop.number) from None
     return GenerateResult(lines=lines)
 
 
-def translate(config: GenerateConfig, done: Callable[[int], object] = uncounted) -> Iterator[Record]:
-    """A record for each source line, in order; `done` is told how many lines each batch had."""
+def translate(
+    config: GenerateConfig,
+    done: Callable[[int], object] = uncounted,
+    skip: Callable[[Iterator[Line]], object] = iter,
+) -> Iterator[Record]:
+    """A record for each source line, in order.
+
+    done: is told how many lines each batch had. skip: takes those lines away that are not to be translated.
+    """
     device = prepare(config.device, config.threads)
     path, *others = find_checkpoints(config.path)
     checkpoint = load_checkpoint(path)
     form = SourceForm.from_meta(checkpoint.dataset.get("source_form", {}))
-    if config.data:
-        source = _dataset_lines(config, checkpoint, path)
-    else:
-        if config.score_reference:
-            raise UsageError("--score-reference needs references: give a dataset folder")
-        source = _text_lines(config.input, SourceComposer(form, config.source_tag))
+    lines = _shard(_lines(config, checkpoint, path, form), config)
+    skip(lines)
+    limits = checkpoint.dataset["limits"]
     engine = Engine(
         model=_model(checkpoint, path, others, device),
         tokenizers=checkpoint.tokenizers,
-        limits=checkpoint.dataset["limits"],
+        # What is too long even in parts is cut.
+        limits=limits | {"on_long": "truncate"} if config.on_long in ("truncate", "split") else limits,
         form=form,
         search=config,
         device=device,
@@ -68,11 +108,27 @@ def translate(config: GenerateConfig, done: Callable[[int], object] = uncounted)
     typed = config.data is None and config.input == STDIN and sys.stdin.isatty()
     if typed:
         notice("type a sentence a line; Ctrl-D ends")
-    work = engine.score if config.score_reference else engine.translate
-    yield from work(source, window=1 if typed or config.follow else config.buffer_size, done=done)
-    if engine.unknown:
-        held = f"{counted(len(engine.unknown), 'line')} held what the model has no token for"
-        notice(f"{held}, the first of them line {min(engine.unknown) + 1}")
+    window = 1 if typed or config.follow else config.buffer_size
+    num_unknown, first_unknown = 0, 0
+    if config.score_reference:
+        records = engine.score(lines, window, done)
+    else:
+        records = translate_lines(engine, lines, window, done, on_long=config.on_long)
+    for record in records:
+        if SPECIAL_SYMBOLS[UNK] in record.source_tokens:
+            first_unknown = first_unknown if num_unknown else record.id
+            num_unknown += 1
+        yield record
+    if num_unknown:
+        held = f"{counted(num_unknown, 'line')} held what the model has no token for"
+        notice(f"{held}, the first of them line {first_unknown + 1}")
+
+
+def _settings(config: GenerateConfig) -> dict[str, Any]:
+    """What decides the output beside the text: the checkpoint, and most settings."""
+    values = {name: value for name, value in as_dict(config).items() if name not in _NOT_DECISIVE}
+    stats = [(path.resolve(), path.stat()) for path in find_checkpoints(config.path)]
+    return values | {"path": [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]}
 
 
 def _model(checkpoint: Checkpoint, path: Path, others: Sequence[Path], device: torch.device) -> Decodable:
@@ -86,13 +142,20 @@ def _model(checkpoint: Checkpoint, path: Path, others: Sequence[Path], device: t
     return Ensemble(models) if others else models[0]
 
 
-def _text_lines(path: Path, composer: SourceComposer) -> Iterator[Line]:
-    """The lines of a file or of standard input, composed as the model's sources were.
+def _lines(config: GenerateConfig, checkpoint: Checkpoint, path: Path, form: SourceForm) -> Iterator[Line]:
+    """All lines of the input, whatever its kind."""
+    if config.data:
+        return _dataset_lines(config, checkpoint, path)
+    composer = SourceComposer(form, config.source_tag)
+    kind = input_format(config.input) if config.input_format == "auto" else config.input_format
+    if kind == "jsonl":
+        return json_lines(config.input, composer, config.source_field)
+    return text_lines(config.input, composer)
 
-    Broken text is replaced, with a warning, and its line kept.
-    """
-    lines = read_lines(path, replace=True)
-    return (Line(number, composer.compose(text)) for number, text in enumerate(lines))
+
+def _shard(lines: Iterator[Line], config: GenerateConfig) -> Iterator[Line]:
+    """The lines of the shard; those of others have been read before them, and so are in their context."""
+    return (line for line in lines if line.id % config.num_shards == config.shard_id)
 
 
 def _dataset_lines(config: GenerateConfig, checkpoint: Checkpoint, path: Path) -> Iterator[Line]:
@@ -113,14 +176,14 @@ def _dataset_lines(config: GenerateConfig, checkpoint: Checkpoint, path: Path) -
     return (Line(number, source, reference) for number, (source, reference) in enumerate(pairs))
 
 
-def _print(record: Record, config: GenerateConfig) -> None:
-    """Write a record as JSON, or its best outputs as text lines."""
+def _format(record: Record, config: GenerateConfig) -> str:
+    """A record as JSON, as fairseq prints it, or its best outputs as text lines."""
     if config.format == "jsonl":
-        text = record.to_json()
-    elif config.score_reference:
-        text = "".join(f"{item.score:.4f}\t{record.reference}" for item in record.hypotheses)
-    elif config.nbest == 1:
-        text = record.text
-    else:
-        text = "\n".join(f"{record.id}\t{item.score:.4f}\t{item.text}" for item in record.hypotheses)
-    print(text, flush=True)
+        return record.to_json()
+    if config.format == "fairseq":
+        return record.to_fairseq()
+    if config.score_reference:
+        return "".join(f"{item.score:.4f}\t{record.reference}" for item in record.hypotheses)
+    if config.nbest == 1:
+        return record.text
+    return "\n".join(f"{record.id}\t{item.score:.4f}\t{item.text}" for item in record.hypotheses)

@@ -79,12 +79,17 @@ def read_raw_lines(path: Path) -> Iterator[bytes]:
             raise DataError(f"{path}:{number + 1}: broken {path.suffix} data ({error})") from None
 
 
+def input_name(path: Path) -> str:
+    """What messages call an input."""
+    return "standard input" if path == STDIN else str(path)
+
+
 def read_lines(path: Path, *, replace: bool = False) -> Iterator[str]:
     """Yield the lines of a text file, without their ends.
 
     Raises DataError naming file and line for text that is broken, or with `replace` warns and puts U+FFFD there.
     """
-    name = "standard input" if path == STDIN else str(path)
+    name = input_name(path)
     for number, raw in enumerate(read_raw_lines(path), start=1):
         text, problem = decode(raw)
         if problem and not replace:

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 VERSION = 1
+# The names of a record's own fields; what an input has under them is not passed through.
+FIELDS = {
+    "version",
+    "id",
+    "source",
+    "text",
+    "reference",
+    "score",
+    "tokens",
+    "token_scores",
+    "nbest",
+    "attention",
+    "alignment",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +41,19 @@ class Hypothesis:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A source line, numbered from 0, with its hypotheses, best first, and its reference if there is one."""
+    """A source line, numbered from 0, with its hypotheses, best first, and its reference if there is one.
+
+    source_tokens, reference_tokens: the pieces that source, as the model saw it, and reference are made of.
+    extra: fields of the input that go into the JSON as they are, but for those with the name of one of ours.
+    """
 
     id: int
     source: str
     hypotheses: list[Hypothesis] = field(default_factory=list)
     reference: str | None = None
+    source_tokens: list[str] = field(default_factory=list)
+    reference_tokens: list[str] = field(default_factory=list)
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -51,4 +74,34 @@ class Record:
             }
         if len(self.hypotheses) > 1:
             fields["nbest"] = [{"text": item.text, "score": round(item.score, 6)} for item in self.hypotheses]
-        return json.dumps(fields, ensure_ascii=False)
+        fields |= {name: value for name, value in self.extra.items() if name not in FIELDS}
+        return _to_line(fields)
+
+    def to_fairseq(self) -> str:
+        """The record as fairseq-generate prints it, its scores in base 2.
+
+        S-id source pieces, T-id reference pieces, and for each hypothesis H-id score and pieces, D-id score and text,
+        P-id the score of each piece and of the end.
+        """
+        lines = [f"S-{self.id}\t{' '.join(self.source_tokens)}"]
+        if self.reference is not None:
+            lines.append(f"T-{self.id}\t{' '.join(self.reference_tokens)}")
+        for item in self.hypotheses:
+            score = round(item.score / math.log(2), 6)
+            token_scores = (f"{token_score / math.log(2):.4f}" for token_score in item.token_scores)
+            lines += [
+                f"H-{self.id}\t{score}\t{' '.join(item.tokens[:-1])}",
+                f"D-{self.id}\t{score}\t{item.text}",
+                f"P-{self.id}\t{' '.join(token_scores)}",
+            ]
+        return "\n".join(lines)
+
+
+def _to_line(fields: Mapping[str, Any]) -> str:
+    text = json.dumps(fields, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Half of a character, which JSON may hold, and UTF-8 may not: it goes out escaped as it came in.
+        return json.dumps(fields)
+    return text

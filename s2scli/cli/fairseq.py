@@ -27,7 +27,7 @@ _HERE = {
     "--tokenizer-model": "s2s preprocess --tokenizer",
     "--scoring": "s2s score",
     "--sacrebleu": "s2s score",
-    "--results-path": "> FILE",
+    "--results-path": "--output FILE",
     "--buffer-lines": "--buffer-size",
     "--skip-invalid-size-inputs-valid-test": "s2s preprocess --max-source-length N --on-long truncate",
     "--max-source-positions": "s2s preprocess --max-source-length N",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s2scli.configs.search import SearchConfig
+from s2scli.errors import UsageError
 from s2scli.schema import setting
 
 
@@ -23,6 +24,19 @@ class GenerateConfig(SearchConfig):
     )
     gen_subset: str = setting("test", "split of the dataset folder")
     input: Path = setting(Path("-"), "text file to translate, one sentence a line; -: standard input")
+    input_format: str = setting(
+        "auto",
+        "lines of text, or JSON records, whose other fields go into JSON output unless it has fields of that name; "
+        "auto: jsonl where --input ends so, else text",
+        choices=("auto", "text", "jsonl"),
+    )
+    source_field: str = setting("source", "JSON field to translate; a.b: b within a")
+    output: Path | None = setting(
+        None,
+        "file to write in place of standard output; it appears when it is complete, and a repeated command goes on "
+        "with what an interrupted one has done",
+    )
+    overwrite: bool = setting(False, "begin --output anew, whatever was done before")
     source_tag: str = setting("", "put this symbol before each line: a tag of the training data, '<bt>'")
     batch_size: int = setting(128, "most sentences in a batch", unit="sentences", at_least=1)
     max_tokens: int = setting(
@@ -37,6 +51,27 @@ class GenerateConfig(SearchConfig):
         "and the reference, tab-separated",
     )
     follow: bool = setting(False, "answer each line at once, as is done when standard input is a terminal")
-    format: str = setting("text", "plain text, or a JSON record a line", choices=("text", "jsonl"))
+    format: str = setting(
+        "text",
+        "plain text, a JSON record a line, or the S-, T-, H-, D- and P- lines of fairseq-generate, in order",
+        choices=("text", "jsonl", "fairseq"),
+    )
+    on_long: str | None = setting(
+        None,
+        "what becomes of a line longer than those the model was trained on or has positions for: truncate, split "
+        "into sentences and join their outputs, or error; if not given, as in training, with a warning",
+        choices=("truncate", "split", "error"),
+    )
+    num_shards: int = setting(
+        1, "divide the lines over so many commands: line i, from 0, is of shard i modulo N", at_least=1
+    )
+    shard_id: int = setting(0, "which lines this command translates, from 0", at_least=0)
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
     threads: int = setting(0, "CPU threads; 0: as many as torch sees fit", at_least=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.shard_id >= self.num_shards:
+            raise UsageError(f"--shard-id {self.shard_id} must be under --num-shards {self.num_shards}")
+        if self.data is not None and self.input_format != "auto":
+            raise UsageError("--input-format is for --input; a dataset's text is known")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import warn
@@ -88,7 +88,9 @@ class Corpus:
                     return Pair(texts[0], "", problem=_BROKEN_RECORD)
                 flags = ("--source-field", "--target-field", "--tag-field")
                 said = ", ".join(f"{flag} is {name}" for flag, name in zip(flags, self.fields, strict=False))
-                raise DataError(f"{self.place(0, number)}: {_reason(error, self.layout)}; {said}") from None
+                raise DataError(
+                    f"{self.place(0, number)}: {why_no_record(error, self.layout)}; {said}"
+                ) from None
         source, target, *tags = texts
         return Pair(source, target, self._tag(tags[0], number) if tags else self.tag)
 
@@ -117,13 +119,7 @@ class Corpus:
     def _field(self, line: str, name: str) -> str:
         if self.layout == "tsv":
             return line.split("\t")[int(name) - 1]
-        value = json.loads(line)
-        for key in name.split("."):
-            value = value[key]
-        if not isinstance(value, str):
-            raise TypeError(f"{name} is not text")
-        # A sentence is a line wherever it goes from here.
-        return value.replace("\r\n", " ").replace("\n", " ").replace("\r", " ")
+        return text_field(json.loads(line), name)
 
     def count(self) -> int:
         """Read the text through; the number of pairs.
@@ -146,7 +142,18 @@ class Corpus:
         return counts[0]
 
 
-def _reason(error: Exception, layout: str) -> str:
+def text_field(record: Any, name: str) -> str:
+    """The text of a JSON record's field, a.b for one within another; KeyError or TypeError where there is none."""
+    value = record
+    for key in name.split("."):
+        value = value[key]
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is not text")
+    # A sentence is a line wherever it goes from here.
+    return value.replace("\r\n", " ").replace("\n", " ").replace("\r", " ")
+
+
+def why_no_record(error: Exception, layout: str) -> str:
     """Why a line is no record with both sides."""
     if layout == "tsv":
         return "the line has too few columns"

@@ -40,6 +40,13 @@ class SourceForm:
         """The ids of those symbols."""
         return frozenset(tokenizer.vocabulary.lookup(symbol) for symbol in self.symbols)
 
+    def line_of(self, text: str) -> tuple[str, str]:
+        """The tag of a source, or nothing, and its own line, without those of its context."""
+        tag, _, line = text.partition(" ")
+        if tag not in self.tags:
+            tag, line = "", text
+        return tag, line.rpartition(f" {self.separator} ")[2] if self.context_lines else line
+
     def cut(self, ids: Sequence[int], limit: int, marks: frozenset[int]) -> Sequence[int]:
         """The ids of a source that is too long, cut at its end, or where it has context after its tag."""
         if not self.context_lines:

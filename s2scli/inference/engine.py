@@ -14,7 +14,7 @@ from s2scli.configs.search import SearchConfig
 from s2scli.console import uncounted, warn
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.data.source_form import SourceForm
-from s2scli.errors import is_out_of_memory
+from s2scli.errors import UsageError, is_out_of_memory
 from s2scli.inference.mbr import expected_utilities
 from s2scli.metrics import METRICS
 from s2scli.models.base import Decodable
@@ -22,7 +22,7 @@ from s2scli.nn.runtime import give_back_freed_memory
 from s2scli.record import Hypothesis, Record
 from s2scli.search.base import Output, Request, search
 from s2scli.text.tokenizer import Tokenizer
-from s2scli.text.vocabulary import EOS, UNK
+from s2scli.text.vocabulary import EOS
 
 if TYPE_CHECKING:
     # Without --mbr nothing of it is needed, and sacrebleu takes a while to load.
@@ -31,11 +31,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Line:
-    """A source line, numbered from 0, with its reference if there is one."""
+    """A source line, numbered from 0, with its reference if there is one.
+
+    extra: what else was with it in the input, for its record.
+    """
 
     id: int
     text: str
     reference: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +48,7 @@ class Engine:
 
     tokenizers: of both sides. limits: the dataset's, which the model was trained under.
     A batch holds at most batch_size sentences and max_tokens padded source tokens.
-    form: that of the sources it was trained on. unknown: the ids of the lines so far that held unknown source tokens.
+    form: that of the sources it was trained on.
     """
 
     model: Decodable
@@ -55,7 +59,6 @@ class Engine:
     batch_size: int
     max_tokens: int
     form: SourceForm = field(default_factory=SourceForm)
-    unknown: set[int] = field(default_factory=set)
 
     def translate(
         self, lines: Iterable[Line], window: int, done: Callable[[int], object] = uncounted
@@ -80,7 +83,7 @@ class Engine:
         while chunk := list(islice(stream, window)):
             outputs: dict[int, list[Output]] = {}
             sources = [self._encode(line) for line in chunk]
-            targets = [self.tokenizers["target"].encode(line.reference or "") for line in chunk]
+            targets = [self._encode_reference(line) for line in chunk]
             longest = [
                 [0] * max(len(pair[0]), len(pair[1])) if pair[0] else []
                 for pair in zip(sources, targets, strict=True)
@@ -91,7 +94,18 @@ class Engine:
                 )
                 outputs |= zip(indices, self._forced(batch.to(self.device)), strict=True)
                 done(len(indices))
-            yield from (self._record(line, outputs.get(index, [])) for index, line in enumerate(chunk))
+            yield from (
+                self._record(line, source, outputs.get(index, []))
+                for index, (line, source) in enumerate(zip(chunk, sources, strict=True))
+            )
+
+    def _encode_reference(self, line: Line) -> list[int]:
+        if line.reference is None:
+            raise UsageError(
+                f"line {line.id + 1} has no reference to score; give a dataset folder, or JSON lines with "
+                '"reference"'
+            )
+        return self.tokenizers["target"].encode(line.reference)
 
     def _forced(self, batch: Batch) -> list[list[Output]]:
         """The targets of a batch as outputs."""
@@ -110,7 +124,10 @@ class Engine:
             )
             outputs |= zip(indices, found, strict=True)
             done(len(indices))
-        return [self._record(line, outputs.get(index, [])) for index, line in enumerate(lines)]
+        return [
+            self._record(line, source, outputs.get(index, []))
+            for index, (line, source) in enumerate(zip(lines, sources, strict=True))
+        ]
 
     def _search(self, sources: list[list[int]], lines: list[int]) -> list[list[Output]]:
         """The outputs of each source; a batch that does not fit into memory is searched in two halves."""
@@ -131,12 +148,17 @@ class Engine:
     def _prefix(self) -> tuple[int, ...]:
         return tuple(self.tokenizers["target"].encode(self.search.target_prefix))
 
+    @property
+    def longest_source(self) -> int | None:
+        """The most source tokens that the model was trained on and has positions for; None: any number."""
+        positions = self.model.max_source_positions
+        limits = (self.limits["max_source_length"], positions - 1 if positions else 0)
+        return min((limit for limit in limits if limit), default=None)
+
     def _encode(self, line: Line) -> list[int]:
         if not line.text.strip():
             return []
         ids = self.tokenizers["source"].encode(line.text)
-        if UNK in ids:
-            self.unknown.add(line.id)
         limit = self.limits["max_source_length"]
         if limit and len(ids) > limit:
             if self.limits["on_long"] == "truncate":
@@ -169,12 +191,16 @@ class Engine:
             yield order[:size]
             order = order[size:]
 
-    def _record(self, line: Line, outputs: list[Output]) -> Record:
+    def _record(self, line: Line, source: list[int], outputs: list[Output]) -> Record:
+        target = self.tokenizers["target"]
         return Record(
             id=line.id,
             source=line.text,
             hypotheses=self._choose([self._hypothesis(output) for output in outputs]),
             reference=line.reference,
+            source_tokens=self.tokenizers["source"].pieces(source),
+            reference_tokens=target.pieces(target.encode(line.reference)) if line.reference else [],
+            extra=line.extra,
         )
 
     def _choose(self, hypotheses: list[Hypothesis]) -> list[Hypothesis]:

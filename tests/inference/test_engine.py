@@ -136,3 +136,14 @@ def test_the_toy_runs_answer_in_references_order(toy_runs: Path, toy_data: Path)
     for record in chosen.translate(lines, window=10):
         assert record.reference == " ".join(reversed(record.source.split()))
         assert record.source == split.text("source", record.id)
+
+
+@pytest.mark.parametrize(
+    ("limit", "positions", "longest"), [(0, 0, None), (7, 0, 7), (0, 12, 11), (7, 12, 7), (30, 12, 11)]
+)
+def test_the_longest_source(limit: int, positions: int, longest: int | None) -> None:
+    """The dataset's limit and the model's positions, one of which is for the end symbol."""
+    learned: dict[str, Any] = {"positions": "learned", "max_source_positions": positions} if positions else {}
+    model = random_model(small_transformer(**learned), SIZE, SIZE)
+    limits = {"max_source_length": limit, "on_long": "skip"}
+    assert engine(model=model, limits=limits).longest_source == longest

@@ -1,0 +1,74 @@
+"""Reading what is to be translated: lines of text, or JSON records."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from s2scli.data.corpus import text_field, why_no_record
+from s2scli.data.source_form import SourceComposer
+from s2scli.errors import DataError
+from s2scli.inference.engine import Line
+from s2scli.io import COMPRESSED, input_name, read_lines
+
+# NUL, and the halves of characters, which JSON can hold and a line of text cannot.
+_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+
+
+def input_format(path: Path) -> str:
+    """What a file's ending says that it holds: jsonl or text."""
+    plain = path.with_suffix("") if path.suffix in COMPRESSED else path
+    return "jsonl" if plain.suffix == ".jsonl" else "text"
+
+
+def text_lines(path: Path, composer: SourceComposer) -> Iterator[Line]:
+    """The lines of a file or of standard input, composed as the model's sources were.
+
+    Broken text is replaced, with a warning, and its line kept.
+    """
+    for number, text in enumerate(read_lines(path, replace=True)):
+        yield Line(number, composer.compose(text))
+
+
+def json_lines(path: Path, composer: SourceComposer, source_field: str) -> Iterator[Line]:
+    """The records of a file or of standard input, one a line; DataError names the line of one that is broken."""
+    for number, text in enumerate(read_lines(path, replace=True)):
+        try:
+            record = json.loads(text)
+            if not isinstance(record, dict):
+                raise ValueError("no object")
+            source = _NOT_TEXT.sub("\ufffd", text_field(record, source_field))
+            reference = record.get("reference")
+            if reference is not None:
+                reference = _NOT_TEXT.sub("\ufffd", text_field(record, "reference"))
+        except RecursionError:
+            raise DataError(
+                f"{input_name(path)}:{number + 1}: the line's JSON is nested too deeply"
+            ) from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{input_name(path)}:{number + 1}: {why_no_record(error, 'jsonl')}; "
+                f"--source-field is {source_field}"
+            ) from None
+        yield Line(number, composer.compose(source), reference, record)
+
+
+class UntilBroken:
+    """Lines up to one that cannot be used, whose error waits until those before it have been answered."""
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self._lines = lines
+        self._error: DataError | None = None
+
+    def __iter__(self) -> Iterator[Line]:
+        try:
+            yield from self._lines
+        except DataError as error:
+            self._error = error
+
+    def check(self) -> None:
+        """Raise the error, if there was one."""
+        if self._error is not None:
+            raise self._error

@@ -1,0 +1,133 @@
+"""Lines longer than those that the model was trained on: refused, or translated in parts."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+
+from s2scli.console import uncounted
+from s2scli.errors import DataError
+from s2scli.inference.engine import Engine, Line
+from s2scli.inference.input import UntilBroken
+from s2scli.record import Hypothesis, Record
+
+Part = tuple[str, str]
+"""What stands before a part in the line, a space or nothing, and the part itself."""
+
+# An end is at the first of its marks, lest a line of dots is read through once for each; possessive for that too.
+_SENTENCE_END = re.compile(
+    r"(?<![.!?…؟۔।॥։።])[.!?…؟۔।॥։።]++[\"'”’»)\]]*+(?=\s)|(?<![。！？｡])[。！？｡]++[”’」』）]*+"
+)
+_WHITE_SPACE = re.compile(r"\s+")
+
+
+def translate_lines(
+    engine: Engine,
+    lines: Iterable[Line],
+    window: int,
+    done: Callable[[int], object] = uncounted,
+    *,
+    on_long: str | None = None,
+) -> Iterator[Record]:
+    """Engine.translate, with what on_long says for lines that are too long: `split`, `error`, or the engine's way.
+
+    An error comes when the lines before it have been answered.
+    """
+    waiting: deque[tuple[Line, list[Part]]] = deque()
+
+    def parts() -> Iterator[Line]:
+        for line in lines:
+            found = _parts(engine, line, on_long)
+            waiting.append((line, found))
+            yield from (replace(line, text=text) for _, text in found)
+
+    stream = UntilBroken(parts())
+    records = engine.translate(stream, window, done)
+    for record in records:
+        line, found = waiting.popleft()
+        yield _joined(line, found, [record, *islice(records, len(found) - 1)])
+    stream.check()
+
+
+def _parts(engine: Engine, line: Line, on_long: str | None) -> list[Part]:
+    """The parts to translate one by one; DataError for a line that is too long if that is an error."""
+    longest, encode = engine.longest_source, engine.tokenizers["source"].encode
+    if on_long not in ("split", "error") or longest is None or not line.text.strip():
+        return [("", line.text)]
+    length = len(encode(line.text))
+    if length <= longest:
+        return [("", line.text)]
+    if on_long == "error":
+        raise DataError(
+            f"line {line.id + 1}: {length} source tokens, more than the {longest} that the model was made for; "
+            "shorten it, or give --on-long truncate or split"
+        )
+    tag, own = engine.form.line_of(line.text)
+    tagged = f"{tag} {{}}".format if tag else str
+    parts = split_line(own, lambda text: len(encode(tagged(text))) <= longest)
+    # Where the line alone is short enough, the engine leaves out of its context what is too much.
+    return [(space, tagged(text)) for space, text in parts] if len(parts) > 1 else [("", line.text)]
+
+
+def split_line(text: str, fits: Callable[[str], bool]) -> list[Part]:
+    """A text cut at the ends of its sentences, and those that do not fit in pieces; whole where it fits."""
+    if fits(text):
+        return [("", text)]
+    text = text.strip()
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    parts: list[Part] = []
+    for start, end in zip([0, *ends], [*ends, len(text)], strict=True):
+        sentence = text[start:end]
+        if sentence.strip():
+            parts += _halved(sentence.strip(), fits, " " if sentence[0].isspace() else "")
+    return parts
+
+
+def _halved(text: str, fits: Callable[[str], bool], space: str) -> list[Part]:
+    """A text cut in two, at the white space nearest to its middle if it has any, until it fits."""
+    if len(text) < 2 or fits(text):
+        return [(space, text)]
+    middle = len(text) // 2
+    gaps = [match.span() for match in _WHITE_SPACE.finditer(text)]
+    start, end = min(gaps, key=lambda gap: abs(gap[0] - middle), default=(middle, middle))
+    return [
+        *_halved(text[:start], fits, space),
+        *_halved(text[end:], fits, " " if end > start else ""),
+    ]
+
+
+def _joined(line: Line, parts: Sequence[Part], records: Sequence[Record]) -> Record:
+    """The record of a line from those of its parts."""
+    if len(records) == 1:
+        return records[0]
+    # Of characters that normalization removes there is no output.
+    said = [
+        (space, record.hypotheses)
+        for (space, _), record in zip(parts, records, strict=True)
+        if record.hypotheses
+    ]
+    spaces = [space for space, _ in said]
+    return replace(
+        records[0],
+        source=line.text,
+        # Of parts with fewer hypotheses than others there is no further one to join.
+        hypotheses=[
+            _join_hypotheses(spaces, items) for items in zip(*(items for _, items in said), strict=False)
+        ],
+        source_tokens=[token for record in records for token in record.source_tokens],
+    )
+
+
+def _join_hypotheses(spaces: Sequence[str], items: Sequence[Hypothesis]) -> Hypothesis:
+    """The outputs of a line's parts as one, with the end symbol of each; scores count by the number of tokens."""
+    tokens = [token for item in items for token in item.tokens]
+    return replace(
+        items[0],
+        text="".join(space + item.text for space, item in zip(spaces, items, strict=True)).strip(),
+        score=sum(item.score * len(item.tokens) for item in items) / len(tokens),
+        tokens=tokens,
+        token_scores=[score for item in items for score in item.token_scores],
+    )

@@ -1,0 +1,245 @@
+"""Where records are written: standard output, or a file that a repeated command goes on with; in whole lines always."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import struct
+import sys
+import threading
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, BinaryIO, Protocol, Self, cast
+
+from s2scli.console import counted, notice
+from s2scli.errors import DataError, Interrupted, UsageError
+from s2scli.inference.engine import Line
+from s2scli.io import explain_write_errors, locked, write_atomically
+from s2scli.record import Record
+
+# Where a file is made, beside its destination, and what is there.
+PARTIAL = ".{}.partial"
+_OUTPUT, _RECORDS, _SETTINGS = "output", "records", "settings.json"
+# Of each record where it ends in the output, and a checksum of the line that it is of.
+_ENTRY = struct.Struct("<QI")
+_ANEW = "or begin anew with --overwrite"
+
+
+class Output(Protocol):
+    """What takes records."""
+
+    def skip(self, lines: Iterator[Line]) -> None:
+        """Take from the lines those that an earlier command has answered."""
+        ...
+
+    def write(self, record: Record, text: str) -> None:
+        """Write a record as some lines of text."""
+        ...
+
+
+class Signals:
+    """Ctrl-C and a request to terminate, which end the work with `Interrupted`, but not within a `whole`."""
+
+    _NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self._is_writing = False
+        self._received = 0
+
+    @contextmanager
+    def caught(self) -> Iterator[Self]:
+        """Handle signals in here; in a thread other than the main one, where Python allows no handlers, do nothing."""
+        previous: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            # One that is ignored, as in what a shell runs in the background, stays so.
+            wanted = [number for number in self._NUMBERS if signal.getsignal(number) != signal.SIG_IGN]
+            previous = {number: signal.signal(number, self._note) for number in wanted}
+        try:
+            yield self
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        # The second one ends the work even where nobody reads what is being written.
+        if self._is_writing and not self._received:
+            self._received = number
+            return
+        raise Interrupted("interrupted", number)
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Let a first signal wait for the end of this."""
+        self._is_writing = True
+        try:
+            yield
+        finally:
+            self._is_writing = False
+        if self._received:
+            raise Interrupted("interrupted", self._received)
+
+
+@contextmanager
+def _opened(path: Path, mode: str, named: Path) -> Iterator[BinaryIO]:
+    """A file, for which errors name another; where writing has failed, closing does so too."""
+    with explain_write_errors(named):
+        stream = cast(BinaryIO, path.open(mode))
+    try:
+        yield stream
+    finally:
+        with explain_write_errors(named):
+            stream.close()
+
+
+class Stream:
+    """Standard output, or what cannot be gone on with: a pipe or a device with a name."""
+
+    def __init__(self, path: Path | None, resources: ExitStack) -> None:
+        self._path = path
+        self._file = None if path is None else resources.enter_context(_opened(path, "wb", path))
+
+    def skip(self, lines: Iterator[Line]) -> None:
+        """Take none."""
+
+    def write(self, record: Record, text: str) -> None:
+        """Write a record's text at once."""
+        del record
+        if self._path is None or self._file is None:
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+            return
+        with explain_write_errors(self._path):
+            self._file.write(f"{text}\n".encode())
+            self._file.flush()
+
+
+class PartialFile:
+    """A folder where the output is made, beside the place that it goes to in the end."""
+
+    def __init__(self, folder: Path, path: Path, resources: ExitStack) -> None:
+        self._path, self._folder = path, folder
+        self._output = resources.enter_context(_opened(folder / _OUTPUT, "a+b", path))
+        self._records = resources.enter_context(_opened(folder / _RECORDS, "a+b", path))
+        with explain_write_errors(path):
+            self._end, self.num_records = self._cut_to_whole_records()
+
+    def _cut_to_whole_records(self) -> tuple[int, int]:
+        """Cut off what is torn; returns where the output ends then, and how many records it has."""
+        size = self._output.seek(0, os.SEEK_END)
+        number, end = self._records.seek(0, os.SEEK_END) // _ENTRY.size, 0
+        while number:
+            self._records.seek((number - 1) * _ENTRY.size)
+            end, _ = _ENTRY.unpack(self._records.read(_ENTRY.size))
+            self._output.seek(max(end - 1, 0))
+            if end <= size and self._output.read(1) == b"\n":
+                break
+            number, end = number - 1, 0
+        self._output.truncate(end)
+        self._records.truncate(number * _ENTRY.size)
+        return end, number
+
+    def begin(self, settings: Mapping[str, Any], *, overwrite: bool) -> None:
+        """Go on with what is there, or begin; UsageError where it was begun with other settings."""
+        path = self._folder / _SETTINGS
+        if self.num_records and not overwrite:
+            different = _differences(path, settings)
+            if different:
+                raise UsageError(
+                    f"--output {self._path}: {counted(self.num_records, 'line')} of it made with other settings "
+                    f"({different}); repeat them, {_ANEW}"
+                )
+            notice(f"{self._path}: going on after line {self.num_records:,}")
+            return
+        self._end = self.num_records = 0
+        with explain_write_errors(self._path):
+            self._output.truncate(0)
+            self._records.truncate(0)
+        with write_atomically(path) as temporary:
+            temporary.write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
+
+    def skip(self, lines: Iterator[Line]) -> None:
+        """Take from the lines those that are done; DataError where they are not what they were."""
+        self._records.seek(0)
+        for number in range(self.num_records):
+            line = next(lines, None)
+            if line is None:
+                raise DataError(
+                    f"--output {self._path}: {counted(self.num_records, 'line')} of it made, but the input has "
+                    f"{number:,}; give the same input, {_ANEW}"
+                )
+            _, checksum = _ENTRY.unpack(self._records.read(_ENTRY.size))
+            if checksum != _checksum(line.text, line.reference, line.extra):
+                raise DataError(
+                    f"--output {self._path}: line {line.id + 1} of the input is not what it was when the output "
+                    f"was begun; give the same input, {_ANEW}"
+                )
+
+    def write(self, record: Record, text: str) -> None:
+        """Write a record's text, and then where it ends."""
+        data = f"{text}\n".encode()
+        self._end += len(data)
+        self.num_records += 1
+        with explain_write_errors(self._path):
+            self._output.write(data)
+            self._output.flush()
+            self._records.write(
+                _ENTRY.pack(self._end, _checksum(record.source, record.reference, record.extra))
+            )
+            self._records.flush()
+
+    def finish(self) -> None:
+        """Put the output in its place."""
+        with explain_write_errors(self._path):
+            os.fsync(self._output.fileno())
+            (self._folder / _OUTPUT).replace(self._path)
+
+
+def _checksum(source: str, reference: str | None, extra: Mapping[str, Any]) -> int:
+    # JSON, since a text may hold what UTF-8 may not.
+    return zlib.crc32(json.dumps([source, reference, dict(extra)]).encode())
+
+
+def _differences(path: Path, settings: Mapping[str, Any]) -> str:
+    """Which settings are not those of a file, and what they were, or nothing."""
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return f"{path.name} cannot be read"
+    # As JSON has them: a tuple is a list there.
+    now = json.loads(json.dumps(settings))
+    names = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    return ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in names[:3])
+
+
+@contextmanager
+def open_output(path: Path | None, settings: Mapping[str, Any], *, overwrite: bool) -> Iterator[Output]:
+    """Open standard output (None), or a file, which appears when all went well and can be gone on with until then.
+
+    settings: all but the input that decides what is in it. Raises S2SError where another process writes that file,
+    and UsageError where it was begun with other settings and is not to be overwritten.
+    """
+    with ExitStack() as resources:
+        if path is None or (path.exists() and not path.is_file() and not path.is_dir()):
+            yield Stream(path, resources)
+            return
+        if path.is_dir():
+            raise UsageError(f"--output {path}: is a folder, not a file")
+        path = path.resolve()
+        folder = path.with_name(PARTIAL.format(path.name))
+        resources.enter_context(locked(folder, "wait for its end, or give another --output"))
+        output = PartialFile(folder, path, resources)
+        try:
+            output.begin(settings, overwrite=overwrite)
+            yield output
+            output.finish()
+            output.num_records = 0
+        finally:
+            # What nothing was written into is of no use to anyone.
+            if not output.num_records:
+                shutil.rmtree(folder, ignore_errors=True)
