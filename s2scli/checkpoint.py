@@ -135,11 +135,11 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu", resume: b
 
 
 def check_vocabularies(
-    checkpoint: Checkpoint, path: Path, tokenizers: Mapping[str, Tokenizer], data: Path, remedy: str
+    own: Mapping[str, Tokenizer], path: Path, tokenizers: Mapping[str, Tokenizer], data: Path, remedy: str
 ) -> None:
-    """CheckpointError, naming both vocabularies, where those of a dataset are not the checkpoint's."""
+    """CheckpointError, naming both vocabularies, where a checkpoint's own are not those of a dataset."""
     for side in SIDES:
-        of_model, of_data = checkpoint.tokenizers[side], tokenizers[side]
+        of_model, of_data = own[side], tokenizers[side]
         if of_model.fingerprint != of_data.fingerprint:
             raise CheckpointError(
                 f"{path}: trained with {side} vocabulary {of_model.fingerprint} ({len(of_model):,} symbols, "

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from s2scli.checkpoint import SIDES, Checkpoint, check_vocabularies, load_checkpoint, restore_model
-from s2scli.checkpoint_file import find_checkpoints
+from s2scli.checkpoint_file import find_checkpoints, open_checkpoint
 from s2scli.configs.generate import GenerateConfig
 from s2scli.console import counted, counter, notice, uncounted
 from s2scli.data.dataset import Dataset
+from s2scli.data.learning import read_tokenizers
 from s2scli.data.source_form import SourceComposer, SourceForm
 from s2scli.errors import Interrupted, UsageError
+from s2scli.inference.answering import answers, answers_of_processes
 from s2scli.inference.engine import Engine, Line
 from s2scli.inference.input import input_format, json_lines, text_lines
-from s2scli.inference.long_lines import translate_lines
 from s2scli.inference.output import Signals, open_output
 from s2scli.io import STDIN
 from s2scli.models.base import Decodable
@@ -28,6 +29,7 @@ from s2scli.models.ensemble import Ensemble
 from s2scli.nn.runtime import prepare
 from s2scli.record import Record
 from s2scli.schema import as_dict
+from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import SPECIAL_SYMBOLS, UNK
 
 # Settings that may be others when an interrupted command is repeated: the output is the same, or the input's to tell.
@@ -40,6 +42,7 @@ _NOT_DECISIVE = {
     "buffer_size",
     "follow",
     "device",
+    "processes",
     "threads",
 }
 
@@ -87,33 +90,18 @@ def translate(
 
     done: is told how many lines each batch had. skip: takes those lines away that are not to be translated.
     """
-    device = prepare(config.device, config.threads)
-    path, *others = find_checkpoints(config.path)
-    checkpoint = load_checkpoint(path)
-    form = SourceForm.from_meta(checkpoint.dataset.get("source_form", {}))
-    lines = _shard(_lines(config, checkpoint, path, form), config)
+    lines = _shard(_lines(config), config)
     skip(lines)
-    limits = checkpoint.dataset["limits"]
-    engine = Engine(
-        model=_model(checkpoint, path, others, device),
-        tokenizers=checkpoint.tokenizers,
-        # What is too long even in parts is cut.
-        limits=limits | {"on_long": "truncate"} if config.on_long in ("truncate", "split") else limits,
-        form=form,
-        search=config,
-        device=device,
-        batch_size=config.batch_size,
-        max_tokens=config.max_tokens,
-    )
     typed = config.data is None and config.input == STDIN and sys.stdin.isatty()
     if typed:
         notice("type a sentence a line; Ctrl-D ends")
     window = 1 if typed or config.follow else config.buffer_size
     num_unknown, first_unknown = 0, 0
-    if config.score_reference:
-        records = engine.score(lines, window, done)
+    if config.processes > 1:
+        apart = replace(config, threads=config.threads or 1)
+        records = answers_of_processes(make_engine, apart, lines, window, done)
     else:
-        records = translate_lines(engine, lines, window, done, on_long=config.on_long)
+        records = answers(make_engine(config), config, lines, window, done)
     for record in records:
         if SPECIAL_SYMBOLS[UNK] in record.source_tokens:
             first_unknown = first_unknown if num_unknown else record.id
@@ -131,21 +119,44 @@ def _settings(config: GenerateConfig) -> dict[str, Any]:
     return values | {"path": [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]}
 
 
+def make_engine(config: GenerateConfig) -> Engine:
+    """The engine of the checkpoints that the config names."""
+    device = prepare(config.device, config.threads)
+    path, *others = find_checkpoints(config.path)
+    checkpoint = load_checkpoint(path)
+    limits = checkpoint.dataset["limits"]
+    return Engine(
+        model=_model(checkpoint, path, others, device),
+        tokenizers=checkpoint.tokenizers,
+        # What is too long even in parts is cut.
+        limits=limits | {"on_long": "truncate"} if config.on_long in ("truncate", "split") else limits,
+        form=SourceForm.from_meta(checkpoint.dataset.get("source_form", {})),
+        search=config,
+        device=device,
+        batch_size=config.batch_size,
+        max_tokens=config.max_tokens,
+    )
+
+
 def _model(checkpoint: Checkpoint, path: Path, others: Sequence[Path], device: torch.device) -> Decodable:
     """The model of a checkpoint, or with others their ensemble; CheckpointError where vocabularies differ."""
     models = [restore_model(checkpoint, path).to(device)]
     for other in others:
         member = load_checkpoint(other)
         remedy = "the models of an ensemble are trained on one dataset"
-        check_vocabularies(checkpoint, path, member.tokenizers, other, remedy)
+        check_vocabularies(checkpoint.tokenizers, path, member.tokenizers, other, remedy)
         models.append(restore_model(member, other).to(device))
     return Ensemble(models) if others else models[0]
 
 
-def _lines(config: GenerateConfig, checkpoint: Checkpoint, path: Path, form: SourceForm) -> Iterator[Line]:
+def _lines(config: GenerateConfig) -> Iterator[Line]:
     """All lines of the input, whatever its kind."""
+    path = find_checkpoints(config.path)[0]
+    with open_checkpoint(path) as (stream, header):
+        form = SourceForm.from_meta(header["dataset"].get("source_form", {}))
+        tokenizers = read_tokenizers(stream) if config.data else {}
     if config.data:
-        return _dataset_lines(config, checkpoint, path)
+        return _dataset_lines(config, tokenizers, path)
     composer = SourceComposer(form, config.source_tag)
     kind = input_format(config.input) if config.input_format == "auto" else config.input_format
     if kind == "jsonl":
@@ -158,14 +169,14 @@ def _shard(lines: Iterator[Line], config: GenerateConfig) -> Iterator[Line]:
     return (line for line in lines if line.id % config.num_shards == config.shard_id)
 
 
-def _dataset_lines(config: GenerateConfig, checkpoint: Checkpoint, path: Path) -> Iterator[Line]:
+def _dataset_lines(config: GenerateConfig, tokenizers: Mapping[str, Tokenizer], path: Path) -> Iterator[Line]:
     """The pairs of a dataset's split; CheckpointError where its vocabulary is not the checkpoint's."""
     assert config.data is not None
     if config.source_tag:
         raise UsageError("--source-tag is for text; a dataset's sources have their tags")
     dataset = Dataset.open(config.data)
     check_vocabularies(
-        checkpoint,
+        tokenizers,
         path,
         {side: dataset.tokenizer(side) for side in SIDES},
         config.data,

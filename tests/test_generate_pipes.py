@@ -470,3 +470,25 @@ def test_fuzzed_lines(run: Generator, tmp_path: Path, settings: dict[str, Any]) 
     assert len(found) == len(lines)
     if "format" in settings:
         assert [json.loads(line)["id"] for line in found] == list(range(len(lines)))
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"sampling": True, "nbest": 2, "format": "jsonl", "buffer_size": 9}, {"follow": True}]
+)
+def test_processes_change_nothing(run: Generator, settings: dict[str, Any]) -> None:
+    """Lines are in order, blank ones too, and samples are those of one process."""
+    text = joined([*SENTENCES[:20], "", *SENTENCES[20:], ""])
+    # Alone, so that the last digits are the same too.
+    alone = run(text, batch_size=1, **settings)
+    assert run(text, batch_size=1, processes=2, **settings) == alone
+    assert [json.loads(line)["id"] if line.startswith("{") else 0 for line in alone][-1] in (0, 41)
+
+
+def test_what_goes_wrong_in_a_process_is_said(run: Generator, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text('{"source": "ba be"}\n{\n')
+    with pytest.raises(DataError, match=r"broken\.jsonl:2: "):
+        run("", input=broken, processes=2)
+    assert "line 1" not in run.errors
+    with pytest.raises(UsageError, match="line 1 has no reference to score"):
+        run("ba\n", score_reference=True, processes=2)

@@ -67,6 +67,9 @@ class GenerateConfig(SearchConfig):
     )
     shard_id: int = setting(0, "which lines this command translates, from 0", at_least=0)
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
+    processes: int = setting(
+        1, "processes that translate, each with the model and a thread (or --threads) of its own", at_least=1
+    )
     threads: int = setting(0, "CPU threads; 0: as many as torch sees fit", at_least=0)
 
     def __post_init__(self) -> None:

@@ -212,7 +212,7 @@ def _check_vocabularies(run: Run, checkpoint: Checkpoint, path: Path) -> None:
     remedy = "preprocess the data with the model's own vocabulary"
     if path == run.save_dir / LAST:
         remedy = f"go on with data that has the run's own vocabulary, or {_ANEW}"
-    check_vocabularies(checkpoint, path, run.engine.tokenizers, run.config.data, remedy)
+    check_vocabularies(checkpoint.tokenizers, path, run.engine.tokenizers, run.config.data, remedy)
 
 
 def _check_text(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str]) -> None:

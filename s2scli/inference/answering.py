@@ -1,0 +1,80 @@
+"""From lines to records, in this process or in several, each with the model and threads of its own."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+from s2scli.configs.generate import GenerateConfig
+from s2scli.console import uncounted
+from s2scli.inference.engine import Engine, Line
+from s2scli.inference.input import UntilBroken
+from s2scli.inference.long_lines import translate_lines
+from s2scli.record import Record
+from s2scli.workers import Workers
+
+MakeEngine = Callable[[GenerateConfig], Engine]
+
+
+def answers(
+    engine: Engine,
+    config: GenerateConfig,
+    lines: Iterable[Line],
+    window: int,
+    done: Callable[[int], object] = uncounted,
+) -> Iterator[Record]:
+    """A record for each line, in order, with what the config asks for; window, done: see Engine.translate."""
+    if config.score_reference:
+        return engine.score(lines, window, done)
+    return translate_lines(engine, lines, window, done, on_long=config.on_long)
+
+
+def answers_of_processes(
+    make_engine: MakeEngine,
+    config: GenerateConfig,
+    lines: Iterable[Line],
+    window: int,
+    done: Callable[[int], object] = uncounted,
+) -> Iterator[Record]:
+    """The records that `answers` gives, computed in config.processes processes, batch by batch.
+
+    make_engine: a function of a module, which each of them calls once.
+    """
+    workers = Workers(config.processes, _start, make_engine, config)
+    stream = UntilBroken(lines)
+    windows: deque[list[list[int]]] = deque()
+
+    def batches() -> Iterator[list[Line]]:
+        left = iter(stream)
+        while chunk := list(islice(left, window)):
+            # Lines of similar lengths go together, as far as that is known before they are encoded.
+            order = sorted(range(len(chunk)), key=lambda place: len(chunk[place].text))
+            size = config.batch_size
+            windows.append([order[start : start + size] for start in range(0, len(order), size)])
+            yield from ([chunk[place] for place in places] for places in windows[-1])
+
+    results = workers.map(_answer, batches())
+    try:
+        for first in results:
+            found: dict[int, Record] = {}
+            for number, places in enumerate(windows.popleft()):
+                records = next(results) if number else first
+                found |= zip(places, records, strict=True)
+                done(len(places))
+            yield from (found[place] for place in range(len(found)))
+        stream.check()
+    finally:
+        workers.close()
+
+
+_here: list[tuple[Engine, GenerateConfig]] = []
+
+
+def _start(make_engine: MakeEngine, config: GenerateConfig) -> None:
+    _here.append((make_engine(config), config))
+
+
+def _answer(lines: list[Line]) -> list[Record]:
+    engine, config = _here[0]
+    return list(answers(engine, config, lines, window=len(lines)))
