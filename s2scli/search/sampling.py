@@ -28,7 +28,7 @@ def sampling_search(
     memory = model.encode(source)
     state = model.start(memory)
     rules = Restrictions(model, source, config, request.prefix)
-    draws = _draws(config.seed, request.lines, samples, rules.longest)
+    draws = _draws(config.seed, request.lines, samples, rules.longest).to(device)
     rows = torch.arange(size, device=device)
     tokens = rows.new_empty(size, 1, 0)
     token_scores = torch.empty(size, 1, 0, device=device)
@@ -46,7 +46,7 @@ def sampling_search(
             state = state.reorder(beams)
             scores, normalizer = scores.expand(-1, samples, -1), normalizer.expand(-1, samples)
             tokens, token_scores = (item.expand(-1, samples, -1) for item in (tokens, token_scores))
-        drawn = draw(truncate(scores, config), draws[rows, :, length].to(device))
+        drawn = draw(truncate(scores, config), draws[rows, :, length])
         gained = scores.gather(2, drawn[:, :, None]) - normalizer[:, :, None]
         tokens = torch.cat([tokens, drawn[:, :, None]], dim=2)
         token_scores = torch.cat([token_scores, gained], dim=2)
