@@ -310,11 +310,11 @@ def test_a_shortage_in_validation(
 
     plain = engine.search
 
-    def search(model: Any, source: Any, config: Any) -> Any:
+    def search(model: Any, source: Any, config: Any, request: Any) -> Any:
         if len(source.lengths) > 3:
             most["translation"] += 1
             raise out_of_memory()
-        return plain(model, source, config)
+        return plain(model, source, config, request)
 
     monkeypatch.setattr(LabelSmoothedCrossEntropy, "forward", forward)
     monkeypatch.setattr(engine, "search", search)
