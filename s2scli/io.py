@@ -183,6 +183,11 @@ def _is_alive(process: int) -> bool:
     return True
 
 
+def partial_folder(path: Path) -> Path:
+    """The folder beside a destination where it is made, so that an interrupted command can be gone on with."""
+    return path.with_name(f".{path.name}.partial")
+
+
 @contextmanager
 def locked(folder: Path, remedy: str) -> Iterator[None]:
     """Make a folder if need be, and keep other processes from the same work in it until the end of this.

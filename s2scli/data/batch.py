@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from s2scli.data.padding import Padded, pad
+from s2scli.data.sentences import PaddedPairs
 from s2scli.text.vocabulary import EOS
 
 
@@ -51,6 +52,11 @@ class Batch:
 
     source: Tokens
     target: Tokens | None = None
+
+    @classmethod
+    def of(cls, pairs: PaddedPairs) -> Batch:
+        """Arrays as tensors."""
+        return cls(Tokens.of(pairs.source), Tokens.of(pairs.target))
 
     def __len__(self) -> int:
         """The number of sentences, B."""

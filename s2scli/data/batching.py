@@ -7,9 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
-from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.batch import Batch
 from s2scli.data.dataset import Indices, Split
 from s2scli.data.mixture import Mixture
+from s2scli.data.sentences import read_pairs
 from s2scli.errors import DataError
 
 # An epoch over more pairs than this is planned in parts of so many, which takes about a second each.
@@ -220,12 +221,4 @@ def plan_batches(
 
 def load_batch(split: Split, indices: Indices) -> Batch:
     """Read and pad the pairs of a batch."""
-    return Batch(
-        source=pad_sequences([split.ids("source", int(index)) for index in indices]),
-        target=pad_sequences([split.ids("target", int(index)) for index in indices]),
-    )
-
-
-def load_batches(split: Split, batches: list[Indices]) -> Iterator[Batch]:
-    """Read and pad batch after batch."""
-    return (load_batch(split, indices) for indices in batches)
+    return Batch.of(read_pairs(split, indices))

@@ -239,15 +239,11 @@ def _from_one_file(split: str, path: Path, config: PreprocessConfig, on_broken: 
     _check_exists(path)
     default = ("1", "2") if layout == "tsv" else SIDES
     source, target = config.source_field or default[0], config.target_field or default[1]
-    for flag, name in (("source", source), ("target", target)):
+    names = (source, target, *((config.tag_field,) if config.tag_field else ()))
+    for flag, name in zip(("source", "target", "tag"), names, strict=False):
         if layout == "tsv" and (not name.isdecimal() or int(name) == 0):
             raise UsageError(f"--{flag}-field {name}: of a TSV file give the column's number, counted from 1")
-    if config.tag_field and layout == "tsv" and not config.tag_field.isdecimal():
-        raise UsageError(
-            f"--tag-field {config.tag_field}: of a TSV file give the column's number, counted from 1"
-        )
-    tag = (config.tag_field,) if config.tag_field else ()
-    return Corpus(split, (path,), layout, (source, target, *tag), on_broken)
+    return Corpus(split, (path,), layout, names, on_broken)
 
 
 def _from_two_files(split: str, paths: tuple[Path, Path], on_broken: str) -> Corpus:

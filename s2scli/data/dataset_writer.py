@@ -18,13 +18,11 @@ import numpy.typing as npt
 
 from s2scli.data.dataset import END_DTYPE, META, ids_dtype, read_meta, tokenizer_file
 from s2scli.errors import UsageError
-from s2scli.io import LOCK, explain_write_errors, locked, write_atomically
+from s2scli.io import LOCK, explain_write_errors, locked, partial_folder, write_atomically
 from s2scli.text.tokenizer import Tokenizer
 
 ENDINGS = ("ids", "ends", "text", "text_ends")
 PROGRESS = "progress.json"
-# Where a dataset is made, beside its destination.
-PARTIAL = ".{}.partial"
 
 
 @dataclass(frozen=True)
@@ -357,7 +355,7 @@ def write_dataset(path: Path, fingerprint: str, *, overwrite: bool) -> Iterator[
     """
     check_destination(path, overwrite=overwrite)
     path = path.resolve()
-    partial, replaced = path.with_name(PARTIAL.format(path.name)), path.with_name(f".{path.name}.replaced")
+    partial, replaced = partial_folder(path), path.with_name(f".{path.name}.replaced")
     with ExitStack() as resources:
         resources.enter_context(locked(partial, "wait for its end, or give another --destdir"))
         progress = _read_progress(partial, fingerprint)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
-from s2scli.data.batch import Batch, Tokens
+from s2scli.data.batch import Batch
 from s2scli.data.dataset import Indices
 from s2scli.data.prefetch import prefetch
 from s2scli.data.sentences import PaddedPairs, Sentences, read_in_worker
@@ -34,7 +34,7 @@ class Loader:
 
     def load(self, indices: Indices, epoch: int) -> Batch:
         """Read and pad the pairs of a batch, as they are in an epoch."""
-        return _batch(self._sentences.read(indices, epoch))
+        return Batch.of(self._sentences.read(indices, epoch))
 
     def stream(self, jobs: Iterable[Job], epoch: int) -> Iterator[list[Batch]]:
         """The batches of job after job, as they are in an epoch."""
@@ -55,13 +55,9 @@ def _read_all(sentences: Sentences, epoch: int, job: Job) -> list[PaddedPairs]:
     return [sentences.read(indices, epoch) for indices in job]
 
 
-def _batch(pairs: PaddedPairs) -> Batch:
-    return Batch(Tokens.of(pairs.source), Tokens.of(pairs.target))
-
-
 def _batches(read: list[PaddedPairs]) -> list[Batch]:
-    return [_batch(pairs) for pairs in read]
+    return [Batch.of(pairs) for pairs in read]
 
 
 def _pinned(read: list[PaddedPairs]) -> list[Batch]:
-    return [_batch(pairs).pin() for pairs in read]
+    return [Batch.of(pairs).pin() for pairs in read]

@@ -23,7 +23,6 @@ from s2scli.text.tokenizer import Tokenizer
 _PURPOSES = {"source": 1, "target": 2, "noise": 3, "output": 4}
 # Numbers drawn at once.
 _CHUNK = 128
-_PLAIN = SourceForm()
 
 
 class Draws:
@@ -59,6 +58,13 @@ class PaddedPairs(NamedTuple):
     target: Padded
 
 
+def read_pairs(split: Split, indices: Indices) -> PaddedPairs:
+    """Read and pad some pairs, as they are in the dataset."""
+    examples = indices.tolist()
+    source, target = (pad([split.ids(side, index) for index in examples]) for side in ("source", "target"))
+    return PaddedPairs(source, target)
+
+
 class Sentences:
     """Reads and pads training pairs; with sampling, a sentence is another one in each epoch.
 
@@ -77,7 +83,7 @@ class Sentences:
         tokenizers: Mapping[str, Tokenizer],
         limits: Mapping[str, Any],
         seed: int,
-        form: SourceForm = _PLAIN,
+        form: SourceForm,
     ) -> None:
         self._split = split
         self._seed = seed
@@ -120,6 +126,8 @@ class Sentences:
 
     def read(self, indices: Indices, epoch: int) -> PaddedPairs:
         """Read and pad some pairs, as they are in an epoch."""
+        if not self.samples:
+            return read_pairs(self._split, indices)
         examples = indices.tolist()
         # Not its own: a batch may be read in a thread while another is read elsewhere.
         draws = Draws(self._seed)

@@ -19,11 +19,10 @@ from typing import Any, BinaryIO, Protocol, Self, cast
 from s2scli.console import counted, notice
 from s2scli.errors import DataError, Interrupted, UsageError
 from s2scli.inference.engine import Line
-from s2scli.io import explain_write_errors, locked, write_atomically
+from s2scli.io import explain_write_errors, locked, partial_folder, write_atomically
 from s2scli.record import Record
 
-# Where a file is made, beside its destination, and what is there.
-PARTIAL = ".{}.partial"
+# What is in the folder where a file is made.
 _OUTPUT, _RECORDS, _SETTINGS = "output", "records", "settings.json"
 # Of each record where it ends in the output, and a checksum of the line that it is of.
 _ENTRY = struct.Struct("<QI")
@@ -231,7 +230,7 @@ def open_output(path: Path | None, settings: Mapping[str, Any], *, overwrite: bo
         if path.is_dir():
             raise UsageError(f"--output {path}: is a folder, not a file")
         path = path.resolve()
-        folder = path.with_name(PARTIAL.format(path.name))
+        folder = partial_folder(path)
         resources.enter_context(locked(folder, "wait for its end, or give another --output"))
         output = PartialFile(folder, path, resources)
         try:

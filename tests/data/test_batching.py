@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from s2scli.data import batching
 from s2scli.data.batch import Tokens, decoder_input, pad_sequences
-from s2scli.data.batching import BatchPlan, load_batches, plan_batches
+from s2scli.data.batching import BatchPlan, load_batch, plan_batches
 from s2scli.data.dataset import Dataset
 from s2scli.errors import DataError
 
@@ -163,7 +163,7 @@ def test_a_dataset_is_read_as_it_is(toy_data: Path) -> None:
     split = Dataset.open(toy_data).split("train")
     batches = plan_batches(split, max_tokens=120, batch_size=0, seed=1)
     seen: Counter[tuple[tuple[int, ...], tuple[int, ...]]] = Counter()
-    for indices, batch in zip(batches.part(1), load_batches(split, batches.part(1)), strict=True):
+    for indices, batch in ((indices, load_batch(split, indices)) for indices in batches.part(1)):
         assert batch.target is not None
         assert len(batch) == len(indices)
         for side in (batch.source, batch.target):
@@ -191,7 +191,7 @@ def test_validation_makes_room_for_its_longest_sentence(toy_data: Path) -> None:
         plan_batches(split, max_tokens=longest - 1, batch_size=0, seed=1)
     batches = plan_batches(split, max_tokens=longest - 1, batch_size=0, seed=1, stretch=True).in_order()
     assert sorted(index for batch in batches for index in batch.tolist()) == list(range(len(split)))
-    for batch in load_batches(split, batches):
+    for batch in (load_batch(split, indices) for indices in batches):
         assert batch.target is not None
         assert max(batch.source.ids.numel(), batch.target.ids.numel()) <= longest
 
