@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import torch
@@ -52,12 +53,22 @@ class StepOutput:
     """What one decoding step gives.
 
     scores [B, K, V] of the next token before normalization; their log-probabilities are scores minus
-    log_normalizer [B, K].
+    log_normalizer [B, K]: the given normalizer, or if that is None the logarithm of the sum of their exponentials.
     """
 
     scores: Tensor
-    log_normalizer: Tensor
+    normalizer: Tensor | None
     state: State
+
+    @cached_property
+    def log_normalizer(self) -> Tensor:
+        """Of the scores as they are when this is first asked for."""
+        if self.normalizer is not None:
+            return self.normalizer
+        # torch's log_softmax is one fused pass, twice as fast on a CPU as its logsumexp; one column tells the rest.
+        # That column must not be -inf, and the end symbol always may come.
+        of_end: Tensor = self.scores[..., EOS] - self.scores.log_softmax(-1)[..., EOS]
+        return of_end
 
 
 class Decodable(ABC):
@@ -143,10 +154,7 @@ class Model(nn.Module, Decodable):
 
     def score_next(self, hidden: Tensor, state: State) -> StepOutput:
         """The output of a step from its hidden states [B, K, D]."""
-        scores: Tensor = self.output(hidden).float()
-        # torch's log_softmax is one fused pass, twice as fast on a CPU as its logsumexp; one column tells the rest.
-        log_normalizer = scores[..., 0] - scores.log_softmax(-1)[..., 0]
-        return StepOutput(scores, log_normalizer, state)
+        return StepOutput(self.output(hidden).float(), None, state)
 
 
 class Embeddings:

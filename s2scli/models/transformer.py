@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import sqrt
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from s2scli.configs.models import TransformerConfig
 from s2scli.data.batch import Tokens
 from s2scli.models.base import Embeddings, Memory, Model, State, StepOutput, beam_rows
 from s2scli.nn.dropout import Dropout
 from s2scli.nn.positions import LearnedPositions, SinusoidalPositions
-from s2scli.nn.transformer import DecoderLayer, EncoderLayer, LayerConfig
-
-# Positions by which the cache of past keys and values grows when it is full.
-_CACHE_STEP = 16
+from s2scli.nn.transformer import DecoderLayer, EncoderLayer, LayerConfig, round_up
 
 
 @dataclass(frozen=True)
 class TransformerMemory(Memory):
     """keys and values [B, H, S, D/H] of each decoder layer over the encoder states; mask [B, 1, 1, S].
 
-    states [B, S, D]: the encoder states themselves, which decoding does without: none after `select`.
+    Without a gradient S is rounded up, as decoding wants it. states [B, source length, D]: the encoder states
+    themselves, which decoding does without: none after `select`.
     """
 
     keys: list[Tensor]
@@ -35,12 +35,17 @@ class TransformerMemory(Memory):
     def select(self, rows: Tensor) -> TransformerMemory:
         """The memory of some sentences, cut to the longest of them."""
         mask = self.mask[rows]
-        length = int(mask.sum(-1).max())
+        length = round_up(int(mask.sum(-1).max()))
         return TransformerMemory(
-            [keys[rows, :, :length] for keys in self.keys],
-            [values[rows, :, :length] for values in self.values],
+            [keys[rows, :, :length].contiguous() for keys in self.keys],
+            [values[rows, :, :length].contiguous() for values in self.values],
             mask[..., :length],
         )
+
+    @cached_property
+    def bias(self) -> Tensor:
+        """What is added to attention scores, [B, 1, 1, S]: -inf where there is no source token."""
+        return torch.zeros(self.mask.shape, device=self.mask.device).masked_fill_(~self.mask, float("-inf"))
 
 
 @dataclass(frozen=True)
@@ -74,11 +79,16 @@ class TransformerState(State):
         """The same state with room for one more position."""
         if self.position < self.cache.size(4):
             return self
-        grown = self.cache.new_empty(
-            *self.cache.shape[:4], self.cache.size(4) + _CACHE_STEP, self.cache.size(5)
+        room = round_up(self.position + 1) - self.position
+        return replace(self, cache=F.pad(self.cache, (0, 0, 0, room)))
+
+    @property
+    def bias(self) -> Tensor:
+        """What is added to attention scores, [capacity]: -inf where there is no token yet."""
+        places = torch.arange(self.cache.size(4), device=self.cache.device)
+        return torch.zeros_like(places, dtype=torch.float32).masked_fill_(
+            places > self.position, float("-inf")
         )
-        grown[..., : self.cache.size(4), :] = self.cache
-        return replace(self, cache=grown)
 
 
 class Embedder(nn.Module):
@@ -151,9 +161,16 @@ class TransformerModel(Model):
         x = self.encoder_embedder(source.ids)
         for layer in self.encoder_layers:
             x = layer(x, mask)
-        x = self.encoder_norm(x)
+        x = states = self.encoder_norm(x)
+        if not torch.is_grad_enabled():
+            missing = round_up(x.size(1)) - x.size(1)
+            x, mask = F.pad(x, (0, 0, 0, missing)), F.pad(mask, (0, missing))
         prepared = [cast(DecoderLayer, layer).prepare(x) for layer in self.decoder_layers]
-        return TransformerMemory([keys for keys, _ in prepared], [values for _, values in prepared], mask, x)
+        keys, values = [keys for keys, _ in prepared], [values for _, values in prepared]
+        if not torch.is_grad_enabled():
+            # They are read again in every step.
+            keys, values = [item.contiguous() for item in keys], [item.contiguous() for item in values]
+        return TransformerMemory(keys, values, mask, states)
 
     def encoder_states(self, memory: Memory) -> Tensor:
         """The last layer's states [B, S, D]."""
@@ -174,7 +191,7 @@ class TransformerModel(Model):
         """An empty cache."""
         keys = cast(TransformerMemory, memory).keys
         rows, heads, _, width = keys[0].shape
-        cache = keys[0].new_empty(len(keys), 2, rows, heads, _CACHE_STEP, width)
+        cache = keys[0].new_empty(len(keys), 2, rows, heads, 0, width)
         return TransformerState(cache, position=0, beam=1)
 
     def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
@@ -185,6 +202,7 @@ class TransformerModel(Model):
             *tokens.shape, -1
         )  # [B, K, D]
         layers = zip(self.decoder_layers, state.cache, memory.keys, memory.values, strict=True)
+        bias = state.bias
         for layer, cache, keys, values in layers:
-            x = cast(DecoderLayer, layer).step(x, cache, state.position, keys, values, memory.mask)
+            x = cast(DecoderLayer, layer).step(x, cache, state.position, bias, keys, values, memory.bias)
         return self.score_next(self.decoder_norm(x), replace(state, position=state.position + 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -96,8 +97,10 @@ class _ChunkedLoss(torch.autograd.Function):
 class SoftmaxOutput(nn.Module):
     """A linear projection to the vocabulary, whose weight may be the embedding's.
 
-    width D, vocabulary V; `tied`: the embedding whose weight [V, D] is used.
+    width D, vocabulary V; `tied`: the embedding whose weight [V, D] is used. narrow: as in product.Linear.
     """
+
+    narrow: Callable[[Tensor], Tensor] | None = None
 
     def __init__(self, width: int, vocabulary: int, tied: nn.Embedding | None = None) -> None:
         super().__init__()
@@ -109,6 +112,8 @@ class SoftmaxOutput(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Scores [..., V] of hidden states [..., D]; their softmax is the distribution of the next token."""
+        if self.narrow is not None:
+            return self.narrow(hidden)
         return projected(hidden, self.weight)
 
     def loss(self, hidden: Tensor, targets: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:

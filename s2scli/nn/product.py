@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -14,6 +14,9 @@ _ONEDNN = (
     getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 )
 
+# Multiplications up to which calling oneDNN takes longer than what it saves.
+_SMALL = 1 << 19
+
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Give x Wᵀ + b in the tensors' own precision, without a gradient.
@@ -22,7 +25,12 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if weight.dim() == 3:
         return x @ weight.transpose(1, 2)
-    if _ONEDNN is not None and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32:
+    if (
+        _ONEDNN is not None
+        and x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and x.numel() * weight.size(0) > _SMALL
+    ):
         if not weight.T.is_contiguous():
             weight = weight.contiguous()  # oneDNN would take a slow way with columns of a matrix
         y: Tensor = _ONEDNN(x, weight, bias, "none", [], "")
@@ -78,10 +86,14 @@ def projected(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """torch's linear layer, with the fastest product."""
+    """torch's linear layer, with the fastest product; narrow: what takes its place in decoding, see nn/narrow.py."""
+
+    narrow: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         """Give x Wᵀ + b of x [..., K], as [..., N]."""
+        if self.narrow is not None:
+            return self.narrow(input)
         return projected(input, self.weight, self.bias)
 
 

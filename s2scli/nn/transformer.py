@@ -14,6 +14,8 @@ from s2scli.nn.product import Linear
 # Initial weights as in fairseq. Attention has Glorot's, with a smaller gain for queries, keys and values; the
 # feed-forward layers keep torch's own, which are smaller still: with Glorot's, a post-norm stack learns more slowly.
 _ATTENTION_GAIN = 2**-0.5
+# torch's softmax takes ten times as long for a row on a CPU when its length is not a multiple of a vector's.
+_KEYS_MULTIPLE = 16
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,24 @@ def _heads(x: Tensor, heads: int) -> Tensor:
 def _merge(x: Tensor) -> Tensor:
     """[B, H, T, D/H] → [B, T, D]."""
     return x.transpose(1, 2).flatten(2)
+
+
+def round_up(length: int) -> int:
+    """The length that keys are padded to where one query looks at them at a time: see `look`."""
+    return length + -length % _KEYS_MULTIPLE
+
+
+def look(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+    """What `attention` gives, without a gradient, for a few queries: [B, H, few, D/H].
+
+    keys and values [B, H, S, D/H], S rounded up; bias, added to the scores, is -inf where there is no key.
+    """
+    if queries.device.type != "cpu":
+        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias.to(queries.dtype))
+    # On a CPU the fused kernel takes twice the time of its parts.
+    scores = (queries * queries.size(-1) ** -0.5) @ keys.transpose(2, 3)
+    weights: Tensor = scores.add_(bias).softmax(-1)
+    return weights @ values
 
 
 def attention(
@@ -101,16 +121,16 @@ class SelfAttention(nn.Module):
         merged: Tensor = self.out(_merge(heads))
         return merged
 
-    def step(self, x: Tensor, cache: Tensor, position: int) -> Tensor:
+    def step(self, x: Tensor, cache: Tensor, position: int, bias: Tensor) -> Tensor:
         """Attention of one new position x [rows, 1, D] over those before it, which the cache holds.
 
         cache [2, rows, H, capacity, D/H]: keys and values up to `position`; the new ones are written into it.
+        bias [capacity]: 0 up to `position`, then -inf.
         """
         queries, keys, values = self.project(x)
         cache[0, :, :, position] = keys.squeeze(2)
         cache[1, :, :, position] = values.squeeze(2)
-        seen = cache[:, :, :, : position + 1]
-        merged: Tensor = self.out(_merge(attention(queries, seen[0], seen[1])))
+        merged: Tensor = self.out(_merge(look(queries, cache[0], cache[1], bias)))
         return merged
 
 
@@ -131,11 +151,16 @@ class CrossAttention(nn.Module):
         return _heads(keys, self.heads), _heads(values, self.heads)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """Attention of x [B, Q, D], target positions or hypotheses, over prepared states; mask [B, 1, 1, S]."""
+        """Attention of target positions x [B, T, D] over prepared states; mask [B, 1, 1, S]."""
         dropout = self.dropout if self.training else 0.0
         queries = _heads(self.query(x), self.heads)
         heads = attention(queries, keys, values, mask, dropout=dropout)
         merged: Tensor = self.out(_merge(heads))
+        return merged
+
+    def step(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """Attention of hypotheses x [B, K, D] over prepared states, S rounded up; bias [B, 1, 1, S], see `look`."""
+        merged: Tensor = self.out(_merge(look(_heads(self.query(x), self.heads), keys, values, bias)))
         return merged
 
 
@@ -221,21 +246,33 @@ class DecoderLayer(nn.Module):
         """Decoder states [B, T, D] of all target positions; keys, values and mask of the encoder states."""
         frame = self.self_attention_residual
         x = frame.after(x, self.self_attention(frame.before(x), None))
-        return self._over_memory(x, keys, values, mask)
-
-    def step(
-        self, x: Tensor, cache: Tensor, position: int, keys: Tensor, values: Tensor, mask: Tensor
-    ) -> Tensor:
-        """Decoder states [B, K, D] of the next position of K hypotheses; cache as in SelfAttention.step."""
-        frame = self.self_attention_residual
-        rows = frame.before(x).flatten(0, 1)[:, None]  # [B·K, 1, D]
-        attended = self.self_attention.step(rows, cache, position)
-        x = frame.after(x, attended.view_as(x))
-        return self._over_memory(x, keys, values, mask)
-
-    def _over_memory(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
         frame = self.cross_attention_residual
         x = frame.after(x, self.cross_attention(frame.before(x), keys, values, mask))
+        return self._feed_forward(x)
+
+    def step(
+        self,
+        x: Tensor,
+        cache: Tensor,
+        position: int,
+        own_bias: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        bias: Tensor,
+    ) -> Tensor:
+        """Decoder states [B, K, D] of the next position of K hypotheses.
+
+        cache, own_bias: as in SelfAttention.step; keys, values, bias: as in CrossAttention.step.
+        """
+        frame = self.self_attention_residual
+        rows = frame.before(x).flatten(0, 1)[:, None]  # [B·K, 1, D]
+        attended = self.self_attention.step(rows, cache, position, own_bias)
+        x = frame.after(x, attended.view_as(x))
+        frame = self.cross_attention_residual
+        x = frame.after(x, self.cross_attention.step(frame.before(x), keys, values, bias))
+        return self._feed_forward(x)
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
         frame = self.feed_forward_residual
         out: Tensor = frame.after(x, self.feed_forward(frame.before(x)))
         return out
