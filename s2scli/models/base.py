@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -99,6 +100,10 @@ class Decodable(ABC):
     def score_targets(self, batch: Batch) -> Tensor:
         """The log-probability of each target token given those before it, [B, T]; 0 where there is padding."""
 
+    @abstractmethod
+    def limited_to(self, tokens: Tensor) -> AbstractContextManager[None]:
+        """Score some target tokens only in here, [C]: the scores of a step are [B, K, C], in their order."""
+
 
 class Model(nn.Module, Decodable):
     """A sequence-to-sequence model over two vocabularies."""
@@ -147,6 +152,10 @@ class Model(nn.Module, Decodable):
         ]
         losses = torch.cat(parts)
         return torch.zeros(mask.shape, device=mask.device).masked_scatter(mask, -losses)
+
+    def limited_to(self, tokens: Tensor) -> AbstractContextManager[None]:
+        """Score some target tokens only in here, [C]: the scores of a step are [B, K, C], in their order."""
+        return self.output.limited_to(tokens)
 
     def blocks(self) -> list[nn.Module]:
         """The repeated layers, which are compiled, and sharded over processes, one by one; none by default."""

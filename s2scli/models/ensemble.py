@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -70,6 +71,14 @@ class Ensemble(Decodable):
         """The log-probability of each target token given those before it, [B, T]; 0 where there is padding."""
         scores = torch.stack([model.score_targets(batch) for model in self._models])
         return scores.logsumexp(0) - math.log(len(self._models))
+
+    @contextmanager
+    def limited_to(self, tokens: Tensor) -> Iterator[None]:
+        """Score some target tokens only in here, [C]: the scores of a step are [B, K, C], in their order."""
+        with ExitStack() as limits:
+            for model in self._models:
+                limits.enter_context(model.limited_to(tokens))
+            yield
 
 
 def _least(positions: Sequence[int | None]) -> int | None:

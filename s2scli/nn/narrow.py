@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
-from s2scli.nn.output import SoftmaxOutput
+from s2scli.errors import UsageError
+from s2scli.nn.output import NarrowProduct, SoftmaxOutput
 from s2scli.nn.product import Linear, product
 
 # Products in memory at once where they are wide, 1 MB: what is done to them then happens in a core's cache.
@@ -15,7 +19,7 @@ _BLOCK_ELEMENTS = 1 << 18
 class Bfloat16Product:
     """x Wᵀ + b of numbers rounded to bf16; weight [N, K], bias [N]."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         self._weight = weight.detach().bfloat16()
         self._bias = None if bias is None else bias.detach().bfloat16()
 
@@ -23,19 +27,30 @@ class Bfloat16Product:
         """Give [..., N] for x [..., K], both in float32."""
         return product(x.bfloat16(), self._weight, self._bias).float()
 
+    def of_rows(self, rows: Tensor) -> Self:
+        """The same with some rows of the weight, [any]."""
+        return type(self)(self._weight[rows], None if self._bias is None else self._bias[rows])
+
 
 class Int8Product:
     """x Wᵀ + b of numbers rounded to 8 bits, with a scale for each row of x and of W.
 
     A row r becomes round(r / s) with s = max|r| / 127, and the sums of products, exact in 32 bits, are multiplied by
-    both scales: what a row gives depends on nothing but that row. weight [N, K], bias [N].
+    both scales: what a row gives depends on nothing but that row.
+
+    weight [N, K] in int8, scale [N], bias [N].
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None) -> None:
+        self._weight, self._scale, self._bias = weight, scale, bias
+
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor | None = None) -> Self:
+        """The product with a weight in float32."""
         scale = _scale(weight.detach())
-        self._scale = scale[:, 0].contiguous()
-        self._weight = _rounded(weight.detach(), scale)
-        self._bias = None if bias is None else bias.detach()
+        return cls(
+            _rounded(weight.detach(), scale), scale.squeeze(1), None if bias is None else bias.detach()
+        )
 
     def __call__(self, x: Tensor) -> Tensor:
         """Give [..., N] for x [..., K], both in float32."""
@@ -53,6 +68,11 @@ class Int8Product:
                 torch.addcmul(self._bias, y[part], scale[part], out=y[part])
         return y.view(*x.shape[:-1], -1)
 
+    def of_rows(self, rows: Tensor) -> Self:
+        """The same with some rows of the weight, [any]."""
+        bias = None if self._bias is None else self._bias[rows]
+        return type(self)(self._weight[rows], self._scale[rows], bias)
+
 
 def _scale(rows: Tensor) -> Tensor:
     """The step between the 255 numbers that each row is rounded to, [rows, 1]."""
@@ -63,11 +83,29 @@ def _rounded(rows: Tensor, scale: Tensor) -> Tensor:
     return (rows / scale).round_().to(torch.int8)
 
 
-_PRODUCTS: dict[str, type[Bfloat16Product | Int8Product]] = {"bf16": Bfloat16Product, "int8": Int8Product}
+_PRODUCTS: dict[str, Callable[[Tensor, Tensor | None], NarrowProduct]] = {
+    "bf16": Bfloat16Product,
+    "int8": Int8Product.of,
+}
+_WHOLE = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def narrow(model: nn.Module, precision: str) -> None:
-    """Let a model's linear layers and its output layer multiply in bf16 or int8 from here on."""
+    """Let a model, for decoding only, compute in fp32, bf16, fp16 or int8 on the device where it is.
+
+    A GPU computes everything in half precision; a CPU only the products of linear layers and the output layer.
+    Raises UsageError for what the device is no help with.
+    """
+    device = next(model.parameters()).device.type
+    if precision == "fp32":
+        return
+    if device != "cpu":
+        if precision not in _WHOLE:
+            raise UsageError(f"--precision {precision} is for a CPU; on {device} take bf16 or fp16")
+        model.to(_WHOLE[precision])
+        return
+    if precision not in _PRODUCTS:
+        raise UsageError(f"--precision {precision} is for a GPU; on a CPU take bf16 or int8")
     for module in model.modules():
         if isinstance(module, (Linear, SoftmaxOutput)):
             module.narrow = _PRODUCTS[precision](module.weight, getattr(module, "bias", None))

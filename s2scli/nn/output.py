@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -94,13 +96,26 @@ class _ChunkedLoss(torch.autograd.Function):
         return d_hidden, d_weight, None, None, None, None
 
 
+class NarrowProduct(Protocol):
+    """A product with a weight [N, K] in less than full precision: nn/narrow.py has them."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Give [..., N] for x [..., K]."""
+        ...
+
+    def of_rows(self, rows: Tensor) -> Self:
+        """The same with some rows of the weight, [any]."""
+        ...
+
+
 class SoftmaxOutput(nn.Module):
     """A linear projection to the vocabulary, whose weight may be the embedding's.
 
     width D, vocabulary V; `tied`: the embedding whose weight [V, D] is used. narrow: as in product.Linear.
     """
 
-    narrow: Callable[[Tensor], Tensor] | None = None
+    narrow: NarrowProduct | None = None
+    _of_some: Callable[[Tensor], Tensor] | None = None
 
     def __init__(self, width: int, vocabulary: int, tied: nn.Embedding | None = None) -> None:
         super().__init__()
@@ -112,9 +127,23 @@ class SoftmaxOutput(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Scores [..., V] of hidden states [..., D]; their softmax is the distribution of the next token."""
+        if self._of_some is not None:
+            return self._of_some(hidden)
         if self.narrow is not None:
             return self.narrow(hidden)
         return projected(hidden, self.weight)
+
+    @contextmanager
+    def limited_to(self, tokens: Tensor) -> Iterator[None]:
+        """Score some tokens only in here, [C] in their order: scores are [..., C]."""
+        if self.narrow is not None:
+            self._of_some = self.narrow.of_rows(tokens)
+        else:
+            self._of_some = partial(product, weight=self.weight[tokens])
+        try:
+            yield
+        finally:
+            self._of_some = None
 
     def loss(self, hidden: Tensor, targets: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
         """Summed label-smoothed cross-entropy and summed negative log-likelihood, in nats.
