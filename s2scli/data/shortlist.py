@@ -70,14 +70,15 @@ class Shortlist:
 
     def batch_candidates(self, source: Tensor, first: int, best: int) -> Candidates:
         """The shortlists of several sentences, each of them as `candidates` has it; source ids [B, S], padded."""
-        batch = source.size(0)
-        # Where there is no translation a special symbol stands, which is allowed anyway.
+        # Where there is no translation a special symbol stands, which is in every list anyway.
         translations = (
-            self.targets[source, :best].clamp_(min=0).view(batch, -1)
+            self.targets[source, :best].clamp_(min=0).long().flatten(1)
         )  # [B, S, best] → [B, S · best]
-        allowed = torch.zeros(batch, len(self.frequent), dtype=torch.bool, device=source.device)  # [B, V]
-        allowed.scatter_(1, translations.long(), True)
-        allowed[:, self.frequent[:first]] = True
-        allowed[:, :NUM_SPECIAL] = True
-        ids = allowed.any(0).nonzero().squeeze(1)
-        return Candidates(ids, allowed[:, ids])
+        special = torch.arange(NUM_SPECIAL, device=source.device)
+        common = torch.cat([special, self.frequent[:first].long()])
+        chosen = torch.zeros(len(self.frequent), dtype=torch.bool, device=source.device)  # [V]
+        chosen.index_fill_(0, translations.flatten(), True).index_fill_(0, common, True)
+        ids, columns = chosen.nonzero().squeeze(1), chosen.cumsum(0) - 1  # [C], [V]
+        allowed = torch.zeros(len(source), len(ids), dtype=torch.bool, device=source.device)  # [B, C]
+        allowed.scatter_(1, columns[translations], True).index_fill_(1, columns[common], True)
+        return Candidates(ids, allowed)
