@@ -120,7 +120,7 @@ class PreprocessConfig:
     shortlist: int = setting(
         0,
         "learn that many translations of each source token from the training pairs (IBM model 1), which s2s train puts "
-        "into its checkpoints for vocabulary shortlists; 0: none, 50 is usual",
+        "into its checkpoints for vocabulary shortlists; 0: none, 100 is usual",
         at_least=0,
     )
 

@@ -16,14 +16,15 @@ from s2scli.data.dataset import Indices, ShortlistTable, Split
 from s2scli.text.vocabulary import NUM_SPECIAL
 
 ITERATIONS = 5
-# Pairs of a source and a target position, NULL counted, of all sentence pairs that are learnt from: 4 bytes each. A
-# million are about 4,000 pairs of 15 tokens a side, or 1,000 of 30.
+# Pairs of a source and a target position, NULL counted, of all sentence pairs that are learnt from, such as 280,000 of
+# 15 tokens a side, or 72,000 of 30. Each takes 4 bytes, each pair of different tokens some 40 more.
 MAX_COOCCURRENCES = 1 << 26
+# Of more sentence pairs not even the lengths are looked at.
+_MAX_PAIRS = 1 << 22
 # Longer sentence pairs are left out: a thousand tokens on both sides.
 _MAX_OF_A_PAIR = 1 << 20
 # So many are worked on at a time.
 _CHUNK = 1 << 21
-_GOLDEN_RATIO = (1 + 5**0.5) / 2
 
 Floats = npt.NDArray[np.float64]
 
@@ -135,22 +136,30 @@ def _count_together(split: Split, sizes: Mapping[str, int]) -> tuple[Indices, li
 
 def _selection(split: Split) -> Iterator[Indices]:
     """The sentence pairs to learn from, some at a time; a function of their lengths alone, however they are stored."""
-    sizes = (split.lengths("source") + 1) * split.lengths("target")
-    sizes[sizes > _MAX_OF_A_PAIR] = 0
-    # Multiples of the golden ratio are spread evenly modulo 1, whatever the pairs' order repeats; every fourth pair of
-    # Multi30k, say, is a short one.
-    places = np.arange(len(sizes)) * _GOLDEN_RATIO % 1
-    share = 1.0
+    share = min(1.0, _MAX_PAIRS / max(1, len(split)))
+    blocks = (np.arange(start, min(start + _CHUNK, len(split))) for start in range(0, len(split), _CHUNK))
+    rows = np.concatenate([np.zeros(0, np.int64), *(block[_spread(block) < share] for block in blocks)])
+    sizes = (split.lengths("source", rows) + 1) * split.lengths("target", rows)
+    rows, sizes = (values[(sizes > 0) & (sizes <= _MAX_OF_A_PAIR)] for values in (rows, sizes))
+    places = _spread(rows)
     while (total := int(sizes[places < share].sum())) > MAX_COOCCURRENCES:
         share *= 0.999 * MAX_COOCCURRENCES / total
-    rows = np.flatnonzero((places < share) & (sizes > 0))
-    ends = np.cumsum(sizes[rows])
+    rows, sizes = rows[places < share], sizes[places < share]
+    ends = np.cumsum(sizes)
     start = 0
     while start < len(rows):
         before = ends[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, before + _CHUNK, side="right")))
         yield rows[start:stop]
         start = stop
+
+
+def _spread(rows: Indices) -> Floats:
+    """Numbers from 0 to 1 that are even over any stretch of rows, whatever repeats in the order of the pairs.
+
+    They are the multiples of the golden ratio modulo 1. Every fourth pair of Multi30k, say, is a short one.
+    """
+    return rows * ((1 + 5**0.5) / 2) % 1
 
 
 def _gather(split: Split, column: str, rows: Indices, first: int | None = None) -> _Flat:

@@ -71,9 +71,7 @@ class Shortlist:
     def batch_candidates(self, source: Tensor, first: int, best: int) -> Candidates:
         """The shortlists of several sentences, each of them as `candidates` has it; source ids [B, S], padded."""
         # Where there is no translation a special symbol stands, which is in every list anyway.
-        translations = (
-            self.targets[source, :best].clamp_(min=0).long().flatten(1)
-        )  # [B, S, best] → [B, S · best]
+        translations = self.targets[source, :best].clamp_(min=0).long().flatten(1)  # [B, S · best]
         special = torch.arange(NUM_SPECIAL, device=source.device)
         common = torch.cat([special, self.frequent[:first].long()])
         chosen = torch.zeros(len(self.frequent), dtype=torch.bool, device=source.device)  # [V]

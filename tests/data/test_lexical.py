@@ -175,6 +175,18 @@ def test_the_selection_is_bounded_and_even(
         assert np.mean(rows % 4 == 0) == pytest.approx(0.25, abs=0.03)
 
 
+@pytest.mark.parametrize("chunk", [7, 1 << 20])
+def test_of_very_many_pairs_some_are_looked_at(
+    make: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    split = make([("a", "t")] * 1000).split("train")
+    monkeypatch.setattr(lexical, "_CHUNK", chunk)
+    monkeypatch.setattr(lexical, "_MAX_PAIRS", 100)
+    rows = np.concatenate(list(lexical._selection(split)))
+    assert 95 <= len(rows) <= 105
+    assert 3 <= np.diff(rows).min() <= np.diff(rows).max() <= 20
+
+
 def test_memory_does_not_grow_with_the_corpus(
     make: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
