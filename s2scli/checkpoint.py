@@ -1,6 +1,7 @@
 """The checkpoint: one safetensors file with all that generating, and in the last one resuming, needs.
 
-Tensors: `model.NAME`, `tokenizer.source` and `tokenizer.target` (documents as bytes), and, to resume,
+Tensors: `model.NAME`, `tokenizer.source` and `tokenizer.target` (documents as bytes), where the dataset has a shortlist
+table `shortlist.targets` and `shortlist.frequent` (see data/shortlist.py), and, to resume,
 `optimizer.KEY.NAME`, `ema.NAME` and `objective.NAME`.
 The header's metadata holds JSON: the format version, the training config with the
 model's own, the dataset's languages and limits, and the state of the run. Nothing is unpickled or evaluated.
@@ -33,6 +34,7 @@ from s2scli.checkpoint_file import (
     open_checkpoint,
 )
 from s2scli.configs.train import TrainConfig
+from s2scli.data.shortlist import Shortlist
 from s2scli.errors import CheckpointError
 from s2scli.io import write_atomically
 from s2scli.models.base import Model, build_model, unique_parameters
@@ -63,7 +65,8 @@ _GROUPS = {"model": "weights", "optimizer": "optimizer", "ema": "ema", "objectiv
 class Checkpoint:
     """What a checkpoint file holds.
 
-    config: the resolved training settings, as plain values. languages, limits: of the dataset, by side.
+    config: the resolved training settings, as plain values. languages, limits: of the dataset, by side. shortlist: of
+    the dataset, if it has one.
     run: position, counters and figures, as JSON values. resumable: whether it holds all that resuming needs; that
     alone needs optimizer, tensors by "KEY.PARAMETER", ema, the weights' moving average, and objective, the parameters
     that only training has. Each of them may be empty.
@@ -78,6 +81,7 @@ class Checkpoint:
     optimizer: Mapping[str, Tensor] = field(default_factory=dict)
     ema: Mapping[str, Tensor] = field(default_factory=dict)
     objective: Mapping[str, Tensor] = field(default_factory=dict)
+    shortlist: Shortlist | None = None
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -89,6 +93,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     }
     for side, tokenizer in checkpoint.tokenizers.items():
         tensors[f"tokenizer.{side}"] = torch.frombuffer(bytearray(tokenizer.to_bytes()), dtype=torch.uint8)
+    if checkpoint.shortlist is not None:
+        tensors |= {f"shortlist.{name}": tensor for name, tensor in vars(checkpoint.shortlist).items()}
     metadata = {
         "format": FORMAT,
         "version": str(VERSION),
@@ -124,14 +130,26 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu", resume: b
             side: load_tokenizer(stream.get_tensor(f"tokenizer.{side}").cpu().numpy().tobytes())
             for side in SIDES
         }
+        shortlist = _read_shortlist(stream, tokenizers)
     return Checkpoint(
         config=header["config"],
         tokenizers=tokenizers,
         dataset=header["dataset"],
         run=header["run"],
         resumable=resume and header["resumable"],
+        shortlist=shortlist,
         **groups,
     )
+
+
+def _read_shortlist(stream: Any, tokenizers: Mapping[str, Tokenizer]) -> Shortlist | None:
+    """The shortlist table of an open checkpoint, or None; ValueError where it is of other vocabularies."""
+    if "shortlist.targets" not in stream.keys():  # noqa: SIM118 (not a dict)
+        return None
+    shortlist = Shortlist(*(stream.get_tensor(f"shortlist.{name}") for name in ("targets", "frequent")))
+    if [len(shortlist.targets), len(shortlist.frequent)] != [len(tokenizers[side]) for side in SIDES]:
+        raise ValueError("the shortlist is of other vocabularies")
+    return shortlist
 
 
 def check_vocabularies(

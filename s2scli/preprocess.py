@@ -18,9 +18,10 @@ from s2scli.console import notice
 from s2scli.data.assembly import Assembly, reasons_in_words
 from s2scli.data.consistency import check_settings
 from s2scli.data.corpus import SIDES, Corpus, find_corpora
-from s2scli.data.dataset import FORMAT, TAG, VERSION, ids_dtype
+from s2scli.data.dataset import FORMAT, TAG, VERSION, Split, ids_dtype
 from s2scli.data.dataset_writer import SplitWriter, write_dataset
 from s2scli.data.learning import learn_tokenizers, with_counts
+from s2scli.data.lexical import learn_shortlist
 from s2scli.data.merging import merge_parts, part_folder
 from s2scli.data.source_form import SourceForm
 from s2scli.io import STDIN, explain_write_errors, open_input, write_atomically
@@ -80,6 +81,10 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
             num_read[corpus.split] += num_lines[corpus.key]
         result = _result(destdir, num_read, assembly, tokenizers)
         meta = _meta(config, tokenizers, form, assembly.splits, result) | ({"part": part} if part else {})
+        if config.shortlist and part is None:
+            train = Split(writer.folder, "train", meta["splits"]["train"], meta["columns"])
+            table = learn_shortlist(train, result.vocabulary_sizes, config.shortlist)
+            meta["shortlist"] = writer.write_shortlist(table)
         _write_beside(config, assembly, meta, result)
         for corpus in corpora:
             if corpus.paths[0].parent == writer.folder:

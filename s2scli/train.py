@@ -21,6 +21,7 @@ from s2scli.data.dataset import Dataset
 from s2scli.data.loader import Loader
 from s2scli.data.mixture import mix, read_weights
 from s2scli.data.sentences import Sentences, start_worker
+from s2scli.data.shortlist import Shortlist
 from s2scli.errors import DataError, UsageError
 from s2scli.inference.engine import Engine
 from s2scli.io import locked, write_atomically
@@ -159,6 +160,7 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
             max_tokens=config.max_tokens,
         ),
         log=Log(config.save_dir, tensorboard=config.tensorboard),
+        shortlist=Shortlist.of(dataset.shortlist()),
     )
 
 

@@ -29,6 +29,7 @@ from s2scli.checkpoint import (
     save_checkpoint,
 )
 from s2scli.configs.train import TrainConfig
+from s2scli.data.shortlist import Shortlist
 from s2scli.errors import CheckpointError, S2SError
 from s2scli.models.base import build_model, unique_parameters
 from s2scli.schema import as_dict
@@ -226,6 +227,28 @@ def test_a_file_that_is_cut_short(file: Path) -> None:
         refuse(file, "not a checkpoint, or cut short")
     file.write_bytes(data + b"x")
     refuse(file, "not a checkpoint, or cut short")
+
+
+def test_the_shortlist_comes_back(tmp_path: Path) -> None:
+    source, target = (len(tokenizer) for tokenizer in TOKENIZERS.values())
+    targets = torch.arange(2 * source, dtype=torch.int32).view(source, 2) % target
+    table = Shortlist(targets, torch.arange(target, dtype=torch.int32).flip(0))
+    path = tmp_path / "checkpoint_last.safetensors"
+    save_checkpoint(path, make())
+    assert load_checkpoint(path).shortlist is None
+    save_checkpoint(path, make(shortlist=table))
+    with safe_open(path, framework="pt") as stream:
+        assert torch.equal(stream.get_tensor("shortlist.targets"), table.targets)
+        assert torch.equal(stream.get_tensor("shortlist.frequent"), table.frequent)
+    for resume in (False, True):
+        read = load_checkpoint(path, resume=resume).shortlist
+        assert read is not None
+        assert torch.equal(read.targets, table.targets)
+        assert torch.equal(read.frequent, table.frequent)
+    rewrite(path, lambda tensors, _: tensors.update({"shortlist.targets": table.targets[:-1]}))
+    refuse(path, "the shortlist is of other vocabularies")
+    rewrite(path, lambda tensors, _: tensors.pop("shortlist.frequent"))
+    refuse(path)
 
 
 def test_a_newer_format(file: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from rich.cells import cell_len
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
-from toys import write_lines
+from toys import write_dataset, write_lines
 
 from s2scli.checkpoint import load_checkpoint
 from s2scli.cli.app import run
@@ -134,6 +134,18 @@ def test_what_was_left_out_and_what_is_unknown(odd: Path) -> None:
     assert first.decoded["target"] == "<unk> <unk> <unk>"
     # b is there in valid, c is not
     assert valid.vocabularies["source"].num_unused == 1
+
+
+def test_the_shortlist_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_dataset(tmp_path, shortlist=3)
+    report = described(data)
+    capsys.readouterr()
+    assert report.num_translations == 3
+    assert report.bytes == sum(path.stat().st_size for path in data.rglob("*") if path.is_file())
+    assert "\nshortlist    up to 3 translations of each source token\n" in printed([str(data)], capsys)
+    write_dataset(tmp_path)
+    capsys.readouterr()
+    assert "shortlist" not in printed([str(data)], capsys)
 
 
 def test_the_text_of_a_dataset(odd: Path, capsys: pytest.CaptureFixture[str]) -> None:

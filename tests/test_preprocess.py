@@ -242,6 +242,10 @@ def test_a_test_set_alone_with_dictionaries(run: Run, texts: Path) -> None:
         ({"joined_dictionary": True, "nwordstgt": 3}, "--nwordssrc holds for both"),
         ({"joined_dictionary": True, "srcdict": "x", "tgtdict": "y"}, "not both"),
         ({"user_symbols": ("</s>",)}, "cannot be a symbol to keep whole"),
+        (
+            {"trainpref": (), "validpref": (), "shortlist": 9},
+            "--shortlist learns translations from training pairs, but no training files are given",
+        ),
     ],
 )
 def test_settings_that_contradict(run: Run, texts: Path, settings: dict, message: str) -> None:
@@ -521,7 +525,7 @@ def test_an_interrupted_command_goes_on(
     put(texts / "train.en", [*ENGLISH[:30], "", *ENGLISH[30:]])
     put(texts / "train.zh", [*CHINESE[:30], "狗", *CHINESE[30:]])
     settings = {"shard_size": shard_size, "rejects": texts / "rejects.jsonl"}
-    settings |= {"context_lines": 2, "source_tag": ("<2zh>",)}
+    settings |= {"context_lines": 2, "source_tag": ("<2zh>",), "shortlist": 3}
     run(**settings)
     expected, rejects = bytes_of(texts / "data"), (texts / "rejects.jsonl").read_bytes()
     shutil.rmtree(texts / "data")
@@ -593,6 +597,7 @@ def test_parts_are_merged_to_what_one_command_makes(run: Run, texts: Path, token
         "joined_dictionary": True,
         "filter_duplicates": "pairs",
         "max_source_length": 9,
+        "shortlist": 5,
     }
     whole = run(**settings, destdir=texts / "whole")
     for part in (2, 0, 1):
@@ -615,9 +620,44 @@ def test_parts_are_merged_to_what_one_command_makes(run: Run, texts: Path, token
         assert other.tokenizer(side).to_bytes() == one.tokenizer(side).to_bytes()
     for name in ("num_examples", "num_tokens", "num_unknown", "dropped", "truncated", "vocabulary_sizes"):
         assert getattr(merged, name) == getattr(whole, name)
+    for own, joined in zip(one.shortlist() or (), other.shortlist() or (), strict=True):
+        assert own.tolist() == joined.tolist()
     assert {key: value for key, value in other.meta.items() if key != "splits"} == {
         key: value for key, value in one.meta.items() if key != "splits"
     }
+
+
+@pytest.mark.parametrize("settings", [{"workers": 2}, {"shard_size": 7}])
+def test_the_shortlist_table(run: Run, texts: Path, settings: dict) -> None:
+    words = {"tokenizer": "word", "vocab_size": None, "shortlist": 2}
+    put(texts / "train.zh", [f"{WORDS[a]} 看见 {WORDS[b]} {n}" for n, a in enumerate(NOUNS) for b in NOUNS])
+    run(destdir=texts / "none", **words | {"shortlist": 0})
+    none = Dataset.open(texts / "none")
+    assert (none.shortlist(), none.num_translations) == (None, 0)
+    assert not list((texts / "none").glob("shortlist*"))
+    run(**words)
+    dataset = Dataset.open(texts / "data")
+    dataset.verify()
+    assert dataset.num_translations == 2
+    table = dataset.shortlist()
+    assert table is not None
+    source, target = (dataset.tokenizer(side).vocabulary for side in SIDES)
+    assert table.targets.shape == (len(source), 2)
+    for english, chinese in WORDS.items():
+        assert target.symbols[table.targets[source.lookup(english), 0]] == chinese
+    assert target.symbols[table.frequent[0]] == "看见"
+    run(**words, **settings, destdir=texts / "other")
+    for name in ("shortlist.targets", "shortlist.frequent"):
+        assert (texts / "other" / name).read_bytes() == (texts / "data" / name).read_bytes()
+    # The folder is a dataset and nothing else, and so replaced.
+    run(**words)
+    with (texts / "data/shortlist.targets").open("r+b") as stream:
+        stream.write(b"x")
+    with pytest.raises(DataError, match=r"shortlist\.targets: the file has changed"):
+        Dataset.open(texts / "data").verify()
+    (texts / "data/shortlist.targets").unlink()
+    with pytest.raises(DataError, match=r"shortlist\.targets: the file is missing; run s2s preprocess again"):
+        Dataset.open(texts / "data")
 
 
 def test_parts_that_do_not_go_together(run: Run, texts: Path) -> None:
@@ -682,7 +722,7 @@ def test_a_checkpoint_lends_its_tokenizers(toy_data: Path, tmp_path: Path) -> No
     put(tmp_path / "more.aa", ["ba be xyzzy", "ki"])
     put(tmp_path / "more.bb", ["ga", "ki ki"])
     values = {"source_lang": "aa", "target_lang": "bb", "trainpref": (f"{tmp_path}/more",)}
-    values |= {"destdir": tmp_path / "data", "vocab_from": tmp_path / "run"}
+    values |= {"destdir": tmp_path / "data", "vocab_from": tmp_path / "run", "shortlist": 1}
     preprocess(build(PreprocessConfig, values))
     dataset = Dataset.open(tmp_path / "data")
     for side in SIDES:
@@ -691,6 +731,11 @@ def test_a_checkpoint_lends_its_tokenizers(toy_data: Path, tmp_path: Path) -> No
         assert ids_of(dataset.split("train"), side) == [
             tokenizer.encode(text) for text in dataset.split("train").texts(side)
         ]
+    table = dataset.shortlist()
+    assert table is not None
+    ki, ga = (dataset.tokenizer("source").vocabulary.lookup(word) for word in ("ki", "ga"))
+    assert table.targets[ki].tolist() == [ki]
+    assert table.targets[ga].tolist() == [-1]
     other = Trainer(tmp_path / "data", tmp_path)
     other("tuned", **TRANSFORMER, finetune_from_model=tmp_path / "run", max_update=1)
     with pytest.raises(

@@ -117,6 +117,12 @@ class PreprocessConfig:
     thresholdtgt: int = setting(0, "rarer target tokens become <unk>", unit="occurrences", at_least=0)
     nwordssrc: int = setting(-1, "most source symbols to keep, special ones included; -1: all", at_least=-1)
     nwordstgt: int = setting(-1, "most target symbols to keep, special ones included; -1: all", at_least=-1)
+    shortlist: int = setting(
+        0,
+        "learn that many translations of each source token from the training pairs (IBM model 1), which s2s train puts "
+        "into its checkpoints for vocabulary shortlists; 0: none, 100 is usual",
+        at_least=0,
+    )
 
     unicode_normalization: str = setting("none", "Unicode form of the text", choices=_FORMS)
     lowercase: bool = setting(False, "lowercase the text")

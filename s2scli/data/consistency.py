@@ -55,6 +55,10 @@ def check_settings(config: PreprocessConfig, splits: set[str]) -> None:
         raise UsageError("with --joined-dictionary --nwordssrc holds for both sides; leave --nwordstgt out")
     if config.valid_fraction and "train" not in splits:
         raise UsageError("--valid-fraction holds out training pairs, but no training files are given")
+    if config.shortlist and "train" not in splits:
+        raise UsageError(
+            "--shortlist learns translations from training pairs, but no training files are given; leave it out"
+        )
     if config.vocab_from is not None:
         _check_nothing_given(config, _LEARNT, "decides what --vocab-from takes from the checkpoint as it is")
     else:

@@ -3,6 +3,8 @@
     meta.json                       counts, checksums, settings; written last
     source.tokenizer.json           and target.tokenizer.json: Tokenizer.to_bytes
     dict.source.txt                 and dict.target.txt: the vocabularies in fairseq's format, for people
+    shortlist.targets               most probable translations of each source token, -1: none; [source vocabulary, N]
+    shortlist.frequent              target tokens from the most to the least frequent; both int32, if asked for
     train/main-00000/source.ids     token ids without end symbols, uint16 or uint32, one after the other
     train/main-00000/source.ends    where each example ends in the ids, int64
     train/main-00000/source.text    raw UTF-8 text, one after the other
@@ -35,6 +37,8 @@ VERSION = 1
 META = "meta.json"
 TAG = "tag"
 END_DTYPE = np.dtype("<i8")
+SHORTLIST = ("shortlist.targets", "shortlist.frequent")
+SHORTLIST_DTYPE = np.dtype("<i4")
 
 Ids = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 Indices = npt.NDArray[np.int64]
@@ -48,6 +52,17 @@ def ids_dtype(vocabulary_size: int) -> np.dtype[Any]:
 def tokenizer_file(name: str) -> str:
     """The name of a tokenizer's document in the folder."""
     return f"{name}.tokenizer.json"
+
+
+class ShortlistTable(NamedTuple):
+    """What vocabulary shortlists are made from.
+
+    targets: the most probable target tokens of each source token, the best first, [source vocabulary, N], -1 where
+    there are fewer. frequent: all target tokens, from the most to the least frequent, special symbols last.
+    """
+
+    targets: npt.NDArray[np.int32]
+    frequent: npt.NDArray[np.int32]
 
 
 class Column:
@@ -292,6 +307,18 @@ class Dataset:
             self._tokenizers[name] = tokenizer
         return self._tokenizers[name]
 
+    @property
+    def num_translations(self) -> int:
+        """How many translations of a source token the shortlist table has; 0: there is no table."""
+        return int(self.meta.get("shortlist", {}).get("num_translations", 0))
+
+    def shortlist(self) -> ShortlistTable | None:
+        """The table that s2s preprocess --shortlist has learnt, or None."""
+        if not self.num_translations:
+            return None
+        targets, frequent = (np.fromfile(self.path / name, SHORTLIST_DTYPE) for name in SHORTLIST)
+        return ShortlistTable(targets.reshape(-1, self.num_translations), frequent)
+
     def split(self, name: str, longest: Mapping[str, int] | None = None) -> Split:
         """The examples of a split; DataError with the nearest name where there is none.
 
@@ -343,6 +370,8 @@ def _check_sizes(path: Path, meta: dict[str, Any]) -> None:
 
 
 def _files(path: Path, meta: dict[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for name, expected in meta.get("shortlist", {}).get("files", {}).items():
+        yield path / name, expected
     for split in meta["splits"].values():
         for corpus in split["corpora"]:
             for shard in corpus["shards"]:

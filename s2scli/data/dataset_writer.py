@@ -16,7 +16,16 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from s2scli.data.dataset import END_DTYPE, META, ids_dtype, read_meta, tokenizer_file
+from s2scli.data.dataset import (
+    END_DTYPE,
+    META,
+    SHORTLIST,
+    SHORTLIST_DTYPE,
+    ShortlistTable,
+    ids_dtype,
+    read_meta,
+    tokenizer_file,
+)
 from s2scli.errors import UsageError
 from s2scli.io import LOCK, explain_write_errors, locked, partial_folder, write_atomically
 from s2scli.text.tokenizer import Tokenizer
@@ -298,18 +307,26 @@ class DatasetWriter:
         self._write(tokenizer_file(name), tokenizer.to_bytes())
         self._write(f"dict.{name}.txt", tokenizer.vocabulary.to_dict_txt().encode("utf-8"))
 
+    def write_shortlist(self, table: ShortlistTable) -> dict[str, Any]:
+        """Write a shortlist table; returns what meta.json says of it."""
+        files = {
+            name: self._write(name, values.astype(SHORTLIST_DTYPE).tobytes())
+            for name, values in zip(SHORTLIST, table, strict=True)
+        }
+        return {"num_translations": table.targets.shape[1], "files": files}
+
     def write_meta(self, meta: Mapping[str, Any]) -> None:
         """Write meta.json, which makes the folder a dataset."""
         (self.folder / PROGRESS).unlink(missing_ok=True)
         self._write(META, f"{json.dumps(meta, ensure_ascii=False, indent=2)}\n".encode())
 
-    def _write(self, name: str, data: bytes) -> None:
+    def _write(self, name: str, data: bytes) -> dict[str, Any]:
         path = self.folder / name
         with explain_write_errors(path):
             file = _File(path)
             self._resources.callback(file.abandon)
             file.write(data)
-            file.close()
+            return file.close()
 
 
 def check_destination(path: Path, *, overwrite: bool) -> None:
@@ -330,7 +347,7 @@ def check_destination(path: Path, *, overwrite: bool) -> None:
         raise UsageError(
             f"--destdir {path}: the folder holds something other than a dataset; choose another one"
         )
-    own = {META, *meta.get("splits", {})}
+    own = {META, *meta.get("splits", {}), *meta.get("shortlist", {}).get("files", {})}
     own |= {
         name
         for column in meta.get("tokenizers", {})

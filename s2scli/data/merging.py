@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from s2scli.data.dataset import ids_dtype, read_meta, tokenizer_file
+from s2scli.data.dataset import Split, ids_dtype, read_meta, tokenizer_file
 from s2scli.data.dataset_writer import count_tokens, write_dataset
 from s2scli.data.learning import with_counts
+from s2scli.data.lexical import learn_shortlist
 from s2scli.errors import DataError
 from s2scli.io import explain_write_errors
 from s2scli.text.tokenizer import Tokenizer, load_tokenizer
@@ -57,6 +58,10 @@ def merge_parts(destdir: Path, *, overwrite: bool) -> dict[str, Any]:
         meta = {name: value for name, value in metas[0].items() if name != "part"} | {"splits": splits}
         for side, tokenizer in tokenizers.items():
             meta["tokenizers"][side]["fingerprint"] = tokenizer.fingerprint
+        if number := settings.get("shortlist"):
+            sizes = {side: len(tokenizer) for side, tokenizer in tokenizers.items()}
+            train = Split(writer.folder, "train", splits["train"], meta["columns"])
+            meta["shortlist"] = writer.write_shortlist(learn_shortlist(train, sizes, number))
         writer.write_meta(meta)
     for folder in folders:
         shutil.rmtree(folder)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from s2scli.data.dataset import META, TAG, Dataset, Split, tokenizer_file
+from s2scli.data.dataset import META, SHORTLIST, TAG, Dataset, Split, tokenizer_file
 from s2scli.errors import DataError
 from s2scli.inspection.lengths import Lengths, choose_bins, describe_lengths
 from s2scli.inspection.survey import RANKINGS, Ranked, Survey, survey
@@ -71,9 +71,10 @@ class ExampleReport:
 class DatasetReport:
     """What a dataset folder holds.
 
-    examined: the split that the examples and the vocabularies' counts are of. examples: by ranking, "longest", "ratio"
-    and "unknown". bytes: size of all files; bytes_by_kind: of ids, ends, text, text_ends, and other files. verified:
-    whether the checksums of all files were compared.
+    examined: the split that the examples and the vocabularies' counts are of. num_translations: of each source token
+    in the shortlist table; 0: there is none. examples: by ranking, "longest", "ratio" and "unknown". bytes: size of
+    all files; bytes_by_kind: of ids, ends, text, text_ends, and other files. verified: whether the checksums of all
+    files were compared.
     """
 
     kind: str = "dataset"
@@ -85,6 +86,7 @@ class DatasetReport:
     examined: str
     vocabularies: dict[str, VocabularyReport]
     overlap: OverlapReport | None
+    num_translations: int
     examples: dict[str, list[ExampleReport]]
     limits: dict[str, Any]
     settings: dict[str, Any] = field(default_factory=dict)
@@ -134,6 +136,7 @@ def _describe(dataset: Dataset, only: str | None, num_examples: int, verify: boo
             column: describe_vocabulary(tokenizer, tokens[column]) for column, tokenizer in sides.items()
         },
         overlap=describe_overlap(sides, tokens) if len(sides) == 2 else None,
+        num_translations=dataset.num_translations,
         examples={
             ranking: [_describe_example(dataset, splits[examined], item) for item in ranked]
             for ranking, ranked in surveys[examined].ranked.items()
@@ -208,7 +211,7 @@ def _bytes_by_kind(dataset: Dataset) -> dict[str, int]:
                 for name, file in shard["files"].items():
                     ending = name.rpartition(".")[2]
                     sizes[ending if ending in sizes else "other"] += int(file["bytes"])
-    names = [META]
+    names = [META, *SHORTLIST]
     for column in dataset.meta["tokenizers"]:
         names += [tokenizer_file(column), f"dict.{column}.txt"]
     sizes["other"] += sum(

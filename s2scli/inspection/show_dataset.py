@@ -41,6 +41,10 @@ def dataset_lines(report: DatasetReport) -> Iterator[str]:
     yield from labelled("on disk", [size(report.bytes), *kinds])
     if report.verified:
         yield from labelled("checksums", ["all files are as they were written"])
+    if report.num_translations:
+        yield from labelled(
+            "shortlist", [f"up to {counted(report.num_translations, 'translation')} of each source token"]
+        )
     yield from labelled("settings", settings(_chosen(report.settings)))
     yield ""
     yield from _counts(report)

@@ -130,6 +130,7 @@ def begin(run: Run) -> None:
     _check_text(run, checkpoint, path, resets)
     _check_settings(run, checkpoint, path, resets)
     restore(run, checkpoint, path, resets)
+    run.shortlist = run.shortlist or checkpoint.shortlist
     _compare_updates(run, checkpoint)
     run.position.finished = _still_finished(run, ended=bool(checkpoint.run["finished"]))
     if run.position.finished and path != run.save_dir / LAST:

@@ -15,6 +15,7 @@ from s2scli.configs.train import TrainConfig
 from s2scli.data.batching import BatchPlan
 from s2scli.data.dataset import Dataset, Split
 from s2scli.data.loader import Loader
+from s2scli.data.shortlist import Shortlist
 from s2scli.inference.engine import Engine
 from s2scli.models.base import Model
 from s2scli.optim.schedules import Schedule
@@ -32,7 +33,7 @@ from s2scli.training.step import Updater
 class Run:
     """Everything a run is made of; `position` is where it stands.
 
-    parameters: name → every parameter, frozen ones too.
+    parameters: name → every parameter, frozen ones too. shortlist: what the checkpoints get of the dataset's.
     """
 
     config: TrainConfig
@@ -51,6 +52,7 @@ class Run:
     valid_plan: BatchPlan | None
     engine: Engine
     log: Log
+    shortlist: Shortlist | None = None
     position: Position = field(default_factory=Position)
 
     @property
@@ -122,6 +124,7 @@ class Run:
                 dataset=dataset_facts(self.dataset),
                 run=state,
                 resumable=resumable,
+                shortlist=self.shortlist,
                 **groups,
             ),
         )

@@ -1,0 +1,191 @@
+"""Which target tokens a source token is translated by, learnt from sentence pairs; for vocabulary shortlists.
+
+Memory does not grow with the corpus: an even selection of its pairs is learnt from, the same one each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from s2scli.console import progress
+from s2scli.data.dataset import Indices, ShortlistTable, Split
+from s2scli.text.vocabulary import NUM_SPECIAL
+
+ITERATIONS = 5
+# Pairs of a source and a target position, NULL counted, of all sentence pairs that are learnt from, such as 280,000 of
+# 15 tokens a side, or 72,000 of 30. Each takes 4 bytes, each pair of different tokens some 40 more.
+MAX_COOCCURRENCES = 1 << 26
+# Of more sentence pairs not even the lengths are looked at.
+_MAX_PAIRS = 1 << 22
+# Longer sentence pairs are left out: a thousand tokens on both sides.
+_MAX_OF_A_PAIR = 1 << 20
+# So many are worked on at a time.
+_CHUNK = 1 << 21
+
+Floats = npt.NDArray[np.float64]
+
+
+class Lexicon(NamedTuple):
+    """Probabilities t(target | source) of the tokens that occur together, ordered by source, then target; each [P].
+
+    The NULL word, which stands in every source, has the id that follows the last of the source vocabulary.
+    """
+
+    sources: Indices
+    targets: Indices
+    probabilities: Floats
+
+
+class _Flat(NamedTuple):
+    """The ids of some sentences one after the other, and how many are each one's."""
+
+    ids: Indices
+    lengths: Indices
+
+
+class _Chunk(NamedTuple):
+    """The co-occurrences of some sentence pairs, target position by target position.
+
+    places: where each one's tokens are in the lexicon; sources: how many co-occurrences a target position has.
+    """
+
+    places: npt.NDArray[np.int32]
+    sources: npt.NDArray[np.int32]
+
+
+def learn_shortlist(split: Split, sizes: Mapping[str, int], num_translations: int) -> ShortlistTable:
+    """The most probable translations of each source token, and the target tokens by their frequency.
+
+    sizes: of the vocabularies, by side.
+    """
+    lexicon = learn_lexicon(split, sizes)
+    counts = np.zeros(sizes["target"], np.int64)
+    for _, _, columns in split.shards():
+        ids = columns["target"].all_ids
+        for start in range(0, len(ids), _CHUNK):
+            counts += np.bincount(ids[start : start + _CHUNK], minlength=len(counts))
+    frequent = NUM_SPECIAL + np.argsort(-counts[NUM_SPECIAL:], kind="stable")
+    return ShortlistTable(
+        best_translations(lexicon, sizes["source"], num_translations),
+        np.concatenate([frequent, np.arange(NUM_SPECIAL)]).astype(np.int32),
+    )
+
+
+def best_translations(lexicon: Lexicon, source_size: int, number: int) -> npt.NDArray[np.int32]:
+    """The most probable target tokens of each source token, the best first; [source_size, number], -1 where none.
+
+    Those of equal probability are in the order of their ids. Special symbols are not among them.
+    """
+    wanted = (lexicon.targets >= NUM_SPECIAL) & (lexicon.sources < source_size)
+    sources, targets, probabilities = (values[wanted] for values in lexicon)
+    order = np.lexsort((targets, -probabilities, sources))
+    sources, targets = sources[order], targets[order]
+    ranks = np.arange(len(sources)) - np.searchsorted(sources, sources)
+    table = np.full((source_size, number), -1, np.int32)
+    kept = ranks < number
+    table[sources[kept], ranks[kept]] = targets[kept]
+    return table
+
+
+def learn_lexicon(split: Split, sizes: Mapping[str, int], iterations: int = ITERATIONS) -> Lexicon:
+    """IBM model 1 (Brown et al. 1993, section 4.1) of the targets given the sources, by EM from equal probabilities.
+
+    A target token f at one position comes from each position i of its source, NULL among them, with probability
+    t(f | e_i) / Σ_k t(f | e_k); the sums of that over all pairs, normalized for each e, are the next t.
+    """
+    keys, chunks = _count_together(split, sizes)
+    sources, targets = np.divmod(keys, sizes["target"])
+    probabilities = np.ones(len(keys))
+    steps = progress(range(iterations), description="translations", total=iterations, unit="iterations")
+    for _ in steps:
+        counts = np.zeros(len(keys))
+        for chunk in chunks:
+            shares = probabilities[chunk.places]
+            starts = np.cumsum(chunk.sources) - chunk.sources
+            shares /= np.repeat(np.add.reduceat(shares, starts), chunk.sources)
+            counts += np.bincount(chunk.places, shares, minlength=len(keys))
+        totals = np.bincount(sources, counts, minlength=sizes["source"] + 1)
+        probabilities = counts / totals[sources]
+    return Lexicon(sources, targets, probabilities)
+
+
+def _count_together(split: Split, sizes: Mapping[str, int]) -> tuple[Indices, list[_Chunk]]:
+    """Which tokens occur together, source · target vocabulary + target in order [P], and where."""
+    parts: list[Indices] = []
+    found: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]] = []
+    for rows in _selection(split):
+        keys, repeats = _cooccurrences(
+            _gather(split, "source", rows, first=sizes["source"]),
+            _gather(split, "target", rows),
+            sizes["target"],
+        )
+        own, inverse = np.unique(keys, return_inverse=True)
+        parts.append(own)
+        found.append((inverse.astype(np.int32), repeats))
+    keys = np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
+    chunks = [
+        _Chunk(np.searchsorted(keys, own).astype(np.int32)[inverse], repeats)
+        for own, (inverse, repeats) in zip(parts, found, strict=True)
+    ]
+    return keys, chunks
+
+
+def _selection(split: Split) -> Iterator[Indices]:
+    """The sentence pairs to learn from, some at a time; a function of their lengths alone, however they are stored."""
+    share = min(1.0, _MAX_PAIRS / max(1, len(split)))
+    blocks = (np.arange(start, min(start + _CHUNK, len(split))) for start in range(0, len(split), _CHUNK))
+    rows = np.concatenate([np.zeros(0, np.int64), *(block[_spread(block) < share] for block in blocks)])
+    sizes = (split.lengths("source", rows) + 1) * split.lengths("target", rows)
+    rows, sizes = (values[(sizes > 0) & (sizes <= _MAX_OF_A_PAIR)] for values in (rows, sizes))
+    places = _spread(rows)
+    while (total := int(sizes[places < share].sum())) > MAX_COOCCURRENCES:
+        share *= 0.999 * MAX_COOCCURRENCES / total
+    rows, sizes = rows[places < share], sizes[places < share]
+    ends = np.cumsum(sizes)
+    start = 0
+    while start < len(rows):
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + _CHUNK, side="right")))
+        yield rows[start:stop]
+        start = stop
+
+
+def _spread(rows: Indices) -> Floats:
+    """Numbers from 0 to 1 that are even over any stretch of rows, whatever repeats in the order of the pairs.
+
+    They are the multiples of the golden ratio modulo 1. Every fourth pair of Multi30k, say, is a short one.
+    """
+    return rows * ((1 + 5**0.5) / 2) % 1
+
+
+def _gather(split: Split, column: str, rows: Indices, first: int | None = None) -> _Flat:
+    """The ids of some examples, in order; first: an id to put before each one's."""
+    parts: list[npt.NDArray[Any]] = []
+    for start, number, columns in split.shards():
+        low, high = np.searchsorted(rows, (start, start + number))
+        local = rows[low:high] - start
+        if len(local):
+            lengths = columns[column].lengths(local)
+            parts.append(columns[column].all_ids[_ranges(columns[column].ends[local] - lengths, lengths)])
+    ids, lengths = np.concatenate(parts).astype(np.int64), split.lengths(column, rows)
+    if first is None:
+        return _Flat(ids, lengths)
+    return _Flat(np.insert(ids, np.cumsum(lengths) - lengths, first), lengths + 1)
+
+
+def _ranges(starts: Indices, lengths: Indices) -> Indices:
+    """The numbers from each start on, as many as its length says: [3, 7], [2, 1] → [3, 4, 7]."""
+    offsets = starts - (np.cumsum(lengths) - lengths)
+    return np.repeat(offsets, lengths) + np.arange(lengths.sum())
+
+
+def _cooccurrences(source: _Flat, target: _Flat, target_size: int) -> tuple[Indices, npt.NDArray[np.int32]]:
+    """Every source position with every target position of its pair, as keys, and how many each of the latter has."""
+    starts = np.cumsum(source.lengths) - source.lengths
+    repeats = np.repeat(source.lengths, target.lengths)
+    positions = _ranges(np.repeat(starts, target.lengths), repeats)
+    return source.ids[positions] * target_size + np.repeat(target.ids, repeats), repeats.astype(np.int32)
