@@ -50,8 +50,8 @@ class _Flat(NamedTuple):
 class _Chunk(NamedTuple):
     """The co-occurrences of some sentence pairs, target position by target position.
 
-    tokens: where the tokens that occur together in this chunk are in the lexicon; places: where each co-occurrence's are
-    among those; sources: how many co-occurrences a target position has.
+    tokens: where those that occur together in this chunk are in the lexicon; places: which of these each co-occurrence
+    is; sources: how many co-occurrences a target position has.
     """
 
     tokens: npt.NDArray[np.int32]
