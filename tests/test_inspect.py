@@ -145,7 +145,7 @@ def test_the_shortlist_table(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "\nshortlist    up to 3 translations of each source token\n" in printed([str(data)], capsys)
     write_dataset(tmp_path)
     capsys.readouterr()
-    assert "shortlist" not in printed([str(data)], capsys)
+    assert "\nshortlist" not in printed([str(data)], capsys)
 
 
 def test_the_text_of_a_dataset(odd: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,9 +50,11 @@ class _Flat(NamedTuple):
 class _Chunk(NamedTuple):
     """The co-occurrences of some sentence pairs, target position by target position.
 
-    places: where each one's tokens are in the lexicon; sources: how many co-occurrences a target position has.
+    tokens: where those that occur together in this chunk are in the lexicon; places: which of these each co-occurrence
+    is; sources: how many co-occurrences a target position has.
     """
 
+    tokens: npt.NDArray[np.int32]
     places: npt.NDArray[np.int32]
     sources: npt.NDArray[np.int32]
 
@@ -104,10 +106,10 @@ def learn_lexicon(split: Split, sizes: Mapping[str, int], iterations: int = ITER
     for _ in steps:
         counts = np.zeros(len(keys))
         for chunk in chunks:
-            shares = probabilities[chunk.places]
+            shares = probabilities[chunk.tokens][chunk.places]
             starts = np.cumsum(chunk.sources) - chunk.sources
             shares /= np.repeat(np.add.reduceat(shares, starts), chunk.sources)
-            counts += np.bincount(chunk.places, shares, minlength=len(keys))
+            counts[chunk.tokens] += np.bincount(chunk.places, shares)
         totals = np.bincount(sources, counts, minlength=sizes["source"] + 1)
         probabilities = counts / totals[sources]
     return Lexicon(sources, targets, probabilities)
@@ -128,7 +130,7 @@ def _count_together(split: Split, sizes: Mapping[str, int]) -> tuple[Indices, li
         found.append((inverse.astype(np.int32), repeats))
     keys = np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
     chunks = [
-        _Chunk(np.searchsorted(keys, own).astype(np.int32)[inverse], repeats)
+        _Chunk(np.searchsorted(keys, own).astype(np.int32), inverse, repeats)
         for own, (inverse, repeats) in zip(parts, found, strict=True)
     ]
     return keys, chunks
@@ -159,7 +161,7 @@ def _spread(rows: Indices) -> Floats:
 
     They are the multiples of the golden ratio modulo 1. Every fourth pair of Multi30k, say, is a short one.
     """
-    return rows * ((1 + 5**0.5) / 2) % 1
+    return np.asarray(rows * ((1 + 5**0.5) / 2) % 1, np.float64)
 
 
 def _gather(split: Split, column: str, rows: Indices, first: int | None = None) -> _Flat:
