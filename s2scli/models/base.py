@@ -88,6 +88,14 @@ class Decodable(ABC):
     def score_targets(self, batch: Batch) -> Tensor:
         """The log-probability of each target token given those before it, [B, T]; 0 where there is padding."""
 
+    @abstractmethod
+    def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
+        """How much of the attention each source token has when a target token is predicted, [B, T, S].
+
+        End symbols count. The rows of target tokens sum to 1; padding of either side has 0. layer: of several that
+        attend the one to ask, from 0 at the bottom, or the one that aligns best. Raises UsageError where none attends.
+        """
+
 
 class Model(nn.Module, Decodable):
     """A sequence-to-sequence model over two vocabularies."""

@@ -71,6 +71,10 @@ class Ensemble(Decodable):
         scores = torch.stack([model.score_targets(batch) for model in self._models])
         return scores.logsumexp(0) - math.log(len(self._models))
 
+    def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
+        """The mean of what the models attend to, [B, T, S]; UsageError where one of them does not."""
+        return torch.stack([model.attention(batch, layer) for model in self._models]).mean(0)
+
 
 def _least(positions: Sequence[int | None]) -> int | None:
     return min((number for number in positions if number is not None), default=None)
