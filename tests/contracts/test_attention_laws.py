@@ -1,4 +1,4 @@
-"""What every model attends to: held against the formula, written out, and by what changing a source token changes."""
+"""What every model attends to, held against the formula, written out, and against torch's own layer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import cast
 
 import pytest
 import torch
-from toys import random_ids, random_model, small_recurrent, small_transformer
 from torch import Tensor, nn
+from toys import random_ids, random_model, small_recurrent, small_transformer
 
 from s2scli.configs.models import ATTENTION_SCORES, ModelConfig
 from s2scli.data.batch import Batch, decoder_input, pad_sequences
@@ -170,7 +170,7 @@ def test_what_cannot_be_asked_for_is_said_in_one_line() -> None:
     for model in (blind, Ensemble([make("transformer True"), blind])):
         with pytest.raises(UsageError, match="no attention to show"):
             attention(model, batch)
-    with pytest.raises(UsageError, match="--alignment-layer 3: .* allowed: 0 to 2"):
+    with pytest.raises(UsageError, match=r"--alignment-layer 3: .* allowed: 0 to 2"):
         attention(make("transformer True"), batch, 3)
     with pytest.raises(UsageError, match="--alignment-layer 0 is for Transformers"):
         attention(make("two layers"), batch, 0)
