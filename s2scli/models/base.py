@@ -93,7 +93,7 @@ class Decodable(ABC):
         """How much of the attention each source token has when a target token is predicted, [B, T, S].
 
         End symbols count. The rows of target tokens sum to 1; padding of either side has 0. layer: of several that
-        attend the one to ask, from 0 at the bottom, or the one that aligns best. Raises UsageError where none attends.
+        attend the one to ask, from 0 at the bottom, or the last. Raises UsageError where none attends.
         """
 
 

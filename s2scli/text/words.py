@@ -56,6 +56,19 @@ def characters_of_tokens(tokenizer: Tokenizer, ids: Sequence[int], text: str) ->
     return owners[:total] + [len(ids) - 1] * (total - len(owners))
 
 
+def places_of_words(text: str, parts: Sequence[str]) -> list[list[int]]:
+    """For the words of each of the parts that a text is put together from, which of its words they are in."""
+    word_of_character = [number for number, word in enumerate(text.split()) for _ in word]
+    found, at = [], 0
+    for part in parts:
+        places = []
+        for word in part.split():
+            places.append(word_of_character[at])
+            at += len(word)
+        found.append(places)
+    return found
+
+
 def strip_punctuation(word: str) -> str:
     """A word without the punctuation around it, unless it is nothing else."""
     inside = [place for place, character in enumerate(word) if not is_punctuation(character)]

@@ -135,7 +135,7 @@ def test_transformer_attention_is_that_of_torchs_layer(name: str, layer: int | N
     """What enters the layer is taken by a hook in the model's own forward pass; torch's module weighs it."""
     model = cast(TransformerModel, make(name))
     batch = batch_of(SOURCES, TARGETS)
-    chosen = cast(DecoderLayer, model.decoder_layers[1 if layer is None else layer])
+    chosen = cast(DecoderLayer, model.decoder_layers[2 if layer is None else layer])
     ours = chosen.cross_attention
     entering: list[Tensor] = []
     hook = ours.register_forward_pre_hook(lambda _, inputs: entering.append(inputs[0]))
