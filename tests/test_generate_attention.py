@@ -19,6 +19,7 @@ from s2scli.configs.generate import MOST_MAPS
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.errors import DataError, S2SError, UsageError
 from s2scli.inference import heat_file
+from s2scli.record import Hypothesis, Record
 
 
 @pytest.fixture(params=["transformer", "recurrent"])
@@ -263,7 +264,7 @@ def test_a_model_without_attention(
     for settings in (
         {"print_alignment": True},
         {"coverage_penalty": 0.2},
-        {"format": "table", "processes": 2},
+        {"format": "table"},
     ):
         with pytest.raises(UsageError, match="no attention to show") as raised:
             run("ba be\n", **settings)
@@ -316,6 +317,25 @@ def test_no_page_of_a_command_that_fails(transformer: Generator, tmp_path: Path)
         with pytest.raises(DataError):
             transformer("", input=broken, attention=tmp_path / name, buffer_size=1)
     assert list(tmp_path.iterdir()) == [broken]
+
+
+@pytest.mark.parametrize("name", ["maps.html", "maps.svg"])
+def test_what_goes_wrong_elsewhere_is_not_said_of_the_file(tmp_path: Path, name: str) -> None:
+    item = Hypothesis(text="", score=0.0, tokens=["a"], token_scores=[], attention=[[1.0]])
+    record = Record(id=0, source="", hypotheses=[item], attended=["b"])
+
+    def draw_and_fail(path: Path, *failures: BaseException) -> None:
+        with heat_file.open_heat_file(path) as draw:
+            draw(record)
+            for failure in failures:
+                raise failure
+
+    with pytest.raises(BrokenPipeError):
+        draw_and_fail(tmp_path / "new" / name, BrokenPipeError())
+    assert not list(tmp_path.glob("*/*"))
+    (tmp_path / "file").touch()
+    with pytest.raises(S2SError, match="cannot write: "):
+        draw_and_fail(tmp_path / "file" / name)
 
 
 def test_pictures(transformer: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

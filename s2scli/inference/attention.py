@@ -125,7 +125,7 @@ def put_in_place(
         unknown = [place for place, (_, owner) in enumerate(own) if owner in words]
         if unknown and whole_words:
             core = [place for place, (character, _) in enumerate(own) if not is_punctuation(character)]
-            start, end = min(*core, unknown[0]), max(*core, unknown[-1]) + 1
+            start, end = min(core + unknown), max(core + unknown) + 1
             token = own[unknown[0]][1]
             parts += [*own[:start], (words[token], token), *own[end:]]
             continue

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TextIO, cast
 
 from s2scli.configs.generate import MOST_MAPS
 from s2scli.console import counted, notice, warn
-from s2scli.io import write_atomically
+from s2scli.io import explain_write_errors, write_atomically
 from s2scli.plotting.heat import HeatMap, heat_maps
 from s2scli.plotting.heat_page import HeatPage
 from s2scli.record import Record
@@ -20,13 +23,8 @@ def open_heat_file(path: Path | None) -> Iterator[Callable[[Record], None]]:
     """Yield what takes the records one by one: all into a page of HTML, the first MOST_MAPS maps into a picture."""
     if path is None:
         yield _ignore
-    elif path.suffix.lower() == ".html":
-        with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
-            page = HeatPage(stream)
-            yield lambda record: _add_all(page, record)
-            page.finish()
     else:
-        with _picture(path) as take:
+        with (_page if path.suffix.lower() == ".html" else _picture)(path) as take:
             yield take
 
 
@@ -34,9 +32,27 @@ def _ignore(record: Record) -> None:
     del record
 
 
-def _add_all(page: HeatPage, record: Record) -> None:
-    for item in heat_maps(record):
-        page.add(item)
+@contextmanager
+def _page(path: Path) -> Iterator[Callable[[Record], None]]:
+    with ExitStack() as resources:
+        # A file without a name until it is complete: nothing is left of a command that is killed.
+        with explain_write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = cast(
+                TextIO, resources.enter_context(TemporaryFile("w+", encoding="utf-8", dir=path.parent))
+            )
+        page = HeatPage(stream)
+
+        def take(record: Record) -> None:
+            with explain_write_errors(path):
+                for item in heat_maps(record):
+                    page.add(item)
+
+        yield take
+        with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as whole:
+            page.finish()
+            stream.seek(0)
+            shutil.copyfileobj(stream, whole)
 
 
 @contextmanager
