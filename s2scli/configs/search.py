@@ -30,7 +30,7 @@ class SearchConfig:
     coverage_penalty: float = setting(
         0.0,
         "strength β of GNMT's coverage penalty: of the outputs that the search has found, those are ranked lower that "
-        "leave source tokens without attention",
+        "leave source tokens without attention; meant for --length-penalty gnmt, as averages are far smaller",
         at_least=0,
     )
     alignment_layer: int | None = setting(
