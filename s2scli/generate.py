@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 
 from s2scli.checkpoint import SIDES, Checkpoint, check_vocabularies, load_checkpoint, restore_model
 from s2scli.checkpoint_file import find_checkpoints, open_checkpoint
@@ -20,13 +21,16 @@ from s2scli.data.learning import read_tokenizers
 from s2scli.data.source_form import SourceComposer, SourceForm
 from s2scli.errors import Interrupted, UsageError
 from s2scli.inference.answering import answers, answers_of_processes
+from s2scli.inference.attention import AttentionUses, read_replacements
 from s2scli.inference.engine import Engine, Line
+from s2scli.inference.heat_file import open_heat_file
 from s2scli.inference.input import input_format, json_lines, text_lines
 from s2scli.inference.output import Signals, open_output
 from s2scli.io import STDIN
 from s2scli.models.base import Decodable
 from s2scli.models.ensemble import Ensemble
 from s2scli.nn.runtime import prepare
+from s2scli.plotting.heat import heat_maps, table
 from s2scli.record import Record
 from s2scli.schema import as_dict
 from s2scli.text.tokenizer import Tokenizer
@@ -37,6 +41,7 @@ _NOT_DECISIVE = {
     "input",
     "output",
     "overwrite",
+    "attention",
     "batch_size",
     "max_tokens",
     "buffer_size",
@@ -68,12 +73,19 @@ def generate(config: GenerateConfig) -> GenerateResult:
             output = resources.enter_context(
                 open_output(output_path, _settings(config) if output_path else {}, overwrite=config.overwrite)
             )
+            if config.attention and output.num_records:
+                raise UsageError(
+                    f"--attention {config.attention}: would lack {counted(output.num_records, 'line')} that --output "
+                    "has already; leave it out, or begin anew with --overwrite"
+                )
             # A bar would run into the lines of text where both go to one terminal.
             done = resources.enter_context(nullcontext(uncounted) if is_shown else counter("generate"))
+            draw = resources.enter_context(open_heat_file(config.attention))
             for record in translate(config, done, output.skip):
                 text = _format(record, config)
                 with signals.whole():
                     output.write(record, text)
+                    draw(record)
                     lines += 1
         except Interrupted as stop:
             remedy = "; repeat the command to go on" if output_path else ""
@@ -98,6 +110,8 @@ def translate(
     window = 1 if typed or config.follow else config.buffer_size
     num_unknown, first_unknown = 0, 0
     if config.processes > 1:
+        # What is wrong with it is said here, once.
+        _attention_uses(config)
         apart = replace(config, threads=config.threads or 1)
         records = answers_of_processes(make_engine, apart, lines, window, done)
     else:
@@ -135,6 +149,20 @@ def make_engine(config: GenerateConfig) -> Engine:
         device=device,
         batch_size=config.batch_size,
         max_tokens=config.max_tokens,
+        uses=_attention_uses(config),
+    )
+
+
+def _attention_uses(config: GenerateConfig) -> AttentionUses | None:
+    """What is to be made of the attention; DataError for a dictionary that cannot be read."""
+    if not config.reads_attention:
+        return None
+    dictionary = config.replace_unk_dictionary
+    return AttentionUses(
+        alignment=config.alignment_unit if config.print_alignment else "",
+        weights=config.shows_attention,
+        replaces_unknown=config.replace_unk,
+        dictionary=read_replacements(dictionary) if dictionary else {},
     )
 
 
@@ -193,8 +221,21 @@ def _format(record: Record, config: GenerateConfig) -> str:
         return record.to_json()
     if config.format == "fairseq":
         return record.to_fairseq()
+    if config.format == "table":
+        width = Console().width
+        tables = [f"{table(item, width)}\n" for item in heat_maps(record)]
+        return "\n".join([_as_text(record, config), *tables])
+    return _as_text(record, config)
+
+
+def _as_text(record: Record, config: GenerateConfig) -> str:
+    """A record as one line of text for each output, or as a blank one."""
     if config.score_reference:
-        return "".join(f"{item.score:.4f}\t{record.reference}" for item in record.hypotheses)
-    if config.nbest == 1:
-        return record.text
-    return "\n".join(f"{record.id}\t{item.score:.4f}\t{item.text}" for item in record.hypotheses)
+        lines = [f"{item.score:.4f}\t{record.reference}" for item in record.hypotheses]
+    elif config.nbest == 1:
+        lines = [record.text]
+    else:
+        lines = [f"{record.id}\t{item.score:.4f}\t{item.text}" for item in record.hypotheses]
+    if config.print_alignment:
+        lines = [f"{line}\t{item.pharaoh}" for line, item in zip(lines, record.hypotheses, strict=False)]
+    return "\n".join(lines)

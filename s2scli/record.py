@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 VERSION = 1
+Alignment = list[tuple[int, int]]
+"""Pairs of a source and a target place, from 0, by target place."""
 # The names of a record's own fields; what an input has under them is not passed through.
 FIELDS = {
     "version",
     "id",
     "source",
+    "source_tokens",
     "text",
     "reference",
     "score",
@@ -31,12 +34,21 @@ class Hypothesis:
 
     score: its log-probability, length-normalized as the search ranks it.
     tokens, token_scores: its pieces with the end symbol, and the log-probability (base e) of each.
+    alignment, attention, where they were asked for: the source's word, or token, that each of its own attends to most;
+    how much each piece attends to each of the record's `attended`.
     """
 
     text: str
     score: float
     tokens: list[str]
     token_scores: list[float]
+    alignment: Alignment | None = None
+    attention: list[list[float]] | None = None
+
+    @property
+    def pharaoh(self) -> str:
+        """The alignment as text, 0-0 1-2, the source's place before the target's."""
+        return " ".join(f"{source}-{target}" for source, target in self.alignment or ())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +56,7 @@ class Record:
     """A source line, numbered from 0, with its hypotheses, best first, and its reference if there is one.
 
     source_tokens, reference_tokens: the pieces that source, as the model saw it, and reference are made of.
+    attended: those of the source with the end symbol, where the hypotheses have their attention over them.
     extra: fields of the input that go into the JSON as they are, but for those with the name of one of ours.
     """
 
@@ -53,6 +66,7 @@ class Record:
     reference: str | None = None
     source_tokens: list[str] = field(default_factory=list)
     reference_tokens: list[str] = field(default_factory=list)
+    attended: list[str] = field(default_factory=list)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -71,17 +85,30 @@ class Record:
                 "score": round(best.score, 6),
                 "tokens": best.tokens,
                 "token_scores": [round(score, 6) for score in best.token_scores],
-            }
+            } | self._attention(best)
         if len(self.hypotheses) > 1:
-            fields["nbest"] = [{"text": item.text, "score": round(item.score, 6)} for item in self.hypotheses]
+            fields["nbest"] = [
+                {"text": item.text, "score": round(item.score, 6)}
+                | ({"tokens": item.tokens} if item.attention is not None else {})
+                | self._attention(item, with_source=False)
+                for item in self.hypotheses
+            ]
         fields |= {name: value for name, value in self.extra.items() if name not in FIELDS}
         return _to_line(fields)
+
+    def _attention(self, item: Hypothesis, *, with_source: bool = True) -> dict[str, Any]:
+        """What was asked for of a hypothesis's attention."""
+        fields: dict[str, Any] = {} if item.alignment is None else {"alignment": item.pharaoh}
+        if item.attention is not None:
+            fields |= {"source_tokens": self.attended} if with_source else {}
+            fields["attention"] = item.attention
+        return fields
 
     def to_fairseq(self) -> str:
         """The record as fairseq-generate prints it, its scores in base 2.
 
         S-id source pieces, T-id reference pieces, and for each hypothesis H-id score and pieces, D-id score and text,
-        P-id the score of each piece and of the end.
+        P-id the score of each piece and of the end, A-id the alignment where it was asked for.
         """
         lines = [f"S-{self.id}\t{' '.join(self.source_tokens)}"]
         if self.reference is not None:
@@ -94,6 +121,8 @@ class Record:
                 f"D-{self.id}\t{score}\t{item.text}",
                 f"P-{self.id}\t{' '.join(token_scores)}",
             ]
+            if item.alignment is not None:
+                lines.append(f"A-{self.id}\t{item.pharaoh}")
         return "\n".join(lines)
 
 

@@ -47,7 +47,11 @@ class Generator:
         assert out == "" or out.endswith("\n")
         lines = out.split("\n")[:-1]
         is_line_a_record = settings.get("format") == "jsonl" or settings.get("nbest", 1) == 1
-        if is_line_a_record and settings.get("format") != "fairseq" and "output" not in settings:
+        if (
+            is_line_a_record
+            and settings.get("format") not in ("fairseq", "table")
+            and "output" not in settings
+        ):
             assert result.lines == len(lines)
         return lines
 

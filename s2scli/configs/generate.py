@@ -9,6 +9,11 @@ from s2scli.configs.search import SearchConfig
 from s2scli.errors import UsageError
 from s2scli.schema import setting
 
+# Heat maps in one picture.
+MOST_MAPS = 12
+_ENDINGS = (".html", ".png", ".svg")
+_ATTENTION = "Attention"
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateConfig(SearchConfig):
@@ -53,8 +58,42 @@ class GenerateConfig(SearchConfig):
     follow: bool = setting(False, "answer each line at once, as is done when standard input is a terminal")
     format: str = setting(
         "text",
-        "plain text, a JSON record a line, or the S-, T-, H-, D- and P- lines of fairseq-generate, in order",
-        choices=("text", "jsonl", "fairseq"),
+        "plain text, a JSON record a line, the S-, T-, H-, D- and P- lines of fairseq-generate, in order, or outputs "
+        "with tables of what they attend to",
+        choices=("text", "jsonl", "fairseq", "table"),
+    )
+    replace_unk: bool = setting(
+        False,
+        "put the source word that it attends to most in place of each <unk> of an output",
+        panel=_ATTENTION,
+    )
+    replace_unk_dictionary: Path | None = setting(
+        None,
+        "with --replace-unk, what to put in place of source words: a file with source word, tab, target word a line",
+        panel=_ATTENTION,
+    )
+    print_alignment: bool = setting(
+        False,
+        "the source word that each output word attends to most, as 0-0 1-2, source-target from 0: in a second column "
+        "of text, field alignment of jsonl, A- lines of fairseq",
+        panel=_ATTENTION,
+    )
+    alignment_unit: str = setting(
+        "word",
+        "what --print-alignment counts: words between white space of line and output, or tokens",
+        choices=("word", "token"),
+        panel=_ATTENTION,
+    )
+    print_attention: bool = setting(
+        False,
+        "with jsonl, how much each output token (rows) attends to each source token (columns), with source_tokens",
+        panel=_ATTENTION,
+    )
+    attention: Path | None = setting(
+        None,
+        "file for heat maps of what outputs attend to: .html for all of them, .png or .svg for the first "
+        f"{MOST_MAPS}",
+        panel=_ATTENTION,
     )
     on_long: str | None = setting(
         None,
@@ -76,5 +115,30 @@ class GenerateConfig(SearchConfig):
         super().__post_init__()
         if self.shard_id >= self.num_shards:
             raise UsageError(f"--shard-id {self.shard_id} must be under --num-shards {self.num_shards}")
+        self._check_attention()
         if self.data is not None and self.input_format != "auto":
             raise UsageError("--input-format is for --input; a dataset's text is known")
+
+    @property
+    def shows_attention(self) -> bool:
+        """Whether the weights themselves are wanted."""
+        return self.print_attention or self.attention is not None or self.format == "table"
+
+    @property
+    def reads_attention(self) -> bool:
+        """Whether outputs are wanted with what they attend to."""
+        return self.shows_attention or self.print_alignment or self.replace_unk
+
+    def _check_attention(self) -> None:
+        if self.replace_unk_dictionary is not None and not self.replace_unk:
+            raise UsageError("--replace-unk-dictionary needs --replace-unk")
+        if self.replace_unk and self.score_reference:
+            raise UsageError(
+                "--replace-unk is for outputs, and --score-reference makes none; give one of them"
+            )
+        if self.print_attention and self.format != "jsonl":
+            raise UsageError(
+                f"--print-attention needs --format jsonl, not {self.format}; or see --attention FILE, --format table"
+            )
+        if self.attention is not None and self.attention.suffix.lower() not in _ENDINGS:
+            raise UsageError(f"--attention {self.attention}: the ending must be one of {', '.join(_ENDINGS)}")

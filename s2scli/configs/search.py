@@ -27,6 +27,18 @@ class SearchConfig:
         choices=("average", "gnmt"),
     )
     word_reward: float = setting(0.0, "added to the score for each token of an output")
+    coverage_penalty: float = setting(
+        0.0,
+        "strength β of GNMT's coverage penalty: of the outputs that the search has found, those are ranked lower that "
+        "leave source tokens without attention; meant for --length-penalty gnmt, as averages are far smaller",
+        at_least=0,
+    )
+    alignment_layer: int | None = setting(
+        None,
+        "decoder layer of a Transformer whose attention is meant wherever attention is asked for, from 0 at the "
+        "bottom; by default the last; of six layers that before it may align better",
+        at_least=0,
+    )
     max_len_a: float = setting(0.0, "longest output: max_len_a · source length + max_len_b", at_least=0)
     max_len_b: int = setting(
         200, "longest output: max_len_a · source length + max_len_b", unit="tokens", at_least=1

@@ -41,6 +41,12 @@ class Tokens:
         lengths = self.lengths[rows]
         return Tokens(self.ids[rows, : int(lengths.max())], lengths)
 
+    def select(self, rows: Sequence[int]) -> Tokens:
+        """Some of the sequences, by their places, cut to the longest of them."""
+        chosen = torch.tensor(rows, dtype=torch.long, device=self.ids.device)
+        lengths = self.lengths[chosen]
+        return Tokens(self.ids[chosen, : int(lengths.max())], lengths)
+
     def pin(self) -> Tokens:
         """The same in memory that a GPU can copy from while it works."""
         return Tokens(self.ids.pin_memory(), self.lengths.pin_memory())

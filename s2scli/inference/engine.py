@@ -15,14 +15,15 @@ from s2scli.console import uncounted, warn
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import UsageError, is_out_of_memory
+from s2scli.inference.attention import AttentionUses, Source
 from s2scli.inference.mbr import expected_utilities
 from s2scli.metrics import METRICS
 from s2scli.models.base import Decodable
 from s2scli.nn.runtime import give_back_freed_memory
 from s2scli.record import Hypothesis, Record
-from s2scli.search.base import Output, Request, search
+from s2scli.search.base import Output, Request, search, with_attention
 from s2scli.text.tokenizer import Tokenizer
-from s2scli.text.vocabulary import EOS
+from s2scli.text.vocabulary import EOS, SPECIAL_SYMBOLS
 
 if TYPE_CHECKING:
     # Without --mbr nothing of it is needed, and sacrebleu takes a while to load.
@@ -48,7 +49,7 @@ class Engine:
 
     tokenizers: of both sides. limits: the dataset's, which the model was trained under.
     A batch holds at most batch_size sentences and max_tokens padded source tokens.
-    form: that of the sources it was trained on.
+    form: that of the sources it was trained on. uses: what is made of the attention, if anything.
     """
 
     model: Decodable
@@ -59,6 +60,7 @@ class Engine:
     batch_size: int
     max_tokens: int
     form: SourceForm = field(default_factory=SourceForm)
+    uses: AttentionUses | None = None
 
     def translate(
         self, lines: Iterable[Line], window: int, done: Callable[[int], object] = uncounted
@@ -113,7 +115,10 @@ class Engine:
         with torch.inference_mode():
             scores = self.model.score_targets(batch).tolist()
         rows = zip(batch.target.ids.tolist(), scores, batch.target.lengths.tolist(), strict=True)
-        return [[Output(ids[:length], row[:length], sum(row[:length]) / length)] for ids, row, length in rows]
+        outputs = [
+            [Output(ids[:length], row[:length], sum(row[:length]) / length)] for ids, row, length in rows
+        ]
+        return with_attention(self.model, batch.source, outputs, self.search) if self.uses else outputs
 
     def _window(self, lines: list[Line], done: Callable[[int], object]) -> list[Record]:
         sources = [self._encode(line) for line in lines]
@@ -132,10 +137,10 @@ class Engine:
     def _search(self, sources: list[list[int]], lines: list[int]) -> list[list[Output]]:
         """The outputs of each source; a batch that does not fit into memory is searched in two halves."""
         try:
-            request = Request(lines, self._prefix)
-            return search(
-                self.model, pad_sequences(sources).to(self.device), self.search.of_candidates, request
-            )
+            tokens = pad_sequences(sources).to(self.device)
+            found = search(self.model, tokens, self.search.of_candidates, Request(lines, self._prefix))
+            outputs = [self._choose(items) for items in found]
+            return with_attention(self.model, tokens, outputs, self.search) if self.uses else outputs
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or len(sources) == 1:
                 raise
@@ -192,23 +197,30 @@ class Engine:
             order = order[size:]
 
     def _record(self, line: Line, source: list[int], outputs: list[Output]) -> Record:
-        target = self.tokenizers["target"]
+        target, pieces = self.tokenizers["target"], self.tokenizers["source"].pieces(source)
+        hypotheses = [self._hypothesis(output) for output in outputs]
+        if self.uses:
+            hypotheses = [
+                self.uses.apply(item, output, self.tokenizers, Source(line.text, source))
+                for item, output in zip(hypotheses, outputs, strict=True)
+            ]
         return Record(
             id=line.id,
             source=line.text,
-            hypotheses=self._choose([self._hypothesis(output) for output in outputs]),
+            hypotheses=hypotheses,
             reference=line.reference,
-            source_tokens=self.tokenizers["source"].pieces(source),
+            source_tokens=pieces,
             reference_tokens=target.pieces(target.encode(line.reference)) if line.reference else [],
+            attended=[*pieces, SPECIAL_SYMBOLS[EOS]] if self.uses and self.uses.weights and outputs else [],
             extra=line.extra,
         )
 
-    def _choose(self, hypotheses: list[Hypothesis]) -> list[Hypothesis]:
-        """The hypotheses, or with --mbr those that are most like all of them, scored by that."""
-        if self._utility is None or len(hypotheses) < 2:
-            return hypotheses
-        utilities = expected_utilities([item.text for item in hypotheses], self._utility)
-        scored = [replace(item, score=score) for item, score in zip(hypotheses, utilities, strict=True)]
+    def _choose(self, outputs: list[Output]) -> list[Output]:
+        """The outputs, or with --mbr those that are most like all of them, scored by that."""
+        if self._utility is None or len(outputs) < 2:
+            return outputs
+        utilities = expected_utilities([self._text(item) for item in outputs], self._utility)
+        scored = [replace(item, score=score) for item, score in zip(outputs, utilities, strict=True)]
         return sorted(scored, key=lambda item: -item.score)[: self.search.nbest]
 
     @cached_property
@@ -216,12 +228,14 @@ class Engine:
         return None if self.search.mbr == "none" else METRICS[self.search.mbr]()
 
     def _hypothesis(self, output: Output) -> Hypothesis:
-        tokenizer = self.tokenizers["target"]
-        text = tokenizer.decode([token for token in output.ids if token != EOS])
-        # A line of output is a line: what a character or byte model writes must not break it.
         return Hypothesis(
-            text=text.replace("\n", " "),
+            text=self._text(output),
             score=output.score,
-            tokens=tokenizer.pieces(output.ids),
+            tokens=self.tokenizers["target"].pieces(output.ids),
             token_scores=output.token_scores,
         )
+
+    def _text(self, output: Output) -> str:
+        text = self.tokenizers["target"].decode([token for token in output.ids if token != EOS])
+        # A line of output is a line: what a character or byte model writes must not break it.
+        return text.replace("\n", " ")

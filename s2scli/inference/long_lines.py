@@ -6,13 +6,14 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import accumulate, islice
 
 from s2scli.console import uncounted
 from s2scli.errors import DataError
 from s2scli.inference.engine import Engine, Line
 from s2scli.inference.input import UntilBroken
-from s2scli.record import Hypothesis, Record
+from s2scli.record import Alignment, Hypothesis, Record
+from s2scli.text.words import places_of_words
 
 Part = tuple[str, str]
 """What stands before a part in the line, a space or nothing, and the part itself."""
@@ -48,7 +49,7 @@ def translate_lines(
     records = engine.translate(stream, window, done)
     for record in records:
         line, found = waiting.popleft()
-        yield _joined(line, found, [record, *islice(records, len(found) - 1)])
+        yield _joined(engine, line, found, [record, *islice(records, len(found) - 1)])
     stream.check()
 
 
@@ -99,25 +100,31 @@ def _halved(text: str, fits: Callable[[str], bool], space: str) -> list[Part]:
     ]
 
 
-def _joined(line: Line, parts: Sequence[Part], records: Sequence[Record]) -> Record:
+def _joined(engine: Engine, line: Line, parts: Sequence[Part], records: Sequence[Record]) -> Record:
     """The record of a line from those of its parts."""
     if len(records) == 1:
         return records[0]
     # Of characters that normalization removes there is no output.
-    said = [
-        (space, record.hypotheses)
-        for (space, _), record in zip(parts, records, strict=True)
-        if record.hypotheses
-    ]
-    spaces = [space for space, _ in said]
+    said = [part for part, record in enumerate(records) if record.hypotheses]
+    spaces = [parts[part][0] for part in said]
+    # Of parts with fewer hypotheses than others there is no further one to join.
+    each = list(zip(*(records[part].hypotheses for part in said), strict=False))
+    hypotheses = [_join_hypotheses(spaces, items) for items in each]
+    if engine.uses and engine.uses.alignment:
+        by_token = engine.uses.alignment == "token"
+        sources = _source_tokens(records) if by_token else _source_words(engine, line, parts)
+        hypotheses = [
+            replace(
+                joined, alignment=_join_alignments(joined, items, [sources[part] for part in said], by_token)
+            )
+            for joined, items in zip(hypotheses, each, strict=True)
+        ]
     return replace(
         records[0],
         source=line.text,
-        # Of parts with fewer hypotheses than others there is no further one to join.
-        hypotheses=[
-            _join_hypotheses(spaces, items) for items in zip(*(items for _, items in said), strict=False)
-        ],
+        hypotheses=hypotheses,
         source_tokens=[token for record in records for token in record.source_tokens],
+        attended=[token for record in records for token in record.attended],
     )
 
 
@@ -130,4 +137,52 @@ def _join_hypotheses(spaces: Sequence[str], items: Sequence[Hypothesis]) -> Hypo
         score=sum(item.score * len(item.tokens) for item in items) / len(tokens),
         tokens=tokens,
         token_scores=[score for item in items for score in item.token_scores],
+        attention=_join_attention([item.attention for item in items if item.attention is not None]),
     )
+
+
+def _join_attention(blocks: Sequence[list[list[float]]]) -> list[list[float]] | None:
+    """What the tokens of all parts attend to: nothing beyond their own part."""
+    widths = [len(block[0]) for block in blocks]
+    return [
+        [0.0] * sum(widths[:part]) + row + [0.0] * sum(widths[part + 1 :])
+        for part, block in enumerate(blocks)
+        for row in block
+    ] or None
+
+
+def _join_alignments(
+    joined: Hypothesis, items: Sequence[Hypothesis], sources: Sequence[Sequence[int]], by_token: bool
+) -> Alignment:
+    """The alignments of a line's parts as one; sources: where the words, or tokens, of each part are in the line.
+
+    An output word that was put together from two parts is aligned as in the first.
+    """
+    if by_token:
+        targets = _consecutive([len(item.tokens) for item in items])
+    else:
+        targets = places_of_words(joined.text, [item.text for item in items])
+    found: dict[int, int] = {}
+    for item, of_source, of_target in zip(items, sources, targets, strict=True):
+        for source, target in item.alignment or ():
+            found.setdefault(of_target[target], of_source[source])
+    return [(source, target) for target, source in found.items()]
+
+
+def _source_tokens(records: Sequence[Record]) -> list[list[int]]:
+    return _consecutive([len(record.source_tokens) for record in records])
+
+
+def _source_words(engine: Engine, line: Line, parts: Sequence[Part]) -> list[list[int]]:
+    """Where the words of each part, the first of which may be the line's tag, are in the line."""
+    tag, own = engine.form.line_of(line.text)
+    texts = [text.removeprefix(f"{tag} ") if tag else text for _, text in parts]
+    before = line.text[: len(line.text) - len(own)]
+    _, *places = places_of_words(line.text, [before, *texts])
+    return [[0, *found] if tag else found for found in places]
+
+
+def _consecutive(lengths: Sequence[int]) -> list[list[int]]:
+    """Numbers from 0, divided into parts of these lengths."""
+    ends = list(accumulate(lengths))
+    return [list(range(end - length, end)) for end, length in zip(ends, lengths, strict=True)]

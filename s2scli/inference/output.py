@@ -30,7 +30,9 @@ _ANEW = "or begin anew with --overwrite"
 
 
 class Output(Protocol):
-    """What takes records."""
+    """What takes records; num_records: those of an earlier command that it has already."""
+
+    num_records: int
 
     def skip(self, lines: Iterator[Line]) -> None:
         """Take from the lines those that an earlier command has answered."""
@@ -98,6 +100,8 @@ def _opened(path: Path, mode: str, named: Path) -> Iterator[BinaryIO]:
 
 class Stream:
     """Standard output, or what cannot be gone on with: a pipe or a device with a name."""
+
+    num_records = 0
 
     def __init__(self, path: Path | None, resources: ExitStack) -> None:
         self._path = path

@@ -104,6 +104,14 @@ class Decodable(ABC):
     def limited_to(self, tokens: Tensor) -> AbstractContextManager[None]:
         """Score some target tokens only in here, [C]: the scores of a step are [B, K, C], in their order."""
 
+    @abstractmethod
+    def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
+        """How much of the attention each source token has when a target token is predicted, [B, T, S].
+
+        End symbols count. The rows of target tokens sum to 1; padding of either side has 0. layer: of several that
+        attend the one to ask, from 0 at the bottom, or the last. Raises UsageError where none attends.
+        """
+
 
 class Model(nn.Module, Decodable):
     """A sequence-to-sequence model over two vocabularies."""

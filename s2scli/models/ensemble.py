@@ -80,6 +80,10 @@ class Ensemble(Decodable):
                 limits.enter_context(model.limited_to(tokens))
             yield
 
+    def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
+        """The mean of what the models attend to, [B, T, S]; UsageError where one of them does not."""
+        return torch.stack([model.attention(batch, layer) for model in self._models]).mean(0)
+
 
 def _least(positions: Sequence[int | None]) -> int | None:
     return min((number for number in positions if number is not None), default=None)

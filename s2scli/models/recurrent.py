@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from s2scli.configs.models import RecurrentConfig
-from s2scli.data.batch import Tokens
+from s2scli.data.batch import Batch, Tokens, decoder_input
+from s2scli.errors import UsageError
 from s2scli.models.base import Embeddings, Memory, Model, State, StepOutput, beam_rows
 from s2scli.nn.attention import SCORES, Score, attend, attention_weights
 from s2scli.nn.dropout import Dropout
@@ -91,6 +92,11 @@ class StepProducts:
         assert self.scores is not None
         assert self.average is not None
         return self.average(attention_weights(self.scores(query), mask))
+
+
+def _places(mask: Tensor) -> Tensor:
+    """Where each token of a source that was read backwards is found, [B, S]; mask [B, S]."""
+    return reverse(torch.arange(mask.size(1), device=mask.device).expand_as(mask), mask.sum(-1))
 
 
 def reverse(ids: Tensor, lengths: Tensor) -> Tensor:
@@ -201,16 +207,39 @@ class RecurrentModel(Model):
         keys, mask = cast(RecurrentMemory, memory).keys, cast(RecurrentMemory, memory).mask
         if not self.config.reverse_source:
             return keys
-        positions = torch.arange(keys.size(1), device=keys.device).expand_as(mask)
-        places = reverse(positions, mask.sum(-1))  # [B, S]
-        return keys.gather(1, places[:, :, None].expand_as(keys))
+        return keys.gather(1, _places(mask)[:, :, None].expand_as(keys))
+
+    def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
+        """The attention weights [B, T, S], in the source's order; there is one layer that attends."""
+        assert batch.target is not None
+        if not self.has_attention:
+            raise UsageError(
+                "the model has no attention to show: it was trained with model.attention = 'none'"
+            )
+        if layer is not None:
+            raise UsageError(f"--alignment-layer {layer} is for Transformers; leave it out")
+        memory = self.encode(batch.source)
+        embedded = self.dropout(self.target_embedding(decoder_input(batch.target)))
+        if self.looks_first or self.feeds_input:
+            states = torch.cat(self._step_by_step(embedded, memory)[0], dim=1)
+        else:
+            states = self.decoder.sequence(embedded, self.start(memory).layers)
+        if self.looks_first:
+            states = torch.cat([self.start(memory).top(), states[:, :-1]], dim=1)
+        weights = attention_weights(self.score(states, memory.prepared), memory.mask)
+        if self.config.reverse_source:
+            weights = weights.gather(2, _places(memory.mask)[:, None].expand_as(weights))
+        return weights * batch.target.mask[..., None]
 
     def decode(self, memory: Memory, inputs: Tensor) -> Tensor:
         """Decoder states [B, T, D] of all target positions."""
         memory = cast(RecurrentMemory, memory)
         embedded = self.dropout(self.target_embedding(inputs))  # [B, T, E]
-        if self.looks_first or self.feeds_input:
-            return self._step_by_step(embedded, memory)
+        if self.feeds_input:
+            return torch.cat(self._step_by_step(embedded, memory)[2], dim=1)
+        if self.looks_first:
+            each, contexts, _ = self._step_by_step(embedded, memory)
+            return self._read_out(torch.cat(each, dim=1), torch.cat(contexts, dim=1), embedded)
         summary = memory.summary[:, None].expand(-1, embedded.size(1), -1) if self.sees_summary else None
         inputs = embedded if summary is None else torch.cat([embedded, summary], dim=-1)
         states = self.decoder.sequence(inputs, self.start(memory).layers)
@@ -231,22 +260,25 @@ class RecurrentModel(Model):
             states.append(hidden)
         return torch.cat(states, dim=1)
 
-    def _step_by_step(self, embedded: Tensor, memory: RecurrentMemory) -> Tensor:
+    def _step_by_step(
+        self, embedded: Tensor, memory: RecurrentMemory
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Teacher forcing where a step needs the attention of the step before it.
 
-        The embeddings' share in the gates, and with `previous` the readout, are computed for all steps at once.
+        The embeddings' share in the gates is computed for all steps at once. Returns each step's output of the top
+        layer, its context and its attentional state.
         """
         state, products = self.start(memory), self._step_products(memory, embedded.size(1), 1)
-        states, contexts, fed = [], [], []
+        states: list[Tensor] = []
+        contexts: list[Tensor] = []
+        fed: list[Tensor] = []
         shares = self.decoder.project(embedded.transpose(0, 1), self.embedding_columns)  # [T, B, gates]
         for share in shares.unbind(0):
             state, top, context = self._advance(share[:, None], memory, state, products)
             states.append(top)
             contexts.append(context)
             fed.append(state.feed)
-        if self.feeds_input:
-            return torch.cat(fed, dim=1)
-        return self._read_out(torch.cat(states, dim=1), torch.cat(contexts, dim=1), embedded)
+        return states, contexts, fed
 
     def _step_products(self, memory: RecurrentMemory, steps: int, beam: int) -> StepProducts:
         """For a loop of so many steps of K hypotheses a sentence, each of which calls each product once."""

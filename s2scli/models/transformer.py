@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from s2scli.configs.models import TransformerConfig
-from s2scli.data.batch import Tokens
+from s2scli.data.batch import Batch, Tokens, decoder_input
+from s2scli.errors import UsageError
 from s2scli.models.base import Embeddings, Memory, Model, State, StepOutput, beam_rows
 from s2scli.nn.dropout import Dropout
 from s2scli.nn.positions import LearnedPositions, SinusoidalPositions
@@ -186,6 +187,28 @@ class TransformerModel(Model):
             x = layer(x, keys, values, memory.mask)
         states: Tensor = self.decoder_norm(x)
         return states
+
+    def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
+        """The mean over the heads of one decoder layer, [B, T, S]; by default of the last, as in fairseq.
+
+        Its alignments are good in a decoder of any depth; in one of six layers those of the last but one are better
+        (Garg et al. 2019).
+        """
+        assert batch.target is not None
+        count = len(self.decoder_layers)
+        layer = count - 1 if layer is None else layer
+        if layer >= count:
+            raise UsageError(
+                f"--alignment-layer {layer}: the model has {count} decoder layers; allowed: 0 to {count - 1}"
+            )
+        memory = self.encode(batch.source)
+        x = self.decoder_embedder(decoder_input(batch.target))
+        layers = [cast(DecoderLayer, item) for item in self.decoder_layers]
+        for below, keys, values in zip(layers[:layer], memory.keys, memory.values, strict=False):
+            x = below(x, keys, values, memory.mask)
+        weights = layers[layer].attention(x, memory.keys[layer], memory.mask)
+        weights = weights[..., : batch.source.ids.size(1)]
+        return weights * batch.target.mask[..., None]
 
     def start(self, memory: Memory) -> TransformerState:
         """An empty cache."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 
 import torch
 from torch import Tensor, nn
@@ -163,6 +164,12 @@ class CrossAttention(nn.Module):
         merged: Tensor = self.out(_merge(look(_heads(self.query(x), self.heads), keys, values, bias)))
         return merged
 
+    def weights(self, x: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+        """What `forward` weighs the values by, softmax(queries keysᵀ / √width), the mean over heads; [B, Q, S]."""
+        queries = _heads(self.query(x), self.heads)
+        scores = queries @ keys.transpose(-2, -1) / sqrt(keys.size(-1))
+        return scores.masked_fill(~mask, float("-inf")).softmax(-1).mean(1)
+
 
 class FeedForward(nn.Module):
     """Two linear layers with an activation between them; SwiGLU (Shazeer 2020) gates with a third."""
@@ -244,8 +251,7 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
         """Decoder states [B, T, D] of all target positions; keys, values and mask of the encoder states."""
-        frame = self.self_attention_residual
-        x = frame.after(x, self.self_attention(frame.before(x), None))
+        x = self._over_targets(x)
         frame = self.cross_attention_residual
         x = frame.after(x, self.cross_attention(frame.before(x), keys, values, mask))
         return self._feed_forward(x)
@@ -271,6 +277,15 @@ class DecoderLayer(nn.Module):
         frame = self.cross_attention_residual
         x = frame.after(x, self.cross_attention.step(frame.before(x), keys, values, bias))
         return self._feed_forward(x)
+
+    def attention(self, x: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+        """How much of its attention `forward` gives to each encoder state, the mean over heads; [B, T, S]."""
+        x = self._over_targets(x)
+        return self.cross_attention.weights(self.cross_attention_residual.before(x), keys, mask)
+
+    def _over_targets(self, x: Tensor) -> Tensor:
+        frame = self.self_attention_residual
+        return frame.after(x, self.self_attention(frame.before(x), None))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         frame = self.feed_forward_residual

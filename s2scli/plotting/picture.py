@@ -58,13 +58,13 @@ def check_ending(output: Path) -> str:
     return kind
 
 
-def require_matplotlib() -> None:
+def require_matplotlib(flag: str = "--output") -> None:
     """S2SError with the remedy where matplotlib is not installed."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
         raise S2SError(
-            "--output needs matplotlib, which is not installed: pip install 's2scli[plot]'"
+            f"{flag} needs matplotlib, which is not installed: pip install 's2scli[plot]'"
         ) from None
 
 

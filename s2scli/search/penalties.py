@@ -1,6 +1,9 @@
-"""How hypotheses of different lengths are compared."""
+"""How hypotheses of different lengths, and of different coverage of the source, are compared."""
 
 from __future__ import annotations
+
+import torch
+from torch import Tensor
 
 from s2scli.configs.search import SearchConfig
 
@@ -21,6 +24,18 @@ def best_possible(total: float, length: int, longest: int, config: SearchConfig)
     """
     ends = (length + 1, longest + 1)
     return total / max(_divisor(end, config) for end in ends) + max(config.word_reward * end for end in ends)
+
+
+def coverage_penalty(attention: Tensor | None, config: SearchConfig) -> float:
+    """β Σ_j log(min(Σ_i p_ij, 1)) over the source tokens j (Wu et al. 2016, equation 14): 0 where all are attended to.
+
+    attention p [T, S]: of each token of an output, its end symbol counted; that of the source is none to be covered.
+    """
+    assert attention is not None
+    covered = attention[:, :-1].sum(0)
+    # What no token can look at would make the sum infinite, for every output alike.
+    least = torch.finfo(covered.dtype).tiny
+    return config.coverage_penalty * float(covered.clamp(min=least, max=1).log().sum())
 
 
 def _divisor(length: int, config: SearchConfig) -> float:

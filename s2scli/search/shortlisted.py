@@ -58,6 +58,10 @@ class Shortlisted(Decodable):
         """Those of the model, for tokens of the whole vocabulary."""
         return self._model.score_targets(batch)
 
+    def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
+        """That of the model, for tokens of the whole vocabulary."""
+        return self._model.attention(batch, layer)
+
     def limited_to(self, tokens: Tensor) -> AbstractContextManager[None]:
         """Some of the candidates only, by their places."""
         return self._model.limited_to(self._candidates.ids[tokens])

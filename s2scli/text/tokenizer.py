@@ -166,6 +166,11 @@ class SplittingTokenizer(Tokenizer):
     def split(self, text: str) -> list[str]:
         """The tokens of normalized text without user symbols."""
 
+    def split_line(self, text: str) -> list[str]:
+        """What the ids of a line stand for, one by one: its tokens and user symbols, unknown ones too."""
+        parts = self.normalization.split(text, self._symbol_pattern)
+        return [token for at, part in enumerate(parts) for token in ([part] if at % 2 else self.split(part))]
+
     @classmethod
     def learn(cls, corpus: LearningText, settings: LearningSettings, normalization: Normalization) -> Self:
         """Count the tokens of the corpus and keep the most frequent."""

@@ -147,7 +147,7 @@ class Recorder(Model):
         self.own = own
         return self.decode(memory, inputs)
 
-    encode = encoder_states = start = step = None  # type: ignore[assignment]
+    encode = encoder_states = start = step = attention = None  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize(

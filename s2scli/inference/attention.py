@@ -1,0 +1,149 @@
+"""What is made of the attention of outputs: alignments, words in place of unknown tokens, the weights themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from s2scli.errors import DataError
+from s2scli.io import read_lines
+from s2scli.record import Alignment, Hypothesis
+from s2scli.search.base import Output
+from s2scli.text.tokenizer import SplittingTokenizer, Tokenizer
+from s2scli.text.vocabulary import UNK
+from s2scli.text.words import (
+    Words,
+    characters_of_tokens,
+    copied_words,
+    is_punctuation,
+    words_of_line,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionUses:
+    """What is wanted of it.
+
+    alignment: over "word"s or "token"s, or none. weights: whether records hold them. replaces_unknown: whether an
+    unknown token of an output becomes the source word that it attends to most, or what the dictionary has for that.
+    """
+
+    alignment: str = ""
+    weights: bool = False
+    replaces_unknown: bool = False
+    dictionary: Mapping[str, str] = field(default_factory=dict)
+
+    def apply(
+        self, hypothesis: Hypothesis, output: Output, tokenizers: Mapping[str, Tokenizer], source: Source
+    ) -> Hypothesis:
+        """The hypothesis with what is wanted of its output's attention."""
+        weights = output.attention
+        assert weights is not None
+        if self.weights:
+            rounded = [[round(weight, 4) for weight in row] for row in weights.tolist()]
+            hypothesis = replace(hypothesis, attention=rounded)
+        ids, inside = output.ids[:-1], weights[:-1, :-1]
+        is_unknown = self.replaces_unknown and UNK in ids
+        if not is_unknown and not self.alignment:
+            return hypothesis
+        text, owners = hypothesis.text, characters_of_tokens(tokenizers["target"], ids, hypothesis.text)
+        if is_unknown:
+            words = self._instead(ids, inside, copied_words(tokenizers["source"], source.text, source.ids))
+            is_whole = not isinstance(tokenizers["target"], SplittingTokenizer)
+            text, owners = put_in_place(text, owners, words, whole_words=is_whole)
+        hypothesis = replace(hypothesis, text=text)
+        if self.alignment == "token":
+            return replace(hypothesis, alignment=_strongest(inside))
+        if self.alignment == "word":
+            over = _over_words(inside, words_of_line(tokenizers["source"], source.text, source.ids))
+            return replace(hypothesis, alignment=_strongest(_of_words(over, text, owners)))
+        return hypothesis
+
+    def _instead(self, ids: Sequence[int], weights: Tensor, words: Words) -> dict[int, str]:
+        """The text in place of each unknown token, by its place."""
+        found = {target: words.texts[source] for source, target in _strongest(_over_words(weights, words))}
+        return {
+            place: self.dictionary.get(found[place], found[place])
+            for place, token in enumerate(ids)
+            if token == UNK and place in found
+        }
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source line, and the ids of what the model saw of it, without the end symbol."""
+
+    text: str
+    ids: Sequence[int]
+
+
+def _over_words(weights: Tensor, words: Words) -> Tensor:
+    """How much of the attention each word has: the sum over its tokens; weights [T, S] → [T, words]."""
+    places = torch.tensor(words.of_token)
+    is_in = places >= 0
+    return weights.new_zeros(len(weights), len(words.texts)).index_add_(1, places[is_in], weights[:, is_in])
+
+
+def _of_words(weights: Tensor, text: str, owners: Sequence[int]) -> Tensor:
+    """The mean attention of the tokens that wrote each word of a text; weights [T, any] → [words, any]."""
+    rows, at = [], 0
+    for word in text.split():
+        rows.append(weights[sorted(set(owners[at : at + len(word)]))].mean(0))
+        at += len(word)
+    return torch.stack(rows) if rows else weights[:0]
+
+
+def _strongest(weights: Tensor) -> Alignment:
+    """For each row of weights [target, source] the column with the most: pairs of source and target."""
+    if not weights.size(1):
+        return []
+    return [(source, target) for target, source in enumerate(weights.argmax(1).tolist())]
+
+
+def put_in_place(
+    text: str, owners: Sequence[int], words: Mapping[int, str], *, whole_words: bool
+) -> tuple[str, list[int]]:
+    """The text with words for what some tokens wrote, and for each visible character the token it is of.
+
+    words: by the places of those tokens. whole_words: what else is in a word with such a token goes too, but for the
+    punctuation around it.
+    """
+    parts: list[tuple[str, int]] = []
+    at = 0
+    for chunk in re.findall(r"\s+|\S+", text):
+        if chunk[0].isspace():
+            parts.append((chunk, -1))
+            continue
+        own = list(zip(chunk, owners[at : at + len(chunk)], strict=True))
+        at += len(chunk)
+        unknown = [place for place, (_, owner) in enumerate(own) if owner in words]
+        if unknown and whole_words:
+            core = [place for place, (character, _) in enumerate(own) if not is_punctuation(character)]
+            start, end = min(core + unknown), max(core + unknown) + 1
+            token = own[unknown[0]][1]
+            parts += [*own[:start], (words[token], token), *own[end:]]
+            continue
+        for owner, group in groupby(own, key=lambda pair: pair[1]):
+            parts.append(
+                (words[owner], owner) if owner in words else ("".join(pair[0] for pair in group), owner)
+            )
+    return "".join(part for part, _ in parts), [
+        owner for part, owner in parts for _ in "".join(part.split()) if owner >= 0
+    ]
+
+
+def read_replacements(path: Path) -> dict[str, str]:
+    """A dictionary by which unknown words are replaced, `source TAB target` a line; DataError for another line."""
+    found: dict[str, str] = {}
+    for number, line in enumerate(read_lines(path), start=1):
+        source, tab, target = line.partition("\t")
+        if not tab or not source or "\t" in target:
+            raise DataError(f"{path}:{number}: {line!r} is not a source word, a tab and a target word")
+        found.setdefault(source, target)
+    return found

@@ -1,0 +1,68 @@
+"""Heat maps as one page of HTML that needs nothing else, written map by map."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TextIO
+
+from s2scli.plotting.heat import HeatMap
+
+# Less than this is not painted: it would not be seen, and most of a map's cells are so.
+_LEAST = 0.01
+_HEAD = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Attention</title>
+<style>
+:root { color-scheme: light dark; --paper: #fff; --text: #222; --faint: #ddd; --ink: 0 98 168; }
+@media (prefers-color-scheme: dark) { :root { --paper: #161616; --text: #ddd; --faint: #3a3a3a; --ink: 255 170 60; } }
+body { background: var(--paper); color: var(--text); font: 14px/1.4 system-ui, sans-serif; margin: 1.5em; }
+h2 { font-size: 1em; margin: 2em 0 .3em; }
+p { margin: .2em 0; max-width: 60em; overflow-wrap: anywhere; white-space: pre-wrap; }
+.map { max-width: 100%; max-height: 90vh; overflow: auto; width: fit-content; margin-top: .6em; }
+table { border-collapse: separate; border-spacing: 1px; }
+th { background: var(--paper); font-weight: normal; position: sticky; white-space: pre; }
+thead th { top: 0; vertical-align: bottom; writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; }
+tbody th { left: 0; text-align: right; padding-right: .4em; z-index: 1; }
+thead th:first-child { left: 0; z-index: 2; }
+td { min-width: 1.4em; height: 1.4em; outline: 1px solid var(--faint); background: rgb(var(--ink) / var(--w, 0)); }
+</style>
+</head>
+<body>
+<p>Rows: tokens of the output. Columns: tokens of the source. The stronger the colour, the more of the attention.</p>
+"""
+_END = "</body>\n</html>\n"
+
+
+class HeatPage:
+    """Writes the page to a stream; `finish` ends it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        stream.write(_HEAD)
+
+    def add(self, heat_map: HeatMap) -> None:
+        """Write a map."""
+        columns = [escape(column) for column in heat_map.columns]
+        head = "".join(f"<th>{column}</th>" for column in columns)
+        self._stream.write(
+            f'<section>\n<h2>{heat_map.number}</h2>\n<p dir="auto">{escape(heat_map.source)}</p>\n'
+            f'<p dir="auto">{escape(heat_map.text)}</p>\n<div class="map"><table>\n'
+            f"<thead><tr><th></th>{head}</tr></thead>\n<tbody>\n"
+        )
+        for row, weights in zip(map(escape, heat_map.rows), heat_map.weights, strict=True):
+            cells = (_cell(row, column, weight) for column, weight in zip(columns, weights, strict=True))
+            self._stream.write(f"<tr><th>{row}</th>{''.join(cells)}</tr>\n")
+        self._stream.write("</tbody>\n</table></div>\n</section>\n")
+
+    def finish(self) -> None:
+        """Write what closes the page."""
+        self._stream.write(_END)
+
+
+def _cell(row: str, column: str, weight: float) -> str:
+    if weight < _LEAST:
+        return "<td></td>"
+    return f'<td style="--w:{weight:.2f}" title="{row} ← {column}: {weight:.2f}"></td>'
