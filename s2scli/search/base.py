@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -10,6 +11,8 @@ from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Tokens
 from s2scli.models.base import Decodable
 from s2scli.search import SEARCHES
+from s2scli.search.constraints import Constraints
+from s2scli.text.excluded import ExcludedPhrases
 
 
 @dataclass(frozen=True)
@@ -17,10 +20,19 @@ class Request:
     """What is wanted of the sentences of a batch besides the settings of the search.
 
     lines: the number of each, by which samples are drawn for it. prefix: ids that every output begins with.
+    constraints, excluded: what the outputs of each must hold and must not, None for nothing; empty: nothing for all.
     """
 
     lines: list[int]
     prefix: tuple[int, ...] = ()
+    constraints: Sequence[Constraints | None] = ()
+    excluded: Sequence[ExcludedPhrases | None] = ()
+
+    def select(self, rows: Sequence[int]) -> Request:
+        """The request of some of the sentences."""
+        parts = (self.lines, self.constraints, self.excluded)
+        lines, constraints, excluded = ([part[row] for row in rows] if part else [] for part in parts)
+        return replace(self, lines=lines, constraints=constraints, excluded=excluded)
 
 
 @dataclass(frozen=True)
@@ -42,8 +54,20 @@ def search(
     """The best outputs, at most `nbest`, of each source sentence, best first."""
     request = request or Request(list(range(source.ids.size(0))))
     with torch.inference_mode():
-        outputs: list[list[Output]] = SEARCHES[config.search](model, source, config, request)
-    return outputs
+        if not any(request.constraints):
+            outputs: list[list[Output]] = SEARCHES[config.search](model, source, config, request)
+            return outputs
+        # A search of its own for those with constraints: the others are not to pay for them.
+        kinds: dict[bool, list[int]] = {True: [], False: []}
+        for row, item in enumerate(request.constraints):
+            kinds[item is not None].append(row)
+        found: dict[int, list[Output]] = {}
+        for has_constraints, rows in kinds.items():
+            if rows:
+                tokens = Tokens(source.ids[rows], source.lengths[rows]).rows(slice(None))
+                run = SEARCHES["constrained_beam" if has_constraints else config.search]
+                found |= zip(rows, run(model, tokens, config, request.select(rows)), strict=True)
+    return [found[row] for row in range(len(found))]
 
 
 def worth_dropping(done: int, total: int) -> bool:

@@ -195,6 +195,14 @@ class SentencePieceTokenizer(Tokenizer):
         texts = [self._join(part, first=index == 0) for index, part in enumerate(parts)]
         return texts[0] + "".join(symbol + text for symbol, text in zip(symbols, texts[1:], strict=True))
 
+    def token_bytes(self) -> list[bytes]:
+        """What each id adds to a text, in UTF-8; nothing for special ones."""
+        ordinary = self.vocabulary.ordinary_symbols
+        return [b""] * NUM_SPECIAL + [
+            bytes([self._bytes[piece]]) if piece in self._bytes else piece.replace(_SPACE, " ").encode()
+            for piece in ordinary
+        ]
+
     def _join(self, pieces: list[str], *, first: bool) -> str:
         """The text of some pieces; `first` where a line begins with them."""
         text = _unescape("".join(self._with_characters(pieces)))

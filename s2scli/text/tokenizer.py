@@ -15,7 +15,7 @@ from s2scli.console import notice
 from s2scli.errors import DataError, S2SError, UsageError
 from s2scli.text import TOKENIZERS
 from s2scli.text.normalization import UNICODE_FORMS, Normalization, user_symbol_pattern
-from s2scli.text.vocabulary import BOS, EOS, PAD, SPECIAL_SYMBOLS, Vocabulary, select_symbols
+from s2scli.text.vocabulary import BOS, EOS, NUM_SPECIAL, PAD, SPECIAL_SYMBOLS, Vocabulary, select_symbols
 
 FORMAT = "s2s-tokenizer"
 VERSION = 1
@@ -118,6 +118,10 @@ class Tokenizer(ABC):
                 ids.extend(encode_part(part, first=index == 0))
         return ids
 
+    @abstractmethod
+    def token_bytes(self) -> list[bytes]:
+        """What each id adds to a text, in UTF-8, before detokenization; nothing for special ones."""
+
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The symbol of each id, special ones included."""
         return [self.vocabulary.symbols[token] for token in ids]
@@ -202,6 +206,11 @@ class SplittingTokenizer(Tokenizer):
     def decode(self, ids: Sequence[int]) -> str:
         """Join ids to text; <s>, <pad> and </s> are skipped, an unknown token shows as <unk>."""
         return self.separator.join(self._visible_pieces(ids))
+
+    def token_bytes(self) -> list[bytes]:
+        """What each id adds to a text, in UTF-8, before detokenization; nothing for special ones."""
+        ordinary = self.vocabulary.ordinary_symbols
+        return [b""] * NUM_SPECIAL + [f"{self.separator}{symbol}".encode() for symbol in ordinary]
 
 
 def check_user_symbols(symbols: Iterable[str], flag: str = "--user-symbols") -> tuple[str, ...]:
