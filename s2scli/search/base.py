@@ -30,9 +30,12 @@ class Request:
 
     def select(self, rows: Sequence[int]) -> Request:
         """The request of some of the sentences."""
-        parts = (self.lines, self.constraints, self.excluded)
-        lines, constraints, excluded = ([part[row] for row in rows] if part else [] for part in parts)
-        return replace(self, lines=lines, constraints=constraints, excluded=excluded)
+        return replace(
+            self,
+            lines=[self.lines[row] for row in rows],
+            constraints=[self.constraints[row] for row in rows] if self.constraints else (),
+            excluded=[self.excluded[row] for row in rows] if self.excluded else (),
+        )
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ class ExcludedPhrases:
     def __init__(self, texts: TokenTexts, phrases: Iterable[str], tokens: Collection[int] = ()) -> None:
         self._texts = texts
         self._with_prefix: dict[str, list[str]] = defaultdict(list)
-        always, at_a_start = set(tokens), set()
+        always = set(tokens)
+        at_a_start: set[int] = set()
         for phrase in dict.fromkeys(phrases):
             if not phrase:
                 continue

@@ -30,6 +30,7 @@ from s2scli.text.tokenizer import (
     report_size,
 )
 from s2scli.text.vocabulary import NUM_SPECIAL, SPECIAL_SYMBOLS, UNK, Vocabulary, select_symbols
+from s2scli.text.words import are_joined
 
 DEFAULT_VOCAB_SIZE = 8000
 _SPACE = "\u2581"
@@ -136,6 +137,14 @@ class SentencePieceTokenizer(Tokenizer):
 
     def _encode_part(self, text: str, *, first: bool) -> list[int]:
         return self._to_vocabulary(self._processor.encode(self._prepare(text, first=first)))
+
+    def encode_phrase(self, phrase: str) -> list[int]:
+        """The ids of a phrase as they stand within a line: after a space, in scripts that have spaces."""
+        phrase = phrase.strip()
+        if not are_joined("a", phrase[:1]):
+            parts = self.normalization.split(phrase, self._symbol_pattern)
+            return self.encode_parts(parts, lambda text, *, first: self._encode_part(text, first=False))  # noqa: ARG005
+        return self.encode(phrase)
 
     def _to_vocabulary(self, ids: list[int]) -> list[int]:
         if self._vocabulary_ids is None:

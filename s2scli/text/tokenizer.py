@@ -103,6 +103,10 @@ class Tokenizer(ABC):
         """Normalize and split a line into ids, without special ids but UNK."""
         return self.encode_parts(self.normalization.split(text, self._symbol_pattern))
 
+    def encode_phrase(self, phrase: str) -> list[int]:
+        """The ids of a phrase as they stand within a line: after a space, in scripts that have spaces."""
+        return self.encode(phrase.strip())
+
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each of some lines."""
         return [self.encode(text) for text in texts]

@@ -1,4 +1,4 @@
-"""Outputs that must hold phrases, against all outputs there are, and against a search for the phrases in plain Python."""
+"""Outputs that must hold phrases, against all outputs there are, and against all places that phrases can have."""
 
 from __future__ import annotations
 
