@@ -26,9 +26,13 @@ class TokenTexts:
         self._starts = list(accumulate((len(text) + 1 for text in self.of[:-1]), initial=0))
 
     def of_phrase(self, phrase: str) -> str:
-        """The text of a phrase without spaces around it; nothing where the vocabulary cannot say it."""
+        """The text of a phrase without spaces around it."""
         ids = self._tokenizer.encode(phrase)
-        return "" if UNK in ids else "".join(self.of[token] for token in ids).strip(" ")
+        if UNK in ids:
+            # Words that are no tokens can be within some.
+            text = self._tokenizer.normalization.apply(phrase, self._tokenizer.user_symbols)
+            return text.encode().decode("ascii", errors="surrogateescape").strip(" ")
+        return "".join(self.of[token] for token in ids).strip(" ")
 
     def beginning_with(self, text: str) -> Iterator[tuple[str, int]]:
         """The tokens whose texts begin with one, and those texts."""

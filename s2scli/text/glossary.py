@@ -64,6 +64,7 @@ class Glossary:
             return 0
         for length in self._lengths.get(text[place], ()):
             end = place + length
-            if text[place:end] in self._targets and not are_joined(text[end - 1], text[end : end + 1]):
+            term = text[place:end]
+            if term in self._targets and not are_joined(term[-1], text[end : end + 1]):
                 return length
         return 0
