@@ -14,7 +14,7 @@ from rich.console import Console
 
 from s2scli.checkpoint import SIDES, Checkpoint, check_vocabularies, load_checkpoint, restore_model
 from s2scli.checkpoint_file import find_checkpoints, open_checkpoint
-from s2scli.configs.generate import GenerateConfig
+from s2scli.configs.generate import PHRASE_FILES, GenerateConfig
 from s2scli.console import counted, counter, notice, uncounted
 from s2scli.data.dataset import Dataset
 from s2scli.data.learning import read_tokenizers
@@ -25,6 +25,7 @@ from s2scli.inference.attention import AttentionUses, read_replacements
 from s2scli.inference.engine import Engine, Line
 from s2scli.inference.heat_file import open_heat_file
 from s2scli.inference.input import input_format, json_lines, text_lines
+from s2scli.inference.lexical import Lexicon
 from s2scli.inference.output import Signals, open_output
 from s2scli.io import STDIN
 from s2scli.models.base import Decodable
@@ -127,10 +128,13 @@ def translate(
 
 
 def _settings(config: GenerateConfig) -> dict[str, Any]:
-    """What decides the output beside the text: the checkpoint, and most settings."""
+    """What decides the output beside the text: the checkpoint, lists of phrases, and most settings."""
     values = {name: value for name, value in as_dict(config).items() if name not in _NOT_DECISIVE}
-    stats = [(path.resolve(), path.stat()) for path in find_checkpoints(config.path)]
-    return values | {"path": [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]}
+    files = {name: [path] for name, path in vars(config).items() if name in PHRASE_FILES and path is not None}
+    for name, paths in (files | {"path": find_checkpoints(config.path)}).items():
+        stats = [(path.resolve(), path.stat()) for path in paths if path.exists()]
+        values[name] = [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+    return values
 
 
 def make_engine(config: GenerateConfig) -> Engine:
@@ -145,6 +149,13 @@ def make_engine(config: GenerateConfig) -> Engine:
         # What is too long even in parts is cut.
         limits=limits | {"on_long": "truncate"} if config.on_long in ("truncate", "split") else limits,
         form=SourceForm.from_meta(checkpoint.dataset.get("source_form", {})),
+        lexicon=Lexicon(
+            checkpoint.tokenizers,
+            ordered=config.constraints == "ordered",
+            glossary=config.glossary,
+            exclude=config.exclude,
+            bad_tokens=config.bad_tokens,
+        ),
         search=config,
         device=device,
         batch_size=config.batch_size,
@@ -189,7 +200,7 @@ def _lines(config: GenerateConfig) -> Iterator[Line]:
     kind = input_format(config.input) if config.input_format == "auto" else config.input_format
     if kind == "jsonl":
         return json_lines(config.input, composer, config.source_field)
-    return text_lines(config.input, composer)
+    return text_lines(config.input, composer, constraints=config.constraints is not None)
 
 
 def _shard(lines: Iterator[Line], config: GenerateConfig) -> Iterator[Line]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from s2scli.configs.search import SearchConfig
+from s2scli.configs.search import CONSTRAINTS_NEED, SearchConfig
 from s2scli.errors import UsageError
 from s2scli.schema import setting
 
@@ -13,6 +13,8 @@ from s2scli.schema import setting
 MOST_MAPS = 12
 _ENDINGS = (".html", ".png", ".svg")
 _ATTENTION = "Attention"
+_PHRASES = "Phrases"
+PHRASE_FILES = ("glossary", "exclude", "bad_tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,26 @@ class GenerateConfig(SearchConfig):
         "with what an interrupted one has done",
     )
     overwrite: bool = setting(False, "begin --output anew, whatever was done before")
+    constraints: str | None = setting(
+        None,
+        "outputs hold given phrases, in this order or in any; in lines of text they stand after the source, "
+        "tab-separated; JSON records may have a list `constraints` without this flag too",
+        choices=("ordered", "unordered"),
+        panel=_PHRASES,
+    )
+    glossary: Path | None = setting(
+        None,
+        "source term, tab and target term a line: where a term is in a line, its target is a constraint",
+        panel=_PHRASES,
+    )
+    exclude: Path | None = setting(
+        None,
+        "phrases that no output holds, one a line; JSON records may have a list `exclude` of their own",
+        panel=_PHRASES,
+    )
+    bad_tokens: Path | None = setting(
+        None, "entries of the target vocabulary that no output holds, one a line", panel=_PHRASES
+    )
     source_tag: str = setting("", "put this symbol before each line: a tag of the training data, '<bt>'")
     batch_size: int = setting(128, "most sentences in a batch", unit="sentences", at_least=1)
     max_tokens: int = setting(
@@ -142,3 +164,10 @@ class GenerateConfig(SearchConfig):
             )
         if self.attention is not None and self.attention.suffix.lower() not in _ENDINGS:
             raise UsageError(f"--attention {self.attention}: the ending must be one of {', '.join(_ENDINGS)}")
+        if self.data is not None and self.constraints:
+            raise UsageError("--constraints is for --input; a dataset's lines have none")
+        wanted = [name for name in ("constraints", *PHRASE_FILES) if getattr(self, name) is not None]
+        if wanted and self.score_reference:
+            raise UsageError(f"--{wanted[0].replace('_', '-')} is for outputs; --score-reference makes none")
+        if (self.constraints or self.glossary) and not self.of_candidates.can_be_constrained:
+            raise UsageError(CONSTRAINTS_NEED)

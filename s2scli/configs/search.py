@@ -8,6 +8,10 @@ from s2scli.errors import UsageError
 from s2scli.schema import setting
 
 _SAMPLING = "Sampling"
+CONSTRAINTS_NEED = (
+    "constraints need a beam search: a --beam of 2 or more, without --sampling, --diverse-beam-groups and "
+    "--sibling-diversity"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +116,11 @@ class SearchConfig:
         if self.diverse_beam_groups > 1:
             return "diverse_beam"
         return "greedy" if self.beam == 1 else "beam"
+
+    @property
+    def can_be_constrained(self) -> bool:
+        """Whether the search can make outputs hold given phrases."""
+        return self.search == "beam" and not self.sibling_diversity
 
     @property
     def of_candidates(self) -> SearchConfig:

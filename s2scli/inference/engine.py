@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from s2scli.configs.search import SearchConfig
+from s2scli.configs.search import CONSTRAINTS_NEED, SearchConfig
 from s2scli.console import uncounted, warn
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import UsageError, is_out_of_memory
 from s2scli.inference.attention import AttentionUses, Source
+from s2scli.inference.lexical import Lexicon
 from s2scli.inference.mbr import expected_utilities
 from s2scli.metrics import METRICS
 from s2scli.models.base import Decodable
@@ -34,13 +35,16 @@ if TYPE_CHECKING:
 class Line:
     """A source line, numbered from 0, with its reference if there is one.
 
-    extra: what else was with it in the input, for its record.
+    extra: what else was with it in the input, for its record. constraints, excluded: phrases that its output must hold,
+    and must not.
     """
 
     id: int
     text: str
     reference: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    constraints: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +53,8 @@ class Engine:
 
     tokenizers: of both sides. limits: the dataset's, which the model was trained under.
     A batch holds at most batch_size sentences and max_tokens padded source tokens.
-    form: that of the sources it was trained on. uses: what is made of the attention, if anything.
+    form: that of the sources it was trained on. uses: what is made of the attention, if anything. lexicon: what outputs
+    must hold and must not.
     """
 
     model: Decodable
@@ -61,6 +66,7 @@ class Engine:
     max_tokens: int
     form: SourceForm = field(default_factory=SourceForm)
     uses: AttentionUses | None = None
+    lexicon: Lexicon | None = None
 
     def translate(
         self, lines: Iterable[Line], window: int, done: Callable[[int], object] = uncounted
@@ -124,9 +130,8 @@ class Engine:
         sources = [self._encode(line) for line in lines]
         outputs: dict[int, list[Output]] = {}
         for indices in self._batches(sources):
-            found = self._search(
-                [sources[index] for index in indices], [lines[index].id for index in indices]
-            )
+            request = self._request([lines[index] for index in indices])
+            found = self._search([sources[index] for index in indices], request)
             outputs |= zip(indices, found, strict=True)
             done(len(indices))
         return [
@@ -134,20 +139,50 @@ class Engine:
             for index, (line, source) in enumerate(zip(lines, sources, strict=True))
         ]
 
-    def _search(self, sources: list[list[int]], lines: list[int]) -> list[list[Output]]:
+    def _request(self, lines: Sequence[Line]) -> Request:
+        """What is wanted of some lines' outputs; UsageError for constraints where the search cannot meet them."""
+        lexicon, positions = self._lexicon, self.model.max_target_positions
+        room = None if positions is None else positions - 1 - len(self._prefix)
+        excluded, constraints = [], []
+        for line in lines:
+            banned = lexicon.excluded(line.excluded, self._prefix, line.id)
+            own = self.form.line_of(line.text)[1]
+            wanted = lexicon.constraints(line.constraints, own, banned, room, line.id)
+            if wanted and not self.search.of_candidates.can_be_constrained:
+                raise UsageError(f"line {line.id + 1}: {CONSTRAINTS_NEED}")
+            excluded.append(banned)
+            constraints.append(wanted)
+        return Request([line.id for line in lines], self._prefix, constraints, excluded)
+
+    @cached_property
+    def _lexicon(self) -> Lexicon:
+        return self.lexicon or Lexicon(self.tokenizers)
+
+    def _search(self, sources: list[list[int]], request: Request) -> list[list[Output]]:
         """The outputs of each source; a batch that does not fit into memory is searched in two halves."""
         try:
             tokens = pad_sequences(sources).to(self.device)
-            found = search(self.model, tokens, self.search.of_candidates, Request(lines, self._prefix))
+            found = search(self.model, tokens, self.search.of_candidates, request)
             outputs = [self._choose(items) for items in found]
-            return with_attention(self.model, tokens, outputs, self.search) if self.uses else outputs
+            if self.uses:
+                outputs = with_attention(self.model, tokens, outputs, self.search)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or len(sources) == 1:
                 raise
+        else:
+            for line, items in zip(request.lines, outputs, strict=True):
+                if not items:
+                    warn(f"line {line + 1}: nothing that may come holds its constraints; its output is empty")
+            return outputs
         # Outside of the handler, where the failed search's tensors are no longer held by its traceback.
         give_back_freed_memory(self.device)
         middle = len(sources) // 2
-        return self._search(sources[:middle], lines[:middle]) + self._search(sources[middle:], lines[middle:])
+        halves = range(middle), range(middle, len(sources))
+        return [
+            outputs
+            for half in halves
+            for outputs in self._search([sources[place] for place in half], request.select(half))
+        ]
 
     @cached_property
     def _prefix(self) -> tuple[int, ...]:

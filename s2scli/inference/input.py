@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from s2scli.data.corpus import text_field, why_no_record
 from s2scli.data.source_form import SourceComposer
@@ -23,13 +24,17 @@ def input_format(path: Path) -> str:
     return "jsonl" if plain.suffix == ".jsonl" else "text"
 
 
-def text_lines(path: Path, composer: SourceComposer) -> Iterator[Line]:
+def text_lines(path: Path, composer: SourceComposer, *, constraints: bool = False) -> Iterator[Line]:
     """The lines of a file or of standard input, composed as the model's sources were.
 
+    constraints: they have phrases after them, tab-separated, that their outputs must hold.
     Broken text is replaced, with a warning, and its line kept.
     """
     for number, text in enumerate(read_lines(path, replace=True)):
-        yield Line(number, composer.compose(text))
+        source, *phrases = text.split("\t") if constraints else [text]
+        held = [phrase for phrase in phrases if phrase.strip()]
+        extra = {"constraints": held} if held else {}
+        yield Line(number, composer.compose(source), extra=extra, constraints=tuple(held))
 
 
 def json_lines(path: Path, composer: SourceComposer, source_field: str) -> Iterator[Line]:
@@ -43,6 +48,7 @@ def json_lines(path: Path, composer: SourceComposer, source_field: str) -> Itera
             reference = record.get("reference")
             if reference is not None:
                 reference = _NOT_TEXT.sub("\ufffd", text_field(record, "reference"))
+            constraints, excluded = (_phrases(record, name) for name in ("constraints", "exclude"))
         except RecursionError:
             raise DataError(
                 f"{input_name(path)}:{number + 1}: the line's JSON is nested too deeply"
@@ -52,7 +58,17 @@ def json_lines(path: Path, composer: SourceComposer, source_field: str) -> Itera
                 f"{input_name(path)}:{number + 1}: {why_no_record(error, 'jsonl')}; "
                 f"--source-field is {source_field}"
             ) from None
-        yield Line(number, composer.compose(source), reference, record)
+        yield Line(number, composer.compose(source), reference, record, constraints, excluded)
+
+
+def _phrases(record: dict[str, Any], name: str) -> tuple[str, ...]:
+    """A field that is a list of phrases, or is not there."""
+    phrases = record.get(name)
+    if phrases is None:
+        return ()
+    if not isinstance(phrases, list) or not all(isinstance(phrase, str) for phrase in phrases):
+        raise TypeError(f"{name} is no list of texts")
+    return tuple(_NOT_TEXT.sub("\ufffd", phrase) for phrase in phrases if phrase.strip())
 
 
 class UntilBroken:

@@ -59,7 +59,8 @@ def _parts(engine: Engine, line: Line, on_long: str | None) -> list[Part]:
     if on_long not in ("split", "error") or longest is None or not line.text.strip():
         return [("", line.text)]
     length = len(encode(line.text))
-    if length <= longest:
+    # Of constraints nobody knows to which part they belong: a line that has some is cut.
+    if length <= longest or (on_long == "split" and line.constraints):
         return [("", line.text)]
     if on_long == "error":
         raise DataError(

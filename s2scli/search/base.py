@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -11,7 +12,9 @@ from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Batch, Tokens, pad_sequences
 from s2scli.models.base import Decodable
 from s2scli.search import SEARCHES
+from s2scli.search.constraints import Constraints
 from s2scli.search.penalties import coverage_penalty
+from s2scli.text.excluded import ExcludedPhrases
 
 
 @dataclass(frozen=True)
@@ -19,10 +22,22 @@ class Request:
     """What is wanted of the sentences of a batch besides the settings of the search.
 
     lines: the number of each, by which samples are drawn for it. prefix: ids that every output begins with.
+    constraints, excluded: what the outputs of each must hold and must not, None for nothing; empty: nothing for all.
     """
 
     lines: list[int]
     prefix: tuple[int, ...] = ()
+    constraints: Sequence[Constraints | None] = ()
+    excluded: Sequence[ExcludedPhrases | None] = ()
+
+    def select(self, rows: Sequence[int]) -> Request:
+        """The request of some of the sentences."""
+        return replace(
+            self,
+            lines=[self.lines[row] for row in rows],
+            constraints=[self.constraints[row] for row in rows] if self.constraints else (),
+            excluded=[self.excluded[row] for row in rows] if self.excluded else (),
+        )
 
 
 @dataclass(frozen=True)
@@ -51,8 +66,25 @@ def search(
     is_ranked = not config.coverage_penalty
     wanted = config if is_ranked or config.sampling else replace(config, nbest=config.beam)
     with torch.inference_mode():
-        outputs: list[list[Output]] = SEARCHES[config.search](model, source, wanted, request)
+        outputs = _searched(model, source, wanted, request)
     return outputs if is_ranked else _rank_by_coverage(with_attention(model, source, outputs, config), config)
+
+
+def _searched(model: Decodable, source: Tokens, config: SearchConfig, request: Request) -> list[list[Output]]:
+    """What the search that the config names finds; for sentences with constraints the constrained one."""
+    if not any(request.constraints):
+        outputs: list[list[Output]] = SEARCHES[config.search](model, source, config, request)
+        return outputs
+    # A search of its own for those with constraints: the others are not to pay for them.
+    kinds: dict[bool, list[int]] = {True: [], False: []}
+    for row, item in enumerate(request.constraints):
+        kinds[item is not None].append(row)
+    found: dict[int, list[Output]] = {}
+    for has_constraints, rows in kinds.items():
+        if rows:
+            run = SEARCHES["constrained_beam" if has_constraints else config.search]
+            found |= zip(rows, run(model, source.select(rows), config, request.select(rows)), strict=True)
+    return [found[row] for row in range(len(found))]
 
 
 def with_attention(

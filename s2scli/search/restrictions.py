@@ -8,6 +8,8 @@ from torch import Tensor
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Tokens
 from s2scli.models.base import Decodable, StepOutput
+from s2scli.search.base import Request
+from s2scli.search.exclusions import Exclusions
 from s2scli.text.vocabulary import BOS, EOS, PAD
 
 
@@ -16,12 +18,10 @@ class Restrictions:
 
     longest [B]: the longest output of each source in tokens, its end symbol not counted. As in fairseq it is
     max_len_a · source length + max_len_b with the source's end symbol counted, or what the model has positions for;
-    each sentence has its own, whatever it is batched with. prefix: what every output begins with.
+    each sentence has its own, whatever it is batched with.
     """
 
-    def __init__(
-        self, model: Decodable, source: Tokens, config: SearchConfig, prefix: tuple[int, ...] = ()
-    ) -> None:
+    def __init__(self, model: Decodable, source: Tokens, config: SearchConfig, request: Request) -> None:
         longest = (config.max_len_a * source.lengths).long() + config.max_len_b
         if model.max_target_positions is not None:
             longest = longest.clamp(max=model.max_target_positions - 1)
@@ -29,15 +29,23 @@ class Restrictions:
         self._min_len = config.min_len
         self._ngram = config.no_repeat_ngram_size
         self._penalty = config.repetition_penalty
-        self._prefix = prefix
+        self._prefix = request.prefix
+        self._excluded: Exclusions | None = None
+        if any(request.excluded):
+            self._excluded = Exclusions(request.excluded, model.target_size, source.ids.device)
 
     def select(self, rows: Tensor) -> None:
         """Go on with some of the sentences; rows [any]: indices into B."""
         self.longest = self.longest[rows]
+        if self._excluded is not None:
+            self._excluded.select(rows)
 
-    def apply(self, output: StepOutput, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def apply(
+        self, output: StepOutput, tokens: Tensor, wanted: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The scores [B, K, V] of what may come after tokens [B, K, length], -inf for what may not.
 
+        wanted [B, K, any]: tokens that may make an n-gram a second time.
         Returns them with their log-normalizer [B, K]; the scores of the output are used up.
         """
         scores, normalizer = output.scores, output.log_normalizer
@@ -50,10 +58,20 @@ class Restrictions:
         scores[..., PAD] = float("-inf")
         scores[..., BOS] = float("-inf")
         if self._ngram and length >= self._ngram:
-            scores.scatter_(2, _repeating(tokens, self._ngram), float("-inf"))
+            blocked = _repeating(tokens, self._ngram)
+            kept = blocked[..., :0] if wanted is None else wanted
+            scores_of_kept = scores.gather(2, kept)
+            scores.scatter_(2, blocked, float("-inf")).scatter_(2, kept, scores_of_kept)
+        if self._excluded is not None:
+            self._excluded.apply(scores, tokens)
         full = self.longest <= length
         if length < self._min_len:
+            end = scores[..., EOS].clone()
             scores[~full, :, EOS] = float("-inf")
+            if self._excluded is not None:
+                # Where nothing else is left, the output ends too early.
+                stuck = scores.amax(-1) == float("-inf")
+                scores[..., EOS] = torch.where(stuck, end, scores[..., EOS])
         if bool(full.any()):
             scores[full] = _only(scores[full], EOS)
         return scores, normalizer

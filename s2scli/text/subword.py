@@ -30,6 +30,7 @@ from s2scli.text.tokenizer import (
     report_size,
 )
 from s2scli.text.vocabulary import NUM_SPECIAL, SPECIAL_SYMBOLS, UNK, Vocabulary, select_symbols
+from s2scli.text.word_boundaries import are_joined
 
 DEFAULT_VOCAB_SIZE = 8000
 _SPACE = "\u2581"
@@ -137,6 +138,14 @@ class SentencePieceTokenizer(Tokenizer):
     def _encode_part(self, text: str, *, first: bool) -> list[int]:
         return self._to_vocabulary(self._processor.encode(self._prepare(text, first=first)))
 
+    def encode_phrase(self, phrase: str) -> list[int]:
+        """The ids of a phrase as they stand within a line: after a space, in scripts that have spaces."""
+        phrase = phrase.strip()
+        if not are_joined("a", phrase[:1]):
+            parts = self.normalization.split(phrase, self._symbol_pattern)
+            return self.encode_parts(parts, lambda text, *, first: self._encode_part(text, first=False))  # noqa: ARG005
+        return self.encode(phrase)
+
     def _to_vocabulary(self, ids: list[int]) -> list[int]:
         if self._vocabulary_ids is None:
             return ids
@@ -194,6 +203,14 @@ class SentencePieceTokenizer(Tokenizer):
                 parts[-1].append(piece)
         texts = [self._join(part, first=index == 0) for index, part in enumerate(parts)]
         return texts[0] + "".join(symbol + text for symbol, text in zip(symbols, texts[1:], strict=True))
+
+    def token_bytes(self) -> list[bytes]:
+        """What each id adds to a text, in UTF-8; nothing for special ones."""
+        ordinary = self.vocabulary.ordinary_symbols
+        return [b""] * NUM_SPECIAL + [
+            bytes([self._bytes[piece]]) if piece in self._bytes else piece.replace(_SPACE, " ").encode()
+            for piece in ordinary
+        ]
 
     def _join(self, pieces: list[str], *, first: bool) -> str:
         """The text of some pieces; `first` where a line begins with them."""

@@ -15,7 +15,7 @@ from s2scli.console import notice
 from s2scli.errors import DataError, S2SError, UsageError
 from s2scli.text import TOKENIZERS
 from s2scli.text.normalization import UNICODE_FORMS, Normalization, user_symbol_pattern
-from s2scli.text.vocabulary import BOS, EOS, PAD, SPECIAL_SYMBOLS, Vocabulary, select_symbols
+from s2scli.text.vocabulary import BOS, EOS, NUM_SPECIAL, PAD, SPECIAL_SYMBOLS, Vocabulary, select_symbols
 
 FORMAT = "s2s-tokenizer"
 VERSION = 1
@@ -103,6 +103,10 @@ class Tokenizer(ABC):
         """Normalize and split a line into ids, without special ids but UNK."""
         return self.encode_parts(self.normalization.split(text, self._symbol_pattern))
 
+    def encode_phrase(self, phrase: str) -> list[int]:
+        """The ids of a phrase as they stand within a line: after a space, in scripts that have spaces."""
+        return self.encode(phrase.strip())
+
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each of some lines."""
         return [self.encode(text) for text in texts]
@@ -117,6 +121,10 @@ class Tokenizer(ABC):
             elif part:
                 ids.extend(encode_part(part, first=index == 0))
         return ids
+
+    @abstractmethod
+    def token_bytes(self) -> list[bytes]:
+        """What each id adds to a text, in UTF-8, before detokenization; nothing for special ones."""
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The symbol of each id, special ones included."""
@@ -207,6 +215,11 @@ class SplittingTokenizer(Tokenizer):
     def decode(self, ids: Sequence[int]) -> str:
         """Join ids to text; <s>, <pad> and </s> are skipped, an unknown token shows as <unk>."""
         return self.separator.join(self._visible_pieces(ids))
+
+    def token_bytes(self) -> list[bytes]:
+        """What each id adds to a text, in UTF-8, before detokenization; nothing for special ones."""
+        ordinary = self.vocabulary.ordinary_symbols
+        return [b""] * NUM_SPECIAL + [f"{self.separator}{symbol}".encode() for symbol in ordinary]
 
 
 def check_user_symbols(symbols: Iterable[str], flag: str = "--user-symbols") -> tuple[str, ...]:

@@ -1,0 +1,177 @@
+"""Beam search whose outputs hold given phrases: dynamic beam allocation (Post and Vilar 2018)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from s2scli.configs.search import SearchConfig
+from s2scli.data.batch import Tokens
+from s2scli.models.base import Decodable
+from s2scli.search.base import Output, Request, worth_dropping
+from s2scli.search.beam import BeamSearch, _finish, _not_done, _stay_in_place, _top_candidates, best_of
+from s2scli.search.constraints import Constraints
+from s2scli.text.vocabulary import EOS, PAD
+
+
+class ConstrainedBeamSearch(BeamSearch):
+    """A beam search in which hypotheses that have met as many tokens of their constraints compete with each other.
+
+    Looked at in every step are, as in equation 2 of the paper, the best extensions of all hypotheses, here 2K, the
+    best of each hypothesis, and those that begin or go on with a phrase. The beam is filled by taking the best of each
+    bank in turn, a bank being the extensions with as many tokens to come, those with the fewest first; so all banks
+    have as many places as they can fill, and one that has fewer leaves them to others. A hypothesis may end only when
+    all is met. Once as many tokens are left until the longest output as are to come, nothing else comes; the longest
+    output is as long as the prefix and the phrases at least.
+    """
+
+    def __init__(
+        self, model: Decodable, source: Tokens, config: SearchConfig, request: Request, width: int
+    ) -> None:
+        super().__init__(model, source, model.encode(source), config, request, width)
+        self._constraints = [item or Constraints(()) for item in request.constraints]
+        # The states of the open hypotheses, [B][K].
+        self._states = [[item.start] for item in self._constraints]
+        needed = [len(request.prefix) + item.size for item in self._constraints]
+        rules = self._beams.rules
+        rules.longest = rules.longest.maximum(torch.tensor(needed, device=rules.longest.device))
+
+    def step(self, penalties: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Extend all hypotheses by a token; to be called until is_done. There are no penalties here."""
+        assert penalties is None
+        beams, config = self._beams, self._config
+        output = self._model.step(beams.last_tokens(), beams.memory, beams.state)
+        beams.state = output.state
+        wanted = self._wanted().to(beams.tokens.device)  # [B, K, any]
+        ranked, normalizer = beams.rules.apply(output, beams.tokens, wanted)
+        self._hold_back(ranked)
+        scores, parents, tokens = _candidates(ranked, beams.scores - normalizer, wanted, self._width)
+        ended, going_on = self._allocate(scores, parents, tokens)
+        _finish(beams, ended, scores, parents, self.outputs, config, self._width)
+        is_open = going_on >= 0
+        going_on = going_on.clamp(min=0)
+        if beams.tokens.size(2):
+            in_place = _stay_in_place(parents.gather(1, going_on))
+            going_on, is_open = going_on.gather(1, in_place), is_open.gather(1, in_place)
+        parents, tokens = parents.gather(1, going_on), tokens.gather(1, going_on)
+        beams.go_on(parents, tokens, scores.gather(1, going_on).masked_fill(~is_open, float("-inf")))
+        self._states = [
+            [item.after(states[parent], token) for parent, token in zip(*extensions, strict=True)]
+            for item, states, extensions in zip(
+                self._constraints,
+                self._states,
+                zip(parents.tolist(), tokens.tolist(), strict=True),
+                strict=True,
+            )
+        ]
+        chosen = beams.rows[:, None].expand_as(is_open)[is_open], tokens[is_open]
+        kept = _not_done(beams, self.outputs, config, self._width)
+        self.is_done = not kept
+        if kept and worth_dropping(len(beams) - len(kept), len(beams)):
+            beams.keep(torch.tensor(kept, dtype=torch.long, device=beams.rows.device))
+            self._constraints = [self._constraints[place] for place in kept]
+            self._states = [self._states[place] for place in kept]
+        return chosen
+
+    def _hypotheses(self) -> Iterator[tuple[int, int, Constraints, int]]:
+        """Sentence, place, constraints and state of each hypothesis."""
+        for row, (item, states) in enumerate(zip(self._constraints, self._states, strict=True)):
+            for place, state in enumerate(states):
+                yield row, place, item, state
+
+    def _wanted(self) -> Tensor:
+        """The tokens that bring each hypothesis on, [B, K, any], filled up with padding."""
+        lists = [
+            [item.wanted(state) for state in states]
+            for item, states in zip(self._constraints, self._states, strict=True)
+        ]
+        most = max(len(tokens) for row in lists for tokens in row)
+        return torch.tensor(
+            [[[*tokens, *[PAD] * (most - len(tokens))] for tokens in row] for row in lists], dtype=torch.long
+        )
+
+    def _hold_back(self, ranked: Tensor) -> None:
+        """Take from scores [B, K, V] the end where something is unmet, and what there is no room for."""
+        length = self._beams.tokens.size(2)
+        longest = self._beams.rules.longest.tolist()
+        unmet: list[tuple[int, int]] = []
+        for row, place, item, state in self._hypotheses():
+            if item.missing(state):
+                unmet.append((row, place))
+            if length + 1 + item.missing(item.broken(state)) > longest[row]:
+                fitting = [
+                    token
+                    for token in (*item.wanted(state), EOS)
+                    if length + 1 + item.missing(item.after(state, token)) <= longest[row] or token == EOS
+                ]
+                scores = ranked[row, place, fitting]
+                ranked[row, place] = float("-inf")
+                ranked[row, place, fitting] = scores
+        if unmet:
+            rows, places = zip(*unmet, strict=True)
+            ranked[rows, places, EOS] = float("-inf")
+
+    def _allocate(self, scores: Tensor, parents: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Which candidates [B, candidates] end, as a mask, and which go on, [B, K], as indices or -1."""
+        counted = torch.zeros(scores.shape, dtype=torch.bool)
+        going_on = torch.full((len(scores), self._width), -1)
+        columns = zip(scores.tolist(), parents.tolist(), tokens.tolist(), strict=True)
+        for row, (totals, from_places, ids) in enumerate(columns):
+            item, states = self._constraints[row], self._states[row]
+            banks: dict[int, list[int]] = defaultdict(list)
+            seen = set()
+            for index in sorted(range(len(totals)), key=lambda index: -totals[index]):
+                extension = from_places[index], ids[index]
+                if totals[index] > float("-inf") and extension not in seen:
+                    seen.add(extension)
+                    banks[item.missing(item.after(states[extension[0]], extension[1]))].append(index)
+            num_open = 0
+            for rank, index in enumerate(_in_turn([banks[missing] for missing in sorted(banks)])):
+                if ids[index] == EOS:
+                    counted[row, index] = rank < self._width or self._config.stop == "exact"
+                elif num_open < self._width:
+                    going_on[row, num_open] = index
+                    num_open += 1
+        return counted.to(scores.device), going_on.to(scores.device)
+
+
+def _in_turn(banks: Sequence[Sequence[int]]) -> Iterator[int]:
+    """The first of each bank, the second of each, and so on."""
+    for turn in range(max(map(len, banks), default=0)):
+        yield from (bank[turn] for bank in banks if turn < len(bank))
+
+
+def _candidates(ranked: Tensor, offsets: Tensor, wanted: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores, hypotheses and tokens [B, candidates] of the extensions to look at; some are there twice.
+
+    ranked [B, K, V], to which offsets [B, K] are added; wanted [B, K, any].
+    """
+    places = torch.arange(ranked.size(1), device=ranked.device).expand_as(offsets)
+    best, best_tokens = ranked.max(-1)
+    columns = [
+        _top_candidates(ranked, offsets, 2 * width),
+        (best + offsets, places, best_tokens),
+        (
+            (ranked.gather(2, wanted) + offsets[:, :, None]).flatten(1),
+            places[:, :, None].expand_as(wanted).flatten(1),
+            wanted.flatten(1),
+        ),
+    ]
+    scores, parents, tokens = (torch.cat(items, dim=1) for items in zip(*columns, strict=True))
+    return scores, parents, tokens
+
+
+def constrained_beam_search(
+    model: Decodable, source: Tokens, config: SearchConfig, request: Request
+) -> list[list[Output]]:
+    """The best outputs of each source sentence that hold its constraints, at most `nbest`, best first.
+
+    A sentence has none where rules of other kinds, such as excluded phrases, leave no way to meet its constraints.
+    """
+    search = ConstrainedBeamSearch(model, source, config, request, config.beam)
+    while not search.is_done:
+        search.step()
+    return best_of(search.outputs, config)

@@ -1,0 +1,48 @@
+"""What the outputs of a batch must not hold, taken off the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from s2scli.text.excluded import ExcludedPhrases
+
+
+class Exclusions:
+    """The excluded phrases of each sentence of a batch; None where there are none."""
+
+    def __init__(
+        self, phrases: Sequence[ExcludedPhrases | None], vocabulary: int, device: torch.device
+    ) -> None:
+        self._phrases = list(phrases)
+        # One mask for all sentences that share their phrases, and which one is whose; the first takes nothing.
+        distinct = list(dict.fromkeys(item for item in phrases if item is not None))
+        self._masks = torch.zeros(len(distinct) + 1, vocabulary, dtype=torch.bool)
+        for number, item in enumerate(distinct, start=1):
+            self._masks[number, list(item.always)] = True
+        self._masks = self._masks.to(device)
+        places = {item: number for number, item in enumerate(distinct, start=1)}
+        self._mask_of = torch.tensor([places[item] if item else 0 for item in phrases], device=device)
+
+    def select(self, rows: Tensor) -> None:
+        """Go on with some of the sentences; rows [any]: indices into B."""
+        self._phrases = [self._phrases[row] for row in rows.tolist()]
+        self._mask_of = self._mask_of[rows]
+
+    def apply(self, scores: Tensor, tokens: Tensor) -> None:
+        """Make those of what may not come after tokens [B, K, length] -inf, in scores [B, K, V]."""
+        scores.masked_fill_(self._masks[self._mask_of][:, None], float("-inf"))
+        rows: list[int] = []
+        places: list[int] = []
+        banned: list[int] = []
+        for row, (item, hypotheses) in enumerate(zip(self._phrases, tokens.tolist(), strict=True)):
+            for place, ids in enumerate(hypotheses if item else ()):
+                assert item is not None
+                found = item.banned(item.state_of(ids))
+                rows += [row] * len(found)
+                places += [place] * len(found)
+                banned += found
+        if banned:
+            scores[rows, places, banned] = float("-inf")
