@@ -154,7 +154,7 @@ def _lines(config: GenerateConfig) -> Iterator[Line]:
     path = find_checkpoints(config.path)[0]
     with open_checkpoint(path) as (stream, header):
         form = SourceForm.from_meta(header["dataset"].get("source_form", {}))
-        tokenizers = read_tokenizers(stream) if config.data else {}
+        tokenizers = read_tokenizers(stream, header) if config.data else {}
     if config.data:
         return _dataset_lines(config, tokenizers, path)
     composer = SourceComposer(form, config.source_tag)

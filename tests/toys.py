@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from s2scli.checkpoint import Checkpoint, load_checkpoint
-from s2scli.configs.models import ModelConfig, RecurrentConfig, TransformerConfig
+from s2scli.configs.models import ModelConfig, RecurrentConfig, TransformerConfig, TransformerLMConfig
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.data.batch import Batch, Tokens, pad_sequences
@@ -37,6 +37,18 @@ def small_transformer(**settings: Any) -> TransformerConfig:
             f"{side}_attention_heads": 4,
         }
     return build(TransformerConfig, values | settings)
+
+
+def small_transformer_lm(**settings: Any) -> TransformerLMConfig:
+    """Two layers of width 16."""
+    values: dict[str, Any] = {
+        "decoder_layers": 2,
+        "decoder_embed_dim": 16,
+        "decoder_ffn_embed_dim": 24,
+        "decoder_attention_heads": 4,
+        "dropout": 0.0,
+    }
+    return build(TransformerLMConfig, values | settings)
 
 
 def small_recurrent(**settings: Any) -> RecurrentConfig:
@@ -149,6 +161,13 @@ BAHDANAU: dict[str, Any] = _COMMON | {
     "model.encoder_hidden_size": 8,
     "model.decoder_hidden_size": 12,
     "model.attention_dim": 8,
+}
+LANGUAGE_MODEL: dict[str, Any] = _COMMON | {
+    "arch": "transformer_lm_tiny",
+    "model.decoder_layers": 1,
+    "model.decoder_embed_dim": 16,
+    "model.decoder_ffn_embed_dim": 16,
+    "model.attention_dropout": 0.1,
 }
 LUONG: dict[str, Any] = _COMMON | {
     "arch": "rnn_luong",

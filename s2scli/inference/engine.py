@@ -59,6 +59,7 @@ class Engine:
     batch_size: int
     max_tokens: int
     form: SourceForm = field(default_factory=SourceForm)
+    right_to_left: bool = False
 
     def translate(
         self, lines: Iterable[Line], window: int, done: Callable[[int], object] = uncounted

@@ -202,19 +202,25 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Causal self-attention, attention over the encoder and a feed-forward layer."""
+    """Causal self-attention, attention over the encoder and a feed-forward layer.
+
+    memory_width: of the encoder states; 0: there is no encoder, and no attention over it.
+    """
 
     def __init__(self, config: LayerConfig, memory_width: int) -> None:
         super().__init__()
         self.self_attention = SelfAttention(config)
         self.self_attention_residual = Residual(config)
-        self.cross_attention = CrossAttention(config, memory_width)
-        self.cross_attention_residual = Residual(config)
+        self.cross_attention: CrossAttention | None = None
+        if memory_width:
+            self.cross_attention = CrossAttention(config, memory_width)
+            self.cross_attention_residual = Residual(config)
         self.feed_forward = FeedForward(config)
         self.feed_forward_residual = Residual(config)
 
     def prepare(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [B, H, S, D/H] of encoder states [B, S, encoder width], once per sentence."""
+        assert self.cross_attention is not None
         return self.cross_attention.prepare(memory)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
@@ -234,8 +240,9 @@ class DecoderLayer(nn.Module):
         return self._over_memory(x, keys, values, mask)
 
     def _over_memory(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        frame = self.cross_attention_residual
-        x = frame.after(x, self.cross_attention(frame.before(x), keys, values, mask))
+        if self.cross_attention is not None:
+            frame = self.cross_attention_residual
+            x = frame.after(x, self.cross_attention(frame.before(x), keys, values, mask))
         frame = self.feed_forward_residual
         out: Tensor = frame.after(x, self.feed_forward(frame.before(x)))
         return out
