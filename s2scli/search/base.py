@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,11 +17,13 @@ from s2scli.search import SEARCHES
 class Request:
     """What is wanted of the sentences of a batch besides the settings of the search.
 
-    lines: the number of each, by which samples are drawn for it. prefix: ids that every output begins with.
+    lines: the number of each, by which samples are drawn for it. prefix: ids that every output begins with. prefixes:
+    those of each sentence, in place of that.
     """
 
     lines: list[int]
     prefix: tuple[int, ...] = ()
+    prefixes: Sequence[Sequence[int]] | None = None
 
 
 @dataclass(frozen=True)

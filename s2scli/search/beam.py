@@ -84,7 +84,7 @@ class BeamSearch:
         size = source.ids.size(0)
         self._beams = _Beams(
             rows=torch.arange(size, device=device),
-            rules=Restrictions(model, source, config, request.prefix),
+            rules=Restrictions(model, source, config, request.prefixes or [request.prefix]),
             tokens=torch.empty(size, 1, 0, dtype=torch.long, device=device),
             token_scores=torch.empty(size, 1, 0, device=device),
             scores=torch.zeros(size, 1, device=device),

@@ -19,7 +19,7 @@ def greedy_search(
     """One output for each source sentence; sentences that have ended leave the batch, some at a time."""
     memory = model.encode(source)
     state = model.start(memory)
-    rules = Restrictions(model, source, config, request.prefix)
+    rules = Restrictions(model, source, config, request.prefixes or [request.prefix])
     rows = torch.arange(source.ids.size(0), device=source.ids.device)
     tokens = rows.new_full((len(rows), 1), EOS)
     history = rows.new_empty(len(rows), 1, 0)

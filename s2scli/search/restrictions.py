@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from s2scli.configs.search import SearchConfig
-from s2scli.data.batch import Tokens
+from s2scli.data.batch import Tokens, pad_sequences
 from s2scli.models.base import Decodable, StepOutput
 from s2scli.text.vocabulary import BOS, EOS, PAD
 
@@ -16,11 +18,16 @@ class Restrictions:
 
     longest [B]: the longest output of each source in tokens, its end symbol not counted. As in fairseq it is
     max_len_a · source length + max_len_b with the source's end symbol counted, or what the model has positions for;
-    each sentence has its own, whatever it is batched with. prefix: what every output begins with.
+    each sentence has its own, whatever it is batched with. prefixes: what the outputs of each sentence, or of all,
+    begin with.
     """
 
     def __init__(
-        self, model: Decodable, source: Tokens, config: SearchConfig, prefix: tuple[int, ...] = ()
+        self,
+        model: Decodable,
+        source: Tokens,
+        config: SearchConfig,
+        prefixes: Sequence[Sequence[int]] = ((),),
     ) -> None:
         longest = (config.max_len_a * source.lengths).long() + config.max_len_b
         if model.max_target_positions is not None:
@@ -29,11 +36,16 @@ class Restrictions:
         self._min_len = config.min_len
         self._ngram = config.no_repeat_ngram_size
         self._penalty = config.repetition_penalty
-        self._prefix = prefix
+        # [B, longest prefix], padded on the right; what follows a prefix is free.
+        ids = pad_sequences(prefixes).ids[:, :-1]
+        for row, prefix in zip(ids, prefixes, strict=True):
+            row[len(prefix) :] = PAD
+        self._prefixes = ids.to(source.ids.device).expand(len(longest), -1)
 
     def select(self, rows: Tensor) -> None:
         """Go on with some of the sentences; rows [any]: indices into B."""
         self.longest = self.longest[rows]
+        self._prefixes = self._prefixes[rows]
 
     def apply(self, output: StepOutput, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The scores [B, K, V] of what may come after tokens [B, K, length], -inf for what may not.
@@ -45,8 +57,20 @@ class Restrictions:
         if self._penalty != 1 and length:
             scores = _penalize(scores, tokens, self._penalty)
             normalizer = scores.logsumexp(-1)
-        if length < len(self._prefix):
-            return _only(scores, self._prefix[length]), normalizer
+        if length < self._prefixes.size(1):
+            given = self._prefixes[:, length]
+            is_given = given != PAD
+            if bool(is_given.all()):
+                return _only(scores, given), normalizer
+            forced = _only(scores[is_given], given[is_given])
+            free = self._restricted(scores, tokens)
+            free[is_given] = forced
+            return free, normalizer
+        return self._restricted(scores, tokens), normalizer
+
+    def _restricted(self, scores: Tensor, tokens: Tensor) -> Tensor:
+        """The scores of what may come where no prefix says it."""
+        length = tokens.size(2)
         scores[..., PAD] = float("-inf")
         scores[..., BOS] = float("-inf")
         if self._ngram and length >= self._ngram:
@@ -55,15 +79,14 @@ class Restrictions:
         if length < self._min_len:
             scores[~full, :, EOS] = float("-inf")
         if bool(full.any()):
-            scores[full] = _only(scores[full], EOS)
-        return scores, normalizer
+            scores[full] = _only(scores[full], torch.full_like(self.longest[full], EOS))
+        return scores
 
 
-def _only(scores: Tensor, token: int) -> Tensor:
-    """The scores [..., V] where nothing but one token may come."""
-    alone = torch.full_like(scores, float("-inf"))
-    alone[..., token] = scores[..., token]
-    return alone
+def _only(scores: Tensor, tokens: Tensor) -> Tensor:
+    """The scores [B, K, V] where nothing but one token of tokens [B] may come."""
+    places = tokens[:, None, None].expand(-1, scores.size(1), -1)
+    return torch.full_like(scores, float("-inf")).scatter_(2, places, scores.gather(2, places))
 
 
 def _penalize(scores: Tensor, tokens: Tensor, penalty: float) -> Tensor:

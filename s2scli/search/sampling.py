@@ -27,7 +27,7 @@ def sampling_search(
     size, samples = source.ids.size(0), config.nbest
     memory = model.encode(source)
     state = model.start(memory)
-    rules = Restrictions(model, source, config, request.prefix)
+    rules = Restrictions(model, source, config, request.prefixes or [request.prefix])
     draws = _draws(config.seed, request.lines, samples, rules.longest).to(device)
     rows = torch.arange(size, device=device)
     tokens = rows.new_empty(size, 1, 0)
