@@ -114,7 +114,9 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
     )
     torch.manual_seed(config.seed)
     model = build_model(config.model, *vocabulary_sizes(tokenizers))
-    objective = build_objective(config.objective, model, tokenizers, config.data).to(processes.device)
+    objective = build_objective(
+        config.objective, model, tokenizers, config.data, right_to_left=config.right_to_left
+    ).to(processes.device)
     if config.max_tokens == "auto":
         budget = largest_budget(
             objective,

@@ -134,6 +134,12 @@ def write_dataset(
     return preprocess(build(PreprocessConfig, values | {"destdir": root / "data"} | settings)).destdir
 
 
+def preprocess_toys(texts: Path, destdir: Path, **settings: Any) -> Path:
+    """Another dataset of the text that `write_dataset` has left in a folder."""
+    values: dict[str, Any] = {f"{split}pref": str(texts / split) for split in ("train", "valid", "test")}
+    return preprocess(build(PreprocessConfig, values | {"destdir": destdir} | settings)).destdir
+
+
 # A few settings of each family that make a run of a second; an epoch of the toy data is nine batches.
 _COMMON: dict[str, Any] = {
     "max_tokens": 400,
