@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from s2scli.checkpoint import SIDES, Checkpoint, epoch_checkpoints, load_checkpoint, save_checkpoint
+from s2scli.checkpoint import Checkpoint, epoch_checkpoints, load_checkpoint, save_checkpoint
 from s2scli.configs.average import AverageConfig
 from s2scli.console import counted, notice
 from s2scli.errors import CheckpointError, UsageError
@@ -42,7 +42,13 @@ def _check_same_model(one: Checkpoint, other: Checkpoint, path: Path) -> None:
     if one.config["model"] != other.config["model"]:
         differing = sorted(one.config["model"].items() ^ other.config["model"].items())
         raise CheckpointError(f"{path}: not the others' model; first difference: model.{differing[0][0]}")
-    for side in SIDES:
+    directions = [bool(item.config.get("right_to_left")) for item in (one, other)]
+    if directions[0] != directions[1]:
+        there = "right to left" if directions[1] else "left to right"
+        raise CheckpointError(
+            f"{path}: writes from {there}, unlike the others; average checkpoints of one run"
+        )
+    for side in one.tokenizers:
         if one.tokenizers[side].fingerprint != other.tokenizers[side].fingerprint:
             raise CheckpointError(
                 f"{path}: not the others' {side} vocabulary; average checkpoints of one run"

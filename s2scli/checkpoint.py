@@ -1,7 +1,7 @@
 """The checkpoint: one safetensors file with all that generating, and in the last one resuming, needs.
 
-Tensors: `model.NAME`, `tokenizer.source` and `tokenizer.target` (documents as bytes), where the dataset has a shortlist
-table `shortlist.targets` and `shortlist.frequent` (see data/shortlist.py), and, to resume,
+Tensors: `model.NAME`, `tokenizer.source`, unless there is none, and `tokenizer.target` (documents as bytes), where the
+dataset has a shortlist table `shortlist.targets` and `shortlist.frequent` (see data/shortlist.py), and, to resume,
 `optimizer.KEY.NAME`, `ema.NAME` and `objective.NAME`.
 The header's metadata holds JSON: the format version, the training config with the
 model's own, the dataset's languages and limits, and the state of the run. Nothing is unpickled or evaluated.
@@ -32,6 +32,7 @@ from s2scli.checkpoint_file import (
     epoch_checkpoints,
     find_checkpoint,
     open_checkpoint,
+    sides_of,
 )
 from s2scli.configs.train import TrainConfig
 from s2scli.data.shortlist import Shortlist
@@ -55,6 +56,7 @@ __all__ = [
     "restore_config",
     "restore_model",
     "save_checkpoint",
+    "vocabulary_sizes",
 ]
 
 # Groups of tensors in a checkpoint, "GROUP.NAME" in the file; those after the first are for resuming alone.
@@ -128,7 +130,7 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu", resume: b
                 groups[_GROUPS[group]][name] = stream.get_tensor(full_name)
         tokenizers = {
             side: load_tokenizer(stream.get_tensor(f"tokenizer.{side}").cpu().numpy().tobytes())
-            for side in SIDES
+            for side in sides_of(header)
         }
         shortlist = _read_shortlist(stream, tokenizers)
     return Checkpoint(
@@ -147,16 +149,22 @@ def _read_shortlist(stream: Any, tokenizers: Mapping[str, Tokenizer]) -> Shortli
     if "shortlist.targets" not in stream.keys():  # noqa: SIM118 (not a dict)
         return None
     shortlist = Shortlist(*(stream.get_tensor(f"shortlist.{name}") for name in ("targets", "frequent")))
-    if [len(shortlist.targets), len(shortlist.frequent)] != [len(tokenizers[side]) for side in SIDES]:
+    if (len(shortlist.targets), len(shortlist.frequent)) != vocabulary_sizes(tokenizers):
         raise ValueError("the shortlist is of other vocabularies")
     return shortlist
+
+
+def vocabulary_sizes(tokenizers: Mapping[str, Tokenizer]) -> tuple[int, int]:
+    """The sizes of the source and the target vocabulary; 0 where there is no source."""
+    source, target = (len(tokenizers[side]) if side in tokenizers else 0 for side in SIDES)
+    return source, target
 
 
 def check_vocabularies(
     own: Mapping[str, Tokenizer], path: Path, tokenizers: Mapping[str, Tokenizer], data: Path, remedy: str
 ) -> None:
     """CheckpointError, naming both vocabularies, where a checkpoint's own are not those of a dataset."""
-    for side in SIDES:
+    for side in own:
         of_model, of_data = own[side], tokenizers[side]
         if of_model.fingerprint != of_data.fingerprint:
             raise CheckpointError(
@@ -188,7 +196,6 @@ def load_weights(model: Model, weights: Mapping[str, Tensor], path: Path) -> Non
 
 def restore_model(checkpoint: Checkpoint, path: Path) -> Model:
     """The checkpoint's model, ready to generate with."""
-    sizes = [len(checkpoint.tokenizers[side]) for side in SIDES]
-    model = build_model(restore_config(checkpoint).model, *sizes)
+    model = build_model(restore_config(checkpoint).model, *vocabulary_sizes(checkpoint.tokenizers))
     load_weights(model, checkpoint.weights, path)
     return model.eval()

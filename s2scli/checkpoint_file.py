@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,11 @@ def find_checkpoints(path: Path) -> list[Path]:
     """The checkpoints that --path means: one, or several with colons between them."""
     names = [str(path)] if path.exists() else str(path).split(":")
     return [find_checkpoint(Path(name)) for name in names]
+
+
+def sides_of(header: Mapping[str, Any]) -> tuple[str, ...]:
+    """The sides that a checkpoint has tokenizers of: source and target, or of a language model the target alone."""
+    return tuple(header["dataset"].get("vocabularies", SIDES))
 
 
 @contextmanager

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
-from s2scli.checkpoint import SIDES, Checkpoint, check_vocabularies, load_checkpoint, restore_model
+from s2scli.checkpoint import Checkpoint, check_vocabularies, load_checkpoint, restore_model
 from s2scli.checkpoint_file import find_checkpoints, open_checkpoint
 from s2scli.configs.generate import PHRASE_FILES, GenerateConfig
 from s2scli.console import counted, counter, notice, uncounted
 from s2scli.data.dataset import Dataset
 from s2scli.data.learning import read_tokenizers
 from s2scli.data.source_form import SourceComposer, SourceForm
-from s2scli.errors import Interrupted, UsageError
+from s2scli.errors import CheckpointError, Interrupted, UsageError
 from s2scli.inference.answering import answers, answers_of_processes
 from s2scli.inference.attention import AttentionUses, read_replacements
 from s2scli.inference.engine import Engine, Line
@@ -27,9 +28,11 @@ from s2scli.inference.heat_file import open_heat_file
 from s2scli.inference.input import input_format, json_lines, text_lines
 from s2scli.inference.lexical import Lexicon
 from s2scli.inference.output import Signals, open_output
+from s2scli.inference.reranking import Reranking, Scorer, is_backwards
 from s2scli.io import STDIN
 from s2scli.models.base import Decodable
 from s2scli.models.ensemble import Ensemble
+from s2scli.models.fusion import ShallowFusion
 from s2scli.nn.runtime import prepare
 from s2scli.plotting.heat import heat_maps, table
 from s2scli.record import Record
@@ -131,7 +134,9 @@ def _settings(config: GenerateConfig) -> dict[str, Any]:
     """What decides the output beside the text: the checkpoint, lists of phrases, and most settings."""
     values = {name: value for name, value in as_dict(config).items() if name not in _NOT_DECISIVE}
     files = {name: [path] for name, path in vars(config).items() if name in PHRASE_FILES and path is not None}
-    for name, paths in (files | {"path": find_checkpoints(config.path)}).items():
+    named = [config.path, *([config.lm_path] if config.lm_path else []), *config.rerank_path]
+    files["path"] = [path for item in named for path in find_checkpoints(item)]
+    for name, paths in files.items():
         stats = [(path.resolve(), path.stat()) for path in paths if path.exists()]
         values[name] = [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
     return values
@@ -140,11 +145,96 @@ def _settings(config: GenerateConfig) -> dict[str, Any]:
 def make_engine(config: GenerateConfig) -> Engine:
     """The engine of the checkpoints that the config names."""
     device = prepare(config.device, config.threads)
-    path, *others = find_checkpoints(config.path)
-    checkpoint = load_checkpoint(path)
+    model = _load(config.path, device)
+    _check_settings(model, config)
+    engine = _engine(model, config, device)
+    if config.lm_path is not None:
+        engine = replace(engine, model=_fused(model, config.lm_path, config.lm_weight, device))
+    if config.rerank_path:
+        scorers = []
+        for path, weight in zip(config.rerank_path, config.rerank_weights, strict=True):
+            other = _load(path, device)
+            backwards = is_backwards(model.checkpoint.dataset, other.checkpoint.dataset, path)
+            scorers.append(Scorer(engine=_engine(other, config, device), weight=weight, backwards=backwards))
+        engine = replace(engine, rerank=Reranking(scorers=scorers, form=engine.form, nbest=config.nbest))
+    return engine
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """The model of a checkpoint, or of several, and the first of them."""
+
+    model: Decodable
+    checkpoint: Checkpoint
+    path: Path
+
+    @property
+    def right_to_left(self) -> bool:
+        return bool(self.checkpoint.config.get("right_to_left", False))
+
+
+def _load(path: Path, device: torch.device) -> _Loaded:
+    """The model that a path means, with colons in it an ensemble; CheckpointError where its members differ."""
+    first, *others = find_checkpoints(path)
+    checkpoint = load_checkpoint(first)
+    loaded = _Loaded(restore_model(checkpoint, first).to(device), checkpoint, first)
+    models = [loaded.model]
+    for other in others:
+        member = load_checkpoint(other)
+        if set(member.tokenizers) != set(checkpoint.tokenizers):
+            raise CheckpointError(
+                f"{path}: one of {first} and {other} is a language model; give it as --lm-path, and the other as --path"
+            )
+        remedy = "the models of an ensemble are trained on one dataset"
+        check_vocabularies(checkpoint.tokenizers, first, member.tokenizers, other, remedy)
+        _check_direction(loaded, _Loaded(loaded.model, member, other))
+        models.append(restore_model(member, other).to(device))
+    return replace(loaded, model=Ensemble(models)) if others else loaded
+
+
+def _fused(loaded: _Loaded, path: Path, weight: float, device: torch.device) -> Decodable:
+    """The model together with a language model; CheckpointError where that is none, or not over its vocabulary."""
+    other = _load(path, device)
+    if other.model.reads_source:
+        raise CheckpointError(
+            f"--lm-path {path}: reads a source, so it is no language model; several models are one by --path a:b"
+        )
+    remedy = "train the language model on a dataset made with s2s preprocess --only-target --vocab-from"
+    check_vocabularies(
+        other.checkpoint.tokenizers, other.path, loaded.checkpoint.tokenizers, loaded.path, remedy
+    )
+    _check_direction(loaded, other)
+    return ShallowFusion(loaded.model, other.model, weight)
+
+
+def _check_direction(one: _Loaded, other: _Loaded) -> None:
+    """CheckpointError where one of two models writes from right to left and the other from left to right."""
+    if one.right_to_left != other.right_to_left:
+        backwards, forwards = (one, other) if one.right_to_left else (other, one)
+        raise CheckpointError(
+            f"{backwards.path}: writes from right to left, and {forwards.path} from left to right, so they have no "
+            "next token in common; --rerank-path takes models of either kind"
+        )
+
+
+def _check_settings(loaded: _Loaded, config: GenerateConfig) -> None:
+    """UsageError for settings that the kind of model has no meaning for."""
+    if loaded.right_to_left and config.target_prefix:
+        raise UsageError(
+            f"--target-prefix {config.target_prefix}: {loaded.path} writes from right to left, and begins at the end"
+        )
+    if not loaded.model.reads_source and config.on_long == "split":
+        raise UsageError(
+            "--on-long split: a language model goes on with a line, and cannot with parts of it; give truncate"
+        )
+
+
+def _engine(loaded: _Loaded, config: GenerateConfig, device: torch.device) -> Engine:
+    """An engine that decodes as the config says."""
+    checkpoint = loaded.checkpoint
     limits = checkpoint.dataset["limits"]
     return Engine(
-        model=_model(checkpoint, path, others, device),
+        model=loaded.model,
         tokenizers=checkpoint.tokenizers,
         # What is too long even in parts is cut.
         limits=limits | {"on_long": "truncate"} if config.on_long in ("truncate", "split") else limits,
@@ -156,6 +246,7 @@ def make_engine(config: GenerateConfig) -> Engine:
             exclude=config.exclude,
             bad_tokens=config.bad_tokens,
         ),
+        right_to_left=loaded.right_to_left,
         search=config,
         device=device,
         batch_size=config.batch_size,
@@ -177,23 +268,12 @@ def _attention_uses(config: GenerateConfig) -> AttentionUses | None:
     )
 
 
-def _model(checkpoint: Checkpoint, path: Path, others: Sequence[Path], device: torch.device) -> Decodable:
-    """The model of a checkpoint, or with others their ensemble; CheckpointError where vocabularies differ."""
-    models = [restore_model(checkpoint, path).to(device)]
-    for other in others:
-        member = load_checkpoint(other)
-        remedy = "the models of an ensemble are trained on one dataset"
-        check_vocabularies(checkpoint.tokenizers, path, member.tokenizers, other, remedy)
-        models.append(restore_model(member, other).to(device))
-    return Ensemble(models) if others else models[0]
-
-
 def _lines(config: GenerateConfig) -> Iterator[Line]:
     """All lines of the input, whatever its kind."""
     path = find_checkpoints(config.path)[0]
     with open_checkpoint(path) as (stream, header):
         form = SourceForm.from_meta(header["dataset"].get("source_form", {}))
-        tokenizers = read_tokenizers(stream) if config.data else {}
+        tokenizers = read_tokenizers(stream, header) if config.data else {}
     if config.data:
         return _dataset_lines(config, tokenizers, path)
     composer = SourceComposer(form, config.source_tag)
@@ -214,15 +294,23 @@ def _dataset_lines(config: GenerateConfig, tokenizers: Mapping[str, Tokenizer], 
     if config.source_tag:
         raise UsageError("--source-tag is for text; a dataset's sources have their tags")
     dataset = Dataset.open(config.data)
+    if "source" not in tokenizers and not config.score_reference:
+        raise UsageError(
+            f"{path}: a language model has nothing to translate in a dataset; --score-reference scores the targets, "
+            "and lines on standard input are gone on with"
+        )
+    if set(tokenizers) - set(dataset.sides):
+        raise UsageError(f"{config.data}: the dataset has no source, which {path} reads")
     check_vocabularies(
         tokenizers,
         path,
-        {side: dataset.tokenizer(side) for side in SIDES},
+        {side: dataset.tokenizer(side) for side in tokenizers},
         config.data,
         "use the dataset it was trained on, or pipe raw text into `s2s generate` without a dataset",
     )
     split = dataset.split(config.gen_subset)
-    pairs = zip(split.texts("source"), split.texts("target"), strict=True)
+    sources = split.texts("source") if "source" in tokenizers else repeat("", len(split))
+    pairs = zip(sources, split.texts("target"), strict=True)
     return (Line(number, source, reference) for number, (source, reference) in enumerate(pairs))
 
 

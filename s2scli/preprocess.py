@@ -17,7 +17,7 @@ from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import notice
 from s2scli.data.assembly import Assembly, reasons_in_words
 from s2scli.data.consistency import check_settings
-from s2scli.data.corpus import SIDES, Corpus, find_corpora
+from s2scli.data.corpus import Corpus, find_corpora
 from s2scli.data.dataset import FORMAT, TAG, VERSION, Split, ids_dtype
 from s2scli.data.dataset_writer import SplitWriter, write_dataset
 from s2scli.data.learning import learn_tokenizers, with_counts
@@ -74,8 +74,8 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
         if counted_anew and part is None and "train" in assembly.splits:
             counts = assembly.splits["train"].token_counts
             tokenizers = with_counts(tokenizers, counts, joined=config.joined_dictionary)
-        for side in SIDES:
-            writer.write_tokenizer(side, tokenizers[side])
+        for side, tokenizer in tokenizers.items():
+            writer.write_tokenizer(side, tokenizer)
         num_read = Counter[str]()
         for corpus in corpora:
             num_read[corpus.split] += num_lines[corpus.key]
@@ -161,16 +161,16 @@ def _result(
         num_lines=dict(num_lines),
         num_examples={name: split.num_examples for name, split in splits.items()},
         num_tokens={
-            name: {side: int(split.token_counts[side].sum()) for side in SIDES}
+            name: {side: int(split.token_counts[side].sum()) for side in tokenizers}
             for name, split in splits.items()
         },
         num_unknown={
-            name: {side: int(split.token_counts[side][UNK]) for side in SIDES}
+            name: {side: int(split.token_counts[side][UNK]) for side in tokenizers}
             for name, split in splits.items()
         },
         dropped={name: dict(sorted(assembly.dropped.items())) if name == "train" else {} for name in splits},
         truncated={name: dict(sorted(assembly.truncated[name].items())) for name in splits},
-        vocabulary_sizes={side: len(tokenizers[side]) for side in SIDES},
+        vocabulary_sizes={side: len(tokenizer) for side, tokenizer in tokenizers.items()},
     )
 
 
@@ -201,11 +201,11 @@ def _meta(
     splits: Mapping[str, SplitWriter],
     result: PreprocessResult,
 ) -> dict[str, Any]:
-    columns = {side: ("text", side) for side in SIDES} | ({TAG: ("tag", "source")} if form.tags else {})
+    columns = {side: ("text", side) for side in tokenizers} | ({TAG: ("tag", "source")} if form.tags else {})
     return {
         "format": FORMAT,
         "version": VERSION,
-        "source_lang": config.source_lang or "source",
+        "source_lang": "" if config.only_target else config.source_lang or "source",
         "target_lang": config.target_lang or "target",
         "columns": {
             column: {"kind": kind, "dtype": ids_dtype(len(tokenizers[side])).name, "tokenizer": side}
@@ -275,7 +275,7 @@ def _tell(config: PreprocessConfig, result: PreprocessResult) -> None:
         notice(f"valid: {result.num_examples['valid']} pairs held out of the training data")
     for split, number in result.num_examples.items():
         sides = []
-        for side in SIDES:
+        for side in result.vocabulary_sizes:
             tokens = result.num_tokens[split][side]
             share = 100 * result.num_unknown[split][side] / max(1, tokens)
             sides.append(f"{side} {tokens} tokens, {share:.2f}% unknown")
@@ -285,5 +285,6 @@ def _tell(config: PreprocessConfig, result: PreprocessResult) -> None:
             "no validation data: --validpref names some, --valid-fraction 0.02 holds out some training pairs"
         )
     sizes = ", ".join(f"{side} {size}" for side, size in result.vocabulary_sizes.items())
-    kind = "joined vocabulary" if config.joined_dictionary else "vocabularies"
+    separate = "vocabularies" if len(result.vocabulary_sizes) > 1 else "vocabulary"
+    kind = "joined vocabulary" if config.joined_dictionary else separate
     notice(f"{kind}: {sizes} symbols; dataset written to {result.destdir}")

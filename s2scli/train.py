@@ -12,16 +12,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from s2scli.checkpoint import BEST, SIDES, load_checkpoint
+from s2scli.checkpoint import BEST, SIDES, load_checkpoint, vocabulary_sizes
+from s2scli.configs.models import TransformerLMConfig
 from s2scli.configs.search import SearchConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.console import counted, notice
 from s2scli.data.batching import plan_batches
-from s2scli.data.dataset import Dataset
+from s2scli.data.dataset import Dataset, Reading
 from s2scli.data.loader import Loader
 from s2scli.data.mixture import mix, read_weights
 from s2scli.data.sentences import Sentences, start_worker
 from s2scli.data.shortlist import Shortlist
+from s2scli.data.source_form import SourceForm
 from s2scli.errors import DataError, UsageError
 from s2scli.inference.engine import Engine
 from s2scli.io import locked, write_atomically
@@ -94,14 +96,14 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
     dataset = Dataset.open(config.data)
     if config.verify and processes.is_first:
         dataset.verify()
-    tokenizers = {side: dataset.tokenizer(side) for side in SIDES}
-    longest = {side: positions - 1 for side, positions in config.model.positions_of.items()}
-    train_split = dataset.split("train", longest)
+    reading = _reading(config, dataset)
+    train_split = dataset.split("train", reading)
     if len(train_split) == 0:
         raise DataError(f"{config.data}: the training split is empty")
-    valid_split = dataset.split("valid", longest) if "valid" in dataset.splits else None
+    tokenizers = {side: dataset.tokenizer(side) for side in train_split.text_columns}
+    valid_split = dataset.split("valid", reading) if "valid" in dataset.splits else None
     config = _settle(config, tokenizers, processes)
-    what_to_read = "train", config.sampling, config.seed, longest
+    what_to_read = "train", config.sampling, config.seed, reading
     number = config.num_workers
     loader = Loader(
         Sentences.of(dataset, *what_to_read),
@@ -112,8 +114,10 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
         train_split.corpora, read_weights(config.sampling.corpus_weights), config.sampling.corpus_temperature
     )
     torch.manual_seed(config.seed)
-    model = build_model(config.model, *(len(tokenizers[side]) for side in SIDES))
-    objective = build_objective(config.objective, model, tokenizers, config.data).to(processes.device)
+    model = build_model(config.model, *vocabulary_sizes(tokenizers))
+    objective = build_objective(
+        config.objective, model, tokenizers, config.data, right_to_left=config.right_to_left
+    ).to(processes.device)
     if config.max_tokens == "auto":
         budget = largest_budget(
             objective,
@@ -153,7 +157,8 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
             model=model,
             tokenizers=tokenizers,
             limits=dataset.meta["limits"],
-            form=dataset.source_form,
+            form=dataset.source_form if reading.source else SourceForm(),
+            right_to_left=config.right_to_left,
             search=SearchConfig(beam=config.eval_beam),
             device=processes.device,
             batch_size=128,
@@ -161,6 +166,20 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
         ),
         log=Log(config.save_dir, tensorboard=config.tensorboard),
         shortlist=Shortlist.of(dataset.shortlist()),
+    )
+
+
+def _reading(config: TrainConfig, dataset: Dataset) -> Reading:
+    """How the model reads the dataset; UsageError where that has no sources and the model needs them."""
+    if config.model.reads_source and "source" not in dataset.sides:
+        raise UsageError(
+            f"{config.data}: the dataset has no source, which --arch {config.arch} reads; train a language model on "
+            "it, as --arch transformer_lm"
+        )
+    return Reading(
+        source=config.model.reads_source,
+        right_to_left=config.right_to_left,
+        longest={side: positions - 1 for side, positions in config.model.positions_of.items()},
     )
 
 
@@ -172,7 +191,7 @@ def _settle(config: TrainConfig, tokenizers: Mapping[str, Tokenizer], processes:
         raise UsageError(
             "--optimizer adafactor keeps sums over whole matrices, which --distributed fsdp cuts up; use ddp"
         )
-    if config.model.share_all_embeddings is not None:
+    if isinstance(config.model, TransformerLMConfig) or config.model.share_all_embeddings is not None:
         return config
     source, target = (tokenizers[side].vocabulary.fingerprint for side in SIDES)
     share = source == target and config.model.encoder_embed_dim == config.model.decoder_embed_dim

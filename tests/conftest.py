@@ -36,6 +36,32 @@ def toy_runs(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trainer.root
 
 
+@pytest.fixture(scope="session")
+def other_runs(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with runs on the toy data, and the datasets they are of.
+
+    "lm": of the targets, over the vocabulary of the toy data; "right_to_left"; "reverse": from target to source, its
+    vocabularies being letters.
+    """
+    from toys import LANGUAGE_MODEL, TRANSFORMER, Trainer, preprocess_toys
+
+    root = tmp_path_factory.mktemp("others")
+    texts = toy_data.parent
+    mono = {"only_target": True, "vocab_from": toy_data, "tokenizer": "sentencepiece"}
+    datasets = {
+        "lm": preprocess_toys(texts, root / "lm_data", target_lang="bb", **mono),
+        "right_to_left": toy_data,
+        "reverse": preprocess_toys(
+            texts, root / "reverse_data", source_lang="bb", target_lang="aa", tokenizer="character"
+        ),
+    }
+    quick = {"optimizer.lr": 0.02, "model.dropout": 0.0, "log_interval": 100, "max_epoch": 6}
+    for name, data in datasets.items():
+        settings = LANGUAGE_MODEL if name == "lm" else TRANSFORMER
+        Trainer(data, root)(name, **settings | quick, right_to_left=name == "right_to_left")
+    return root
+
+
 @pytest.fixture
 def trained(toy_data: Path, tmp_path: Path) -> Trainer:
     """Call it with a name and settings to train on the toy data in a folder of that name."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from s2scli.checkpoint import Checkpoint, load_checkpoint
-from s2scli.configs.models import ModelConfig, RecurrentConfig, TransformerConfig
+from s2scli.configs.models import ModelConfig, RecurrentConfig, TransformerConfig, TransformerLMConfig
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.data.batch import Batch, Tokens, pad_sequences
@@ -37,6 +37,18 @@ def small_transformer(**settings: Any) -> TransformerConfig:
             f"{side}_attention_heads": 4,
         }
     return build(TransformerConfig, values | settings)
+
+
+def small_transformer_lm(**settings: Any) -> TransformerLMConfig:
+    """Two layers of width 16."""
+    values: dict[str, Any] = {
+        "decoder_layers": 2,
+        "decoder_embed_dim": 16,
+        "decoder_ffn_embed_dim": 24,
+        "decoder_attention_heads": 4,
+        "dropout": 0.0,
+    }
+    return build(TransformerLMConfig, values | settings)
 
 
 def small_recurrent(**settings: Any) -> RecurrentConfig:
@@ -122,6 +134,12 @@ def write_dataset(
     return preprocess(build(PreprocessConfig, values | {"destdir": root / "data"} | settings)).destdir
 
 
+def preprocess_toys(texts: Path, destdir: Path, **settings: Any) -> Path:
+    """Another dataset of the text that `write_dataset` has left in a folder."""
+    values: dict[str, Any] = {f"{split}pref": str(texts / split) for split in ("train", "valid", "test")}
+    return preprocess(build(PreprocessConfig, values | {"destdir": destdir} | settings)).destdir
+
+
 # A few settings of each family that make a run of a second; an epoch of the toy data is nine batches.
 _COMMON: dict[str, Any] = {
     "max_tokens": 400,
@@ -149,6 +167,13 @@ BAHDANAU: dict[str, Any] = _COMMON | {
     "model.encoder_hidden_size": 8,
     "model.decoder_hidden_size": 12,
     "model.attention_dim": 8,
+}
+LANGUAGE_MODEL: dict[str, Any] = _COMMON | {
+    "arch": "transformer_lm_tiny",
+    "model.decoder_layers": 1,
+    "model.decoder_embed_dim": 16,
+    "model.decoder_ffn_embed_dim": 16,
+    "model.attention_dropout": 0.1,
 }
 LUONG: dict[str, Any] = _COMMON | {
     "arch": "rnn_luong",

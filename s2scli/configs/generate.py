@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from s2scli.configs.search import CONSTRAINTS_NEED, SearchConfig
@@ -15,6 +15,7 @@ _ENDINGS = (".html", ".png", ".svg")
 _ATTENTION = "Attention"
 _PHRASES = "Phrases"
 PHRASE_FILES = ("glossary", "exclude", "bad_tokens")
+_RERANKING = "Reranking"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,28 @@ class GenerateConfig(SearchConfig):
     )
     path: Path = setting(
         ..., "checkpoint, or run folder (then its best checkpoint); several are an ensemble: run1:run2"
+    )
+    lm_path: Path | None = setting(
+        None, "language model over the same target vocabulary, whose log-probabilities count at every step"
+    )
+    lm_weight: float = setting(0.1, "weight of the language model's log-probabilities", at_least=0)
+    rerank_path: tuple[Path, ...] = setting(
+        (),
+        "put the outputs in the order that another model has them in, too: one of the same languages (right to left, "
+        "for one), of the opposite direction, or a language model; repeat it for several",
+        panel=_RERANKING,
+    )
+    rerank_weight: tuple[float, ...] = setting(
+        (),
+        "what such a model's log-probability for each token is multiplied by before it is added to the score, one for "
+        "all or one for each; if not given, 1",
+        panel=_RERANKING,
+    )
+    rerank_candidates: int = setting(
+        10,
+        "outputs to choose from with --rerank-path; the beam is at least as wide",
+        at_least=1,
+        panel=_RERANKING,
     )
     gen_subset: str = setting("test", "split of the dataset folder")
     input: Path = setting(Path("-"), "text file to translate, one sentence a line; -: standard input")
@@ -138,6 +161,7 @@ class GenerateConfig(SearchConfig):
         if self.shard_id >= self.num_shards:
             raise UsageError(f"--shard-id {self.shard_id} must be under --num-shards {self.num_shards}")
         self._check_attention()
+        self._check_reranking()
         if self.data is not None and self.input_format != "auto":
             raise UsageError("--input-format is for --input; a dataset's text is known")
 
@@ -171,3 +195,36 @@ class GenerateConfig(SearchConfig):
             raise UsageError(f"--{wanted[0].replace('_', '-')} is for outputs; --score-reference makes none")
         if (self.constraints or self.glossary) and not self.of_candidates.can_be_constrained:
             raise UsageError(CONSTRAINTS_NEED)
+
+    def _check_reranking(self) -> None:
+        if self.rerank_weight and len(self.rerank_weight) not in (1, len(self.rerank_path)):
+            raise UsageError(
+                f"--rerank-weight has {len(self.rerank_weight)} values; give one, or one for each --rerank-path "
+                f"({len(self.rerank_path)})"
+            )
+        if not self.rerank_path:
+            if self.rerank_weight:
+                raise UsageError("--rerank-weight has no effect without --rerank-path")
+            return
+        if self.mbr != "none" or self.score_reference:
+            other = "--score-reference" if self.score_reference else f"--mbr {self.mbr}"
+            raise UsageError(f"--rerank-path chooses among outputs by scores, and {other} does not; give one")
+        if self.nbest > self.rerank_candidates:
+            raise UsageError(
+                f"--nbest {self.nbest} needs as many --rerank-candidates; they are {self.rerank_candidates}"
+            )
+
+    @property
+    def rerank_weights(self) -> tuple[float, ...]:
+        """A weight for each --rerank-path."""
+        weights = self.rerank_weight or (1.0,)
+        return weights * len(self.rerank_path) if len(weights) == 1 else weights
+
+    @property
+    def of_candidates(self) -> SearchConfig:
+        """The settings by which the outputs are found that are chosen from, for --mbr or --rerank-path."""
+        if not self.rerank_path:
+            return super().of_candidates
+        number, groups = self.rerank_candidates, self.diverse_beam_groups
+        beam = self.beam if self.sampling else max(self.beam, -(-number // groups) * groups)
+        return replace(self, nbest=number, beam=beam)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from s2scli.errors import UsageError
 from s2scli.schema import setting
@@ -41,16 +42,11 @@ class TransformerConfig:
         None, "tie source, target and output weights; by default where both sides have one vocabulary"
     )
 
+    reads_source: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         for side in ("encoder", "decoder"):
-            width, heads = getattr(self, f"{side}_embed_dim"), getattr(self, f"{side}_attention_heads")
-            if width % heads:
-                raise UsageError(
-                    f"model.{side}_embed_dim = {width} cannot be split over model.{side}_attention_heads = {heads}; "
-                    "choose a multiple"
-                )
-            if width % 2 and self.positions == "sinusoidal":
-                raise UsageError(f"model.{side}_embed_dim = {width} must be even for sinusoidal positions")
+            _check_width(self, side)
         _check_sharing(self.share_all_embeddings, self.encoder_embed_dim, self.decoder_embed_dim)
 
     @property
@@ -59,6 +55,37 @@ class TransformerConfig:
         if self.positions != "learned":
             return {}
         return {"source": self.max_source_positions, "target": self.max_target_positions}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerLMConfig:
+    """Transformer language model: the decoder alone, of target text (Radford et al. 2018)."""
+
+    name: str = setting("transformer_lm", "model family", choices=("transformer_lm",))
+    decoder_layers: int = setting(6, "decoder layers", at_least=1)
+    decoder_embed_dim: int = setting(512, "decoder width", at_least=2)
+    decoder_ffn_embed_dim: int = setting(2048, "inner width of the decoder's feed-forward layers", at_least=1)
+    decoder_attention_heads: int = setting(8, "attention heads in the decoder", at_least=1)
+    decoder_normalize_before: bool = setting(True, "pre-norm instead of post-norm in the decoder")
+    activation_fn: str = setting("relu", "feed-forward activation", choices=("relu", "gelu", "swiglu"))
+    positions: str = setting("sinusoidal", "position embeddings", choices=("sinusoidal", "learned"))
+    max_target_positions: int = setting(
+        1024, "longest target with learned positions", unit="tokens", at_least=1
+    )
+    dropout: float = setting(0.1, "dropout on embeddings and sublayer outputs", at_least=0, below=1)
+    attention_dropout: float = setting(0.0, "dropout on attention weights", at_least=0, below=1)
+    activation_dropout: float = setting(0.0, "dropout inside the feed-forward layers", at_least=0, below=1)
+    share_decoder_input_output_embed: bool = setting(True, "tie the decoder's embedding and output weights")
+
+    reads_source: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check_width(self, "decoder")
+
+    @property
+    def positions_of(self) -> dict[str, int]:
+        """As in TransformerConfig."""
+        return {"target": self.max_target_positions} if self.positions == "learned" else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +138,8 @@ class RecurrentConfig:
         None, "tie source, target and output weights; by default where both sides have one vocabulary"
     )
 
+    reads_source: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         _check_sharing(self.share_all_embeddings, self.encoder_embed_dim, self.decoder_embed_dim)
         out = self.decoder_out_embed_dim or self.decoder_embed_dim
@@ -148,6 +177,17 @@ class RecurrentConfig:
         return {}
 
 
+def _check_width(config: TransformerConfig | TransformerLMConfig, side: str) -> None:
+    width, heads = getattr(config, f"{side}_embed_dim"), getattr(config, f"{side}_attention_heads")
+    if width % heads:
+        raise UsageError(
+            f"model.{side}_embed_dim = {width} cannot be split over model.{side}_attention_heads = {heads}; "
+            "choose a multiple"
+        )
+    if width % 2 and config.positions == "sinusoidal":
+        raise UsageError(f"model.{side}_embed_dim = {width} must be even for sinusoidal positions")
+
+
 def _check_sharing(share_all: bool | None, encoder_embed_dim: int, decoder_embed_dim: int) -> None:
     if share_all and encoder_embed_dim != decoder_embed_dim:
         raise UsageError(
@@ -156,4 +196,5 @@ def _check_sharing(share_all: bool | None, encoder_embed_dim: int, decoder_embed
         )
 
 
-ModelConfig = TransformerConfig | RecurrentConfig
+EncoderDecoderConfig = TransformerConfig | RecurrentConfig
+ModelConfig = EncoderDecoderConfig | TransformerLMConfig

@@ -16,6 +16,9 @@ class PreprocessConfig:
     """Which text, which tokenizer, and where the dataset folder goes."""
 
     source_lang: str | None = setting(None, "source language, the ending of its files: en", short="-s")
+    only_target: bool = setting(
+        False, "there is no source: text of one language, P.de or one field, to train a language model on"
+    )
     target_lang: str | None = setting(None, "target language, the ending of its files: de", short="-t")
     trainpref: tuple[str, ...] = setting(
         (),
@@ -90,7 +93,8 @@ class PreprocessConfig:
     target_sentencepiece: Path | None = setting(None, "SentencePiece model to use for the target")
     vocab_from: Path | None = setting(
         None,
-        "checkpoint or run folder whose tokenizers to use, with their normalization, in place of learning any",
+        "checkpoint, run folder or dataset folder whose tokenizers to use, with their normalization, in place of "
+        "learning any",
     )
     user_symbols: tuple[str, ...] = setting(
         (), "symbols to keep whole, one token each, outside normalization"
@@ -214,3 +218,8 @@ class PreprocessConfig:
     shard_id: int = setting(0, "which part of the training text this command is for, from 0", at_least=0)
     merge: bool = setting(False, "join the parts of --destdir that commands with --num-shards have made")
     workers: int = setting(1, "processes that encode the text; the result is the same", at_least=1)
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The sides that there is text of."""
+        return ("target",) if self.only_target else ("source", "target")

@@ -17,6 +17,16 @@ def _transformer(model: Mapping[str, Any], *, lr: float, warmup_updates: int) ->
     }
 
 
+def _language_model(model: Mapping[str, Any], *, lr: float, warmup_updates: int) -> Preset:
+    """As a Transformer, without label smoothing: a language model's probabilities are what is wanted of it."""
+    preset = _transformer(model, lr=lr, warmup_updates=warmup_updates)
+    return {
+        **preset,
+        "model": {**preset["model"], "name": "transformer_lm"},
+        "objective": {"name": "label_smoothed_cross_entropy", "label_smoothing": 0.0},
+    }
+
+
 def _recurrent(**model: Any) -> Preset:
     return {
         "model": {"name": "recurrent", **model},
@@ -95,4 +105,16 @@ PRESETS: dict[str, Preset] = {
         lr=0.0007,
         warmup_updates=4000,
     ),
+    "transformer_lm_tiny": _language_model(
+        {
+            "decoder_layers": 4,
+            "decoder_embed_dim": 128,
+            "decoder_ffn_embed_dim": 256,
+            "decoder_attention_heads": 4,
+            "dropout": 0.3,
+        },
+        lr=0.005,
+        warmup_updates=2000,
+    ),
+    "transformer_lm": _language_model({"dropout": 0.1}, lr=0.0005, warmup_updates=4000),
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from s2scli.configs.alias import Alias
-from s2scli.configs.models import ModelConfig, RecurrentConfig, TransformerConfig
+from s2scli.configs.models import ModelConfig, RecurrentConfig, TransformerConfig, TransformerLMConfig
 from s2scli.configs.presets import PRESETS
 from s2scli.configs.sampling import SamplingConfig
 from s2scli.configs.schedules import (
@@ -42,7 +42,11 @@ from s2scli.errors import UsageError, did_you_mean
 from s2scli.schema import build, limits_of, setting, setting_types
 
 COMPONENTS: dict[str, dict[str, type[Any]]] = {
-    "model": {"recurrent": RecurrentConfig, "transformer": TransformerConfig},
+    "model": {
+        "recurrent": RecurrentConfig,
+        "transformer": TransformerConfig,
+        "transformer_lm": TransformerLMConfig,
+    },
     "optimizer": {
         "adam": AdamConfig,
         "adamw": AdamWConfig,
@@ -174,6 +178,9 @@ class TrainConfig:
     reset_lr_scheduler: bool = setting(False, "begin the learning-rate schedule anew when going on")
     reset_dataloader: bool = setting(False, "begin with epoch 1 of the data when going on")
     reset_meters: bool = setting(False, "forget the best figure, and the time spent, when going on")
+    right_to_left: bool = setting(
+        False, "learn targets from their last token to their first; generate writes them in reading order"
+    )
     freeze: tuple[str, ...] = setting(
         (), "do not train parameters whose name matches, as in 'encoder_layers.*'; the patterns are a shell's"
     )
@@ -217,6 +224,24 @@ class TrainConfig:
     sampling: SamplingConfig
 
     ALIASES: ClassVar[Mapping[str, Alias]] = _aliases()
+
+    def __post_init__(self) -> None:
+        if self.model.reads_source:
+            return
+        for_sources = {
+            "--eval-metrics": self.eval_metrics,
+            f"--best-checkpoint-metric {self.best_checkpoint_metric}": self.best_checkpoint_metric
+            not in ("loss", "ppl"),
+            f"--encoder-loss {self.objective.encoder_loss}": self.objective.encoder_loss != "none",
+            f"--subword-sampling {self.sampling.subword_sampling}": "source" in self.sampling.subword_sides,
+            "--word-dropout, --word-mask or --word-shuffle": self.sampling.has_noise,
+        }
+        for flag, given in for_sources.items():
+            if given:
+                raise UsageError(
+                    f"{flag}: is for models that read a source, and --arch {self.arch} is a language model; leave it "
+                    "out"
+                )
 
     @classmethod
     def resolve(

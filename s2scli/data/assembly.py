@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import counter, notice
-from s2scli.data.corpus import SIDES, Corpus
+from s2scli.data.corpus import Corpus
 from s2scli.data.dataset import TAG
 from s2scli.data.dataset_writer import DatasetWriter
 from s2scli.data.duplicates import Duplicates, find_duplicates
@@ -53,7 +53,7 @@ class Assembly:
             names.setdefault(corpus.split, []).append(corpus.name)
             if config.valid_fraction and corpus.split == "train":
                 names.setdefault("valid", []).append(corpus.name)
-        sizes = {side: len(tokenizers[side]) for side in SIDES}
+        sizes = {side: len(tokenizer) for side, tokenizer in tokenizers.items()}
         if form.tags:
             sizes[TAG] = sizes["source"]
         self.splits = {name: writer.split(name, names[name], sizes, config.shard_size) for name in names}

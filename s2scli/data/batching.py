@@ -190,9 +190,27 @@ class _ColumnLengths:
         return self._split.longest(self._column) + 1
 
 
+class _NoLengths:
+    """Those of sources that are not there: an end symbol each."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __len__(self) -> int:
+        return self._number
+
+    def __getitem__(self, rows: Indices, /) -> Indices:
+        return np.ones(len(rows), np.int64)
+
+    def max(self) -> int:
+        return 1
+
+
 def pair_lengths(split: Split) -> tuple[Lengths, Lengths]:
     """The tokens of both sides of a split's pairs, end symbols counted, read when asked for."""
-    return _ColumnLengths(split, "source"), _ColumnLengths(split, "target")
+    has_source = "source" in split.columns
+    source = _ColumnLengths(split, "source") if has_source else _NoLengths(len(split))
+    return source, _ColumnLengths(split, "target")
 
 
 def plan_batches(

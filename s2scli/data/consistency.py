@@ -26,6 +26,22 @@ _LEARNT = (
 _OF_LEARNING = ("sentencepiece_model", "character_coverage", "split_digits", "byte_fallback")
 _OF_SENTENCEPIECE = (*_OF_LEARNING, "source_sentencepiece", "target_sentencepiece")
 
+# What has no meaning where there is no source.
+_OF_SOURCES = (
+    *(
+        "source_lang",
+        "train_source",
+        "valid_source",
+        "test_source",
+        "source_field",
+        "source_tag",
+        "tag_field",
+    ),
+    *("context_lines", "joined_dictionary", "srcdict", "thresholdsrc", "nwordssrc", "source_sentencepiece"),
+    *(f"source_{name}" for name in (*_REWRITING, "stopwords", "script")),
+    *("max_source_length", "min_source_length", "max_length_ratio", "filter_copies"),
+)
+
 # What a setting is where it is not given.
 _DEFAULTS = {field.name: field.default for field in fields(PreprocessConfig)}
 
@@ -35,6 +51,10 @@ def check_settings(config: PreprocessConfig, splits: set[str]) -> None:
 
     splits: those there is text for.
     """
+    if config.only_target:
+        _check_nothing_given(config, _OF_SOURCES, "is for sources, and with --only-target there are none")
+    if config.only_target and config.filter_duplicates == "source":
+        raise UsageError("--filter-duplicates source: with --only-target there is none; give target")
     if config.shard_id >= config.num_shards:
         raise UsageError(f"--shard-id {config.shard_id} must be under --num-shards {config.num_shards}")
     if not splits:
@@ -60,7 +80,7 @@ def check_settings(config: PreprocessConfig, splits: set[str]) -> None:
             "--shortlist learns translations from training pairs, but no training files are given; leave it out"
         )
     if config.vocab_from is not None:
-        _check_nothing_given(config, _LEARNT, "decides what --vocab-from takes from the checkpoint as it is")
+        _check_nothing_given(config, _LEARNT, "decides what --vocab-from takes as it is there")
     else:
         _check_tokenizer(config)
         _check_something_to_learn_from(config, splits)
@@ -74,13 +94,12 @@ def _check_tokenizer(config: PreprocessConfig) -> None:
                 "--tokenizer moses splits each language by its own rules, so it has no --joined-dictionary; leave "
                 "that out, or take --tokenizer sentencepiece"
             )
-        if not config.source_lang or not config.target_lang:
-            raise UsageError(
-                "--tokenizer moses needs --source-lang and --target-lang, whose rules it follows"
-            )
+        if not all(getattr(config, f"{side}_lang") for side in config.sides):
+            flags = " and ".join(f"--{side}-lang" for side in config.sides)
+            raise UsageError(f"--tokenizer moses needs {flags}, whose rules it follows")
     if config.tokenizer != "sentencepiece":
         _check_nothing_given(config, _OF_SENTENCEPIECE, f"is not for --tokenizer {config.tokenizer}")
-    elif given_model(config, "source") and given_model(config, "target"):
+    elif all(given_model(config, side) for side in config.sides):
         _check_nothing_given(
             config, ("vocab_size", *_OF_LEARNING), "is for learning a SentencePiece model, and one is given"
         )
@@ -94,14 +113,14 @@ def _check_something_to_learn_from(config: PreprocessConfig, splits: set[str]) -
     if "train" in splits:
         return
     if config.tokenizer == "sentencepiece":
-        if given_model(config, "source") and given_model(config, "target"):
+        if all(given_model(config, side) for side in config.sides):
             return
         raise UsageError(
             "--tokenizer sentencepiece learns from training text, so give --trainpref; "
             "to translate text with a trained model, pass the raw text to s2s generate"
         )
     given = [dictionary for dictionary in (config.srcdict, config.tgtdict) if dictionary]
-    if len(given) < (1 if config.joined_dictionary else 2):
+    if len(given) < (1 if config.joined_dictionary else len(config.sides)):
         raise UsageError("without training files both --srcdict and --tgtdict are needed")
 
 

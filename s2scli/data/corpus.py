@@ -27,7 +27,10 @@ _BROKEN_TEXT, _BROKEN_RECORD = "broken text", "broken record"
 
 
 class Pair(NamedTuple):
-    """A source and a target line, and their tag or nothing; `problem`: why to leave the pair out, or nothing."""
+    """A source and a target line, and their tag or nothing; `problem`: why to leave the pair out, or nothing.
+
+    Where there is only target text the source is empty.
+    """
 
     source: str
     target: str
@@ -38,6 +41,8 @@ class Pair(NamedTuple):
 @dataclass(frozen=True)
 class Corpus:
     """Text of one split, all of it or a part with a name: a source and a target file, or one file with both.
+
+    Where there is only target text it is one file, and one field of that.
 
     layout: "lines" for two files, perhaps with a third for tags, "tsv" or "jsonl" for one. fields: where the sides and
     perhaps a tag are in its lines, a column counted from 1, or the name of a field (a.b for one within another).
@@ -86,12 +91,12 @@ class Corpus:
             except (ValueError, KeyError, IndexError, TypeError) as error:
                 if self.on_broken == "skip":
                     return Pair(texts[0], "", problem=_BROKEN_RECORD)
-                flags = ("--source-field", "--target-field", "--tag-field")
+                flags = ["--source-field", "--target-field", "--tag-field"][len(self.fields) == 1 :]
                 said = ", ".join(f"{flag} is {name}" for flag, name in zip(flags, self.fields, strict=False))
                 raise DataError(
                     f"{self.place(0, number)}: {why_no_record(error, self.layout)}; {said}"
                 ) from None
-        source, target, *tags = texts
+        source, target, *tags = texts if len(texts) > 1 else ("", *texts)
         return Pair(source, target, self._tag(tags[0], number) if tags else self.tag)
 
     def _tag(self, text: str, number: int) -> str:
@@ -105,7 +110,7 @@ class Corpus:
 
     def tags(self) -> set[str]:
         """The tags that pairs have; where they have them of their own, the text is read through for that."""
-        if max(len(self.paths), len(self.fields)) == len(SIDES):
+        if max(len(self.paths), len(self.fields)) <= len(SIDES):
             return {self.tag} - {""}
         found: set[str] = set()
         for number, lines in enumerate(self.raw_lines(), start=1):
@@ -187,7 +192,7 @@ def find_corpora(config: PreprocessConfig) -> list[Corpus]:
         named = [flag for flag, value in given.items() if value]
         if len(named) > 1:
             raise UsageError(f"{' and '.join(named)} name the same text; give one")
-        if (source is None) != (target is None):
+        if (source is None) != (target is None) and not config.only_target:
             raise UsageError(f"--{split}-source and --{split}-target must be given together")
         # Of validation and test sets every line counts, so none is left out.
         on_broken = (
@@ -197,6 +202,9 @@ def find_corpora(config: PreprocessConfig) -> list[Corpus]:
             corpora += _from_prefixes(split, prefixes, config, on_broken)
         elif both is not None:
             corpora.append(_from_one_file(split, both, config, on_broken))
+        elif target is not None and config.only_target:
+            _check_exists(target)
+            corpora.append(Corpus(split, (target,), on_broken=on_broken))
         elif source is not None and target is not None:
             corpora.append(_from_two_files(split, (source, target), on_broken))
             if config.tag_field:
@@ -239,8 +247,12 @@ def _from_one_file(split: str, path: Path, config: PreprocessConfig, on_broken: 
     _check_exists(path)
     default = ("1", "2") if layout == "tsv" else SIDES
     source, target = config.source_field or default[0], config.target_field or default[1]
-    names = (source, target, *((config.tag_field,) if config.tag_field else ()))
-    for flag, name in zip(("source", "target", "tag"), names, strict=False):
+    by_flag = {"source": source, "target": target, "tag": config.tag_field}
+    if config.only_target:
+        # A file of one language has it in its first column.
+        by_flag = {"target": config.target_field or ("1" if layout == "tsv" else "target")}
+    names = tuple(name for name in by_flag.values() if name)
+    for flag, name in zip(by_flag, names, strict=False):
         if layout == "tsv" and (not name.isdecimal() or int(name) == 0):
             raise UsageError(f"--{flag}-field {name}: of a TSV file give the column's number, counted from 1")
     return Corpus(split, (path,), layout, names, on_broken)
@@ -267,14 +279,15 @@ def _check_exists(path: Path) -> None:
 def _from_prefixes(
     split: str, prefixes: Sequence[str], config: PreprocessConfig, on_broken: str
 ) -> list[Corpus]:
-    source_lang, target_lang = config.source_lang, config.target_lang
-    if not source_lang or not target_lang:
-        raise UsageError(f"--{split}pref needs --source-lang and --target-lang, the endings of its files")
-    if source_lang == target_lang:
+    languages = {side: getattr(config, f"{side}_lang") for side in config.sides}
+    if not all(languages.values()):
+        flags = " and ".join(f"--{side}-lang" for side in config.sides)
+        raise UsageError(f"--{split}pref needs {flags}, the endings of its files")
+    if len(set(languages.values())) < len(languages):
         raise UsageError(
-            f"--source-lang and --target-lang are both {source_lang}; their files would be the same"
+            f"--source-lang and --target-lang are both {config.source_lang}; their files would be the same"
         )
-    endings = (source_lang, target_lang, *((config.tag_field,) if config.tag_field else ()))
+    endings = (*languages.values(), *((config.tag_field,) if config.tag_field else ()))
     named = [_NAMED.fullmatch(prefix) for prefix in prefixes]
     corpora = []
     for number, (prefix, match) in enumerate(zip(prefixes, named, strict=True)):

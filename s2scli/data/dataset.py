@@ -10,7 +10,8 @@
     train/main-00000/source.text    raw UTF-8 text, one after the other
     train/main-00000/source.text_ends   where each example ends in the text, int64, bytes
 
-Where sources have tags, the files of a column "tag" say which: an id of the source vocabulary, or none.
+Where sources have tags, the files of a column "tag" say which: an id of the source vocabulary, or none. A dataset for
+language models has no source, and nothing that belongs to it.
 
 A split is a list of corpora, a corpus a list of shards. All numbers are little-endian.
 """
@@ -20,7 +21,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
@@ -116,18 +118,36 @@ def _bounds(ends: npt.NDArray[np.int64], index: int) -> tuple[int, int]:
     return (int(ends[index - 1]) if index else 0), int(ends[index])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How a model reads examples: with their sources or without, and the tokens of targets from right to left or not.
+
+    longest: by column, the most tokens, end symbols not counted, that it takes; longer examples are cut.
+    """
+
+    source: bool = True
+    right_to_left: bool = False
+    longest: Mapping[str, int] = field(default_factory=dict)
+
+
+AS_IT_IS = Reading()
+
+
 class Cut(NamedTuple):
     """The most tokens that examples of a column are to have, and how longer ones are cut to that."""
 
     longest: int
-    cut: Callable[[Ids, int], Any]
+    cut: Callable[[Any, int], Any]
 
 
 NO_CUTS: Mapping[str, Cut] = MappingProxyType({})
 
 
 class Split:
-    """The examples of one split, over all its corpora and shards; cuts: by column, what is too long."""
+    """The examples of one split, over all its corpora and shards.
+
+    cuts: by column, what is too long. right_to_left: whether the ids of a target begin with its last one.
+    """
 
     def __init__(
         self,
@@ -136,8 +156,11 @@ class Split:
         meta: dict[str, Any],
         columns: dict[str, Any],
         cuts: Mapping[str, Cut] = NO_CUTS,
+        *,
+        right_to_left: bool = False,
     ) -> None:
         self._cuts = cuts
+        self.right_to_left = right_to_left
         self.name = name
         self.meta = meta
         self.columns: tuple[str, ...] = tuple(columns)
@@ -215,8 +238,8 @@ class Split:
         shard, local = self._locate(column, index)
         ids = shard.ids(local)
         if column in self._cuts and len(ids) > (limit := self._cuts[column].longest):
-            return cast(Ids, np.asarray(self._cuts[column].cut(ids, limit), ids.dtype))
-        return ids
+            ids = cast(Ids, np.asarray(self._cuts[column].cut(ids, limit), ids.dtype))
+        return ids[::-1] if self.right_to_left and column == "target" else ids
 
     def text(self, column: str, index: int) -> str:
         """The raw text of one example."""
@@ -269,7 +292,7 @@ class Dataset:
 
     @property
     def source_lang(self) -> str:
-        """The source language as the user named it."""
+        """The source language as the user named it; nothing where there is no source."""
         return str(self.meta["source_lang"])
 
     @property
@@ -281,6 +304,11 @@ class Dataset:
     def source_form(self) -> SourceForm:
         """What stands in a source beside its line."""
         return SourceForm.from_meta(self.meta.get("source_form", {}))
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The columns of text: source and target, or the target alone."""
+        return tuple(name for name, column in self.meta["columns"].items() if column["kind"] == "text")
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -319,23 +347,24 @@ class Dataset:
         targets, frequent = (np.fromfile(self.path / name, SHORTLIST_DTYPE) for name in SHORTLIST)
         return ShortlistTable(targets.reshape(-1, self.num_translations), frequent)
 
-    def split(self, name: str, longest: Mapping[str, int] | None = None) -> Split:
-        """The examples of a split; DataError with the nearest name where there is none.
-
-        longest: by column, the most tokens, end symbols not counted, that a model takes; longer examples are cut.
-        """
+    def split(self, name: str, reading: Reading = AS_IT_IS) -> Split:
+        """The examples of a split, as a model reads them; DataError with the nearest name where there is none."""
         if name not in self.meta["splits"]:
             raise DataError(f"{self.path}: no split {name!r}{did_you_mean(name, self.splits)}")
-        cuts = self._cuts(longest) if longest else NO_CUTS
-        return Split(self.path, name, self.meta["splits"][name], self.meta["columns"], cuts)
+        columns = self.meta["columns"]
+        if not reading.source:
+            columns = {"target": columns["target"]}
+        cuts = {column: Cut(limit, self._cut_of(column)) for column, limit in reading.longest.items()}
+        return Split(
+            self.path, name, self.meta["splits"][name], columns, cuts, right_to_left=reading.right_to_left
+        )
 
-    def _cuts(self, longest: Mapping[str, int]) -> dict[str, Cut]:
+    def _cut_of(self, column: str) -> Callable[[Any, int], Any]:
+        """How what is too long is cut."""
+        if column != "source":
+            return lambda ids, limit: ids[:limit]
         form, marks = self.source_form, self.source_form.marks(self.tokenizer("source"))
-        how = {
-            "source": lambda ids, limit: form.cut(ids, limit, marks),
-            "target": lambda ids, limit: ids[:limit],
-        }
-        return {column: Cut(limit, how[column]) for column, limit in longest.items()}
+        return partial(form.cut, marks=marks)
 
     def fingerprint(self, split: str) -> str:
         """A short hash of what a split holds, wherever the folder is."""

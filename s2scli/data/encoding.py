@@ -75,8 +75,9 @@ class Encoder:
         self._config = config
         self._tokenizers = tokenizers
         self._form = form
-        self._marks = form.marks(tokenizers["source"])
-        self._limits = config.max_source_length, config.max_target_length
+        self._marks = form.marks(tokenizers["source"]) if "source" in tokenizers else frozenset()
+        # Where each side that there is stands in a pair.
+        self._sides = {side: SIDES.index(side) for side in config.sides}
         self._text_filters = text_filters(config)
         self._length_filters = length_filters(config)
 
@@ -90,7 +91,7 @@ class Encoder:
         texts = self._texts(lines, pairs)
         ids = [
             self._tokenizers[side].encode_all([texts[index][at] for index in chosen])
-            for at, side in enumerate(SIDES)
+            for side, at in self._sides.items()
         ]
         kept: dict[str, list[tuple[int, tuple[list[int], ...]]]] = {}
         for index, tokens in zip(chosen, zip(*ids, strict=True), strict=True):
@@ -110,8 +111,10 @@ class Encoder:
                 )
         for split, items in kept.items():
             result.columns[split] = {
-                side: _column([texts[index][at] for index, _ in items], [tokens[at] for _, tokens in items])
-                for at, side in enumerate(SIDES)
+                side: _column(
+                    [texts[index][at] for index, _ in items], [tokens[column] for _, tokens in items]
+                )
+                for column, (side, at) in enumerate(self._sides.items())
             }
             if self._form.tags:
                 tags = [pairs[index].tag for index, _ in items]
@@ -134,12 +137,14 @@ class Encoder:
         """Why a training pair is left out for its text, or nothing."""
         if pair.problem:
             return pair.problem
-        has_source, has_target = bool(pair.source.strip()), bool(pair.target.strip())
+        # Filters of pairs look at both sides, and where there is one, at that.
+        source, target = pair.source if "source" in self._sides else pair.target, pair.target
+        has_source, has_target = bool(source.strip()), bool(target.strip())
         if self._form.context_lines and not has_source and not has_target:
             return DOCUMENT_END
         if has_source and has_target:
             for name, leaves_out in self._text_filters:
-                if leaves_out(pair.source, pair.target):
+                if leaves_out(source, target):
                     return name
         if lines.repeated is not None and lines.repeated[index]:
             return DUPLICATE
@@ -156,16 +161,15 @@ class Encoder:
         """Cut what is too long, in place; returns why a training pair must be left out, or nothing."""
         training = corpus.split == "train"
         if training:
-            if not tokens[0] or tokens[0][-1] in self._marks:
-                return "empty source"
-            if not tokens[1]:
-                return "empty target"
-            lengths = len(tokens[0]), len(tokens[1])
+            for side, ids in zip(self._sides, tokens, strict=True):
+                if not ids or (side == "source" and ids[-1] in self._marks):
+                    return f"empty {side}"
+            lengths = len(tokens[0]), len(tokens[-1])
             for name, leaves_out in self._length_filters:
                 if leaves_out(*lengths):
                     return name
-        for at, (side, limit) in enumerate(zip(SIDES, self._limits, strict=True)):
-            length = len(tokens[at])
+        for at, side in enumerate(self._sides):
+            length, limit = len(tokens[at]), getattr(self._config, f"max_{side}_length")
             if not limit or length <= limit:
                 continue
             if self._config.on_long == "error":
@@ -175,7 +179,7 @@ class Encoder:
                 )
             if self._config.on_long == "truncate":
                 tokens[at][:] = (
-                    self._form.cut(tokens[at], limit, self._marks) if at == 0 else tokens[at][:limit]
+                    self._form.cut(tokens[at], limit, self._marks) if side == "source" else tokens[at][:limit]
                 )
                 result.truncated.setdefault(split, Counter())[side] += 1
             elif split == "train":

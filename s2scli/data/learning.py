@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from s2scli.checkpoint_file import find_checkpoint, open_checkpoint
+from s2scli.checkpoint_file import find_checkpoint, open_checkpoint, sides_of
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import notice, progress
 from s2scli.data.corpus import SIDES, Corpus, is_held_out
-from s2scli.data.dataset import tokenizer_file
+from s2scli.data.dataset import META, Dataset, tokenizer_file
 from s2scli.data.dataset_writer import DatasetWriter
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import UsageError
@@ -84,11 +84,21 @@ def _lines(
     return lines
 
 
-def read_tokenizers(stream: Any) -> dict[str, Tokenizer]:
+def read_tokenizers(stream: Any, header: Mapping[str, Any]) -> dict[str, Tokenizer]:
     """The tokenizers of a checkpoint that open_checkpoint has opened, normalization and user symbols included."""
     return {
-        side: load_tokenizer(np.asarray(stream.get_tensor(f"tokenizer.{side}")).tobytes()) for side in SIDES
+        side: load_tokenizer(np.asarray(stream.get_tensor(f"tokenizer.{side}")).tobytes())
+        for side in sides_of(header)
     }
+
+
+def _given_tokenizers(path: Path) -> dict[str, Tokenizer]:
+    """The tokenizers of a dataset folder, or of a checkpoint."""
+    if (path / META).exists():
+        dataset = Dataset.open(path)
+        return {side: dataset.tokenizer(side) for side in dataset.sides}
+    with open_checkpoint(find_checkpoint(path)) as (stream, header):
+        return read_tokenizers(stream, header)
 
 
 def given_model(config: PreprocessConfig, side: str) -> Path | None:
@@ -106,13 +116,19 @@ def learn_tokenizers(
     form: SourceForm,
     writer: DatasetWriter,
 ) -> dict[str, Tokenizer]:
-    """Learn the tokenizers, or take those of a checkpoint, or those that a killed process has learnt.
+    """Learn the tokenizers, or take those that there are elsewhere, or those that a killed process has learnt.
 
-    form: of the sources; its symbols are user symbols of their tokenizer. UsageError where a checkpoint's has not all.
+    form: of the sources; its symbols are user symbols of their tokenizer. UsageError where one that is there has not
+    all.
     """
     if config.vocab_from is not None:
-        with open_checkpoint(find_checkpoint(config.vocab_from)) as (stream, _):
-            tokenizers = read_tokenizers(stream)
+        given = _given_tokenizers(config.vocab_from)
+        if set(config.sides) - set(given):
+            raise UsageError(
+                f"--vocab-from {config.vocab_from}: is of a language model and has no source vocabulary; name what "
+                "has both, or give --only-target"
+            )
+        tokenizers = {side: given[side] for side in config.sides}
         missing = [symbol for symbol in form.symbols if symbol not in tokenizers["source"].user_symbols]
         if missing:
             raise UsageError(
@@ -121,9 +137,11 @@ def learn_tokenizers(
             )
         return tokenizers
     if writer.progress is not None:
-        return {side: load_tokenizer((writer.folder / tokenizer_file(side)).read_bytes()) for side in SIDES}
+        return {
+            side: load_tokenizer((writer.folder / tokenizer_file(side)).read_bytes()) for side in config.sides
+        }
     tokenizers = _learn(config, corpora, num_lines, form)
-    for side in SIDES:
+    for side in config.sides:
         writer.write_tokenizer(side, tokenizers[side])
     return tokenizers
 
@@ -134,7 +152,7 @@ def _learn(
     """Learn a tokenizer for each side, or one for both, from the training text."""
     user_symbols = {"target": check_user_symbols(config.user_symbols)}
     user_symbols["source"] = tuple(dict.fromkeys((*user_symbols["target"], *form.symbols)))
-    normalizations = {side: _normalization(config, side) for side in SIDES}
+    normalizations = {side: _normalization(config, side) for side in config.sides}
     training = [corpus for corpus in corpora if corpus.split == "train"]
     total = sum(num_lines[corpus.key] for corpus in training)
 
@@ -169,10 +187,8 @@ def _learn(
     if config.joined_dictionary:
         joined = learn("joined vocabulary", SIDES, config.srcdict or config.tgtdict, "src")
         return {side: joined.replace(normalization=normalizations[side]) for side in SIDES}
-    return {
-        "source": learn("source vocabulary", ("source",), config.srcdict, "src"),
-        "target": learn("target vocabulary", ("target",), config.tgtdict, "tgt"),
-    }
+    of_sides = {"source": (config.srcdict, "src"), "target": (config.tgtdict, "tgt")}
+    return {side: learn(f"{side} vocabulary", (side,), *of_sides[side]) for side in config.sides}
 
 
 def with_counts(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2scli.configs.sampling import DEFAULT_ALPHA, DEFAULT_BPE_DROPOUT, SamplingConfig
-from s2scli.data.dataset import Dataset, Indices, Split
+from s2scli.data.dataset import AS_IT_IS, Dataset, Indices, Reading, Split
 from s2scli.data.noise import WordNoise
 from s2scli.data.padding import Padded, pad
 from s2scli.data.source_form import SourceForm
@@ -52,7 +52,7 @@ class Draws:
 
 
 class PaddedPairs(NamedTuple):
-    """The sources and the targets of some pairs."""
+    """The sources and the targets of some pairs; where there are no sources, empty ones."""
 
     source: Padded
     target: Padded
@@ -61,8 +61,10 @@ class PaddedPairs(NamedTuple):
 def read_pairs(split: Split, indices: Indices) -> PaddedPairs:
     """Read and pad some pairs, as they are in the dataset."""
     examples = indices.tolist()
-    source, target = (pad([split.ids(side, index) for index in examples]) for side in ("source", "target"))
-    return PaddedPairs(source, target)
+    targets = [split.ids("target", index) for index in examples]
+    has_source = "source" in split.columns
+    sources = [split.ids("source", index) for index in examples] if has_source else [()] * len(examples)
+    return PaddedPairs(pad(sources), pad(targets))
 
 
 class Sentences:
@@ -89,7 +91,7 @@ class Sentences:
         self._seed = seed
         self._limits = limits
         self._form = form
-        self._marks = form.marks(tokenizers["source"])
+        self._marks = form.marks(tokenizers["source"]) if "source" in tokenizers else frozenset()
         self._subwords = _subword_sampling(config, tokenizers)
         self._noise = None
         if config.has_noise:
@@ -107,14 +109,15 @@ class Sentences:
         split: str,
         config: SamplingConfig,
         seed: int,
-        longest: Mapping[str, int] | None = None,
+        reading: Reading = AS_IT_IS,
     ) -> Sentences:
-        """Those of a dataset's split; longest: see Dataset.split."""
+        """Those of a dataset's split."""
+        examples = dataset.split(split, reading)
         return cls(
-            dataset.split(split, longest),
+            examples,
             config,
-            tokenizers={side: dataset.tokenizer(side) for side in ("source", "target")},
-            limits=_tighter(dataset.meta["limits"], longest or {}),
+            tokenizers={side: dataset.tokenizer(side) for side in examples.text_columns},
+            limits=_tighter(dataset.meta["limits"], reading.longest),
             form=dataset.source_form,
             seed=seed,
         )
@@ -137,6 +140,8 @@ class Sentences:
         )
 
     def _source(self, example: int, epoch: int, draws: Draws) -> Sequence[int] | NDArray[np.integer]:
+        if "source" not in self._split.columns:
+            return ()
         ids = self._ids("source", example, epoch, draws)
         if self._noise is None or len(ids) == 0:
             return ids
@@ -155,15 +160,15 @@ class Sentences:
         if side not in self._subwords:
             return self._split.ids(side, example)
         text = self._split.text(side, example)
-        ids = self._subwords[side].encode(text, draws.uniform(epoch, example, side))
+        ids: Sequence[int] = self._subwords[side].encode(text, draws.uniform(epoch, example, side))
         limit = self._limits[f"max_{side}_length"]
         if limit and len(ids) > limit:
             plain = self._split.ids(side, example)
             was_cut = self._limits["on_long"] == "truncate" and len(plain) == limit
-            if was_cut:
-                return self._form.cut(ids, limit, self._marks) if side == "source" else ids[:limit]
-            return plain
-        return ids
+            if not was_cut:
+                return plain
+            ids = self._form.cut(ids, limit, self._marks) if side == "source" else ids[:limit]
+        return ids[::-1] if self._split.right_to_left and side == "target" else ids
 
 
 def _tighter(limits: Mapping[str, Any], longest: Mapping[str, int]) -> dict[str, Any]:

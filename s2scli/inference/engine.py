@@ -51,10 +51,13 @@ class Line:
 class Engine:
     """A model with what surrounds it.
 
-    tokenizers: of both sides. limits: the dataset's, which the model was trained under.
-    A batch holds at most batch_size sentences and max_tokens padded source tokens.
+    tokenizers: of both sides, or of a language model the target's. limits: the dataset's, which the model was trained
+    under. A batch holds at most batch_size sentences and max_tokens padded source tokens.
     form: that of the sources it was trained on. uses: what is made of the attention, if anything. lexicon: what outputs
-    must hold and must not.
+    must hold and must not. right_to_left: whether it was trained on targets from right to left; outputs are in reading
+    order. rerank: puts the outputs of records in their final order.
+
+    A line is a source; for a language model, the beginning of its output.
     """
 
     model: Decodable
@@ -67,11 +70,13 @@ class Engine:
     form: SourceForm = field(default_factory=SourceForm)
     uses: AttentionUses | None = None
     lexicon: Lexicon | None = None
+    right_to_left: bool = False
+    rerank: Callable[[list[Record]], list[Record]] | None = None
 
     def translate(
         self, lines: Iterable[Line], window: int, done: Callable[[int], object] = uncounted
     ) -> Iterator[Record]:
-        """Translate lines and yield a record for each, in order; lines of white space give empty ones.
+        """Translate lines and yield a record for each, in order; sources of white space give empty ones.
 
         window: lines that are read ahead, sorted by length and batched together.
         done: is told of each batch how many lines it had.
@@ -85,27 +90,50 @@ class Engine:
     ) -> Iterator[Record]:
         """Like `translate`, but the output is each line's reference with the model's log-probability of each token.
 
-        Its score is their mean. A line of white space gives an empty record.
+        Its score is their mean. A source of white space gives an empty record. A language model scores the lines
+        themselves where they have no references, and gives an empty record for one of white space.
         """
         stream = iter(lines)
+        reads_source = self.model.reads_source
         while chunk := list(islice(stream, window)):
-            outputs: dict[int, list[Output]] = {}
-            sources = [self._encode(line) for line in chunk]
-            targets = [self._encode_reference(line) for line in chunk]
-            longest = [
-                [0] * max(len(pair[0]), len(pair[1])) if pair[0] else []
-                for pair in zip(sources, targets, strict=True)
-            ]
-            for indices in self._batches(longest):
-                batch = Batch(
-                    *(pad_sequences([side[index] for index in indices]) for side in (sources, targets))
-                )
-                outputs |= zip(indices, self._forced(batch.to(self.device)), strict=True)
-                done(len(indices))
-            yield from (
-                self._record(line, source, outputs.get(index, []))
-                for index, (line, source) in enumerate(zip(chunk, sources, strict=True))
+            if not reads_source:
+                chunk = [line if line.reference else replace(line, reference=line.text) for line in chunk]
+            sources, targets = self._encode_pairs(chunk)
+            texts = [line.text if reads_source else line.reference or "" for line in chunk]
+            outputs = self._force(
+                {
+                    index: pair
+                    for index, pair in enumerate(zip(sources, targets, strict=True))
+                    if texts[index].strip() and (pair[0] or not reads_source)
+                },
+                done,
             )
+            yield from (
+                self._record(line, sources[index], [outputs[index]] if index in outputs else [])
+                for index, line in enumerate(chunk)
+            )
+
+    def log_probabilities(self, lines: Sequence[Line]) -> list[float]:
+        """The mean log-probability of the tokens of each line's reference, its end symbol counted."""
+        outputs = self._force(dict(enumerate(zip(*self._encode_pairs(lines), strict=True))), uncounted)
+        return [outputs[index].score for index in range(len(lines))]
+
+    def _encode_pairs(self, lines: Sequence[Line]) -> tuple[list[list[int]], list[list[int]]]:
+        """The sources, which are empty for a language model, and the references of lines."""
+        sources = [self._encode(line) if self.model.reads_source else [] for line in lines]
+        return sources, [self._encode_reference(line) for line in lines]
+
+    def _force(
+        self, pairs: Mapping[int, tuple[list[int], list[int]]], done: Callable[[int], object]
+    ) -> dict[int, Output]:
+        """The targets of pairs as outputs, scored by the mean of their tokens' log-probabilities."""
+        outputs: dict[int, Output] = {}
+        for indices in self._batches({index: max(map(len, pair)) for index, pair in pairs.items()}):
+            sources, targets = zip(*(pairs[index] for index in indices), strict=True)
+            batch = Batch(pad_sequences(sources), pad_sequences([*map(self._in_models_order, targets)]))
+            outputs |= zip(indices, self._forced(batch.to(self.device)), strict=True)
+            done(len(indices))
+        return outputs
 
     def _encode_reference(self, line: Line) -> list[int]:
         if line.reference is None:
@@ -115,29 +143,43 @@ class Engine:
             )
         return self.tokenizers["target"].encode(line.reference)
 
-    def _forced(self, batch: Batch) -> list[list[Output]]:
+    def _in_models_order(self, ids: list[int]) -> list[int]:
+        return ids[::-1] if self.right_to_left else ids
+
+    def _in_reading_order(self, output: Output) -> Output:
+        """An output of the model as it is read, its end symbol last."""
+        if not self.right_to_left:
+            return output
+        ids, scores = output.ids, output.token_scores
+        return replace(output, ids=[*ids[:-1][::-1], ids[-1]], token_scores=[*scores[:-1][::-1], scores[-1]])
+
+    def _forced(self, batch: Batch) -> list[Output]:
         """The targets of a batch as outputs."""
         assert batch.target is not None
         with torch.inference_mode():
             scores = self.model.score_targets(batch).tolist()
         rows = zip(batch.target.ids.tolist(), scores, batch.target.lengths.tolist(), strict=True)
         outputs = [
-            [Output(ids[:length], row[:length], sum(row[:length]) / length)] for ids, row, length in rows
+            Output(ids[:length], row[:length], sum(row[:length]) / length) for ids, row, length in rows
         ]
-        return with_attention(self.model, batch.source, outputs, self.search) if self.uses else outputs
+        if self.uses:
+            single = with_attention(self.model, batch.source, [[item] for item in outputs], self.search)
+            outputs = [items[0] for items in single]
+        return [self._in_reading_order(item) for item in outputs]
 
     def _window(self, lines: list[Line], done: Callable[[int], object]) -> list[Record]:
         sources = [self._encode(line) for line in lines]
         outputs: dict[int, list[Output]] = {}
-        for indices in self._batches(sources):
+        lengths = {index: len(ids) for index, ids in enumerate(sources) if ids or not self.model.reads_source}
+        for indices in self._batches(lengths):
             request = self._request([lines[index] for index in indices])
             found = self._search([sources[index] for index in indices], request)
             outputs |= zip(indices, found, strict=True)
             done(len(indices))
-        return [
-            self._record(line, source, outputs.get(index, []))
-            for index, (line, source) in enumerate(zip(lines, sources, strict=True))
+        records = [
+            self._record(line, sources[index], outputs.get(index, [])) for index, line in enumerate(lines)
         ]
+        return records if self.rerank is None else self.rerank(records)
 
     def _request(self, lines: Sequence[Line]) -> Request:
         """What is wanted of some lines' outputs; UsageError for constraints where the search cannot meet them."""
@@ -160,12 +202,18 @@ class Engine:
 
     def _search(self, sources: list[list[int]], request: Request) -> list[list[Output]]:
         """The outputs of each source; a batch that does not fit into memory is searched in two halves."""
+        prefixes = None
+        if not self.model.reads_source:
+            prefixes = [self._in_models_order([*self._prefix, *ids]) for ids in sources]
         try:
+            if prefixes is not None:
+                request = replace(request, prefixes=prefixes)
             tokens = pad_sequences(sources).to(self.device)
             found = search(self.model, tokens, self.search.of_candidates, request)
             outputs = [self._choose(items) for items in found]
             if self.uses:
                 outputs = with_attention(self.model, tokens, outputs, self.search)
+            outputs = [[self._in_reading_order(item) for item in items] for items in outputs]
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or len(sources) == 1:
                 raise
@@ -189,50 +237,61 @@ class Engine:
         return tuple(self.tokenizers["target"].encode(self.search.target_prefix))
 
     @property
+    def side(self) -> str:
+        """What lines are: sources, or the beginnings of targets."""
+        return "source" if self.model.reads_source else "target"
+
+    @property
+    def _positions(self) -> int | None:
+        """The most tokens of a line, end symbol counted, that the model has positions for."""
+        return self.model.max_source_positions if self.model.reads_source else self.model.max_target_positions
+
+    @property
     def longest_source(self) -> int | None:
-        """The most source tokens that the model was trained on and has positions for; None: any number."""
-        positions = self.model.max_source_positions
-        limits = (self.limits["max_source_length"], positions - 1 if positions else 0)
+        """The most tokens of a line that the model was trained on and has positions for; None: any number."""
+        limits = (self.limits[f"max_{self.side}_length"], self._positions - 1 if self._positions else 0)
         return min((limit for limit in limits if limit), default=None)
 
     def _encode(self, line: Line) -> list[int]:
         if not line.text.strip():
             return []
-        ids = self.tokenizers["source"].encode(line.text)
-        limit = self.limits["max_source_length"]
+        ids = self.tokenizers[self.side].encode(line.text)
+        limit = self.limits[f"max_{self.side}_length"]
         if limit and len(ids) > limit:
             if self.limits["on_long"] == "truncate":
                 warn(
-                    f"line {line.id + 1}: {len(ids)} source tokens, cut to the {limit} that the model was trained on"
+                    f"line {line.id + 1}: {len(ids)} {self.side} tokens, cut to the {limit} that the model was "
+                    "trained on"
                 )
                 ids = self._cut(ids, limit)
             else:
                 warn(
-                    f"line {line.id + 1}: {len(ids)} source tokens, more than the {limit} that the model was trained on"
+                    f"line {line.id + 1}: {len(ids)} {self.side} tokens, more than the {limit} that the model was "
+                    "trained on"
                 )
-        positions = self.model.max_source_positions
+        positions = self._positions
         if positions and len(ids) >= positions:
             warn(
-                f"line {line.id + 1}: {len(ids)} source tokens, cut to the {positions - 1} that the model has "
+                f"line {line.id + 1}: {len(ids)} {self.side} tokens, cut to the {positions - 1} that the model has "
                 "positions for"
             )
             ids = self._cut(ids, positions - 1)
         return ids
 
     def _cut(self, ids: list[int], limit: int) -> list[int]:
-        return list(self.form.cut(ids, limit, self.form.marks(self.tokenizers["source"])))
+        return list(self.form.cut(ids, limit, self.form.marks(self.tokenizers[self.side])))
 
-    def _batches(self, sources: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-        """Indices of sources of similar lengths, longest first; those without tokens are left out."""
-        order = sorted((i for i, ids in enumerate(sources) if ids), key=lambda index: -len(sources[index]))
+    def _batches(self, lengths: Mapping[int, int]) -> Iterator[list[int]]:
+        """Indices of similar lengths, longest first."""
+        order = sorted(lengths, key=lambda index: -lengths[index])
         while order:
-            longest = len(sources[order[0]]) + 1
+            longest = lengths[order[0]] + 1
             size = max(1, min(self.batch_size, self.max_tokens // longest))
             yield order[:size]
             order = order[size:]
 
     def _record(self, line: Line, source: list[int], outputs: list[Output]) -> Record:
-        target, pieces = self.tokenizers["target"], self.tokenizers["source"].pieces(source)
+        target, pieces = self.tokenizers["target"], self.tokenizers[self.side].pieces(source)
         hypotheses = [self._hypothesis(output) for output in outputs]
         if self.uses:
             hypotheses = [

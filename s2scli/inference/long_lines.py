@@ -55,7 +55,7 @@ def translate_lines(
 
 def _parts(engine: Engine, line: Line, on_long: str | None) -> list[Part]:
     """The parts to translate one by one; DataError for a line that is too long if that is an error."""
-    longest, encode = engine.longest_source, engine.tokenizers["source"].encode
+    longest, encode = engine.longest_source, engine.tokenizers[engine.side].encode
     if on_long not in ("split", "error") or longest is None or not line.text.strip():
         return [("", line.text)]
     length = len(encode(line.text))
@@ -64,7 +64,7 @@ def _parts(engine: Engine, line: Line, on_long: str | None) -> list[Part]:
         return [("", line.text)]
     if on_long == "error":
         raise DataError(
-            f"line {line.id + 1}: {length} source tokens, more than the {longest} that the model was made for; "
+            f"line {line.id + 1}: {length} {engine.side} tokens, more than the {longest} that the model was made for; "
             "shorten it, or give --on-long truncate or split"
         )
     tag, own = engine.form.line_of(line.text)

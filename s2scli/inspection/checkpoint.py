@@ -46,7 +46,7 @@ class CheckpointReport:
     modules: dict[str, int]
     dtypes: dict[str, int]
     vocabularies: dict[str, VocabularyReport]
-    overlap: OverlapReport
+    overlap: OverlapReport | None
     run: dict[str, Any]
     resumable: bool
     config: dict[str, Any]
@@ -73,7 +73,7 @@ def inspect_checkpoint(path: Path, *, folder: Path | None = None) -> CheckpointR
             if group == "model":
                 modules[name.partition(".")[0]] += number
                 dtypes[_spell(dtype)] += number
-        tokenizers = read_tokenizers(stream)
+        tokenizers = read_tokenizers(stream, header)
     try:
         config, dataset = dict(header["config"]), dict(header["dataset"])
         config |= {section: dict(config[section]) for section in SECTIONS}
@@ -86,7 +86,7 @@ def inspect_checkpoint(path: Path, *, folder: Path | None = None) -> CheckpointR
             modules=dict(modules),
             dtypes=dict(dtypes),
             vocabularies={side: describe_vocabulary(tokenizer) for side, tokenizer in tokenizers.items()},
-            overlap=describe_overlap(tokenizers),
+            overlap=describe_overlap(tokenizers) if len(tokenizers) > 1 else None,
             run=dict(header["run"]),
             resumable=bool(header["resumable"]),
             config=config,

@@ -88,3 +88,8 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), WIDTH // 2)
+
+
+def languages(source: str, target: str) -> str:
+    """En → de, or of a language model de."""
+    return f"{source} → {target}" if source else target

@@ -7,7 +7,7 @@ from typing import Any
 
 from s2scli.checkpoint_file import LAST
 from s2scli.inspection.checkpoint import SECTIONS, CheckpointReport
-from s2scli.inspection.layout import labelled, percent, settings, size, table
+from s2scli.inspection.layout import labelled, languages, percent, settings, size, table
 from s2scli.inspection.show_dataset import vocabulary_lines
 
 # What else of the training settings decides what the model has become.
@@ -28,7 +28,7 @@ _TRAINING = (
 def checkpoint_lines(report: CheckpointReport) -> Iterator[str]:
     """Lay a checkpoint's description out in 80 columns."""
     groups = [f"{name} {size(number)}" for name, number in report.bytes_by_group.items()]
-    yield f"{report.path}: checkpoint, {report.source_lang} → {report.target_lang}"
+    yield f"{report.path}: checkpoint, {languages(report.source_lang, report.target_lang)}"
     yield from labelled("on disk", [size(report.bytes), *groups])
     if report.others:
         yield from labelled("beside it", [f"{name} {size(number)}" for name, number in report.others.items()])

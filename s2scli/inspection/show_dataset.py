@@ -17,6 +17,7 @@ from s2scli.inspection.layout import (
     bar,
     cut,
     labelled,
+    languages,
     percent,
     settings,
     size,
@@ -37,7 +38,7 @@ _TITLES = {
 def dataset_lines(report: DatasetReport) -> Iterator[str]:
     """Lay a dataset's description out, in 80 columns but for the examples, which take the terminal's width."""
     kinds = [f"{name} {size(number)}" for name, number in report.bytes_by_kind.items() if number]
-    yield f"{report.path}: dataset, {report.source_lang} → {report.target_lang}"
+    yield f"{report.path}: dataset, {languages(report.source_lang, report.target_lang)}"
     yield from labelled("on disk", [size(report.bytes), *kinds])
     if report.verified:
         yield from labelled("checksums", ["all files are as they were written"])

@@ -7,5 +7,6 @@ MODELS = Registry(
     {
         "recurrent": "s2scli.models.recurrent:RecurrentModel",
         "transformer": "s2scli.models.transformer:TransformerModel",
+        "transformer_lm": "s2scli.models.transformer_lm:TransformerLanguageModel",
     },
 )

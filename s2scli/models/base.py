@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2scli.configs.models import ModelConfig
+from s2scli.configs.models import EncoderDecoderConfig, ModelConfig
 from s2scli.data.batch import Batch, Tokens, decoder_input
 from s2scli.errors import UsageError
 from s2scli.models import MODELS
@@ -80,6 +80,8 @@ class Decodable(ABC):
     max_target_positions: int | None = None
     # The size of the target vocabulary, V.
     target_size: int
+    # Whether there are sources; a language model has none, and what is typed is the beginning of a target.
+    reads_source: bool = True
 
     @abstractmethod
     def encode(self, source: Tokens) -> Memory:
@@ -177,7 +179,9 @@ class Model(nn.Module, Decodable):
 class Embeddings:
     """The source and target embeddings and the output layer, tied as the config says."""
 
-    def __init__(self, config: ModelConfig, source_size: int, target_size: int, output_width: int) -> None:
+    def __init__(
+        self, config: EncoderDecoderConfig, source_size: int, target_size: int, output_width: int
+    ) -> None:
         if config.share_all_embeddings and source_size != target_size:
             raise UsageError(
                 f"--share-all-embeddings needs one vocabulary, but the source has {source_size} symbols and the "
@@ -194,7 +198,7 @@ class Embeddings:
 
 
 def build_model(config: ModelConfig, source_size: int, target_size: int) -> Model:
-    """A freshly initialized model; source_size and target_size are those of the vocabularies."""
+    """A freshly initialized model; source_size and target_size are those of the vocabularies, 0: there is none."""
     model: Model = MODELS[config.name](config, source_size, target_size)
     return model
 

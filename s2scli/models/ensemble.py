@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,14 +34,22 @@ class _States(State):
         return _States(tuple(member.reorder(beams) for member in self.members))
 
 
-class Ensemble(Decodable):
-    """The mean of the models' probabilities of each next token, as in fairseq; vocabularies must be the same."""
+class Combination(Decodable):
+    """Models that are asked together for each next token; their target vocabularies must be the same.
+
+    The first of them says whether there are sources.
+    """
 
     def __init__(self, models: Sequence[Decodable]) -> None:
         self._models = tuple(models)
+        self.reads_source = models[0].reads_source
         self.target_size = models[0].target_size
         self.max_source_positions = _least([model.max_source_positions for model in models])
         self.max_target_positions = _least([model.max_target_positions for model in models])
+
+    @abstractmethod
+    def combine(self, log_probabilities: Tensor) -> Tensor:
+        """What the models' log-probabilities [models, …] are together, […]."""
 
     def encode(self, source: Tokens) -> Memory:
         """Read the sources."""
@@ -62,15 +71,14 @@ class Ensemble(Decodable):
             for model, of_memory, of_state in zip(self._models, memory.members, state.members, strict=True)
         ]
         log_probabilities = torch.stack([item.scores - item.log_normalizer[..., None] for item in outputs])
-        mean = log_probabilities.logsumexp(0) - math.log(len(outputs))
+        scores = self.combine(log_probabilities)
         return StepOutput(
-            mean, mean.new_zeros(mean.shape[:2]), _States(tuple(item.state for item in outputs))
+            scores, scores.new_zeros(scores.shape[:2]), _States(tuple(item.state for item in outputs))
         )
 
     def score_targets(self, batch: Batch) -> Tensor:
         """The log-probability of each target token given those before it, [B, T]; 0 where there is padding."""
-        scores = torch.stack([model.score_targets(batch) for model in self._models])
-        return scores.logsumexp(0) - math.log(len(self._models))
+        return self.combine(torch.stack([model.score_targets(batch) for model in self._models]))
 
     @contextmanager
     def limited_to(self, tokens: Tensor) -> Iterator[None]:
@@ -83,6 +91,14 @@ class Ensemble(Decodable):
     def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
         """The mean of what the models attend to, [B, T, S]; UsageError where one of them does not."""
         return torch.stack([model.attention(batch, layer) for model in self._models]).mean(0)
+
+
+class Ensemble(Combination):
+    """The mean of the models' probabilities of each next token, as in fairseq."""
+
+    def combine(self, log_probabilities: Tensor) -> Tensor:
+        """The logarithm of the mean of the probabilities."""
+        return log_probabilities.logsumexp(0) - math.log(len(log_probabilities))
 
 
 def _least(positions: Sequence[int | None]) -> int | None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2scli.configs.models import TransformerConfig
+from s2scli.configs.models import TransformerConfig, TransformerLMConfig
 from s2scli.data.batch import Batch, Tokens, decoder_input
 from s2scli.errors import UsageError
 from s2scli.models.base import Embeddings, Memory, Model, State, StepOutput, beam_rows
@@ -112,7 +112,8 @@ class Embedder(nn.Module):
         return embedded
 
 
-def _layer_config(config: TransformerConfig, side: str) -> LayerConfig:
+def layer_config(config: TransformerConfig | TransformerLMConfig, side: str) -> LayerConfig:
+    """What the layers of a side have in common."""
     return LayerConfig(
         width=getattr(config, f"{side}_embed_dim"),
         ffn_width=getattr(config, f"{side}_ffn_embed_dim"),
@@ -125,59 +126,21 @@ def _layer_config(config: TransformerConfig, side: str) -> LayerConfig:
     )
 
 
-class TransformerModel(Model):
-    """Encoder and decoder stacks over shared or separate embeddings."""
+def final_norm(config: LayerConfig) -> nn.Module:
+    """What follows a stack: a pre-norm one leaves its sum unnormalized (Xiong et al. 2020)."""
+    return nn.LayerNorm(config.width) if config.normalize_before else nn.Identity()
 
-    Config = TransformerConfig
 
-    def __init__(self, config: TransformerConfig, source_size: int, target_size: int) -> None:
-        super().__init__()
-        embeddings = Embeddings(config, source_size, target_size, config.decoder_embed_dim)
-        self.encoder_embedder = Embedder(
-            embeddings.source, config.positions, config.max_source_positions, config.dropout
-        )
-        self.decoder_embedder = Embedder(
-            embeddings.target, config.positions, config.max_target_positions, config.dropout
-        )
-        encoder, decoder = _layer_config(config, "encoder"), _layer_config(config, "decoder")
-        self.encoder_layers = nn.ModuleList(EncoderLayer(encoder) for _ in range(config.encoder_layers))
-        self.decoder_layers = nn.ModuleList(
-            DecoderLayer(decoder, config.encoder_embed_dim) for _ in range(config.decoder_layers)
-        )
-        # A pre-norm stack leaves its sum unnormalized; one last norm follows it (Xiong et al. 2020).
-        self.encoder_norm = nn.LayerNorm(encoder.width) if encoder.normalize_before else nn.Identity()
-        self.decoder_norm = nn.LayerNorm(decoder.width) if decoder.normalize_before else nn.Identity()
-        self.output = embeddings.output
-        self.encoder_width, self.source_size, self.target_size = encoder.width, source_size, target_size
-        self.max_source_positions = config.positions_of.get("source")
-        self.max_target_positions = config.positions_of.get("target")
+class TransformerDecoder(Model):
+    """What a Transformer decodes with: a stack of layers over a memory, which may be empty."""
+
+    decoder_embedder: Embedder
+    decoder_layers: nn.ModuleList
+    decoder_norm: nn.Module
 
     def blocks(self) -> list[nn.Module]:
-        """The layers of both stacks."""
-        return [*self.encoder_layers, *self.decoder_layers]
-
-    def encode(self, source: Tokens) -> TransformerMemory:
-        """Run the encoder and project its states for every decoder layer."""
-        mask = source.mask[:, None, None]  # [B, 1, 1, S]
-        x = self.encoder_embedder(source.ids)
-        for layer in self.encoder_layers:
-            x = layer(x, mask)
-        x = states = self.encoder_norm(x)
-        if not torch.is_grad_enabled():
-            missing = round_up(x.size(1)) - x.size(1)
-            x, mask = F.pad(x, (0, 0, 0, missing)), F.pad(mask, (0, missing))
-        prepared = [cast(DecoderLayer, layer).prepare(x) for layer in self.decoder_layers]
-        keys, values = [keys for keys, _ in prepared], [values for _, values in prepared]
-        if not torch.is_grad_enabled():
-            # They are read again in every step.
-            keys, values = [item.contiguous() for item in keys], [item.contiguous() for item in values]
-        return TransformerMemory(keys, values, mask, states)
-
-    def encoder_states(self, memory: Memory) -> Tensor:
-        """The last layer's states [B, S, D]."""
-        states = cast(TransformerMemory, memory).states
-        assert states is not None
-        return states
+        """The decoder's layers."""
+        return [*self.decoder_layers]
 
     def decode(self, memory: Memory, inputs: Tensor) -> Tensor:
         """Decoder states [B, T, D] of all target positions."""
@@ -201,7 +164,7 @@ class TransformerModel(Model):
             raise UsageError(
                 f"--alignment-layer {layer}: the model has {count} decoder layers; allowed: 0 to {count - 1}"
             )
-        memory = self.encode(batch.source)
+        memory = cast(TransformerMemory, self.encode(batch.source))
         x = self.decoder_embedder(decoder_input(batch.target))
         layers = [cast(DecoderLayer, item) for item in self.decoder_layers]
         for below, keys, values in zip(layers[:layer], memory.keys, memory.values, strict=False):
@@ -229,3 +192,56 @@ class TransformerModel(Model):
         for layer, cache, keys, values in layers:
             x = cast(DecoderLayer, layer).step(x, cache, state.position, bias, keys, values, memory.bias)
         return self.score_next(self.decoder_norm(x), replace(state, position=state.position + 1))
+
+
+class TransformerModel(TransformerDecoder):
+    """Encoder and decoder stacks over shared or separate embeddings."""
+
+    Config = TransformerConfig
+
+    def __init__(self, config: TransformerConfig, source_size: int, target_size: int) -> None:
+        super().__init__()
+        embeddings = Embeddings(config, source_size, target_size, config.decoder_embed_dim)
+        self.encoder_embedder = Embedder(
+            embeddings.source, config.positions, config.max_source_positions, config.dropout
+        )
+        self.decoder_embedder = Embedder(
+            embeddings.target, config.positions, config.max_target_positions, config.dropout
+        )
+        encoder, decoder = layer_config(config, "encoder"), layer_config(config, "decoder")
+        self.encoder_layers = nn.ModuleList(EncoderLayer(encoder) for _ in range(config.encoder_layers))
+        self.decoder_layers = nn.ModuleList(
+            DecoderLayer(decoder, config.encoder_embed_dim) for _ in range(config.decoder_layers)
+        )
+        self.encoder_norm, self.decoder_norm = final_norm(encoder), final_norm(decoder)
+        self.output = embeddings.output
+        self.encoder_width, self.source_size, self.target_size = encoder.width, source_size, target_size
+        self.max_source_positions = config.positions_of.get("source")
+        self.max_target_positions = config.positions_of.get("target")
+
+    def blocks(self) -> list[nn.Module]:
+        """The layers of both stacks."""
+        return [*self.encoder_layers, *super().blocks()]
+
+    def encode(self, source: Tokens) -> TransformerMemory:
+        """Run the encoder and project its states for every decoder layer."""
+        mask = source.mask[:, None, None]  # [B, 1, 1, S]
+        x = self.encoder_embedder(source.ids)
+        for layer in self.encoder_layers:
+            x = layer(x, mask)
+        x = states = self.encoder_norm(x)
+        if not torch.is_grad_enabled():
+            missing = round_up(x.size(1)) - x.size(1)
+            x, mask = F.pad(x, (0, 0, 0, missing)), F.pad(mask, (0, missing))
+        prepared = [cast(DecoderLayer, layer).prepare(x) for layer in self.decoder_layers]
+        keys, values = [keys for keys, _ in prepared], [values for _, values in prepared]
+        if not torch.is_grad_enabled():
+            # They are read again in every step.
+            keys, values = [item.contiguous() for item in keys], [item.contiguous() for item in values]
+        return TransformerMemory(keys, values, mask, states)
+
+    def encoder_states(self, memory: Memory) -> Tensor:
+        """The last layer's states [B, S, D]."""
+        states = cast(TransformerMemory, memory).states
+        assert states is not None
+        return states

@@ -234,27 +234,30 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Causal self-attention, attention over the encoder and a feed-forward layer."""
+    """Causal self-attention, attention over the encoder and a feed-forward layer.
+
+    memory_width: of the encoder states; 0: there is no encoder, and no attention over it.
+    """
 
     def __init__(self, config: LayerConfig, memory_width: int) -> None:
         super().__init__()
         self.self_attention = SelfAttention(config)
         self.self_attention_residual = Residual(config)
-        self.cross_attention = CrossAttention(config, memory_width)
-        self.cross_attention_residual = Residual(config)
+        self.cross_attention: CrossAttention | None = None
+        if memory_width:
+            self.cross_attention = CrossAttention(config, memory_width)
+            self.cross_attention_residual = Residual(config)
         self.feed_forward = FeedForward(config)
         self.feed_forward_residual = Residual(config)
 
     def prepare(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [B, H, S, D/H] of encoder states [B, S, encoder width], once per sentence."""
+        assert self.cross_attention is not None
         return self.cross_attention.prepare(memory)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
         """Decoder states [B, T, D] of all target positions; keys, values and mask of the encoder states."""
-        x = self._over_targets(x)
-        frame = self.cross_attention_residual
-        x = frame.after(x, self.cross_attention(frame.before(x), keys, values, mask))
-        return self._feed_forward(x)
+        return self._feed_forward(self._over_memory(self._over_targets(x), keys, values, mask))
 
     def step(
         self,
@@ -274,18 +277,26 @@ class DecoderLayer(nn.Module):
         rows = frame.before(x).flatten(0, 1)[:, None]  # [B·K, 1, D]
         attended = self.self_attention.step(rows, cache, position, own_bias)
         x = frame.after(x, attended.view_as(x))
-        frame = self.cross_attention_residual
-        x = frame.after(x, self.cross_attention.step(frame.before(x), keys, values, bias))
+        if self.cross_attention is not None:
+            frame = self.cross_attention_residual
+            x = frame.after(x, self.cross_attention.step(frame.before(x), keys, values, bias))
         return self._feed_forward(x)
 
     def attention(self, x: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
         """How much of its attention `forward` gives to each encoder state, the mean over heads; [B, T, S]."""
+        assert self.cross_attention is not None
         x = self._over_targets(x)
         return self.cross_attention.weights(self.cross_attention_residual.before(x), keys, mask)
 
     def _over_targets(self, x: Tensor) -> Tensor:
         frame = self.self_attention_residual
         return frame.after(x, self.self_attention(frame.before(x), None))
+
+    def _over_memory(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        if self.cross_attention is None:
+            return x
+        frame = self.cross_attention_residual
+        return frame.after(x, self.cross_attention(frame.before(x), keys, values, mask))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         frame = self.feed_forward_residual

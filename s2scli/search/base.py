@@ -21,14 +21,16 @@ from s2scli.text.excluded import ExcludedPhrases
 class Request:
     """What is wanted of the sentences of a batch besides the settings of the search.
 
-    lines: the number of each, by which samples are drawn for it. prefix: ids that every output begins with.
-    constraints, excluded: what the outputs of each must hold and must not, None for nothing; empty: nothing for all.
+    lines: the number of each, by which samples are drawn for it. prefix: ids that every output begins with; prefixes:
+    those of each sentence, in place of that. constraints, excluded: what the outputs of each must hold and must not,
+    None for nothing; empty: nothing for all.
     """
 
     lines: list[int]
     prefix: tuple[int, ...] = ()
     constraints: Sequence[Constraints | None] = ()
     excluded: Sequence[ExcludedPhrases | None] = ()
+    prefixes: Sequence[Sequence[int]] = ()
 
     def select(self, rows: Sequence[int]) -> Request:
         """The request of some of the sentences."""
@@ -37,6 +39,7 @@ class Request:
             lines=[self.lines[row] for row in rows],
             constraints=[self.constraints[row] for row in rows] if self.constraints else (),
             excluded=[self.excluded[row] for row in rows] if self.excluded else (),
+            prefixes=[self.prefixes[row] for row in rows] if self.prefixes else (),
         )
 
 

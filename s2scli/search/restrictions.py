@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from s2scli.configs.search import SearchConfig
-from s2scli.data.batch import Tokens
+from s2scli.data.batch import Tokens, pad_sequences
 from s2scli.models.base import Decodable, StepOutput
 from s2scli.search.base import Request
 from s2scli.search.exclusions import Exclusions
@@ -29,7 +29,12 @@ class Restrictions:
         self._min_len = config.min_len
         self._ngram = config.no_repeat_ngram_size
         self._penalty = config.repetition_penalty
-        self._prefix = request.prefix
+        prefixes = request.prefixes or [request.prefix]
+        # [B, longest prefix], padded on the right; what follows a prefix is free.
+        ids = pad_sequences(prefixes).ids[:, :-1]
+        for row, prefix in zip(ids, prefixes, strict=True):
+            row[len(prefix) :] = PAD
+        self._prefixes = ids.to(source.ids.device).expand(len(longest), -1)
         self._excluded: Exclusions | None = None
         if any(request.excluded):
             self._excluded = Exclusions(request.excluded, model.target_size, source.ids.device)
@@ -37,6 +42,7 @@ class Restrictions:
     def select(self, rows: Tensor) -> None:
         """Go on with some of the sentences; rows [any]: indices into B."""
         self.longest = self.longest[rows]
+        self._prefixes = self._prefixes[rows]
         if self._excluded is not None:
             self._excluded.select(rows)
 
@@ -53,8 +59,20 @@ class Restrictions:
         if self._penalty != 1 and length:
             scores = _penalize(scores, tokens, self._penalty)
             normalizer = scores.logsumexp(-1)
-        if length < len(self._prefix):
-            return _only(scores, self._prefix[length]), normalizer
+        if length < self._prefixes.size(1):
+            given = self._prefixes[:, length]
+            is_given = given != PAD
+            if bool(is_given.all()):
+                return _only(scores, given), normalizer
+            forced = _only(scores[is_given], given[is_given])
+            free = self._restricted(scores, tokens, wanted)
+            free[is_given] = forced
+            return free, normalizer
+        return self._restricted(scores, tokens, wanted), normalizer
+
+    def _restricted(self, scores: Tensor, tokens: Tensor, wanted: Tensor | None) -> Tensor:
+        """The scores of what may come where no prefix says it."""
+        length = tokens.size(2)
         scores[..., PAD] = float("-inf")
         scores[..., BOS] = float("-inf")
         if self._ngram and length >= self._ngram:
@@ -73,15 +91,14 @@ class Restrictions:
                 stuck = scores.amax(-1) == float("-inf")
                 scores[..., EOS] = torch.where(stuck, end, scores[..., EOS])
         if bool(full.any()):
-            scores[full] = _only(scores[full], EOS)
-        return scores, normalizer
+            scores[full] = _only(scores[full], torch.full_like(self.longest[full], EOS))
+        return scores
 
 
-def _only(scores: Tensor, token: int) -> Tensor:
-    """The scores [..., V] where nothing but one token may come."""
-    alone = torch.full_like(scores, float("-inf"))
-    alone[..., token] = scores[..., token]
-    return alone
+def _only(scores: Tensor, tokens: Tensor) -> Tensor:
+    """The scores [B, K, V] where nothing but one token of tokens [B] may come."""
+    places = tokens[:, None, None].expand(-1, scores.size(1), -1)
+    return torch.full_like(scores, float("-inf")).scatter_(2, places, scores.gather(2, places))
 
 
 def _penalize(scores: Tensor, tokens: Tensor, penalty: float) -> Tensor:

@@ -21,13 +21,14 @@ from s2scli.configs.train import TrainConfig
 from s2scli.console import notice
 from s2scli.errors import CheckpointError, UsageError
 from s2scli.schema import as_dict
-from s2scli.training.run import Run, dataset_facts
+from s2scli.training.run import Run
 from s2scli.training.state import Position, copy_tensors, restore_optimizer
 
 # Settings that decide what the checkpoint's contents mean; each with what is to be reset so that the run does
 # without those. An entry "section." stands for all of a section.
 _NEEDED_BY: dict[str, tuple[str, ...]] = {
     "model.": (),
+    "right_to_left": (),
     "optimizer.name": ("reset_optimizer",),
     "lr_scheduler.name": ("reset_lr_scheduler",),
     "seed": ("reset_dataloader",),
@@ -218,7 +219,7 @@ def _check_vocabularies(run: Run, checkpoint: Checkpoint, path: Path) -> None:
 
 def _check_text(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str]) -> None:
     """CheckpointError where the place in the training data is one in other data."""
-    before, now = checkpoint.dataset["train"], dataset_facts(run.dataset)["train"]
+    before, now = checkpoint.dataset["train"], run.dataset.fingerprint("train")
     if before != now and "reset_dataloader" not in resets:
         raise CheckpointError(
             f"{path}: trained on another training split ({before}, that of {run.config.data} is {now}); give "
@@ -228,8 +229,8 @@ def _check_text(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str]) 
 
 def _check_settings(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str]) -> None:
     """Say which settings have changed; CheckpointError for those that the checkpoint's contents depend on."""
-    # A run from before there was sampling had none.
-    before = _flat({"sampling": as_dict(SamplingConfig()), **checkpoint.config})
+    # A run from before there was sampling had none, and its targets were read from left to right.
+    before = _flat({"sampling": as_dict(SamplingConfig()), "right_to_left": False, **checkpoint.config})
     now = _flat(as_dict(run.config))
     needed_by = _NEEDED_BY | (_NEEDED_BY_RATE if run.schedule.state_dict() else {})
     allowed, refused, missing = [], [], set()

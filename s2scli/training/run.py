@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from s2scli.data.batching import BatchPlan
 from s2scli.data.dataset import Dataset, Split
 from s2scli.data.loader import Loader
 from s2scli.data.shortlist import Shortlist
+from s2scli.data.source_form import SourceForm
 from s2scli.inference.engine import Engine
 from s2scli.models.base import Model
 from s2scli.optim.schedules import Schedule
@@ -121,7 +122,7 @@ class Run:
             Checkpoint(
                 config=as_dict(self.config),
                 tokenizers=self.engine.tokenizers,
-                dataset=dataset_facts(self.dataset),
+                dataset=dataset_facts(self.dataset, tuple(self.engine.tokenizers)),
                 run=state,
                 resumable=resumable,
                 shortlist=self.shortlist,
@@ -130,13 +131,17 @@ class Run:
         )
 
 
-def dataset_facts(dataset: Dataset) -> dict[str, Any]:
-    """What a checkpoint remembers of the dataset, for generating and for resuming on the same one."""
+def dataset_facts(dataset: Dataset, sides: Sequence[str]) -> dict[str, Any]:
+    """What a checkpoint remembers of the dataset, for generating and for resuming on the same one.
+
+    sides: those that the model reads.
+    """
+    has_source = "source" in sides
     return {
-        "source_lang": dataset.source_lang,
+        "source_lang": dataset.source_lang if has_source else "",
         "target_lang": dataset.target_lang,
         "limits": dataset.meta["limits"],
-        "source_form": dataset.source_form.to_meta(),
-        "vocabularies": {side: dataset.tokenizer(side).fingerprint for side in ("source", "target")},
+        "source_form": (dataset.source_form if has_source else SourceForm()).to_meta(),
+        "vocabularies": {side: dataset.tokenizer(side).fingerprint for side in sides},
         "train": dataset.fingerprint("train"),
     }

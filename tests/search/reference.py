@@ -34,6 +34,14 @@ def config(**settings: Any) -> SearchConfig:
     return build(SearchConfig, settings)
 
 
+class Fused(NamedTuple):
+    """A model and a language model whose log-probabilities count so much."""
+
+    model: Model
+    language_model: Model
+    weight: float
+
+
 class Hypothesis(NamedTuple):
     ids: list[int]
     token_scores: list[float]
@@ -46,12 +54,22 @@ def final(item: Hypothesis, settings: SearchConfig) -> float:
     return item.total / divisor + settings.word_reward * length
 
 
+def probabilities(model: Model | Fused, source: list[int], ids: list[int]) -> list[float]:
+    """The log-probability of each next token, or a weighted sum of two."""
+    if isinstance(model, Fused):
+        one, other = probabilities(model.model, source, ids), probabilities(model.language_model, [], ids)
+        return [a + model.weight * b for a, b in zip(one, other, strict=True)]
+    row: list[float] = log_probabilities(model, source, [ids])[0][len(ids)].tolist()
+    return row
+
+
 def next_scores(
-    model: Model, source: list[int], ids: list[int], settings: SearchConfig, blocked: bool
+    model: Model | Fused, source: list[int], ids: list[int], settings: SearchConfig, blocked: bool
 ) -> list[float]:
     """The log-probability of each next token, -inf for one that the settings rule out but for the length's limits."""
-    row = log_probabilities(model, source, [ids])[0][len(ids)].tolist()
+    row = probabilities(model, source, ids)
     if settings.repetition_penalty != 1:
+        assert not isinstance(model, Fused)
         # The penalty is on scores before the softmax; a constant more or less in all of them would matter.
         raw = raw_scores(model, source, ids)
         for token in set(ids):
@@ -79,7 +97,11 @@ def raw_scores(model: Model, source: list[int], ids: list[int]) -> list[float]:
 
 
 def extend(
-    model: Model, source: list[int], items: list[Hypothesis], settings: SearchConfig, prefix: Sequence[int]
+    model: Model | Fused,
+    source: list[int],
+    items: list[Hypothesis],
+    settings: SearchConfig,
+    prefix: Sequence[int],
 ) -> list[Hypothesis]:
     """Each hypothesis with each token that may come next."""
     longest = int(settings.max_len_a * (len(source) + 1) + settings.max_len_b)
@@ -101,7 +123,7 @@ def extend(
 
 
 def beam_written_out(
-    model: Model, source: list[int], settings: SearchConfig, prefix: Sequence[int] = ()
+    model: Model | Fused, source: list[int], settings: SearchConfig, prefix: Sequence[int] = ()
 ) -> list[Hypothesis]:
     """What fairseq's SequenceGenerator gives for one sentence, by its rules.
 
@@ -114,7 +136,7 @@ def beam_written_out(
 
 
 def groups_written_out(
-    model: Model, source: list[int], settings: SearchConfig, prefix: Sequence[int], groups: int
+    model: Model | Fused, source: list[int], settings: SearchConfig, prefix: Sequence[int], groups: int
 ) -> list[list[Hypothesis]]:
     """What each group of a diverse beam search finishes; a group alone is fairseq's search."""
     longest = int(settings.max_len_a * (len(source) + 1) + settings.max_len_b)
@@ -145,7 +167,7 @@ def groups_written_out(
     return finished
 
 
-def everything(model: Model, source: list[int], settings: SearchConfig) -> list[Hypothesis]:
+def everything(model: Model | Fused, source: list[int], settings: SearchConfig) -> list[Hypothesis]:
     """Every output that the settings allow, best first."""
     found, going_on = [], [Hypothesis([], [], 0.0)]
     while going_on:

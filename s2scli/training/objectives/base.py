@@ -40,15 +40,23 @@ class Objective(nn.Module, ABC):
     def forward(self, batch: Batch, update: int) -> Loss:
         """The loss of a batch in update number `update` (from 1), which objectives with a schedule look at."""
 
-    def check_vocabularies(self, tokenizers: Mapping[str, Tokenizer], data: Path) -> None:
-        """Raise UsageError where the objective cannot work with a dataset's vocabularies, by side."""
-        del tokenizers, data
+    def check_data(self, tokenizers: Mapping[str, Tokenizer], data: Path, *, right_to_left: bool) -> None:
+        """Raise UsageError where the objective cannot work with a dataset's vocabularies, by side, or its reading."""
+        del tokenizers, data, right_to_left
 
 
 def build_objective(
-    config: ObjectiveConfig, model: Model, tokenizers: Mapping[str, Tokenizer], data: Path
+    config: ObjectiveConfig,
+    model: Model,
+    tokenizers: Mapping[str, Tokenizer],
+    data: Path,
+    *,
+    right_to_left: bool = False,
 ) -> Objective:
-    """The objective that the config names; tokenizers, by side, are those of the dataset folder `data`."""
+    """The objective that the config names; tokenizers, by side, are those of the dataset folder `data`.
+
+    right_to_left: how its targets are read.
+    """
     objective: Objective = OBJECTIVES[config.name](config, model)
-    objective.check_vocabularies(tokenizers, data)
+    objective.check_data(tokenizers, data, right_to_left=right_to_left)
     return objective

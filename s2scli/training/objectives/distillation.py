@@ -28,6 +28,7 @@ class Teacher:
         self.path = find_checkpoint(path)
         checkpoint = load_checkpoint(self.path)
         self.tokenizers = checkpoint.tokenizers
+        self.right_to_left = bool(checkpoint.config.get("right_to_left", False))
         self.model = restore_model(checkpoint, self.path).requires_grad_(False)
         self.device = torch.device("cpu")
 
@@ -68,8 +69,21 @@ class Distillation(LabelSmoothedCrossEntropy):
         )
         return (1 - self.weight) * loss + self.weight * self.temperature**2 * soft, nll
 
-    def check_vocabularies(self, tokenizers: Mapping[str, Tokenizer], data: Path) -> None:
-        """Raise UsageError where an id means one word to the teacher and another to the student."""
+    def check_data(self, tokenizers: Mapping[str, Tokenizer], data: Path, *, right_to_left: bool) -> None:
+        """Raise UsageError where an id means one word to the teacher and another to the student, or the next word."""
+        teacher = self.teacher
+        if set(teacher.tokenizers) - set(tokenizers) or teacher.model.reads_source != self.model.reads_source:
+            raise UsageError(
+                f"--teacher {teacher.path}: of teacher and student one is a language model and the other reads a "
+                "source; they must be of one kind"
+            )
+        if teacher.right_to_left != right_to_left:
+            ways = ["right to left", "left to right"]
+            ways = ways if teacher.right_to_left else ways[::-1]
+            raise UsageError(
+                f"--teacher {teacher.path}: writes from {ways[0]}, and what it teaches from {ways[1]}; train both with "
+                "--right-to-left, or neither"
+            )
         for side, tokenizer in tokenizers.items():
             own, other = tokenizer.vocabulary, self.teacher.tokenizers[side].vocabulary
             if own.fingerprint != other.fingerprint:

@@ -1,0 +1,23 @@
+"""A model that listens to a language model while it decodes."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from s2scli.models.base import Decodable
+from s2scli.models.ensemble import Combination
+
+
+class ShallowFusion(Combination):
+    """log p(token) + λ · log p_lm(token) (Gulcehre et al. 2015, equation 5), for all tokens, the end symbol too.
+
+    As in fairseq these are not normalized: the scores of tokens are no log-probabilities then. weight: λ.
+    """
+
+    def __init__(self, model: Decodable, language_model: Decodable, weight: float) -> None:
+        super().__init__((model, language_model))
+        self._weight = weight
+
+    def combine(self, log_probabilities: Tensor) -> Tensor:
+        """The weighted sum of both models' log-probabilities."""
+        return log_probabilities[0] + self._weight * log_probabilities[1]

@@ -1,0 +1,59 @@
+"""The Transformer language model: a decoder without an encoder (Radford et al. 2018, section 3.1)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from s2scli.configs.models import TransformerLMConfig
+from s2scli.data.batch import Batch, Tokens
+from s2scli.errors import UsageError
+from s2scli.models.base import Memory
+from s2scli.models.transformer import (
+    Embedder,
+    TransformerDecoder,
+    TransformerMemory,
+    final_norm,
+    layer_config,
+)
+from s2scli.nn.output import SoftmaxOutput
+from s2scli.nn.transformer import DecoderLayer, initial_embedding
+from s2scli.text.vocabulary import PAD
+
+
+class TransformerLanguageModel(TransformerDecoder):
+    """A Transformer's decoder over a memory of no positions: of a source it knows only that there is one.
+
+    source_size is 0.
+    """
+
+    Config = TransformerLMConfig
+    reads_source = False
+
+    def __init__(self, config: TransformerLMConfig, source_size: int, target_size: int) -> None:
+        super().__init__()
+        layer = layer_config(config, "decoder")
+        table = initial_embedding(target_size, layer.width, PAD)
+        self.decoder_embedder = Embedder(table, config.positions, config.max_target_positions, config.dropout)
+        self.decoder_layers = nn.ModuleList(DecoderLayer(layer, 0) for _ in range(config.decoder_layers))
+        self.decoder_norm = final_norm(layer)
+        tied = table if config.share_decoder_input_output_embed else None
+        self.output = SoftmaxOutput(layer.width, target_size, tied)
+        self.encoder_width, self.source_size, self.target_size = 0, source_size, target_size
+        self.max_target_positions = config.positions_of.get("target")
+        self._heads, self._width = layer.heads, layer.width
+
+    def encode(self, source: Tokens) -> TransformerMemory:
+        """Keys and values of no positions for each of the sentences."""
+        size = len(source.ids)
+        nothing = self.output.weight.new_empty(size, self._heads, 0, self._width // self._heads)
+        layers = [nothing] * len(self.decoder_layers)
+        return TransformerMemory(layers, layers, source.mask[:, None, None, :0])
+
+    def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
+        """There is no source to attend to: UsageError."""
+        del batch, layer
+        raise UsageError("a language model has no source that its outputs could be aligned with")
+
+    def encoder_states(self, memory: Memory) -> Tensor:
+        """There are none; the settings of training see to it that none are asked for."""
+        raise NotImplementedError("a language model has no encoder")

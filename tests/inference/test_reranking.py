@@ -1,0 +1,169 @@
+"""Reranked n-best lists against scores computed one by one, with torch's log_softmax over teacher-forced states."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toys import log_probabilities, reversed_pairs
+
+from s2scli.checkpoint import load_checkpoint, restore_model
+from s2scli.configs.generate import GenerateConfig
+from s2scli.errors import CheckpointError, UsageError
+from s2scli.generate import translate
+from s2scli.inference.reranking import is_backwards
+from s2scli.record import Record
+from s2scli.schema import build
+from s2scli.text.vocabulary import EOS
+
+SENTENCES = [*reversed_pairs(12, 8, seed=77)[0], "", "ba"]
+
+
+def records(path: Path, tmp_path: Path, **settings: Any) -> list[Record]:
+    text = tmp_path / "text"
+    text.write_text("".join(f"{line}\n" for line in SENTENCES))
+    values = {"path": path, "input": text, "device": "cpu", "max_len_b": 12, **settings}
+    return list(translate(build(GenerateConfig, values)))
+
+
+def mean(run: Path, source: str, target: str) -> float:
+    """The mean log-probability of a target, one token after the other, as the model reads both."""
+    checkpoint = load_checkpoint(run / "checkpoint_best.safetensors")
+    model = restore_model(checkpoint, run)
+    ids = checkpoint.tokenizers["target"].encode(target)
+    ids = ids[::-1] if checkpoint.config["right_to_left"] else ids
+    given = checkpoint.tokenizers["source"].encode(source) if model.reads_source else []
+    (rows,) = log_probabilities(model, given, [ids])
+    scores = [rows[at, token].item() for at, token in enumerate([*ids, EOS])]
+    return sum(scores) / len(scores)
+
+
+def test_scores_are_the_sums_of_those_computed_one_by_one(
+    toy_runs: Path, other_runs: Path, tmp_path: Path
+) -> None:
+    run = toy_runs / "transformer"
+    names, weights = ("right_to_left", "reverse", "lm"), (0.7, 1.3, 0.4)
+    plain = records(run, tmp_path, nbest=6, beam=6)
+    found = records(
+        run,
+        tmp_path,
+        nbest=3,
+        rerank_path=[other_runs / name for name in names],
+        rerank_weight=weights,
+        rerank_candidates=6,
+        batch_size=5,
+    )
+    changed = 0
+    for before, after in zip(plain, found, strict=True):
+        assert after.source == before.source
+        expected = {}
+        for item in before.hypotheses:
+            extra = [
+                mean(other_runs / "right_to_left", before.source, item.text),
+                mean(other_runs / "reverse", item.text, before.source),
+                mean(other_runs / "lm", "", item.text),
+            ]
+            total = sum(weight * score for weight, score in zip(weights, extra, strict=True))
+            expected[item.text] = item.score + total
+        best = sorted(expected, key=lambda text: -expected[text])[:3]
+        assert [item.text for item in after.hypotheses] == best
+        assert [item.score for item in after.hypotheses] == pytest.approx(
+            [expected[text] for text in best], abs=1e-4
+        )
+        changed += best[:1] != [item.text for item in before.hypotheses[:1]]
+    assert found[12].hypotheses == []
+    assert 0 < changed < len(SENTENCES)
+
+
+@pytest.mark.parametrize("settings", [{"beam": 1}, {"sampling": True}, {"diverse_beam_groups": 2, "beam": 4}])
+def test_every_search_and_any_grouping(
+    settings: dict[str, Any], toy_runs: Path, other_runs: Path, tmp_path: Path
+) -> None:
+    run, chosen = toy_runs / "transformer", {"rerank_path": [other_runs / "right_to_left"], **settings}
+    chosen["rerank_candidates"] = 5
+    together = records(run, tmp_path, **chosen)
+    apart = records(run, tmp_path, **chosen, batch_size=1, buffer_size=3)
+    assert [record.text for record in together] == [record.text for record in apart]
+    for one, other in zip(together, apart, strict=True):
+        assert len(one.hypotheses) == len(other.hypotheses) == bool(one.source)
+        for a, b in zip(one.hypotheses, other.hypotheses, strict=True):
+            assert a.score == pytest.approx(b.score, abs=1e-4)
+
+
+def test_in_several_processes(toy_runs: Path, other_runs: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "rerank_path": [other_runs / "reverse"],
+        "lm_path": other_runs / "lm",
+        "lm_weight": 0.3,
+        "nbest": 2,
+    }
+    alone = records(toy_runs / "transformer", tmp_path, **settings)
+    several = records(toy_runs / "transformer", tmp_path, **settings, processes=2, batch_size=4)
+    for one, other in zip(alone, several, strict=True):
+        assert [item.text for item in one.hypotheses] == [item.text for item in other.hypotheses]
+        assert [item.score for item in one.hypotheses] == pytest.approx(
+            [item.score for item in other.hypotheses], abs=1e-4
+        )
+
+
+def test_without_weight_the_order_stays(toy_runs: Path, other_runs: Path, tmp_path: Path) -> None:
+    run = toy_runs / "transformer"
+    settings: dict[str, Any] = {
+        "rerank_path": [other_runs / "lm"],
+        "rerank_weight": 0.0,
+        "rerank_candidates": 4,
+    }
+    expected = [record.to_json() for record in records(run, tmp_path, beam=4, nbest=4)]
+    found = [record.to_json() for record in records(run, tmp_path, **settings, beam=4, nbest=4)]
+    assert [json.loads(line) for line in found] == [json.loads(line) for line in expected]
+
+
+@pytest.mark.parametrize(
+    ("searched", "scorer", "expected"),
+    [
+        (("en", "de"), ("en", "de"), False),
+        (("en", "de"), ("de", "en"), True),
+        (("en", "de"), ("", "de"), False),
+        (("", "de"), ("", "de"), False),
+        (
+            ("en", "de"),
+            ("en", "fr"),
+            "is a model en → fr; wanted: a model en → de or de → en, or a language model of de",
+        ),
+        (
+            ("en", "de"),
+            ("", "en"),
+            "is a language model of en; wanted: a model en → de or de → en, or a language model",
+        ),
+        (("", "de"), ("en", "de"), "is a model en → de; wanted: a language model of de"),
+    ],
+)
+def test_what_a_model_is_its_languages_tell(
+    searched: tuple[str, str], scorer: tuple[str, str], expected: bool | str
+) -> None:
+    one, other = ({"source_lang": source, "target_lang": target} for source, target in (searched, scorer))
+    if isinstance(expected, bool):
+        assert is_backwards(one, other, Path("r")) == expected
+    else:
+        with pytest.raises(CheckpointError, match=f"--rerank-path r: {expected}"):
+            is_backwards(one, other, Path("r"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"rerank_weight": (0.5, 0.5)},
+            "--rerank-weight has 2 values; give one, or one for each --rerank-path",
+        ),
+        ({"rerank_path": (), "rerank_weight": 1.0}, "--rerank-weight has no effect without --rerank-path"),
+        ({"mbr": "chrf"}, "--rerank-path chooses among outputs by scores, and --mbr chrf does not"),
+        ({"score_reference": True}, "and --score-reference does not; give one"),
+        ({"rerank_candidates": 2, "nbest": 3}, "--nbest 3 needs as many --rerank-candidates; they are 2"),
+    ],
+)
+def test_settings_that_contradict(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        build(GenerateConfig, {"path": Path("run"), "rerank_path": (Path("other"),), **settings})
