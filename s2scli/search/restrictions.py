@@ -18,8 +18,8 @@ class Restrictions:
 
     longest [B]: the longest output of each source in tokens, its end symbol not counted. As in fairseq it is
     max_len_a · source length + max_len_b with the source's end symbol counted, or what the model has positions for;
-    each sentence has its own, whatever it is batched with. prefixes: what the outputs of each sentence, or of all,
-    begin with.
+    each sentence has its own, whatever it is batched with, and no less than its prefix. prefixes: what the outputs of
+    each sentence, or of all, begin with.
     """
 
     def __init__(
@@ -40,7 +40,8 @@ class Restrictions:
         ids = pad_sequences(prefixes).ids[:, :-1]
         for row, prefix in zip(ids, prefixes, strict=True):
             row[len(prefix) :] = PAD
-        self._prefixes = ids.to(source.ids.device).expand(len(longest), -1)
+        self._prefixes = ids.to(longest.device).expand(len(longest), -1)
+        self.longest = self.longest.maximum((self._prefixes != PAD).sum(1))
 
     def select(self, rows: Tensor) -> None:
         """Go on with some of the sentences; rows [any]: indices into B."""
