@@ -223,6 +223,15 @@ def _check_settings(loaded: _Loaded, config: GenerateConfig) -> None:
         raise UsageError(
             f"--target-prefix {config.target_prefix}: {loaded.path} writes from right to left, and begins at the end"
         )
+    for name in ("constraints", "glossary", "exclude"):
+        if loaded.right_to_left and getattr(config, name) is not None:
+            raise UsageError(
+                f"--{name}: phrases are known from their beginning, and {loaded.path} writes from right to left"
+            )
+    if not loaded.model.reads_source and config.glossary is not None:
+        raise UsageError(
+            f"--glossary {config.glossary}: a language model has no source that its terms could be in"
+        )
     if not loaded.model.reads_source and config.on_long == "split":
         raise UsageError(
             "--on-long split: a language model goes on with a line, and cannot with parts of it; give truncate"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 _WHOLE_TEXT = "output is whole text, with its words joined again"
 _CHECKPOINT_KNOWS = "the checkpoint knows"
+_LINE_BY_LINE = "a language model reads text line by line"
 _DATASET_KNOWS = "the dataset folder knows"
 
 _HERE = {
@@ -32,12 +33,15 @@ _HERE = {
     "--skip-invalid-size-inputs-valid-test": "s2s preprocess --max-source-length N --on-long truncate",
     "--max-source-positions": "s2s preprocess --max-source-length N",
     "--max-target-positions": "s2s preprocess --max-target-length N",
+    "--only-source": "s2s preprocess --only-target",
     "--dict": "s2s preprocess --srcdict and --tgtdict",
 }
 _LEAVE_OUT = {
     "--remove-bpe": _WHOLE_TEXT,
     "--post-process": _WHOLE_TEXT,
-    "--task": "every dataset folder is of one kind",
+    "--task": "the dataset folder and --arch say it",
+    "--sample-break-mode": _LINE_BY_LINE,
+    "--tokens-per-sample": _LINE_BY_LINE,
     "--user-dir": "models and the like are added in the source, a file and a line each (CONTRIBUTING.md)",
     "--source-lang": _CHECKPOINT_KNOWS,
     "--target-lang": _CHECKPOINT_KNOWS,

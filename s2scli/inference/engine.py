@@ -150,8 +150,13 @@ class Engine:
         """An output of the model as it is read, its end symbol last."""
         if not self.right_to_left:
             return output
-        ids, scores = output.ids, output.token_scores
-        return replace(output, ids=[*ids[:-1][::-1], ids[-1]], token_scores=[*scores[:-1][::-1], scores[-1]])
+        order = [*reversed(range(len(output.ids) - 1)), len(output.ids) - 1]
+        return replace(
+            output,
+            ids=[output.ids[place] for place in order],
+            token_scores=[output.token_scores[place] for place in order],
+            attention=None if output.attention is None else output.attention[order],
+        )
 
     def _forced(self, batch: Batch) -> list[Output]:
         """The targets of a batch as outputs."""

@@ -17,6 +17,7 @@ _TRAINING = (
     "batch_size",
     "update_freq",
     "clip_norm",
+    "right_to_left",
     "ema_decay",
     "precision",
     "seed",

@@ -18,7 +18,7 @@ class Restrictions:
 
     longest [B]: the longest output of each source in tokens, its end symbol not counted. As in fairseq it is
     max_len_a · source length + max_len_b with the source's end symbol counted, or what the model has positions for;
-    each sentence has its own, whatever it is batched with.
+    each sentence has its own, whatever it is batched with, and no less than its prefix.
     """
 
     def __init__(self, model: Decodable, source: Tokens, config: SearchConfig, request: Request) -> None:
@@ -34,7 +34,8 @@ class Restrictions:
         ids = pad_sequences(prefixes).ids[:, :-1]
         for row, prefix in zip(ids, prefixes, strict=True):
             row[len(prefix) :] = PAD
-        self._prefixes = ids.to(source.ids.device).expand(len(longest), -1)
+        self._prefixes = ids.to(longest.device).expand(len(longest), -1)
+        self.longest = self.longest.maximum((self._prefixes != PAD).sum(1))
         self._excluded: Exclusions | None = None
         if any(request.excluded):
             self._excluded = Exclusions(request.excluded, model.target_size, source.ids.device)

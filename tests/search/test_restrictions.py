@@ -38,6 +38,31 @@ def test_as_written_out(family: str, settings: dict[str, Any], prefix: list[int]
             assert all(output.ids[: len(prefix)] == prefix for output in outputs)
 
 
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize(
+    "settings", [{}, {"no_repeat_ngram_size": 2}, {"repetition_penalty": 1.7, "min_len": 4}]
+)
+def test_each_sentence_has_its_own_prefix(settings: dict[str, Any], width: int) -> None:
+    """Of any length, one longer than an output may be among them."""
+    prefixes = [[5, 3, 5], [], [7], [4, 5, 4, 5, 6, 7, 8, 9, 10, 11]]
+    for family in FAMILIES:
+        model = make(family, 60, target_size=12)
+        chosen = config(beam=width, nbest=width, max_len_b=5, **settings)
+        request = Request([], prefixes=prefixes)
+        found = search(model, pad_sequences(SOURCES), chosen, request)
+        for source, prefix, outputs in zip(SOURCES, prefixes, found, strict=True):
+            assert same(outputs, beam_written_out(model, source, chosen, prefix), chosen)
+        sampled = search(
+            model,
+            pad_sequences(SOURCES),
+            config(sampling=True, max_len_b=5),
+            Request([0, 1, 2, 3], prefixes=prefixes),
+        )
+        assert all(
+            item[0].ids[: len(prefix)] == prefix for item, prefix in zip(sampled, prefixes, strict=True)
+        )
+
+
 @pytest.mark.parametrize(
     "settings",
     [

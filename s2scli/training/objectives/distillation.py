@@ -72,7 +72,7 @@ class Distillation(LabelSmoothedCrossEntropy):
     def check_data(self, tokenizers: Mapping[str, Tokenizer], data: Path, *, right_to_left: bool) -> None:
         """Raise UsageError where an id means one word to the teacher and another to the student, or the next word."""
         teacher = self.teacher
-        if set(teacher.tokenizers) - set(tokenizers) or teacher.model.reads_source != self.model.reads_source:
+        if teacher.model.reads_source != self.model.reads_source:
             raise UsageError(
                 f"--teacher {teacher.path}: of teacher and student one is a language model and the other reads a "
                 "source; they must be of one kind"
