@@ -19,11 +19,12 @@ from s2scli.data.dataset import Dataset
 from s2scli.data.learning import read_tokenizers
 from s2scli.data.source_form import SourceComposer, SourceForm
 from s2scli.errors import Interrupted, UsageError
-from s2scli.inference.answering import answers, answers_of_processes
+from s2scli.inference.answering import answers, answers_of_processes, spell
 from s2scli.inference.engine import Engine, Line
 from s2scli.inference.input import input_format, json_lines, text_lines
 from s2scli.inference.output import Signals, open_output
-from s2scli.io import STDIN
+from s2scli.inference.serving import serve
+from s2scli.io import STDIN, input_name, read_lines
 from s2scli.models.base import Decodable
 from s2scli.models.ensemble import Ensemble
 from s2scli.nn.runtime import prepare
@@ -57,8 +58,10 @@ class GenerateResult:
 def generate(config: GenerateConfig) -> GenerateResult:
     """Translate as the config says and print to standard output, or into a file, a line for each line.
 
-    A signal ends it with Interrupted, between lines.
+    A signal ends it with Interrupted, between lines; with --serve nothing else does.
     """
+    if config.serve is not None:
+        serve(config, make_engine)
     lines = 0
     output_path = None if config.output == STDIN else config.output
     is_shown = output_path is None and sys.stdout.isatty()
@@ -71,7 +74,7 @@ def generate(config: GenerateConfig) -> GenerateResult:
             # A bar would run into the lines of text where both go to one terminal.
             done = resources.enter_context(nullcontext(uncounted) if is_shown else counter("generate"))
             for record in translate(config, done, output.skip):
-                text = _format(record, config)
+                text = spell(record, config)
                 with signals.whole():
                     output.write(record, text)
                     lines += 1
@@ -159,9 +162,11 @@ def _lines(config: GenerateConfig) -> Iterator[Line]:
         return _dataset_lines(config, tokenizers, path)
     composer = SourceComposer(form, config.source_tag)
     kind = input_format(config.input) if config.input_format == "auto" else config.input_format
+    # Broken text is replaced, with a warning, and its line kept.
+    texts = read_lines(config.input, replace=True)
     if kind == "jsonl":
-        return json_lines(config.input, composer, config.source_field)
-    return text_lines(config.input, composer)
+        return json_lines(texts, input_name(config.input), composer, config.source_field)
+    return text_lines(texts, composer)
 
 
 def _shard(lines: Iterator[Line], config: GenerateConfig) -> Iterator[Line]:
@@ -185,16 +190,3 @@ def _dataset_lines(config: GenerateConfig, tokenizers: Mapping[str, Tokenizer], 
     split = dataset.split(config.gen_subset)
     pairs = zip(split.texts("source"), split.texts("target"), strict=True)
     return (Line(number, source, reference) for number, (source, reference) in enumerate(pairs))
-
-
-def _format(record: Record, config: GenerateConfig) -> str:
-    """A record as JSON, as fairseq prints it, or its best outputs as text lines."""
-    if config.format == "jsonl":
-        return record.to_json()
-    if config.format == "fairseq":
-        return record.to_fairseq()
-    if config.score_reference:
-        return "".join(f"{item.score:.4f}\t{record.reference}" for item in record.hypotheses)
-    if config.nbest == 1:
-        return record.text
-    return "\n".join(f"{record.id}\t{item.score:.4f}\t{item.text}" for item in record.hypotheses)

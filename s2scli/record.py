@@ -75,7 +75,7 @@ class Record:
         if len(self.hypotheses) > 1:
             fields["nbest"] = [{"text": item.text, "score": round(item.score, 6)} for item in self.hypotheses]
         fields |= {name: value for name, value in self.extra.items() if name not in FIELDS}
-        return _to_line(fields)
+        return to_line(fields)
 
     def to_fairseq(self) -> str:
         """The record as fairseq-generate prints it, its scores in base 2.
@@ -97,7 +97,8 @@ class Record:
         return "\n".join(lines)
 
 
-def _to_line(fields: Mapping[str, Any]) -> str:
+def to_line(fields: Mapping[str, Any]) -> str:
+    """Values as one line of JSON."""
     text = json.dumps(fields, ensure_ascii=False)
     try:
         text.encode()

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+from s2scli.configs.address import parse_address
 from s2scli.configs.search import SearchConfig
 from s2scli.errors import UsageError
 from s2scli.schema import setting
+
+_CLIENTS = "whose text comes from its clients and goes to them"
+# Settings that have no meaning for a server, and why.
+_NOT_SERVED = {
+    **dict.fromkeys(("data", "gen_subset", "input", "output", "overwrite"), _CLIENTS),
+    **dict.fromkeys(("num_shards", "shard_id"), "which answers every line of a request"),
+    "follow": "which answers each request at once",
+    "processes": "which computes in one process; give it --threads",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +76,11 @@ class GenerateConfig(SearchConfig):
         1, "divide the lines over so many commands: line i, from 0, is of shard i modulo N", at_least=1
     )
     shard_id: int = setting(0, "which lines this command translates, from 0", at_least=0)
+    serve: str | None = setting(
+        None,
+        "in place of translating --input, answer requests over HTTP at a Unix socket (its path, or unix:PATH) or a "
+        "port of this machine (8080, localhost:8080; 0: any) until a signal ends it",
+    )
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
     processes: int = setting(
         1, "processes that translate, each with the model and a thread (or --threads) of its own", at_least=1
@@ -76,5 +91,11 @@ class GenerateConfig(SearchConfig):
         super().__post_init__()
         if self.shard_id >= self.num_shards:
             raise UsageError(f"--shard-id {self.shard_id} must be under --num-shards {self.num_shards}")
+        if self.serve is not None:
+            parse_address(self.serve)
+            for field in fields(self):
+                if field.name in _NOT_SERVED and getattr(self, field.name) != field.default:
+                    flag = "DATA" if field.name == "data" else f"--{field.name.replace('_', '-')}"
+                    raise UsageError(f"{flag} does not go with --serve, {_NOT_SERVED[field.name]}")
         if self.data is not None and self.input_format != "auto":
             raise UsageError("--input-format is for --input; a dataset's text is known")

@@ -83,7 +83,7 @@ class Engine:
         while chunk := list(islice(stream, window)):
             outputs: dict[int, list[Output]] = {}
             sources = [self._encode(line) for line in chunk]
-            targets = [self._encode_reference(line) for line in chunk]
+            targets = [self.encode_reference(line) for line in chunk]
             longest = [
                 [0] * max(len(pair[0]), len(pair[1])) if pair[0] else []
                 for pair in zip(sources, targets, strict=True)
@@ -99,7 +99,8 @@ class Engine:
                 for index, (line, source) in enumerate(zip(chunk, sources, strict=True))
             )
 
-    def _encode_reference(self, line: Line) -> list[int]:
+    def encode_reference(self, line: Line) -> list[int]:
+        """The ids of a line's reference; UsageError where it has none."""
         if line.reference is None:
             raise UsageError(
                 f"line {line.id + 1} has no reference to score; give a dataset folder, or JSON lines with "

@@ -11,7 +11,7 @@ from s2scli.data.corpus import text_field, why_no_record
 from s2scli.data.source_form import SourceComposer
 from s2scli.errors import DataError
 from s2scli.inference.engine import Line
-from s2scli.io import COMPRESSED, input_name, read_lines
+from s2scli.io import COMPRESSED
 
 # NUL, and the halves of characters, which JSON can hold and a line of text cannot.
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
@@ -23,18 +23,17 @@ def input_format(path: Path) -> str:
     return "jsonl" if plain.suffix == ".jsonl" else "text"
 
 
-def text_lines(path: Path, composer: SourceComposer) -> Iterator[Line]:
-    """The lines of a file or of standard input, composed as the model's sources were.
-
-    Broken text is replaced, with a warning, and its line kept.
-    """
-    for number, text in enumerate(read_lines(path, replace=True)):
+def text_lines(texts: Iterable[str], composer: SourceComposer) -> Iterator[Line]:
+    """Lines of text, composed as the model's sources were."""
+    for number, text in enumerate(texts):
         yield Line(number, composer.compose(text))
 
 
-def json_lines(path: Path, composer: SourceComposer, source_field: str) -> Iterator[Line]:
-    """The records of a file or of standard input, one a line; DataError names the line of one that is broken."""
-    for number, text in enumerate(read_lines(path, replace=True)):
+def json_lines(
+    texts: Iterable[str], name: str, composer: SourceComposer, source_field: str
+) -> Iterator[Line]:
+    """The records of a text, one a line; DataError has the text's name and the line of one that is broken."""
+    for number, text in enumerate(texts):
         try:
             record = json.loads(text)
             if not isinstance(record, dict):
@@ -44,13 +43,10 @@ def json_lines(path: Path, composer: SourceComposer, source_field: str) -> Itera
             if reference is not None:
                 reference = _NOT_TEXT.sub("\ufffd", text_field(record, "reference"))
         except RecursionError:
-            raise DataError(
-                f"{input_name(path)}:{number + 1}: the line's JSON is nested too deeply"
-            ) from None
+            raise DataError(f"{name}:{number + 1}: the line's JSON is nested too deeply") from None
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{input_name(path)}:{number + 1}: {why_no_record(error, 'jsonl')}; "
-                f"--source-field is {source_field}"
+                f"{name}:{number + 1}: {why_no_record(error, 'jsonl')}; --source-field is {source_field}"
             ) from None
         yield Line(number, composer.compose(source), reference, record)
 
