@@ -64,6 +64,8 @@ class Handler(BaseHTTPRequestHandler):
         try:
             with self.service.running():
                 self._answer(body, is_json=is_json, form=form)
+                # Nothing may be left to send when the server ends.
+                self.wfile.flush()
         except Ending as problem:
             self.send_error(503, str(problem))
 
@@ -124,7 +126,7 @@ class Handler(BaseHTTPRequestHandler):
     def handle_expect_100(self) -> bool:
         """Tell a client that asks first whether its body may be so large."""
         try:
-            _length(self.headers)
+            _check_size(_length(self.headers) or 0)
         except _Refused as problem:
             self.send_error(problem.status, str(problem))
             return False
@@ -180,7 +182,6 @@ def _length(headers: Message) -> int | None:
     # More digits than any length has would take long to read.
     if not (value.isascii() and value.isdigit() and len(value) < 20):
         raise _Refused(400, f"Content-Length: {value[:40]}: not a length")
-    _check_size(int(value))
     return int(value)
 
 
@@ -194,21 +195,19 @@ def _check_size(size: int) -> None:
 
 def _read_body(headers: Message, stream: BinaryIO) -> bytes | None:
     """The body of a request; None where it ends too soon."""
-    try:
-        length = _length(headers)
-        if length is None:
-            return _read_chunks(stream)
-    except _Refused as problem:
-        if problem.status == 413:
-            _ignore(stream, int(headers.get("Content-Length") or _MOST_IGNORED))
-        raise
+    length = _length(headers)
+    if length is None:
+        return _read_chunks(stream)
+    if length > MOST_BYTES:
+        _ignore(stream, length)
+    _check_size(length)
     body = stream.read(length)
     return body if len(body) == length else None
 
 
 def _read_chunks(stream: BinaryIO) -> bytes | None:
     """A body in chunks (RFC 9112, section 7.1), without its trailers."""
-    body = bytearray()
+    body, total = bytearray(), 0
     while line := stream.readline(_BLOCK):
         size = line.partition(b";")[0].strip()
         try:
@@ -220,9 +219,15 @@ def _read_chunks(stream: BinaryIO) -> bytes | None:
         if number == 0:
             while stream.readline(_BLOCK) not in (b"\r\n", b"\n", b""):
                 pass
+            _check_size(total)
             return bytes(body)
-        _check_size(len(body) + number)
-        body += stream.read(number)
+        total += number
+        if total > _MOST_IGNORED:
+            _check_size(total)
+        if total > MOST_BYTES:
+            _ignore(stream, number)
+        else:
+            body += stream.read(number)
         stream.readline(_BLOCK)
     return None
 
