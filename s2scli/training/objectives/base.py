@@ -40,8 +40,8 @@ class Objective(nn.Module, ABC):
     def forward(self, batch: Batch, update: int) -> Loss:
         """The loss of a batch in update number `update` (from 1), which objectives with a schedule look at."""
 
-    def check_vocabularies(self, tokenizers: Mapping[str, Tokenizer], data: Path) -> None:
-        """Raise UsageError where the objective cannot work with a dataset's vocabularies, by side."""
+    def use_tokenizers(self, tokenizers: Mapping[str, Tokenizer], data: Path) -> None:
+        """Take a dataset's tokenizers, by side; UsageError where the objective cannot work with them."""
         del tokenizers, data
 
 
@@ -50,5 +50,5 @@ def build_objective(
 ) -> Objective:
     """The objective that the config names; tokenizers, by side, are those of the dataset folder `data`."""
     objective: Objective = OBJECTIVES[config.name](config, model)
-    objective.check_vocabularies(tokenizers, data)
+    objective.use_tokenizers(tokenizers, data)
     return objective

@@ -68,7 +68,7 @@ class Distillation(LabelSmoothedCrossEntropy):
         )
         return (1 - self.weight) * loss + self.weight * self.temperature**2 * soft, nll
 
-    def check_vocabularies(self, tokenizers: Mapping[str, Tokenizer], data: Path) -> None:
+    def use_tokenizers(self, tokenizers: Mapping[str, Tokenizer], data: Path) -> None:
         """Raise UsageError where an id means one word to the teacher and another to the student."""
         for side, tokenizer in tokenizers.items():
             own, other = tokenizer.vocabulary, self.teacher.tokenizers[side].vocabulary
