@@ -21,6 +21,7 @@ from s2scli.nn.output import chunk_rows
 from s2scli.search.base import Request, search
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import EOS
+from s2scli.training.distributed import gathered
 from s2scli.training.objectives.cross_entropy import LabelSmoothedCrossEntropy
 
 # The longest candidate, in tokens, is so many times its source, and so many more.
@@ -69,7 +70,7 @@ class MinimumRisk(LabelSmoothedCrossEntropy):
         self.model.eval()
         try:
             # In full precision, as they will be searched for; autocast would keep casts without a gradient, too.
-            with torch.autocast(batch.source.ids.device.type, enabled=False):
+            with gathered(self.model), torch.autocast(batch.source.ids.device.type, enabled=False):
                 outputs = search(
                     self.model, batch.source, replace(self.search, seed=torch.initial_seed()), Request(lines)
                 )
