@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from s2scli.checkpoint import Checkpoint, check_vocabularies, load_checkpoint, restore_model
 from s2scli.checkpoint_file import find_checkpoints, open_checkpoint
@@ -21,7 +20,7 @@ from s2scli.data.dataset import Dataset
 from s2scli.data.learning import read_tokenizers
 from s2scli.data.source_form import SourceComposer, SourceForm
 from s2scli.errors import CheckpointError, Interrupted, UsageError
-from s2scli.inference.answering import answers, answers_of_processes
+from s2scli.inference.answering import answers, answers_of_processes, spell
 from s2scli.inference.attention import AttentionUses, read_replacements
 from s2scli.inference.engine import Engine, Line
 from s2scli.inference.heat_file import open_heat_file
@@ -29,12 +28,12 @@ from s2scli.inference.input import input_format, json_lines, text_lines
 from s2scli.inference.lexical import Lexicon
 from s2scli.inference.output import Signals, open_output
 from s2scli.inference.reranking import Reranking, Scorer, is_backwards
-from s2scli.io import STDIN
+from s2scli.inference.serving import serve
+from s2scli.io import STDIN, input_name, read_lines
 from s2scli.models.base import Decodable
 from s2scli.models.ensemble import Ensemble
 from s2scli.models.fusion import ShallowFusion
 from s2scli.nn.runtime import prepare
-from s2scli.plotting.heat import heat_maps, table
 from s2scli.record import Record
 from s2scli.schema import as_dict
 from s2scli.text.tokenizer import Tokenizer
@@ -66,8 +65,10 @@ class GenerateResult:
 def generate(config: GenerateConfig) -> GenerateResult:
     """Translate as the config says and print to standard output, or into a file, a line for each line.
 
-    A signal ends it with Interrupted, between lines.
+    A signal ends it with Interrupted, between lines; with --serve nothing else does.
     """
+    if config.serve is not None:
+        serve(config, make_engine)
     lines = 0
     output_path = None if config.output == STDIN else config.output
     is_shown = output_path is None and sys.stdout.isatty()
@@ -86,7 +87,7 @@ def generate(config: GenerateConfig) -> GenerateResult:
             done = resources.enter_context(nullcontext(uncounted) if is_shown else counter("generate"))
             draw = resources.enter_context(open_heat_file(config.attention))
             for record in translate(config, done, output.skip):
-                text = _format(record, config)
+                text = spell(record, config)
                 with signals.whole():
                     output.write(record, text)
                     draw(record)
@@ -287,9 +288,11 @@ def _lines(config: GenerateConfig) -> Iterator[Line]:
         return _dataset_lines(config, tokenizers, path)
     composer = SourceComposer(form, config.source_tag)
     kind = input_format(config.input) if config.input_format == "auto" else config.input_format
+    # Broken text is replaced, with a warning, and its line kept.
+    texts = read_lines(config.input, replace=True)
     if kind == "jsonl":
-        return json_lines(config.input, composer, config.source_field)
-    return text_lines(config.input, composer, constraints=config.constraints is not None)
+        return json_lines(texts, input_name(config.input), composer, config.source_field)
+    return text_lines(texts, composer, constraints=config.constraints is not None)
 
 
 def _shard(lines: Iterator[Line], config: GenerateConfig) -> Iterator[Line]:
@@ -321,29 +324,3 @@ def _dataset_lines(config: GenerateConfig, tokenizers: Mapping[str, Tokenizer], 
     sources = split.texts("source") if "source" in tokenizers else repeat("", len(split))
     pairs = zip(sources, split.texts("target"), strict=True)
     return (Line(number, source, reference) for number, (source, reference) in enumerate(pairs))
-
-
-def _format(record: Record, config: GenerateConfig) -> str:
-    """A record as JSON, as fairseq prints it, or its best outputs as text lines."""
-    if config.format == "jsonl":
-        return record.to_json()
-    if config.format == "fairseq":
-        return record.to_fairseq()
-    if config.format == "table":
-        width = Console().width
-        tables = [f"{table(item, width)}\n" for item in heat_maps(record)]
-        return "\n".join([_as_text(record, config), *tables])
-    return _as_text(record, config)
-
-
-def _as_text(record: Record, config: GenerateConfig) -> str:
-    """A record as one line of text for each output, or as a blank one."""
-    if config.score_reference:
-        lines = [f"{item.score:.4f}\t{record.reference}" for item in record.hypotheses]
-    elif config.nbest == 1:
-        lines = [record.text]
-    else:
-        lines = [f"{record.id}\t{item.score:.4f}\t{item.text}" for item in record.hypotheses]
-    if config.print_alignment:
-        lines = [f"{line}\t{item.pharaoh}" for line, item in zip(lines, record.hypotheses, strict=False)]
-    return "\n".join(lines)

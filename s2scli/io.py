@@ -13,7 +13,7 @@ import platform
 import shutil
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -111,12 +111,16 @@ def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, *, final: bool = 
 
 
 def read_lines(path: Path, *, replace: bool = False) -> Iterator[str]:
-    """Yield the lines of a text file, without their ends.
+    """Yield the lines of a text file, without their ends; see `decode_lines`."""
+    return decode_lines(read_raw_lines(path), input_name(path), replace=replace)
 
-    Raises DataError naming file and line for text that is broken, or with `replace` warns and puts U+FFFD there.
+
+def decode_lines(lines: Iterable[bytes], name: str, *, replace: bool = False) -> Iterator[str]:
+    """Yield the text of lines, without their ends.
+
+    Raises DataError with the name and the line for text that is broken, or with `replace` warns and puts U+FFFD there.
     """
-    name = input_name(path)
-    for number, raw in enumerate(read_raw_lines(path), start=1):
+    for number, raw in enumerate(lines, start=1):
         text, problem = decode(raw)
         if problem and not replace:
             raise DataError(

@@ -94,7 +94,7 @@ class Record:
                 for item in self.hypotheses
             ]
         fields |= {name: value for name, value in self.extra.items() if name not in FIELDS}
-        return _to_line(fields)
+        return to_line(fields)
 
     def _attention(self, item: Hypothesis, *, with_source: bool = True) -> dict[str, Any]:
         """What was asked for of a hypothesis's attention."""
@@ -126,7 +126,8 @@ class Record:
         return "\n".join(lines)
 
 
-def _to_line(fields: Mapping[str, Any]) -> str:
+def to_line(fields: Mapping[str, Any]) -> str:
+    """Values as one line of JSON."""
     text = json.dumps(fields, ensure_ascii=False)
     try:
         text.encode()

@@ -64,4 +64,5 @@ def toy_objective(name: str, model: Model, **settings: Any) -> Objective:
     """An objective in training mode."""
     torch.manual_seed(11)
     objective: Objective = OBJECTIVES[name](build(COMPONENTS["objective"][name], settings), model)
+    objective.use_tokenizers(toy_tokenizers(), Path("data"), right_to_left=False)
     return objective.train()

@@ -66,6 +66,7 @@ COMMANDS = {
         (
             "s2s generate --path run < source.txt > output.txt",
             "s2s generate data --path run --gen-subset test --beam 5 --format jsonl > output.jsonl",
+            "s2s generate --path run --serve translate.sock",
         ),
     ),
     "score": Command(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from s2scli.configs.address import parse_address
 from s2scli.configs.search import CONSTRAINTS_NEED, SearchConfig
 from s2scli.errors import UsageError
 from s2scli.schema import setting
@@ -16,6 +17,15 @@ _ATTENTION = "Attention"
 _PHRASES = "Phrases"
 PHRASE_FILES = ("glossary", "exclude", "bad_tokens")
 _RERANKING = "Reranking"
+_CLIENTS = "whose text comes from its clients and goes to them"
+# Settings that have no meaning for a server, and why.
+_NOT_SERVED = {
+    **dict.fromkeys(("data", "gen_subset", "input", "output", "overwrite"), _CLIENTS),
+    **dict.fromkeys(("num_shards", "shard_id"), "which answers every line of a request"),
+    "follow": "which answers each request at once",
+    "processes": "which computes in one process; give it --threads",
+    "attention": "which sends its answers only",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +160,11 @@ class GenerateConfig(SearchConfig):
         1, "divide the lines over so many commands: line i, from 0, is of shard i modulo N", at_least=1
     )
     shard_id: int = setting(0, "which lines this command translates, from 0", at_least=0)
+    serve: str | None = setting(
+        None,
+        "in place of translating --input, answer requests over HTTP at a Unix socket (its path, or unix:PATH) or a "
+        "port of this machine (8080, localhost:8080; 0: any) until a signal ends it",
+    )
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
     processes: int = setting(
         1, "processes that translate, each with the model and a thread (or --threads) of its own", at_least=1
@@ -162,6 +177,7 @@ class GenerateConfig(SearchConfig):
             raise UsageError(f"--shard-id {self.shard_id} must be under --num-shards {self.num_shards}")
         self._check_attention()
         self._check_reranking()
+        self._check_serving()
         if self.data is not None and self.input_format != "auto":
             raise UsageError("--input-format is for --input; a dataset's text is known")
 
@@ -195,6 +211,15 @@ class GenerateConfig(SearchConfig):
             raise UsageError(f"--{wanted[0].replace('_', '-')} is for outputs; --score-reference makes none")
         if (self.constraints or self.glossary) and not self.of_candidates.can_be_constrained:
             raise UsageError(CONSTRAINTS_NEED)
+
+    def _check_serving(self) -> None:
+        if self.serve is None:
+            return
+        parse_address(self.serve)
+        for field in fields(self):
+            if field.name in _NOT_SERVED and getattr(self, field.name) != field.default:
+                flag = "DATA" if field.name == "data" else f"--{field.name.replace('_', '-')}"
+                raise UsageError(f"{flag} does not go with --serve, {_NOT_SERVED[field.name]}")
 
     def _check_reranking(self) -> None:
         if self.rerank_weight and len(self.rerank_weight) not in (1, len(self.rerank_path)):

@@ -32,6 +32,7 @@ from s2scli.configs.training import (
     DistillationConfig,
     LabelSmoothedCrossEntropyConfig,
     LionConfig,
+    MinimumRiskConfig,
     ObjectiveConfig,
     OptimizerConfig,
     RDropConfig,
@@ -72,6 +73,7 @@ COMPONENTS: dict[str, dict[str, type[Any]]] = {
         "label_smoothed_cross_entropy": LabelSmoothedCrossEntropyConfig,
         "r_drop": RDropConfig,
         "distillation": DistillationConfig,
+        "minimum_risk": MinimumRiskConfig,
     },
 }
 

@@ -198,4 +198,29 @@ class DistillationConfig(LabelSmoothedCrossEntropyConfig):
     )
 
 
-ObjectiveConfig = LabelSmoothedCrossEntropyConfig | RDropConfig | DistillationConfig
+@dataclass(frozen=True, kw_only=True)
+class MinimumRiskConfig(LabelSmoothedCrossEntropyConfig):
+    """Minimum risk training (Shen et al. 2016), for a model that has been trained already."""
+
+    name: str = setting("minimum_risk", "objective", choices=("minimum_risk",))
+    risk_metric: str = setting(
+        "bleu",
+        "what sampled outputs should be good by, sentence by sentence; chrf for text without spaces",
+        choices=("bleu", "chrf"),
+    )
+    risk_samples: int = setting(
+        16, "outputs drawn for each source; a batch needs the memory of as many", at_least=1
+    )
+    risk_alpha: float = setting(
+        0.005, "how much more weight probable outputs have, the power α of their probability", above=0
+    )
+    risk_reference: bool = setting(True, "count the reference among the outputs drawn")
+    risk_weight: float = setting(
+        1.0,
+        "share of the risk, at most 1 a sentence; the label-smoothed cross-entropy, nats of all tokens, has the rest",
+        above=0,
+        at_most=1,
+    )
+
+
+ObjectiveConfig = LabelSmoothedCrossEntropyConfig | RDropConfig | DistillationConfig | MinimumRiskConfig

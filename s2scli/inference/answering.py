@@ -6,11 +6,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
+from rich.console import Console
+
 from s2scli.configs.generate import GenerateConfig
 from s2scli.console import uncounted
 from s2scli.inference.engine import Engine, Line
 from s2scli.inference.input import UntilBroken
-from s2scli.inference.long_lines import translate_lines
+from s2scli.inference.long_lines import find_parts, translate_lines
+from s2scli.plotting.heat import heat_maps, table
 from s2scli.record import Record
 from s2scli.workers import Workers
 
@@ -28,6 +31,40 @@ def answers(
     if config.score_reference:
         return engine.score(lines, window, done)
     return translate_lines(engine, lines, window, done, on_long=config.on_long)
+
+
+def check_line(engine: Engine, config: GenerateConfig, line: Line) -> None:
+    """Raise the S2SError that `answers` would for a line, before there are any answers."""
+    if config.score_reference:
+        engine.encode_reference(line)
+    elif config.on_long == "error":
+        find_parts(engine, line, config.on_long)
+
+
+def spell(record: Record, config: GenerateConfig) -> str:
+    """A record as JSON, as fairseq prints it, or its best outputs as text lines."""
+    if config.format == "jsonl":
+        return record.to_json()
+    if config.format == "fairseq":
+        return record.to_fairseq()
+    if config.format == "table":
+        width = Console().width
+        tables = [f"{table(item, width)}\n" for item in heat_maps(record)]
+        return "\n".join([_as_text(record, config), *tables])
+    return _as_text(record, config)
+
+
+def _as_text(record: Record, config: GenerateConfig) -> str:
+    """A record as one line of text for each output, or as a blank one."""
+    if config.score_reference:
+        lines = [f"{item.score:.4f}\t{record.reference}" for item in record.hypotheses]
+    elif config.nbest == 1:
+        lines = [record.text]
+    else:
+        lines = [f"{record.id}\t{item.score:.4f}\t{item.text}" for item in record.hypotheses]
+    if config.print_alignment:
+        lines = [f"{line}\t{item.pharaoh}" for line, item in zip(lines, record.hypotheses, strict=False)]
+    return "\n".join(lines)
 
 
 def answers_of_processes(

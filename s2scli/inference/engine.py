@@ -121,7 +121,7 @@ class Engine:
     def _encode_pairs(self, lines: Sequence[Line]) -> tuple[list[list[int]], list[list[int]]]:
         """The sources, which are empty for a language model, and the references of lines."""
         sources = [self._encode(line) if self.model.reads_source else [] for line in lines]
-        return sources, [self._encode_reference(line) for line in lines]
+        return sources, [self.encode_reference(line) for line in lines]
 
     def _force(
         self, pairs: Mapping[int, tuple[list[int], list[int]]], done: Callable[[int], object]
@@ -135,7 +135,8 @@ class Engine:
             done(len(indices))
         return outputs
 
-    def _encode_reference(self, line: Line) -> list[int]:
+    def encode_reference(self, line: Line) -> list[int]:
+        """The ids of a line's reference; UsageError where it has none."""
         if line.reference is None:
             raise UsageError(
                 f"line {line.id + 1} has no reference to score; give a dataset folder, or JSON lines with "

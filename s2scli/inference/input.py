@@ -12,7 +12,7 @@ from s2scli.data.corpus import text_field, why_no_record
 from s2scli.data.source_form import SourceComposer
 from s2scli.errors import DataError
 from s2scli.inference.engine import Line
-from s2scli.io import COMPRESSED, input_name, read_lines
+from s2scli.io import COMPRESSED
 
 # NUL, and the halves of characters, which JSON can hold and a line of text cannot.
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
@@ -24,22 +24,25 @@ def input_format(path: Path) -> str:
     return "jsonl" if plain.suffix == ".jsonl" else "text"
 
 
-def text_lines(path: Path, composer: SourceComposer, *, constraints: bool = False) -> Iterator[Line]:
-    """The lines of a file or of standard input, composed as the model's sources were.
+def text_lines(
+    texts: Iterable[str], composer: SourceComposer, *, constraints: bool = False
+) -> Iterator[Line]:
+    """Lines of text, composed as the model's sources were.
 
     constraints: they have phrases after them, tab-separated, that their outputs must hold.
-    Broken text is replaced, with a warning, and its line kept.
     """
-    for number, text in enumerate(read_lines(path, replace=True)):
+    for number, text in enumerate(texts):
         source, *phrases = text.split("\t") if constraints else [text]
         held = [phrase for phrase in phrases if phrase.strip()]
         extra = {"constraints": held} if held else {}
         yield Line(number, composer.compose(source), extra=extra, constraints=tuple(held))
 
 
-def json_lines(path: Path, composer: SourceComposer, source_field: str) -> Iterator[Line]:
-    """The records of a file or of standard input, one a line; DataError names the line of one that is broken."""
-    for number, text in enumerate(read_lines(path, replace=True)):
+def json_lines(
+    texts: Iterable[str], name: str, composer: SourceComposer, source_field: str
+) -> Iterator[Line]:
+    """The records of a text, one a line; DataError has the text's name and the line of one that is broken."""
+    for number, text in enumerate(texts):
         try:
             record = json.loads(text)
             if not isinstance(record, dict):
@@ -50,13 +53,10 @@ def json_lines(path: Path, composer: SourceComposer, source_field: str) -> Itera
                 reference = _NOT_TEXT.sub("\ufffd", text_field(record, "reference"))
             constraints, excluded = (_phrases(record, name) for name in ("constraints", "exclude"))
         except RecursionError:
-            raise DataError(
-                f"{input_name(path)}:{number + 1}: the line's JSON is nested too deeply"
-            ) from None
+            raise DataError(f"{name}:{number + 1}: the line's JSON is nested too deeply") from None
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{input_name(path)}:{number + 1}: {why_no_record(error, 'jsonl')}; "
-                f"--source-field is {source_field}"
+                f"{name}:{number + 1}: {why_no_record(error, 'jsonl')}; --source-field is {source_field}"
             ) from None
         yield Line(number, composer.compose(source), reference, record, constraints, excluded)
 

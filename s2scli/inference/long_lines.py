@@ -41,7 +41,7 @@ def translate_lines(
 
     def parts() -> Iterator[Line]:
         for line in lines:
-            found = _parts(engine, line, on_long)
+            found = find_parts(engine, line, on_long)
             waiting.append((line, found))
             yield from (replace(line, text=text) for _, text in found)
 
@@ -53,7 +53,7 @@ def translate_lines(
     stream.check()
 
 
-def _parts(engine: Engine, line: Line, on_long: str | None) -> list[Part]:
+def find_parts(engine: Engine, line: Line, on_long: str | None) -> list[Part]:
     """The parts to translate one by one; DataError for a line that is too long if that is an error."""
     longest, encode = engine.longest_source, engine.tokenizers[engine.side].encode
     if on_long not in ("split", "error") or longest is None or not line.text.strip():

@@ -204,16 +204,16 @@ def shard(objective: Objective, processes: Processes) -> None:
 
 
 @contextmanager
-def gathered(objective: Objective) -> Iterator[None]:
-    """Every parameter whole in every process, for calls that are not the objective's own forward pass."""
-    # The objective itself comes first; its own parameters stay whole between its passes, as FSDP2 has it.
-    shards = [module for module in objective.modules() if isinstance(module, FSDPModule)]
-    for module in shards:
-        module.set_reshard_after_forward(False, recurse=False)
-        module.unshard()
+def gathered(module: nn.Module) -> Iterator[None]:
+    """Every parameter of a module whole in every process, for calls that are not its own forward pass."""
+    shards = [item for item in module.modules() if isinstance(item, FSDPModule)]
+    for item in shards:
+        item.set_reshard_after_forward(False, recurse=False)
+        item.unshard()
     try:
         yield
     finally:
-        for number, module in enumerate(shards):
-            module.reshard()
-            module.set_reshard_after_forward(number > 0, recurse=False)
+        for item in shards:
+            item.reshard()
+            # The objective's own parameters stay whole between its passes, as FSDP2 has it.
+            item.set_reshard_after_forward(not isinstance(item, Objective), recurse=False)

@@ -4,9 +4,10 @@
     python tests/benchmarks/objectives.py --only ctc --seeds 5
 
 A seed stands for a task drawn anew and for the training on it. Both sides train for as many updates, and their best
-checkpoint is compared on test sentences, translated greedily: `loss` is the label-smoothed validation loss in bits a
-token, `exact` the share of outputs that are right, `error` the edit distance to the reference in tokens, in percent
-of its length, `seconds` the processor's time. Figures of three seeds tell large effects only.
+checkpoint, or where both go on from a trained model their last, is compared on test sentences, translated greedily:
+`loss` is the label-smoothed validation loss in bits a token, `exact` the share of outputs that are right, `error` the
+edit distance to the reference in tokens, in percent of its length, `bleu` and `chrf` the mean of the sentences' scores,
+`seconds` the processor's time. Figures of three seeds tell large effects only.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from s2scli.configs.preprocess import PreprocessConfig  # noqa: E402
 from s2scli.configs.train import TrainConfig  # noqa: E402
 from s2scli.console import silence  # noqa: E402
 from s2scli.generate import translate  # noqa: E402
+from s2scli.metrics import METRICS  # noqa: E402
 from s2scli.preprocess import preprocess  # noqa: E402
 from s2scli.schema import build  # noqa: E402
 from s2scli.train import train  # noqa: E402
@@ -88,7 +90,7 @@ class Task:
 
     pairs: draws so many pairs of one made-up language from two generators, the language's and the pairs'.
     sizes: of training, validation and test split. teacher: settings of a model to train first, whose run folder the
-    objective gets.
+    objective gets. start: settings of a model to train first, which both ways go on from, to the last checkpoint.
     """
 
     pairs: Callable[[random.Random, random.Random, int], Pairs]
@@ -96,6 +98,7 @@ class Task:
     common: Settings
     objective: Settings
     teacher: Settings | None = None
+    start: Settings | None = None
 
 
 def dictionary_pairs(
@@ -162,6 +165,7 @@ def reversed_pairs(language: random.Random, draw: random.Random, number: int) ->
 LITTLE = {"max_update": 800, "validate_interval_updates": 100}
 SAMPLING = {"objective.scheduled_sampling": "linear", "objective.sampling_half_life": 600}
 ONE_LAYER = {"model.encoder_layers": 1, "model.decoder_layers": 1}
+GOING_ON = {"max_update": 300, "max_tokens": 300, "lr_scheduler.name": "fixed"}
 OVERFITTING = COMMON | transformer(48, 2, dropout=0.3) | LITTLE | {"max_tokens": 300}
 TASKS: dict[str, Task] = {
     "r_drop": Task(
@@ -207,6 +211,16 @@ TASKS: dict[str, Task] = {
         COMMON | recurrent("rnn_fixed_vector", 48, dropout=0.1) | ONE_LAYER | LITTLE,
         SAMPLING,
     ),
+    **{
+        f"minimum_risk_{metric}": Task(
+            dictionary_pairs,
+            (1500, 150, 300),
+            COMMON | transformer(32, 1, dropout=0.1, lr=0.0003) | GOING_ON,
+            {"objective.name": "minimum_risk", "objective.risk_metric": metric, "objective.risk_samples": 16},
+            start=COMMON | transformer(32, 1, dropout=0.1) | {"max_update": 1500},
+        )
+        for metric in ("bleu", "chrf")
+    },
     "sampling_transformer": Task(
         reversed_pairs,
         (800, 150, 300),
@@ -237,17 +251,24 @@ def edit_distance(one: Sequence[str], other: Sequence[str]) -> int:
     return row[-1]
 
 
-def measure(data: Path, save_dir: Path, settings: Settings) -> dict[str, float]:
-    """Train, and translate the test split greedily with the best checkpoint."""
+def measure(
+    data: Path, save_dir: Path, settings: Settings, checkpoint: str = "checkpoint_best"
+) -> dict[str, float]:
+    """Train, and translate the test split greedily with the best or the last checkpoint."""
     started = time.process_time()
     result = train(TrainConfig.resolve({}, {"data": data, "save_dir": save_dir, **settings}))
     seconds = time.process_time() - started
-    values = {"data": data, "path": save_dir, "device": "cpu", "threads": 1, "beam": 1, "max_len_b": 10}
+    path = save_dir / f"{checkpoint}.safetensors"
+    metrics = {name: METRICS[name]() for name in ("bleu", "chrf")}
+    scores = dict.fromkeys(metrics, 0.0)
+    values = {"data": data, "path": path, "device": "cpu", "threads": 1, "beam": 1, "max_len_b": 10}
     right = errors = words = total = 0
     for record in translate(build(GenerateConfig, values)):
         said, wanted = record.text.split(), str(record.reference).split()
         right += said == wanted
         errors += edit_distance(said, wanted)
+        for name, metric in metrics.items():
+            scores[name] += metric.sentence(record.text, [str(record.reference)])
         words += len(wanted)
         total += 1
     assert result.best is not None
@@ -255,6 +276,7 @@ def measure(data: Path, save_dir: Path, settings: Settings) -> dict[str, float]:
         "loss": result.best,
         "exact": 100 * right / total,
         "error": 100 * errors / words,
+        **{name: score / total for name, score in scores.items()},
         "seconds": seconds,
     }
 
@@ -272,13 +294,18 @@ def compare(name: str, seeds: int) -> None:
             objective = dict(task.objective)
             if task.teacher:
                 objective["objective.teacher"] = folder / "teacher"
+            going_on = {}
+            if task.start:
+                measure(data, folder / "start", task.start | {"seed": seed})
+                going_on = {"finetune_from_model": folder / "start" / "checkpoint_last.safetensors"}
             ways = {"teacher": task.teacher, "without": task.common, "with": task.common | objective}
             for way, figures in found.items():
-                settings = dict(ways[way] or {}) | {"seed": seed}
-                figures.append(measure(data, folder / way, settings))
+                settings = dict(ways[way] or {}) | {"seed": seed} | going_on
+                checkpoint = "checkpoint_last" if going_on else "checkpoint_best"
+                figures.append(measure(data, folder / way, settings, checkpoint))
     changed = ", ".join(f"{key.removeprefix('objective.')} {value}" for key, value in task.objective.items())
     print(f"\n{name}: {changed}; {task.pairs.__name__}, {task.sizes[0]} training pairs")
-    for figure in ("loss", "exact", "error", "seconds"):
+    for figure in ("loss", "exact", "error", "bleu", "chrf", "seconds"):
         for way, figures in found.items():
             values = [item[figure] for item in figures]
             each = "  ".join(f"{value:7.2f}" for value in values)

@@ -148,6 +148,17 @@ def test_what_objectives_add_is_trained_too(trained: Trainer, kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", [pytest.param("ddp", marks=SLOW), "fsdp"])
+def test_outputs_drawn_in_training_are_those_of_one_process(trained: Trainer, kind: str) -> None:
+    """Each process draws for its own sentences, as many steps as these take."""
+    objective = {"name": "minimum_risk", "risk_samples": 4, "risk_alpha": 0.5, "risk_weight": 0.5}
+    settings = TRANSFORMER | {"max_update": 5, "distributed": kind}
+    settings |= {f"objective.{key}": value for key, value in objective.items()}
+    trained("alone", **settings | {"update_freq": 2})
+    together(trained, "two", settings)
+    assert_close(trained.checkpoint("two"), trained.checkpoint("alone"), 1e-5)
+
+
+@pytest.mark.parametrize("kind", [pytest.param("ddp", marks=SLOW), "fsdp"])
 def test_a_run_goes_on_with_any_number_of_processes(trained: Trainer, kind: str) -> None:
     """Begun by two and ended by one, or the other way round: the batches are numbered over all of them."""
     settings = TRANSFORMER | {"distributed": kind, "ema_decay": 0.9, "max_update": 12}

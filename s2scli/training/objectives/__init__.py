@@ -7,6 +7,7 @@ OBJECTIVES = Registry(
     {
         "label_smoothed_cross_entropy": "s2scli.training.objectives.cross_entropy:LabelSmoothedCrossEntropy",
         "r_drop": "s2scli.training.objectives.r_drop:RDrop",
+        "minimum_risk": "s2scli.training.objectives.minimum_risk:MinimumRisk",
         "distillation": "s2scli.training.objectives.distillation:Distillation",
     },
 )

@@ -40,8 +40,8 @@ class Objective(nn.Module, ABC):
     def forward(self, batch: Batch, update: int) -> Loss:
         """The loss of a batch in update number `update` (from 1), which objectives with a schedule look at."""
 
-    def check_data(self, tokenizers: Mapping[str, Tokenizer], data: Path, *, right_to_left: bool) -> None:
-        """Raise UsageError where the objective cannot work with a dataset's vocabularies, by side, or its reading."""
+    def use_tokenizers(self, tokenizers: Mapping[str, Tokenizer], data: Path, *, right_to_left: bool) -> None:
+        """Take a dataset's tokenizers, by side, and how its targets are read; UsageError where it cannot use them."""
         del tokenizers, data, right_to_left
 
 
@@ -58,5 +58,5 @@ def build_objective(
     right_to_left: how its targets are read.
     """
     objective: Objective = OBJECTIVES[config.name](config, model)
-    objective.check_data(tokenizers, data, right_to_left=right_to_left)
+    objective.use_tokenizers(tokenizers, data, right_to_left=right_to_left)
     return objective

@@ -69,7 +69,7 @@ class Distillation(LabelSmoothedCrossEntropy):
         )
         return (1 - self.weight) * loss + self.weight * self.temperature**2 * soft, nll
 
-    def check_data(self, tokenizers: Mapping[str, Tokenizer], data: Path, *, right_to_left: bool) -> None:
+    def use_tokenizers(self, tokenizers: Mapping[str, Tokenizer], data: Path, *, right_to_left: bool) -> None:
         """Raise UsageError where an id means one word to the teacher and another to the student, or the next word."""
         teacher = self.teacher
         if teacher.model.reads_source != self.model.reads_source:

@@ -22,6 +22,7 @@ SAMPLING = {"objective.scheduled_sampling": "inverse_sigmoid", "objective.sampli
 CASES: dict[str, dict[str, Any]] = {
     "r_drop": TRANSFORMER | {"objective.name": "r_drop"},
     "distillation": BAHDANAU | {"objective.name": "distillation"},
+    "minimum_risk": BAHDANAU | {"objective.name": "minimum_risk", "objective.risk_samples": 4},
     "reconstruction": LUONG | {"objective.encoder_loss": "reconstruction"},
     "ctc": TRANSFORMER | {"objective.encoder_loss": "ctc"},
     "transformer sampling": TRANSFORMER | SAMPLING | {"objective.sampling_feedback": "sample"},
