@@ -17,6 +17,8 @@ class Exclusions:
         self, phrases: Sequence[ExcludedPhrases | None], vocabulary: int, device: torch.device
     ) -> None:
         self._phrases = list(phrases)
+        # The states after the hypotheses of the last step, so that only their newest tokens are read.
+        self._states: list[dict[tuple[int, ...], int]] = [{} for _ in phrases]
         # One mask for all sentences that share their phrases, and which one is whose; the first takes nothing.
         distinct = list(dict.fromkeys(item for item in phrases if item is not None))
         self._masks = torch.zeros(len(distinct) + 1, vocabulary, dtype=torch.bool)
@@ -29,6 +31,7 @@ class Exclusions:
     def select(self, rows: Tensor) -> None:
         """Go on with some of the sentences; rows [any]: indices into B."""
         self._phrases = [self._phrases[row] for row in rows.tolist()]
+        self._states = [self._states[row] for row in rows.tolist()]
         self._mask_of = self._mask_of[rows]
 
     def apply(self, scores: Tensor, tokens: Tensor) -> None:
@@ -38,9 +41,14 @@ class Exclusions:
         places: list[int] = []
         banned: list[int] = []
         for row, (item, hypotheses) in enumerate(zip(self._phrases, tokens.tolist(), strict=True)):
-            for place, ids in enumerate(hypotheses if item else ()):
-                assert item is not None
-                found = item.banned(item.state_of(ids))
+            if item is None:
+                continue
+            before, self._states[row] = self._states[row], {}
+            for place, ids in enumerate(map(tuple, hypotheses)):
+                known = before.get(ids[:-1])
+                state = item.state_of(ids) if known is None else item.after(known, ids[-1])
+                self._states[row][ids] = state
+                found = item.banned(state)
                 rows += [row] * len(found)
                 places += [place] * len(found)
                 banned += found
