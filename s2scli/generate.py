@@ -18,6 +18,7 @@ from s2scli.configs.generate import PHRASE_FILES, GenerateConfig
 from s2scli.console import counted, counter, notice, uncounted
 from s2scli.data.dataset import Dataset
 from s2scli.data.learning import read_tokenizers
+from s2scli.data.shortlist import ChosenShortlist
 from s2scli.data.source_form import SourceComposer, SourceForm
 from s2scli.errors import CheckpointError, Interrupted, UsageError
 from s2scli.inference.answering import answers, answers_of_processes, spell
@@ -30,10 +31,11 @@ from s2scli.inference.output import Signals, open_output
 from s2scli.inference.reranking import Reranking, Scorer, is_backwards
 from s2scli.inference.serving import serve
 from s2scli.io import STDIN, input_name, read_lines
-from s2scli.models.base import Decodable
+from s2scli.models.base import Decodable, Model
 from s2scli.models.ensemble import Ensemble
 from s2scli.models.fusion import ShallowFusion
-from s2scli.nn.runtime import prepare
+from s2scli.nn.narrow import narrow
+from s2scli.nn.runtime import prepare, resolve_precision
 from s2scli.record import Record
 from s2scli.schema import as_dict
 from s2scli.text.tokenizer import Tokenizer
@@ -146,15 +148,15 @@ def _settings(config: GenerateConfig) -> dict[str, Any]:
 def make_engine(config: GenerateConfig) -> Engine:
     """The engine of the checkpoints that the config names."""
     device = prepare(config.device, config.threads)
-    model = _load(config.path, device)
+    model = _load(config.path, config.precision, device)
     _check_settings(model, config)
-    engine = _engine(model, config, device)
+    engine = replace(_engine(model, config, device), shortlist=_shortlist(model, config, device))
     if config.lm_path is not None:
-        engine = replace(engine, model=_fused(model, config.lm_path, config.lm_weight, device))
+        engine = replace(engine, model=_fused(model, config.lm_path, config, device))
     if config.rerank_path:
         scorers = []
         for path, weight in zip(config.rerank_path, config.rerank_weights, strict=True):
-            other = _load(path, device)
+            other = _load(path, config.precision, device)
             backwards = is_backwards(model.checkpoint.dataset, other.checkpoint.dataset, path)
             scorers.append(Scorer(engine=_engine(other, config, device), weight=weight, backwards=backwards))
         engine = replace(engine, rerank=Reranking(scorers=scorers, form=engine.form, nbest=config.nbest))
@@ -174,11 +176,11 @@ class _Loaded:
         return bool(self.checkpoint.config.get("right_to_left", False))
 
 
-def _load(path: Path, device: torch.device) -> _Loaded:
+def _load(path: Path, precision: str, device: torch.device) -> _Loaded:
     """The model that a path means, with colons in it an ensemble; CheckpointError where its members differ."""
     first, *others = find_checkpoints(path)
     checkpoint = load_checkpoint(first)
-    loaded = _Loaded(restore_model(checkpoint, first).to(device), checkpoint, first)
+    loaded = _Loaded(_restored(checkpoint, first, precision, device), checkpoint, first)
     models = [loaded.model]
     for other in others:
         member = load_checkpoint(other)
@@ -189,13 +191,19 @@ def _load(path: Path, device: torch.device) -> _Loaded:
         remedy = "the models of an ensemble are trained on one dataset"
         check_vocabularies(checkpoint.tokenizers, first, member.tokenizers, other, remedy)
         _check_direction(loaded, _Loaded(loaded.model, member, other))
-        models.append(restore_model(member, other).to(device))
+        models.append(_restored(member, other, precision, device))
     return replace(loaded, model=Ensemble(models)) if others else loaded
 
 
-def _fused(loaded: _Loaded, path: Path, weight: float, device: torch.device) -> Decodable:
+def _restored(checkpoint: Checkpoint, path: Path, precision: str, device: torch.device) -> Model:
+    model = restore_model(checkpoint, path).to(device)
+    narrow(model, resolve_precision(precision, device))
+    return model
+
+
+def _fused(loaded: _Loaded, path: Path, config: GenerateConfig, device: torch.device) -> Decodable:
     """The model together with a language model; CheckpointError where that is none, or not over its vocabulary."""
-    other = _load(path, device)
+    other = _load(path, config.precision, device)
     if other.model.reads_source:
         raise CheckpointError(
             f"--lm-path {path}: reads a source, so it is no language model; several models are one by --path a:b"
@@ -205,7 +213,25 @@ def _fused(loaded: _Loaded, path: Path, weight: float, device: torch.device) -> 
         other.checkpoint.tokenizers, other.path, loaded.checkpoint.tokenizers, loaded.path, remedy
     )
     _check_direction(loaded, other)
-    return ShallowFusion(loaded.model, other.model, weight)
+    return ShallowFusion(loaded.model, other.model, config.lm_weight)
+
+
+def _shortlist(loaded: _Loaded, config: GenerateConfig, device: torch.device) -> ChosenShortlist | None:
+    """The shortlists that the config wants; UsageError where the checkpoint has no table for them."""
+    if not config.shortlist:
+        return None
+    table = loaded.checkpoint.shortlist
+    if table is None:
+        raise UsageError(
+            f"--shortlist {config.shortlist}: {loaded.path} has no table of translations; train on a dataset that "
+            "s2s preprocess --shortlist has made"
+        )
+    if config.shortlist > table.num_translations:
+        raise UsageError(
+            f"--shortlist {config.shortlist}: {loaded.path} has {table.num_translations} translations of a token at "
+            "most; give no more"
+        )
+    return ChosenShortlist(table.to(device), config.shortlist_frequent, config.shortlist)
 
 
 def _check_direction(one: _Loaded, other: _Loaded) -> None:

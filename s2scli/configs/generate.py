@@ -165,6 +165,21 @@ class GenerateConfig(SearchConfig):
         "in place of translating --input, answer requests over HTTP at a Unix socket (its path, or unix:PATH) or a "
         "port of this machine (8080, localhost:8080; 0: any) until a signal ends it",
     )
+    precision: str = setting(
+        "fp32",
+        "in what to compute: bf16 or int8 on a CPU, where only products are (int8 with a scale for each row), bf16 or "
+        "fp16 on a GPU; auto: bf16 where the hardware computes it faster, else fp32",
+        choices=("auto", "fp32", "bf16", "fp16", "int8"),
+    )
+    shortlist: int = setting(
+        0,
+        "make each output of so many likely translations of each source token, and frequent tokens, only; from a table "
+        "that s2s preprocess --shortlist has learnt; 0: of any token",
+        at_least=0,
+    )
+    shortlist_frequent: int = setting(
+        500, "with --shortlist, so many of the most frequent tokens are in every list", at_least=0
+    )
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
     processes: int = setting(
         1, "processes that translate, each with the model and a thread (or --threads) of its own", at_least=1

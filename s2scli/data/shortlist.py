@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from s2scli.data.dataset import ShortlistTable
 from s2scli.text.vocabulary import NUM_SPECIAL
-
-
-class Candidates(NamedTuple):
-    """The shortlists of some sentences.
-
-    ids [C]: the target tokens that are in any of them, in order, and so the special symbols first. allowed [B, C]: true
-    where a token is in a sentence's own.
-    """
-
-    ids: Tensor
-    allowed: Tensor
 
 
 @dataclass(frozen=True)
@@ -68,15 +56,27 @@ class Shortlist:
         chosen = {*range(NUM_SPECIAL), *self.frequent[:first].tolist(), *translations}
         return sorted(chosen - {-1})
 
-    def batch_candidates(self, source: Tensor, first: int, best: int) -> Candidates:
-        """The shortlists of several sentences, each of them as `candidates` has it; source ids [B, S], padded."""
+    def allowed(self, source: Tensor, first: int, best: int) -> Tensor:
+        """Which target tokens are in the shortlist of each of several sentences, [B, V], each as `candidates` has it.
+
+        source [B, S]: ids, padded.
+        """
         # Where there is no translation a special symbol stands, which is in every list anyway.
         translations = self.targets[source, :best].clamp_(min=0).long().flatten(1)  # [B, S · best]
-        special = torch.arange(NUM_SPECIAL, device=source.device)
-        common = torch.cat([special, self.frequent[:first].long()])
-        chosen = torch.zeros(len(self.frequent), dtype=torch.bool, device=source.device)  # [V]
-        chosen.index_fill_(0, translations.flatten(), True).index_fill_(0, common, True)
-        ids, columns = chosen.nonzero().squeeze(1), chosen.cumsum(0) - 1  # [C], [V]
-        allowed = torch.zeros(len(source), len(ids), dtype=torch.bool, device=source.device)  # [B, C]
-        allowed.scatter_(1, columns[translations], True).index_fill_(1, columns[common], True)
-        return Candidates(ids, allowed)
+        allowed = torch.zeros(len(source), len(self.frequent), dtype=torch.bool, device=source.device)
+        allowed[:, :NUM_SPECIAL] = True
+        allowed[:, self.frequent[:first].long()] = True
+        return allowed.scatter_(1, translations, True)
+
+
+@dataclass(frozen=True)
+class ChosenShortlist:
+    """A table, and how many of its tokens are chosen: first and best as in `Shortlist.candidates`."""
+
+    table: Shortlist
+    first: int
+    best: int
+
+    def allowed(self, source: Tensor) -> Tensor:
+        """Which target tokens are in the shortlist of each of several sentences, [B, V]; source ids [B, S], padded."""
+        return self.table.allowed(source, self.first, self.best)

@@ -13,6 +13,7 @@ import torch
 from s2scli.configs.search import CONSTRAINTS_NEED, SearchConfig
 from s2scli.console import uncounted, warn
 from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.shortlist import ChosenShortlist
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import UsageError, is_out_of_memory
 from s2scli.inference.attention import AttentionUses, Source
@@ -22,7 +23,10 @@ from s2scli.metrics import METRICS
 from s2scli.models.base import Decodable
 from s2scli.nn.runtime import give_back_freed_memory
 from s2scli.record import Hypothesis, Record
-from s2scli.search.base import Output, Request, search, with_attention
+from s2scli.search.base import Output, Request
+from s2scli.search.searching import search, with_attention
+from s2scli.search.shortlisted import Shortlisted
+from s2scli.search.waiting import Room
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import EOS, SPECIAL_SYMBOLS
 
@@ -55,7 +59,8 @@ class Engine:
     under. A batch holds at most batch_size sentences and max_tokens padded source tokens.
     form: that of the sources it was trained on. uses: what is made of the attention, if anything. lexicon: what outputs
     must hold and must not. right_to_left: whether it was trained on targets from right to left; outputs are in reading
-    order. rerank: puts the outputs of records in their final order.
+    order. rerank: puts the outputs of records in their final order. shortlist: of what outputs are made, if not of the
+    whole vocabulary.
 
     A line is a source; for a language model, the beginning of its output.
     """
@@ -69,6 +74,7 @@ class Engine:
     max_tokens: int
     form: SourceForm = field(default_factory=SourceForm)
     uses: AttentionUses | None = None
+    shortlist: ChosenShortlist | None = None
     lexicon: Lexicon | None = None
     right_to_left: bool = False
     rerank: Callable[[list[Record]], list[Record]] | None = None
@@ -169,19 +175,23 @@ class Engine:
             Output(ids[:length], row[:length], sum(row[:length]) / length) for ids, row, length in rows
         ]
         if self.uses:
-            single = with_attention(self.model, batch.source, [[item] for item in outputs], self.search)
+            single = with_attention(
+                self.model, batch.source, [[item] for item in outputs], self.search, Room(len(outputs))
+            )
             outputs = [items[0] for items in single]
         return [self._in_reading_order(item) for item in outputs]
 
     def _window(self, lines: list[Line], done: Callable[[int], object]) -> list[Record]:
         sources = [self._encode(line) for line in lines]
+        wanted = [index for index, ids in enumerate(sources) if ids or not self.model.reads_source]
+        # The longest first: what is too much for the memory is found out at once.
+        order = sorted(wanted, key=lambda index: -len(sources[index]))
         outputs: dict[int, list[Output]] = {}
-        lengths = {index: len(ids) for index, ids in enumerate(sources) if ids or not self.model.reads_source}
-        for indices in self._batches(lengths):
-            request = self._request([lines[index] for index in indices])
-            found = self._search([sources[index] for index in indices], request)
-            outputs |= zip(indices, found, strict=True)
-            done(len(indices))
+        if order:
+            request = self._request([lines[index] for index in order])
+            room = Room(min(self.batch_size, len(order)), self.max_tokens)
+            found = self._search([sources[index] for index in order], request, room, done)
+            outputs = dict(zip(order, found, strict=True))
         records = [
             self._record(line, sources[index], outputs.get(index, [])) for index, line in enumerate(lines)
         ]
@@ -206,37 +216,47 @@ class Engine:
     def _lexicon(self) -> Lexicon:
         return self.lexicon or Lexicon(self.tokenizers)
 
-    def _search(self, sources: list[list[int]], request: Request) -> list[list[Output]]:
-        """The outputs of each source; a batch that does not fit into memory is searched in two halves."""
-        prefixes = None
+    def _search(
+        self, sources: list[list[int]], request: Request, room: Room, done: Callable[[int], object]
+    ) -> list[list[Output]]:
+        """The outputs of each source; when the memory is not enough, in half the room."""
         if not self.model.reads_source:
             prefixes = [self._in_models_order([*self._prefix, *ids]) for ids in sources]
+            request = replace(request, prefixes=prefixes)
+        counted = 0
+
+        def count(number: int) -> None:
+            nonlocal counted
+            counted += number
+            done(number)
+
         try:
-            if prefixes is not None:
-                request = replace(request, prefixes=prefixes)
             tokens = pad_sequences(sources).to(self.device)
-            found = search(self.model, tokens, self.search.of_candidates, request)
+            found = search(self._searched, tokens, self.search.of_candidates, request, room, count)
             outputs = [self._choose(items) for items in found]
             if self.uses:
-                outputs = with_attention(self.model, tokens, outputs, self.search)
-            outputs = [[self._in_reading_order(item) for item in items] for items in outputs]
+                outputs = with_attention(self.model, tokens, outputs, self.search, room)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or len(sources) == 1:
+            if not is_out_of_memory(error) or room.sentences == 1:
                 raise
         else:
             for line, items in zip(request.lines, outputs, strict=True):
                 if not items:
                     warn(f"line {line + 1}: nothing that may come holds its constraints; its output is empty")
-            return outputs
+            return [[self._in_reading_order(item) for item in items] for items in outputs]
         # Outside of the handler, where the failed search's tensors are no longer held by its traceback.
         give_back_freed_memory(self.device)
-        middle = len(sources) // 2
-        halves = range(middle), range(middle, len(sources))
-        return [
-            outputs
-            for half in halves
-            for outputs in self._search([sources[place] for place in half], request.select(half))
-        ]
+        outputs = self._search(sources, request, room.halved(), uncounted)
+        done(len(sources) - counted)
+        return outputs
+
+    @cached_property
+    def _searched(self) -> Decodable:
+        """The model, or what scores only the shortlists with it."""
+        if self.shortlist is None:
+            return self.model
+        always = torch.tensor(self._prefix, dtype=torch.long, device=self.device)
+        return Shortlisted(self.model, self.shortlist, always)
 
     @cached_property
     def _prefix(self) -> tuple[int, ...]:

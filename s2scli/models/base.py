@@ -33,6 +33,10 @@ class Memory(ABC):
     def select(self, rows: Tensor) -> Self:
         """The memory of some sentences; rows [any]: indices into B."""
 
+    @abstractmethod
+    def join(self, other: Self) -> Self:
+        """The memory of these sentences and then others."""
+
 
 class State(ABC):
     """What a model keeps of hypotheses, between one step and the next."""
@@ -48,6 +52,10 @@ class State(ABC):
         This state must not be used again.
         """
 
+    @abstractmethod
+    def join(self, other: Self) -> Self:
+        """The state of these sentences' hypotheses and then of as many of others."""
+
 
 @dataclass(frozen=True)
 class StepOutput:
@@ -55,11 +63,24 @@ class StepOutput:
 
     scores [B, K, V] of the next token before normalization; their log-probabilities are scores minus
     log_normalizer [B, K]: the given normalizer, or if that is None the logarithm of the sum of their exponentials.
+
+    Where only some tokens C are scored, ids [C] are they, the special symbols first and in their usual order, and
+    columns [V] says where each token of the vocabulary is among them, that of padding for those that are not.
     """
 
     scores: Tensor
     normalizer: Tensor | None
     state: State
+    ids: Tensor | None = None
+    columns: Tensor | None = None
+
+    def tokens_at(self, columns: Tensor) -> Tensor:
+        """The tokens whose scores stand in some columns."""
+        return columns if self.ids is None else self.ids[columns]
+
+    def columns_of(self, tokens: Tensor) -> Tensor:
+        """Where the scores of some tokens stand."""
+        return tokens if self.columns is None else self.columns[tokens]
 
     @cached_property
     def log_normalizer(self) -> Tensor:
@@ -82,6 +103,11 @@ class Decodable(ABC):
     target_size: int
     # Whether there are sources; a language model has none, and what is typed is the beginning of a target.
     reads_source: bool = True
+
+    @property
+    def whole(self) -> Decodable:
+        """The same over its whole vocabulary, where it scores only a part of that."""
+        return self
 
     @abstractmethod
     def encode(self, source: Tokens) -> Memory:

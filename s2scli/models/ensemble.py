@@ -22,6 +22,9 @@ class _Memories(Memory):
     def select(self, rows: Tensor) -> _Memories:
         return _Memories(tuple(member.select(rows) for member in self.members))
 
+    def join(self, other: _Memories) -> _Memories:
+        return _Memories(tuple(one.join(two) for one, two in zip(self.members, other.members, strict=True)))
+
 
 @dataclass(frozen=True)
 class _States(State):
@@ -32,6 +35,9 @@ class _States(State):
 
     def reorder(self, beams: Tensor) -> _States:
         return _States(tuple(member.reorder(beams) for member in self.members))
+
+    def join(self, other: _States) -> _States:
+        return _States(tuple(one.join(two) for one, two in zip(self.members, other.members, strict=True)))
 
 
 class Combination(Decodable):

@@ -8,6 +8,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from s2scli.configs.models import RecurrentConfig
 from s2scli.data.batch import Batch, Tokens, decoder_input
@@ -51,6 +52,18 @@ class RecurrentMemory(Memory):
             self.summary[rows],
         )
 
+    def join(self, other: RecurrentMemory) -> RecurrentMemory:
+        """The memory of these sentences and then others."""
+        length = max(self.mask.size(1), other.mask.size(1))
+        both = (self, other)
+        return RecurrentMemory(
+            torch.cat([F.pad(item.keys, (0, 0, 0, length - item.keys.size(1))) for item in both]),
+            torch.cat([F.pad(item.prepared, (0, 0, 0, length - item.prepared.size(1))) for item in both]),
+            torch.cat([F.pad(item.mask, (0, length - item.mask.size(1))) for item in both]),
+            torch.cat([item.first for item in both]),
+            torch.cat([item.summary for item in both]),
+        )
+
 
 @dataclass(frozen=True)
 class RecurrentState(State):
@@ -76,6 +89,14 @@ class RecurrentState(State):
     def reorder(self, beams: Tensor) -> RecurrentState:
         """The state of the chosen hypotheses."""
         return self._gather(beam_rows(beams, self.feed.size(1)), beams.size(1))
+
+    def join(self, other: RecurrentState) -> RecurrentState:
+        """The state of these sentences' hypotheses and then of as many of others."""
+        layers = [
+            tuple(map(torch.cat, zip(*pair, strict=True)))
+            for pair in zip(self.layers, other.layers, strict=True)
+        ]
+        return RecurrentState(layers, torch.cat([self.feed, other.feed]))
 
 
 @dataclass(frozen=True)

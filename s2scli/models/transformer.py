@@ -17,7 +17,7 @@ from s2scli.errors import UsageError
 from s2scli.models.base import Embeddings, Memory, Model, State, StepOutput, beam_rows
 from s2scli.nn.dropout import Dropout
 from s2scli.nn.positions import LearnedPositions, SinusoidalPositions
-from s2scli.nn.transformer import DecoderLayer, EncoderLayer, LayerConfig, round_up
+from s2scli.nn.transformer import KEYS_MULTIPLE, DecoderLayer, EncoderLayer, LayerConfig, round_up
 
 
 @dataclass(frozen=True)
@@ -43,34 +43,71 @@ class TransformerMemory(Memory):
             mask[..., :length],
         )
 
+    def join(self, other: TransformerMemory) -> TransformerMemory:
+        """The memory of these sentences and then others."""
+        pairs = zip(
+            [*self.keys, *self.values, self.mask.mT], [*other.keys, *other.values, other.mask.mT], strict=True
+        )
+        *layers, mask = (_joined(*pair) for pair in pairs)
+        return TransformerMemory(layers[: len(self.keys)], layers[len(self.keys) :], mask.mT)
+
     @cached_property
     def bias(self) -> Tensor:
         """What is added to attention scores, [B, 1, 1, S]: -inf where there is no source token."""
         return torch.zeros(self.mask.shape, device=self.mask.device).masked_fill_(~self.mask, float("-inf"))
 
 
+def _joined(one: Tensor, other: Tensor) -> Tensor:
+    """Two tensors [B, any, S, any] one after the other, padded with zeros to one S."""
+    length = max(one.size(2), other.size(2))
+    return torch.cat([F.pad(item, (0, 0, 0, length - item.size(2))) for item in (one, other)])
+
+
 @dataclass(frozen=True)
 class TransformerState(State):
-    """cache [layers, 2, B·K, H, capacity, D/H]: keys and values of the positions before `position`."""
+    """cache [layers, 2, B·K, H, capacity, D/H]: keys and values of the tokens before `position`.
+
+    first [B]: where the tokens of each sentence's hypotheses begin; what is before them is not looked at.
+    """
 
     cache: Tensor
     position: int
     beam: int
+    first: Tensor
 
-    def _gather(self, rows: Tensor, beam: int) -> TransformerState:
-        return TransformerState(self.cache.index_select(2, rows), self.position, beam)
+    @cached_property
+    def places(self) -> Tensor:
+        """How many tokens each sentence's hypotheses have, [B]."""
+        return self.position - self.first
 
     def select(self, rows: Tensor) -> TransformerState:
-        """The state of some sentences."""
-        return self._gather(
-            beam_rows(torch.arange(self.beam, device=rows.device), self.beam, rows), self.beam
+        """The state of some sentences; what none of them looks at is dropped."""
+        first = self.first[rows]
+        unseen = int(first.min()) // KEYS_MULTIPLE * KEYS_MULTIPLE
+        hypotheses = beam_rows(torch.arange(self.beam, device=rows.device), self.beam, rows)
+        return TransformerState(
+            self.cache[..., unseen:, :].index_select(2, hypotheses),
+            self.position - unseen,
+            self.beam,
+            first - unseen,
         )
+
+    def join(self, other: TransformerState) -> TransformerState:
+        """The state of these sentences' hypotheses and then of as many of others."""
+        position = max(self.position, other.position)
+        caches, firsts = [], []
+        for state in (self, other):
+            ahead = position - state.position
+            behind = round_up(position) - ahead - state.cache.size(4)
+            caches.append(F.pad(state.cache, (0, 0, ahead, behind)))
+            firsts.append(state.first + ahead)
+        return replace(self, cache=torch.cat(caches, dim=2), position=position, first=torch.cat(firsts))
 
     def reorder(self, beams: Tensor) -> TransformerState:
         """The state of the chosen hypotheses; those that stay in their place are not copied."""
         rows = beam_rows(beams, self.beam)
         if beams.size(1) != self.beam:
-            return self._gather(rows, beams.size(1))
+            return replace(self, cache=self.cache.index_select(2, rows), beam=beams.size(1))
         moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
         seen = self.cache[..., : self.position, :]
         seen.index_copy_(2, moved, seen.index_select(2, rows[moved]))
@@ -85,11 +122,11 @@ class TransformerState(State):
 
     @property
     def bias(self) -> Tensor:
-        """What is added to attention scores, [capacity]: -inf where there is no token yet."""
-        places = torch.arange(self.cache.size(4), device=self.cache.device)
-        return torch.zeros_like(places, dtype=torch.float32).masked_fill_(
-            places > self.position, float("-inf")
-        )
+        """What is added to attention scores, [B·K, 1, 1, capacity]: -inf where there is no token, or not yet."""
+        columns = torch.arange(self.cache.size(4), device=self.cache.device)
+        hidden = (columns > self.position) | (columns < self.first[:, None])  # [B, capacity]
+        bias = torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, float("-inf"))
+        return bias.repeat_interleave(self.beam, dim=0)[:, None, None]
 
 
 class Embedder(nn.Module):
@@ -110,6 +147,13 @@ class Embedder(nn.Module):
         """Embeddings [B, length, D] of ids [B, length], the first of them at position `start`."""
         embedded: Tensor = self.dropout(self.table(ids) * self.scale + self.positions(start, ids.size(1)))
         return embedded
+
+    def step(self, tokens: Tensor, places: Tensor, length: int) -> Tensor:
+        """Embeddings [B, K, D] of tokens [B, K], each sentence's at one position, places [B], before `length`."""
+        positions = cast(SinusoidalPositions | LearnedPositions, self.positions)
+        embedded: Tensor = self.table(tokens) * self.scale + positions.at(places, length)[:, None]
+        dropped: Tensor = self.dropout(embedded)
+        return dropped
 
 
 def layer_config(config: TransformerConfig | TransformerLMConfig, side: str) -> LayerConfig:
@@ -178,15 +222,14 @@ class TransformerDecoder(Model):
         keys = cast(TransformerMemory, memory).keys
         rows, heads, _, width = keys[0].shape
         cache = keys[0].new_empty(len(keys), 2, rows, heads, 0, width)
-        return TransformerState(cache, position=0, beam=1)
+        first = torch.zeros(rows, dtype=torch.long, device=cache.device)
+        return TransformerState(cache, position=0, beam=1, first=first)
 
     def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
         """Run the decoder on the newest position of each hypothesis."""
         memory = cast(TransformerMemory, memory)
         state = cast(TransformerState, state).with_room()
-        x = self.decoder_embedder(tokens.flatten()[:, None], start=state.position).view(
-            *tokens.shape, -1
-        )  # [B, K, D]
+        x = self.decoder_embedder.step(tokens, state.places, state.position + 1)
         layers = zip(self.decoder_layers, state.cache, memory.keys, memory.values, strict=True)
         bias = state.bias
         for layer, cache, keys, values in layers:

@@ -115,6 +115,7 @@ class SoftmaxOutput(nn.Module):
     """
 
     narrow: NarrowProduct | None = None
+    _some: tuple[Tensor, Callable[[Tensor], Tensor]] | None = None
     _of_some: Callable[[Tensor], Tensor] | None = None
 
     def __init__(self, width: int, vocabulary: int, tied: nn.Embedding | None = None) -> None:
@@ -136,10 +137,13 @@ class SoftmaxOutput(nn.Module):
     @contextmanager
     def limited_to(self, tokens: Tensor) -> Iterator[None]:
         """Score some tokens only in here, [C] in their order: scores are [..., C]."""
-        if self.narrow is not None:
-            self._of_some = self.narrow.of_rows(tokens)
-        else:
-            self._of_some = partial(product, weight=self.weight[tokens])
+        if self._some is None or self._some[0] is not tokens:
+            # Kept for the next step: gathering the weights costs as much as a product with them.
+            if self.narrow is not None:
+                self._some = tokens, self.narrow.of_rows(tokens)
+            else:
+                self._some = tokens, partial(product, weight=self.weight[tokens])
+        self._of_some = self._some[1]
         try:
             yield
         finally:

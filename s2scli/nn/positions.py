@@ -33,9 +33,16 @@ class SinusoidalPositions(nn.Module):
 
     def forward(self, start: int, length: int) -> Tensor:
         """Embeddings [length, D] of the positions from `start` on."""
-        if start + length > self.table.size(0):
-            self.table = sinusoids(2 * (start + length), self.width).to(self.table)
-        return self.table[start : start + length]
+        return self._of(start + length)[start : start + length]
+
+    def at(self, places: Tensor, length: int) -> Tensor:
+        """Embeddings [B, D] of some positions, [B], all of them before `length`."""
+        return self._of(length)[places]
+
+    def _of(self, length: int) -> Tensor:
+        if length > self.table.size(0):
+            self.table = sinusoids(2 * length, self.width).to(self.table)
+        return self.table
 
 
 class LearnedPositions(nn.Module):
@@ -53,3 +60,8 @@ class LearnedPositions(nn.Module):
                 "model has learned; shorten it, or preprocess with --max-source-length and --max-target-length"
             )
         return self.weight[start : start + length]
+
+    def at(self, places: Tensor, length: int) -> Tensor:
+        """Embeddings [B, D] of some positions, [B], all of them before `length`."""
+        del length
+        return self.weight[places]

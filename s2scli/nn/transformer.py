@@ -16,7 +16,7 @@ from s2scli.nn.product import Linear
 # feed-forward layers keep torch's own, which are smaller still: with Glorot's, a post-norm stack learns more slowly.
 _ATTENTION_GAIN = 2**-0.5
 # torch's softmax takes ten times as long for a row on a CPU when its length is not a multiple of a vector's.
-_KEYS_MULTIPLE = 16
+KEYS_MULTIPLE = 16
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _merge(x: Tensor) -> Tensor:
 
 def round_up(length: int) -> int:
     """The length that keys are padded to where one query looks at them at a time: see `look`."""
-    return length + -length % _KEYS_MULTIPLE
+    return length + -length % KEYS_MULTIPLE
 
 
 def look(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:

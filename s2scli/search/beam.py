@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from s2scli.configs.search import SearchConfig
-from s2scli.data.batch import Tokens
 from s2scli.models.base import Decodable, Memory, State
-from s2scli.search.base import Output, Request, worth_dropping
+from s2scli.search.base import Output, worth_dropping
 from s2scli.search.penalties import best_possible, final_score
 from s2scli.search.restrictions import Restrictions
-from s2scli.text.vocabulary import EOS
+from s2scli.search.waiting import Group, Waiting, search_all
+from s2scli.text.vocabulary import EOS, PAD
 
 # Width of the blocks of columns whose maxima are looked at first; see _top_candidates.
 _BLOCK = 64
@@ -24,9 +24,10 @@ _BLOCK = 64
 class _Beams:
     """The open hypotheses of the sentences that are not done.
 
-    rows [B]: which sentences of the input they are; rules: what their outputs may be.
-    tokens, token_scores [B, K, length]: what each hypothesis has so far, and the log-probability of each token;
-    scores [B, K]: their sum, -inf for a hypothesis that does not exist. K is 1 at the start.
+    rows [B]: which sentences they are; rules: what their outputs may be.
+    tokens, token_scores [B, K, length]: what each hypothesis has so far, and the log-probability of each token, where
+    those of sentences that have joined later begin with padding; scores [B, K]: their sum, -inf for a hypothesis that
+    does not exist. K is 1 at the start.
     """
 
     rows: Tensor
@@ -44,7 +45,8 @@ class _Beams:
         """The newest token of each hypothesis [B, K]; the end symbol at the start."""
         if self.tokens.size(2) == 0:
             return self.tokens.new_full(self.tokens.shape[:2], EOS)
-        return self.tokens[:, :, -1]
+        last = self.tokens[:, :, -1]
+        return last.where(last != PAD, EOS)
 
     def go_on(self, beams: Tensor, tokens: Tensor, scores: Tensor) -> None:
         """Extend hypotheses beams [B, new K], each by a token, and replace all by them."""
@@ -54,48 +56,80 @@ class _Beams:
         self.tokens = torch.cat([self.tokens.gather(1, history), tokens[:, :, None]], dim=2)
         self.token_scores = torch.cat([self.token_scores.gather(1, history), gains[:, :, None]], dim=2)
         self.scores = scores
+        self.rules.advance()
 
     def keep(self, kept: Tensor) -> None:
         """Go on with some of the sentences only; kept [any]: indices into B."""
         self.rules.select(kept)
+        unused = self.tokens.size(2) - int(self.rules.lengths.max())
         self.rows, self.scores = self.rows[kept], self.scores[kept]
-        self.tokens, self.token_scores = self.tokens[kept], self.token_scores[kept]
+        self.tokens, self.token_scores = self.tokens[kept, :, unused:], self.token_scores[kept, :, unused:]
         self.memory, self.state = self.memory.select(kept), self.state.select(kept)
+
+    def drop_closed(self) -> None:
+        """Go on with the open sentences only, each of which has a hypothesis that exists."""
+        is_open = (self.scores > float("-inf")).any(1)
+        if not bool(is_open.all()):
+            self.keep(is_open.nonzero()[:, 0])
+
+    def join(self, other: _Beams) -> None:
+        """Go on with other sentences too, with as many hypotheses each."""
+        length = max(self.tokens.size(2), other.tokens.size(2))
+        both = (self, other)
+        self.tokens, self.token_scores = (
+            torch.cat([F.pad(item, (length - item.size(2), 0), value=value) for item in items])
+            for items, value in (
+                ([item.tokens for item in both], PAD),
+                ([item.token_scores for item in both], 0),
+            )
+        )
+        self.rows = torch.cat([self.rows, other.rows])
+        self.scores = torch.cat([self.scores, other.scores])
+        self.rules.join(other.rules)
+        self.memory, self.state = self.memory.join(other.memory), self.state.join(other.state)
 
 
 class BeamSearch:
     """A beam search that goes step by step.
 
     As in fairseq, 2K candidates are looked at in every step, so that K of them have not ended, and an output
-    counts when it ends among the best K (with `exact`: among the 2K). width: K.
+    counts when it ends among the best K (with `exact`: among the 2K). width: K. outputs: what is found, by the
+    sentences' rows.
     """
 
     def __init__(
-        self,
-        model: Decodable,
-        source: Tokens,
-        memory: Memory,
-        config: SearchConfig,
-        request: Request,
-        width: int,
+        self, model: Decodable, group: Group, memory: Memory, config: SearchConfig, width: int
     ) -> None:
         self._model, self._config, self._width = model, config, width
-        device = source.ids.device
-        size = source.ids.size(0)
+        device = group.source.ids.device
+        size = len(group.rows)
         self._beams = _Beams(
-            rows=torch.arange(size, device=device),
-            rules=Restrictions(model, source, config, request),
+            rows=torch.tensor(group.rows, device=device),
+            rules=Restrictions(model, group.source, config, group.request),
             tokens=torch.empty(size, 1, 0, dtype=torch.long, device=device),
             token_scores=torch.empty(size, 1, 0, device=device),
             scores=torch.zeros(size, 1, device=device),
             memory=memory,
             state=model.start(memory),
         )
-        self.outputs: list[list[Output]] = [[] for _ in range(size)]
-        self.is_done = False
+        self.outputs: dict[int, list[Output]] = {row: [] for row in group.rows}
+        self.num_open = size
+
+    @property
+    def longest_source(self) -> int:
+        """The tokens of the longest source that is searched for."""
+        return int(self._beams.rules.source_lengths.max()) if self.num_open else 0
+
+    def join(self, other: BeamSearch) -> None:
+        """Go on with the sentences of another search too; both have made a step at least."""
+        self.outputs |= other.outputs
+        self.num_open += other.num_open
+        self._beams.drop_closed()
+        other._beams.drop_closed()
+        self._beams.join(other._beams)
 
     def step(self, penalties: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Extend all hypotheses by a token; to be called until is_done.
+        """Extend all hypotheses by a token; to be called while any sentence is open.
 
         penalties [sentences, V]: what is taken off the scores of tokens while the extensions are chosen; the scores of
         hypotheses are without it. Returns the sentences and tokens of the hypotheses that go on, [any] each.
@@ -105,7 +139,11 @@ class BeamSearch:
         beams.state = output.state
         ranked, normalizer = beams.rules.apply(output, beams.tokens)
         offsets = beams.scores - normalizer
-        scores, parents, tokens = self._candidates(ranked, offsets, penalties)
+        if penalties is not None:
+            penalties = penalties[beams.rows][:, None]
+            penalties = penalties if output.ids is None else penalties[..., output.ids]
+        scores, parents, columns = self._candidates(ranked, offsets, penalties)
+        tokens = output.tokens_at(columns)
         ended = (tokens == EOS) & (scores > float("-inf"))
         counted = ended if config.stop == "exact" else ended[:, :width]
         _finish(beams, counted, scores, parents, self.outputs, config, width)
@@ -119,7 +157,7 @@ class BeamSearch:
         is_open = open_scores > float("-inf")
         chosen = beams.rows[:, None].expand_as(is_open)[is_open], beams.tokens[:, :, -1][is_open]
         kept = _not_done(beams, self.outputs, config, width)
-        self.is_done = not kept
+        self.num_open = len(kept)
         if kept and worth_dropping(len(beams) - len(kept), len(beams)):
             beams.keep(torch.tensor(kept, dtype=torch.long, device=beams.rows.device))
         return chosen
@@ -127,9 +165,9 @@ class BeamSearch:
     def _candidates(
         self, ranked: Tensor, offsets: Tensor, penalties: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores, hypotheses and tokens [B, 2K] of the extensions to look at, the first the most wanted."""
+        """Scores, hypotheses and columns [B, 2K] of the extensions to look at, the first the most wanted."""
         count, rate = 2 * self._width, self._config.sibling_diversity
-        wanted = ranked if penalties is None else ranked - penalties[self._beams.rows][:, None]
+        wanted = ranked if penalties is None else ranked - penalties
         if rate:
             _, parents, tokens = _siblings_apart(wanted, offsets, count, rate)
         else:
@@ -140,14 +178,17 @@ class BeamSearch:
         return ranked[rows, parents, tokens] + offsets.gather(1, parents), parents, tokens
 
 
-def beam_search(
-    model: Decodable, source: Tokens, config: SearchConfig, request: Request
-) -> list[list[Output]]:
+def beam_search(model: Decodable, waiting: Waiting, config: SearchConfig) -> list[list[Output]]:
     """The best outputs of each source sentence, at most `nbest`, best first."""
-    search = BeamSearch(model, source, model.encode(source), config, request, config.beam)
-    while not search.is_done:
-        search.step()
-    return best_of(search.outputs, config)
+    outputs: dict[int, list[Output]] = {}
+
+    def begin(group: Group) -> BeamSearch:
+        search = BeamSearch(model, group, model.encode(group.source), config, config.beam)
+        outputs.update(search.outputs)
+        return search
+
+    search_all(begin, waiting)
+    return best_of([outputs[row] for row in range(len(waiting))], config)
 
 
 def best_of(outputs: list[list[Output]], config: SearchConfig) -> list[list[Output]]:
@@ -217,7 +258,7 @@ def _finish(
     counted: Tensor,
     scores: Tensor,
     parents: Tensor,
-    finished: list[list[Output]],
+    finished: dict[int, list[Output]],
     config: SearchConfig,
     width: int,
 ) -> None:
@@ -237,23 +278,28 @@ def _finish(
         totals.tolist(),
         strict=True,
     )
-    for row, ids, token_scores, last_score, total in columns:
+    lengths = beams.rules.lengths[sentences].tolist()
+    for (row, ids, token_scores, last_score, total), length in zip(columns, lengths, strict=True):
         if config.stop == "fairseq" and len(finished[row]) == width:
             continue
+        begin = len(ids) - length
+        ids, token_scores = ids[begin:], token_scores[begin:]
         score = final_score(total, len(ids) + 1, config)
         finished[row].append(Output([*ids, EOS], [*token_scores, last_score], score))
 
 
-def _not_done(beams: _Beams, finished: list[list[Output]], config: SearchConfig, width: int) -> list[int]:
+def _not_done(
+    beams: _Beams, finished: dict[int, list[Output]], config: SearchConfig, width: int
+) -> list[int]:
     """Which sentences to go on with, as indices into B; the hypotheses of the others are closed.
 
     Besides where nothing is left to extend, a sentence is done with `fairseq` once it has K outputs, and with
     `exact` once no open hypothesis can beat the outputs it has.
     """
-    length = beams.tokens.size(2)
-    columns = (beams.rows, beams.scores.amax(1), beams.rules.longest)
+    columns = (beams.rows, beams.scores.amax(1), beams.rules.lengths, beams.rules.longest)
     kept = []
-    for index, (row, best, longest) in enumerate(zip(*(item.tolist() for item in columns), strict=True)):
+    values = zip(*(item.tolist() for item in columns), strict=True)
+    for index, (row, best, length, longest) in enumerate(values):
         outputs = finished[row]
         if config.stop == "fairseq":
             done = len(outputs) >= width

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from s2scli.configs.search import SearchConfig
-from s2scli.data.batch import Tokens
 from s2scli.models.base import Decodable
-from s2scli.search.base import Output, Request, worth_dropping
+from s2scli.search.base import Output, worth_dropping
 from s2scli.search.beam import BeamSearch, _finish, _not_done, _stay_in_place, _top_candidates, best_of
 from s2scli.search.constraints import Constraints
+from s2scli.search.waiting import Group, by_batches
 from s2scli.text.vocabulary import EOS, PAD
 
 
@@ -28,10 +28,9 @@ class ConstrainedBeamSearch(BeamSearch):
     output is as long as the prefix and the phrases at least.
     """
 
-    def __init__(
-        self, model: Decodable, source: Tokens, config: SearchConfig, request: Request, width: int
-    ) -> None:
-        super().__init__(model, source, model.encode(source), config, request, width)
+    def __init__(self, model: Decodable, group: Group, config: SearchConfig, width: int) -> None:
+        super().__init__(model, group, model.encode(group.source), config, width)
+        request = group.request
         self._constraints = [item or Constraints(()) for item in request.constraints]
         # The states of the open hypotheses, [B][K].
         self._states = [[item.start] for item in self._constraints]
@@ -40,7 +39,7 @@ class ConstrainedBeamSearch(BeamSearch):
         rules.longest = rules.longest.maximum(torch.tensor(needed, device=rules.longest.device))
 
     def step(self, penalties: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Extend all hypotheses by a token; to be called until is_done. There are no penalties here."""
+        """Extend all hypotheses by a token; to be called while any sentence is open. There are no penalties here."""
         assert penalties is None
         beams, config = self._beams, self._config
         output = self._model.step(beams.last_tokens(), beams.memory, beams.state)
@@ -69,7 +68,7 @@ class ConstrainedBeamSearch(BeamSearch):
         ]
         chosen = beams.rows[:, None].expand_as(is_open)[is_open], tokens[is_open]
         kept = _not_done(beams, self.outputs, config, self._width)
-        self.is_done = not kept
+        self.num_open = len(kept)
         if kept and worth_dropping(len(beams) - len(kept), len(beams)):
             beams.keep(torch.tensor(kept, dtype=torch.long, device=beams.rows.device))
             self._constraints = [self._constraints[place] for place in kept]
@@ -164,14 +163,13 @@ def _candidates(ranked: Tensor, offsets: Tensor, wanted: Tensor, width: int) -> 
     return scores, parents, tokens
 
 
-def constrained_beam_search(
-    model: Decodable, source: Tokens, config: SearchConfig, request: Request
-) -> list[list[Output]]:
+@by_batches
+def constrained_beam_search(model: Decodable, group: Group, config: SearchConfig) -> list[list[Output]]:
     """The best outputs of each source sentence that hold its constraints, at most `nbest`, best first.
 
     A sentence has none where rules of other kinds, such as excluded phrases, leave no way to meet its constraints.
     """
-    search = ConstrainedBeamSearch(model, source, config, request, config.beam)
-    while not search.is_done:
+    search = ConstrainedBeamSearch(model, group, config, config.beam)
+    while search.num_open:
         search.step()
-    return best_of(search.outputs, config)
+    return best_of([search.outputs[row] for row in group.rows], config)

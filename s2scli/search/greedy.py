@@ -3,53 +3,105 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from s2scli.configs.search import SearchConfig
-from s2scli.data.batch import Tokens
 from s2scli.models.base import Decodable
-from s2scli.search.base import Output, Request, worth_dropping
+from s2scli.search.base import Output, worth_dropping
 from s2scli.search.penalties import final_score
 from s2scli.search.restrictions import Restrictions
-from s2scli.text.vocabulary import EOS
+from s2scli.search.waiting import Group, Waiting, search_all
+from s2scli.text.vocabulary import EOS, PAD
 
 
-def greedy_search(
-    model: Decodable, source: Tokens, config: SearchConfig, request: Request
-) -> list[list[Output]]:
-    """One output for each source sentence; sentences that have ended leave the batch, some at a time."""
-    memory = model.encode(source)
-    state = model.start(memory)
-    rules = Restrictions(model, source, config, request)
-    rows = torch.arange(source.ids.size(0), device=source.ids.device)
-    tokens = rows.new_full((len(rows), 1), EOS)
-    history = rows.new_empty(len(rows), 1, 0)
-    ended = torch.zeros_like(rows, dtype=torch.bool)
-    ids: list[list[int]] = [[] for _ in range(len(rows))]
-    scores: list[list[float]] = [[] for _ in range(len(rows))]
-    while True:
-        output = model.step(tokens, memory, state)
-        state = output.state
-        ranked, normalizer = rules.apply(output, history)
-        best, tokens = ranked.max(-1)  # [B, 1]
-        history = torch.cat([history, tokens[:, :, None]], dim=2)
-        open_rows = zip(
-            rows[~ended].tolist(),
-            tokens[~ended, 0].tolist(),
-            (best - normalizer)[~ended, 0].tolist(),
-            strict=True,
+class _GreedySearch:
+    """A search that goes step by step.
+
+    ids and scores: the outputs and the log-probabilities of their tokens, by the sentences' rows.
+    """
+
+    def __init__(self, model: Decodable, group: Group, config: SearchConfig) -> None:
+        device = group.source.ids.device
+        self._model = model
+        self._rows = torch.tensor(group.rows, device=device)
+        self._tokens = self._rows.new_empty(len(group.rows), 1, 0)
+        self._ended = torch.zeros(len(group.rows), dtype=torch.bool, device=device)
+        self._rules = Restrictions(model, group.source, config, group.request)
+        self._memory = model.encode(group.source)
+        self._state = model.start(self._memory)
+        self.ids: dict[int, list[int]] = {row: [] for row in group.rows}
+        self.scores: dict[int, list[float]] = {row: [] for row in group.rows}
+        self.num_open = len(group.rows)
+
+    @property
+    def longest_source(self) -> int:
+        """The tokens of the longest source that is searched for."""
+        return int(self._rules.source_lengths.max()) if self.num_open else 0
+
+    def join(self, other: _GreedySearch) -> None:
+        """Go on with the sentences of another search too; both have made a step at least."""
+        for search in (self, other):
+            search._keep((~search._ended).nonzero()[:, 0])
+        length = max(self._tokens.size(2), other._tokens.size(2))
+        both = (self._tokens, other._tokens)
+        self._tokens = torch.cat([F.pad(item, (length - item.size(2), 0), value=PAD) for item in both])
+        self._rows = torch.cat([self._rows, other._rows])
+        self._ended = torch.cat([self._ended, other._ended])
+        self._rules.join(other._rules)
+        self._memory, self._state = self._memory.join(other._memory), self._state.join(other._state)
+        self.ids |= other.ids
+        self.scores |= other.scores
+        self.num_open += other.num_open
+
+    def step(self) -> None:
+        """Extend the outputs by a token; those that have ended leave, some at a time."""
+        output = self._model.step(self._last_tokens(), self._memory, self._state)
+        self._state = output.state
+        ranked, normalizer = self._rules.apply(output, self._tokens)
+        best, columns = ranked.max(-1)  # [B, 1]
+        tokens = output.tokens_at(columns)
+        self._tokens = torch.cat([self._tokens, tokens[:, :, None]], dim=2)
+        self._rules.advance()
+        values = (self._rows, tokens[:, 0], (best - normalizer)[:, 0], self._ended)
+        for row, token, score, ended in zip(*(item.tolist() for item in values), strict=True):
+            if not ended:
+                self.ids[row].append(token)
+                self.scores[row].append(score)
+        self._ended = self._ended | (tokens[:, 0] == EOS)
+        going_on = (~self._ended).nonzero()[:, 0]
+        self.num_open = len(going_on)
+        if self.num_open and worth_dropping(len(self._rows) - self.num_open, len(self._rows)):
+            self._keep(going_on)
+
+    def _last_tokens(self) -> Tensor:
+        if self._tokens.size(2) == 0:
+            return self._tokens.new_full(self._tokens.shape[:2], EOS)
+        last = self._tokens[:, :, -1]
+        return last.where(last != PAD, EOS)
+
+    def _keep(self, rows: Tensor) -> None:
+        self._rules.select(rows)
+        unused = self._tokens.size(2) - int(self._rules.lengths.max())
+        self._rows, self._ended, self._tokens = (
+            self._rows[rows],
+            self._ended[rows],
+            self._tokens[rows, :, unused:],
         )
-        for row, token, score in open_rows:
-            ids[row].append(token)
-            scores[row].append(score)
-        ended |= tokens[:, 0] == EOS
-        going_on = (~ended).nonzero()[:, 0]
-        if not len(going_on):
-            break
-        if worth_dropping(len(rows) - len(going_on), len(rows)):
-            memory, state = memory.select(going_on), state.select(going_on)
-            rules.select(going_on)
-            rows, tokens, history, ended = (item[going_on] for item in (rows, tokens, history, ended))
-    return [
-        [Output(row, row_scores, final_score(sum(row_scores), len(row), config))]
-        for row, row_scores in zip(ids, scores, strict=True)
-    ]
+        self._memory, self._state = self._memory.select(rows), self._state.select(rows)
+
+
+def greedy_search(model: Decodable, waiting: Waiting, config: SearchConfig) -> list[list[Output]]:
+    """One output for each source sentence."""
+    ids: dict[int, list[int]] = {}
+    scores: dict[int, list[float]] = {}
+
+    def begin(group: Group) -> _GreedySearch:
+        search = _GreedySearch(model, group, config)
+        ids.update(search.ids)
+        scores.update(search.scores)
+        return search
+
+    search_all(begin, waiting)
+    pairs = [(ids[row], scores[row]) for row in range(len(waiting))]
+    return [[Output(row, gains, final_score(sum(gains), len(row), config))] for row, gains in pairs]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Tokens, pad_sequences
@@ -19,13 +20,13 @@ class Restrictions:
     longest [B]: the longest output of each source in tokens, its end symbol not counted. As in fairseq it is
     max_len_a · source length + max_len_b with the source's end symbol counted, or what the model has positions for;
     each sentence has its own, whatever it is batched with, and no less than its prefix.
+    lengths [B]: how many tokens the hypotheses of each sentence have; source_lengths [B]: how many its source.
     """
 
     def __init__(self, model: Decodable, source: Tokens, config: SearchConfig, request: Request) -> None:
         longest = (config.max_len_a * source.lengths).long() + config.max_len_b
         if model.max_target_positions is not None:
             longest = longest.clamp(max=model.max_target_positions - 1)
-        self.longest = longest
         self._min_len = config.min_len
         self._ngram = config.no_repeat_ngram_size
         self._penalty = config.repetition_penalty
@@ -35,58 +36,83 @@ class Restrictions:
         for row, prefix in zip(ids, prefixes, strict=True):
             row[len(prefix) :] = PAD
         self._prefixes = ids.to(longest.device).expand(len(longest), -1)
-        self.longest = self.longest.maximum((self._prefixes != PAD).sum(1))
+        self.longest = longest.maximum((self._prefixes != PAD).sum(1))
+        self.source_lengths = source.lengths
         self._excluded: Exclusions | None = None
         if any(request.excluded):
             self._excluded = Exclusions(request.excluded, model.target_size, source.ids.device)
+        self._use(torch.zeros_like(longest))
+
+    def _use(self, lengths: Tensor) -> None:
+        self.lengths = lengths
+        # As numbers, so that a step need not ask the device for what cannot be.
+        self._fewest, self._most = int(lengths.min()), int(lengths.max())
+
+    def advance(self) -> None:
+        """Count a token more for all hypotheses."""
+        self.lengths = self.lengths + 1
+        self._fewest += 1
+        self._most += 1
 
     def select(self, rows: Tensor) -> None:
         """Go on with some of the sentences; rows [any]: indices into B."""
-        self.longest = self.longest[rows]
+        self.longest, self.source_lengths = self.longest[rows], self.source_lengths[rows]
         self._prefixes = self._prefixes[rows]
         if self._excluded is not None:
             self._excluded.select(rows)
+        self._use(self.lengths[rows])
+
+    def join(self, other: Restrictions) -> None:
+        """Go on with other sentences too, of which none has excluded phrases, nor have these."""
+        assert self._excluded is None
+        assert other._excluded is None
+        self.longest = torch.cat([self.longest, other.longest])
+        self.source_lengths = torch.cat([self.source_lengths, other.source_lengths])
+        width = max(self._prefixes.size(1), other._prefixes.size(1))
+        both = (self._prefixes, other._prefixes)
+        self._prefixes = torch.cat([F.pad(item, (0, width - item.size(1)), value=PAD) for item in both])
+        self._use(torch.cat([self.lengths, other.lengths]))
 
     def apply(
         self, output: StepOutput, tokens: Tensor, wanted: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The scores [B, K, V] of what may come after tokens [B, K, length], -inf for what may not.
 
-        wanted [B, K, any]: tokens that may make an n-gram a second time.
-        Returns them with their log-normalizer [B, K]; the scores of the output are used up.
+        Hypotheses of fewer tokens than others begin with padding. wanted [B, K, any]: tokens that may make an n-gram a
+        second time. Returns them with their log-normalizer [B, K]; the scores of the output are used up.
         """
         scores, normalizer = output.scores, output.log_normalizer
-        length = tokens.size(2)
-        if self._penalty != 1 and length:
-            scores = _penalize(scores, tokens, self._penalty)
+        if self._penalty != 1 and self._most:
+            scores = _penalize(scores, tokens, output.columns_of(tokens), self._penalty)
             normalizer = scores.logsumexp(-1)
-        if length < self._prefixes.size(1):
-            given = self._prefixes[:, length]
-            is_given = given != PAD
-            if bool(is_given.all()):
-                return _only(scores, given), normalizer
-            forced = _only(scores[is_given], given[is_given])
-            free = self._restricted(scores, tokens, wanted)
-            free[is_given] = forced
-            return free, normalizer
-        return self._restricted(scores, tokens, wanted), normalizer
+        if self._fewest >= self._prefixes.size(1):
+            return self._restricted(scores, output, tokens, wanted), normalizer
+        place = self.lengths.clamp(max=self._prefixes.size(1) - 1)
+        given = self._prefixes.gather(1, place[:, None])[:, 0]
+        is_given = (given != PAD) & (self.lengths < self._prefixes.size(1))
+        forced = _only(scores[is_given], output.columns_of(given[is_given]))
+        free = self._restricted(scores, output, tokens, wanted)
+        free[is_given] = forced
+        return free, normalizer
 
-    def _restricted(self, scores: Tensor, tokens: Tensor, wanted: Tensor | None) -> Tensor:
+    def _restricted(
+        self, scores: Tensor, output: StepOutput, tokens: Tensor, wanted: Tensor | None
+    ) -> Tensor:
         """The scores of what may come where no prefix says it."""
-        length = tokens.size(2)
         scores[..., PAD] = float("-inf")
         scores[..., BOS] = float("-inf")
-        if self._ngram and length >= self._ngram:
-            blocked = _repeating(tokens, self._ngram)
+        if self._ngram and self._most >= self._ngram:
+            blocked = output.columns_of(_repeating(tokens, self._ngram))
             kept = blocked[..., :0] if wanted is None else wanted
             scores_of_kept = scores.gather(2, kept)
             scores.scatter_(2, blocked, float("-inf")).scatter_(2, kept, scores_of_kept)
         if self._excluded is not None:
             self._excluded.apply(scores, tokens)
-        full = self.longest <= length
-        if length < self._min_len:
+        full = self.longest <= self.lengths
+        if self._fewest < self._min_len:
+            too_short = (self.lengths < self._min_len) & ~full
             end = scores[..., EOS].clone()
-            scores[~full, :, EOS] = float("-inf")
+            scores[too_short, :, EOS] = float("-inf")
             if self._excluded is not None:
                 # Where nothing else is left, the output ends too early.
                 stuck = scores.amax(-1) == float("-inf")
@@ -102,13 +128,15 @@ def _only(scores: Tensor, tokens: Tensor) -> Tensor:
     return torch.full_like(scores, float("-inf")).scatter_(2, places, scores.gather(2, places))
 
 
-def _penalize(scores: Tensor, tokens: Tensor, penalty: float) -> Tensor:
+def _penalize(scores: Tensor, tokens: Tensor, columns: Tensor, penalty: float) -> Tensor:
     """The scores with those of tokens that were there divided by the penalty, or multiplied where they are negative.
 
-    Keskar et al. 2019, section 4.1, which divides; that would raise a negative score.
+    columns [B, K, length]: where the tokens' scores are; padding counts for nothing. Keskar et al. 2019, section 4.1,
+    which divides; that would raise a negative score.
     """
-    of_earlier = scores.gather(2, tokens)
-    return scores.scatter(2, tokens, torch.where(of_earlier > 0, of_earlier / penalty, of_earlier * penalty))
+    of_earlier = scores.gather(2, columns)
+    penalized = torch.where(of_earlier > 0, of_earlier / penalty, of_earlier * penalty)
+    return scores.scatter(2, columns, penalized.where(tokens != PAD, of_earlier))
 
 
 def _repeating(tokens: Tensor, size: int) -> Tensor:

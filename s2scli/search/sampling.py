@@ -6,29 +6,28 @@ import torch
 from torch import Tensor
 
 from s2scli.configs.search import SearchConfig
-from s2scli.data.batch import Tokens
 from s2scli.data.sentences import Draws
 from s2scli.models.base import Decodable
-from s2scli.search.base import Output, Request, worth_dropping
+from s2scli.search.base import Output, worth_dropping
 from s2scli.search.penalties import final_score
 from s2scli.search.restrictions import Restrictions
+from s2scli.search.waiting import Group, by_batches
 from s2scli.text.vocabulary import EOS
 
 
-def sampling_search(
-    model: Decodable, source: Tokens, config: SearchConfig, request: Request
-) -> list[list[Output]]:
+@by_batches
+def sampling_search(model: Decodable, group: Group, config: SearchConfig) -> list[list[Output]]:
     """`nbest` samples of each source sentence, the most probable first.
 
     What is drawn for a sentence depends on the seed and its line only. Token scores are the model's log-probabilities,
     whatever part of the distribution the tokens were drawn from.
     """
-    device = source.ids.device
-    size, samples = source.ids.size(0), config.nbest
+    source = group.source
+    device, size, samples = source.ids.device, len(group.rows), config.nbest
     memory = model.encode(source)
     state = model.start(memory)
-    rules = Restrictions(model, source, config, request)
-    draws = _draws(config.seed, request.lines, samples, rules.longest).to(device)
+    rules = Restrictions(model, source, config, group.request)
+    draws = _draws(config.seed, group.request.lines, samples, rules.longest).to(device)
     rows = torch.arange(size, device=device)
     tokens = rows.new_empty(size, 1, 0)
     token_scores = torch.empty(size, 1, 0, device=device)
@@ -46,8 +45,10 @@ def sampling_search(
             state = state.reorder(beams)
             scores, normalizer = scores.expand(-1, samples, -1), normalizer.expand(-1, samples)
             tokens, token_scores = (item.expand(-1, samples, -1) for item in (tokens, token_scores))
-        drawn = draw(truncate(scores, config), draws[rows, :, length])
-        gained = scores.gather(2, drawn[:, :, None]) - normalizer[:, :, None]
+        columns = draw(truncate(scores, config), draws[rows, :, length])
+        gained = scores.gather(2, columns[:, :, None]) - normalizer[:, :, None]
+        drawn = output.tokens_at(columns)
+        rules.advance()
         tokens = torch.cat([tokens, drawn[:, :, None]], dim=2)
         token_scores = torch.cat([token_scores, gained], dim=2)
         for sentence, sample in ((drawn == EOS) & ~ended).nonzero().tolist():

@@ -14,7 +14,8 @@ from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Tokens
 from s2scli.inference import engine as module
 from s2scli.inference.engine import Engine, Line
-from s2scli.search.base import Output, Request, search
+from s2scli.search.base import Output, Request
+from s2scli.search.searching import search
 from s2scli.text.character import CharacterTokenizer
 from s2scli.text.vocabulary import EOS, Vocabulary
 from s2scli.text.word import WordTokenizer

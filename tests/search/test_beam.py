@@ -34,9 +34,10 @@ from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.errors import UsageError
 from s2scli.models.base import Model
-from s2scli.search.base import Output, Request, search
+from s2scli.search.base import Output, Request
 from s2scli.search.beam import _top_candidates, beam_search
 from s2scli.search.greedy import greedy_search
+from s2scli.search.searching import search
 
 
 def run(model: Model, sources: list[list[int]], **settings: Any) -> list[list[Output]]:

@@ -16,8 +16,9 @@ from toys import log_probabilities
 
 from s2scli.data.batch import pad_sequences
 from s2scli.models.ensemble import Ensemble
-from s2scli.search.base import Output, Request, search
+from s2scli.search.base import Output, Request
 from s2scli.search.constraints import Constraints
+from s2scli.search.searching import search
 
 Phrases = Sequence[Sequence[int]]
 

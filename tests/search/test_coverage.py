@@ -13,8 +13,9 @@ from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.models.base import Model
 from s2scli.models.ensemble import Ensemble
-from s2scli.search.base import Output, search
+from s2scli.search.base import Output
 from s2scli.search.penalties import coverage_penalty
+from s2scli.search.searching import search
 
 FAMILIES = ("transformer", "bahdanau", "luong")
 

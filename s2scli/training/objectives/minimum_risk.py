@@ -19,7 +19,8 @@ from s2scli.metrics import METRICS
 from s2scli.models.base import Model
 from s2scli.nn.chunked import weighted_cross_entropy
 from s2scli.nn.output import chunk_rows
-from s2scli.search.base import Request, search
+from s2scli.search.base import Request
+from s2scli.search.searching import search
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import EOS
 from s2scli.training.distributed import gathered

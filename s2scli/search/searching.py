@@ -1,0 +1,106 @@
+"""Searching for the outputs of sentences, with the search that the settings and each sentence call for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from s2scli.configs.search import SearchConfig
+from s2scli.console import uncounted
+from s2scli.data.batch import Batch, Tokens, pad_sequences
+from s2scli.models.base import Decodable
+from s2scli.search import SEARCHES
+from s2scli.search.base import Output, Request
+from s2scli.search.penalties import coverage_penalty
+from s2scli.search.waiting import Room, Waiting
+
+
+def search(
+    model: Decodable,
+    source: Tokens,
+    config: SearchConfig,
+    request: Request | None = None,
+    room: Room | None = None,
+    done: Callable[[int], object] = uncounted,
+) -> list[list[Output]]:
+    """The best outputs, at most `nbest`, of each source sentence, best first.
+
+    room: for how many to search at a time, by default all; done: is told how many are finished, as they are.
+    With a coverage penalty all that have ended in the beam are ranked by it, or with `exact` the best `beam` of them.
+    """
+    size = source.ids.size(0)
+    request, room = request or Request(list(range(size))), room or Room(size)
+    is_ranked = not config.coverage_penalty
+    wanted = config if is_ranked or config.sampling else replace(config, nbest=config.beam)
+    with torch.inference_mode():
+        outputs = _searched(model, source, wanted, request, room, done)
+    return (
+        outputs
+        if is_ranked
+        else _rank_by_coverage(with_attention(model, source, outputs, config, room), config)
+    )
+
+
+def _searched(
+    model: Decodable,
+    source: Tokens,
+    config: SearchConfig,
+    request: Request,
+    room: Room,
+    done: Callable[[int], object],
+) -> list[list[Output]]:
+    """What the search that the config names finds; for sentences with constraints the constrained one."""
+    # A search of its own for those with constraints: the others are not to pay for them. Phrases may be made of any
+    # token.
+    kinds: dict[tuple[str, Decodable], list[int]] = {}
+    for row in range(len(request.lines)):
+        is_constrained = bool(request.constraints) and request.constraints[row] is not None
+        has_excluded = bool(request.excluded) and request.excluded[row] is not None
+        name = "constrained_beam" if is_constrained else config.search
+        kinds.setdefault((name, model.whole if is_constrained or has_excluded else model), []).append(row)
+    found: dict[int, list[Output]] = {}
+    for (name, of_kind), rows in kinds.items():
+        waiting = Waiting(source.select(rows), request.select(rows), room, done)
+        found |= zip(rows, SEARCHES[name](of_kind, waiting, config), strict=True)
+    return [found[row] for row in range(len(found))]
+
+
+def with_attention(
+    model: Decodable, source: Tokens, outputs: list[list[Output]], config: SearchConfig, room: Room
+) -> list[list[Output]]:
+    """The outputs of sentences with what they attend to; room: at how many of them to look at a time."""
+    if all(item.attention is not None for items in outputs for item in items):
+        return outputs
+    found: list[list[Output]] = []
+    waiting = Waiting(source, Request(list(range(len(outputs)))), room)
+    while group := waiting.take():
+        found += _attended(model, group.source, [outputs[row] for row in group.rows], config)
+    return found
+
+
+def _attended(
+    model: Decodable, source: Tokens, outputs: list[list[Output]], config: SearchConfig
+) -> list[list[Output]]:
+    """The same for a batch: a forced pass for the n-th outputs of all."""
+    found: list[list[Output]] = [[] for _ in outputs]
+    for rank in range(max(map(len, outputs))):
+        rows = [row for row, items in enumerate(outputs) if rank < len(items)]
+        items = [outputs[row][rank] for row in rows]
+        target = pad_sequences([item.ids[:-1] for item in items]).to(source.ids.device)
+        with torch.inference_mode():
+            weights = model.attention(Batch(source.select(rows), target), config.alignment_layer).cpu()
+        for row, item, own in zip(rows, items, weights, strict=True):
+            inside = own[: len(item.ids), : int(source.lengths[row])]
+            found[row].append(replace(item, attention=inside.clone()))
+    return found
+
+
+def _rank_by_coverage(outputs: list[list[Output]], config: SearchConfig) -> list[list[Output]]:
+    """The outputs with the coverage penalty added to their scores, the best `nbest` of each sentence, best first."""
+    penalized = [
+        [replace(item, score=item.score + coverage_penalty(item.attention, config)) for item in items]
+        for items in outputs
+    ]
+    return [sorted(items, key=lambda item: -item.score)[: config.nbest] for items in penalized]
