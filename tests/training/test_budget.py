@@ -30,6 +30,7 @@ class Lengths(Split):
 
     def __init__(self, source: list[int], target: list[int]) -> None:
         self._lengths = {"source": np.array(source), "target": np.array(target)}
+        self.columns = tuple(self._lengths)
 
     def __len__(self) -> int:
         return len(self._lengths["source"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toys import TRANSFORMER, Trainer, reversed_pairs, write_dataset, write_lines
+from toys import LANGUAGE_MODEL, TRANSFORMER, Trainer, reversed_pairs, write_dataset, write_lines
 
 from s2scli.average import average
 from s2scli.configs.average import AverageConfig
@@ -100,6 +100,13 @@ def test_it_is_training_on_turned_targets(toy_data: Path, tmp_path: Path) -> Non
     perplexities = [event["ppl"] for event in one.events("backwards", "valid")]
     assert math.exp(-sum(scores) / len(scores)) == pytest.approx(min(perplexities), rel=1e-3)
     assert [record.text for record in found] == [record.reference for record in found]
+
+
+def test_a_language_model_writes_what_comes_before_a_line(toy_data: Path, tmp_path: Path) -> None:
+    Trainer(toy_data, tmp_path)("lm", **LANGUAGE_MODEL, max_update=20, right_to_left=True)
+    for record in records(tmp_path / "lm", tmp_path, sampling=True):
+        assert record.text.endswith(record.source)
+        assert len(record.source.split()) <= len(record.text.split())
 
 
 def test_validation_translates_in_reading_order(toy_data: Path, tmp_path: Path) -> None:
