@@ -66,7 +66,7 @@ class Int8Product:
                 y[part] *= scale[part]
             else:
                 torch.addcmul(self._bias, y[part], scale[part], out=y[part])
-        return y.view(*x.shape[:-1], -1)
+        return y.view(*x.shape[:-1], y.size(-1))
 
     def of_rows(self, rows: Tensor) -> Self:
         """The same with some rows of the weight, [any]."""

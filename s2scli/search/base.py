@@ -15,9 +15,9 @@ from s2scli.text.excluded import ExcludedPhrases
 class Request:
     """What is wanted of the sentences of a batch besides the settings of the search.
 
-    lines: the number of each, by which samples are drawn for it. prefix: ids that every output begins with; prefixes:
-    those of each sentence, in place of that. constraints, excluded: what the outputs of each must hold and must not,
-    None for nothing; empty: nothing for all.
+    lines: the number of each, by which samples are drawn for it; empty: none are. prefix: ids that every output begins
+    with; prefixes: those of each sentence, in place of that. constraints, excluded: what the outputs of each must hold
+    and must not, None for nothing; empty: nothing for all.
     """
 
     lines: list[int]
@@ -30,7 +30,7 @@ class Request:
         """The request of some of the sentences."""
         return replace(
             self,
-            lines=[self.lines[row] for row in rows],
+            lines=[self.lines[row] for row in rows] if self.lines else [],
             constraints=[self.constraints[row] for row in rows] if self.constraints else (),
             excluded=[self.excluded[row] for row in rows] if self.excluded else (),
             prefixes=[self.prefixes[row] for row in rows] if self.prefixes else (),

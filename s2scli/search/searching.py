@@ -55,7 +55,7 @@ def _searched(
     # A search of its own for those with constraints: the others are not to pay for them. Phrases may be made of any
     # token.
     kinds: dict[tuple[str, Decodable], list[int]] = {}
-    for row in range(len(request.lines)):
+    for row in range(source.ids.size(0)):
         is_constrained = bool(request.constraints) and request.constraints[row] is not None
         has_excluded = bool(request.excluded) and request.excluded[row] is not None
         name = "constrained_beam" if is_constrained else config.search

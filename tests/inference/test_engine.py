@@ -12,10 +12,9 @@ from toys import random_ids, random_model, small_transformer
 
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Tokens
-from s2scli.inference import engine as module
 from s2scli.inference.engine import Engine, Line
-from s2scli.search.base import Output, Request
 from s2scli.search.searching import search
+from s2scli.search.waiting import Group, Waiting
 from s2scli.text.character import CharacterTokenizer
 from s2scli.text.vocabulary import EOS, Vocabulary
 from s2scli.text.word import WordTokenizer
@@ -45,12 +44,15 @@ def engine(**settings: Any) -> Engine:
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[Tokens]:
     seen: list[Tokens] = []
+    take = Waiting.take
 
-    def noting(model: Any, source: Tokens, config: SearchConfig, request: Request) -> list[list[Output]]:
-        seen.append(source)
-        return search(model, source, config, request)
+    def noting(waiting: Waiting) -> Group | None:
+        group = take(waiting)
+        if group is not None:
+            seen.append(group.source)
+        return group
 
-    monkeypatch.setattr(module, "search", noting)
+    monkeypatch.setattr(Waiting, "take", noting)
     return seen
 
 

@@ -15,6 +15,9 @@ from s2scli.data.batch import Batch, pad_sequences
 from s2scli.models.base import Model
 from s2scli.schema import build
 from s2scli.search.base import Output
+from s2scli.text.excluded import ExcludedPhrases, TokenTexts
+from s2scli.text.vocabulary import Vocabulary
+from s2scli.text.word import WordTokenizer
 
 BOS, PAD, EOS = 0, 1, 2
 SOURCE_SIZE = 9
@@ -32,6 +35,14 @@ def make(family: str, seed: int, target_size: int) -> Model:
 
 def config(**settings: Any) -> SearchConfig:
     return build(SearchConfig, settings)
+
+
+def without(tokens: list[int], target_size: int) -> ExcludedPhrases:
+    """What keeps some tokens out of an output."""
+    words = WordTokenizer(
+        Vocabulary([f"w{number}" for number in range(target_size - 4)], [1] * (target_size - 4))
+    )
+    return ExcludedPhrases(TokenTexts(words), (), tokens)
 
 
 class Fused(NamedTuple):

@@ -38,11 +38,16 @@ from s2scli.search.base import Output, Request
 from s2scli.search.beam import _top_candidates, beam_search
 from s2scli.search.greedy import greedy_search
 from s2scli.search.searching import search
+from s2scli.search.waiting import Room, Waiting
+
+
+def all_at_once(sources: list[list[int]]) -> Waiting:
+    return Waiting(pad_sequences(sources), Request([]), Room(len(sources)))
 
 
 def run(model: Model, sources: list[list[int]], **settings: Any) -> list[list[Output]]:
     with torch.inference_mode():
-        return beam_search(model, pad_sequences(sources), config(**settings), Request([]))
+        return beam_search(model, all_at_once(sources), config(**settings))
 
 
 def check(outputs: list[Output], expected: list[Hypothesis], settings: SearchConfig) -> None:
@@ -116,8 +121,8 @@ def test_greedy_search_is_a_beam_of_one(family: str) -> None:
         settings = config(beam=1, max_len_a=1.0, max_len_b=3, lenpen=0.7)
         with torch.inference_mode():
             source = pad_sequences(SOURCES)
-            asked = model, source, settings, Request([])
-            greedy, beam = greedy_search(*asked), beam_search(*asked)
+            greedy = greedy_search(model, all_at_once(SOURCES), settings)
+            beam = beam_search(model, all_at_once(SOURCES), settings)
         assert search(model, source, settings) == greedy
         for one, other, ids in zip(greedy, beam, SOURCES, strict=True):
             assert len(one) == len(other) == 1

@@ -1,0 +1,71 @@
+"""Products in bf16 and int8 against their definitions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from s2scli.errors import UsageError
+from s2scli.nn.narrow import Bfloat16Product, Int8Product, narrow
+from s2scli.nn.product import Linear
+
+
+def rounded(row: torch.Tensor) -> tuple[list[int], float]:
+    """A row as whole numbers up to 127, and the step between them."""
+    step = max(row.abs().max().item() / 127, 1e-38)
+    return [round(value / step) for value in row.tolist()], step
+
+
+@pytest.mark.parametrize("bias", [None, [0.5, -2.0, 0.25]])
+def test_int8_is_as_defined(bias: list[float] | None) -> None:
+    torch.manual_seed(3)
+    weight, x = torch.randn(3, 5), torch.randn(2, 4, 5) * torch.tensor([0.01, 1, 30, 0])[:, None]
+    product = Int8Product.of(weight, None if bias is None else torch.tensor(bias))
+    y = product(x)
+    assert y.shape == (2, 4, 3)
+    for place in ((i, j) for i in range(2) for j in range(4)):
+        whole, step = rounded(x[place])
+        for n in range(3):
+            other, other_step = rounded(weight[n])
+            total = sum(a * b for a, b in zip(whole, other, strict=True)) * step * other_step
+            expected = total + (bias[n] if bias else 0)
+            # A tie may be rounded either way, as one more or less of 127 steps.
+            assert y[(*place, n)].item() == pytest.approx(expected, rel=1e-5, abs=step * other_step * 127)
+
+
+def test_a_row_depends_on_nothing_but_itself() -> None:
+    torch.manual_seed(5)
+    product = Int8Product.of(torch.randn(3000, 24), torch.randn(3000))
+    x = torch.randn(400, 24) * torch.rand(400, 1) * 100
+    together = product(x)
+    assert torch.equal(together[7:8], product(x[7:8]))
+    assert torch.equal(together[200:203], product(x[200:203]))
+    assert product(x[:0]).shape == (0, 3000)
+
+
+def test_bf16_is_the_product_of_rounded_numbers() -> None:
+    torch.manual_seed(6)
+    weight, bias, x = torch.randn(7, 16), torch.randn(7), torch.randn(5, 16)
+    wanted = x.bfloat16().double() @ weight.bfloat16().double().T + bias.bfloat16().double()
+    y = Bfloat16Product(weight, bias)(x)
+    assert y.dtype == torch.float32
+    # The result is rounded to 8 bits too.
+    assert torch.allclose(y.double(), wanted, rtol=2**-7, atol=2**-7)
+
+
+@pytest.mark.parametrize(("precision", "close"), [("bf16", 0.02), ("int8", 0.02)])
+def test_a_layer_is_close_to_its_own_in_full_precision(precision: str, close: float) -> None:
+    torch.manual_seed(7)
+    layer = Linear(64, 96)
+    x = torch.randn(50, 64)
+    with torch.inference_mode():
+        full = layer(x)
+        narrow(layer, precision)
+        error = (layer(x) - full).norm() / full.norm()
+    assert 0 < error < close
+    narrow(Linear(4, 4), "fp32")
+
+
+def test_fp16_is_for_a_gpu() -> None:
+    with pytest.raises(UsageError, match="--precision fp16 is for a GPU; on a CPU take bf16 or int8"):
+        narrow(Linear(4, 4), "fp16")

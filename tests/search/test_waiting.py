@@ -1,0 +1,134 @@
+"""Many sentences with little room: whatever is begun with them and set aside, each gets what it gets alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from reference import SOURCE_SIZE, config, make, without
+from toys import random_ids
+
+from s2scli.data.batch import pad_sequences
+from s2scli.models.base import Decodable
+from s2scli.models.ensemble import Ensemble
+from s2scli.search.base import Output, Request
+from s2scli.search.searching import search
+from s2scli.search.waiting import Room, Waiting
+
+# In no order, some of them long.
+SOURCES = random_ids([3, 6, 1, 4, 9, 2, 17, 5, 5, 12, 1, 8, 3, 7, 2, 6, 10, 4, 1, 5], SOURCE_SIZE, seed=8)
+TARGET_SIZE = 12
+
+
+def alone(model: Decodable, request: Request, **settings: Any) -> list[list[Output]]:
+    outputs = []
+    for row, source in enumerate(SOURCES):
+        outputs += search(model, pad_sequences([source]), config(**settings), request.select([row]))
+    return outputs
+
+
+def same(one: list[list[Output]], other: list[list[Output]]) -> None:
+    for outputs, expected in zip(one, other, strict=True):
+        assert [item.ids for item in outputs] == [item.ids for item in expected]
+        for output, item in zip(outputs, expected, strict=True):
+            assert output.score == pytest.approx(item.score, abs=5e-5)
+            assert output.token_scores == pytest.approx(item.token_scores, abs=5e-5)
+
+
+@pytest.mark.parametrize("room", [1, 2, 5, 8, 19, 100])
+@pytest.mark.parametrize("beam", [1, 3])
+@pytest.mark.parametrize("family", ["transformer", "bahdanau", "luong"])
+def test_room_changes_nothing(family: str, beam: int, room: int) -> None:
+    for seed in range(3):
+        model = make(family, 30 + seed, TARGET_SIZE)
+        settings: dict[str, Any] = {"beam": beam, "nbest": beam, "max_len_a": 1.5, "max_len_b": 5}
+        request = Request(list(range(len(SOURCES))))
+        got = search(model, pad_sequences(SOURCES), config(**settings), request, Room(room))
+        same(got, alone(model, request, **settings))
+
+
+@pytest.mark.parametrize("beam", [1, 2])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"no_repeat_ngram_size": 2},
+        {"repetition_penalty": 1.4, "min_len": 6},
+        {"min_len": 3, "no_repeat_ngram_size": 3, "length_penalty": "gnmt"},
+    ],
+)
+def test_rules_hold_for_what_has_been_set_aside(settings: dict[str, Any], beam: int) -> None:
+    model = make("transformer", 41, TARGET_SIZE)
+    prefixes = [[5] * (row % 4) + [6] for row in range(len(SOURCES))]
+    settings = {"beam": beam, "max_len_b": 40, **settings}
+    for request in (Request([], (4, 5)), Request([], prefixes=prefixes)):
+        got = search(model, pad_sequences(SOURCES), config(**settings), request, Room(8))
+        same(got, alone(model, request, **settings))
+
+
+@pytest.mark.parametrize("name", ["ensemble", "exact", "excluded", "sampling", "diverse"])
+def test_other_searches_with_little_room(name: str) -> None:
+    model: Decodable = make("transformer", 43, TARGET_SIZE)
+    settings: dict[str, Any] = {"beam": 2, "max_len_b": 20}
+    request = Request(list(range(len(SOURCES))))
+    if name == "ensemble":
+        model = Ensemble([make("transformer", 44, TARGET_SIZE), make("bahdanau", 45, TARGET_SIZE)])
+    elif name == "exact":
+        settings |= {"stop": "exact"}
+    elif name == "excluded":
+        banned = without([5, 7], TARGET_SIZE)
+        request = Request(
+            request.lines, excluded=[banned if row % 2 else None for row in range(len(SOURCES))]
+        )
+    elif name == "sampling":
+        settings |= {"sampling": True, "nbest": 2}
+    else:
+        settings |= {"beam": 4, "diverse_beam_groups": 2}
+    got = search(model, pad_sequences(SOURCES), config(**settings), request, Room(6))
+    same(got, alone(model, request, **settings))
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_sentences_are_set_aside_and_joined(monkeypatch: pytest.MonkeyPatch, beam: int) -> None:
+    """Otherwise the tests above would show nothing: rows of different lengths are in one step."""
+    model = make("transformer", 30, TARGET_SIZE)
+    mixed: list[bool] = []
+    step = type(model).step
+
+    def noting(self: Any, tokens: Any, memory: Any, state: Any) -> Any:
+        mixed.append(len(set(state.places.tolist())) > 1)
+        return step(self, tokens, memory, state)
+
+    monkeypatch.setattr(type(model), "step", noting)
+    search(
+        model, pad_sequences(SOURCES * 3), config(beam=beam, max_len_a=1.5, max_len_b=3), Request([]), Room(8)
+    )
+    assert any(mixed)
+
+
+def test_progress_comes_to_the_number_of_sentences() -> None:
+    model = make("transformer", 30, TARGET_SIZE)
+    told: list[int] = []
+    settings = config(beam=2, max_len_b=30)
+    search(model, pad_sequences(SOURCES), settings, Request([]), Room(8), told.append)
+    assert sum(told) == len(SOURCES)
+    assert len(told) > 1
+    assert min(told) > 0
+
+
+def test_groups_keep_to_the_room() -> None:
+    source = pad_sequences(SOURCES)
+    for room in (Room(4), Room(100, 20), Room(3, 1)):
+        waiting, rows = Waiting(source, Request([]), room), []
+        while group := waiting.take():
+            size, longest = group.source.ids.shape
+            assert size == 1 or (
+                size <= room.sentences and (room.tokens is None or size * longest <= room.tokens)
+            )
+            assert longest == int(group.source.lengths.max())
+            rows += group.rows
+        assert rows == list(range(len(SOURCES)))
+        assert waiting.is_empty
+    assert Room(7, 30).halved() == Room(3, 15)
+    assert Room(1).halved() == Room(1)
+    assert torch.equal(source.ids, pad_sequences(SOURCES).ids)
