@@ -34,6 +34,7 @@ _OF_SOURCES = (
         "valid_source",
         "test_source",
         "source_field",
+        "shortlist",
         "source_tag",
         "tag_field",
     ),
