@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -11,11 +13,15 @@ from torch import Tensor
 
 from s2scli.checkpoint import Checkpoint, save_checkpoint
 from s2scli.configs.models import TransformerConfig
+from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.configs.train import TrainConfig
+from s2scli.data.dataset import Dataset
+from s2scli.data.shortlist import Shortlist
 from s2scli.models.base import Model, build_model, unique_parameters
 from s2scli.nn.positions import sinusoids
-from s2scli.schema import as_dict
-from s2scli.text.vocabulary import read_dict_txt
+from s2scli.preprocess import preprocess
+from s2scli.schema import as_dict, build
+from s2scli.text.vocabulary import NUM_SPECIAL, read_dict_txt
 from s2scli.text.word import WordTokenizer
 
 POSITIONS = 256
@@ -77,9 +83,26 @@ def load_fairseq_model(folder: Path) -> tuple[Model, WordTokenizer, TrainConfig]
     return model.eval(), tokenizer, config
 
 
-def convert_model(folder: Path, output: Path) -> None:
-    """Write the model of `folder` as one of our checkpoints, which reads and writes pieces."""
+def convert_model(folder: Path, output: Path, pairs: Path | None = None) -> None:
+    """Write the model of `folder` as one of our checkpoints, which reads and writes pieces.
+
+    pairs: pairs.en and pairs.de are pieces from which a table for shortlists is learnt.
+    """
     model, tokenizer, config = load_fairseq_model(folder)
+    _save(output, model, tokenizer, config, pairs)
+
+
+def random_model_of_pieces(folder: Path, output: Path, arch: str) -> None:
+    """Write a model with random weights, over the vocabulary of another."""
+    tokenizer = WordTokenizer(read_dict_txt(folder / "dict.txt"))
+    config = TrainConfig.resolve({}, {"data": "none", "arch": arch})
+    torch.manual_seed(1)
+    _save(output, build_model(config.model, len(tokenizer), len(tokenizer)), tokenizer, config, None)
+
+
+def _save(
+    output: Path, model: Model, tokenizer: WordTokenizer, config: TrainConfig, pairs: Path | None
+) -> None:
     save_checkpoint(
         output,
         Checkpoint(
@@ -87,5 +110,17 @@ def convert_model(folder: Path, output: Path) -> None:
             tokenizers={"source": tokenizer, "target": tokenizer},
             dataset={"limits": {"max_source_length": 0, "on_long": "truncate"}},
             weights=unique_parameters(model),
+            shortlist=None if pairs is None else _shortlist(pairs, tokenizer),
         ),
     )
+
+
+def _shortlist(pairs: Path, tokenizer: WordTokenizer) -> Shortlist | None:
+    with tempfile.TemporaryDirectory() as name:
+        dictionary, data = Path(name) / "dict.txt", Path(name) / "data"
+        symbols = tokenizer.vocabulary.symbols[NUM_SPECIAL:]
+        dictionary.write_text("".join(f"{symbol} 1\n" for symbol in symbols), encoding="utf-8")
+        values: dict[str, Any] = {"source_lang": "en", "target_lang": "de", "trainpref": (str(pairs),)}
+        values |= {"tokenizer": "word", "joined_dictionary": True, "srcdict": dictionary, "destdir": data}
+        preprocess(build(PreprocessConfig, values | {"shortlist": 100}))
+        return Shortlist.of(Dataset.open(data).shortlist())

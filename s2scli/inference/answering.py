@@ -17,6 +17,9 @@ from s2scli.plotting.heat import heat_maps, table
 from s2scli.record import Record
 from s2scli.workers import Workers
 
+# A process is given so many batches of lines at most, so that those that take long can be set aside for a while.
+_BATCHES_OF_A_JOB = 4
+
 MakeEngine = Callable[[GenerateConfig], Engine]
 
 
@@ -74,7 +77,7 @@ def answers_of_processes(
     window: int,
     done: Callable[[int], object] = uncounted,
 ) -> Iterator[Record]:
-    """The records that `answers` gives, computed in config.processes processes, batch by batch.
+    """The records that `answers` gives, computed in config.processes processes.
 
     make_engine: a function of a module, which each of them calls once.
     """
@@ -85,9 +88,10 @@ def answers_of_processes(
     def batches() -> Iterator[list[Line]]:
         left = iter(stream)
         while chunk := list(islice(left, window)):
-            # Lines of similar lengths go together, as far as that is known before they are encoded.
-            order = sorted(range(len(chunk)), key=lambda place: len(chunk[place].text))
-            size = config.batch_size
+            # Lines of similar lengths go together, as far as that is known before they are encoded, the longest first:
+            # what takes long is not begun last.
+            order = sorted(range(len(chunk)), key=lambda place: -len(chunk[place].text))
+            size = min(_BATCHES_OF_A_JOB * config.batch_size, -(-len(chunk) // (2 * config.processes)))
             windows.append([order[start : start + size] for start in range(0, len(order), size)])
             yield from ([chunk[place] for place in places] for places in windows[-1])
 
