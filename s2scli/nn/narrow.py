@@ -1,4 +1,4 @@
-"""Weights in bf16 or int8 for a model that only decodes: faster products; all else is in float32."""
+"""Weights as a model that only decodes wants them: packed, in bf16 or in int8; all else is in float32."""
 
 from __future__ import annotations
 
@@ -10,26 +10,39 @@ from torch import Tensor, nn
 
 from s2scli.errors import UsageError
 from s2scli.nn.output import NarrowProduct, SoftmaxOutput
-from s2scli.nn.product import Linear, product
+from s2scli.nn.product import Linear, pack, packed_product, product
 
 # Products in memory at once where they are wide, 1 MB: what is done to them then happens in a core's cache.
 _BLOCK_ELEMENTS = 1 << 18
+_PACKED_ELEMENTS = 1 << 18
 
 
-class Bfloat16Product:
-    """x Wᵀ + b of numbers rounded to bf16; weight [N, K], bias [N]."""
+class WideProduct:
+    """x Wᵀ + b in the precision of a weight [N, K], with a bias [N]; x and the product are in float32."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        self._weight = weight.detach().bfloat16()
-        self._bias = None if bias is None else bias.detach().bfloat16()
+        self._weight, self._bias = weight, bias
+        # What is small takes longer to unpack than to reorder.
+        self._packed = pack(weight) if weight.numel() >= _PACKED_ELEMENTS else None
+
+    @classmethod
+    def bf16(cls, weight: Tensor, bias: Tensor | None = None) -> Self:
+        """Of numbers rounded to bf16."""
+        return cls(weight.bfloat16(), None if bias is None else bias.bfloat16())
 
     def __call__(self, x: Tensor) -> Tensor:
         """Give [..., N] for x [..., K], both in float32."""
-        return product(x.bfloat16(), self._weight, self._bias).float()
+        narrow = x.to(self._weight.dtype)
+        if self._packed is not None:
+            return packed_product(narrow, self._packed, self._bias).float()
+        return product(narrow, self._weight, self._bias).float()
 
     def of_rows(self, rows: Tensor) -> Self:
         """The same with some rows of the weight, [any]."""
-        return type(self)(self._weight[rows], None if self._bias is None else self._bias[rows])
+        part = type(self).__new__(type(self))
+        part._weight, part._packed = self._weight[rows], None
+        part._bias = None if self._bias is None else self._bias[rows]
+        return part
 
 
 class Int8Product:
@@ -47,10 +60,8 @@ class Int8Product:
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor | None = None) -> Self:
         """The product with a weight in float32."""
-        scale = _scale(weight.detach())
-        return cls(
-            _rounded(weight.detach(), scale), scale.squeeze(1), None if bias is None else bias.detach()
-        )
+        scale = _scale(weight)
+        return cls(_rounded(weight, scale), scale.squeeze(1), bias)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Give [..., N] for x [..., K], both in float32."""
@@ -84,7 +95,8 @@ def _rounded(rows: Tensor, scale: Tensor) -> Tensor:
 
 
 _PRODUCTS: dict[str, Callable[[Tensor, Tensor | None], NarrowProduct]] = {
-    "bf16": Bfloat16Product,
+    "fp32": WideProduct,
+    "bf16": WideProduct.bf16,
     "int8": Int8Product.of,
 }
 _WHOLE = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -97,15 +109,19 @@ def narrow(model: nn.Module, precision: str) -> None:
     Raises UsageError for what the device is no help with.
     """
     device = next(model.parameters()).device.type
-    if precision == "fp32":
-        return
     if device != "cpu":
-        if precision not in _WHOLE:
-            raise UsageError(f"--precision {precision} is for a CPU; on {device} take bf16 or fp16")
-        model.to(_WHOLE[precision])
+        if precision == "int8":
+            raise UsageError(f"--precision int8 is for a CPU; on {device} take bf16 or fp16")
+        if precision in _WHOLE:
+            model.to(_WHOLE[precision])
         return
     if precision not in _PRODUCTS:
         raise UsageError(f"--precision {precision} is for a GPU; on a CPU take bf16 or int8")
     for module in model.modules():
         if isinstance(module, (Linear, SoftmaxOutput)):
-            module.narrow = _PRODUCTS[precision](module.weight, getattr(module, "bias", None))
+            bias = getattr(module, "bias", None)
+            weight = module.weight.detach()
+            module.narrow = _PRODUCTS[precision](weight, None if bias is None else bias.detach())
+        if isinstance(module, Linear):
+            # An output layer's weight may be an embedding too; this one is of no more use.
+            module.register_parameter("weight", None)

@@ -97,7 +97,7 @@ class _ChunkedLoss(torch.autograd.Function):
 
 
 class NarrowProduct(Protocol):
-    """A product with a weight [N, K] in less than full precision: nn/narrow.py has them."""
+    """A product with a weight [N, K] that is kept for it alone: nn/narrow.py has them."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Give [..., N] for x [..., K]."""

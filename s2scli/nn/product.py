@@ -16,6 +16,8 @@ _ONEDNN = (
 
 # Multiplications up to which calling oneDNN takes longer than what it saves.
 _SMALL = 1 << 19
+# Weights are packed for so many rows, which is as good for fewer and for more.
+_PACKED_FOR = 64
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -36,6 +38,24 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         y: Tensor = _ONEDNN(x, weight, bias, "none", [], "")
         return y
     return F.linear(x, weight, bias)
+
+
+def pack(weight: Tensor) -> Tensor | None:
+    """A weight [N, K] as oneDNN wants it in a product, so that it need not be brought into that order each time.
+
+    None where there is no such order; what is given is for `packed_product` only.
+    """
+    if _ONEDNN is None or weight.device.type != "cpu":
+        return None
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, _PACKED_FOR)
+    return packed
+
+
+def packed_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """What `product` gives, with a weight from `pack`."""
+    assert _ONEDNN is not None
+    y: Tensor = _ONEDNN(x, weight, bias, "none", [], "")
+    return y
 
 
 def product_dtype(x: Tensor) -> torch.dtype:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from s2scli.errors import UsageError
-from s2scli.nn.narrow import Bfloat16Product, Int8Product, narrow
+from s2scli.nn.narrow import Int8Product, WideProduct, narrow
 from s2scli.nn.product import Linear
 
 
@@ -47,7 +47,7 @@ def test_bf16_is_the_product_of_rounded_numbers() -> None:
     torch.manual_seed(6)
     weight, bias, x = torch.randn(7, 16), torch.randn(7), torch.randn(5, 16)
     wanted = x.bfloat16().double() @ weight.bfloat16().double().T + bias.bfloat16().double()
-    y = Bfloat16Product(weight, bias)(x)
+    y = WideProduct.bf16(weight, bias)(x)
     assert y.dtype == torch.float32
     # The result is rounded to 8 bits too.
     assert torch.allclose(y.double(), wanted, rtol=2**-7, atol=2**-7)
@@ -63,9 +63,30 @@ def test_a_layer_is_close_to_its_own_in_full_precision(precision: str, close: fl
         narrow(layer, precision)
         error = (layer(x) - full).norm() / full.norm()
     assert 0 < error < close
-    narrow(Linear(4, 4), "fp32")
 
 
 def test_fp16_is_for_a_gpu() -> None:
     with pytest.raises(UsageError, match="--precision fp16 is for a GPU; on a CPU take bf16 or int8"):
         narrow(Linear(4, 4), "fp16")
+
+
+@pytest.mark.parametrize("rows", [1, 7, 700])
+def test_large_weights_are_packed(rows: int) -> None:
+    torch.manual_seed(8)
+    weight, bias, x = torch.randn(1024, 300), torch.randn(1024), torch.randn(rows, 300)
+    wanted = x.double() @ weight.double().T + bias.double()
+    with torch.inference_mode():
+        assert torch.allclose(WideProduct(weight, bias)(x).double(), wanted, atol=1e-4)
+        assert torch.allclose(WideProduct.bf16(weight, bias)(x).double(), wanted, rtol=0.05, atol=1)
+        some = torch.tensor([3, 900, 4])
+        assert torch.allclose(WideProduct(weight, bias).of_rows(some)(x).double(), wanted[:, some], atol=1e-4)
+
+
+def test_a_layer_needs_its_weight_no_more() -> None:
+    layer = Linear(512, 600)
+    x = torch.randn(3, 512)
+    with torch.inference_mode():
+        before = layer(x)
+        narrow(layer, "fp32")
+        assert layer.weight is None
+        assert torch.allclose(layer(x), before, atol=1e-5)
