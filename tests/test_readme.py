@@ -72,7 +72,8 @@ def test_every_flag_and_file_the_readme_names_exists() -> None:
     known = "".join(subprocess.run(word, capture_output=True, text=True, check=True).stdout for word in words)
     # In the table of fairseq's flags, the first column is fairseq's own unless the second says "the same".
     ours = re.sub(r"^\| .*?(?<!\\)\| (?!the same)", "", text, flags=re.M)
-    # torchrun's and Slurm's flags are theirs.
+    # The flags of torchrun, Slurm and curl are theirs.
+    ours = re.sub(r"curl (?:.*\\\n)*.*", "", ours)
     ours = re.sub(r"torchrun .*?-m s2scli|^#SBATCH .*?$|\$\(scontrol .*?\)", "", ours, flags=re.M | re.S)
     for flag in sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ours))):
         others = ("--train", "--logdir", "--max-restarts")  # corpus.py's, TensorBoard's and torchrun's
