@@ -189,6 +189,15 @@ def test_where_an_output_may_be(run: Generator, tmp_path: Path) -> None:
     assert (tmp_path / "deep" / "out").read_text().splitlines() == run(joined(SENTENCES[:1]))
 
 
+def assert_same_records(lines: list[str], expected: list[str]) -> None:
+    """What a line is batched with may change the last digit of its scores, and nothing else."""
+    for line, other in zip(lines, expected, strict=True):
+        one, two = json.loads(line), json.loads(other)
+        for name in ("score", "token_scores"):
+            assert one.pop(name) == pytest.approx(two.pop(name), abs=1e-4)
+        assert one == two
+
+
 def test_context_reaches_over_an_interruption(run: Generator, interrupt: Any, tmp_path: Path) -> None:
     data = write_dataset(tmp_path, source_tag=("<2bb>",), context_lines=2, max_source_length=20)
     Trainer(data, tmp_path)("run", **TRANSFORMER, max_update=1)
@@ -197,7 +206,7 @@ def test_context_reaches_over_an_interruption(run: Generator, interrupt: Any, tm
     expected = run(text, **settings)
     interrupt(text, 5, output=output, **settings)
     run(text, output=output, **settings)
-    assert output.read_text().splitlines() == expected
+    assert_same_records(output.read_text().splitlines(), expected)
     source = json.loads(expected[4])["source"]
     assert source == f"<2bb> {SENTENCES[2]} <sep> {SENTENCES[3]} <sep> {SENTENCES[4]}"
     # So it does over the shards.
@@ -370,7 +379,10 @@ def test_shards_put_together_are_the_whole(run: Generator, tmp_path: Path, setti
     (tmp_path / "source").write_text(text)
     command = r"paste -d '\n' shard0 shard1 shard2 | head -n $(wc -l < source)"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == run(text, **settings)
+    if settings.get("format") == "jsonl":
+        assert_same_records(done.stdout.splitlines(), run(text, **settings))
+    else:
+        assert done.stdout.splitlines() == run(text, **settings)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from s2scli.errors import Interrupted, S2SError
 from s2scli.inference import engine
 from s2scli.io import locked
 from s2scli.schema import as_dict, read_toml, to_toml
+from s2scli.search.waiting import Room
 from s2scli.text.vocabulary import EOS, PAD
 from s2scli.train import train
 from s2scli.training import run as run_module
@@ -310,16 +311,16 @@ def test_a_shortage_in_validation(
 
     plain = engine.search
 
-    def search(model: Any, source: Any, config: Any, request: Any) -> Any:
-        if len(source.lengths) > 3:
+    def search(model: Any, source: Any, config: Any, request: Any, room: Room, done: Any) -> Any:
+        if room.sentences > 3:
             most["translation"] += 1
             raise out_of_memory()
-        return plain(model, source, config, request)
+        return plain(model, source, config, request, room, done)
 
     monkeypatch.setattr(LabelSmoothedCrossEntropy, "forward", forward)
     monkeypatch.setattr(engine, "search", search)
     trained("short", **settings)
-    assert most == {"loss": 10, "translation": 7}
+    assert most == {"loss": 10, "translation": 3}
     (one,), (other,) = valid_events(trained, "short"), valid_events(trained, "whole")
     for figure in ("loss", "ppl", "chrf"):
         assert one[figure] == pytest.approx(other[figure], rel=1e-5)
