@@ -211,7 +211,7 @@ def test_context_reaches_over_an_interruption(run: Generator, interrupt: Any, tm
     assert source == f"<2bb> {SENTENCES[2]} <sep> {SENTENCES[3]} <sep> {SENTENCES[4]}"
     # So it does over the shards.
     shards = [run(text, num_shards=3, shard_id=number, **settings) for number in range(3)]
-    assert [shards[number % 3][number // 3] for number in range(8)] == expected
+    assert_same_records([shards[number % 3][number // 3] for number in range(8)], expected)
 
 
 def test_tags_and_context_of_a_line_in_parts(run: Generator, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from s2scli.record import Record
 from s2scli.workers import Workers
 
 # A process is given so many batches of lines at most, so that those that take long can be set aside for a while.
-_BATCHES_OF_A_JOB = 4
+_BATCHES_OF_A_JOB = 8
 
 MakeEngine = Callable[[GenerateConfig], Engine]
 
@@ -88,11 +88,11 @@ def answers_of_processes(
     def batches() -> Iterator[list[Line]]:
         left = iter(stream)
         while chunk := list(islice(left, window)):
-            # Lines of similar lengths go together, as far as that is known before they are encoded, the longest first:
-            # what takes long is not begun last.
-            order = sorted(range(len(chunk)), key=lambda place: -len(chunk[place].text))
-            size = min(_BATCHES_OF_A_JOB * config.batch_size, -(-len(chunk) // (2 * config.processes)))
-            windows.append([order[start : start + size] for start in range(0, len(order), size)])
+            # Each job has lines of all lengths, and so its share of the work; the engine sorts them.
+            order = sorted(range(len(chunk)), key=lambda place: len(chunk[place].text))
+            rounds = -(-len(chunk) // (_BATCHES_OF_A_JOB * config.batch_size * config.processes))
+            jobs = min(rounds * config.processes, len(chunk))
+            windows.append([order[job::jobs] for job in range(jobs)])
             yield from ([chunk[place] for place in places] for places in windows[-1])
 
     results = workers.map(_answer, batches())

@@ -28,6 +28,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+# Times that the lines are searched for in a measurement, once loaded and warm.
+PASSES = 2
 # Names of settings of s2s, and what sets them apart from the default.
 SETTINGS: dict[str, dict[str, Any]] = {
     "fp32": {},
@@ -60,8 +62,8 @@ def search_once(values: dict[str, Any], lines: int, passes: int) -> None:
         records = answers(make_engine(config), config, asked, len(text))
     outputs = [next(records).text for _ in text]
     started = time.perf_counter()
-    for record in records:
-        del record
+    for _ in range(passes * len(text)):
+        next(records)
     seconds = (time.perf_counter() - started) / passes
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if config.processes > 1:
@@ -107,7 +109,7 @@ class Contest:
         if length := self._options.fixed_length:
             values |= {"min_len": length, "max_len_b": length}
         words = [sys.executable, __file__, "--worker", json.dumps(values), "--lines", lines]
-        found = last_line([*words, "--passes", 1 if batch == 1 else 4])
+        found = last_line([*words, "--passes", PASSES])
         return {"speed": lines / found["seconds"], "peak": found["peak"], "outputs": found["outputs"]}
 
     def ctranslate2(self, kind: str, beam: int, batch: int, lines: int, workers: int) -> dict[str, Any]:
@@ -124,7 +126,7 @@ class Contest:
             "batch": batch,
             "batch_type": "examples",
             "fixed_len": self._options.fixed_length,
-            "repeat": 1 if batch == 1 else 4,
+            "repeat": PASSES,
         }
         worker = self._options.peers / "ct2_worker.py"
         found = last_line(
@@ -161,7 +163,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
             lines = options.lines if batch > 1 else options.lines // 5
             runs: dict[str, Any] = {}
             for name in options.setting:
-                for processes in (2, 1) if batch > 1 else (1,):
+                for processes in (2,) if batch > 1 else (1,):
                     chosen = (SETTINGS[name], beam, batch, lines, processes)
                     runs[f"s2s {name}, {processes} processes"] = lambda chosen=chosen: contest.s2s(*chosen)
             if options.ctranslate2:
