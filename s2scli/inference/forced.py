@@ -19,7 +19,7 @@ _WINDOW, _BATCH_SIZE, _MAX_TOKENS = 4096, 128, 4096
 
 
 class ForcedScores:
-    """The model of a checkpoint, or of a run folder, that scores outputs; are_raw: its sources are as users type them."""
+    """The model of a checkpoint, or run folder, that scores outputs; are_raw: its sources are as users type them."""
 
     def __init__(self, path: Path, *, are_raw: bool) -> None:
         found = find_checkpoint(path)

@@ -1,4 +1,4 @@
-"""The metrics: name → class. To add one: a file with a subclass of base.Metric, a line here, a name in configs/score.py."""
+"""The metrics: name → class. To add one: a file with a subclass of base.Metric, a line here and in configs/score.py."""
 
 from s2scli.registry import Registry
 

@@ -46,7 +46,7 @@ class Bleu(OverSacrebleu):
             raise UsageError(f"the BLEU tokenizer {tokenize} cannot be used here: {reason}") from None
 
     def of_totals(self, totals: Floats) -> Floats:
-        """BLEU as sacrebleu has it; the i-th order without matches counts 1 / 2^i match (exp of Chen and Cherry 2014)."""
+        """BLEU as sacrebleu has it: the i-th order without matches has 1 / 2^i (method 3 of Chen and Cherry 2014)."""
         return _bleu(totals, effective_order=False)
 
     def segments(self, rows: Rows) -> Floats:

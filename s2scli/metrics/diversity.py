@@ -15,7 +15,7 @@ from s2scli.metrics.words import ngrams, splitter
 
 
 class Diversity(Metric):
-    """A score of how often each n-gram of the outputs comes. A row: the n-grams, as 64-bit numbers that stand for them."""
+    """A score of how often each n-gram of the outputs comes. A row: 64-bit numbers that stand for the n-grams."""
 
     needs = ()
     is_additive = False

@@ -19,7 +19,7 @@ _END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*")
 
 
 class Rouge(RatioMetric):
-    """The mean over segments of F = 2 · P · R / (P + R), P and R the shares of their units that output and reference share.
+    """The mean over segments of F = 2 · P · R / (P + R), where P and R are the shares of their units that both have.
 
     Of several references the one with the highest F counts. A row of statistics: F, 1, P, R. The words are the runs of
     a-z and 0-9 in the lower-cased text, as in the original; for Chinese and Japanese see `characters`.

@@ -25,13 +25,14 @@ class Difference:
     """How a system differs from the first one.
 
     p_bootstrap, p_randomization: how probable a difference at least so large, in either direction, is where the systems
-    are equally good. p_sacrebleu: the former as `sacrebleu --paired-bs` counts it.
+    are equally good. p_sacrebleu: the former as `sacrebleu --paired-bs` counts it. Where a metric is not additive there
+    is no bootstrap, and neither of its p-values.
     """
 
     difference: float
-    p_bootstrap: float
+    p_bootstrap: float | None
     p_randomization: float
-    p_sacrebleu: float
+    p_sacrebleu: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ def measure(
     tables: of each system for each metric its rows. values: the scores of all segments, [systems, metrics].
     Intervals are between the 2.5th and 97.5th percentile of a bootstrap (Efron 1979). Where a metric is not additive,
     they are score ± 1.96 standard errors of a jackknife over blocks (Quenouille 1956), since repeated segments are no
-    news to it, and the bootstrap's test is that of the difference over its standard error.
+    news to it.
     """
     num_segments = len(tables[0][0])
     additive = [place for place, metric in enumerate(metrics) if metric.is_additive]
@@ -59,35 +60,43 @@ def measure(
     drawn = _sampled(metrics, tables, additive, bootstrap_weights(num_segments, samples, seed))
     left_out = _sampled(metrics, tables, others, block_weights(num_segments, seed))
     swapped = _swapped(metrics, tables, samples, seed)
-    found: list[list[Measured]] = []
-    for system in range(len(tables)):
-        row = []
-        for place in range(len(metrics)):
-            gap = float(values[system, place] - values[0, place])
-            if place in others:
-                low, high = (
-                    float(values[system, place]) + sign * 1.96 * standard_error(left_out[system, place])
-                    for sign in (-1, 1)
-                )
-                p_bootstrap = p_sacrebleu = p_of_error(
-                    gap, standard_error(left_out[system, place] - left_out[0, place])
-                )
-            else:
-                low, high = np.percentile(drawn[system, place], [2.5, 97.5]).tolist()
-                gaps = drawn[system, place] - drawn[0, place]
-                p_bootstrap, p_sacrebleu = p_of_bootstrap(gaps, gap), p_of_sacrebleu(gaps, gap)
-            difference = None
-            if system:
-                p_randomization = p_of_randomization(swapped[system, place], gap)
-                difference = Difference(
-                    difference=gap,
-                    p_bootstrap=p_bootstrap,
-                    p_randomization=p_randomization,
-                    p_sacrebleu=p_sacrebleu,
-                )
-            row.append(Measured(low=low, high=high, difference=difference))
-        found.append(row)
-    return found
+    return [
+        [
+            _measured(
+                values[:, place],
+                system,
+                left_out[system, place] if place in others else drawn[system, place],
+                None if place in others else drawn[0, place],
+                swapped.get((system, place)),
+            )
+            for place in range(len(metrics))
+        ]
+        for system in range(len(tables))
+    ]
+
+
+def _measured(
+    values: Floats, system: int, scores: Floats, first: Floats | None, swapped: Floats | None
+) -> Measured:
+    """A system's interval and difference by a metric, from its scores of samples and those of the first system.
+
+    first: none where the samples are a jackknife's; swapped: none of the first system itself.
+    """
+    value, gap = float(values[system]), float(values[system] - values[0])
+    if first is None:
+        margin = 1.96 * standard_error(scores)
+        low, high = value - margin, value + margin
+    else:
+        low, high = np.percentile(scores, [2.5, 97.5]).tolist()
+    if swapped is None:
+        return Measured(low=low, high=high)
+    difference = Difference(
+        difference=gap,
+        p_bootstrap=None if first is None else p_of_bootstrap(scores - first, gap),
+        p_randomization=p_of_randomization(swapped, gap),
+        p_sacrebleu=None if first is None else p_of_sacrebleu(scores - first, gap),
+    )
+    return Measured(low=low, high=high, difference=difference)
 
 
 def bootstrap_weights(num_segments: int, samples: int, seed: int) -> Iterator[Floats]:
@@ -173,13 +182,6 @@ def p_of_sacrebleu(gaps: Floats, gap: float) -> float:
 def p_of_randomization(gaps: Floats, gap: float) -> float:
     """Paired approximate randomization (Riezler and Maxwell 2005): how often swaps make as large a difference."""
     return _share(np.abs(gaps) >= abs(gap) - _ROUNDING)
-
-
-def p_of_error(gap: float, error: float) -> float:
-    """Two-sided, of a difference that is normal with a standard error."""
-    if error == 0:
-        return 1.0 if abs(gap) <= _ROUNDING else 0.0
-    return math.erfc(abs(gap) / error / math.sqrt(2))
 
 
 def standard_error(values: Floats) -> float:

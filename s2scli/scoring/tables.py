@@ -38,6 +38,8 @@ def render(config: ScoreConfig, result: ScoreResult) -> str:
     main = lines_of_one(config, result) if _is_short(config, result) else None
     tables = [] if main is not None else [score_table(config, result)]
     tables += [breakdown_table(config, result, item) for item in result.breakdowns if _is_asked(config, item)]
+    if config.format == "csv":
+        tables[0] = number_table(config, result)
     write = {"table": as_text, "csv": as_csv, "markdown": as_markdown, "latex": as_latex}[config.format]
     return "\n\n".join([*([main] if main is not None else []), *map(write, tables)])
 
@@ -95,6 +97,26 @@ def _row(item: SystemScore, config: ScoreConfig, *, are_several: bool) -> list[s
     return [*cells, *(["", "", ""] if are_several else [])]
 
 
+def number_table(config: ScoreConfig, result: ScoreResult) -> Table:
+    """The same for a program to read: a number a cell."""
+    header = ["metric", "system", "score", "low", "high", "difference", "p_bootstrap", "p_randomization"]
+    rows = []
+    for item in result.scores:
+        measured = item.measured
+        difference = measured.difference if measured else None
+        bounds = [_number(value, config) for value in (measured.low, measured.high)] if measured else ["", ""]
+        tests = ["", "", ""]
+        if difference is not None:
+            p_values = (difference.p_bootstrap, difference.p_randomization)
+            tests = [
+                _number(difference.difference, config),
+                *("" if p is None else f"{p:.6g}" for p in p_values),
+            ]
+        cells = [item.score.name, item.system, _number(item.value, config), *bounds, *tests]
+        rows.append([*cells, item.score.signature])
+    return Table(title="", header=[*header, "signature"], rows=rows, numbers=frozenset())
+
+
 def _number(value: float, config: ScoreConfig) -> str:
     return f"{value:.{config.width}f}"
 
@@ -106,8 +128,10 @@ def interval(item: SystemScore, config: ScoreConfig) -> str:
     return f"[{_number(item.measured.low, config)}, {_number(item.measured.high, config)}]"
 
 
-def p_value(p: float, config: ScoreConfig) -> str:
-    """A p-value in as many digits as the samples can tell."""
+def p_value(p: float | None, config: ScoreConfig) -> str:
+    """A p-value in as many digits as the samples can tell; - where there is no such test."""
+    if p is None:
+        return "-"
     least = 1 / (config.resamples + 1)
     return f"<{max(least, 0.0001):.4f}" if p <= least else f"{p:.4f}"
 
