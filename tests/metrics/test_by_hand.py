@@ -36,7 +36,9 @@ def test_distinct() -> None:
 def test_distinct_of_one_output_is_its_own() -> None:
     rows = METRICS["distinct1"]().statistics(OUTPUTS)
     assert METRICS["distinct1"]().segments(rows) == pytest.approx([100, 100, 100])
-    assert METRICS["distinct1"]().segments(METRICS["distinct1"]().statistics(["a a b"])) == pytest.approx([200 / 3])
+    assert METRICS["distinct1"]().segments(METRICS["distinct1"]().statistics(["a a b"])) == pytest.approx(
+        [200 / 3]
+    )
 
 
 def test_entropy() -> None:
@@ -49,7 +51,9 @@ def test_entropy() -> None:
 def test_self_bleu_is_sentence_bleu_against_all_others(outputs: list[str]) -> None:
     oracle = BLEU(tokenize="none", effective_order=True, force=True)
     each = [
-        oracle.sentence_score(output, [other for number, other in enumerate(outputs) if number != place]).score
+        oracle.sentence_score(
+            output, [other for number, other in enumerate(outputs) if number != place]
+        ).score
         for place, output in enumerate(outputs)
     ]
     assert score("self_bleu", outputs) == pytest.approx(sum(each) / len(each))
@@ -72,12 +76,18 @@ def test_repetition() -> None:
 
 
 def test_copies() -> None:
-    assert score("copy_rate", ["the the cat", "dog"], ["", ""], ["the cat sat", "dog dog"]) == pytest.approx(100 * 3 / 4)
+    outputs, sources = ["the the cat", "dog"], ["the cat sat", "dog dog"]
+    assert score("copy_rate", outputs, ["", ""], sources) == pytest.approx(100 * 3 / 4)
 
 
 def test_spans() -> None:
     text = "[ARG0 He ] [V eats ] [ARG1 an apple [R that ] ] . ] [X never closed"
-    assert spans(text) == {("ARG0", "He"): 1, ("V", "eats"): 1, ("ARG1", "an apple that"): 1, ("R", "that"): 1}
+    assert spans(text) == {
+        ("ARG0", "He"): 1,
+        ("V", "eats"): 1,
+        ("ARG1", "an apple that"): 1,
+        ("R", "that"): 1,
+    }
     assert spans("a [ b ] and []") == {}
 
 
@@ -134,9 +144,7 @@ def test_perplexity_and_bits_per_character() -> None:
 
 
 @pytest.mark.parametrize(("name", "package"), [("rouge1", "rouge_score"), ("wer", "jiwer")])
-def test_without_the_extra_one_line_says_so(
-    name: str, package: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_extra_one_line_says_so(name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, package, None)
     with pytest.raises(UsageError, match=r"needs the extra metrics: pip install 's2scli\[metrics\]'"):
         METRICS[name]()
