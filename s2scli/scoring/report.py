@@ -22,6 +22,8 @@ from s2scli.scoring.tables import Table, breakdown_table, score_table
 
 _LINES = 20
 _BARS = 30
+# Classes that a chart has bars of, and characters of their names.
+_CLASSES, _LETTERS = 40, 16
 _COLOURS = ("#0062a8", "#c45a00", "#2a8a3e", "#8e3fa8", "#a8324a", "#5a6b00")
 _HEAD = """<!doctype html>
 <html lang="en">
@@ -46,6 +48,7 @@ h1 { font-size: 1.4em; } h2 { font-size: 1.15em; margin: 2em 0 .5em; } h3 { font
 .lines tr:first-child > * { border-top: 1px solid var(--faint); padding-top: .4em; }
 del, ins { text-decoration: none; border-radius: 3px; }
 del { background: var(--less); } ins { background: var(--more); }
+.charts { display: flex; flex-wrap: wrap; gap: 1em 2.5em; } figure { margin: 0; } figcaption { font-weight: bold; }
 svg { max-width: 100%; height: auto; } svg text { fill: var(--text); font-size: 11px; }
 .note { opacity: .75; overflow-wrap: anywhere; }
 .key { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 1em; }
@@ -67,13 +70,17 @@ def _page(config: ScoreConfig, result: ScoreResult) -> Iterator[str]:
     yield f"<h2>Scores</h2>\n{_table(score_table(config, result))}"
     for item in result.breakdowns:
         yield f"<h2>Scores by {escape(item.kind)}</h2>\n"
+        yield _keys(result.systems) + '<div class="charts">\n'
         for place, metric in enumerate(result.metrics.values()):
-            series = [item.values[:, system, place].tolist() for system in range(len(result.systems))]
-            yield f"<h3>{escape(metric.name)}</h3>\n{_keys(result.systems)}{_bars(item.labels, series)}"
+            series = [item.values[:_CLASSES, system, place].tolist() for system in range(len(result.systems))]
+            chart = _bars(item.labels[:_CLASSES], series)
+            yield f"<figure><figcaption>{escape(metric.name)}</figcaption>\n{chart}</figure>\n"
+        yield "</div>\n"
         yield _table(breakdown_table(config, result, item))
     yield "<h2>Lengths in words</h2>\n"
     lengths = words_of_lines(result.corpus, next(iter(result.metrics.values())))
-    yield _keys([*lengths]) + _histogram([*lengths.values()])
+    first = -1 if result.corpus.references else 0
+    yield _keys([*lengths], first) + _histogram([*lengths.values()], first)
     for system in range(1, len(result.systems)) if len(result.systems) > 1 else ():
         gained = gains(result, system)
         name, first = result.systems[system], result.systems[0]
@@ -106,38 +113,44 @@ def _table(table: Table) -> str:
     return f'<table class="scores">\n{row(table.header, "th")}{body}</table>\n{notes}'
 
 
-def _keys(names: Sequence[str]) -> str:
+def _colour(place: int) -> str:
+    """That of a system, or at place -1 of the references."""
+    return _COLOURS[place % len(_COLOURS)] if place >= 0 else "#888"
+
+
+def _keys(names: Sequence[str], first: int = 0) -> str:
     keys = (
-        f'<span class="key" style="background:{_COLOURS[place % len(_COLOURS)]}"></span>{escape(name)}'
-        for place, name in enumerate(names)
+        f'<span class="key" style="background:{_colour(place)}"></span>{escape(name)}'
+        for place, name in enumerate(names, start=first)
     )
     return f"<p>{''.join(keys)}</p>\n"
 
 
-def _bars(labels: Sequence[str], series: Sequence[Sequence[float]], unit: int = 18) -> str:
-    """Groups of bars as SVG: one a label, with a bar for each series."""
+def _bars(labels: Sequence[str], series: Sequence[Sequence[float]], first: int = 0, unit: int = 18) -> str:
+    """Groups of bars as SVG: one a label, with a bar for each series; first: the place that the first is of."""
     height, top = 140, 14
     largest = max((value for values in series for value in values if np.isfinite(value)), default=0) or 1
-    group = max(unit * len(series) + 12, 44)
+    shown = [label if len(label) <= _LETTERS else f"{label[: _LETTERS - 1]}…" for label in labels]
+    group = max(unit * len(series) + 12, 7 * max(map(len, shown)) + 8)
     width = group * len(labels) + 50
     parts = [
         f'<svg width="{width}" height="{height + top + 22}" viewBox="0 0 {width} {height + top + 22}" role="img">\n'
         f'<text x="0" y="{top}">{largest:.4g}</text><text x="0" y="{height + top}">0</text>\n'
     ]
-    for place, label in enumerate(labels):
+    for place, (label, short) in enumerate(zip(labels, shown, strict=True)):
         left = 46 + place * group
         for number, values in enumerate(series):
             size = height * max(values[place], 0) / largest if np.isfinite(values[place]) else height
             parts.append(
                 f'<rect x="{left + number * unit}" y="{height + top - size:.1f}" width="{unit - 2}" '
-                f'height="{size:.1f}" fill="{_COLOURS[number % len(_COLOURS)]}"><title>{escape(label)}: '
+                f'height="{size:.1f}" fill="{_colour(first + number)}"><title>{escape(label)}: '
                 f"{values[place]:.4g}</title></rect>"
             )
-        parts.append(f'<text x="{left}" y="{height + top + 15}">{escape(label)}</text>\n')
+        parts.append(f'<text x="{left}" y="{height + top + 15}">{escape(short)}</text>\n')
     return f"{''.join(parts)}</svg>\n"
 
 
-def _histogram(lengths: Sequence[Sequence[int]]) -> str:
+def _histogram(lengths: Sequence[Sequence[int]], first: int) -> str:
     """How many lines have so many words, in equal classes."""
     longest = max(max(numbers) for numbers in lengths)
     step = longest // _BARS + 1
@@ -148,7 +161,7 @@ def _histogram(lengths: Sequence[Sequence[int]]) -> str:
     for numbers in lengths:
         counts = Counter(number // step for number in numbers)
         series.append([float(counts[place]) for place in range(len(labels))])
-    return _bars(labels, series, unit=12)
+    return _bars(labels, series, first, unit=12)
 
 
 def _section(title: str, lines: Sequence[int], result: ScoreResult, system: int) -> Iterator[str]:
