@@ -13,12 +13,10 @@ _SPLITTERS = ("13a", "char", "intl", "ja-mecab", "ko-mecab", "none", "zh")
 _SUBWORD = ("spm", "flores101", "flores200", "spBLEU-1K")
 TOKENIZERS = (*_SPLITTERS, *_SUBWORD)
 ROUGE_NAMES = ("rouge1", "rouge2", "rougel", "rougelsum")
+OF_SACREBLEU = ("bleu", "chrf", "chrf++", "ter")
 # The entries of metrics.METRICS and metrics.MODEL_METRICS.
 METRIC_NAMES = (
-    "bleu",
-    "chrf",
-    "chrf++",
-    "ter",
+    *OF_SACREBLEU,
     *ROUGE_NAMES,
     "exact_match",
     "f1",

@@ -79,8 +79,8 @@ def _page(config: ScoreConfig, result: ScoreResult) -> Iterator[str]:
         yield _table(breakdown_table(config, result, item))
     yield "<h2>Lengths in words</h2>\n"
     lengths = words_of_lines(result.corpus, next(iter(result.metrics.values())))
-    first = -1 if result.corpus.references else 0
-    yield _keys([*lengths], first) + _histogram([*lengths.values()], first)
+    place = -1 if result.corpus.references else 0
+    yield _keys([*lengths], place) + _histogram([*lengths.values()], place)
     for system in range(1, len(result.systems)) if len(result.systems) > 1 else ():
         gained = gains(result, system)
         name, first = result.systems[system], result.systems[0]

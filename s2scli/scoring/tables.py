@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from s2scli.configs.score import ScoreConfig
+from s2scli.configs.score import OF_SACREBLEU, ScoreConfig
 from s2scli.scoring.results import Breakdown, ScoreResult, SystemScore
 
 _LATEX = {**{sign: f"\\{sign}" for sign in "&%$#_{}"}, "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -36,6 +36,8 @@ def render(config: ScoreConfig, result: ScoreResult) -> str:
     if config.format == "json":
         return json.dumps(as_json(config, result), ensure_ascii=False, indent=1, allow_nan=False)
     main = lines_of_one(config, result) if _is_short(config, result) else None
+    if main is not None and (counts := parts(config, result)):
+        main += "\n\n" + "\n".join(counts)
     tables = [] if main is not None else [score_table(config, result)]
     tables += [breakdown_table(config, result, item) for item in result.breakdowns if _is_asked(config, item)]
     if config.format == "csv":
@@ -72,6 +74,7 @@ def score_table(config: ScoreConfig, result: ScoreResult) -> Table:
     rows = [_row(item, config, are_several=are_several) for item in result.scores]
     first = {item.score.name: item.score.signature for item in result.scores}
     notes = [f"{name}: {signature}" for name, signature in first.items()]
+    notes += parts(config, result)
     if are_sampled:
         notes.append(
             _MEANING.format(first=result.systems[0], samples=config.resamples, seed=config.seed)
@@ -79,6 +82,21 @@ def score_table(config: ScoreConfig, result: ScoreResult) -> Table:
             else f"95 % intervals: {config.resamples:,} samples, seed {config.seed}"
         )
     return Table(title="", header=header, rows=rows, numbers=frozenset(range(2, len(header))), notes=notes)
+
+
+def parts(config: ScoreConfig, result: ScoreResult) -> list[str]:
+    """What scores that are not sacrebleu's are made of, a line each: counts, precision and recall."""
+    lines = []
+    for item in result.scores:
+        if item.metric in OF_SACREBLEU or not item.score.details:
+            continue
+        shown = (
+            f"{name.replace('_', ' ')} {f'{value:,}' if isinstance(value, int) else _number(value, config)}"
+            for name, value in item.score.details.items()
+        )
+        system = f" {item.system}" if len(result.systems) > 1 else ""
+        lines.append(f"{item.score.name}{system}: {', '.join(shown)}")
+    return lines
 
 
 def _row(item: SystemScore, config: ScoreConfig, *, are_several: bool) -> list[str]:
