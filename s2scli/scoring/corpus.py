@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +12,8 @@ from s2scli.configs.score import ScoreConfig
 from s2scli.console import counted, warn
 from s2scli.data.dataset import Dataset
 from s2scli.errors import DataError, UsageError
-from s2scli.io import STDIN, input_name, read_lines
-from s2scli.record import VERSION
-
-# NUL, and the halves of characters, which JSON can hold and a line of text cannot.
-_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+from s2scli.io import COMPRESSED, STDIN, input_name, read_lines
+from s2scli.record import NOT_TEXT, VERSION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +86,10 @@ def read_corpus(config: ScoreConfig, needs: frozenset[str]) -> Corpus:
 
 def _names(paths: Sequence[Path]) -> tuple[str, ...]:
     """What systems are called: their file's name, or all of its path where two have one name."""
-    short = [path.name if path != STDIN else "-" for path in paths]
+    short = [_text(path.name) if path != STDIN else "-" for path in paths]
     if len(set(short)) == len(short):
         return tuple(short)
-    full = [str(path) for path in paths]
+    full = [_text(str(path)) for path in paths]
     return tuple(
         f"{name} ({place})" if full.count(name) > 1 else name for place, name in enumerate(full, start=1)
     )
@@ -105,11 +101,12 @@ def _check_length(name: str, length: int, system: str, segments: int) -> None:
 
 
 def _text(value: str) -> str:
-    return _NOT_TEXT.sub("\ufffd", value)
+    return NOT_TEXT.sub("\ufffd", value)
 
 
 def _is_jsonl(path: Path) -> bool:
-    return path.name.removesuffix(".gz").endswith(".jsonl")
+    plain = path.with_suffix("") if path.suffix in COMPRESSED else path
+    return plain.suffix == ".jsonl"
 
 
 def _read_system(path: Path, config: ScoreConfig) -> tuple[list[str], list[dict[str, Any]]]:

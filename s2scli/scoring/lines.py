@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from s2scli.configs.score import ScoreConfig
-from s2scli.io import write_atomically
+from s2scli.io import open_text
 from s2scli.metrics.base import Floats
 from s2scli.metrics.error_rate import ErrorRate
 from s2scli.record import to_line
@@ -31,7 +31,7 @@ def write_segments(path: Path, result: ScoreResult) -> None:
         for place, metric in enumerate(result.metrics)
     ]
     write = _json_lines if path.name.endswith(".jsonl") else _tab_separated
-    with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+    with open_text(path) as stream:
         stream.writelines(f"{line}\n" for line in write(result.segments, columns))
 
 

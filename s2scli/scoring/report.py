@@ -12,7 +12,7 @@ import numpy as np
 
 from s2scli.configs.score import ScoreConfig
 from s2scli.errors import DataError
-from s2scli.io import write_atomically
+from s2scli.io import open_text
 from s2scli.plotting.heat import HeatMap, heat_maps
 from s2scli.plotting.heat_page import MAP_STYLE, map_table
 from s2scli.record import Hypothesis, Record
@@ -58,10 +58,7 @@ _END = "</body>\n</html>\n"
 
 def write_report(path: Path, config: ScoreConfig, result: ScoreResult) -> None:
     """Write the page; it appears when it is complete."""
-    with (
-        write_atomically(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="replace", newline="\n") as stream,
-    ):
+    with open_text(path) as stream:
         stream.writelines(_page(config, result))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from s2scli.configs.score import ScoreConfig
-from s2scli.errors import DataError
+from s2scli.errors import DataError, S2SError
 from s2scli.metrics import METRICS
 from s2scli.score import score, show
 from s2scli.scoring.differences import differing
@@ -144,6 +145,18 @@ def test_line_scores(files: dict[str, Any], tmp_path: Path, name: str) -> None:
     else:
         assert json.loads(lines[1])["scores"]["new_1"]["bleu"] == pytest.approx(wanted, abs=1e-3)
         assert len(lines) == result.segments
+
+
+def test_what_is_no_file_is_written_to_as_it_is(files: dict[str, Any], tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    score(ScoreConfig(**files, metrics=("ter",), segments=pipe))
+    assert os.read(reader, 10_000).decode().startswith("line\tbase:ter\tnew_1:ter\n")
+    os.close(reader)
+    assert pipe.is_fifo()
+    with pytest.raises(S2SError, match="cannot write: Is a directory"):
+        score(ScoreConfig(**files, metrics=("ter",), report=tmp_path))
 
 
 def test_the_lines_that_differ_most(files: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
