@@ -168,7 +168,11 @@ def _section(title: str, lines: Sequence[int], result: ScoreResult, system: int)
     before, after = result.per_line(0, 0), result.per_line(system, 0)
     for line in lines:
         own = corpus.systems[system][line]
-        head = f"{metric.name} {after[line]:.2f}" if not system else f"{before[line]:.2f} → {after[line]:.2f}"
+        head = (
+            f"{metric.name} {after[line]:.2f}"
+            if not system
+            else f"{metric.name} {before[line]:.2f} → {after[line]:.2f}"
+        )
         left, right = differing(corpus.systems[0][line] if system else corpus.reference(line), own)
         rows = [(f"line {line + 1}", escape(head))]
         rows += [("source", escape(corpus.sources[line]))] if corpus.sources else []
