@@ -21,6 +21,8 @@ class Diversity(Metric):
     is_additive = False
     order: ClassVar[int]
     _words = "space"
+    # Of the rows that were weighted last: themselves, different n-grams, and of each n-gram its number and segment.
+    _latest: tuple[Rows, int, npt.NDArray[Any], npt.NDArray[Any]] | None = None
 
     @abstractmethod
     def of_counts(self, counts: Floats) -> float:
@@ -38,9 +40,12 @@ class Diversity(Metric):
 
     def values(self, rows: Rows, weights: Floats) -> Floats:
         """The scores of samples."""
-        different, ids = np.unique(np.concatenate(rows), return_inverse=True)
-        owners = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
-        return np.array([self._value(np.bincount(ids, sample[owners], len(different))) for sample in weights])
+        if self._latest is None or self._latest[0] is not rows:
+            different, ids = np.unique(np.concatenate(rows), return_inverse=True)
+            owners = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+            self._latest = rows, len(different), ids, owners
+        _, number, ids, owners = self._latest
+        return np.array([self._value(np.bincount(ids, sample[owners], number)) for sample in weights])
 
     def segments(self, rows: Rows) -> Floats:
         """The score of each output's own n-grams."""

@@ -22,6 +22,7 @@ class OverSacrebleu(SumMetric):
     def __init__(self, options: MetricOptions = DEFAULTS) -> None:
         super().__init__(options)
         self._metric = self.make(options)
+        self._cached: References = ()
 
     @abstractmethod
     def make(self, options: MetricOptions) -> SacrebleuMetric:
@@ -38,7 +39,13 @@ class OverSacrebleu(SumMetric):
         for start in range(0, len(hypotheses), _SEGMENTS_AT_ONCE):
             part = slice(start, start + _SEGMENTS_AT_ONCE)
             some: Any = [reference[part] for reference in references]
-            found.append(np.asarray(self._metric._extract_corpus_statistics(hypotheses[part], some)))
+            if len(hypotheses) > _SEGMENTS_AT_ONCE:
+                self._metric._ref_cache = None
+            elif self._cached is not references:
+                # Another system is compared with the same ones.
+                self._metric._ref_cache, self._cached = self._metric._cache_references(some), references
+            given = None if self._metric._ref_cache else some
+            found.append(np.asarray(self._metric._extract_corpus_statistics(hypotheses[part], given)))
         return np.concatenate(found)
 
     @property

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from sacrebleu.metrics import BLEU, CHRF, TER
-from sacrebleu.significance import PairedTest, _bootstrap_resample
+from sacrebleu.significance import PairedTest
 
 from s2scli.metrics import METRICS
 from s2scli.metrics.significance import measure
@@ -56,40 +56,50 @@ def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
-def resampling(lines: int, repeat: int) -> None:
-    """Statistics, and resampling from them, of three systems by three metrics; both in turn."""
+def spread(times: list[float]) -> str:
+    """Median, lowest and highest."""
+    return f"{np.median(times):.2f} [{min(times):.2f}, {max(times):.2f}]"
+
+
+def three_systems(lines: int) -> tuple[list[str], list[list[str]]]:
+    """References, and the outputs of three systems."""
     references = corpus(lines, 1)
-    systems = [system(references, seed, rate) for seed, rate in ((2, 0.3), (3, 0.3), (4, 0.25))]
-    oracles = {"bleu": BLEU(force=True), "chrf": CHRF(), "ter": TER()}
+    return references, [system(references, seed, rate) for seed, rate in ((2, 0.3), (3, 0.3), (4, 0.25))]
+
+
+def resampling(lines: int, repeat: int) -> None:
+    """Three systems by three metrics from statistics that are there already; both in turn."""
+    references, systems = three_systems(lines)
+    oracles: dict[str, Any] = {"bleu": BLEU(force=True), "chrf": CHRF(), "ter": TER()}
+    tables = [
+        [oracle._extract_corpus_statistics(outputs, [references]) for oracle in oracles.values()]
+        for outputs in systems
+    ]
+    for place, oracle in enumerate(oracles.values()):
+        known = {id(outputs): table[place] for outputs, table in zip(systems, tables, strict=True)}
+        oracle._extract_corpus_statistics = lambda outputs, _, known=known: known[id(outputs)]
     metrics = [METRICS[name]() for name in NAMES]
+    for metric in metrics:
+        metric.num_references = "1"
+    rows = [[np.array(item) for item in table] for table in tables]
     named = [(str(number), outputs) for number, outputs in enumerate(systems)]
-    whole, ours, theirs = [], [], []
+    times: dict[str, list[float]] = {
+        "sacrebleu --paired-bs": [],
+        "sacrebleu --paired-ar": [],
+        "s2s, both": [],
+    }
     for _ in range(repeat):
-        took, _ = seconds(lambda: PairedTest(named, oracles, [references], "bs", n_samples=SAMPLES)())
-        # The statistics, which it computes again for each test, are no part of the resampling.
-        statistics, tables = seconds(
-            lambda: [
-                [metric._extract_corpus_statistics(outputs, [references]) for metric in oracles.values()]
-                for outputs in systems
-            ]
-        )
-        theirs.append(took - statistics)
-        took_us, _ = seconds(
-            partial(resampled, metrics, [[np.array(item) for item in table] for table in tables])
-        )
-        ours.append(took_us)
-        whole.append((took, statistics + took_us))
-    for name, times in (("sacrebleu --paired-bs", theirs), ("s2s, with --paired-ar's test too", ours)):
-        print(f"{name:<34} resampling {np.median(times):6.2f} s  ({min(times):.2f}-{max(times):.2f})")
-    ratios = [one / other for one, other in zip(theirs, ours, strict=True)]
-    print(f"ratio of the resampling: {np.median(ratios):.1f} ({min(ratios):.1f}-{max(ratios):.1f})")
-    print(
-        f"with the statistics: {np.median([a for a, _ in whole]):.2f} s and {np.median([b for _, b in whole]):.2f} s"
-    )
-    for name, oracle in oracles.items():
-        statistics = oracle._extract_corpus_statistics(systems[0], [references])
-        took, _ = seconds(lambda s=statistics, o=oracle: _bootstrap_resample(s, o, SAMPLES))
-        print(f"  sacrebleu's {SAMPLES} samples of one system by {name}: {took:.2f} s")
+        for kind in ("bs", "ar"):
+            test = PairedTest(named, oracles, [references], kind, n_samples=SAMPLES)
+            # What it does for the first system when it is made is a part of it.
+            made, _ = seconds(partial(PairedTest, named, oracles, [references], kind, n_samples=SAMPLES))
+            times[f"sacrebleu --paired-{kind}"].append(made + seconds(test)[0])
+        times["s2s, both"].append(seconds(partial(resampled, metrics, rows))[0])
+    for name, found in times.items():
+        print(f"{name:<24} resampling {spread(found)} s")
+    for kind in ("bs", "ar"):
+        pairs = zip(times[f"sacrebleu --paired-{kind}"], times["s2s, both"], strict=True)
+        print(f"ratio to --paired-{kind}: {spread([one / other for one, other in pairs])}")
 
 
 def resampled(metrics: list[Any], rows: list[list[Any]]) -> Any:
@@ -107,47 +117,64 @@ def resampled(metrics: list[Any], rows: list[list[Any]]) -> Any:
 
 
 def command(words: list[str]) -> tuple[float, float]:
-    """Seconds and peak megabytes of a command."""
+    """Seconds and peak megabytes of a command; the peak is 0 where an earlier one's was higher."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    took, _ = seconds(
-        lambda: subprocess.run(
-            [sys.executable, "-m", "s2scli", *words],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-    )
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    took, _ = seconds(partial(subprocess.run, [sys.executable, "-m", *words], check=True, **quiet))
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return took, peak / 1024 if peak > before else 0.0
 
 
-def starting(folder: Path, repeat: int) -> None:
-    """The help, and BLEU of a thousand lines without samples and with them."""
-    references = corpus(1000, 1)
-    files = [folder / "ref", folder / "sys"]
-    for path, lines in zip(files, (references, system(references, 2, 0.3)), strict=True):
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    words = ["score", "--ref", str(files[0]), "--sys", str(files[1]), "--metrics", "bleu"]
-    for name, call in (
-        ("--help", ["score", "--help"]),
-        ("BLEU", [*words, "--resamples", "0"]),
-        ("BLEU, 1,000 samples", words),
-    ):
-        times = [command(call)[0] for _ in range(repeat)]
-        print(f"s2s score {name:<20} {np.median(times):.2f} s")
+def written(folder: Path, references: list[str], systems: list[list[str]]) -> tuple[str, list[str]]:
+    """The names of files with these lines."""
+    names = []
+    for name, lines in zip(("ref", "one", "two", "three"), (references, *systems), strict=False):
+        (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        names.append(str(folder / name))
+    return names[0], names[1:]
 
 
-def large(folder: Path, lines: int) -> None:
+def whole_commands(folder: Path, repeat: int) -> None:
+    """Comparing three systems beside sacrebleu's command; the help; and BLEU of one system."""
+    reference, systems = written(folder, *three_systems(1000))
+    ours = ["s2scli", "score", "--ref", reference]
+    paired = ["--paired-bs", "--paired-bs-n", str(SAMPLES), "--paired-jobs", "1"]
+    calls = {
+        "sacrebleu --paired-bs, three systems": [
+            "sacrebleu",
+            reference,
+            "-i",
+            *systems,
+            "-m",
+            *NAMES,
+            *paired,
+        ],
+        "s2s score, three systems": [*ours, "--sys", *systems, "--resamples", str(SAMPLES)],
+        "s2s score --help": ["s2scli", "score", "--help"],
+        "BLEU of one system": [*ours, "--sys", systems[0], "--metrics", "bleu", "--resamples", "0"],
+        "the same, with 1,000 samples": [*ours, "--sys", systems[0], "--metrics", "bleu"],
+    }
+    times = {name: [] for name in calls}
+    for _ in range(repeat):
+        for name, words in calls.items():
+            times[name].append(command(words)[0])
+    for name, found in times.items():
+        print(f"{name:<38} {spread(found)} s")
+
+
+def large(folder: Path, lines: int, metrics: list[str]) -> None:
     """One system of many lines, metric by metric."""
     references = corpus(lines, 1)
-    files = [folder / "ref", folder / "sys"]
-    for path, texts in zip(files, (references, system(references, 2, 0.3)), strict=True):
-        path.write_text("".join(f"{line}\n" for line in texts), encoding="utf-8")
-    words = ["score", "--ref", str(files[0]), "--sys", str(files[1]), "--metrics"]
-    # In order of their memory: a process's peak shows where it is above those before it.
-    for samples in (0, SAMPLES):
-        took, peak = command([*words, "bleu", "--resamples", str(samples)])
-        print(f"BLEU of {lines:,} lines, {samples:,} samples: {took:.0f} s, peak {peak:.0f} MB")
+    reference, systems = written(folder, references, [system(references, 2, 0.3)])
+    del references
+    for name in metrics:
+        for samples in (0, SAMPLES):
+            words = ["s2scli", "score", "--ref", reference, "--sys", *systems, "--metrics", name]
+            took, peak = command([*words, "--resamples", str(samples)])
+            print(
+                f"{name} of {lines:,} lines, {samples:,} samples: {took:.0f} s, peak {peak:.0f} MB",
+                flush=True,
+            )
 
 
 def main() -> None:
@@ -156,14 +183,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--lines", type=int, default=0)
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--metrics", nargs="+", default=["bleu"])
+    parser.add_argument("--repeat", type=int, default=5)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         if arguments.lines:
-            large(Path(name), arguments.lines)
+            large(Path(name), arguments.lines, arguments.metrics)
             return
         resampling(1000, arguments.repeat)
-        starting(Path(name), 5)
+        whole_commands(Path(name), arguments.repeat)
 
 
 if __name__ == "__main__":
