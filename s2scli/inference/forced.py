@@ -27,7 +27,7 @@ class ForcedScores:
         device = prepare("auto", 0)
         model = restore_model(checkpoint, found).to(device)
         self._path, self._are_raw = found, are_raw
-        self._latest: tuple[Sequence[str], list[list[float]]] | None = None
+        self._latest: tuple[Sequence[str], list[tuple[float, int]]] | None = None
         self._engine = Engine(
             model=model,
             tokenizers=checkpoint.tokenizers,
@@ -40,8 +40,8 @@ class ForcedScores:
             max_tokens=_MAX_TOKENS,
         )
 
-    def __call__(self, texts: Sequence[str], sources: Sequence[str]) -> list[list[float]]:
-        """The log-probability of each token of each text, its end symbol counted; none where there is nothing to read.
+    def __call__(self, texts: Sequence[str], sources: Sequence[str]) -> list[tuple[float, int]]:
+        """The log-probability of each text and its tokens, end symbol counted; 0 and 0 where there is nothing to read.
 
         sources: parallel to the texts; a language model takes no notice of them. Of the texts of the latest call, as
         another metric asks about them, the scores are kept.
@@ -50,7 +50,7 @@ class ForcedScores:
             self._latest = texts, self._score(texts, sources)
         return self._latest[1]
 
-    def _score(self, texts: Sequence[str], sources: Sequence[str]) -> list[list[float]]:
+    def _score(self, texts: Sequence[str], sources: Sequence[str]) -> list[tuple[float, int]]:
         if not self._engine.model.reads_source:
             lines = [Line(number, text, text) for number, text in enumerate(texts)]
         elif sources:
@@ -63,5 +63,9 @@ class ForcedScores:
         else:
             raise UsageError(f"--path {self._path}: reads sources; give them as --src, or a dataset folder")
         with counter("score", total=len(lines)) as done:
-            records = [*self._engine.score(lines, _WINDOW, done)]
-        return [record.hypotheses[0].token_scores if record.hypotheses else [] for record in records]
+            # Of a million records only this is kept.
+            return [
+                (sum(scores), len(scores))
+                for record in self._engine.score(lines, _WINDOW, done)
+                for scores in [record.hypotheses[0].token_scores if record.hypotheses else []]
+            ]

@@ -10,14 +10,14 @@ import numpy as np
 
 from s2scli.metrics.base import DEFAULTS, Floats, MetricOptions, RatioMetric, References, Rows
 
-# The log-probabilities (base e) of the tokens of each output, its end symbol counted.
-Forced = Callable[[Sequence[str], Sequence[str]], list[list[float]]]
+# Of each output, from outputs and sources, its log-probability (base e) and tokens, its end symbol counted.
+Forced = Callable[[Sequence[str], Sequence[str]], list[tuple[float, int]]]
 
 
 class _OfModel(RatioMetric):
     """A row of statistics: minus the log-probability of an output, and what it is divided by.
 
-    forced: takes outputs and sources; model: what the signature calls it.
+    model: what the signature calls it.
     """
 
     needs = ()
@@ -37,13 +37,8 @@ class _OfModel(RatioMetric):
         """The sums over each output's tokens."""
         del references
         assert self._forced is not None
-        scores = self._forced(hypotheses, sources)
-        return np.array(
-            [
-                (-sum(item), self.divisor(text, len(item)))
-                for text, item in zip(hypotheses, scores, strict=True)
-            ]
-        )
+        found = zip(hypotheses, self._forced(hypotheses, sources), strict=True)
+        return np.array([(-total, self.divisor(text, tokens)) for text, (total, tokens) in found])
 
     def terms(self) -> dict[str, str]:
         """The model."""

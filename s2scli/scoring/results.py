@@ -183,6 +183,7 @@ def _groups(path: Path, segments: int, system: str) -> dict[str, tuple[list[str]
             raise DataError(f"{name}:{number}: {len(row)} columns, where the first line has {len(cells[0])}")
     found: dict[str, Any] = {}
     for column, labels in enumerate(zip(*cells, strict=True), start=1):
-        kind = path.name if len(cells[0]) == 1 else f"{path.name} column {column}"
+        is_alone = len(cells[0]) == 1 and path.name != "length"
+        kind = path.name if is_alone else f"{path.name} column {column}"
         found[kind] = [*dict.fromkeys(labels)], [*labels]
     return found

@@ -71,7 +71,7 @@ def score_table(config: ScoreConfig, result: ScoreResult) -> Table:
     header += ["95% interval"] if are_sampled else []
     header += ["difference"] if are_several else []
     header += ["p bootstrap", "p randomization"] if are_several and are_sampled else []
-    rows = [_row(item, config, are_several=are_several) for item in result.scores]
+    rows = [_row(item, result, config) for item in result.scores]
     first = {item.score.name: item.score.signature for item in result.scores}
     notes = [f"{name}: {signature}" for name, signature in first.items()]
     notes += parts(config, result)
@@ -99,20 +99,19 @@ def parts(config: ScoreConfig, result: ScoreResult) -> list[str]:
     return lines
 
 
-def _row(item: SystemScore, config: ScoreConfig, *, are_several: bool) -> list[str]:
+def _row(item: SystemScore, result: ScoreResult, config: ScoreConfig) -> list[str]:
+    first = result.of(0, list(result.metrics).index(item.metric))
     cells = [item.score.name, item.system, _number(item.value, config)]
-    if item.measured is None:
-        return [*cells, *([""] if are_several else [])]
-    cells.append(interval(item, config))
-    difference = item.measured.difference
-    if difference is not None:
-        return [
-            *cells,
-            f"{difference.difference:+.{config.width}f}",
-            p_value(difference.p_bootstrap, config),
-            p_value(difference.p_randomization, config),
-        ]
-    return [*cells, *(["", "", ""] if are_several else [])]
+    tests = []
+    if item.measured is not None:
+        cells.append(interval(item, config))
+        tests = ["", ""]
+        if (difference := item.measured.difference) is not None:
+            p_values = (difference.p_bootstrap, difference.p_randomization)
+            tests = [p_value(p, config) for p in p_values]
+    if len(result.systems) == 1:
+        return cells
+    return [*cells, "" if item is first else f"{item.value - first.value:+.{config.width}f}", *tests]
 
 
 def number_table(config: ScoreConfig, result: ScoreResult) -> Table:

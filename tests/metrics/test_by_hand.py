@@ -129,9 +129,9 @@ def test_what_looks_unspaced() -> None:
 def test_perplexity_and_bits_per_character() -> None:
     scores = {"ab": [-1.0, -2.0, -0.5], "c": [-0.1, -0.2], "": []}
 
-    def forced(texts: Sequence[str], sources: Sequence[str]) -> list[list[float]]:
+    def forced(texts: Sequence[str], sources: Sequence[str]) -> list[tuple[float, int]]:
         assert list(sources) == ["x", "y", "z"]
-        return [scores[text] for text in texts]
+        return [(sum(scores[text]), len(scores[text])) for text in texts]
 
     found = {
         name: MODEL_METRICS[name](forced=forced, model="run").score([*scores], sources=["x", "y", "z"])

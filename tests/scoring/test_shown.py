@@ -130,6 +130,13 @@ def test_without_samples_there_are_only_scores(
 ) -> None:
     out = printed(capsys, sys=files["sys"][:1], ref=files["ref"], metrics=("bleu",), resamples=0)
     assert re.fullmatch(r"BLEU  \d\d\.\d\d  nrefs:1\|\S+\n", out)
+    both = printed(capsys, **files, metrics=("bleu",), resamples=0).splitlines()
+    gap = value(NEW, "bleu") - value(BASE, "bleu")
+    assert [line.split() for line in both[:3]] == [
+        ["metric", "system", "score", "difference"],
+        ["BLEU", "base", f"{value(BASE, 'bleu'):.2f}"],
+        ["new_1", f"{value(NEW, 'bleu'):.2f}", f"{gap:+.2f}"],
+    ]
 
 
 @pytest.mark.parametrize("name", ["lines.tsv", "lines.jsonl"])
