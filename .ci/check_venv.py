@@ -23,6 +23,7 @@ def missing() -> str:
     wanted = [
         *project["dependencies"],
         *extras["dev"],
+        *extras["metrics"],
         *extras["plot"],
         *extras["tensorboard"],
         project["name"],

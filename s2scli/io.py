@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TextIO, cast
 
 from s2scli.console import warn
 from s2scli.errors import DataError, S2SError
@@ -166,6 +166,17 @@ def write_atomically(path: Path) -> Iterator[Path]:
             temporary.replace(path)
     finally:
         _remove(folder)
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
+    """Open a text file that appears when it is complete; a pipe or a device with a name is written to as it is."""
+    with ExitStack() as stack:
+        stack.enter_context(explain_write_errors(path))
+        target = path
+        if path.is_file() or not path.exists():
+            target = stack.enter_context(write_atomically(path))
+        yield stack.enter_context(target.open("w", encoding="utf-8", newline="\n"))
 
 
 def remove_leftovers(path: Path) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 VERSION = 1
+# NUL, and the halves of characters, which JSON can hold and a line of text cannot.
+NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 Alignment = list[tuple[int, int]]
 """Pairs of a source and a target place, from 0, by target place."""
 # The names of a record's own fields; what an input has under them is not passed through.

@@ -27,6 +27,7 @@ from s2scli.data.source_form import SourceForm
 from s2scli.errors import DataError, UsageError
 from s2scli.inference.engine import Engine
 from s2scli.io import locked, write_atomically
+from s2scli.metrics import METRICS
 from s2scli.models.base import build_model, unique_parameters
 from s2scli.nn.runtime import be_deterministic, compile_blocks, prepare, resolve_precision
 from s2scli.optim.optimizers import build_optimizer
@@ -67,6 +68,8 @@ def train(config: TrainConfig) -> TrainResult:
     signals = Signals()
     if config.save_dir.exists() and not config.save_dir.is_dir():
         raise UsageError(f"--save-dir {config.save_dir}: is a file, not a folder")
+    for name in {config.best_checkpoint_metric, *config.eval_metrics} & set(METRICS):
+        METRICS[name]()  # what it needs is lacking now, and not after an epoch
     with signals.caught(), joined(prepare(config.device, config.threads), config.distributed) as processes:
         if config.deterministic:
             be_deterministic()

@@ -21,7 +21,7 @@ LAYERS = (
     {"errors", "registry", "schema", "record", "io", "console", "workers"},
     {"configs", "text", "metrics", "checkpoint_file"},
     {"data", "nn", "plotting"},
-    {"models", "optim", "inspection"},
+    {"models", "optim", "inspection", "scoring"},
     {"search", "checkpoint"},
     {"inference"},
     {"training"},
@@ -37,6 +37,7 @@ TORCH_FREE = (
     "plotting",
     "inspect",
     "inspection",
+    "scoring",
     "checkpoint_file",
     "configs",
     "text",
@@ -167,7 +168,14 @@ VERBS = [name for name, command in COMMANDS.items() if has(command.config)]
 
 
 @pytest.mark.parametrize(
-    "words", ["--help", *(f"{verb} --help" for verb in VERBS), "score --sys {f} --ref {f}", "plot {log}"]
+    "words",
+    [
+        "--help",
+        *(f"{verb} --help" for verb in VERBS),
+        "score --sys {f} --ref {f}",
+        "score --sys {f} {f} --ref {f} --metrics rougel,wer,f1,distinct1 --diff --by-length",
+        "plot {log}",
+    ],
 )
 def test_torch_is_not_imported(words: str, tmp_path: Path) -> None:
     """Run the command itself, and look at what was imported."""

@@ -76,5 +76,6 @@ def test_every_flag_and_file_the_readme_names_exists() -> None:
     ours = re.sub(r"curl (?:.*\\\n)*.*", "", ours)
     ours = re.sub(r"torchrun .*?-m s2scli|^#SBATCH .*?$|\$\(scontrol .*?\)", "", ours, flags=re.M | re.S)
     for flag in sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ours))):
-        others = ("--train", "--logdir", "--max-restarts")  # corpus.py's, TensorBoard's and torchrun's
+        # corpus.py's, TensorBoard's, torchrun's and sacrebleu's
+        others = ("--train", "--logdir", "--max-restarts", "--paired-bs")
         assert flag in known or flag in others, flag

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sacrebleu.metrics import BLEU, CHRF, TER
@@ -11,10 +12,15 @@ from s2scli.configs.score import ScoreConfig
 from s2scli.errors import DataError, UsageError
 from s2scli.record import Hypothesis, Record
 from s2scli.score import score, show
+from s2scli.scoring.results import ScoreResult
 
 SYSTEM = ["the cat sat on the mat", "Hello, world!", "", "eins zwei drei"]
 REFERENCE = ["The cat sat on a mat.", "Hello world!", "a blank one", "eins zwei drei vier"]
 OTHER = ["On the mat sat a cat.", "Hello, you world!", "empty", "eins, zwei, drei"]
+
+
+def values(result: ScoreResult) -> list[float]:
+    return [item.value for item in result.scores]
 
 
 def write(path: Path, lines: list[str]) -> Path:
@@ -31,16 +37,16 @@ def files(tmp_path: Path) -> tuple[Path, Path, Path]:
 
 def test_values_are_sacrebleus(files: tuple[Path, Path, Path]) -> None:
     system, first, second = files
-    result = score(ScoreConfig(sys=system, ref=(first, second)))
+    result = score(ScoreConfig(sys=(system,), ref=(first, second)))
     references = [REFERENCE, OTHER]
     wanted = [metric.corpus_score(SYSTEM, references).score for metric in (BLEU(), CHRF(), TER())]
     assert [item.value for item in result.scores] == wanted
     assert result.segments == 4
-    assert all("nrefs:2" in item.signature for item in result.scores)
+    assert all("nrefs:2" in item.score.signature for item in result.scores)
 
 
 def test_text_is_a_line_a_metric(files: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    config = ScoreConfig(sys=files[0], ref=files[1:2], metrics=("ter", "chrf++"), width=1)
+    config = ScoreConfig(sys=files[:1], ref=files[1:2], metrics=("ter", "chrf++"), width=1)
     show(config, score(config))
     ter, chrf = capsys.readouterr().out.splitlines()
     assert ter.split()[0] == "TER"
@@ -50,7 +56,7 @@ def test_text_is_a_line_a_metric(files: tuple[Path, Path, Path], capsys: pytest.
 
 
 def test_json_is_a_list_of_scores(files: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    config = ScoreConfig(sys=files[0], ref=files[1:2], format="json", width=3)
+    config = ScoreConfig(sys=files[:1], ref=files[1:2], format="json", width=3)
     result = score(config)
     show(config, result)
     printed = json.loads(capsys.readouterr().out)
@@ -62,8 +68,8 @@ def test_json_is_a_list_of_scores(files: tuple[Path, Path, Path], capsys: pytest
 def test_reads_gz(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
     packed = tmp_path / "sys.gz"
     packed.write_bytes(gzip.compress(files[0].read_bytes()))
-    plain, unpacked = (score(ScoreConfig(sys=path, ref=files[1:2])) for path in (files[0], packed))
-    assert plain == unpacked
+    plain, unpacked = (score(ScoreConfig(sys=(path,), ref=files[1:2])) for path in (files[0], packed))
+    assert values(plain) == values(unpacked)
 
 
 def records(with_reference: int) -> list[str]:
@@ -76,11 +82,11 @@ def records(with_reference: int) -> list[str]:
 
 
 def test_records_bring_their_references(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
-    wanted = score(ScoreConfig(sys=files[0], ref=files[1:2]))
+    wanted = values(score(ScoreConfig(sys=files[:1], ref=files[1:2])))
     system = write(tmp_path / "out.jsonl", records(with_reference=4))
-    assert score(ScoreConfig(sys=system)) == wanted
+    assert values(score(ScoreConfig(sys=(system,)))) == wanted
     other_name = write(tmp_path / "out", records(with_reference=0))
-    assert score(ScoreConfig(sys=other_name, sys_format="jsonl", ref=files[1:2])) == wanted
+    assert values(score(ScoreConfig(sys=(other_name,), sys_format="jsonl", ref=files[1:2]))) == wanted
 
 
 @pytest.mark.parametrize(
@@ -94,7 +100,7 @@ def test_records_bring_their_references(files: tuple[Path, Path, Path], tmp_path
 )
 def test_broken_records(lines: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises((DataError, UsageError), match=message):
-        score(ScoreConfig(sys=write(tmp_path / "sys.jsonl", lines)))
+        score(ScoreConfig(sys=(write(tmp_path / "sys.jsonl", lines),)))
 
 
 def test_broken_files(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
@@ -102,28 +108,42 @@ def test_broken_files(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
     empty = write(tmp_path / "empty.txt", [])
     longer = write(tmp_path / "longer.txt", [*REFERENCE, "more"])
     for config, message in (
-        (ScoreConfig(sys=empty, ref=(first,)), "empty.txt: the system output is empty"),
-        (ScoreConfig(sys=system, ref=(empty,)), "empty.txt: the reference is empty"),
-        (ScoreConfig(sys=system, ref=(first, longer)), r"sys.txt has 4 lines but .*longer.txt has 5"),
-        (ScoreConfig(sys=tmp_path / "none", ref=(first,)), "none: no such file"),
+        (ScoreConfig(sys=(empty,), ref=(first,)), "empty.txt: the system output is empty"),
+        (ScoreConfig(sys=(system,), ref=(empty,)), "empty.txt: the reference is empty"),
+        (ScoreConfig(sys=(system,), ref=(first, longer)), r"sys.txt has 4 lines but .*longer.txt has 5"),
+        (ScoreConfig(sys=(tmp_path / "none",), ref=(first,)), "none: no such file"),
     ):
         with pytest.raises(DataError, match=message):
             score(config)
-    for config, message in (
-        (ScoreConfig(sys=system), "--ref must be given"),
-        (ScoreConfig(ref=(Path("-"),)), "standard input"),
-        (ScoreConfig(sys=system, ref=(first,), metrics=()), "--metrics must name a metric"),
-    ):
-        with pytest.raises(UsageError, match=message):
-            score(config)
+    with pytest.raises(UsageError, match="--ref must be given"):
+        score(ScoreConfig(sys=(system,)))
+    with pytest.raises(UsageError, match="--src must be given"):
+        score(ScoreConfig(sys=(system,), metrics=("copy_rate",)))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"ref": (Path("-"),)}, "standard input"),
+        ({"metrics": ()}, "--metrics must name a metric"),
+        ({"metrics": ("ter", "bleu", "ter")}, "twice"),
+        ({"metrics": ("ppl", "bpc")}, "ppl,bpc: asks a model; give its checkpoint as --path"),
+        ({"path": Path("run")}, "--path run: is for --metrics ppl and bpc"),
+        ({"diff": True}, "--diff: compares systems"),
+        ({"sys": ()}, "--sys must name a file"),
+    ],
+)
+def test_settings_that_make_no_sense(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ScoreConfig(**values)
 
 
 def test_warns_where_bleu_would_mislead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     chinese = write(tmp_path / "zh.txt", ["今天天气很好。"])
-    score(ScoreConfig(sys=chinese, ref=(chinese,)))
+    score(ScoreConfig(sys=(chinese,), ref=(chinese,)))
     assert "--tokenize zh" in capsys.readouterr().err
-    score(ScoreConfig(sys=chinese, ref=(chinese,), tokenize="zh"))
+    score(ScoreConfig(sys=(chinese,), ref=(chinese,), tokenize="zh"))
     assert capsys.readouterr().err == ""
     tokenized = write(tmp_path / "tok.txt", ["a b ."] * 100)
-    score(ScoreConfig(sys=tokenized, ref=(tokenized,)))
+    score(ScoreConfig(sys=(tokenized,), ref=(tokenized,)))
     assert "looks tokenized" in capsys.readouterr().err

@@ -72,10 +72,11 @@ COMMANDS = {
     "score": Command(
         "s2scli.configs.score:ScoreConfig",
         "s2scli.score:score",
-        "Score output against references: BLEU, chrF and TER, as sacrebleu computes them.",
+        "Score output, of one system or several: metrics of all tasks, with error bars and tests of differences.",
         (
             "s2s score --sys output.txt --ref reference.txt",
             "s2s generate --path run < source.txt | s2s score --ref reference.txt --tokenize zh",
+            "s2s score --sys base.txt new.txt --ref reference.txt --metrics bleu,rougel --diff --report report.html",
         ),
         show="s2scli.score:show",
     ),

@@ -1,39 +1,127 @@
-"""The settings of `s2s score`."""
+"""The settings of `s2s score`, and the names of the metrics."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2scli.errors import UsageError
 from s2scli.schema import setting
 
 # sacrebleu's; the help is printed without importing it.
 _SPLITTERS = ("13a", "char", "intl", "ja-mecab", "ko-mecab", "none", "zh")
 _SUBWORD = ("spm", "flores101", "flores200", "spBLEU-1K")
 TOKENIZERS = (*_SPLITTERS, *_SUBWORD)
+ROUGE_NAMES = ("rouge1", "rouge2", "rougel", "rougelsum")
+OF_SACREBLEU = ("bleu", "chrf", "chrf++", "ter")
+# The entries of metrics.METRICS and metrics.MODEL_METRICS.
+METRIC_NAMES = (
+    *OF_SACREBLEU,
+    *ROUGE_NAMES,
+    "exact_match",
+    "f1",
+    "wer",
+    "cer",
+    "per",
+    "ser",
+    "accuracy",
+    "span_f1",
+    "distinct1",
+    "distinct2",
+    "entropy",
+    "self_bleu",
+    "length",
+    "length_ratio",
+    "repetition",
+    "copy_rate",
+)
+MODEL_METRIC_NAMES = ("ppl", "bpc")
+_LINES = "Lines and breakdowns"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig:
     """What to score, against what, and how."""
 
-    sys: Path = setting(Path("-"), "system output, one segment a line; -: standard input; may be .gz")
-    ref: tuple[Path, ...] = setting((), "reference files, parallel to the system output; may be .gz")
+    data: Path | None = setting(
+        None, "dataset folder whose split has the references, and the sources", argument=True
+    )
+    gen_subset: str = setting("test", "split of the dataset folder")
+    sys: tuple[Path, ...] = setting(
+        (Path("-"),),
+        "system output, one segment a line; of several systems the first is what the others are compared with; "
+        "-: standard input; may be .gz",
+    )
+    ref: tuple[Path, ...] = setting(
+        (),
+        "reference files, parallel to the system output; of several a blank line is none; a .jsonl has a list of "
+        "texts a line; may be .gz",
+    )
+    src: Path | None = setting(None, "sources, parallel to the system output, for copy_rate and --path")
     sys_format: str = setting(
         "auto",
-        "plain lines, or the records of `s2s generate --format jsonl`, whose references count where --ref is "
-        "not given; auto goes by the ending .jsonl",
+        "plain lines, or the records of `s2s generate --format jsonl`, whose references and sources count where none "
+        "are given; auto goes by the ending .jsonl",
         choices=("auto", "text", "jsonl"),
     )
     metrics: tuple[str, ...] = setting(
-        ("bleu", "chrf", "ter"), "metrics to compute", choices=("bleu", "chrf", "chrf++", "ter")
+        ("bleu", "chrf", "ter"), "metrics to compute", choices=(*METRIC_NAMES, *MODEL_METRIC_NAMES)
+    )
+    path: Path | None = setting(
+        None, "checkpoint, or run folder, by which ppl and bpc find the system output probable"
     )
     tokenize: str = setting(
         "auto",
         "sacrebleu's tokenizer for BLEU; auto is 13a, which does not cut Chinese or Japanese into "
-        "words: give zh or ja-mecab for those",
+        "words: give zh or ja-mecab for those; other metrics over words then take characters, with auto too",
         choices=("auto", *TOKENIZERS),
     )
-    lowercase: bool = setting(False, "ignore case in BLEU and chrF (TER always does)")
-    format: str = setting("text", "how to print the scores", choices=("text", "json"))
+    lowercase: bool = setting(False, "ignore case; TER, ROUGE, exact_match and f1 always do")
+    stem: bool = setting(False, "cut English endings off words in ROUGE (Porter's stemmer)")
+    ignore_labels: tuple[str, ...] = setting((), "labels whose spans do not count in span_f1, as V")
+    resamples: int = setting(1000, "samples behind each interval and p-value; 0: scores only", at_least=0)
+    seed: int = setting(12345, "of the samples", at_least=0)
+    format: str = setting(
+        "table", "how to print the scores", choices=("table", "json", "csv", "markdown", "latex")
+    )
     width: int = setting(2, "decimals of a score", at_least=0, at_most=17)
+    worst: int = setting(
+        0,
+        "show so many lines that score worst by the first metric, beside their references; with several systems "
+        "those that lose most",
+        at_least=0,
+        panel=_LINES,
+    )
+    diff: bool = setting(
+        False,
+        "show the lines whose score differs most from the first system's: ten, or as many as --worst says",
+        panel=_LINES,
+    )
+    by_length: bool = setting(False, "scores by length of the reference too", panel=_LINES)
+    groups: Path | None = setting(
+        None,
+        "scores by group too: a file parallel to the system output, with a label a line, or several, tab-separated",
+        panel=_LINES,
+    )
+    segments: Path | None = setting(
+        None, "write the scores of each line: JSON lines where the name ends so, otherwise TSV", panel=_LINES
+    )
+    report: Path | None = setting(None, "write a page of HTML with scores, lengths and lines", panel=_LINES)
+
+    def __post_init__(self) -> None:
+        if not self.metrics:
+            raise UsageError(f"--metrics must name a metric; known: {', '.join(METRIC_NAMES)}")
+        if len(set(self.metrics)) < len(self.metrics):
+            raise UsageError(f"--metrics {','.join(self.metrics)}: names one of them twice")
+        of_model = [name for name in self.metrics if name in MODEL_METRIC_NAMES]
+        if of_model and self.path is None:
+            raise UsageError(f"--metrics {','.join(of_model)}: asks a model; give its checkpoint as --path")
+        if self.path is not None and not of_model:
+            raise UsageError(f"--path {self.path}: is for --metrics {' and '.join(MODEL_METRIC_NAMES)}")
+        if self.diff and len(self.sys) < 2:
+            raise UsageError("--diff: compares systems; give --sys several files")
+        inputs = [*self.sys, *self.ref, *(path for path in (self.src, self.groups) if path is not None)]
+        if inputs.count(Path("-")) > 1:
+            raise UsageError("standard input (-) can be read once only; give files for the others")
+        if not self.sys:
+            raise UsageError("--sys must name a file; -: standard input")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from s2scli.configs.score import ROUGE_NAMES
 from s2scli.errors import UsageError
 from s2scli.schema import setting
 
@@ -68,7 +69,7 @@ class SearchConfig:
         "none",
         "of --mbr-candidates outputs take those that are most like all of them by this metric (minimum Bayes risk); "
         "best with --sampling",
-        choices=("none", "chrf", "bleu"),
+        choices=("none", "chrf", "bleu", *ROUGE_NAMES),
     )
     mbr_candidates: int = setting(16, "outputs to choose from with --mbr", at_least=1)
     sampling: bool = setting(

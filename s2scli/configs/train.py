@@ -23,6 +23,7 @@ from s2scli.configs.schedules import (
     StepConfig,
     TriStageConfig,
 )
+from s2scli.configs.score import METRIC_NAMES
 from s2scli.configs.training import (
     AdadeltaConfig,
     AdafactorConfig,
@@ -156,10 +157,10 @@ class TrainConfig:
     best_checkpoint_metric: str = setting(
         "loss",
         "validation figure that decides which checkpoint is best",
-        choices=("loss", "ppl", "bleu", "chrf", "ter"),
+        choices=("loss", "ppl", *METRIC_NAMES),
     )
     eval_metrics: tuple[str, ...] = setting(
-        (), "translate the validation set at each validation and score it", choices=("bleu", "chrf", "ter")
+        (), "translate the validation set at each validation and score it", choices=METRIC_NAMES
     )
     eval_beam: int = setting(1, "beam width when validation translates", at_least=1)
     eval_samples: int = setting(3, "sample outputs shown when validation translates", at_least=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,7 @@ from s2scli.data.source_form import SourceComposer
 from s2scli.errors import DataError
 from s2scli.inference.engine import Line
 from s2scli.io import COMPRESSED
-
-# NUL, and the halves of characters, which JSON can hold and a line of text cannot.
-_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+from s2scli.record import NOT_TEXT
 
 
 def input_format(path: Path) -> str:
@@ -47,10 +44,10 @@ def json_lines(
             record = json.loads(text)
             if not isinstance(record, dict):
                 raise ValueError("no object")
-            source = _NOT_TEXT.sub("\ufffd", text_field(record, source_field))
+            source = NOT_TEXT.sub("\ufffd", text_field(record, source_field))
             reference = record.get("reference")
             if reference is not None:
-                reference = _NOT_TEXT.sub("\ufffd", text_field(record, "reference"))
+                reference = NOT_TEXT.sub("\ufffd", text_field(record, "reference"))
             constraints, excluded = (_phrases(record, name) for name in ("constraints", "exclude"))
         except RecursionError:
             raise DataError(f"{name}:{number + 1}: the line's JSON is nested too deeply") from None
@@ -68,7 +65,7 @@ def _phrases(record: dict[str, Any], name: str) -> tuple[str, ...]:
         return ()
     if not isinstance(phrases, list) or not all(isinstance(phrase, str) for phrase in phrases):
         raise TypeError(f"{name} is no list of texts")
-    return tuple(_NOT_TEXT.sub("\ufffd", phrase) for phrase in phrases if phrase.strip())
+    return tuple(NOT_TEXT.sub("\ufffd", phrase) for phrase in phrases if phrase.strip())
 
 
 class UntilBroken:

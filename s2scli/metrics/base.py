@@ -1,8 +1,7 @@
-"""What a metric is: a row of statistics a segment, and a score of their sum.
+"""What a metric is: a row of statistics a segment, and the score of a weighted sum of rows.
 
-Because a corpus score is a function of summed rows, a significance test draws rows anew and sums them, and
-never compares text twice. The numbers and signatures are sacrebleu's own (Post 2018, "A Call for Clarity in
-Reporting BLEU Scores").
+Because the score of any sample of the segments comes from their rows, a significance test weighs rows anew and
+never compares text twice (the idea is sacrebleu's: Post 2018, "A Call for Clarity in Reporting BLEU Scores").
 """
 
 from __future__ import annotations
@@ -10,26 +9,33 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from sacrebleu.metrics.base import Metric as SacrebleuMetric
-from sacrebleu.metrics.base import Score as SacrebleuScore
-from sacrebleu.utils import sum_of_lists
+
+from s2scli import __version__
+
+Rows = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+References = Sequence[Sequence[str | None]]
+"""Sequences parallel to the hypotheses; None where a segment has no such reference."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricOptions:
     """What the metrics can be told; each takes what concerns it.
 
-    tokenize: BLEU's tokenizer, by sacrebleu's name; "auto" is 13a. lowercase: BLEU and chrF ignore case, as
-    TER always does.
+    tokenize: BLEU's tokenizer, by sacrebleu's name; "auto" is 13a. For the metrics over words those of Chinese and
+    Japanese make each Han character and kana a word, and "auto" does so where the text looks like it.
+    lowercase: case is ignored, as TER, ROUGE, exact match and token F1 always do. stem: ROUGE cuts English endings.
+    ignore_labels: labels whose spans do not count.
     """
 
     tokenize: str = "auto"
     lowercase: bool = False
+    stem: bool = False
+    ignore_labels: tuple[str, ...] = ()
 
 
 DEFAULTS = MetricOptions()
@@ -39,7 +45,7 @@ DEFAULTS = MetricOptions()
 class Score:
     """A corpus score.
 
-    value: in percent, though TER may pass 100. signature: what it takes to reproduce it. details: its parts.
+    value: in percent where it is a share or a rate. signature: what it takes to reproduce it. details: its parts.
     """
 
     name: str
@@ -50,57 +56,129 @@ class Score:
 
 
 class Metric(ABC):
-    """A metric over sacrebleu's implementation; a subclass makes that and names the parts of a score."""
+    """A metric over segments.
 
+    needs: what it compares the hypotheses with. is_additive: whether segments drawn twice count twice; where they do
+    not, as among distinct n-grams, a bootstrap would mislead.
+    """
+
+    name: ClassVar[str]
     higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("references",)
+    is_additive: ClassVar[bool] = True
 
     def __init__(self, options: MetricOptions = DEFAULTS) -> None:
-        self._options = options
-        self._metric = self.make(options)
+        self.options = options
+        self.num_references = ""
+
+    def statistics(
+        self, hypotheses: Sequence[str], references: References = (), sources: Sequence[str] = ()
+    ) -> Rows:
+        """Compute a row of statistics a segment: [segments, statistics].
+
+        Raises ValueError where lengths differ, or what the metric needs is not there.
+        """
+        lengths = {len(hypotheses), *map(len, references), *([len(sources)] if sources else [])}
+        is_lacking = ("references" in self.needs and not references) or (
+            "sources" in self.needs and not sources
+        )
+        if is_lacking or len(lengths) > 1 or 0 in lengths:
+            raise ValueError(
+                f"{self.name} needs {' and '.join(('hypotheses', *self.needs))} of one length above 0, not "
+                f"{sorted(lengths)}"
+            )
+        if references:
+            numbers = {sum(item is not None for item in line) for line in zip(*references, strict=True)}
+            self.num_references = str(numbers.pop()) if len(numbers) == 1 else "var"
+        return self.rows(hypotheses, references, sources)
 
     @abstractmethod
-    def make(self, options: MetricOptions) -> SacrebleuMetric:
-        """Make sacrebleu's metric with these options."""
+    def rows(self, hypotheses: Sequence[str], references: References, sources: Sequence[str]) -> Rows:
+        """The statistics of segments whose number has been checked."""
 
     @abstractmethod
-    def details(self, score: Any) -> dict[str, Any]:
-        """Take one of sacrebleu's scores into its parts, as JSON values."""
+    def values(self, rows: Rows, weights: Floats) -> Floats:
+        """The scores of samples in which segments have weights: [samples, segments] → [samples]."""
 
-    def statistics(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> npt.NDArray[Any]:
-        """Compute a row of statistics a segment: [segments, statistics], integers but for TER.
+    @abstractmethod
+    def segments(self, rows: Rows) -> Floats:
+        """The score of each segment by itself: [segments]."""
 
-        references: sequences, each parallel to the hypotheses. Raises ValueError where lengths differ.
-        """
-        lengths = {len(hypotheses), *(len(reference) for reference in references)}
-        if not references or len(lengths) > 1 or 0 in lengths:
-            raise ValueError(f"hypotheses and references must have one length above 0, not {sorted(lengths)}")
-        return np.asarray(self._metric._extract_corpus_statistics(hypotheses, references))
+    def details(self, rows: Rows) -> dict[str, Any]:
+        """The parts of the score of some segments, as JSON values."""
+        del rows
+        return {}
 
-    def aggregate(self, rows: npt.NDArray[Any]) -> Score:
-        """Score the segments whose statistics these are: all of a corpus, or a sample of them.
+    @property
+    def case(self) -> str:
+        """How case is treated, for the signature."""
+        return "lc" if self.options.lowercase else "mixed"
 
-        The signature tells the number of references of the latest `statistics`.
-        """
-        # sacrebleu's own sum, in its order, so that the last digit is the same too.
-        totals = sum_of_lists(rows.tolist())  # type: ignore[no-untyped-call]
-        score: SacrebleuScore = self._metric._compute_score_from_stats(totals)
+    def terms(self) -> dict[str, str]:
+        """What the score depends on, for the signature."""
+        return {"case": self.case}
+
+    @property
+    def version(self) -> str:
+        """What computes it, for the signature."""
+        return f"s2s-{__version__}"
+
+    @property
+    def signature(self) -> str:
+        """What it takes to reproduce a score of the latest statistics."""
+        terms = {"nrefs": self.num_references} if "references" in self.needs else {}
+        terms |= self.terms() | {"version": self.version}
+        return "|".join(f"{name}:{value}" for name, value in terms.items())
+
+    def aggregate(self, rows: Rows) -> Score:
+        """Score the segments whose statistics these are, all of a corpus or a sample; the signature is the latest."""
         return Score(
-            name=score.name,
-            value=float(score.score),
-            signature=self._metric.get_signature().format(),
+            name=self.name,
+            value=float(self.values(rows, np.ones((1, len(rows))))[0]),
+            signature=self.signature,
             higher_is_better=self.higher_is_better,
-            details=self.details(score),
+            details=self.details(rows),
         )
 
     def sentence(self, hypothesis: str, references: Sequence[str]) -> float:
-        """The score of one segment by itself, as sacrebleu has it."""
-        return float(self._of_sentences.sentence_score(hypothesis, list(references)).score)
+        """The score of one segment by itself."""
+        rows = self.statistics([hypothesis], [[reference] for reference in references])
+        return float(self.segments(rows)[0])
 
-    @cached_property
-    def _of_sentences(self) -> SacrebleuMetric:
-        """What scores a segment by itself."""
-        return self._metric
+    def score(
+        self, hypotheses: Sequence[str], references: References = (), sources: Sequence[str] = ()
+    ) -> Score:
+        """Score a corpus; the arguments as for `statistics`."""
+        return self.aggregate(self.statistics(hypotheses, references, sources))
 
-    def score(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
-        """Score a corpus; `references` as for `statistics`."""
-        return self.aggregate(self.statistics(hypotheses, references))
+
+class SumMetric(Metric):
+    """A metric whose score is a function of summed rows."""
+
+    @abstractmethod
+    def of_totals(self, totals: Floats) -> Floats:
+        """The scores of sums of rows: [samples, statistics] → [samples]."""
+
+    def values(self, rows: Rows, weights: Floats) -> Floats:
+        """The scores of weighted sums."""
+        return self.of_totals(weights @ rows)
+
+    def segments(self, rows: Rows) -> Floats:
+        """The score of each row."""
+        return self.of_totals(rows.astype(np.float64))
+
+
+class RatioMetric(SumMetric):
+    """scale · Σ first statistic / Σ second; where the second is 0 it counts as 1."""
+
+    scale: ClassVar[float] = 100.0
+
+    def of_totals(self, totals: Floats) -> Floats:
+        """The ratios."""
+        below = totals[:, 1]
+        return self.scale * totals[:, 0] / np.where(below == 0, 1.0, below)
+
+
+def present(references: References) -> list[list[str]]:
+    """The references of each segment, without those that are missing."""
+    return [[item for item in line if item is not None] for line in zip(*references, strict=True)]

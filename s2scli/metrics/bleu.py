@@ -5,17 +5,21 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 
 from s2scli.errors import UsageError, did_you_mean
-from s2scli.metrics.base import Metric, MetricOptions
+from s2scli.metrics.base import Floats, MetricOptions, Rows
+from s2scli.metrics.over_sacrebleu import OverSacrebleu
 
 
-class Bleu(Metric):
+class Bleu(OverSacrebleu):
     """BLEU = BP · exp(Σₙ log pₙ / 4): clipped n-gram precisions p₁…p₄ and a brevity penalty BP.
 
     A row of statistics: system length, reference length, four counts of matches, four of n-grams.
     """
+
+    name = "BLEU"
 
     def make(self, options: MetricOptions) -> BLEU:
         """Sacrebleu's BLEU; UsageError for a tokenizer that is unknown or cannot be had."""
@@ -24,7 +28,7 @@ class Bleu(Metric):
     @cached_property
     def _of_sentences(self) -> BLEU:
         """BLEU over the orders of n-grams that a segment has."""
-        return self._make(self._options, effective_order=True)
+        return self._make(self.options, effective_order=True)
 
     @staticmethod
     def _make(options: MetricOptions, *, effective_order: bool) -> BLEU:
@@ -41,7 +45,15 @@ class Bleu(Metric):
             reason = " ".join(str(error).split())
             raise UsageError(f"the BLEU tokenizer {tokenize} cannot be used here: {reason}") from None
 
-    def details(self, score: Any) -> dict[str, Any]:
+    def of_totals(self, totals: Floats) -> Floats:
+        """BLEU as sacrebleu has it: the i-th order without matches has 1 / 2^i (method 3 of Chen and Cherry 2014)."""
+        return _bleu(totals, effective_order=False)
+
+    def segments(self, rows: Rows) -> Floats:
+        """BLEU over the orders of n-grams that a segment has."""
+        return sentence_bleu(rows.astype(np.float64))
+
+    def parts(self, score: Any) -> dict[str, Any]:
         """Precisions in percent, brevity penalty and lengths in tokens."""
         return {
             "precisions": list(score.precisions),
@@ -49,3 +61,25 @@ class Bleu(Metric):
             "system_length": score.sys_len,
             "reference_length": score.ref_len,
         }
+
+
+def _bleu(totals: Floats, *, effective_order: bool) -> Floats:
+    """The scores of sums of statistics: [samples, 10] → [samples]."""
+    system_length, reference_length = totals[:, 0], totals[:, 1]
+    correct, total = totals[:, 2:6], totals[:, 6:10]
+    # An order without n-grams ends the precisions, those after it too.
+    there = np.cumprod(total > 0, axis=1, dtype=bool)
+    misses = np.cumsum(there & (correct == 0), axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = np.where(correct > 0, 100 * correct / total, 100 / (2.0**misses * total))
+        logs = np.where(there, np.log(precision), 0.0)
+        orders = there.sum(axis=1)
+        score = np.exp(logs.sum(axis=1) / (np.maximum(orders, 1) if effective_order else 4))
+        penalty = np.exp(np.minimum(0.0, 1 - reference_length / system_length))
+    is_scored = correct.any(axis=1) & (effective_order | (orders == 4))
+    return np.where(is_scored, np.where(system_length > 0, penalty, 0.0) * score, 0.0)
+
+
+def sentence_bleu(totals: Floats) -> Floats:
+    """The scores of sums of statistics over the orders that each has: [samples, 10] → [samples]."""
+    return _bleu(totals, effective_order=True)

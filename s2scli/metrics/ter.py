@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
 from sacrebleu.metrics.ter import TER
 
-from s2scli.metrics.base import Metric, MetricOptions
+from s2scli.metrics.base import Floats, MetricOptions
+from s2scli.metrics.over_sacrebleu import OverSacrebleu
 
 
-class Ter(Metric):
+class Ter(OverSacrebleu):
     """TER = edits / reference words: insertions, deletions, substitutions and shifts of word sequences.
 
     A row of statistics: edits to the nearest reference, mean length of the references. Case is ignored.
     """
 
+    name = "TER"
     higher_is_better: ClassVar[bool] = False
 
     def make(self, options: MetricOptions) -> TER:  # noqa: ARG002
         """Sacrebleu's TER, whose defaults are Tercom's."""
         return TER()
 
-    def details(self, score: Any) -> dict[str, Any]:
+    def of_totals(self, totals: Floats) -> Floats:
+        """Edits a word of the references; 100 where there are edits and no words."""
+        edits, words = totals[:, 0], totals[:, 1]
+        return 100 * np.where(words > 0, edits / np.where(words > 0, words, 1.0), edits > 0)
+
+    def parts(self, score: Any) -> dict[str, Any]:
         """Edits, and reference length in words."""
         return {"edits": score.num_edits, "reference_length": score.ref_length}

@@ -21,14 +21,17 @@ _HEAD = """<!doctype html>
 body { background: var(--paper); color: var(--text); font: 14px/1.4 system-ui, sans-serif; margin: 1.5em; }
 h2 { font-size: 1em; margin: 2em 0 .3em; }
 p { margin: .2em 0; max-width: 60em; overflow-wrap: anywhere; white-space: pre-wrap; }
-.map { max-width: 100%; max-height: 90vh; overflow: auto; width: fit-content; margin-top: .6em; }
-table { border-collapse: separate; border-spacing: 1px; }
-th { background: var(--paper); font-weight: normal; position: sticky; white-space: pre; }
-thead th { top: 0; vertical-align: bottom; writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; }
-tbody th { left: 0; text-align: right; padding-right: .4em; z-index: 1; }
-thead th:first-child { left: 0; z-index: 2; }
-td { min-width: 1.4em; height: 1.4em; outline: 1px solid var(--faint); background: rgb(var(--ink) / var(--w, 0)); }
-</style>
+"""
+MAP_STYLE = """.map { max-width: 100%; max-height: 90vh; overflow: auto; width: fit-content; margin-top: .6em; }
+.map table { border-collapse: separate; border-spacing: 1px; }
+.map th { background: var(--paper); font-weight: normal; position: sticky; white-space: pre; }
+.map thead th { top: 0; vertical-align: bottom; writing-mode: vertical-rl; transform: rotate(180deg);
+  text-align: left; }
+.map tbody th { left: 0; text-align: right; padding-right: .4em; z-index: 1; }
+.map thead th:first-child { left: 0; z-index: 2; }
+.map td { min-width: 1.4em; height: 1.4em; outline: 1px solid var(--faint); background: rgb(var(--ink) / var(--w, 0)); }
+"""
+_BODY = """</style>
 </head>
 <body>
 <p>Rows: tokens of the output. Columns: tokens of the source. The stronger the colour, the more of the attention.</p>
@@ -41,25 +44,30 @@ class HeatPage:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        stream.write(_HEAD)
+        stream.write(_HEAD + MAP_STYLE + _BODY)
 
     def add(self, heat_map: HeatMap) -> None:
         """Write a map."""
-        columns = [escape(column) for column in heat_map.columns]
-        head = "".join(f"<th>{column}</th>" for column in columns)
         self._stream.write(
             f'<section>\n<h2>{heat_map.number}</h2>\n<p dir="auto">{escape(heat_map.source)}</p>\n'
-            f'<p dir="auto">{escape(heat_map.text)}</p>\n<div class="map"><table>\n'
-            f"<thead><tr><th></th>{head}</tr></thead>\n<tbody>\n"
+            f'<p dir="auto">{escape(heat_map.text)}</p>\n{map_table(heat_map)}</section>\n'
         )
-        for row, weights in zip(map(escape, heat_map.rows), heat_map.weights, strict=True):
-            cells = (_cell(row, column, weight) for column, weight in zip(columns, weights, strict=True))
-            self._stream.write(f"<tr><th>{row}</th>{''.join(cells)}</tr>\n")
-        self._stream.write("</tbody>\n</table></div>\n</section>\n")
 
     def finish(self) -> None:
         """Write what closes the page."""
         self._stream.write(_END)
+
+
+def map_table(heat_map: HeatMap) -> str:
+    """A map as a table, for a page with MAP_STYLE."""
+    columns = [escape(column) for column in heat_map.columns]
+    head = "".join(f"<th>{column}</th>" for column in columns)
+    lines = [f'<div class="map"><table>\n<thead><tr><th></th>{head}</tr></thead>\n<tbody>\n']
+    for row, weights in zip(map(escape, heat_map.rows), heat_map.weights, strict=True):
+        cells = (_cell(row, column, weight) for column, weight in zip(columns, weights, strict=True))
+        lines.append(f"<tr><th>{row}</th>{''.join(cells)}</tr>\n")
+    lines.append("</tbody>\n</table></div>\n")
+    return "".join(lines)
 
 
 def _cell(row: str, column: str, weight: float) -> str:

@@ -107,7 +107,8 @@ def translation_scores(run: Run, metrics: Sequence[str]) -> tuple[dict[str, floa
         outputs += [(record.id, record.text) for record in records]
     shares = run.processes.gather(json.dumps(outputs).encode())
     hypotheses = [text for _, text in sorted(item for share in shares for item in json.loads(share))]
-    scores = {name: METRICS[name]().score(hypotheses, [references]).value for name in metrics}
+    sources = [line.text for line in lines]
+    scores = {name: METRICS[name]().score(hypotheses, [references], sources).value for name in metrics}
     spacing = max(1, len(lines) // max(1, run.config.eval_samples))
     shown = range(0, len(lines), spacing)[: run.config.eval_samples]
     return scores, [Sample(i, lines[i].text, hypotheses[i], references[i]) for i in shown]

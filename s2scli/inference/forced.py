@@ -1,0 +1,71 @@
+"""What a checkpoint finds given texts to be worth, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from s2scli.checkpoint import load_checkpoint, restore_model
+from s2scli.checkpoint_file import find_checkpoint
+from s2scli.configs.search import SearchConfig
+from s2scli.console import counter
+from s2scli.data.source_form import SourceComposer, SourceForm
+from s2scli.errors import UsageError
+from s2scli.inference.engine import Engine, Line
+from s2scli.nn.runtime import prepare
+
+# Lines that are sorted by length, and those of a batch with their padded tokens.
+_WINDOW, _BATCH_SIZE, _MAX_TOKENS = 4096, 128, 4096
+
+
+class ForcedScores:
+    """The model of a checkpoint, or run folder, that scores outputs; are_raw: its sources are as users type them."""
+
+    def __init__(self, path: Path, *, are_raw: bool) -> None:
+        found = find_checkpoint(path)
+        checkpoint = load_checkpoint(found)
+        device = prepare("auto", 0)
+        model = restore_model(checkpoint, found).to(device)
+        self._path, self._are_raw = found, are_raw
+        self._latest: tuple[Sequence[str], list[tuple[float, int]]] | None = None
+        self._engine = Engine(
+            model=model,
+            tokenizers=checkpoint.tokenizers,
+            limits=checkpoint.dataset["limits"],
+            form=SourceForm.from_meta(checkpoint.dataset.get("source_form", {})),
+            right_to_left=bool(checkpoint.config.get("right_to_left", False)),
+            search=SearchConfig(),
+            device=device,
+            batch_size=_BATCH_SIZE,
+            max_tokens=_MAX_TOKENS,
+        )
+
+    def __call__(self, texts: Sequence[str], sources: Sequence[str]) -> list[tuple[float, int]]:
+        """The log-probability of each text and its tokens, end symbol counted; 0 and 0 where there is nothing to read.
+
+        sources: parallel to the texts; a language model takes no notice of them. Of the texts of the latest call, as
+        another metric asks about them, the scores are kept.
+        """
+        if self._latest is None or self._latest[0] is not texts:
+            self._latest = texts, self._score(texts, sources)
+        return self._latest[1]
+
+    def _score(self, texts: Sequence[str], sources: Sequence[str]) -> list[tuple[float, int]]:
+        if not self._engine.model.reads_source:
+            lines = [Line(number, text, text) for number, text in enumerate(texts)]
+        elif sources:
+            composer = SourceComposer(self._engine.form)
+            given = [composer.compose(source) for source in sources] if self._are_raw else sources
+            lines = [
+                Line(number, source, text)
+                for number, (source, text) in enumerate(zip(given, texts, strict=True))
+            ]
+        else:
+            raise UsageError(f"--path {self._path}: reads sources; give them as --src, or a dataset folder")
+        with counter("score", total=len(lines)) as done:
+            # Of a million records only this is kept.
+            return [
+                (sum(scores), len(scores))
+                for record in self._engine.score(lines, _WINDOW, done)
+                for scores in [record.hypotheses[0].token_scores if record.hypotheses else []]
+            ]

@@ -1,0 +1,1 @@
+"""What `s2s score` reads, finds and shows."""

@@ -1,0 +1,211 @@
+"""The report: one page of HTML that needs nothing else, to look at in a browser."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from s2scli.configs.score import ScoreConfig
+from s2scli.errors import DataError
+from s2scli.io import open_text
+from s2scli.plotting.heat import HeatMap, heat_maps
+from s2scli.plotting.heat_page import MAP_STYLE, map_table
+from s2scli.record import Hypothesis, Record
+from s2scli.scoring.differences import Pieces, differing, gains, goodness, least
+from s2scli.scoring.results import ScoreResult, words_of_lines
+from s2scli.scoring.tables import Table, breakdown_table, score_table
+
+_LINES = 20
+_BARS = 30
+# Classes that a chart has bars of, and characters of their names.
+_CLASSES, _LETTERS = 40, 16
+_COLOURS = ("#0062a8", "#c45a00", "#2a8a3e", "#8e3fa8", "#a8324a", "#5a6b00")
+_HEAD = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Scores</title>
+<style>
+:root { color-scheme: light dark; --paper: #fff; --text: #222; --faint: #ddd; --ink: 0 98 168;
+  --less: #ffd9d6; --more: #d3f2d8; }
+@media (prefers-color-scheme: dark) { :root { --paper: #161616; --text: #ddd; --faint: #3a3a3a; --ink: 255 170 60;
+  --less: #6b2420; --more: #1f5a2c; } }
+body { background: var(--paper); color: var(--text); font: 14px/1.45 system-ui, sans-serif; margin: 1.5em; }
+h1 { font-size: 1.4em; } h2 { font-size: 1.15em; margin: 2em 0 .5em; } h3 { font-size: 1em; margin: 1.4em 0 .4em; }
+.scores, .lines { border-collapse: collapse; }
+.scores th, .scores td { padding: .2em .8em; border-bottom: 1px solid var(--faint); text-align: left; }
+.scores .number { text-align: right; font-variant-numeric: tabular-nums; }
+.lines { width: 100%; table-layout: fixed; margin-bottom: 1em; }
+.lines th { width: 9em; text-align: left; font-weight: normal; opacity: .7; vertical-align: top;
+  padding: .1em .6em .1em 0; }
+.lines td { white-space: pre-wrap; overflow-wrap: anywhere; padding: .1em 0; }
+.lines tr:first-child > * { border-top: 1px solid var(--faint); padding-top: .4em; }
+del, ins { text-decoration: none; border-radius: 3px; }
+del { background: var(--less); } ins { background: var(--more); }
+.charts { display: flex; flex-wrap: wrap; gap: 1em 2.5em; } figure { margin: 0; } figcaption { font-weight: bold; }
+svg { max-width: 100%; height: auto; } svg text { fill: var(--text); font-size: 11px; }
+.note { opacity: .75; overflow-wrap: anywhere; }
+.key { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 1em; }
+"""
+_END = "</body>\n</html>\n"
+
+
+def write_report(path: Path, config: ScoreConfig, result: ScoreResult) -> None:
+    """Write the page; it appears when it is complete."""
+    with open_text(path) as stream:
+        stream.writelines(_page(config, result))
+
+
+def _page(config: ScoreConfig, result: ScoreResult) -> Iterator[str]:
+    yield f"{_HEAD}{MAP_STYLE}</style>\n</head>\n<body>\n<h1>Scores of {result.segments:,} lines</h1>\n"
+    yield f"<h2>Scores</h2>\n{_table(score_table(config, result))}"
+    for item in result.breakdowns:
+        yield f"<h2>Scores by {escape(item.kind)}</h2>\n"
+        yield _keys(result.systems) + '<div class="charts">\n'
+        for place, metric in enumerate(result.metrics.values()):
+            series = [item.values[:_CLASSES, system, place].tolist() for system in range(len(result.systems))]
+            chart = _bars(item.labels[:_CLASSES], series)
+            yield f"<figure><figcaption>{escape(metric.name)}</figcaption>\n{chart}</figure>\n"
+        yield "</div>\n"
+        yield _table(breakdown_table(config, result, item))
+    yield "<h2>Lengths in words</h2>\n"
+    lengths = words_of_lines(result.corpus, next(iter(result.metrics.values())))
+    place = -1 if result.corpus.references else 0
+    yield _keys([*lengths], place) + _histogram([*lengths.values()], place)
+    for system in range(1, len(result.systems)) if len(result.systems) > 1 else ():
+        gained = gains(result, system)
+        name, first = result.systems[system], result.systems[0]
+        better, worse = (gained > 0).sum(), (gained < 0).sum()
+        yield f"<h2>{escape(name)} beside {escape(first)}</h2>\n"
+        yield f"<p>{better:,} lines are better, {worse:,} worse, {result.segments - better - worse:,} equal.</p>\n"
+        yield from _section(
+            "Most improved", [line for line in least(-gained, _LINES) if gained[line] > 0], result, system
+        )
+        yield from _section(
+            "Most worsened", [line for line in least(gained, _LINES) if gained[line] < 0], result, system
+        )
+    if len(result.systems) == 1:
+        good = goodness(result, 0)
+        yield from _section("The best lines", least(-good, _LINES), result, 0)
+        yield from _section("The worst lines", least(good, _LINES), result, 0)
+    yield _END
+
+
+def _table(table: Table) -> str:
+    def row(cells: Sequence[str], tag: str) -> str:
+        marked = (
+            f"<{tag}{' class=number' if place in table.numbers else ''}>{escape(cell)}</{tag}>"
+            for place, cell in enumerate(cells)
+        )
+        return f"<tr>{''.join(marked)}</tr>\n"
+
+    notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in table.notes)
+    body = "".join(row(cells, "td") for cells in table.rows)
+    return f'<table class="scores">\n{row(table.header, "th")}{body}</table>\n{notes}'
+
+
+def _colour(place: int) -> str:
+    """That of a system, or at place -1 of the references."""
+    return _COLOURS[place % len(_COLOURS)] if place >= 0 else "#888"
+
+
+def _keys(names: Sequence[str], first: int = 0) -> str:
+    keys = (
+        f'<span class="key" style="background:{_colour(place)}"></span>{escape(name)}'
+        for place, name in enumerate(names, start=first)
+    )
+    return f"<p>{''.join(keys)}</p>\n"
+
+
+def _bars(labels: Sequence[str], series: Sequence[Sequence[float]], first: int = 0, unit: int = 18) -> str:
+    """Groups of bars as SVG: one a label, with a bar for each series; first: the place that the first is of."""
+    height, top = 140, 14
+    largest = max((value for values in series for value in values if np.isfinite(value)), default=0) or 1
+    shown = [label if len(label) <= _LETTERS else f"{label[: _LETTERS - 1]}…" for label in labels]
+    group = max(unit * len(series) + 12, 7 * max(map(len, shown)) + 8)
+    width = group * len(labels) + 50
+    parts = [
+        f'<svg width="{width}" height="{height + top + 22}" viewBox="0 0 {width} {height + top + 22}" role="img">\n'
+        f'<text x="0" y="{top}">{largest:.4g}</text><text x="0" y="{height + top}">0</text>\n'
+    ]
+    for place, (label, short) in enumerate(zip(labels, shown, strict=True)):
+        left = 46 + place * group
+        for number, values in enumerate(series):
+            size = height * max(values[place], 0) / largest if np.isfinite(values[place]) else height
+            parts.append(
+                f'<rect x="{left + number * unit}" y="{height + top - size:.1f}" width="{unit - 2}" '
+                f'height="{size:.1f}" fill="{_colour(first + number)}"><title>{escape(label)}: '
+                f"{values[place]:.4g}</title></rect>"
+            )
+        parts.append(f'<text x="{left}" y="{height + top + 15}">{escape(short)}</text>\n')
+    return f"{''.join(parts)}</svg>\n"
+
+
+def _histogram(lengths: Sequence[Sequence[int]], first: int) -> str:
+    """How many lines have so many words, in equal classes."""
+    longest = max(max(numbers) for numbers in lengths)
+    step = longest // _BARS + 1
+    labels = [
+        f"{start}-{start + step - 1}" if step > 1 else f"{start}" for start in range(0, longest + 1, step)
+    ]
+    series = []
+    for numbers in lengths:
+        counts = Counter(number // step for number in numbers)
+        series.append([float(counts[place]) for place in range(len(labels))])
+    return _bars(labels, series, first, unit=12)
+
+
+def _section(title: str, lines: Sequence[int], result: ScoreResult, system: int) -> Iterator[str]:
+    """Lines with what differs: between the first system and another, or of one system from the reference."""
+    yield f"<h3>{title}</h3>\n" + ("" if lines else "<p>none</p>\n")
+    corpus, metric = result.corpus, next(iter(result.metrics.values()))
+    before, after = result.per_line(0, 0), result.per_line(system, 0)
+    for line in lines:
+        own = corpus.systems[system][line]
+        head = (
+            f"{metric.name} {after[line]:.2f}"
+            if not system
+            else f"{metric.name} {before[line]:.2f} → {after[line]:.2f}"
+        )
+        left, right = differing(corpus.systems[0][line] if system else corpus.reference(line), own)
+        rows = [(f"line {line + 1}", escape(head))]
+        rows += [("source", escape(corpus.sources[line]))] if corpus.sources else []
+        if corpus.references:
+            rows.append(("reference", escape(corpus.reference(line)) if system else _marked(left, "del")))
+        rows += [(result.systems[0], _marked(left, "del"))] if system else []
+        rows.append((result.systems[system], _marked(right, "ins")))
+        cells = "".join(
+            f'<tr><th>{escape(name)}</th><td dir="auto">{text}</td></tr>\n' for name, text in rows
+        )
+        yield f'<table class="lines">\n{cells}</table>\n'
+        for shown in dict.fromkeys((0, system)):
+            for item in _maps(corpus.records[shown], line, result.systems[shown]):
+                yield f"<p>{escape(result.systems[shown])}: attention, rows output, columns source</p>\n"
+                yield map_table(item)
+
+
+def _marked(pieces: Pieces, tag: str) -> str:
+    return "".join(f"<{tag}>{escape(part)}</{tag}>" if differs else escape(part) for part, differs in pieces)
+
+
+def _maps(records: Sequence[dict[str, Any]], line: int, name: str) -> list[HeatMap]:
+    """The attention of a line's output, if its record has it; DataError where it is no table of numbers."""
+    if not records or records[line].get("attention") is None:
+        return []
+    record = records[line]
+    try:
+        weights = [[float(weight) for weight in row] for row in record["attention"]]
+        columns, rows = ([str(token) for token in record[field]] for field in ("source_tokens", "tokens"))
+        if len(rows) != len(weights) or any(len(row) != len(columns) for row in weights):
+            raise ValueError("its rows and columns are not those of tokens and source_tokens")
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{name}:{line + 1}: the record's attention cannot be read: {error!r}") from None
+    hypothesis = Hypothesis(text=record["text"], score=0.0, tokens=rows, token_scores=[], attention=weights)
+    whole = Record(id=line, source=str(record.get("source", "")), hypotheses=[hypothesis], attended=columns)
+    return [*heat_maps(whole)]

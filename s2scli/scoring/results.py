@@ -1,0 +1,189 @@
+"""What is found out about systems: scores with intervals and tests, line by line, and by length or group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from s2scli.configs.score import ScoreConfig
+from s2scli.errors import DataError
+from s2scli.io import input_name, read_lines
+from s2scli.metrics.base import Floats, Metric, Rows, Score
+from s2scli.metrics.significance import Measured, measure
+from s2scli.metrics.words import splitter
+from s2scli.scoring.corpus import Corpus
+
+# Upper bounds of the classes of length, in words.
+_LENGTHS = (10, 20, 30, 40, 50)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemScore:
+    """A system's score by a metric; measured: its interval and test, where samples were drawn."""
+
+    system: str
+    metric: str
+    score: Score
+    measured: Measured | None = None
+
+    @property
+    def value(self) -> float:
+        """The score itself."""
+        return self.score.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Breakdown:
+    """The scores of the lines of each class.
+
+    kind: what the classes are of. lines: how many each has; values: its scores, [classes, systems, metrics].
+    """
+
+    kind: str
+    labels: tuple[str, ...]
+    lines: tuple[int, ...]
+    values: Floats = field(compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreResult:
+    """The scores, by metric in the order of the config and within it by system, over so many segments.
+
+    per_line: of each line by itself, [systems, metrics, segments].
+    """
+
+    scores: tuple[SystemScore, ...]
+    segments: int
+    breakdowns: tuple[Breakdown, ...]
+    corpus: Corpus = field(compare=False, repr=False)
+    metrics: Mapping[str, Metric] = field(compare=False, repr=False)
+    tables: Sequence[Sequence[Rows]] = field(compare=False, repr=False)
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """What the systems are called."""
+        return self.corpus.names
+
+    def of(self, system: int, metric: int) -> SystemScore:
+        """The score of a system by a metric, both by their place."""
+        return self.scores[metric * len(self.systems) + system]
+
+    def per_line(self, system: int, metric: int) -> Floats:
+        """The score of each line by itself: [segments]."""
+        return list(self.metrics.values())[metric].segments(self.tables[system][metric])
+
+
+def compare(config: ScoreConfig, corpus: Corpus, metrics: Mapping[str, Metric]) -> ScoreResult:
+    """Score every system of a corpus by every metric, the statistics of each line computed once."""
+    tables: list[list[Rows]] = []
+    scores: list[list[Score]] = []
+    for outputs in corpus.systems:
+        rows = [metric.statistics(outputs, corpus.references, corpus.sources) for metric in metrics.values()]
+        tables.append(rows)
+        scores.append([metric.aggregate(row) for metric, row in zip(metrics.values(), rows, strict=True)])
+    measured: list[list[Measured]] | None = None
+    if config.resamples:
+        values = np.array([[score.value for score in system] for system in scores])
+        measured = measure([*metrics.values()], tables, values, samples=config.resamples, seed=config.seed)
+    found = tuple(
+        SystemScore(
+            system=name,
+            metric=metric,
+            score=scores[system][place],
+            measured=measured[system][place] if measured else None,
+        )
+        for place, metric in enumerate(metrics)
+        for system, name in enumerate(corpus.names)
+    )
+    return ScoreResult(
+        scores=found,
+        segments=len(corpus),
+        breakdowns=tuple(_breakdowns(config, corpus, [*metrics.values()], tables)),
+        corpus=corpus,
+        metrics=metrics,
+        tables=tables,
+    )
+
+
+def _breakdowns(
+    config: ScoreConfig, corpus: Corpus, metrics: Sequence[Metric], tables: Sequence[Sequence[Rows]]
+) -> list[Breakdown]:
+    classes: dict[str, tuple[list[str], list[str]]] = {}
+    if config.by_length or config.report is not None:
+        classes["length"] = _length_classes(corpus, metrics[0])
+    if config.groups is not None:
+        classes |= _groups(config.groups, len(corpus), input_name(config.sys[0]))
+    return [_breakdown(kind, *of, metrics, tables) for kind, of in classes.items()]
+
+
+def _breakdown(
+    kind: str,
+    labels: list[str],
+    of_lines: list[str],
+    metrics: Sequence[Metric],
+    tables: Sequence[Sequence[Rows]],
+) -> Breakdown:
+    """The scores of each class; labels: in their order; of_lines: that of each line."""
+    places = {label: place for place, label in enumerate(labels)}
+    owners = np.array([places[label] for label in of_lines])
+    weights = (owners == np.arange(len(labels))[:, None]).astype(np.float64)
+    values = np.stack(
+        [
+            np.stack(
+                [metric.values(rows, weights) for metric, rows in zip(metrics, system, strict=True)], axis=1
+            )
+            for system in tables
+        ],
+        axis=1,
+    )
+    lines = weights.sum(axis=1).astype(int).tolist()
+    return Breakdown(kind=kind, labels=tuple(labels), lines=tuple(lines), values=values)
+
+
+def words_of_lines(corpus: Corpus, metric: Metric) -> dict[str, list[int]]:
+    """The number of words of each line, of the references and of every system, as the metric's options split them."""
+    texts = (
+        {"reference": [corpus.reference(line) for line in range(len(corpus))]} if corpus.references else {}
+    )
+    texts |= dict(zip(corpus.names, corpus.systems, strict=True))
+    _, split = splitter(metric.options, next(iter(texts.values())))
+    return {name: [len(split(text)) for text in lines] for name, lines in texts.items()}
+
+
+def length_label(words: int) -> str:
+    """The class of a length: 0-10, 11-20, …, over 50."""
+    for low, high in pairwise((-1, *_LENGTHS)):
+        if words <= high:
+            return f"{low + 1}-{high}"
+    return f"over {_LENGTHS[-1]}"
+
+
+def _length_classes(corpus: Corpus, metric: Metric) -> tuple[list[str], list[str]]:
+    """By length of the references, or of the first system's outputs where there are none."""
+    lengths = next(iter(words_of_lines(corpus, metric).values()))
+    of_lines = [length_label(length) for length in lengths]
+    present = set(of_lines)
+    ordered = [length_label(bound) for bound in (*_LENGTHS, _LENGTHS[-1] + 1)]
+    return [label for label in ordered if label in present], of_lines
+
+
+def _groups(path: Path, segments: int, system: str) -> dict[str, tuple[list[str], list[str]]]:
+    """A class a label, in the order in which they come first, for each of the file's columns."""
+    lines, name = list(read_lines(path)), input_name(path)
+    if len(lines) != segments:
+        raise DataError(f"{system} has {segments} lines but {name} has {len(lines)}; they must be parallel")
+    cells = [line.split("\t") for line in lines]
+    for number, row in enumerate(cells, start=1):
+        if len(row) != len(cells[0]):
+            raise DataError(f"{name}:{number}: {len(row)} columns, where the first line has {len(cells[0])}")
+    found: dict[str, Any] = {}
+    for column, labels in enumerate(zip(*cells, strict=True), start=1):
+        is_alone = len(cells[0]) == 1 and path.name != "length"
+        kind = path.name if is_alone else f"{path.name} column {column}"
+        found[kind] = [*dict.fromkeys(labels)], [*labels]
+    return found

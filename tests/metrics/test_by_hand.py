@@ -1,0 +1,150 @@
+"""Metrics of dialogue, spans and models, worked out by hand or by brute force."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+from sacrebleu.metrics import BLEU
+
+from s2scli.errors import UsageError
+from s2scli.metrics import METRICS, MODEL_METRICS
+from s2scli.metrics.base import MetricOptions
+from s2scli.metrics.span_f1 import spans
+from s2scli.metrics.squad import normalize
+from s2scli.metrics.words import looks_unspaced
+
+OUTPUTS = ["i do not know", "i do not know", "yes i know it"]
+
+
+def score(name: str, outputs: Sequence[str], *others: Sequence[str], **options: object) -> float:
+    metric = METRICS[name](MetricOptions(**options))  # type: ignore[arg-type]
+    return metric.score(outputs, others[:1], *others[1:]).value
+
+
+def test_distinct() -> None:
+    assert score("distinct1", OUTPUTS) == pytest.approx(100 * 6 / 12)
+    # i do, do not, not know, yes i, i know, know it, of 9.
+    assert score("distinct2", OUTPUTS) == pytest.approx(100 * 6 / 9)
+    assert score("distinct1", ["A a", "a"]) == pytest.approx(100 * 2 / 3)
+    assert score("distinct1", ["A a", "a"], lowercase=True) == pytest.approx(100 / 3)
+    assert score("distinct1", ["今天今天"]) == pytest.approx(50)
+    assert score("distinct2", ["one", ""]) == 0
+
+
+def test_distinct_of_one_output_is_its_own() -> None:
+    rows = METRICS["distinct1"]().statistics(OUTPUTS)
+    assert METRICS["distinct1"]().segments(rows) == pytest.approx([100, 100, 100])
+    assert METRICS["distinct1"]().segments(METRICS["distinct1"]().statistics(["a a b"])) == pytest.approx(
+        [200 / 3]
+    )
+
+
+def test_entropy() -> None:
+    p = [2 / 3, 1 / 3]
+    assert score("entropy", OUTPUTS) == pytest.approx(-sum(item * math.log(item) for item in p))
+    assert score("entropy", ["too short"]) == 0
+
+
+@pytest.mark.parametrize("outputs", [OUTPUTS, [*OUTPUTS, "i do", "not know it now do i", ""], ["a b", "c d"]])
+def test_self_bleu_is_sentence_bleu_against_all_others(outputs: list[str]) -> None:
+    oracle = BLEU(tokenize="none", effective_order=True, force=True)
+    each = [
+        oracle.sentence_score(
+            output, [other for number, other in enumerate(outputs) if number != place]
+        ).score
+        for place, output in enumerate(outputs)
+    ]
+    assert score("self_bleu", outputs) == pytest.approx(sum(each) / len(each))
+
+
+def test_a_lone_output_is_like_no_other() -> None:
+    assert score("self_bleu", ["one two three four five"]) == 0
+
+
+def test_lengths() -> None:
+    assert score("length", ["a b c", "", "d"]) == pytest.approx(4 / 3)
+    assert score("length_ratio", ["a b c", "d"], ["a b", "c d e"]) == pytest.approx(4 / 5)
+    nearest = METRICS["length_ratio"]().score(["a b c"], [["a b c d e"], ["a b"], [None]])
+    assert nearest.value == pytest.approx(3 / 2)
+
+
+def test_repetition() -> None:
+    # a b a b a b a b: 5 4-grams, 2 different; the second has one 4-gram, the third none, and does not count.
+    assert score("repetition", ["a b a b a b a b", "a b c d", "a b"]) == pytest.approx(100 * (3 / 5 + 0) / 2)
+
+
+def test_copies() -> None:
+    outputs, sources = ["the the cat", "dog"], ["the cat sat", "dog dog"]
+    assert score("copy_rate", outputs, ["", ""], sources) == pytest.approx(100 * 3 / 4)
+
+
+def test_spans() -> None:
+    text = "[ARG0 He ] [V eats ] [ARG1 an apple [R that ] ] . ] [X never closed"
+    assert spans(text) == {
+        ("ARG0", "He"): 1,
+        ("V", "eats"): 1,
+        ("ARG1", "an apple that"): 1,
+        ("R", "that"): 1,
+    }
+    assert spans("a [ b ] and []") == {}
+
+
+def test_span_f1() -> None:
+    outputs = ["[A a b ] [V c ] d", "[A x ] [A x ]"]
+    references = ["[A a b ] [V c d ]", "[A x ]"]
+    got = METRICS["span_f1"]().score(outputs, [references])
+    assert got.value == pytest.approx(200 * 2 / (4 + 3))
+    assert (got.details["precision"], got.details["recall"]) == pytest.approx((50, 200 / 3))
+    assert score("span_f1", outputs, references, ignore_labels=("V",)) == pytest.approx(200 * 2 / (3 + 2))
+    assert score("span_f1", ["[a b ]"], ["[A B ]"]) == 0
+    assert score("span_f1", ["[a b ]"], ["[A B ]"], lowercase=True) == 100
+
+
+def test_accuracy_and_exact_match() -> None:
+    assert score("accuracy", ["yes", "No", " yes "], ["yes", "no", "yes"]) == pytest.approx(200 / 3)
+    assert score("accuracy", ["yes", "No"], ["yes", "no"], lowercase=True) == 100
+    assert normalize("The  Cat's “a” an-apple.") == "cats “ ” anapple"
+    assert score("exact_match", ["the U.S.", "x"], ["US", "y"]) == 50
+    assert score("f1", ["the red house", ""], ["a red big house", "the"]) == pytest.approx((80 + 100) / 2)
+
+
+def test_the_alignment_of_a_line_with_its_nearest_reference() -> None:
+    drawn = METRICS["wer"]().drawn("the cat sat", ["a dog ran off", "the cat sat down"])
+    assert [line.split() for line in drawn.splitlines()] == [
+        ["REF:", "the", "cat", "sat", "down"],
+        ["HYP:", "the", "cat", "sat", "****"],
+        ["D"],
+    ]
+
+
+def test_what_looks_unspaced() -> None:
+    assert looks_unspaced(["今天天气很好。"])
+    assert looks_unspaced([None, "これはペンです"])
+    assert not looks_unspaced(["plain words", "mit 中 one"])
+    assert not looks_unspaced(["", None])
+
+
+def test_perplexity_and_bits_per_character() -> None:
+    scores = {"ab": [-1.0, -2.0, -0.5], "c": [-0.1, -0.2], "": []}
+
+    def forced(texts: Sequence[str], sources: Sequence[str]) -> list[tuple[float, int]]:
+        assert list(sources) == ["x", "y", "z"]
+        return [(sum(scores[text]), len(scores[text])) for text in texts]
+
+    found = {
+        name: MODEL_METRICS[name](forced=forced, model="run").score([*scores], sources=["x", "y", "z"])
+        for name in MODEL_METRICS
+    }
+    assert found["ppl"].value == pytest.approx(math.exp(3.8 / 5))
+    # 2 + 1 characters and two line ends; of an empty line nothing is known.
+    assert found["bpc"].value == pytest.approx(3.8 / math.log(2) / 5)
+    assert "model:run" in found["ppl"].signature
+
+
+@pytest.mark.parametrize(("name", "package"), [("rouge1", "rouge_score"), ("wer", "jiwer")])
+def test_without_the_extra_one_line_says_so(name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, package, None)
+    with pytest.raises(UsageError, match=r"needs the extra metrics: pip install 's2scli\[metrics\]'"):
+        METRICS[name]()
