@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -39,6 +39,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "bf16, shortlist": {"precision": "bf16", "shortlist": 20},
     "int8, shortlist": {"precision": "int8", "shortlist": 20},
 }
+
+
+def peak_memory(process: int | None) -> float:
+    """The most memory that a process has had, in MB."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(kilobytes) / 1024
 
 
 def search_once(values: dict[str, Any], lines: int, passes: int) -> None:
@@ -65,10 +72,9 @@ def search_once(values: dict[str, Any], lines: int, passes: int) -> None:
     for _ in range(passes * len(text)):
         next(records)
     seconds = (time.perf_counter() - started) / passes
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if config.processes > 1:
-        peak += config.processes * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    print(json.dumps({"seconds": seconds, "peak": peak / 1024, "outputs": outputs}))
+    processes = [os.getpid(), *(child.pid for child in multiprocessing.active_children())]
+    peak = sum(map(peak_memory, processes))
+    print(json.dumps({"seconds": seconds, "peak": peak, "outputs": outputs}))
 
 
 def last_line(command: list[Any], **environment: str) -> dict[str, Any]:
@@ -212,19 +218,25 @@ def main() -> None:
     parser.add_argument("--fixed-length", type=int, default=0)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--convert", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--passes", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         search_once(json.loads(options.worker), options.lines, options.passes)
         return
-    from fairseq_model import convert_model, random_model_of_pieces
+    if options.convert:
+        from fairseq_model import convert_model, random_model_of_pieces
 
+        if options.fixed_length:
+            random_model_of_pieces(options.model, options.convert, "transformer")
+        else:
+            convert_model(options.model, options.convert, options.data / "train.sp")
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if options.fixed_length:
-            random_model_of_pieces(options.model, folder / "model.safetensors", "transformer")
-        else:
-            convert_model(options.model, folder / "model.safetensors", options.data / "train.sp")
+        # In a process of its own: what a process has had in memory counts as its children's, by getrusage.
+        words = [sys.executable, __file__, *sys.argv[1:], "--convert", folder / "model.safetensors"]
+        subprocess.run(words, check=True)
         measure(options, folder)
 
 
