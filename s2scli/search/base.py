@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from s2scli.search.constraints import Constraints
 from s2scli.text.excluded import ExcludedPhrases
+from s2scli.text.vocabulary import EOS, PAD
 
 
 @dataclass(frozen=True)
@@ -55,3 +58,17 @@ class Output:
 def worth_dropping(done: int, total: int) -> bool:
     """Whether so many sentences are done that taking them out of the batch pays for copying the others."""
     return done >= max(1, total // 8)
+
+
+def last_tokens(tokens: Tensor) -> Tensor:
+    """The newest token of each hypothesis [B, K] of tokens [B, K, length]; the end symbol where there is none yet."""
+    if tokens.size(2) == 0:
+        return tokens.new_full(tokens.shape[:2], EOS)
+    last = tokens[:, :, -1]
+    return last.where(last != PAD, EOS)
+
+
+def join_histories(one: Tensor, other: Tensor, padding: int) -> Tensor:
+    """Two tensors [B, K, length] one after the other, the shorter one with padding before it."""
+    length = max(one.size(2), other.size(2))
+    return torch.cat([F.pad(item, (length - item.size(2), 0), value=padding) for item in (one, other)])

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable, Memory, State
-from s2scli.search.base import Output, worth_dropping
+from s2scli.search.base import Output, join_histories, last_tokens, worth_dropping
 from s2scli.search.penalties import best_possible, final_score
 from s2scli.search.restrictions import Restrictions
 from s2scli.search.waiting import Group, Waiting, search_all
@@ -41,13 +41,6 @@ class _Beams:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def last_tokens(self) -> Tensor:
-        """The newest token of each hypothesis [B, K]; the end symbol at the start."""
-        if self.tokens.size(2) == 0:
-            return self.tokens.new_full(self.tokens.shape[:2], EOS)
-        last = self.tokens[:, :, -1]
-        return last.where(last != PAD, EOS)
-
     def go_on(self, beams: Tensor, tokens: Tensor, scores: Tensor) -> None:
         """Extend hypotheses beams [B, new K], each by a token, and replace all by them."""
         self.state = self.state.reorder(beams)
@@ -74,15 +67,8 @@ class _Beams:
 
     def join(self, other: _Beams) -> None:
         """Go on with other sentences too, with as many hypotheses each."""
-        length = max(self.tokens.size(2), other.tokens.size(2))
-        both = (self, other)
-        self.tokens, self.token_scores = (
-            torch.cat([F.pad(item, (length - item.size(2), 0), value=value) for item in items])
-            for items, value in (
-                ([item.tokens for item in both], PAD),
-                ([item.token_scores for item in both], 0),
-            )
-        )
+        self.tokens = join_histories(self.tokens, other.tokens, PAD)
+        self.token_scores = join_histories(self.token_scores, other.token_scores, 0)
         self.rows = torch.cat([self.rows, other.rows])
         self.scores = torch.cat([self.scores, other.scores])
         self.rules.join(other.rules)
@@ -135,7 +121,7 @@ class BeamSearch:
         hypotheses are without it. Returns the sentences and tokens of the hypotheses that go on, [any] each.
         """
         beams, width, config = self._beams, self._width, self._config
-        output = self._model.step(beams.last_tokens(), beams.memory, beams.state)
+        output = self._model.step(last_tokens(beams.tokens), beams.memory, beams.state)
         beams.state = output.state
         ranked, normalizer = beams.rules.apply(output, beams.tokens)
         offsets = beams.scores - normalizer

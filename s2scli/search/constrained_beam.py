@@ -10,7 +10,7 @@ from torch import Tensor
 
 from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable
-from s2scli.search.base import Output, worth_dropping
+from s2scli.search.base import Output, last_tokens, worth_dropping
 from s2scli.search.beam import BeamSearch, _finish, _not_done, _stay_in_place, _top_candidates, best_of
 from s2scli.search.constraints import Constraints
 from s2scli.search.waiting import Group, by_batches
@@ -42,7 +42,7 @@ class ConstrainedBeamSearch(BeamSearch):
         """Extend all hypotheses by a token; to be called while any sentence is open. There are no penalties here."""
         assert penalties is None
         beams, config = self._beams, self._config
-        output = self._model.step(beams.last_tokens(), beams.memory, beams.state)
+        output = self._model.step(last_tokens(beams.tokens), beams.memory, beams.state)
         beams.state = output.state
         wanted = self._wanted().to(beams.tokens.device)  # [B, K, any]
         ranked, normalizer = beams.rules.apply(output, beams.tokens, wanted)

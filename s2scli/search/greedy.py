@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable
-from s2scli.search.base import Output, worth_dropping
+from s2scli.search.base import Output, join_histories, last_tokens, worth_dropping
 from s2scli.search.penalties import final_score
 from s2scli.search.restrictions import Restrictions
 from s2scli.search.waiting import Group, Waiting, search_all
@@ -43,9 +42,7 @@ class _GreedySearch:
         """Go on with the sentences of another search too; both have made a step at least."""
         for search in (self, other):
             search._keep((~search._ended).nonzero()[:, 0])
-        length = max(self._tokens.size(2), other._tokens.size(2))
-        both = (self._tokens, other._tokens)
-        self._tokens = torch.cat([F.pad(item, (length - item.size(2), 0), value=PAD) for item in both])
+        self._tokens = join_histories(self._tokens, other._tokens, PAD)
         self._rows = torch.cat([self._rows, other._rows])
         self._ended = torch.cat([self._ended, other._ended])
         self._rules.join(other._rules)
@@ -56,7 +53,7 @@ class _GreedySearch:
 
     def step(self) -> None:
         """Extend the outputs by a token; those that have ended leave, some at a time."""
-        output = self._model.step(self._last_tokens(), self._memory, self._state)
+        output = self._model.step(last_tokens(self._tokens), self._memory, self._state)
         self._state = output.state
         ranked, normalizer = self._rules.apply(output, self._tokens)
         best, columns = ranked.max(-1)  # [B, 1]
@@ -73,12 +70,6 @@ class _GreedySearch:
         self.num_open = len(going_on)
         if self.num_open and worth_dropping(len(self._rows) - self.num_open, len(self._rows)):
             self._keep(going_on)
-
-    def _last_tokens(self) -> Tensor:
-        if self._tokens.size(2) == 0:
-            return self._tokens.new_full(self._tokens.shape[:2], EOS)
-        last = self._tokens[:, :, -1]
-        return last.where(last != PAD, EOS)
 
     def _keep(self, rows: Tensor) -> None:
         self._rules.select(rows)

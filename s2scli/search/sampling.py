@@ -8,7 +8,7 @@ from torch import Tensor
 from s2scli.configs.search import SearchConfig
 from s2scli.data.sentences import Draws
 from s2scli.models.base import Decodable
-from s2scli.search.base import Output, worth_dropping
+from s2scli.search.base import Output, last_tokens, worth_dropping
 from s2scli.search.penalties import final_score
 from s2scli.search.restrictions import Restrictions
 from s2scli.search.waiting import Group, by_batches
@@ -35,8 +35,7 @@ def sampling_search(model: Decodable, group: Group, config: SearchConfig) -> lis
     ended = torch.zeros(size, samples, dtype=torch.bool, device=device)
     while True:
         length = tokens.size(2)
-        last = tokens[:, :, -1] if length else tokens.new_full((size, 1), EOS)
-        output = model.step(last, memory, state)
+        output = model.step(last_tokens(tokens), memory, state)
         state = output.state
         scores, normalizer = rules.apply(output, tokens)
         if length == 0:
