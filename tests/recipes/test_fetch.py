@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "translation"
-spec = importlib.util.spec_from_file_location("recipes_translation_fetch", RECIPE / "fetch.py")
+RECIPES = Path(__file__).parents[2] / "recipes"
+spec = importlib.util.spec_from_file_location("recipes_fetch", RECIPES / "fetch.py")
 assert spec is not None
 assert spec.loader is not None
 fetch = importlib.util.module_from_spec(spec)
@@ -141,6 +141,6 @@ def test_a_broken_table_names_its_line(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_the_recipe_lists_three_splits_of_four_languages() -> None:
-    names = {entry.name for entry in fetch.read_table(RECIPE / "multi30k.tsv")}
+    names = {entry.name for entry in fetch.read_table(RECIPES / "translation" / "multi30k.tsv")}
     splits, languages = ("train", "val", "test_2016_flickr"), ("en", "de", "fr", "cs")
     assert names == {f"{split}.{language}.gz" for split in splits for language in languages}

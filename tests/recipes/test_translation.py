@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "translation"
-spec = importlib.util.spec_from_file_location("recipes_translation_check", RECIPE / "check.py")
+RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPE = RECIPES / "translation"
+spec = importlib.util.spec_from_file_location("recipes_check", RECIPES / "check.py")
 assert spec is not None
 assert spec.loader is not None
 check = importlib.util.module_from_spec(spec)
