@@ -5,10 +5,13 @@
 #                     one file has both sides; such a recipe says what REFERENCE is
 #   TRAIN_NAMES VALID_NAMES TEST_NAMES    names that a split's files may have before the ending
 #   GENERATOR         script that writes the default data: GENERATOR --out DIR, and SIZES or SMOKE_SIZES
+#   DEFAULT_FLAGS     flags of `s2s train` on the default data, as --max-update 800 where it is small
 #   DEFAULT           folder of the default data, for a recipe that makes it otherwise, with rules of its own for the
 #                     files; their names end in DEFAULT_SUFFIX
 #   VOCAB_SIZE … SCORE_FLAGS    the settings below, each with the recipe's default (?=)
 #   MODELS            names of models to compare; FLAGS_name are flags of `s2s train` that make the model what it is
+#   ANSWERS           where a test line has several right answers, as in {"answers": ["one", "another"]}: the ending of
+#                     the JSONL file with them, if there is one, and the field: answers.jsonl answers
 #   SCORED REFERENCE  what is scored against what, where it is not the output and the test set's target as they are
 #   EXPECTED          what `check` holds the scores to: bleu 30 ter 60, that is 30 or better and 60 or better
 #   SMOKE_SETTINGS    settings that make a run short; SMOKE_GOALS: the targets that `smoke` makes, check unless given
@@ -77,7 +80,8 @@ RAW := $(foreach names,TRAIN VALID TEST,$(foreach ending,$(ENDINGS),$(call raw,$
 WANTED := $(foreach ending,$(ENDINGS),$(foreach names,TRAIN VALID TEST,$(lastword $($(names)_NAMES)).$(ending)))
 INPUTS := $(if $(word 2,$(ENDINGS)),train-source train-target valid-source valid-target test-source test-target,$\
 	train-file valid-file test-file)
-REFERENCE ?= $(word 6,$(RAW))
+LISTED := $(if $(ANSWERS),$(call raw,$(TEST_NAMES),$(firstword $(ANSWERS))))
+REFERENCE ?= $(if $(LISTED),$(WORK)/test.references.jsonl,$(word 6,$(RAW)))
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -145,12 +149,14 @@ $(DATASET)/meta.json: $(RAW) $(WORK)/prepare.flags | raw-files $(TOOLS)
 		$(foreach n,1 2 3 4 5 6,$(if $(word $n,$(INPUTS)),--$(word $n,$(INPUTS)) $(word $n,$(RAW)))) \
 		$(if $(VOCAB_SIZE),--vocab-size $(VOCAB_SIZE)) --workers 2 $(PREPROCESS_FLAGS)
 
+FLAGS = $(strip $(if $(DATA),,$(DEFAULT_FLAGS)) $(FLAGS_$(MODEL)) $(TRAIN_FLAGS))
+
 $(RUN).flags: FORCE
-	$(call remember,$(CONFIG) $(FLAGS_$(MODEL)) $(TRAIN_FLAGS))
+	$(call remember,$(CONFIG) $(FLAGS))
 
 $(RUN).done: $(DATASET)/meta.json $(CONFIG) $(RUN).flags | $(TOOLS)
-	$(S2S) train $(DATASET) --config $(CONFIG) --save-dir $(RUN) $(if $(ARCH),--arch $(ARCH)) $(FLAGS_$(MODEL)) \
-		$(if $(filter-out 0,$(AVERAGE)),--keep-last-epochs $(AVERAGE)) $(TRAIN_FLAGS)
+	$(S2S) train $(DATASET) --config $(CONFIG) --save-dir $(RUN) $(if $(ARCH),--arch $(ARCH)) \
+		$(if $(filter-out 0,$(AVERAGE)),--keep-last-epochs $(AVERAGE)) $(FLAGS)
 	@touch $@
 
 $(RUN)/checkpoint_average.safetensors: $(RUN).done
@@ -164,6 +170,10 @@ $(OUTPUT): $(RUN).done $(if $(filter $(RUN),$(CHECKPOINT)),,$(CHECKPOINT)) $(OUT
 
 $(SCORES).flags: FORCE
 	$(call remember,$(SCORE_FLAGS))
+
+$(WORK)/test.references.jsonl: $(LISTED) ../references.py | $(TOOLS)
+	@mkdir -p $(@D)
+	@$(PYTHON) ../references.py $< $(lastword $(ANSWERS)) > $@
 
 $(SCORES): $(SCORED) $(REFERENCE) $(SCORES).flags
 	@$(call scores,$(SCORED)) --format json > $@
