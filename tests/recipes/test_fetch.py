@@ -1,9 +1,7 @@
 """Fetching files from a table, against a server on this machine."""
 
 import hashlib
-import importlib.util
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -11,14 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from recipe_scripts import RECIPES, load
 
-RECIPES = Path(__file__).parents[2] / "recipes"
-spec = importlib.util.spec_from_file_location("recipes_fetch", RECIPES / "fetch.py")
-assert spec is not None
-assert spec.loader is not None
-fetch = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = fetch
-spec.loader.exec_module(fetch)
+fetch = load("fetch.py")
 
 GOOD = b"one line\n" * 20000
 
