@@ -64,6 +64,10 @@ def configs() -> dict[str, ModelConfig]:
     found["transformer learned"] = small_transformer(
         positions="learned", max_source_positions=8, max_target_positions=21
     )
+    for num_global in (0, 1, 3):
+        found[f"transformer window {num_global}"] = small_transformer(
+            attention_window=4, global_tokens=num_global
+        )
     found["transformer 3 to 1"] = small_transformer(encoder_layers=3, decoder_layers=1)
     found["transformer 1 to 3"] = small_transformer(encoder_layers=1, decoder_layers=3)
     found["transformer widths"] = small_transformer(encoder_embed_dim=24, decoder_attention_heads=2)
