@@ -159,7 +159,7 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
         engine=Engine(
             model=model,
             tokenizers=tokenizers,
-            limits=dataset.meta["limits"],
+            limits=_limits(config, dataset),
             form=dataset.source_form if reading.source else SourceForm(),
             right_to_left=config.right_to_left,
             search=SearchConfig(beam=config.eval_beam),
@@ -182,8 +182,24 @@ def _reading(config: TrainConfig, dataset: Dataset) -> Reading:
     return Reading(
         source=config.model.reads_source,
         right_to_left=config.right_to_left,
-        longest={side: positions - 1 for side, positions in config.model.positions_of.items()},
+        longest=_longest(config),
     )
+
+
+def _longest(config: TrainConfig) -> dict[str, int]:
+    """By side, the most tokens that a sentence may have, end symbol not counted; longer ones are cut."""
+    longest = {side: positions - 1 for side, positions in config.model.positions_of.items()}
+    if config.max_source_length:
+        longest["source"] = min(config.max_source_length, longest.get("source", config.max_source_length))
+    return longest
+
+
+def _limits(config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
+    """The limits of the text that the model is trained on, which it gets to generate from too."""
+    limits, longest = dict(dataset.meta["limits"]), config.max_source_length
+    if longest and longest < (limits["max_source_length"] or longest + 1):
+        limits |= {"max_source_length": longest, "on_long": "truncate"}
+    return limits
 
 
 def _settle(config: TrainConfig, tokenizers: Mapping[str, Tokenizer], processes: Processes) -> TrainConfig:
@@ -252,11 +268,18 @@ def _introduce(run: Run) -> None:
         f"batches, {plan.padding(batches):.1%} padding"
     )
     for split in (run.train_split, *([run.valid_split] if run.valid_split else [])):
-        for side, positions in config.model.positions_of.items():
-            if number := split.count_cut(side):
+        for side, longest in _longest(config).items():
+            number, tokens = split.count_cut(side)
+            if number:
+                reason = "as --max-source-length says"
+                if side == "target" or longest != config.max_source_length:
+                    reason = (
+                        "which is what the model has positions for; "
+                        f"--set model.max_{side}_positions=N has more"
+                    )
                 notice(
-                    f"{split.name}: {counted(number, f'{side} sentence')} cut to {positions - 1:,} tokens, which is "
-                    f"what the model has positions for; --set model.max_{side}_positions=N has more"
+                    f"{split.name}: {counted(number, f'{side} sentence')} cut to {longest:,} tokens, {tokens:,} "
+                    f"tokens left out, {reason}"
                 )
     if run.valid_split is None:
         notice("no validation split: the last checkpoint is the result")

@@ -140,6 +140,12 @@ class TrainConfig:
         unit="tokens",
         at_least=1,
     )
+    max_source_length: int = setting(
+        0,
+        "longest source, end symbol not counted: longer ones are cut, here and by generate; 0: as the dataset has them",
+        unit="tokens",
+        at_least=0,
+    )
     batch_size: int = setting(0, "most sentence pairs in a batch; 0: no limit", unit="pairs", at_least=0)
     update_freq: int = setting(1, "batches whose gradients make one update", at_least=1)
     max_epoch: int = setting(0, "stop after this many passes over the data; 0: no limit", at_least=0)
@@ -235,6 +241,7 @@ class TrainConfig:
             "--eval-metrics": self.eval_metrics,
             f"--best-checkpoint-metric {self.best_checkpoint_metric}": self.best_checkpoint_metric
             not in ("loss", "ppl"),
+            f"--max-source-length {self.max_source_length}": self.max_source_length,
             f"--encoder-loss {self.objective.encoder_loss}": self.objective.encoder_loss != "none",
             f"--subword-sampling {self.sampling.subword_sampling}": "source" in self.sampling.subword_sides,
             "--word-dropout, --word-mask or --word-shuffle": self.sampling.has_noise,

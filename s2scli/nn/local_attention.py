@@ -83,7 +83,8 @@ class LocalSelfAttention(SelfAttention):
     def forward(self, x: Tensor, mask: Tensor | LocalMask | None) -> Tensor:
         """Attention among the positions of x [B, S, D], as the mask says; a plain one: each sees all."""
         if not isinstance(mask, LocalMask):
-            return super().forward(x, mask)
+            everywhere: Tensor = super().forward(x, mask)
+            return everywhere
         dropout = self.dropout if self.training else 0.0
         heads = local_attention(*self.project(x), mask, self.num_global, dropout=dropout)
         merged: Tensor = self.out(heads.transpose(1, 2).flatten(2))  # [B, S, D]
