@@ -59,10 +59,11 @@ def local_attention(
     )
     heads = attention(blocks.flatten(0, 1), near_keys, near_values, mask.near, dropout=dropout)
     heads = heads.unflatten(0, (-1, blocks.size(1))).transpose(1, 2).flatten(2, 3)  # [B, H, N·R, D/H]
+    near: Tensor = heads[:, :, :length]
     if not num_global:
-        return heads[:, :, :length]
+        return near
     first = attention(queries[:, :, :num_global], keys, values, mask.whole, dropout=dropout)
-    return torch.cat([first, heads[:, :, num_global:length]], dim=2)
+    return torch.cat([first, near[:, :, num_global:]], dim=2)
 
 
 def _around(x: Tensor, reach: int, missing: int, num_global: int, room: int) -> Tensor:
