@@ -4,8 +4,8 @@
     python tests/benchmarks/long_sources.py --lengths 4000 --windows 0 128 512 --precision bf16
 
 Made-up sources of so many tokens, targets of 60; each measurement is a `s2s train` in a process of its own, with one
-JSON line: seconds an update, the median of those after the first two, and the process's peak memory beyond that of the
-same run on sources of 16 tokens, where there is as good as no attention.
+JSON line: seconds an update, the median of those after the first two, and the process's peak memory, also beyond that
+of a run on sources of 16 tokens, where there is as good as no attention.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def write_data(folder: Path, length: int, pairs: int) -> Path:
         return preprocess(build(PreprocessConfig, values | {"destdir": folder / "data"})).destdir
 
 
-def measure(data: Path, save_dir: Path, flags: list[str], updates: int) -> tuple[float, float]:
-    """Seconds an update, and the peak memory in MB."""
+def measure(data: Path, save_dir: Path, flags: list[str], updates: int, tokens: int) -> tuple[float, float]:
+    """Seconds an update of so many tokens, and the peak memory in MB."""
     words = ["train", str(data), "--save-dir", str(save_dir), "--max-update", str(updates), *flags]
     words += ["--log-interval", "1", "--patience", "0"]
     process = subprocess.Popen([sys.executable, "-m", "s2scli", *words], stderr=subprocess.DEVNULL)
@@ -60,9 +60,8 @@ def measure(data: Path, save_dir: Path, flags: list[str], updates: int) -> tuple
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, words)
     events = [json.loads(line) for line in (save_dir / "log.jsonl").read_text().splitlines()]
-    seconds = [event["seconds"] for event in events if event["event"] == "train"]
-    steps = [after - before for before, after in zip(seconds[WARM:], seconds[WARM + 1 :], strict=False)]
-    return statistics.median(steps), usage.ru_maxrss / 1024
+    speeds = [event["tokens_per_s"] for event in events if event["event"] == "train"]
+    return tokens / statistics.median(speeds[WARM:]), usage.ru_maxrss / 1024
 
 
 def main() -> None:
@@ -70,7 +69,7 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=[1000, 2000, 4000])
     parser.add_argument("--windows", type=int, nargs="+", default=[0, 256])
     parser.add_argument("--arch", default="transformer_tiny")
-    parser.add_argument("--batch", type=int, default=2, help="sources in a batch")
+    parser.add_argument("--batch", type=int, default=1, help="sources in a batch")
     parser.add_argument("--attention-dropout", default="0.1")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--threads", default="1")
@@ -83,13 +82,12 @@ def main() -> None:
         base = 0.0
         for length in [16, *options.lengths]:
             data = write_data(folder / str(length), length, options.batch * options.updates)
-            common_here = [*common, "--max-tokens", str(options.batch * (length + TARGET + 1))]
-            common_here += ["--batch-size", str(options.batch)]
+            tokens = options.batch * (length + TARGET + 2)
+            sizes = ["--max-tokens", str(tokens), "--batch-size", str(options.batch)]
             for window in options.windows if base else [0]:
                 flags = ["--attention-window", str(window), "--global-tokens", str(int(window > 0))]
-                seconds, peak = measure(
-                    data, folder / f"{length}-{window}", [*common_here, *flags], options.updates
-                )
+                save_dir = folder / f"{length}-{window}"
+                seconds, peak = measure(data, save_dir, [*common, *sizes, *flags], options.updates, tokens)
                 if not base:
                     base = peak
                     continue
