@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from s2scli.checkpoint import BEST, SIDES, load_checkpoint, vocabulary_sizes
+from s2scli.configs.convolutional import ConvolutionalConfig
 from s2scli.configs.models import TransformerLMConfig
 from s2scli.configs.search import SearchConfig
 from s2scli.configs.train import TrainConfig
@@ -213,7 +214,10 @@ def _settle(config: TrainConfig, tokenizers: Mapping[str, Tokenizer], processes:
     if isinstance(config.model, TransformerLMConfig) or config.model.share_all_embeddings is not None:
         return config
     source, target = (tokenizers[side].vocabulary.fingerprint for side in SIDES)
-    share = source == target and config.model.encoder_embed_dim == config.model.decoder_embed_dim
+    widths = {config.model.encoder_embed_dim, config.model.decoder_embed_dim}
+    if isinstance(config.model, ConvolutionalConfig):
+        widths.add(config.model.out_width)
+    share = source == target and len(widths) == 1
     return replace(config, model=replace(config.model, share_all_embeddings=share))
 
 

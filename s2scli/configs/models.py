@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from s2scli.configs.convolutional import ConvolutionalConfig
 from s2scli.errors import UsageError
 from s2scli.schema import setting
 
@@ -218,5 +219,5 @@ def _check_sharing(share_all: bool | None, encoder_embed_dim: int, decoder_embed
         )
 
 
-EncoderDecoderConfig = TransformerConfig | RecurrentConfig
+EncoderDecoderConfig = TransformerConfig | RecurrentConfig | ConvolutionalConfig
 ModelConfig = EncoderDecoderConfig | TransformerLMConfig

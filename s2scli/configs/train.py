@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from s2scli.configs.alias import Alias
+from s2scli.configs.convolutional import ConvolutionalConfig
 from s2scli.configs.models import ModelConfig, RecurrentConfig, TransformerConfig, TransformerLMConfig
 from s2scli.configs.presets import PRESETS
 from s2scli.configs.sampling import SamplingConfig
@@ -48,6 +49,7 @@ COMPONENTS: dict[str, dict[str, type[Any]]] = {
         "recurrent": RecurrentConfig,
         "transformer": TransformerConfig,
         "transformer_lm": TransformerLMConfig,
+        "convolutional": ConvolutionalConfig,
     },
     "optimizer": {
         "adam": AdamConfig,
