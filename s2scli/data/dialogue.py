@@ -42,7 +42,7 @@ class DialogueForm:
     """How the last turns before an answer, at most `context_turns` of them, make its source.
 
     "TURN <turn> TURN", the oldest first; where there are speakers, "<A> TURN <turn> <B> TURN <turn> <A>", the last
-    being who answers. Blank turns are left out.
+    being who answers. Blank turns are left out. symbol: what is between turns, or nothing for a space.
 
     speakers: the names of all, in the order in which they first spoke; none where sources do not tell who speaks.
     targets: those whose turns are answers; none: all.
@@ -66,7 +66,11 @@ class DialogueForm:
     @property
     def symbols(self) -> tuple[str, ...]:
         """The symbols that must be one token each."""
-        return (self.symbol, *dict.fromkeys(map(speaker_symbol, self.speakers)))
+        return (*([self.symbol] if self.symbol else []), *dict.fromkeys(map(speaker_symbol, self.speakers)))
+
+    @property
+    def _between(self) -> str:
+        return f" {self.symbol} " if self.symbol else " "
 
     def plain(self, text: str) -> str:
         """A text that holds none of the symbols: one that somebody typed gets a space, `< turn>`.
@@ -87,14 +91,16 @@ class DialogueForm:
         if not said:
             return ""
         if not self.speakers:
-            return f" {self.symbol} ".join(turn for _, turn in said)
+            return self._between.join(turn for _, turn in said)
         parts = [f"{speaker_symbol(who)} {turn}" for who, turn in said]
-        return f" {self.symbol} ".join([*parts, speaker_symbol(speaker)])
+        return self._between.join([*parts, speaker_symbol(speaker)])
 
     def last_turn(self, source: str) -> str:
         """The last turn of a source, without who says it."""
+        if not self.symbol:
+            return source
         marks = {speaker_symbol(name) for name in self.speakers}
-        *turns, last = source.split(f" {self.symbol} ")
+        *turns, last = source.split(self._between)
         if turns and last in marks:
             last = turns[-1]
         mark, _, turn = last.partition(" ")
