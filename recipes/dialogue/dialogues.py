@@ -1,19 +1,16 @@
-"""Write dialogues about opening hours, prices and bookings, and tell whether answers in them are true.
+"""Write dialogues about opening hours, prices and bookings, with what has to be said at each turn.
 
-    python dialogues.py write --out DIR [--train 6000] [--valid 200] [--test 400] [--seed 1]
-    python dialogues.py truth --facts DIR/test.facts.jsonl OUTPUT...
+    python dialogues.py --out DIR [--train 6000] [--valid 200] [--test 400] [--seed 1]
 
-`write` makes train.jsonl, valid.jsonl and test.jsonl, a dialogue a line, and test.facts.jsonl, what has to be said at
-each turn of SYSTEM:
+makes train.jsonl, valid.jsonl and test.jsonl, a dialogue a line, and test.facts.jsonl, the facts of each of SYSTEM's
+turns in test.jsonl, which truth.py compares answers with:
 
     {"turns": ["When does the Blue Lantern open on Friday?", "On Friday the Blue Lantern opens at 11 am.", …],
      "speakers": ["USER", "SYSTEM", …]}
     {"act": "opens", "place": "Blue Lantern", "day": "Friday", "time": "11 am"}
 
 The hours and prices of the places are the same in all dialogues: a model learns them. What a user wants to book is in
-the dialogue alone, and is asked for step by step, refused where it cannot be, and corrected. No dialogue of one split
-is in another. An answer is true if it says what has to be said (`act`), and each of the facts in it is right: `truth`
-reads that off its words, which have to be those of one of the forms below, any of them.
+the dialogue alone; it is asked for step by step, refused where it cannot be, and corrected. No dialogue is there twice.
 The files are a function of the sizes and the seed. Only the standard library is needed.
 """
 
@@ -22,11 +19,8 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -198,21 +192,8 @@ BOOKING = {
     ),
 }
 FORMS = TOLD | BOOKING
-_TIME = r"\d+(?::30)? [ap]m"
-_VALUES = {
-    "place": "|".join(PLACES),
-    "day": "|".join(DAYS),
-    "closed": "|".join(DAYS),
-    "people": "|".join(PEOPLE),
-    "time": _TIME,
-    "from": _TIME,
-    "until": _TIME,
-    "price": r"\d+",
-    "name": r"\w+",
-    "item": "|".join(re.escape(item) for item in sorted({place.item for place in PLACES.values()})),
-}
 # How what is known of a booking is said, in this order.
-_KNOWN = {
+KNOWN = {
     "item": "{item}",
     "people": " for {people}",
     "place": " at the {place}",
@@ -224,7 +205,7 @@ _KNOWN = {
 
 def say_known(facts: Facts) -> str:
     """What is known of a booking: a table for four at the Old Mill on Friday."""
-    return "".join(form.format(**facts) for slot, form in _KNOWN.items() if slot in facts)
+    return "".join(form.format(**facts) for slot, form in KNOWN.items() if slot in facts)
 
 
 def say(facts: Facts, form: str) -> str:
@@ -232,61 +213,6 @@ def say(facts: Facts, form: str) -> str:
     known = say_known(facts) if "{known}" in form else ""
     text = form.format(known=known, **facts)
     return text[:1].upper() + text[1:]
-
-
-@cache
-def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """Every form as an act and what its sentences look like."""
-    known = "".join(
-        _pattern(form) if slot == "item" else f"(?:{_pattern(form)})?" for slot, form in _KNOWN.items()
-    )
-    found = []
-    for act, forms in FORMS.items():
-        for form in forms:
-            text = "".join(
-                known if part == "{known}" else _pattern(part) for part in re.split(r"(\{known\})", form)
-            )
-            found.append((act, re.compile(_once(text), re.IGNORECASE)))
-    return tuple(found)
-
-
-def _pattern(form: str) -> str:
-    parts = re.split(r"\{(\w+)\}", form)
-    return "".join(
-        f"(?P<{part}>{_VALUES[part]})" if at % 2 else re.escape(part) for at, part in enumerate(parts)
-    )
-
-
-def _once(pattern: str) -> str:
-    """A pattern whose groups have one name each: a second of a name has to match the same text."""
-    seen: set[str] = set()
-
-    def replace(match: re.Match[str]) -> str:
-        name = match[1]
-        if name in seen:
-            return f"(?P={name})"
-        seen.add(name)
-        return match[0]
-
-    return re.sub(r"\(\?P<(\w+)>(?:[^()]|\((?:[^()])*\))*\)", replace, pattern)
-
-
-def is_true(answer: str, facts: Facts) -> bool:
-    """Whether an answer says what it has to, and nothing that is wrong.
-
-    All that is known of a booking has to be in it, since nothing else remembers it.
-    """
-    wanted = {slot: value for slot, value in facts.items() if slot != "act"}
-    for act, pattern in _patterns():
-        match = pattern.fullmatch(answer.strip())
-        if match is None or act != facts["act"]:
-            continue
-        said = {slot: value for slot, value in match.groupdict().items() if value is not None}
-        is_right = all(value.lower() == wanted.get(slot, "").lower() for slot, value in said.items())
-        is_whole = act not in BOOKING or not (wanted.keys() & _KNOWN.keys()) - said.keys()
-        if is_right and is_whole:
-            return True
-    return False
 
 
 # --- dialogues --------------------------------------------------------------------------------------------
@@ -505,47 +431,15 @@ def _write_lines(path: Path, lines: Iterator[str]) -> None:
     temporary.replace(path)
 
 
-def truth(facts: Path, outputs: Sequence[Path]) -> None:
-    """Print for each file of answers the share that is true, and that of each kind of answer."""
-    wanted = [json.loads(line) for line in facts.read_text(encoding="utf-8").splitlines()]
-    for output in outputs:
-        answers = output.read_text(encoding="utf-8").splitlines()
-        if len(answers) != len(wanted):
-            sys.exit(f"error: {output}: {len(answers)} answers, {len(wanted)} facts")
-        print(json.dumps({"name": "truth", "system": output.name, **shares(answers, wanted)}))
-
-
-def shares(answers: Sequence[str], wanted: Sequence[Facts]) -> dict[str, object]:
-    """The percentage of answers that are true, in all and by act."""
-    asked, right = Counter[str](), Counter[str]()
-    for answer, facts in zip(answers, wanted, strict=True):
-        asked[facts["act"]] += 1
-        right[facts["act"]] += is_true(answer, facts)
-    by_act = {act: round(100 * right[act] / number, 1) for act, number in sorted(asked.items())}
-    return {
-        "score": round(100 * right.total() / asked.total(), 2),
-        "answers": asked.total(),
-        "by_act": by_act,
-    }
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command line."""
-    parser = argparse.ArgumentParser(description="Dialogues whose answers can be checked.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    writing = commands.add_parser("write", help="write dialogues")
-    writing.add_argument("--out", type=Path, required=True)
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description="Write dialogues whose answers can be checked.")
+    parser.add_argument("--out", type=Path, required=True)
     for name, size in zip(SPLITS, (6000, 200, 400), strict=True):
-        writing.add_argument(f"--{name}", type=int, default=size, metavar="DIALOGUES")
-    writing.add_argument("--seed", type=int, default=1)
-    checking = commands.add_parser("truth", help="the share of true answers")
-    checking.add_argument("--facts", type=Path, required=True)
-    checking.add_argument("outputs", type=Path, nargs="+")
-    given = parser.parse_args(arguments)
-    if given.command == "write":
-        write(given.out, {name: getattr(given, name) for name in SPLITS}, given.seed)
-    else:
-        truth(given.facts, given.outputs)
+        parser.add_argument(f"--{name}", type=int, default=size, metavar="DIALOGUES")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    write(given.out, {name: getattr(given, name) for name in SPLITS}, given.seed)
 
 
 if __name__ == "__main__":
