@@ -25,7 +25,7 @@ from s2scli.data.learning import learn_tokenizers, with_counts
 from s2scli.data.lexical import learn_shortlist
 from s2scli.data.merging import merge_parts, part_folder
 from s2scli.data.source_form import SourceForm
-from s2scli.errors import UsageError, did_you_mean
+from s2scli.errors import UsageError
 from s2scli.io import STDIN, explain_write_errors, open_input, write_atomically
 from s2scli.schema import as_dict
 from s2scli.text.tokenizer import Tokenizer, check_user_symbols
@@ -157,17 +157,12 @@ def _source_form(config: PreprocessConfig, corpora: list[Corpus]) -> SourceForm:
 
 
 def _dialogue_form(config: PreprocessConfig, corpora: list[Corpus]) -> DialogueForm | None:
-    """How sources are made of turns; UsageError for speakers that cannot be, or that there are none of."""
+    """How sources are made of turns; UsageError for symbols that cannot be."""
     form = corpora[0].form
-    if form is None or not (config.speakers or config.target_speaker):
-        return form
-    speakers = find_speakers(corpora)
-    for name in config.target_speaker:
-        if name not in speakers:
-            raise UsageError(
-                f"--target-speaker {name}: says nothing in the dialogues{did_you_mean(name, speakers)}"
-            )
-    form = replace(form, speakers=speakers if config.speakers else ())
+    if form is None:
+        return None
+    if config.speakers:
+        form = replace(form, speakers=find_speakers(corpora))
     check_user_symbols(form.symbols, "--turn-symbol, --speakers")
     if form.symbol in map(speaker_symbol, form.speakers):
         raise UsageError(f"--turn-symbol {form.symbol}: is the symbol of a speaker; give another")

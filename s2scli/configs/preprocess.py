@@ -256,5 +256,6 @@ class PreprocessConfig:
                     f"--{name.replace('_', '-')} does not go with --input-format dialogue, whose sources and targets "
                     "are turns; name the dialogues by --train-file, --valid-file and --test-file"
                 )
-        if not (len(self.turn_symbol) > 2 and self.turn_symbol[0] == "<" and self.turn_symbol[-1] == ">"):
-            raise UsageError(f"--turn-symbol {self.turn_symbol}: wanted: a word in angle brackets, as <turn>")
+        words, symbol = self.turn_symbol.split(), self.turn_symbol
+        if len(words) != 1 or len(symbol) < 3 or (symbol[0], symbol[-1]) != ("<", ">"):
+            raise UsageError(f"--turn-symbol {symbol}: wanted: a word in angle brackets, as <turn>")

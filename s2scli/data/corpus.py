@@ -201,11 +201,14 @@ class Corpus:
 
     def _count_pairs_of_dialogues(self) -> int:
         count = sum(1 for _ in self._pairs_of_dialogues())
-        if not count:
-            whose = f"none of {' or '.join(self.form.targets)}" if self.form and self.form.targets else "none"
+        if not count and self.form and self.form.targets:
+            name = self.form.targets[0]
+            hint = did_you_mean(name, find_speakers([self]))
             raise DataError(
-                f"{self.paths[0]}: no dialogue has a turn to answer with; {whose} comes after another"
+                f"{self.paths[0]}: --target-speaker {name}: answers nothing in the dialogues{hint}"
             )
+        if not count:
+            raise DataError(f"{self.paths[0]}: no dialogue has a second turn, which could be an answer")
         return count
 
     def _count_one_by_one(self) -> list[int]:
