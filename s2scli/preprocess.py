@@ -17,13 +17,15 @@ from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import notice
 from s2scli.data.assembly import Assembly, reasons_in_words
 from s2scli.data.consistency import check_settings
-from s2scli.data.corpus import Corpus, find_corpora
+from s2scli.data.corpus import Corpus, find_corpora, find_speakers
 from s2scli.data.dataset import FORMAT, TAG, VERSION, Split, ids_dtype
 from s2scli.data.dataset_writer import SplitWriter, write_dataset
+from s2scli.data.dialogue import DialogueForm, speaker_symbol
 from s2scli.data.learning import learn_tokenizers, with_counts
 from s2scli.data.lexical import learn_shortlist
 from s2scli.data.merging import merge_parts, part_folder
 from s2scli.data.source_form import SourceForm
+from s2scli.errors import UsageError
 from s2scli.io import STDIN, explain_write_errors, open_input, write_atomically
 from s2scli.schema import as_dict
 from s2scli.text.tokenizer import Tokenizer, check_user_symbols
@@ -66,6 +68,7 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
         corpora = [_spooled(corpus, writer.folder) for corpus in corpora]
         num_lines = {corpus.key: corpus.count() for corpus in corpora}
         form = _source_form(config, corpora)
+        corpora = [replace(corpus, form=form.dialogue) for corpus in corpora]
         tokenizers = learn_tokenizers(config, corpora, num_lines, form, writer)
         assembly = Assembly(config, corpora, num_lines, tokenizers, form, writer, fingerprint)
         assembly.run()
@@ -150,7 +153,21 @@ def _source_form(config: PreprocessConfig, corpora: list[Corpus]) -> SourceForm:
         tags=check_user_symbols(sorted(tags), "--source-tag"),
         context_lines=config.context_lines,
         separator=check_user_symbols([config.context_separator], "--context-separator")[0],
+        dialogue=_dialogue_form(config, corpora),
     )
+
+
+def _dialogue_form(config: PreprocessConfig, corpora: list[Corpus]) -> DialogueForm | None:
+    """How sources are made of turns; UsageError for symbols that cannot be."""
+    form = corpora[0].form
+    if form is None:
+        return None
+    if config.speakers:
+        form = replace(form, speakers=find_speakers(corpora))
+    check_user_symbols(form.symbols, "--turn-symbol, --speakers")
+    if form.symbol in map(speaker_symbol, form.speakers):
+        raise UsageError(f"--turn-symbol {form.symbol}: is the symbol of a speaker; give another")
+    return form
 
 
 def _result(
