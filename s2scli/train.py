@@ -182,6 +182,7 @@ def _reading(config: TrainConfig, dataset: Dataset) -> Reading:
     return Reading(
         source=config.model.reads_source,
         right_to_left=config.right_to_left,
+        copies=config.model.copy,
         longest={side: positions - 1 for side, positions in config.model.positions_of.items()},
     )
 
