@@ -183,6 +183,7 @@ def _reading(config: TrainConfig, dataset: Dataset) -> Reading:
     return Reading(
         source=config.model.reads_source,
         right_to_left=config.right_to_left,
+        copies=config.model.copy,
         longest=_longest(config),
     )
 

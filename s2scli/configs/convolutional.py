@@ -41,6 +41,7 @@ class ConvolutionalConfig:
     )
 
     reads_source: ClassVar[bool] = True
+    copy: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for side in ("encoder", "decoder"):

@@ -55,6 +55,18 @@ class TransformerConfig:
     share_all_embeddings: bool | None = setting(
         None, "tie source, target and output weights; by default where both sides have one vocabulary"
     )
+    copy: bool = setting(
+        False,
+        "copy words of the source too, also such as the vocabulary does not have (See et al. 2017)",
+    )
+    alignment_layer: int | None = setting(
+        None,
+        "with --copy, the decoder layer whose attention says what to copy, from 0 at the bottom; by default the last",
+        at_least=0,
+    )
+    alignment_heads: int = setting(
+        1, "with --copy, the heads of that layer whose mean attention is the copy distribution", at_least=1
+    )
 
     reads_source: ClassVar[bool] = True
 
@@ -71,6 +83,21 @@ class TransformerConfig:
                 f"model.global_tokens = {self.global_tokens} needs model.attention_window, such as 512; without one "
                 "every token attends to all"
             )
+        if self.pointing_layer >= self.decoder_layers:
+            raise UsageError(
+                f"model.alignment_layer = {self.alignment_layer}: the model has {self.decoder_layers} decoder layers; "
+                f"allowed: 0 to {self.decoder_layers - 1}"
+            )
+        if self.alignment_heads > self.decoder_attention_heads:
+            raise UsageError(
+                f"model.alignment_heads = {self.alignment_heads}: a decoder layer has "
+                f"{self.decoder_attention_heads}; give no more"
+            )
+
+    @property
+    def pointing_layer(self) -> int:
+        """The decoder layer whose attention is the copy distribution, from 0."""
+        return self.decoder_layers - 1 if self.alignment_layer is None else self.alignment_layer
 
     @property
     def positions_of(self) -> dict[str, int]:
@@ -101,6 +128,7 @@ class TransformerLMConfig:
     share_decoder_input_output_embed: bool = setting(True, "tie the decoder's embedding and output weights")
 
     reads_source: ClassVar[bool] = False
+    copy: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _check_width(self, "decoder")
@@ -160,6 +188,14 @@ class RecurrentConfig:
     share_all_embeddings: bool | None = setting(
         None, "tie source, target and output weights; by default where both sides have one vocabulary"
     )
+    copy: bool = setting(
+        False,
+        "copy words of the source too, also such as the vocabulary does not have (See et al. 2017)",
+    )
+    coverage: bool = setting(
+        False,
+        "with --copy, let the additive attention know what it has attended to before (See et al. 2017)",
+    )
 
     reads_source: ClassVar[bool] = True
 
@@ -181,6 +217,16 @@ class RecurrentConfig:
             raise UsageError(
                 f"model.bridge = 'copy' needs equal states: the encoder has {self.encoder_layers} × {size}, "
                 f"the decoder {self.decoder_layers} × {self.decoder_hidden_size}; use bridge 'dense'"
+            )
+        if self.copy and self.attention == "none":
+            raise UsageError(
+                "model.copy: copies what the attention points at, and model.attention is 'none'; choose a score, as "
+                "--attention additive"
+            )
+        if self.coverage and not (self.copy and self.attention == "additive"):
+            raise UsageError(
+                f"model.coverage: needs model.copy and model.attention 'additive', not {self.attention!r}; give --copy "
+                "--attention additive"
             )
         if self.attention == "none" and self.bridge == "none" and self.fixed_context == "first":
             raise UsageError(

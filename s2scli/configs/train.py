@@ -237,6 +237,16 @@ class TrainConfig:
     ALIASES: ClassVar[Mapping[str, Alias]] = _aliases()
 
     def __post_init__(self) -> None:
+        if not self.model.copy and self.objective.coverage_loss_weight:
+            raise UsageError(
+                f"--coverage-loss-weight {self.objective.coverage_loss_weight:g}: is for models that copy words of the "
+                "source; give --copy too, or leave it out"
+            )
+        if self.model.copy and self.sampling.has_noise:
+            raise UsageError(
+                "--word-dropout, --word-mask or --word-shuffle: what is copied from a source with noise is not its "
+                "text; leave them or --copy out"
+            )
         if self.model.reads_source:
             return
         for_sources = {

@@ -168,6 +168,13 @@ class LabelSmoothedCrossEntropyConfig:
         choices=("argmax", "sample"),
     )
 
+    coverage_loss_weight: float = setting(
+        0.0,
+        "for models that copy, how much the attention's coming back to the same source tokens counts, λ of See et al. "
+        "2017; 1 is theirs",
+        at_least=0,
+    )
+
 
 @dataclass(frozen=True, kw_only=True)
 class RDropConfig(LabelSmoothedCrossEntropyConfig):

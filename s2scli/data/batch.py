@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,44 +12,72 @@ from torch import Tensor
 
 from s2scli.data.padding import Padded, pad
 from s2scli.data.sentences import PaddedPairs
-from s2scli.text.vocabulary import EOS
+from s2scli.text.vocabulary import EOS, UNK
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Sequences of token ids: ids [B, length] padded on the right, lengths [B]; both count the end symbol."""
+    """Sequences of token ids: ids [B, length] padded on the right, lengths [B]; both count the end symbol.
+
+    extended [B, length], for models that copy: the same tokens as ids of the target vocabulary, from V on those of the
+    words that only the pair's source has, numbered in each source by themselves.
+    """
 
     ids: Tensor
     lengths: Tensor
+    extended: Tensor | None = None
 
     @classmethod
     def of(cls, padded: Padded) -> Tokens:
         """Arrays as tensors."""
-        return cls(torch.from_numpy(padded.ids), torch.from_numpy(padded.lengths))
+        extended = None if padded.extended is None else torch.from_numpy(padded.extended)
+        return cls(torch.from_numpy(padded.ids), torch.from_numpy(padded.lengths), extended)
 
     @property
     def mask(self) -> Tensor:
         """[B, length], true where there is a token."""
         return torch.arange(self.ids.size(1), device=self.ids.device) < self.lengths[:, None]
 
+    @property
+    def predicted(self) -> Tensor:
+        """What is to be predicted, [B, length]: the ids, or those that the source's own words have too."""
+        return self.ids if self.extended is None else self.extended
+
+    def extended_size(self, vocabulary: int) -> int:
+        """V + E: the size of the target vocabulary with the most own words that a source has."""
+        return vocabulary if self.extended is None else max(vocabulary, int(self.extended.max()) + 1)
+
+    def _each(self, function: Callable[[Tensor], Tensor]) -> Tokens:
+        """What a function makes of the ids and the lengths."""
+        extended = None if self.extended is None else function(self.extended)
+        return Tokens(function(self.ids), function(self.lengths), extended)
+
     def to(self, device: torch.device) -> Tokens:
         """The same on another device."""
-        return Tokens(self.ids.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True))
+        return self._each(lambda item: item.to(device, non_blocking=True))
+
+    def repeat(self, times: int) -> Tokens:
+        """All of the sequences so many times, one after the other."""
+        return self._each(lambda item: torch.cat([item] * times))
 
     def rows(self, rows: slice) -> Tokens:
         """Some of the sequences, cut to the longest of them."""
-        lengths = self.lengths[rows]
-        return Tokens(self.ids[rows, : int(lengths.max())], lengths)
+        return self._each(lambda item: item[rows])._trimmed()
+
+    def _trimmed(self) -> Tokens:
+        """The same without the padding that all have."""
+        longest = int(self.lengths.max())
+        extended = None if self.extended is None else self.extended[:, :longest]
+        return Tokens(self.ids[:, :longest], self.lengths, extended)
 
     def select(self, rows: Sequence[int]) -> Tokens:
         """Some of the sequences, by their places, cut to the longest of them."""
         chosen = torch.tensor(rows, dtype=torch.long, device=self.ids.device)
-        lengths = self.lengths[chosen]
-        return Tokens(self.ids[chosen, : int(lengths.max())], lengths)
+        return self._each(lambda item: item[chosen])._trimmed()
 
     def pin(self) -> Tokens:
         """The same in memory that a GPU can copy from while it works."""
-        return Tokens(self.ids.pin_memory(), self.lengths.pin_memory())
+        return self._each(Tensor.pin_memory)
 
 
 @dataclass(frozen=True)
@@ -91,9 +119,23 @@ class Batch:
         return sum(ids.numel() for ids in sides), max(ids.size(1) for ids in sides)
 
 
-def pad_sequences(sequences: Sequence[NDArray[np.integer] | Sequence[int]]) -> Tokens:
+def pad_sequences(
+    sequences: Sequence[NDArray[np.integer] | Sequence[int]],
+    extended: Sequence[Sequence[int]] | None = None,
+) -> Tokens:
     """Stack sequences without end symbols into Tokens, each with its end symbol."""
-    return Tokens.of(pad(sequences))
+    return Tokens.of(pad(sequences, extended))
+
+
+def pad_outputs(sequences: Sequence[Sequence[int]], vocabulary: int) -> Tokens:
+    """Outputs without end symbols as Tokens; ids beyond the vocabulary are words that were copied."""
+    tokens = pad_sequences(sequences)
+    return Tokens(known(tokens.ids, vocabulary), tokens.lengths, tokens.ids)
+
+
+def known(ids: Tensor, vocabulary: int) -> Tensor:
+    """The ids as a decoder reads them: the words that only a source has are unknown."""
+    return ids.masked_fill(ids >= vocabulary, UNK)
 
 
 def decoder_input(target: Tokens) -> Tensor:

@@ -30,6 +30,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
+from s2scli.data.copying import Copying
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import DataError, did_you_mean
 from s2scli.text.tokenizer import Tokenizer, load_tokenizer
@@ -123,10 +124,12 @@ class Reading:
     """How a model reads examples: with their sources or without, and the tokens of targets from right to left or not.
 
     longest: by column, the most tokens, end symbols not counted, that it takes; longer examples are cut.
+    copies: whether it copies words of the source.
     """
 
     source: bool = True
     right_to_left: bool = False
+    copies: bool = False
     longest: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -146,7 +149,8 @@ NO_CUTS: Mapping[str, Cut] = MappingProxyType({})
 class Split:
     """The examples of one split, over all its corpora and shards.
 
-    cuts: by column, what is too long. right_to_left: whether the ids of a target begin with its last one.
+    cuts: by column, what is too long. right_to_left: whether the ids of a target begin with its last one. copying:
+    what writes pairs in the vocabulary of a model that copies, for such a model.
     """
 
     def __init__(
@@ -158,9 +162,11 @@ class Split:
         cuts: Mapping[str, Cut] = NO_CUTS,
         *,
         right_to_left: bool = False,
+        copying: Copying | None = None,
     ) -> None:
         self._cuts = cuts
         self.right_to_left = right_to_left
+        self.copying = copying
         self.name = name
         self.meta = meta
         self.columns: tuple[str, ...] = tuple(columns)
@@ -358,7 +364,13 @@ class Dataset:
             columns = {"target": columns["target"]}
         cuts = {column: Cut(limit, self._cut_of(column)) for column, limit in reading.longest.items()}
         return Split(
-            self.path, name, self.meta["splits"][name], columns, cuts, right_to_left=reading.right_to_left
+            self.path,
+            name,
+            self.meta["splits"][name],
+            columns,
+            cuts,
+            right_to_left=reading.right_to_left,
+            copying=Copying(self.tokenizer("source"), self.tokenizer("target")) if reading.copies else None,
         )
 
     def _cut_of(self, column: str) -> Callable[[Any, int], Any]:

@@ -58,13 +58,33 @@ class PaddedPairs(NamedTuple):
     target: Padded
 
 
+Sequences = Sequence[Sequence[int] | NDArray[np.integer]]
+
+
+def _padded(split: Split, examples: Sequence[int], sources: Sequences, targets: Sequences) -> PaddedPairs:
+    """Pad the ids of some pairs; for a model that copies, with those of the extended vocabulary."""
+    if split.copying is None:
+        return PaddedPairs(pad(sources), pad(targets))
+    extended = [
+        split.copying.pair(
+            (source, split.text("source", example)),
+            (target, split.text("target", example)),
+            right_to_left=split.right_to_left,
+        )
+        for example, source, target in zip(examples, sources, targets, strict=True)
+    ]
+    return PaddedPairs(
+        pad(sources, [source for source, _ in extended]), pad(targets, [target for _, target in extended])
+    )
+
+
 def read_pairs(split: Split, indices: Indices) -> PaddedPairs:
     """Read and pad some pairs, as they are in the dataset."""
     examples = indices.tolist()
     targets = [split.ids("target", index) for index in examples]
     has_source = "source" in split.columns
     sources = [split.ids("source", index) for index in examples] if has_source else [()] * len(examples)
-    return PaddedPairs(pad(sources), pad(targets))
+    return _padded(split, examples, sources, targets)
 
 
 class Sentences:
@@ -134,9 +154,11 @@ class Sentences:
         examples = indices.tolist()
         # Not its own: a batch may be read in a thread while another is read elsewhere.
         draws = Draws(self._seed)
-        return PaddedPairs(
-            pad([self._source(example, epoch, draws) for example in examples]),
-            pad([self._ids("target", example, epoch, draws) for example in examples]),
+        return _padded(
+            self._split,
+            examples,
+            [self._source(example, epoch, draws) for example in examples],
+            [self._ids("target", example, epoch, draws) for example in examples],
         )
 
     def _source(self, example: int, epoch: int, draws: Draws) -> Sequence[int] | NDArray[np.integer]:

@@ -77,10 +77,15 @@ class AttentionUses:
 
 @dataclass(frozen=True)
 class Source:
-    """A source line, and the ids of what the model saw of it, without the end symbol."""
+    """A source line, and the ids of what the model saw of it, without the end symbol.
+
+    extended, words: for a model that copies, the ids in the extended vocabulary and the line's own words.
+    """
 
     text: str
     ids: Sequence[int]
+    extended: Sequence[int] = ()
+    words: tuple[str, ...] = ()
 
 
 def _over_words(weights: Tensor, words: Words) -> Tensor:

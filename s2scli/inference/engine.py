@@ -12,7 +12,8 @@ import torch
 
 from s2scli.configs.search import CONSTRAINTS_NEED, SearchConfig
 from s2scli.console import uncounted, warn
-from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.batch import Batch, Tokens, pad_outputs, pad_sequences
+from s2scli.data.copying import Copying
 from s2scli.data.shortlist import ChosenShortlist
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import UsageError, is_out_of_memory
@@ -29,6 +30,7 @@ from s2scli.search.shortlisted import Shortlisted
 from s2scli.search.waiting import Room
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import EOS, SPECIAL_SYMBOLS
+from s2scli.text.words import extend
 
 if TYPE_CHECKING:
     # Without --mbr nothing of it is needed, and sacrebleu takes a while to load.
@@ -104,51 +106,61 @@ class Engine:
         while chunk := list(islice(stream, window)):
             if not reads_source:
                 chunk = [line if line.reference else replace(line, reference=line.text) for line in chunk]
-            sources, targets = self._encode_pairs(chunk)
+            pairs = self._encode_pairs(chunk)
             texts = [line.text if reads_source else line.reference or "" for line in chunk]
             outputs = self._force(
                 {
                     index: pair
-                    for index, pair in enumerate(zip(sources, targets, strict=True))
-                    if texts[index].strip() and (pair[0] or not reads_source)
+                    for index, pair in enumerate(pairs)
+                    if texts[index].strip() and (pair[0].ids or not reads_source)
                 },
                 done,
             )
             yield from (
-                self._record(line, sources[index], [outputs[index]] if index in outputs else [])
+                self._record(line, pairs[index][0], [outputs[index]] if index in outputs else [])
                 for index, line in enumerate(chunk)
             )
 
     def log_probabilities(self, lines: Sequence[Line]) -> list[float]:
         """The mean log-probability of the tokens of each line's reference, its end symbol counted."""
-        outputs = self._force(dict(enumerate(zip(*self._encode_pairs(lines), strict=True))), uncounted)
+        outputs = self._force(dict(enumerate(self._encode_pairs(lines))), uncounted)
         return [outputs[index].score for index in range(len(lines))]
 
-    def _encode_pairs(self, lines: Sequence[Line]) -> tuple[list[list[int]], list[list[int]]]:
-        """The sources, which are empty for a language model, and the references of lines."""
-        sources = [self._encode(line) if self.model.reads_source else [] for line in lines]
-        return sources, [self.encode_reference(line) for line in lines]
+    def _encode_pairs(self, lines: Sequence[Line]) -> list[tuple[Source, list[int]]]:
+        """The source, which is empty for a language model, and the reference of each of some lines."""
+        sources = [self._encode(line) if self.model.reads_source else Source("", ()) for line in lines]
+        return [
+            (source, self.encode_reference(line, source.words))
+            for line, source in zip(lines, sources, strict=True)
+        ]
 
     def _force(
-        self, pairs: Mapping[int, tuple[list[int], list[int]]], done: Callable[[int], object]
+        self, pairs: Mapping[int, tuple[Source, list[int]]], done: Callable[[int], object]
     ) -> dict[int, Output]:
         """The targets of pairs as outputs, scored by the mean of their tokens' log-probabilities."""
         outputs: dict[int, Output] = {}
-        for indices in self._batches({index: max(map(len, pair)) for index, pair in pairs.items()}):
+        lengths = {index: max(len(source.ids), len(target)) for index, (source, target) in pairs.items()}
+        for indices in self._batches(lengths):
             sources, targets = zip(*(pairs[index] for index in indices), strict=True)
-            batch = Batch(pad_sequences(sources), pad_sequences([*map(self._in_models_order, targets)]))
+            ordered = [*map(self._in_models_order, targets)]
+            batch = Batch(self._padded(sources), pad_outputs(ordered, self.model.target_size))
             outputs |= zip(indices, self._forced(batch.to(self.device)), strict=True)
             done(len(indices))
         return outputs
 
-    def encode_reference(self, line: Line) -> list[int]:
-        """The ids of a line's reference; UsageError where it has none."""
+    def _padded(self, sources: Sequence[Source]) -> Tokens:
+        extended = [source.extended for source in sources] if self._copying else None
+        return pad_sequences([source.ids for source in sources], extended)
+
+    def encode_reference(self, line: Line, words: Sequence[str] = ()) -> list[int]:
+        """The ids of a line's reference, with those of its source's own words; UsageError where it has none."""
         if line.reference is None:
             raise UsageError(
                 f"line {line.id + 1} has no reference to score; give a dataset folder, or JSON lines with "
                 '"reference"'
             )
-        return self.tokenizers["target"].encode(line.reference)
+        target = self.tokenizers["target"]
+        return extend(target, line.reference, target.encode(line.reference), words)
 
     def _in_models_order(self, ids: list[int]) -> list[int]:
         return ids[::-1] if self.right_to_left else ids
@@ -170,7 +182,7 @@ class Engine:
         assert batch.target is not None
         with torch.inference_mode():
             scores = self.model.score_targets(batch).tolist()
-        rows = zip(batch.target.ids.tolist(), scores, batch.target.lengths.tolist(), strict=True)
+        rows = zip(batch.target.predicted.tolist(), scores, batch.target.lengths.tolist(), strict=True)
         outputs = [
             Output(ids[:length], row[:length], sum(row[:length]) / length) for ids, row, length in rows
         ]
@@ -183,12 +195,12 @@ class Engine:
 
     def _window(self, lines: list[Line], done: Callable[[int], object]) -> list[Record]:
         sources = [self._encode(line) for line in lines]
-        wanted = [index for index, ids in enumerate(sources) if ids or not self.model.reads_source]
+        wanted = [index for index, source in enumerate(sources) if source.ids or not self.model.reads_source]
         # The longest first: what is too much for the memory is found out at once.
-        order = sorted(wanted, key=lambda index: -len(sources[index]))
+        order = sorted(wanted, key=lambda index: -len(sources[index].ids))
         outputs: dict[int, list[Output]] = {}
         if order:
-            request = self._request([lines[index] for index in order])
+            request = self._request([(lines[index], sources[index]) for index in order])
             room = Room(min(self.batch_size, len(order)), self.max_tokens)
             found = self._search([sources[index] for index in order], request, room, done)
             outputs = dict(zip(order, found, strict=True))
@@ -197,31 +209,31 @@ class Engine:
         ]
         return records if self.rerank is None else self.rerank(records)
 
-    def _request(self, lines: Sequence[Line]) -> Request:
+    def _request(self, lines: Sequence[tuple[Line, Source]]) -> Request:
         """What is wanted of some lines' outputs; UsageError for constraints where the search cannot meet them."""
         lexicon, positions = self._lexicon, self.model.max_target_positions
         room = None if positions is None else positions - 1 - len(self._prefix)
         excluded, constraints = [], []
-        for line in lines:
-            banned = lexicon.excluded(line.excluded, self._prefix, line.id)
+        for line, source in lines:
+            banned = lexicon.excluded(line.excluded, self._prefix, line.id, source.words)
             own = self.form.line_of(line.text)[1]
-            wanted = lexicon.constraints(line.constraints, own, banned, room, line.id)
+            wanted = lexicon.constraints(line.constraints, own, banned, room, line.id, source.words)
             if wanted and not self.search.of_candidates.can_be_constrained:
                 raise UsageError(f"line {line.id + 1}: {CONSTRAINTS_NEED}")
             excluded.append(banned)
             constraints.append(wanted)
-        return Request([line.id for line in lines], self._prefix, constraints, excluded)
+        return Request([line.id for line, _ in lines], self._prefix, constraints, excluded)
 
     @cached_property
     def _lexicon(self) -> Lexicon:
         return self.lexicon or Lexicon(self.tokenizers)
 
     def _search(
-        self, sources: list[list[int]], request: Request, room: Room, done: Callable[[int], object]
+        self, sources: list[Source], request: Request, room: Room, done: Callable[[int], object]
     ) -> list[list[Output]]:
         """The outputs of each source; when the memory is not enough, in half the room."""
         if not self.model.reads_source:
-            prefixes = [self._in_models_order([*self._prefix, *ids]) for ids in sources]
+            prefixes = [self._in_models_order([*self._prefix, *source.ids]) for source in sources]
             request = replace(request, prefixes=prefixes)
         counted = 0
 
@@ -231,9 +243,11 @@ class Engine:
             done(number)
 
         try:
-            tokens = pad_sequences(sources).to(self.device)
+            tokens = self._padded(sources).to(self.device)
             found = search(self._searched, tokens, self.search.of_candidates, request, room, count)
-            outputs = [self._choose(items) for items in found]
+            outputs = [
+                self._choose(items, source.words) for items, source in zip(found, sources, strict=True)
+            ]
             if self.uses:
                 outputs = with_attention(self.model, tokens, outputs, self.search, room)
         except (RuntimeError, MemoryError) as error:
@@ -259,6 +273,11 @@ class Engine:
         return Shortlisted(self.model, self.shortlist, always)
 
     @cached_property
+    def _copying(self) -> Copying | None:
+        """What writes sources in the vocabulary of a model that copies."""
+        return Copying(self.tokenizers["source"], self.tokenizers["target"]) if self.model.copies else None
+
+    @cached_property
     def _prefix(self) -> tuple[int, ...]:
         return tuple(self.tokenizers["target"].encode(self.search.target_prefix))
 
@@ -278,7 +297,14 @@ class Engine:
         limits = (self.limits[f"max_{self.side}_length"], self._positions - 1 if self._positions else 0)
         return min((limit for limit in limits if limit), default=None)
 
-    def _encode(self, line: Line) -> list[int]:
+    def _encode(self, line: Line) -> Source:
+        ids = self._encode_line(line)
+        if self._copying is None or not ids:
+            return Source(line.text, ids)
+        extended, words = self._copying.source(ids, line.text)
+        return Source(line.text, ids, extended, tuple(words))
+
+    def _encode_line(self, line: Line) -> list[int]:
         if not line.text.strip():
             return []
         ids = self.tokenizers[self.side].encode(line.text)
@@ -316,12 +342,13 @@ class Engine:
             yield order[:size]
             order = order[size:]
 
-    def _record(self, line: Line, source: list[int], outputs: list[Output]) -> Record:
-        target, pieces = self.tokenizers["target"], self.tokenizers[self.side].pieces(source)
-        hypotheses = [self._hypothesis(output) for output in outputs]
+    def _record(self, line: Line, source: Source, outputs: list[Output]) -> Record:
+        target, pieces = self.tokenizers["target"], self.tokenizers[self.side].pieces(source.ids)
+        hypotheses = [self._hypothesis(output, source.words) for output in outputs]
         if self.uses:
+            tokenizers = {**self.tokenizers, "target": target.with_words(source.words)}
             hypotheses = [
-                self.uses.apply(item, output, self.tokenizers, Source(line.text, source))
+                self.uses.apply(item, output, tokenizers, source)
                 for item, output in zip(hypotheses, outputs, strict=True)
             ]
         return Record(
@@ -335,11 +362,11 @@ class Engine:
             extra=line.extra,
         )
 
-    def _choose(self, outputs: list[Output]) -> list[Output]:
+    def _choose(self, outputs: list[Output], words: Sequence[str]) -> list[Output]:
         """The outputs, or with --mbr those that are most like all of them, scored by that."""
         if self._utility is None or len(outputs) < 2:
             return outputs
-        utilities = expected_utilities([self._text(item) for item in outputs], self._utility)
+        utilities = expected_utilities([self._text(item, words) for item in outputs], self._utility)
         scored = [replace(item, score=score) for item, score in zip(outputs, utilities, strict=True)]
         return sorted(scored, key=lambda item: -item.score)[: self.search.nbest]
 
@@ -347,15 +374,16 @@ class Engine:
     def _utility(self) -> Metric | None:
         return None if self.search.mbr == "none" else METRICS[self.search.mbr]()
 
-    def _hypothesis(self, output: Output) -> Hypothesis:
+    def _hypothesis(self, output: Output, words: Sequence[str]) -> Hypothesis:
         return Hypothesis(
-            text=self._text(output),
+            text=self._text(output, words),
             score=output.score,
-            tokens=self.tokenizers["target"].pieces(output.ids),
+            tokens=self.tokenizers["target"].with_words(words).pieces(output.ids),
             token_scores=output.token_scores,
         )
 
-    def _text(self, output: Output) -> str:
-        text = self.tokenizers["target"].decode([token for token in output.ids if token != EOS])
+    def _text(self, output: Output, words: Sequence[str]) -> str:
+        tokenizer = self.tokenizers["target"].with_words(words)
+        text = tokenizer.decode([token for token in output.ids if token != EOS])
         # A line of output is a line: what a character or byte model writes must not break it.
         return text.replace("\n", " ")

@@ -14,6 +14,7 @@ from s2scli.text.excluded import ExcludedPhrases, TokenTexts
 from s2scli.text.glossary import Glossary, read_glossary
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import UNK
+from s2scli.text.words import extend
 
 _NO_TOKEN = "holds what the model has no token for"
 
@@ -43,11 +44,16 @@ class Lexicon:
         # Lines that exclude the same share what is worked out for it.
         self._with_phrases = lru_cache(maxsize=256)(self._make_excluded)
 
-    def excluded(self, phrases: tuple[str, ...], prefix: Sequence[int], line: int) -> ExcludedPhrases | None:
-        """What a line's output must not hold, phrases of its own among it; UsageError where its prefix does."""
+    def excluded(
+        self, phrases: tuple[str, ...], prefix: Sequence[int], line: int, words: tuple[str, ...] = ()
+    ) -> ExcludedPhrases | None:
+        """What a line's output must not hold, phrases of its own among it; UsageError where its prefix does.
+
+        words: those that can be copied of the line, and that the vocabulary does not have.
+        """
         if not (phrases or self._excluded or self._bad_tokens):
             return None
-        found = self._with_phrases(phrases)
+        found = self._with_phrases(phrases, words)
         if found.occurs_in(prefix):
             raise UsageError(
                 f"line {line + 1}: --target-prefix holds what its output must not; leave one of them out"
@@ -61,16 +67,17 @@ class Lexicon:
         excluded: ExcludedPhrases | None,
         room: int | None,
         line: int,
+        words: tuple[str, ...] = (),
     ) -> Constraints | None:
         """What a line's output must hold: phrases of its own, then those for the terms of its source.
 
         What cannot be is left out with a warning: what has no token, what is excluded, and what goes beyond the room
-        there is, in tokens.
+        there is, in tokens. words: as in `excluded`.
         """
         terms = self._glossary.find(source) if self._glossary else []
         found: list[list[int]] = []
         for phrase in [*phrases, *(term for term in terms if term not in phrases)]:
-            ids = self._target.encode_phrase(phrase)
+            ids = extend(self._target, phrase, self._target.encode_phrase(phrase), words)
             problem = ""
             if UNK in ids:
                 problem = _NO_TOKEN
@@ -94,9 +101,10 @@ class Lexicon:
     def _texts(self) -> TokenTexts:
         return TokenTexts(self._target)
 
-    def _make_excluded(self, phrases: tuple[str, ...]) -> ExcludedPhrases:
-        texts = [self._texts.of_phrase(phrase) for phrase in (*self._excluded, *phrases)]
-        return ExcludedPhrases(self._texts, texts, self._bad_tokens)
+    def _make_excluded(self, phrases: tuple[str, ...], words: tuple[str, ...]) -> ExcludedPhrases:
+        texts = TokenTexts(self._target.with_words(words)) if words else self._texts
+        excluded = [texts.of_phrase(phrase) for phrase in (*self._excluded, *phrases)]
+        return ExcludedPhrases(texts, excluded, self._bad_tokens)
 
     def _read_glossary(self, path: Path, source: Tokenizer) -> Glossary:
         terms: dict[str, str] = {}

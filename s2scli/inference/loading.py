@@ -99,6 +99,11 @@ def _shortlist(loaded: _Loaded, config: GenerateConfig, device: torch.device) ->
     """The shortlists that the config wants; UsageError where the checkpoint has no table for them."""
     if not config.shortlist:
         return None
+    if loaded.model.copies:
+        raise UsageError(
+            f"--shortlist {config.shortlist}: {config.path} copies words of the source, which a shortlist would leave "
+            "out; leave --shortlist out"
+        )
     table = loaded.checkpoint.shortlist
     if table is None:
         raise UsageError(

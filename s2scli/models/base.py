@@ -21,7 +21,8 @@ from s2scli.configs.models import EncoderDecoderConfig, ModelConfig
 from s2scli.data.batch import Batch, Tokens, decoder_input
 from s2scli.errors import UsageError
 from s2scli.models import MODELS
-from s2scli.nn.output import SoftmaxOutput, chunk_rows
+from s2scli.nn.copying import CopyOutput, Hidden
+from s2scli.nn.output import OutputLayer, SoftmaxOutput, chunk_rows
 from s2scli.nn.transformer import initial_embedding
 from s2scli.text.vocabulary import EOS, PAD
 
@@ -63,6 +64,7 @@ class StepOutput:
 
     scores [B, K, V] of the next token before normalization; their log-probabilities are scores minus
     log_normalizer [B, K]: the given normalizer, or if that is None the logarithm of the sum of their exponentials.
+    Of a model that copies they are [B, K, V + E]: after the vocabulary come the words that only a source has.
 
     Where only some tokens C are scored, ids [C] are they, the special symbols first and in their usual order, and
     columns [V] says where each token of the vocabulary is among them, that of padding for those that are not.
@@ -103,6 +105,8 @@ class Decodable(ABC):
     target_size: int
     # Whether there are sources; a language model has none, and what is typed is the beginning of a target.
     reads_source: bool = True
+    # Whether words are copied from the source: sources come with their extended ids, and the scores are [B, K, V + E].
+    copies: bool = False
 
     @property
     def whole(self) -> Decodable:
@@ -121,7 +125,8 @@ class Decodable(ABC):
     def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
         """Extend each hypothesis by its last token, tokens [B, K], and score what may follow.
 
-        The first token is the end symbol. The given state must not be used again.
+        The first token is the end symbol; a word that was copied from beyond the vocabulary is given as unknown. The
+        given state must not be used again.
         """
 
     @abstractmethod
@@ -148,19 +153,22 @@ class Model(nn.Module, Decodable):
     # The width of `encoder_states`, and the size of the source vocabulary.
     encoder_width: int
     source_size: int
-    output: SoftmaxOutput
+    output: OutputLayer[Any]
 
     @abstractmethod
     def encoder_states(self, memory: Memory) -> Tensor:
         """One state for each source token in its place, [B, S, encoder_width], of a memory as `encode` gave it."""
 
     @abstractmethod
-    def decode(self, memory: Memory, inputs: Tensor) -> Tensor:
-        """Hidden states [B, T, D]: the one of position t predicts target t from what is read up to t, inputs [B, T]."""
+    def decode(self, memory: Memory, inputs: Tensor) -> Hidden:
+        """States [B, T, D]: the one of position t predicts target t from what is read up to t, inputs [B, T].
+
+        Those of a model that copies say what to copy too.
+        """
 
     def decode_mixed(
-        self, memory: Memory, inputs: Tensor, own: Tensor, predict: Callable[[Tensor], Tensor]
-    ) -> Tensor:
+        self, memory: Memory, inputs: Tensor, own: Tensor, predict: Callable[[Hidden], Tensor]
+    ) -> Hidden:
         """`decode`, but that where own [B, T] is true it reads what the model predicts there in place of inputs.
 
         predict: the next tokens [B, any] after hidden states [B, any, D]. This takes two passes (Mihaylova and Martins
@@ -171,7 +179,7 @@ class Model(nn.Module, Decodable):
             predicted = F.pad(predict(self.decode(memory, inputs))[:, :-1], (1, 0), value=EOS)
         return self.decode(memory, torch.where(own, predicted, inputs))
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch) -> Hidden:
         """Hidden states [B, T, D] that predict each target position from those before it (teacher forcing)."""
         assert batch.target is not None
         return self.decode(self.encode(batch.source), decoder_input(batch.target))
@@ -180,7 +188,8 @@ class Model(nn.Module, Decodable):
         """The log-probability of each target token given those before it, [B, T]; 0 where there is padding."""
         assert batch.target is not None
         mask = batch.target.mask
-        hidden, targets = self(batch)[mask], batch.target.ids[mask]
+        predicted = batch.target.predicted if self.copies else batch.target.ids
+        hidden, targets = self(batch)[mask], predicted[mask]
         rows = chunk_rows(self.output.weight.size(0))
         parts = [
             F.cross_entropy(self.output(part).float(), wanted, reduction="none")
@@ -197,9 +206,11 @@ class Model(nn.Module, Decodable):
         """The repeated layers, which are compiled, and sharded over processes, one by one; none by default."""
         return []
 
-    def score_next(self, hidden: Tensor, state: State) -> StepOutput:
+    def score_next(self, hidden: Hidden, state: State) -> StepOutput:
         """The output of a step from its hidden states [B, K, D]."""
-        return StepOutput(self.output(hidden).float(), None, state)
+        scores = self.output(hidden).float()
+        normalizer = scores.new_zeros(scores.shape[:2]) if self.output.is_normalized else None
+        return StepOutput(scores, normalizer, state)
 
 
 class Embeddings:
@@ -220,7 +231,8 @@ class Embeddings:
             else initial_embedding(source_size, config.encoder_embed_dim, PAD)
         )
         tied = config.share_all_embeddings or config.share_decoder_input_output_embed
-        self.output = SoftmaxOutput(output_width, target_size, self.target if tied else None)
+        layer = CopyOutput if config.copy else SoftmaxOutput
+        self.output: OutputLayer[Any] = layer(output_width, target_size, self.target if tied else None)
 
 
 def build_model(config: ModelConfig, source_size: int, target_size: int) -> Model:

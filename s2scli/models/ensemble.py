@@ -13,6 +13,7 @@ from torch import Tensor
 
 from s2scli.data.batch import Batch, Tokens
 from s2scli.models.base import Decodable, Memory, State, StepOutput
+from s2scli.text.vocabulary import UNK
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,17 @@ class Combination(Decodable):
         self._models = tuple(models)
         self.reads_source = models[0].reads_source
         self.target_size = models[0].target_size
+        self.copies = any(model.copies for model in models)
         self.max_source_positions = _least([model.max_source_positions for model in models])
         self.max_target_positions = _least([model.max_target_positions for model in models])
 
     @abstractmethod
     def combine(self, log_probabilities: Tensor) -> Tensor:
         """What the models' log-probabilities [models, …] are together, […]."""
+
+    @abstractmethod
+    def of_own_words(self, of_unknown: Tensor) -> Tensor:
+        """What a source's own words have by a model that does not copy, given what the unknown symbol has, alike."""
 
     def encode(self, source: Tokens) -> Memory:
         """Read the sources."""
@@ -76,15 +82,31 @@ class Combination(Decodable):
             model.step(tokens, of_memory, of_state)
             for model, of_memory, of_state in zip(self._models, memory.members, state.members, strict=True)
         ]
-        log_probabilities = torch.stack([item.scores - item.log_normalizer[..., None] for item in outputs])
-        scores = self.combine(log_probabilities)
+        log_probabilities = [item.scores - item.log_normalizer[..., None] for item in outputs]
+        size = max(item.size(-1) for item in log_probabilities)
+        scores = self.combine(torch.stack([self._extended(item, size) for item in log_probabilities]))
         return StepOutput(
             scores, scores.new_zeros(scores.shape[:2]), _States(tuple(item.state for item in outputs))
         )
 
+    def _extended(self, log_probabilities: Tensor, size: int) -> Tensor:
+        """With what the sources' own words have, [B, K, V + E]."""
+        missing = size - log_probabilities.size(-1)
+        if not missing:
+            return log_probabilities
+        own = self.of_own_words(log_probabilities[..., UNK : UNK + 1])
+        return torch.cat([log_probabilities, own.expand(-1, -1, missing)], dim=-1)
+
     def score_targets(self, batch: Batch) -> Tensor:
         """The log-probability of each target token given those before it, [B, T]; 0 where there is padding."""
-        return self.combine(torch.stack([model.score_targets(batch) for model in self._models]))
+        assert batch.target is not None
+        is_own = batch.target.predicted >= self.target_size
+        scores = [
+            found if model.copies else torch.where(is_own, self.of_own_words(found), found)
+            for model in self._models
+            for found in [model.score_targets(batch)]
+        ]
+        return self.combine(torch.stack(scores))
 
     @contextmanager
     def limited_to(self, tokens: Tensor) -> Iterator[None]:
@@ -105,6 +127,10 @@ class Ensemble(Combination):
     def combine(self, log_probabilities: Tensor) -> Tensor:
         """The logarithm of the mean of the probabilities."""
         return log_probabilities.logsumexp(0) - math.log(len(log_probabilities))
+
+    def of_own_words(self, of_unknown: Tensor) -> Tensor:
+        """A model that does not copy cannot say them."""
+        return torch.full_like(of_unknown, float("-inf"))
 
 
 def _least(positions: Sequence[int | None]) -> int | None:

@@ -21,3 +21,7 @@ class ShallowFusion(Combination):
     def combine(self, log_probabilities: Tensor) -> Tensor:
         """The weighted sum of both models' log-probabilities."""
         return log_probabilities[0] + self._weight * log_probabilities[1]
+
+    def of_own_words(self, of_unknown: Tensor) -> Tensor:
+        """To a language model they are unknown words."""
+        return of_unknown

@@ -14,7 +14,8 @@ from s2scli.configs.models import RecurrentConfig
 from s2scli.data.batch import Batch, Tokens, decoder_input
 from s2scli.errors import UsageError
 from s2scli.models.base import Embeddings, Memory, Model, State, StepOutput, beam_rows
-from s2scli.nn.attention import SCORES, Score, attend, attention_weights
+from s2scli.nn.attention import SCORES, CoverageScore, Score, attend, attention_weights
+from s2scli.nn.copying import CopyStates, Gate, Hidden, joined
 from s2scli.nn.dropout import Dropout
 from s2scli.nn.product import RepeatedLinear, linear, product_dtype
 from s2scli.nn.rnn import (
@@ -32,6 +33,7 @@ class RecurrentMemory(Memory):
     """keys [B, S, size]: encoder states; prepared [B, S, any]: their share in the attention scores; mask [B, S].
 
     first [B, parts, layers, size]: the decoder's first state. summary [B, size]: the encoder's final state.
+    words [B, S], to copy: the tokens' ids in the extended vocabulary.
     """
 
     keys: Tensor
@@ -39,6 +41,7 @@ class RecurrentMemory(Memory):
     mask: Tensor
     first: Tensor
     summary: Tensor
+    words: Tensor | None = None
 
     def select(self, rows: Tensor) -> RecurrentMemory:
         """The memory of some sentences, cut to the longest of them."""
@@ -50,36 +53,49 @@ class RecurrentMemory(Memory):
             mask[:, :length],
             self.first[rows],
             self.summary[rows],
+            None if self.words is None else self.words[rows, :length],
         )
 
     def join(self, other: RecurrentMemory) -> RecurrentMemory:
         """The memory of these sentences and then others."""
         length = max(self.mask.size(1), other.mask.size(1))
         both = (self, other)
+        words = [
+            F.pad(item.words, (0, length - item.words.size(1))) for item in both if item.words is not None
+        ]
         return RecurrentMemory(
             torch.cat([F.pad(item.keys, (0, 0, 0, length - item.keys.size(1))) for item in both]),
             torch.cat([F.pad(item.prepared, (0, 0, 0, length - item.prepared.size(1))) for item in both]),
             torch.cat([F.pad(item.mask, (0, length - item.mask.size(1))) for item in both]),
             torch.cat([item.first for item in both]),
             torch.cat([item.summary for item in both]),
+            torch.cat(words) if words else None,
         )
 
 
 @dataclass(frozen=True)
 class RecurrentState(State):
-    """layers: the parts [B·K, size] of each layer's state; feed [B, K, width]: the attentional state, fed to a step."""
+    """layers: the parts [B·K, size] of each layer's state; feed [B, K, width]: the attentional state, fed to a step.
+
+    coverage [B, K, S or more], if there is any: the sum of the attention so far (See et al. 2017, equation 10).
+    """
 
     layers: list[LayerState]
     feed: Tensor
+    coverage: Tensor | None = None
 
     def top(self) -> Tensor:
         """The top layer's output [B, K, size]."""
         return self.layers[-1][0].view(*self.feed.shape[:2], -1)
 
     def _gather(self, rows: Tensor, beam: int) -> RecurrentState:
+        def gather(item: Tensor) -> Tensor:
+            chosen = item.flatten(0, 1).index_select(0, rows)
+            return chosen.view(len(rows) // beam, beam, item.size(2))
+
         layers = [tuple(part.index_select(0, rows) for part in layer) for layer in self.layers]
-        feed = self.feed.flatten(0, 1).index_select(0, rows)
-        return RecurrentState(layers, feed.view(len(rows) // beam, beam, self.feed.size(2)))
+        coverage = None if self.coverage is None else gather(self.coverage)
+        return RecurrentState(layers, gather(self.feed), coverage)
 
     def select(self, rows: Tensor) -> RecurrentState:
         """The state of some sentences."""
@@ -96,7 +112,12 @@ class RecurrentState(State):
             tuple(map(torch.cat, zip(*pair, strict=True)))
             for pair in zip(self.layers, other.layers, strict=True)
         ]
-        return RecurrentState(layers, torch.cat([self.feed, other.feed]))
+        coverages = [item for item in (self.coverage, other.coverage) if item is not None]
+        longest = max((item.size(2) for item in coverages), default=0)
+        padded = [F.pad(item, (0, longest - item.size(2))) for item in coverages]
+        return RecurrentState(
+            layers, torch.cat([self.feed, other.feed]), torch.cat(padded) if padded else None
+        )
 
 
 @dataclass(frozen=True)
@@ -104,15 +125,31 @@ class StepProducts:
     """The products with weights in a loop of steps, which share them: each weight's gradient is computed once."""
 
     cells: DecoderSteps
-    scores: Callable[[Tensor], Tensor] | None
+    scores: Callable[..., Tensor] | None
     average: Callable[[Tensor], Tensor] | None
     readout: Callable[[Tensor], Tensor]
 
-    def look(self, query: Tensor, mask: Tensor) -> Tensor:
-        """Context [B, K, size] for decoder states [B, K, size]."""
+    def look(self, query: Tensor, mask: Tensor, coverage: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Context [B, K, size] for decoder states [B, K, size], and the attention [B, K, S]."""
         assert self.scores is not None
         assert self.average is not None
-        return self.average(attention_weights(self.scores(query), mask))
+        scores = self.scores(query) if coverage is None else self.scores(query, coverage)
+        weights = attention_weights(scores, mask)
+        return self.average(weights), weights
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step of the decoder gives.
+
+    top [B, K, size]: the top layer's output; context [B, K, any], of width 0 where the readout has none; attention
+    [B, K, S], if there is any.
+    """
+
+    state: RecurrentState
+    top: Tensor
+    context: Tensor
+    attention: Tensor | None
 
 
 def _places(mask: Tensor) -> Tensor:
@@ -189,9 +226,11 @@ class RecurrentModel(Model):
         self.bridge = Bridge(config, key_size)
         self.has_attention = config.attention != "none"
         if self.has_attention:
-            self.score = SCORES[config.attention](
+            score = CoverageScore if config.coverage else SCORES[config.attention]
+            self.score = score(
                 config.decoder_hidden_size, key_size, config.attention_dim, config.max_source_positions
             )
+        self.has_coverage = config.coverage
         self.looks_first = self.has_attention and config.attention_query == "previous"
         self.feeds_input = self.has_attention and not self.looks_first and config.input_feeding
         self.sees_summary = not self.has_attention and config.fixed_context == "every"
@@ -212,16 +251,22 @@ class RecurrentModel(Model):
         embedding_width = config.decoder_embed_dim if self.embedding_in_readout else 0
         self.readout = nn.Linear(config.decoder_hidden_size + context_width + embedding_width, out_width)
         self.output = embeddings.output
+        self.copies = config.copy
+        if config.copy:
+            self.gate = Gate(key_size + config.decoder_hidden_size + config.decoder_embed_dim)
         self.encoder_width, self.source_size, self.target_size = key_size, source_size, target_size
 
     def encode(self, source: Tokens) -> RecurrentMemory:
         """Read the sources, backwards if the config says so."""
-        ids = reverse(source.ids, source.lengths) if self.config.reverse_source else source.ids
+        ids, words = source.ids, source.extended if self.copies else None
+        if self.config.reverse_source:
+            ids = reverse(ids, source.lengths)
+            words = None if words is None else reverse(words, source.lengths)
         states, final = self.encoder(self.dropout(self.source_embedding(ids)), source.lengths)
         keys = self.dropout(states)
         prepared = self.score.prepare(keys) if self.has_attention else keys[..., :0]
         top = final[0, -1]
-        return RecurrentMemory(keys, prepared, source.mask, self.bridge(final), top)
+        return RecurrentMemory(keys, prepared, source.mask, self.bridge(final), top, words)
 
     def encoder_states(self, memory: Memory) -> Tensor:
         """The top layer's states [B, S, size], put in the source's order where it is read backwards."""
@@ -241,65 +286,86 @@ class RecurrentModel(Model):
             raise UsageError(f"--alignment-layer {layer} is for Transformers; leave it out")
         memory = self.encode(batch.source)
         embedded = self.dropout(self.target_embedding(decoder_input(batch.target)))
-        if self.looks_first or self.feeds_input:
-            states = torch.cat(self._step_by_step(embedded, memory)[0], dim=1)
-        else:
-            states = self.decoder.sequence(embedded, self.start(memory).layers)
-        if self.looks_first:
-            states = torch.cat([self.start(memory).top(), states[:, :-1]], dim=1)
-        weights = attention_weights(self.score(states, memory.prepared), memory.mask)
+        weights = self._run(embedded, memory)[1]
+        assert weights is not None
         if self.config.reverse_source:
             weights = weights.gather(2, _places(memory.mask)[:, None].expand_as(weights))
         return weights * batch.target.mask[..., None]
 
-    def decode(self, memory: Memory, inputs: Tensor) -> Tensor:
+    def decode(self, memory: Memory, inputs: Tensor) -> Hidden:
         """Decoder states [B, T, D] of all target positions."""
-        memory = cast(RecurrentMemory, memory)
         embedded = self.dropout(self.target_embedding(inputs))  # [B, T, E]
-        if self.feeds_input:
-            return torch.cat(self._step_by_step(embedded, memory)[2], dim=1)
-        if self.looks_first:
-            each, contexts, _ = self._step_by_step(embedded, memory)
-            return self._read_out(torch.cat(each, dim=1), torch.cat(contexts, dim=1), embedded)
-        summary = memory.summary[:, None].expand(-1, embedded.size(1), -1) if self.sees_summary else None
-        inputs = embedded if summary is None else torch.cat([embedded, summary], dim=-1)
+        return self._run(embedded, cast(RecurrentMemory, memory))[0]
+
+    def _run(self, embedded: Tensor, memory: RecurrentMemory) -> tuple[Hidden, Tensor | None]:
+        """The decoder states of all target positions, and the attention [B, T, S], if there is any."""
+        if self.looks_first or self.feeds_input or self.has_coverage:
+            return self._step_by_step(embedded, memory)
+        context = weights = None
+        if self.sees_summary:
+            context = memory.summary[:, None].expand(-1, embedded.size(1), -1)
+        inputs = embedded if context is None else torch.cat([embedded, context], dim=-1)
         states = self.decoder.sequence(inputs, self.start(memory).layers)
-        return self._read_out(states, self._look(states, memory) if self.has_attention else summary, embedded)
+        if self.has_attention:
+            context, weights = attend(self.score(states, memory.prepared), memory.keys, memory.mask)
+        hidden = self._read_out(states, context, embedded)
+        return self._with_copying(hidden, states, context, embedded, weights, memory), weights
+
+    def _with_copying(
+        self,
+        hidden: Tensor,
+        states: Tensor,
+        context: Tensor | None,
+        embedded: Tensor,
+        weights: Tensor | None,
+        memory: RecurrentMemory,
+    ) -> Hidden:
+        """The hidden states with what else copying needs, if the model copies; each [B, T, any].
+
+        The gate is that of See et al. 2017, equation 8: of context, state and embedding.
+        """
+        if not self.copies:
+            return hidden
+        assert context is not None
+        assert weights is not None
+        assert memory.words is not None
+        words = memory.words[:, None].expand(-1, hidden.size(1), -1)
+        return CopyStates(hidden, self.gate.of(context, states, embedded), weights, words)
 
     def decode_mixed(
-        self, memory: Memory, inputs: Tensor, own: Tensor, predict: Callable[[Tensor], Tensor]
-    ) -> Tensor:
+        self, memory: Memory, inputs: Tensor, own: Tensor, predict: Callable[[Hidden], Tensor]
+    ) -> Hidden:
         """Step by step: what is read is predicted from what was read before (Bengio et al. 2015, section 2.4)."""
         memory = cast(RecurrentMemory, memory)
         state, products = self.start(memory), self._step_products(memory, inputs.size(1), 1)
-        states: list[Tensor] = []
+        states: list[Hidden] = []
         for tokens, chosen in zip(inputs.split(1, dim=1), own.split(1, dim=1), strict=True):
             if states:
                 tokens = torch.where(chosen, predict(states[-1]), tokens)
             embedded = self.dropout(self.target_embedding(tokens))
             hidden, state = self._extend(embedded, memory, state, products)
             states.append(hidden)
-        return torch.cat(states, dim=1)
+        return joined(states)
 
-    def _step_by_step(
-        self, embedded: Tensor, memory: RecurrentMemory
-    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    def _step_by_step(self, embedded: Tensor, memory: RecurrentMemory) -> tuple[Hidden, Tensor | None]:
         """Teacher forcing where a step needs the attention of the step before it.
 
-        The embeddings' share in the gates is computed for all steps at once. Returns each step's output of the top
-        layer, its context and its attentional state.
+        The embeddings' share in the gates is computed for all steps at once.
         """
         state, products = self.start(memory), self._step_products(memory, embedded.size(1), 1)
-        states: list[Tensor] = []
-        contexts: list[Tensor] = []
-        fed: list[Tensor] = []
+        steps: list[Step] = []
         shares = self.decoder.project(embedded.transpose(0, 1), self.embedding_columns)  # [T, B, gates]
         for share in shares.unbind(0):
-            state, top, context = self._advance(share[:, None], memory, state, products)
-            states.append(top)
-            contexts.append(context)
-            fed.append(state.feed)
-        return states, contexts, fed
+            steps.append(self._advance(share[:, None], memory, state, products))
+            state = steps[-1].state
+        tops = torch.cat([step.top for step in steps], dim=1)
+        contexts = torch.cat([step.context for step in steps], dim=1)
+        weights = torch.cat([step.attention for step in steps if step.attention is not None], dim=1)
+        if self.feeds_input:
+            hidden = torch.cat([step.state.feed for step in steps], dim=1)
+        else:
+            hidden = self._read_out(tops, contexts, embedded)
+        return self._with_copying(hidden, tops, contexts, embedded, weights, memory), weights
 
     def _step_products(self, memory: RecurrentMemory, steps: int, beam: int) -> StepProducts:
         """For a loop of so many steps of K hypotheses a sentence, each of which calls each product once."""
@@ -307,37 +373,36 @@ class RecurrentModel(Model):
         cells = self.decoder.steps(self.extra_columns, dtype, steps, rows * beam)
         scores = average = None
         if self.has_attention:
-            scores = cast(Score, self.score).repeated(memory.prepared, steps, beam)
+            score = cast(Score, self.score)
+            repeated = score.repeated_over if isinstance(score, CoverageScore) else score.repeated
+            scores = repeated(memory.prepared, steps, beam)
             average = RepeatedLinear(keys.transpose(1, 2), None, keys.dtype, steps, (rows, beam))
         readout = RepeatedLinear(self.readout.weight, self.readout.bias, dtype, steps, (rows, beam))
         return StepProducts(cells, scores, average, readout)
 
     def _advance(
         self, share: Tensor, memory: RecurrentMemory, state: RecurrentState, products: StepProducts
-    ) -> tuple[RecurrentState, Tensor, Tensor]:
-        """One step of K hypotheses, from the embeddings' share [B, K, gates] in the first layer's gates.
-
-        Returns the next state, the top layer's output [B, K, size] and the context [B, K, any], of width 0 where
-        the readout has none.
-        """
+    ) -> Step:
+        """One step of K hypotheses, from the embeddings' share [B, K, gates] in the first layer's gates."""
         context = entering = state.feed
+        weights = coverage = None
+        if state.coverage is not None:
+            # What is beyond was for longer sources, which have gone.
+            coverage = state.coverage[..., : memory.mask.size(1)]
         with torch.autocast(share.device.type, enabled=False):
             if self.looks_first:
-                entering = context = products.look(state.top(), memory.mask)
+                context, weights = products.look(state.top(), memory.mask, coverage)
+                entering = context
             elif self.sees_summary:
                 entering = context = memory.summary[:, None].expand(-1, share.size(1), -1)
             layers = products.cells(share.flatten(0, 1), entering.flatten(0, 1), state.layers)
-            state = RecurrentState(layers, state.feed)
-            top = state.top()
+            top = RecurrentState(layers, state.feed).top()
             if self.has_attention and not self.looks_first:
-                context = products.look(top, memory.mask)
-            if self.feeds_input:
-                state = RecurrentState(layers, self._read_out(top, context, None, products.readout))
-        return state, top, context
-
-    def _look(self, query: Tensor, memory: RecurrentMemory) -> Tensor:
-        """Context [B, Q, size] for decoder states [B, Q, size]."""
-        return attend(self.score(query, memory.prepared), memory.keys, memory.mask)[0]
+                context, weights = products.look(top, memory.mask, coverage)
+            feed = self._read_out(top, context, None, products.readout) if self.feeds_input else state.feed
+        if coverage is not None and weights is not None:
+            coverage = coverage + weights
+        return Step(RecurrentState(layers, feed, coverage), top, context, weights)
 
     def _read_out(
         self,
@@ -364,7 +429,9 @@ class RecurrentModel(Model):
         """The first state of one hypothesis a sentence."""
         first = cast(RecurrentMemory, memory).first
         layers = layers_of(first.permute(1, 2, 0, 3))
-        return RecurrentState(layers, first.new_zeros(first.size(0), 1, self.feed_width))
+        rows, length = cast(RecurrentMemory, memory).mask.shape
+        coverage = first.new_zeros(rows, 1, length) if self.has_coverage else None
+        return RecurrentState(layers, first.new_zeros(rows, 1, self.feed_width), coverage)
 
     def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
         """Run the decoder on the newest token of each hypothesis."""
@@ -379,11 +446,12 @@ class RecurrentModel(Model):
 
     def _extend(
         self, embedded: Tensor, memory: RecurrentMemory, state: RecurrentState, products: StepProducts
-    ) -> tuple[Tensor, RecurrentState]:
+    ) -> tuple[Hidden, RecurrentState]:
         """The hidden state [B, K, D] after one more token, embedded [B, K, E], and the state for the next."""
         share = self.decoder.project(embedded, self.embedding_columns)
-        next_state, top, context = self._advance(share, memory, state, products)
-        hidden = (
-            next_state.feed if self.feeds_input else self._read_out(top, context, embedded, products.readout)
-        )
-        return hidden, next_state
+        step = self._advance(share, memory, state, products)
+        hidden = step.state.feed
+        if not self.feeds_input:
+            hidden = self._read_out(step.top, step.context, embedded, products.readout)
+        copying = self._with_copying(hidden, step.top, step.context, embedded, step.attention, memory)
+        return copying, step.state

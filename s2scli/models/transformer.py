@@ -15,6 +15,7 @@ from s2scli.configs.models import TransformerConfig, TransformerLMConfig
 from s2scli.data.batch import Batch, Tokens, decoder_input
 from s2scli.errors import UsageError
 from s2scli.models.base import Embeddings, Memory, Model, State, StepOutput, beam_rows
+from s2scli.nn.copying import CopyStates, Gate, Hidden
 from s2scli.nn.dropout import Dropout
 from s2scli.nn.local_attention import LocalSelfAttention, local_mask
 from s2scli.nn.positions import LearnedPositions, SinusoidalPositions
@@ -26,13 +27,15 @@ class TransformerMemory(Memory):
     """keys and values [B, H, S, D/H] of each decoder layer over the encoder states; mask [B, 1, 1, S].
 
     Without a gradient S is rounded up, as decoding wants it. states [B, source length, D]: the encoder states
-    themselves, which decoding does without: none after `select`.
+    themselves, which decoding does without: none after `select`. words [B, S], to copy: their ids in the extended
+    vocabulary.
     """
 
     keys: list[Tensor]
     values: list[Tensor]
     mask: Tensor
     states: Tensor | None = None
+    words: Tensor | None = None
 
     def select(self, rows: Tensor) -> TransformerMemory:
         """The memory of some sentences, cut to the longest of them."""
@@ -42,6 +45,7 @@ class TransformerMemory(Memory):
             [keys[rows, :, :length].contiguous() for keys in self.keys],
             [values[rows, :, :length].contiguous() for values in self.values],
             mask[..., :length],
+            words=None if self.words is None else self.words[rows, :length],
         )
 
     def join(self, other: TransformerMemory) -> TransformerMemory:
@@ -50,7 +54,11 @@ class TransformerMemory(Memory):
             [*self.keys, *self.values, self.mask.mT], [*other.keys, *other.values, other.mask.mT], strict=True
         )
         *layers, mask = (_joined(*pair) for pair in pairs)
-        return TransformerMemory(layers[: len(self.keys)], layers[len(self.keys) :], mask.mT)
+        words = None
+        if self.words is not None and other.words is not None:
+            both = (item[:, None, :, None] for item in (self.words, other.words))
+            words = _joined(*both)[:, 0, :, 0]
+        return TransformerMemory(layers[: len(self.keys)], layers[len(self.keys) :], mask.mT, words=words)
 
     @cached_property
     def bias(self) -> Tensor:
@@ -182,19 +190,38 @@ class TransformerDecoder(Model):
     decoder_embedder: Embedder
     decoder_layers: nn.ModuleList
     decoder_norm: nn.Module
+    # Of which layer how many heads say what to copy; none: nothing is copied.
+    pointing_layer: int | None = None
+    pointing_heads: int = 0
+    gate: Gate
 
     def blocks(self) -> list[nn.Module]:
         """The decoder's layers."""
         return [*self.decoder_layers]
 
-    def decode(self, memory: Memory, inputs: Tensor) -> Tensor:
+    def decode(self, memory: Memory, inputs: Tensor) -> Hidden:
         """Decoder states [B, T, D] of all target positions."""
         memory = cast(TransformerMemory, memory)
-        x = self.decoder_embedder(inputs)
-        for layer, keys, values in zip(self.decoder_layers, memory.keys, memory.values, strict=True):
-            x = layer(x, keys, values, memory.mask)
-        states: Tensor = self.decoder_norm(x)
-        return states
+        x = embedded = self.decoder_embedder(inputs)
+        copied = None
+        layers = zip(self.decoder_layers, memory.keys, memory.values, strict=True)
+        for number, (layer, keys, values) in enumerate(layers):
+            if number == self.pointing_layer:
+                x, copied = cast(DecoderLayer, layer).pointing(
+                    x, keys, values, memory.mask, self.pointing_heads
+                )
+            else:
+                x = layer(x, keys, values, memory.mask)
+        return self._hidden(self.decoder_norm(x), embedded, copied, memory)
+
+    def _hidden(
+        self, states: Tensor, embedded: Tensor, copied: Tensor | None, memory: TransformerMemory
+    ) -> Hidden:
+        """The states [B, T, D], and with a copy distribution [B, T, S] what else copying needs."""
+        if copied is None or memory.words is None:
+            return states
+        words = memory.words[:, None].expand(-1, states.size(1), -1)
+        return CopyStates(states, self.gate.of(states, embedded), copied, words)
 
     def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
         """The mean over the heads of one decoder layer, [B, T, S]; by default of the last, as in fairseq.
@@ -230,12 +257,18 @@ class TransformerDecoder(Model):
         """Run the decoder on the newest position of each hypothesis."""
         memory = cast(TransformerMemory, memory)
         state = cast(TransformerState, state).with_room()
-        x = self.decoder_embedder.step(tokens, state.places, state.position + 1)
+        x = embedded = self.decoder_embedder.step(tokens, state.places, state.position + 1)
         layers = zip(self.decoder_layers, state.cache, memory.keys, memory.values, strict=True)
-        bias = state.bias
-        for layer, cache, keys, values in layers:
-            x = cast(DecoderLayer, layer).step(x, cache, state.position, bias, keys, values, memory.bias)
-        return self.score_next(self.decoder_norm(x), replace(state, position=state.position + 1))
+        bias, copied = state.bias, None
+        for number, (module, cache, keys, values) in enumerate(layers):
+            layer = cast(DecoderLayer, module)
+            given = (x, cache, state.position, bias, keys, values, memory.bias)
+            if number == self.pointing_layer:
+                x, copied = layer.step_pointing(*given, memory.mask, self.pointing_heads)
+            else:
+                x = layer.step(*given)
+        hidden = self._hidden(self.decoder_norm(x), embedded, copied, memory)
+        return self.score_next(hidden, replace(state, position=state.position + 1))
 
 
 class TransformerModel(TransformerDecoder):
@@ -266,6 +299,10 @@ class TransformerModel(TransformerDecoder):
         self.encoder_width, self.source_size, self.target_size = encoder.width, source_size, target_size
         self.max_source_positions = config.positions_of.get("source")
         self.max_target_positions = config.positions_of.get("target")
+        self.copies = config.copy
+        if config.copy:
+            self.pointing_layer, self.pointing_heads = config.pointing_layer, config.alignment_heads
+            self.gate = Gate(2 * config.decoder_embed_dim)
 
     def blocks(self) -> list[nn.Module]:
         """The layers of both stacks."""
@@ -281,15 +318,17 @@ class TransformerModel(TransformerDecoder):
         for layer in self.encoder_layers:
             x = layer(x, seen)
         x = states = self.encoder_norm(x)
+        words = source.extended if self.copies else None
         if not torch.is_grad_enabled():
             missing = round_up(x.size(1)) - x.size(1)
             x, mask = F.pad(x, (0, 0, 0, missing)), F.pad(mask, (0, missing))
+            words = None if words is None else F.pad(words, (0, missing))
         prepared = [cast(DecoderLayer, layer).prepare(x) for layer in self.decoder_layers]
         keys, values = [keys for keys, _ in prepared], [values for _, values in prepared]
         if not torch.is_grad_enabled():
             # They are read again in every step.
             keys, values = [item.contiguous() for item in keys], [item.contiguous() for item in values]
-        return TransformerMemory(keys, values, mask, states)
+        return TransformerMemory(keys, values, mask, states, words)
 
     def encoder_states(self, memory: Memory) -> Tensor:
         """The last layer's states [B, S, D]."""

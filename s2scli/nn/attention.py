@@ -156,6 +156,62 @@ class AdditiveScore(Score):
         return _additive(self.query.weight, prepared, self.v, steps, queries)
 
 
+class _CoveredScores(torch.autograd.Function):
+    """vᵀ tanh((q + k + c w)/2), as _TanhScores, with coverage c [B, Q, S] and w [A].
+
+    With what comes back to the sum within the tanh, e [B, Q, S, A]: dc = Σ_A e w, dw = Σ e c.
+    """
+
+    @staticmethod
+    def sigmoid(rows: slice, query: Tensor, keys: Tensor, coverage: Tensor, w: Tensor) -> Tensor:
+        """σ(q + k + c w) of some sentences, [B, Q, S, A]."""
+        inner = query[rows][:, :, None] + keys[rows][:, None]
+        return inner.addcmul_(coverage[rows][..., None], w).sigmoid_()
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, keys: Tensor, v: Tensor, coverage: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(query, keys, v, coverage, w)
+        parts = [
+            _CoveredScores.sigmoid(rows, query, keys, coverage, w) @ v
+            for rows in _TanhScores.blocks(query, keys)
+        ]
+        return torch.cat(parts).mul_(2).sub_(v.sum())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        query, keys, v, coverage, w = ctx.saved_tensors
+        d_query, d_keys, d_coverage = (torch.empty_like(item) for item in (query, keys, coverage))
+        d_v, d_w = torch.zeros_like(v), torch.zeros_like(w)
+        for rows in _TanhScores.blocks(query, keys):
+            d = gradients[0][rows]
+            inner = _CoveredScores.sigmoid(rows, query, keys, coverage, w)
+            d_v += d.flatten() @ inner.flatten(0, -2)
+            inner = inner.addcmul_(inner, inner, value=-1).mul_(d[..., None]).mul_(2 * v)
+            d_query[rows], d_keys[rows], d_coverage[rows] = inner.sum(2), inner.sum(1), inner @ w
+            d_w += coverage[rows].flatten() @ inner.flatten(0, -2)
+        return d_query, d_keys, d_v.mul_(2).sub_(gradients[0].sum()), d_coverage, d_w
+
+
+class CoverageScore(AdditiveScore):
+    """vᵀ tanh(W s + U h_j + w c_j), See et al. 2017, equation 11; c is the sum of the attention before."""
+
+    def __init__(self, query_size: int, key_size: int, attention_dim: int, max_positions: int) -> None:
+        super().__init__(query_size, key_size, attention_dim, max_positions)
+        self.coverage = _uniform(attention_dim, fan_in=attention_dim)
+
+    def repeated_over(self, prepared: Tensor, steps: int, queries: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """What gives the scores [B, Q, S] of query [B, Q, query_size] with coverage [B, Q, S]; as `repeated`."""
+        project = _repeated(2 * self.query.weight, (len(prepared), queries), steps)
+        keys, w = prepared.to(self.v.dtype), 2 * self.coverage
+
+        def scores(query: Tensor, coverage: Tensor) -> Tensor:
+            projected = project(query).to(self.v.dtype)
+            found: Tensor = _CoveredScores.apply(projected, keys, self.v, coverage.to(self.v.dtype), w)  # type: ignore[no-untyped-call]
+            return found
+
+        return scores
+
+
 class DotScore(Score):
     """sᵀ h_j, Luong et al. 2015, equation 8; both states have one size."""
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from s2scli.nn.output import chunk_rows
+from s2scli.nn.output import OutputLayer, chunk_rows
 
 # From the shared tensors and a chunk of each of the rows' tensors to a scalar.
 ChunkFunction = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
@@ -41,7 +41,8 @@ class _ChunkedSum(torch.autograd.Function):
             torch.zeros_like(item) if needed else None for item, needed in zip(tensors, wanted, strict=True)
         ]
         rows = tensors[num_shared:]
-        total = torch.zeros((), dtype=torch.float32, device=tensors[0].device)
+        wide = torch.promote_types(tensors[0].dtype, torch.float32)
+        total = torch.zeros((), dtype=wide, device=tensors[0].device)
         for start in range(0, len(rows[0]), size):
             place = slice(start, start + size)
             parts = [
@@ -86,49 +87,54 @@ def chunked_sum(
     return total
 
 
-def scores(hidden: Tensor, weight: Tensor) -> Tensor:
-    """Scores [..., V] of hidden states [..., D] with weight [V, D], the product in the weight's precision."""
-    return (hidden.to(weight.dtype) @ weight.T).float()
+def symmetric_divergence(output: OutputLayer[Any], one: Any, other: Any) -> Tensor:
+    """Σ over rows of D(p‖q) + D(q‖p), p and q being the distributions that two states give.
 
-
-def symmetric_divergence(weight: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """Σ over rows of D(p‖q) + D(q‖p), p and q being the distributions that two hidden states give.
-
-    weight [V, D]: of the output layer; one, other [N, D]. It is Σ over words of (p - q) · (log p - log q).
+    one, other: states of N rows of an output layer. It is Σ over words of (p - q) · (log p - log q).
     """
+    rows = [*output.rows(one), *output.rows(other)]
+    count = len(rows) // 2
 
-    def function(shared: Sequence[Tensor], rows: Sequence[Tensor]) -> Tensor:
-        log_p, log_q = (scores(hidden, shared[0]).log_softmax(-1) for hidden in rows)
+    def function(shared: Sequence[Tensor], parts: Sequence[Tensor]) -> Tensor:
+        log_p, log_q = (output.log_probabilities(shared[0], part) for part in (parts[:count], parts[count:]))
         return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum()
 
-    return chunked_sum(function, [weight], [one, other], chunk_rows(weight.size(0)))
+    return chunked_sum(function, [output.weight], rows, chunk_rows(output.weight.size(0)))
 
 
 def soft_cross_entropy(
-    weight: Tensor, hidden: Tensor, teacher_weight: Tensor, teacher_hidden: Tensor, temperature: float
+    output: OutputLayer[Any], states: Any, teacher: OutputLayer[Any], teacher_states: Any, temperature: float
 ) -> Tensor:
     """Σ over rows of -Σ over words of q · log p, with p = softmax(scores / τ), and q the teacher's alike.
 
-    weight [V, D] and hidden [N, D] are the student's, the teacher's may have another width; τ: temperature.
+    states: of N rows, of the student's output layer; the teacher's may have another width; τ: temperature.
     """
+    rows, teacher_rows = output.rows(states), teacher.rows(teacher_states)
+    count = len(rows)
 
-    def function(shared: Sequence[Tensor], rows: Sequence[Tensor]) -> Tensor:
-        log_p, log_q = (
-            scores(states, matrix).div(temperature).log_softmax(-1)
-            for states, matrix in zip(rows, shared, strict=True)
+    def function(shared: Sequence[Tensor], parts: Sequence[Tensor]) -> Tensor:
+        found = (
+            output.log_probabilities(shared[0], parts[:count]),
+            teacher.log_probabilities(shared[1], parts[count:]),
         )
+        log_p, log_q = (item.div(temperature).log_softmax(-1) for item in found)
         return -(log_q.exp() * log_p).sum()
 
     return chunked_sum(
-        function, [weight, teacher_weight], [hidden, teacher_hidden], chunk_rows(weight.size(0))
+        function,
+        [output.weight, teacher.weight],
+        [*rows, *teacher_rows],
+        chunk_rows(output.weight.size(0)),
     )
 
 
-def weighted_cross_entropy(weight: Tensor, hidden: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Σ over rows of weight · -log p(target); weight [V, D], hidden [N, D], targets and weights [N]."""
+def weighted_cross_entropy(output: OutputLayer[Any], states: Any, targets: Tensor, weights: Tensor) -> Tensor:
+    """Σ over rows of weight · -log p(target); states of N rows of an output layer, targets and weights [N]."""
 
     def function(shared: Sequence[Tensor], rows: Sequence[Tensor]) -> Tensor:
-        states, wanted, row_weights = rows
-        return (F.cross_entropy(scores(states, shared[0]), wanted, reduction="none") * row_weights).sum()
+        *parts, wanted, row_weights = rows
+        log_p = output.log_probabilities(shared[0], parts)
+        return (F.nll_loss(log_p, wanted, reduction="none") * row_weights).sum()
 
-    return chunked_sum(function, [weight], [hidden, targets, weights], chunk_rows(weight.size(0)))
+    rows = [*output.rows(states), targets, weights]
+    return chunked_sum(function, [output.weight], rows, chunk_rows(output.weight.size(0)))

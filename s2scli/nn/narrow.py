@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from s2scli.errors import UsageError
-from s2scli.nn.output import NarrowProduct, SoftmaxOutput
+from s2scli.nn.output import NarrowProduct, OutputLayer
 from s2scli.nn.product import Linear, pack, packed_product, product
 
 # Products in memory at once where they are wide, 1 MB: what is done to them then happens in a core's cache.
@@ -118,7 +118,7 @@ def narrow(model: nn.Module, precision: str) -> None:
     if precision not in _PRODUCTS:
         raise UsageError(f"--precision {precision} is for a GPU; on a CPU take bf16 or int8")
     for module in model.modules():
-        if isinstance(module, (Linear, SoftmaxOutput)):
+        if isinstance(module, (Linear, OutputLayer)):
             bias = getattr(module, "bias", None)
             weight = (module.matrix() if isinstance(module, Linear) else module.weight).detach()
             module.narrow = _PRODUCTS[precision](weight, None if bias is None else bias.detach())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -108,12 +109,18 @@ class NarrowProduct(Protocol):
         ...
 
 
-class SoftmaxOutput(nn.Module):
-    """A linear projection to the vocabulary, whose weight may be the embedding's.
+States = TypeVar("States")
 
+
+class OutputLayer(nn.Module, ABC, Generic[States]):
+    """From decoder states to the distribution of the next token, by a linear projection to the vocabulary.
+
+    States: a tensor [..., D], or one with more beside it. The weight may be an embedding's.
     width D, vocabulary V; `tied`: the embedding whose weight [V, D] is used. narrow: as in product.Linear.
     """
 
+    # Whether the scores of `forward` are log-probabilities.
+    is_normalized: ClassVar[bool] = False
     narrow: NarrowProduct | None = None
     _some: tuple[Tensor, Callable[[Tensor], Tensor]] | None = None
     _of_some: Callable[[Tensor], Tensor] | None = None
@@ -126,8 +133,24 @@ class SoftmaxOutput(nn.Module):
             else tied.weight
         )
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Scores [..., V] of hidden states [..., D]; their softmax is the distribution of the next token."""
+    @abstractmethod
+    def forward(self, states: States) -> Tensor:
+        """Scores [..., V] of states, or [..., V + E]; their softmax is the distribution of the next token."""
+
+    @abstractmethod
+    def rows(self, states: States) -> list[Tensor]:
+        """What `log_probabilities` needs of states [N, …], as tensors of N rows."""
+
+    @abstractmethod
+    def log_probabilities(self, weight: Tensor, rows: Sequence[Tensor]) -> Tensor:
+        """The logarithms of the distributions, finite, [n, V] or [n, V + E], of some of the rows; weight [V, D]."""
+
+    @abstractmethod
+    def loss(self, states: States, targets: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
+        """Summed label-smoothed cross-entropy and summed negative log-likelihood, in nats; states [N, …]."""
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        """The projection [..., V] of hidden states [..., D]."""
         if self._of_some is not None:
             return self._of_some(hidden)
         if self.narrow is not None:
@@ -149,17 +172,39 @@ class SoftmaxOutput(nn.Module):
         finally:
             self._of_some = None
 
-    def loss(self, hidden: Tensor, targets: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
+
+class SoftmaxOutput(OutputLayer[Tensor]):
+    """The softmax of the projection."""
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Scores [..., V] of hidden states [..., D]; their softmax is the distribution of the next token."""
+        return self.scores(states)
+
+    def rows(self, states: Tensor) -> list[Tensor]:
+        """The hidden states [N, D]."""
+        return [states]
+
+    def log_probabilities(self, weight: Tensor, rows: Sequence[Tensor]) -> Tensor:
+        """[n, V] of hidden states [n, D]."""
+        return projection(rows[0], weight).log_softmax(-1)
+
+    def loss(self, states: Tensor, targets: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
         """Summed label-smoothed cross-entropy and summed negative log-likelihood, in nats.
 
         With ε of label_smoothing and V words, as in fairseq:
         loss = (1 - ε) · -log p(target) + ε / (V - 1) · Σ over the other words of -log p(word).
-        hidden [N, D], targets [N]: padding is left out beforehand.
+        states [N, D], targets [N]: padding is left out beforehand.
         """
-        device = hidden.device.type
+        device = states.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.weight.dtype
         with torch.autocast(device, enabled=False):
             loss, nll = _ChunkedLoss.apply(  # type: ignore[no-untyped-call]
-                hidden, self.weight, targets, label_smoothing, dtype, torch.is_grad_enabled()
+                states, self.weight, targets, label_smoothing, dtype, torch.is_grad_enabled()
             )
         return loss, nll
+
+
+def projection(hidden: Tensor, weight: Tensor) -> Tensor:
+    """Scores [..., V] of hidden states [..., D] with weight [V, D], the product in the weight's precision."""
+    scores = hidden.to(weight.dtype) @ weight.T
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))

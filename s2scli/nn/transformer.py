@@ -165,10 +165,13 @@ class CrossAttention(nn.Module):
         merged: Tensor = self.out(_merge(look(_heads(self.query(x), self.heads), keys, values, bias)))
         return merged
 
-    def weights(self, x: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
-        """What `forward` weighs the values by, softmax(queries keysᵀ / √width), the mean over heads; [B, Q, S]."""
-        queries = _heads(self.query(x), self.heads)
-        scores = queries @ keys.transpose(-2, -1) / sqrt(keys.size(-1))
+    def weights(self, x: Tensor, keys: Tensor, mask: Tensor, heads: int | None = None) -> Tensor:
+        """What `forward` weighs the values by, softmax(queries keysᵀ / √width), [B, Q, S].
+
+        It is the mean over the heads, or over the first so many.
+        """
+        queries = _heads(self.query(x), self.heads)[:, :heads]
+        scores = queries @ keys[:, :heads].transpose(-2, -1) / sqrt(keys.size(-1))
         return scores.masked_fill(~mask, float("-inf")).softmax(-1).mean(1)
 
 
@@ -260,6 +263,14 @@ class DecoderLayer(nn.Module):
         """Decoder states [B, T, D] of all target positions; keys, values and mask of the encoder states."""
         return self._feed_forward(self._over_memory(self._over_targets(x), keys, values, mask))
 
+    def pointing(
+        self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor, heads: int
+    ) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, and the mean attention of the first so many heads, [B, T, S]."""
+        x = self._over_targets(x)
+        weights = self._weights(x, keys, mask, heads)
+        return self._feed_forward(self._over_memory(x, keys, values, mask)), weights
+
     def step(
         self,
         x: Tensor,
@@ -274,10 +285,33 @@ class DecoderLayer(nn.Module):
 
         cache, own_bias: as in SelfAttention.step; keys, values, bias: as in CrossAttention.step.
         """
+        x = self._step_over_targets(x, cache, position, own_bias)
+        return self._step_over_memory(x, keys, values, bias)
+
+    def step_pointing(
+        self,
+        x: Tensor,
+        cache: Tensor,
+        position: int,
+        own_bias: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        bias: Tensor,
+        mask: Tensor,
+        heads: int,
+    ) -> tuple[Tensor, Tensor]:
+        """What `step` gives, and the mean attention of the first so many heads, [B, K, S]."""
+        x = self._step_over_targets(x, cache, position, own_bias)
+        weights = self._weights(x, keys, mask, heads)
+        return self._step_over_memory(x, keys, values, bias), weights
+
+    def _step_over_targets(self, x: Tensor, cache: Tensor, position: int, bias: Tensor) -> Tensor:
         frame = self.self_attention_residual
         rows = frame.before(x).flatten(0, 1)[:, None]  # [B·K, 1, D]
-        attended = self.self_attention.step(rows, cache, position, own_bias)
-        x = frame.after(x, attended.view_as(x))
+        attended = self.self_attention.step(rows, cache, position, bias)
+        return frame.after(x, attended.view_as(x))
+
+    def _step_over_memory(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
         if self.cross_attention is not None:
             frame = self.cross_attention_residual
             x = frame.after(x, self.cross_attention.step(frame.before(x), keys, values, bias))
@@ -285,9 +319,11 @@ class DecoderLayer(nn.Module):
 
     def attention(self, x: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
         """How much of its attention `forward` gives to each encoder state, the mean over heads; [B, T, S]."""
+        return self._weights(self._over_targets(x), keys, mask)
+
+    def _weights(self, x: Tensor, keys: Tensor, mask: Tensor, heads: int | None = None) -> Tensor:
         assert self.cross_attention is not None
-        x = self._over_targets(x)
-        return self.cross_attention.weights(self.cross_attention_residual.before(x), keys, mask)
+        return self.cross_attention.weights(self.cross_attention_residual.before(x), keys, mask, heads)
 
     def _over_targets(self, x: Tensor) -> Tensor:
         frame = self.self_attention_residual

@@ -117,17 +117,19 @@ class BeamSearch:
     def step(self, penalties: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Extend all hypotheses by a token; to be called while any sentence is open.
 
-        penalties [sentences, V]: what is taken off the scores of tokens while the extensions are chosen; the scores of
-        hypotheses are without it. Returns the sentences and tokens of the hypotheses that go on, [any] each.
+        penalties [sentences, V + E]: what is taken off the scores of tokens while the extensions are chosen; the scores
+        of hypotheses are without it. Returns the sentences and tokens of the hypotheses that go on, [any] each.
         """
         beams, width, config = self._beams, self._width, self._config
-        output = self._model.step(last_tokens(beams.tokens), beams.memory, beams.state)
+        last = last_tokens(beams.tokens, self._model.target_size)
+        output = self._model.step(last, beams.memory, beams.state)
         beams.state = output.state
         ranked, normalizer = beams.rules.apply(output, beams.tokens)
         offsets = beams.scores - normalizer
         if penalties is not None:
             penalties = penalties[beams.rows][:, None]
-            penalties = penalties if output.ids is None else penalties[..., output.ids]
+            # Those who have gone may have had more words of their own.
+            penalties = penalties[..., : ranked.size(2)] if output.ids is None else penalties[..., output.ids]
         scores, parents, columns = self._candidates(ranked, offsets, penalties)
         tokens = output.tokens_at(columns)
         ended = (tokens == EOS) & (scores > float("-inf"))

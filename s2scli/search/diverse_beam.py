@@ -24,10 +24,11 @@ def diverse_beam_search(model: Decodable, group: Group, config: SearchConfig) ->
     memory = model.encode(group.source)
     width, device = config.beam // config.diverse_beam_groups, group.source.ids.device
     rows = range(len(group.rows))
+    size = group.source.extended_size(model.target_size)
     own = replace(group, rows=list(rows))
     searches = [BeamSearch(model, own, memory, config, width) for _ in range(config.diverse_beam_groups)]
     while any(search.num_open for search in searches):
-        penalties = torch.zeros(len(rows), model.target_size, device=device)
+        penalties = torch.zeros(len(rows), size, device=device)
         for search in searches:
             if search.num_open:
                 chosen = search.step(penalties)

@@ -36,7 +36,8 @@ class Exclusions:
 
     def apply(self, scores: Tensor, tokens: Tensor) -> None:
         """Make those of what may not come after tokens [B, K, length] -inf, in scores [B, K, V]."""
-        scores.masked_fill_(self._masks[self._mask_of][:, None], float("-inf"))
+        masks = self._masks[self._mask_of, : scores.size(2)]
+        scores.masked_fill_(masks[:, None], float("-inf"))
         rows: list[int] = []
         places: list[int] = []
         banned: list[int] = []

@@ -53,7 +53,9 @@ class _GreedySearch:
 
     def step(self) -> None:
         """Extend the outputs by a token; those that have ended leave, some at a time."""
-        output = self._model.step(last_tokens(self._tokens), self._memory, self._state)
+        output = self._model.step(
+            last_tokens(self._tokens, self._model.target_size), self._memory, self._state
+        )
         self._state = output.state
         ranked, normalizer = self._rules.apply(output, self._tokens)
         best, columns = ranked.max(-1)  # [B, 1]

@@ -40,7 +40,8 @@ class Restrictions:
         self.source_lengths = source.lengths
         self._excluded: Exclusions | None = None
         if any(request.excluded):
-            self._excluded = Exclusions(request.excluded, model.target_size, source.ids.device)
+            size = source.extended_size(model.target_size)
+            self._excluded = Exclusions(request.excluded, size, source.ids.device)
         self._use(torch.zeros_like(longest))
 
     def _use(self, lengths: Tensor) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from s2scli.configs.search import SearchConfig
 from s2scli.console import uncounted
-from s2scli.data.batch import Batch, Tokens, pad_sequences
+from s2scli.data.batch import Batch, Tokens, pad_outputs
 from s2scli.models.base import Decodable
 from s2scli.search import SEARCHES
 from s2scli.search.base import Output, Request
@@ -88,7 +88,7 @@ def _attended(
     for rank in range(max(map(len, outputs))):
         rows = [row for row, items in enumerate(outputs) if rank < len(items)]
         items = [outputs[row][rank] for row in rows]
-        target = pad_sequences([item.ids[:-1] for item in items]).to(source.ids.device)
+        target = pad_outputs([item.ids[:-1] for item in items], model.target_size).to(source.ids.device)
         with torch.inference_mode():
             weights = model.attention(Batch(source.select(rows), target), config.alignment_layer).cpu()
         for row, item, own in zip(rows, items, weights, strict=True):

@@ -77,6 +77,7 @@ class Tokenizer(ABC):
         self.normalization = normalization or Normalization()
         self.user_symbols = tuple(user_symbols)
         self._symbol_pattern = user_symbol_pattern(self.user_symbols)
+        self._own_words: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.vocabulary)
@@ -128,7 +129,8 @@ class Tokenizer(ABC):
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The symbol of each id, special ones included."""
-        return [self.vocabulary.symbols[token] for token in ids]
+        symbols, size = self.vocabulary.symbols, len(self.vocabulary)
+        return [symbols[token] if token < size else self._own_words[token - size] for token in ids]
 
     def _visible_pieces(self, ids: Sequence[int]) -> list[str]:
         return self.pieces([token for token in ids if token not in (BOS, PAD, EOS)])
@@ -140,6 +142,12 @@ class Tokenizer(ABC):
         other = copy.copy(self)
         other.vocabulary = vocabulary or self.vocabulary
         other.normalization = normalization or self.normalization
+        return other
+
+    def with_words(self, words: Sequence[str]) -> Self:
+        """The same tokenizer for ids of which those from V on stand for these words."""
+        other = copy.copy(self)
+        other._own_words = tuple(words)
         return other
 
     def document(self) -> dict[str, Any]:
@@ -219,7 +227,8 @@ class SplittingTokenizer(Tokenizer):
     def token_bytes(self) -> list[bytes]:
         """What each id adds to a text, in UTF-8, before detokenization; nothing for special ones."""
         ordinary = self.vocabulary.ordinary_symbols
-        return [b""] * NUM_SPECIAL + [f"{self.separator}{symbol}".encode() for symbol in ordinary]
+        symbols = (*ordinary, *self._own_words)
+        return [b""] * NUM_SPECIAL + [f"{self.separator}{symbol}".encode() for symbol in symbols]
 
 
 def check_user_symbols(symbols: Iterable[str], flag: str = "--user-symbols") -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from s2scli.text.tokenizer import SplittingTokenizer, Tokenizer
+from s2scli.text.vocabulary import UNK
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,26 @@ def copied_words(tokenizer: Tokenizer, text: str, ids: Sequence[int]) -> Words:
         return Words([strip_punctuation(word) for word in words.texts], words.of_token)
     raw, tokens = text.split(), tokenizer.split_line(text)
     return Words(raw if len(raw) == len(tokens) else tokens, _kept(tokenizer.encode(text), ids))
+
+
+def tokens_of_line(tokenizer: SplittingTokenizer, text: str, ids: Sequence[int]) -> list[str]:
+    """What the ids of a line, perhaps cut, stand for, one by one, unknown ones too."""
+    tokens = tokenizer.split_line(text)
+    if len(tokens) == len(ids):
+        return tokens
+    return [tokens[place] for place in _kept([*map(tokenizer.vocabulary.lookup, tokens)], ids)]
+
+
+def extend(tokenizer: Tokenizer, text: str, ids: Sequence[int], words: Sequence[str]) -> list[int]:
+    """The ids of a line, in which V + n stands for the n-th of some words that the vocabulary does not have."""
+    ids = list(ids)
+    if not words or UNK not in ids or not isinstance(tokenizer, SplittingTokenizer):
+        return ids
+    numbers = {word: len(tokenizer) + number for number, word in enumerate(words)}
+    tokens = tokens_of_line(tokenizer, text, ids)
+    return [
+        numbers.get(word, UNK) if token == UNK else token for token, word in zip(ids, tokens, strict=True)
+    ]
 
 
 def characters_of_tokens(tokenizer: Tokenizer, ids: Sequence[int], text: str) -> list[int]:

@@ -198,8 +198,9 @@ def shard(objective: Objective, processes: Processes) -> None:
     mesh = init_device_mesh(processes.device.type, (processes.size,))
     for block in objective.model.blocks():
         fully_shard(block, mesh=mesh)
-        if hasattr(block, "prepare"):
-            register_fsdp_forward_method(block, "prepare")
+        for name in ("prepare", "pointing"):
+            if hasattr(block, name):
+                register_fsdp_forward_method(block, name)
     fully_shard(objective, mesh=mesh)
 
 

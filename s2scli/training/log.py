@@ -6,8 +6,9 @@ import json
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ _LOWEST_NORM, _HIGHEST_NORM = 1e-6, 10.0
 
 @dataclass
 class Window:
-    """Sums over the updates since the last progress line; losses in nats."""
+    """Sums over the updates since the last progress line; losses in nats; figures: others of the objective."""
 
     loss: float = 0.0
     nll: float = 0.0
@@ -32,6 +33,7 @@ class Window:
     gradient_norm: float = 0.0
     updates: int = 0
     started: float = 0.0
+    figures: Counter[str] = field(default_factory=Counter)
 
     def summary(self) -> dict[str, float]:
         """Means per target token, in bits as fairseq prints them, the perplexity, speed and padding."""
@@ -40,6 +42,7 @@ class Window:
         return {
             "loss": round(self.loss / self.target_tokens / math.log(2), 4),
             "ppl": round(perplexity(self.nll / self.target_tokens), 3),
+            **{name: round(value / self.target_tokens, 4) for name, value in self.figures.items()},
             "gnorm": round(self.gradient_norm / self.updates, 4),
             "tokens_per_s": round(tokens / seconds, 1),
             "padding": round(1 - tokens / self.slots, 4),
@@ -105,10 +108,11 @@ class Log:
     def progress(self, values: dict[str, Any]) -> None:
         """Log and show a progress line."""
         self.event("train", values)
+        others = "".join(f" | {name} {value:.3f}" for name, value in values.items() if name == "coverage")
         left = f" | {duration(values['seconds_left'])} left" if values.get("seconds_left") is not None else ""
         self.say(
             f"epoch {values['epoch']} | update {values['update']} | loss {values['loss']:.3f} | "
-            f"ppl {values['ppl']:.2f} | lr {values['lr']:.3g} | gnorm {values['gnorm']:.3f} | "
+            f"ppl {values['ppl']:.2f}{others} | lr {values['lr']:.3g} | gnorm {values['gnorm']:.3f} | "
             f"{values['tokens_per_s']:,.0f} tokens/s | padding {values['padding']:.1%}{left}"
         )
 

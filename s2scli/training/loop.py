@@ -208,6 +208,7 @@ def make_update(run: Run, group: Group, micro_batches: list[MicroBatch], window:
     window.updates += 1
     window.loss += result.loss
     window.nll += result.nll
+    window.figures.update(result.figures)
     window.gradient_norm += result.gradient_norm
     window.source_tokens += source_tokens
     window.target_tokens += target_tokens

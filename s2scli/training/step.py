@@ -57,7 +57,7 @@ class UpdateResult:
     """Sums over an update's batches in all processes, in nats, and the gradient's norm before clipping.
 
     finite: whether the update was made; where the loss or the gradient was not finite, the weights are as before.
-    norms: the gradient's norm by layer, where it was asked for or not finite.
+    norms: the gradient's norm by layer, where it was asked for or not finite. figures: the objective's others.
     """
 
     loss: float
@@ -65,6 +65,7 @@ class UpdateResult:
     gradient_norm: float
     finite: bool = True
     norms: Mapping[str, float] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 def seed_for(seed: int, update: int, micro_batch: int) -> int:
@@ -114,7 +115,7 @@ class Updater:
         """
         while True:
             try:
-                loss, nll = self._gradients(update, batches, tokens)
+                sums = self._gradients(update, batches, tokens)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
@@ -122,12 +123,14 @@ class Updater:
                 batches = self._split(update, batches, error)
             # Outside of the handler, where the failed pass's tensors are no longer held by its traceback.
             self._forget()
-        loss, nll = self.processes.sum([loss, nll])
-        return self._step(loss, nll, rate, log_norms)
+        loss, nll, *figures = self.processes.sum([*sums.values()])
+        named = dict(zip(self.objective.figures, figures, strict=True))
+        return self._step(loss, nll, rate, log_norms, named)
 
-    def _gradients(self, update: int, batches: Sequence[MicroBatch], tokens: int) -> tuple[float, float]:
-        """Add up the gradients; returns this process's sums of the loss and of its unsmoothed part."""
-        loss = nll = torch.zeros((), device=self.processes.device)
+    def _gradients(self, update: int, batches: Sequence[MicroBatch], tokens: int) -> dict[str, float]:
+        """Add up the gradients; returns this process's sums: the loss, its unsmoothed part, and other figures."""
+        names = ("loss", "nll", *self.objective.figures)
+        found = dict.fromkeys(names, torch.zeros((), device=self.processes.device))
         # Wrappers average over processes; the sum is wanted.
         factor = self.processes.size * self.scale.value / tokens
         synchronized = False
@@ -143,12 +146,13 @@ class Updater:
                 self._awaited = synchronize and self.processes.size > 1
                 (sums.loss * (factor if item.counts else 0.0)).backward()
             if item.counts:
-                loss, nll = loss + sums.loss.detach(), nll + sums.nll.detach()
+                each = {"loss": sums.loss, "nll": sums.nll, **sums.figures}
+                found = {name: found[name] + each[name].detach() for name in names}
             self._prove(item.batch)
             synchronized = synchronized or synchronize
         if self.replica is not None and not synchronized:
             self.replica(None, update).backward()
-        return float(loss), float(nll)
+        return {name: float(value) for name, value in found.items()}
 
     def _synchronizing(self, now: bool) -> AbstractContextManager[None]:
         """Whether a backward pass sums its gradients over the processes, or leaves that to a later one."""
@@ -195,7 +199,9 @@ class Updater:
         self.optimizer.zero_grad(set_to_none=True)
         give_back_freed_memory(self.processes.device)
 
-    def _step(self, loss: float, nll: float, rate: float, log_norms: bool) -> UpdateResult:
+    def _step(
+        self, loss: float, nll: float, rate: float, log_norms: bool, figures: Mapping[str, float]
+    ) -> UpdateResult:
         gradients = [item.grad for item in self.parameters.values() if item.grad is not None]
         total = whole(get_total_norm(gradients, foreach=True))
         norm = float(total) / self.scale.value
@@ -212,7 +218,7 @@ class Updater:
                 group["lr"] = rate
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return UpdateResult(loss, nll, norm, finite, norms)
+        return UpdateResult(loss, nll, norm, finite, norms, figures)
 
     def _norms(self) -> dict[str, float]:
         """The gradient's norm by layer: "encoder_layers.0.self_attention" and the like."""

@@ -65,21 +65,27 @@ def validation_loss(run: Run) -> dict[str, float]:
     assert run.valid_plan is not None
     batches = run.valid_plan.in_order()
     mine = run.processes.share(batches)
-    sums = [0.0, 0.0, 0.0]
+    sums = [0.0] * (3 + len(run.objective.figures))
     for turn in range(-(-len(batches) // run.processes.size)):
         run.stop_if_asked()
         if turn < len(mine):
             batch = load_batch(run.valid_split, mine[turn]).to(run.processes.device)
             sums = _added(sums, _sums_of(run, batch))
-    loss, nll, tokens = run.processes.sum(sums)
-    return {"loss": loss / tokens / math.log(2), "ppl": perplexity(nll / tokens)}
+    loss, nll, tokens, *figures = run.processes.sum(sums)
+    others = zip(run.objective.figures, figures, strict=True)
+    return {
+        "loss": loss / tokens / math.log(2),
+        "ppl": perplexity(nll / tokens),
+        **{name: value / tokens for name, value in others},
+    }
 
 
 def _sums_of(run: Run, batch: Batch) -> list[float]:
-    """Loss, unsmoothed loss and tokens of a batch; of its halves if it does not fit into memory."""
+    """Loss, unsmoothed loss, tokens and other figures of a batch; of its halves if it does not fit into memory."""
     try:
         part = run.objective(batch, run.position.update)
-        return [float(part.loss), float(part.nll), part.tokens]
+        figures = [float(part.figures[name]) for name in run.objective.figures]
+        return [float(part.loss), float(part.nll), part.tokens, *figures]
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error) or len(batch) == 1:
             raise

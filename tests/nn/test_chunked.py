@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from s2scli.nn import output
-from s2scli.nn.chunked import chunked_sum, soft_cross_entropy, symmetric_divergence, weighted_cross_entropy
+from s2scli.nn import chunked, output
+from s2scli.nn.chunked import chunked_sum
+from s2scli.nn.output import SoftmaxOutput
 
 # Three chunks of the least size, and a bit.
 N, V, D, E = 203, 11, 6, 5
@@ -25,6 +26,18 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 def tensors(*shapes: tuple[int, ...], seed: int = 1) -> list[Tensor]:
     torch.manual_seed(seed)
     return [torch.randn(shape, requires_grad=True) for shape in shapes]
+
+
+def layer(weight: Tensor) -> SoftmaxOutput:
+    """An output layer with this weight."""
+    made = SoftmaxOutput(*reversed(weight.shape))
+    del made.weight
+    made.weight = weight
+    return made
+
+
+def symmetric_divergence(weight: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    return chunked.symmetric_divergence(layer(weight), one, other)
 
 
 def compare(function: Formula, reference: Formula, inputs: list[Tensor]) -> None:
@@ -63,8 +76,10 @@ def test_cross_entropy_with_a_teacher(temperature: float) -> None:
         q = log_probs(teacher_hidden / temperature, teacher_weight).exp()
         return -(q * log_probs(hidden / temperature, weight)).sum()
 
-    def function(*items: Tensor) -> Tensor:
-        return soft_cross_entropy(*items, temperature)
+    def function(weight: Tensor, hidden: Tensor, teacher_weight: Tensor, teacher_hidden: Tensor) -> Tensor:
+        return chunked.soft_cross_entropy(
+            layer(weight), hidden, layer(teacher_weight), teacher_hidden, temperature
+        )
 
     student, teacher = tensors((V, D), (N, D)), [item.detach() for item in tensors((V, E), (N, E), seed=2)]
     compare(function, reference, [*student, *teacher])
@@ -84,7 +99,7 @@ def test_cross_entropy_with_weights() -> None:
         return -(picked * weights.double()).sum()
 
     def function(weight: Tensor, hidden: Tensor) -> Tensor:
-        return weighted_cross_entropy(weight, hidden, targets, weights)
+        return chunked.weighted_cross_entropy(layer(weight), hidden, targets, weights)
 
     compare(function, reference, tensors((V, D), (N, D)))
 

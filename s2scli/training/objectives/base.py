@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -18,11 +18,15 @@ from s2scli.training.objectives import OBJECTIVES
 
 @dataclass(frozen=True)
 class Loss:
-    """Sums over the target tokens of a batch: the loss to minimize and the negative log-likelihood, in nats."""
+    """Sums over the target tokens of a batch: the loss to minimize and the negative log-likelihood, in nats.
+
+    figures: sums of what else is to be seen in the log, by the names that the objective says.
+    """
 
     loss: Tensor
     nll: Tensor
     tokens: int
+    figures: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Objective(nn.Module, ABC):
@@ -31,6 +35,9 @@ class Objective(nn.Module, ABC):
     Its parameters are the model's, as `model.NAME`, and those that the objective needs for itself. In evaluation
     it gives the plain loss that validation compares runs by.
     """
+
+    # The names of the figures of a loss.
+    figures: tuple[str, ...] = ()
 
     def __init__(self, model: Model) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ from torch import Tensor
 from s2scli.configs.training import LabelSmoothedCrossEntropyConfig
 from s2scli.data.batch import Batch, Tokens
 from s2scli.models.base import Model
+from s2scli.nn.copying import CopyStates, Hidden, coverage_loss
 from s2scli.training.objectives.base import Loss, Objective
 from s2scli.training.objectives.encoder_loss import build_encoder_loss
 from s2scli.training.objectives.scheduled_sampling import ScheduledSampling
@@ -16,7 +17,8 @@ class LabelSmoothedCrossEntropy(Objective):
     """The loss of SoftmaxOutput.loss over the target tokens, padding left out before the projection.
 
     With an encoder loss, L = α · L_encoder + (1 - α) · L_decoder. With scheduled sampling the decoder reads some
-    of its own predictions. Both are for training only.
+    of its own predictions. With a coverage loss, λ times that is added to L (See et al. 2017, equation 13); it is a
+    figure of its own, too. All three are for training only.
     """
 
     # How often a sentence is passed through the model at once.
@@ -28,15 +30,20 @@ class LabelSmoothedCrossEntropy(Objective):
         self.sampling = ScheduledSampling(config)
         self.encoder_loss = build_encoder_loss(config.encoder_loss, model)
         self.encoder_loss_weight = config.encoder_loss_weight
+        self.coverage_weight = config.coverage_loss_weight
+        self.figures = ("coverage",) if self.coverage_weight else ()
 
     def forward(self, batch: Batch, update: int) -> Loss:
         """The loss of a batch."""
         assert batch.target is not None
         if not self.training:
-            hidden, targets = _at_tokens(self.model(batch), batch.target)
+            states = self.model(batch)
+            hidden, targets = _at_tokens(states, batch.target)
             loss, nll = self.model.output.loss(hidden, targets, self.label_smoothing)
-            return Loss(loss, nll, len(targets))
-        source, target = (_repeated(side, self.passes) for side in (batch.source, batch.target))
+            return Loss(loss, nll, len(targets), self._coverage(states, batch.target))
+        source, target = batch.source, batch.target
+        if self.passes > 1:
+            source, target = source.repeat(self.passes), target.repeat(self.passes)
         memory = self.model.encode(source)
         states = self.sampling.decode(self.model, memory, target, update, passes=self.passes)
         hidden, targets = _at_tokens(states, target)
@@ -45,9 +52,19 @@ class LabelSmoothedCrossEntropy(Objective):
             encoded = self.model.encoder_states(memory)
             weight = self.encoder_loss_weight
             loss = weight * self.encoder_loss(encoded, source, target) + (1 - weight) * loss
-        return Loss(loss / self.passes, nll / self.passes, len(targets) // self.passes)
+        figures = self._coverage(states, target)
+        loss = loss + self.coverage_weight * sum(figures.values())
+        figures = {name: value.detach() / self.passes for name, value in figures.items()}
+        return Loss(loss / self.passes, nll / self.passes, len(targets) // self.passes, figures)
 
-    def decoder_loss(self, hidden: Tensor, targets: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _coverage(self, states: Hidden, target: Tokens) -> dict[str, Tensor]:
+        """The coverage loss of all passes, if there is one."""
+        if not self.coverage_weight:
+            return {}
+        assert isinstance(states, CopyStates)
+        return {"coverage": coverage_loss(states.attention, target.mask)}
+
+    def decoder_loss(self, hidden: Hidden, targets: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """The sums of the loss and of the negative log-likelihood, over all passes.
 
         hidden [N, D], targets [N]: of every target token, one pass after the other.
@@ -56,12 +73,7 @@ class LabelSmoothedCrossEntropy(Objective):
         return self.model.output.loss(hidden, targets, self.label_smoothing)
 
 
-def _repeated(tokens: Tokens, times: int) -> Tokens:
-    """The sequences so many times, one after the other."""
-    return tokens if times == 1 else Tokens(tokens.ids.repeat(times, 1), tokens.lengths.repeat(times))
-
-
-def _at_tokens(states: Tensor, target: Tokens) -> tuple[Tensor, Tensor]:
+def _at_tokens(states: Hidden, target: Tokens) -> tuple[Hidden, Tensor]:
     """States [tokens, D] and ids [tokens] without padding, of states [B, T, D]."""
     mask = target.mask
-    return states[mask], target.ids[mask]
+    return states[mask], target.predicted[mask]

@@ -14,6 +14,7 @@ from s2scli.data.batch import Batch
 from s2scli.errors import UsageError
 from s2scli.models.base import Model
 from s2scli.nn.chunked import soft_cross_entropy
+from s2scli.nn.copying import Hidden
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.training.objectives.cross_entropy import LabelSmoothedCrossEntropy
 
@@ -33,12 +34,12 @@ class Teacher:
         self.device = torch.device("cpu")
 
     @torch.no_grad()
-    def states(self, batch: Batch) -> Tensor:
+    def states(self, batch: Batch) -> Hidden:
         """Its hidden states [B, T, D] of all target positions; it follows the batch to its device."""
         if self.device != batch.source.ids.device:
             self.device = batch.source.ids.device
             self.model.to(self.device)
-        states: Tensor = self.model(batch)
+        states: Hidden = self.model(batch)
         return states
 
 
@@ -56,14 +57,14 @@ class Distillation(LabelSmoothedCrossEntropy):
         self.weight = config.distill_weight
         self.temperature = config.distill_temperature
 
-    def decoder_loss(self, hidden: Tensor, targets: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def decoder_loss(self, hidden: Hidden, targets: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """The sums of the loss and of the negative log-likelihood of the targets."""
         loss, nll = super().decoder_loss(hidden, targets, batch)
         assert batch.target is not None
         soft = soft_cross_entropy(
-            self.model.output.weight,
+            self.model.output,
             hidden,
-            self.teacher.model.output.weight,
+            self.teacher.model.output,
             self.teacher.states(batch)[batch.target.mask],
             self.temperature,
         )
@@ -76,6 +77,11 @@ class Distillation(LabelSmoothedCrossEntropy):
             raise UsageError(
                 f"--teacher {teacher.path}: of teacher and student one is a language model and the other reads a "
                 "source; they must be of one kind"
+            )
+        if teacher.model.copies != self.model.copies:
+            raise UsageError(
+                f"--teacher {teacher.path}: of teacher and student one copies words of the source, and the other "
+                "cannot; both must, or neither"
             )
         if teacher.right_to_left != right_to_left:
             ways = ["right to left", "left to right"]

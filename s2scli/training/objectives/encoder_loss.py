@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from s2scli.data.batch import Tokens
 from s2scli.models.base import Model
-from s2scli.nn.chunked import chunked_sum, scores, weighted_cross_entropy
-from s2scli.nn.output import SoftmaxOutput, chunk_rows
+from s2scli.nn.chunked import chunked_sum, weighted_cross_entropy
+from s2scli.nn.output import SoftmaxOutput, chunk_rows, projection
 
 
 class Reconstruction(nn.Module):
@@ -33,7 +33,7 @@ class Reconstruction(nn.Module):
         """The loss of encoder states [B, S, D]."""
         mask = source.mask
         weights = (target.lengths / source.lengths)[:, None].expand_as(mask)[mask]
-        return weighted_cross_entropy(self.output.weight, states[mask], source.ids[mask], weights)
+        return weighted_cross_entropy(self.output, states[mask], source.ids[mask], weights)
 
 
 class CTC(nn.Module):
@@ -59,7 +59,7 @@ class CTC(nn.Module):
 
     def _loss(self, shared: Sequence[Tensor], rows: Sequence[Tensor]) -> Tensor:
         states, ids, num_states, num_words = rows
-        log_probs = scores(states, shared[0]).log_softmax(-1).transpose(0, 1)  # [S, B, V + 1]
+        log_probs = projection(states, shared[0]).log_softmax(-1).transpose(0, 1)  # [S, B, V + 1]
         if torch.are_deterministic_algorithms_enabled():
             # A GPU's kernel adds up the gradient in any order.
             log_probs, ids, num_states, num_words = (

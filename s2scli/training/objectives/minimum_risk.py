@@ -13,11 +13,12 @@ from torch.nn import functional as F
 
 from s2scli.configs.search import SearchConfig
 from s2scli.configs.training import MinimumRiskConfig
-from s2scli.data.batch import Batch, Tokens, decoder_input, pad_sequences
+from s2scli.data.batch import Batch, Tokens, decoder_input, pad_outputs
 from s2scli.errors import UsageError
 from s2scli.metrics import METRICS
 from s2scli.models.base import Model
 from s2scli.nn.chunked import weighted_cross_entropy
+from s2scli.nn.copying import Hidden
 from s2scli.nn.output import chunk_rows
 from s2scli.search.base import Request
 from s2scli.search.searching import search
@@ -59,7 +60,7 @@ class MinimumRisk(LabelSmoothedCrossEntropy):
             )
         self.tokenizer, self.right_to_left = tokenizers["target"], right_to_left
 
-    def decoder_loss(self, hidden: Tensor, targets: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def decoder_loss(self, hidden: Hidden, targets: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """The sum of the mixed losses, and of the reference's negative log-likelihood."""
         with torch.set_grad_enabled(self.weight < 1):
             loss, nll = super().decoder_loss(hidden, targets, batch)
@@ -98,12 +99,13 @@ class MinimumRisk(LabelSmoothedCrossEntropy):
         device = batch.source.ids.device
         rows = [row for row, found in enumerate(candidates) for _ in found]
         places = [place for found in candidates for place in range(len(found))]
-        targets = pad_sequences([ids for found in candidates for ids in found]).to(device)
+        found = [ids for of_sentence in candidates for ids in of_sentence]
+        targets = pad_outputs(found, self.model.target_size).to(device)
         sentences, columns = (torch.tensor(item, device=device) for item in (rows, places))
         memory = self.model.encode(batch.source).select(sentences)
         mask = targets.mask
         hidden = self.model.decode(memory, decoder_input(targets))[mask]
-        tokens = targets.ids[mask]
+        tokens = targets.predicted[mask]
         owner = torch.arange(len(rows), device=device)[:, None].expand(mask.shape)[mask]
         with torch.no_grad():
             token_scores = self._log_probabilities(hidden, tokens)
@@ -115,13 +117,13 @@ class MinimumRisk(LabelSmoothedCrossEntropy):
             risks = torch.zeros(len(candidates), device=device).index_add_(0, sentences, q * delta)
             slopes = self.alpha * q * (delta - risks[sentences])
         # Its gradient alone is of use.
-        surrogate = weighted_cross_entropy(self.model.output.weight, hidden, tokens, -slopes[owner])
+        surrogate = weighted_cross_entropy(self.model.output, hidden, tokens, -slopes[owner])
         return risks.sum() + surrogate - surrogate.detach()
 
-    def _log_probabilities(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+    def _log_probabilities(self, hidden: Hidden, tokens: Tensor) -> Tensor:
         """Of each token [N] after its hidden state [N, D]."""
         size = chunk_rows(self.model.target_size)
-        with torch.autocast(hidden.device.type, enabled=False):
+        with torch.autocast(tokens.device.type, enabled=False):
             return torch.cat(
                 [
                     -F.cross_entropy(self.model.output(part.float()), wanted, reduction="none")
@@ -140,11 +142,14 @@ class MinimumRisk(LabelSmoothedCrossEntropy):
 
     def _text(self, ids: list[int]) -> str:
         assert self.tokenizer is not None
-        return self.tokenizer.decode(ids[::-1] if self.right_to_left else ids)
+        # What is copied from beyond the vocabulary is a word of its own, whichever it is.
+        size = self.model.target_size
+        tokenizer = self.tokenizer.with_words([f"<{n}>" for n in range(max(ids, default=0) + 1 - size)])
+        return tokenizer.decode(ids[::-1] if self.right_to_left else ids)
 
 
 def _rows(tokens: Tokens | None) -> list[list[int]]:
     """The sequences without their end symbols."""
     assert tokens is not None
-    pairs = zip(tokens.ids.tolist(), tokens.lengths.tolist(), strict=True)
+    pairs = zip(tokens.predicted.tolist(), tokens.lengths.tolist(), strict=True)
     return [ids[: length - 1] for ids, length in pairs]

@@ -8,6 +8,7 @@ from s2scli.configs.training import RDropConfig
 from s2scli.data.batch import Batch
 from s2scli.models.base import Model
 from s2scli.nn.chunked import symmetric_divergence
+from s2scli.nn.copying import Hidden
 from s2scli.training.objectives.cross_entropy import LabelSmoothedCrossEntropy
 
 
@@ -25,8 +26,8 @@ class RDrop(LabelSmoothedCrossEntropy):
         super().__init__(config, model)
         self.alpha = config.r_drop_alpha
 
-    def decoder_loss(self, hidden: Tensor, targets: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def decoder_loss(self, hidden: Hidden, targets: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """The sums of L and of L_NLL without smoothing."""
         loss, nll = super().decoder_loss(hidden, targets, batch)
-        divergence = symmetric_divergence(self.model.output.weight, *hidden.chunk(2))
+        divergence = symmetric_divergence(self.model.output, *hidden.chunk(2))
         return loss + self.alpha / 2 * divergence, nll

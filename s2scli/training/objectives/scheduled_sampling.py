@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from s2scli.configs.training import LabelSmoothedCrossEntropyConfig
-from s2scli.data.batch import Tokens, decoder_input
+from s2scli.data.batch import Tokens, decoder_input, known
 from s2scli.models.base import Memory, Model
+from s2scli.nn.copying import Hidden
 from s2scli.nn.output import chunk_rows
 from s2scli.text.vocabulary import BOS, PAD
 
@@ -58,7 +59,7 @@ class ScheduledSampling:
             share = 1 / (1 + math.exp(min(update / self.speed - math.log(self.speed), 700)))
         return max(self.least, share)
 
-    def decode(self, model: Model, memory: Memory, target: Tokens, update: int, passes: int = 1) -> Tensor:
+    def decode(self, model: Model, memory: Memory, target: Tokens, update: int, passes: int = 1) -> Hidden:
         """Hidden states [B, T, D] of all target positions.
 
         passes: the rows of a batch are as many copies of it; all of them read what the first would.
@@ -71,17 +72,20 @@ class ScheduledSampling:
         own = torch.rand(inputs[:rows].shape, device=inputs.device) >= share
         own[:, 0] = False  # the symbol that starts a sentence is no prediction
 
-        def predict(hidden: Tensor) -> Tensor:
+        def predict(hidden: Hidden) -> Tensor:
             return self.predict(model, hidden[:rows]).repeat(passes, 1)
 
         return model.decode_mixed(memory, inputs, own.repeat(passes, 1), predict)
 
     @torch.no_grad()
-    def predict(self, model: Model, hidden: Tensor) -> Tensor:
-        """The next tokens [B, T] after hidden states [B, T, D]; never what decoding rules out too."""
+    def predict(self, model: Model, hidden: Hidden) -> Tensor:
+        """The next tokens [B, T], as a decoder reads them, after hidden states [B, T, D].
+
+        They are never what decoding rules out too.
+        """
         found = []
         for part in hidden.flatten(0, 1).split(chunk_rows(model.output.weight.size(0))):
             scores = model.output(part).float()
             scores[:, [BOS, PAD]] = float("-inf")
             found.append(torch.multinomial(scores.softmax(-1), 1)[:, 0] if self.draws else scores.argmax(-1))
-        return torch.cat(found).view(hidden.shape[:2])
+        return known(torch.cat(found).view(hidden.shape[:2]), model.target_size)

@@ -1,0 +1,184 @@
+"""Pointer-generator networks (See et al. 2017): an output layer that generates words or copies them of the source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from s2scli.nn.chunked import chunked_sum
+from s2scli.nn.output import OutputLayer, chunk_rows, projection
+
+# The logarithm of the probability of what cannot be: finite, so that gradients are.
+_NEVER = -1e4
+
+
+@dataclass(frozen=True)
+class CopyStates:
+    """Decoder states that say what to copy, too; the dimensions "..." are alike, and what is done is done to all.
+
+    hidden [..., D]; gate [...]: the generation probability is σ(gate); attention [..., S]: the copy distribution over
+    the source's tokens; words [..., S]: their ids in the extended vocabulary.
+    """
+
+    hidden: Tensor
+    gate: Tensor
+    attention: Tensor
+    words: Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        """That of the hidden states."""
+        return self.hidden.shape
+
+    def _each(self, function: Callable[[Tensor], Any]) -> list[Any]:
+        return [function(item) for item in (self.hidden, self.gate, self.attention, self.words)]
+
+    def __getitem__(self, rows: Any) -> Self:
+        """Those of some rows."""
+        return type(self)(*self._each(lambda item: item[rows]))
+
+    def split(self, size: int) -> list[Self]:
+        """Parts of so many rows."""
+        return [type(self)(*parts) for parts in zip(*self._each(lambda item: item.split(size)), strict=True)]
+
+    def chunk(self, number: int) -> list[Self]:
+        """So many parts."""
+        return [
+            type(self)(*parts) for parts in zip(*self._each(lambda item: item.chunk(number)), strict=True)
+        ]
+
+    def float(self) -> Self:
+        """In float32."""
+        hidden, gate, attention = (item.float() for item in (self.hidden, self.gate, self.attention))
+        return type(self)(hidden, gate, attention, self.words)
+
+    def flatten(self, start: int, end: int) -> Self:
+        """With some dimensions as one."""
+        return type(self)(*self._each(lambda item: item.flatten(start, end)))
+
+
+Hidden = Tensor | CopyStates
+
+
+def joined(steps: Sequence[Hidden]) -> Hidden:
+    """The states of consecutive steps, [B, 1, …] each, as [B, T, …]."""
+    if isinstance(steps[0], Tensor):
+        return torch.cat([item for item in steps if isinstance(item, Tensor)], dim=1)
+    parts = [item._each(lambda part: part) for item in steps if isinstance(item, CopyStates)]
+    return CopyStates(*(torch.cat(part, dim=1) for part in zip(*parts, strict=True)))
+
+
+class CopyOutput(OutputLayer[CopyStates]):
+    """p(w) = p_gen P_vocab(w) + (1 - p_gen) Σ over source tokens i that are w of a_i (See et al. 2017, equation 9).
+
+    p_gen is σ(gate), P_vocab the softmax of the projection and a the attention. w is a word of the vocabulary or one of
+    the source's own, whose P_vocab is 0.
+    """
+
+    is_normalized = True
+
+    def forward(self, states: CopyStates) -> Tensor:
+        """The logarithm of p, [..., V + E], E being the most own words of a source; -inf beyond those of each."""
+        log_p = self._mixture(self.scores(states.hidden), states.gate, states.attention, states.words)
+        columns = torch.arange(log_p.size(-1), device=log_p.device)
+        most = states.words.amax(-1, keepdim=True).clamp(min=self.weight.size(0) - 1)
+        return log_p.masked_fill(columns > most, float("-inf"))
+
+    def rows(self, states: CopyStates) -> list[Tensor]:
+        """Hidden states [N, D], gates [N], attention [N, S] and words [N, S]."""
+        return [states.hidden, states.gate, states.attention, states.words]
+
+    def log_probabilities(self, weight: Tensor, rows: Sequence[Tensor]) -> Tensor:
+        """The logarithm of p, [n, V + E], E being the most own words of a source in these rows."""
+        hidden, gate, attention, words = rows
+        return self._mixture(projection(hidden, weight), gate, attention, words)
+
+    def _mixture(self, scores: Tensor, gate: Tensor, attention: Tensor, words: Tensor) -> Tensor:
+        log_vocabulary = scores.to(torch.promote_types(scores.dtype, torch.float32)).log_softmax(-1)
+        size = max(scores.size(-1), int(words.max()) + 1)
+        log_vocabulary = F.pad(log_vocabulary, (0, size - scores.size(-1)), value=_NEVER)
+        gate, attention = gate.to(log_vocabulary)[..., None], attention.to(log_vocabulary)
+        copied = torch.zeros_like(log_vocabulary).scatter_add(-1, words, attention)
+        return torch.logaddexp(F.logsigmoid(gate) + log_vocabulary, F.logsigmoid(-gate) + _log(copied))
+
+    def loss(self, states: CopyStates, targets: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
+        """Summed label-smoothed cross-entropy and summed negative log-likelihood, in nats.
+
+        With ε of label_smoothing: loss = (1 - ε) · -log p(target) + ε / (V - 1) · Σ over the other words of the
+        vocabulary of -log p(word), as in SoftmaxOutput; a source's own words have no share in what is smoothed.
+        states [N, …], targets [N]: ids of the extended vocabulary.
+        """
+        likelihoods: list[Tensor] = []
+        epsilon = label_smoothing
+
+        def function(shared: Sequence[Tensor], rows: Sequence[Tensor]) -> Tensor:
+            *parts, wanted = rows
+            of_target, of_others = _log_likelihood(shared[0], parts, wanted, smoothed=epsilon > 0)
+            likelihoods.append(of_target.detach().sum())
+            spread = epsilon / (shared[0].size(0) - 1)
+            return -((1 - epsilon) * of_target + spread * of_others).sum()
+
+        size = chunk_rows(self.weight.size(0))
+        loss = chunked_sum(function, [self.weight], [*self.rows(states), targets], size)
+        return loss, -torch.stack(likelihoods).sum()
+
+
+def _log(probabilities: Tensor) -> Tensor:
+    return probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
+
+
+def _log_likelihood(
+    weight: Tensor, rows: Sequence[Tensor], targets: Tensor, *, smoothed: bool
+) -> tuple[Tensor, Tensor]:
+    """What log p(target) is, and if smoothed Σ over the vocabulary's other words of log p(word), [n] each.
+
+    p differs from p_gen P_vocab in the source's words alone, so it is never there for all words.
+    """
+    hidden, gate, attention, words = rows
+    vocabulary = weight.size(0)
+    log_vocabulary = projection(hidden, weight).log_softmax(-1)  # [n, V]
+    gate, attention = gate.to(log_vocabulary), attention.to(log_vocabulary)
+    generates, copies = F.logsigmoid(gate), F.logsigmoid(-gate)
+    is_known = targets < vocabulary
+    generated = log_vocabulary.gather(1, targets.where(is_known, 0)[:, None])[:, 0].where(is_known, _NEVER)
+    copied = (attention * (words == targets[:, None])).sum(-1)
+    of_target = torch.logaddexp(generates + generated, copies + _log(copied))
+    if not smoothed:
+        return of_target, torch.zeros_like(of_target)
+    # Each of the source's words once: the first of its places in order.
+    words, order = words.sort(-1)
+    attention = attention.gather(-1, order)
+    is_first = F.pad(words[:, 1:] != words[:, :-1], (1, 0), value=True)
+    group = is_first.cumsum(-1) - 1
+    copied = torch.zeros_like(attention).scatter_add(-1, group, attention).gather(-1, group)
+    is_counted = is_first & (words < vocabulary)
+    generated = generates[:, None] + log_vocabulary.gather(1, words.where(is_counted, 0))
+    gained = F.softplus(copies[:, None] + _log(copied) - generated).where(is_counted, 0).sum(-1)
+    total = vocabulary * generates + log_vocabulary.sum(-1) + gained
+    return of_target, total - of_target.where(is_known, 0)
+
+
+def coverage_loss(attention: Tensor, mask: Tensor) -> Tensor:
+    """Σ over target tokens of Σ_i min(a_i, c_i), c being the sum of the attention before (See et al. 2017, eq. 12).
+
+    attention [B, T, S]; mask [B, T]: which target tokens count.
+    """
+    covered = attention.cumsum(1) - attention
+    return (torch.minimum(attention, covered).sum(-1) * mask).sum()
+
+
+class Gate(nn.Linear):
+    """What the generation probability is the sigmoid of: a linear function of some states (equation 8)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, 1)
+
+    def of(self, *states: Tensor) -> Tensor:
+        """[...] of states [..., any], whose widths make up the layer's."""
+        gate: Tensor = self(torch.cat(states, dim=-1))
+        return gate[..., 0]
