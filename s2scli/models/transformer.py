@@ -62,8 +62,14 @@ class TransformerMemory(Memory):
 
     @cached_property
     def bias(self) -> Tensor:
-        """What is added to attention scores, [B, 1, 1, S]: -inf where there is no source token."""
-        return torch.zeros(self.mask.shape, device=self.mask.device).masked_fill_(~self.mask, float("-inf"))
+        """What is added to the attention scores of each head, [B·H, 1, S]: -inf where there is no source token."""
+        return _bias(~self.mask[:, 0, 0], self.keys[0].size(1))
+
+
+def _bias(hidden: Tensor, times: int) -> Tensor:
+    """-inf where hidden [B, S] is true, and 0 elsewhere; each row so many times, [B·times, 1, S]."""
+    bias = torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, float("-inf"))
+    return bias.repeat_interleave(times, dim=0)[:, None]
 
 
 def _joined(one: Tensor, other: Tensor) -> Tensor:
@@ -131,11 +137,10 @@ class TransformerState(State):
 
     @property
     def bias(self) -> Tensor:
-        """What is added to attention scores, [B·K, 1, 1, capacity]: -inf where there is no token, or not yet."""
+        """What is added to attention scores, [B·K·H, 1, capacity]: -inf where there is no token, or not yet."""
         columns = torch.arange(self.cache.size(4), device=self.cache.device)
         hidden = (columns > self.position) | (columns < self.first[:, None])  # [B, capacity]
-        bias = torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, float("-inf"))
-        return bias.repeat_interleave(self.beam, dim=0)[:, None, None]
+        return _bias(hidden, self.beam * self.cache.size(3))
 
 
 class Embedder(nn.Module):
@@ -257,7 +262,8 @@ class TransformerDecoder(Model):
         """Run the decoder on the newest position of each hypothesis."""
         memory = cast(TransformerMemory, memory)
         state = cast(TransformerState, state).with_room()
-        x = embedded = self.decoder_embedder.step(tokens, state.places, state.position + 1)
+        embedded = self.decoder_embedder.step(tokens, state.places, state.position + 1)
+        x = embedded.flatten(0, 1)  # [B·K, D]
         layers = zip(self.decoder_layers, state.cache, memory.keys, memory.values, strict=True)
         bias, copied = state.bias, None
         for number, (module, cache, keys, values) in enumerate(layers):
@@ -267,7 +273,7 @@ class TransformerDecoder(Model):
                 x, copied = layer.step_pointing(*given, memory.mask, self.pointing_heads)
             else:
                 x = layer.step(*given)
-        hidden = self._hidden(self.decoder_norm(x), embedded, copied, memory)
+        hidden = self._hidden(self.decoder_norm(x).view_as(embedded), embedded, copied, memory)
         return self.score_next(hidden, replace(state, position=state.position + 1))
 
 

@@ -7,6 +7,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from s2scli.errors import UsageError
 from s2scli.nn.output import NarrowProduct, OutputLayer
@@ -14,7 +15,9 @@ from s2scli.nn.product import Linear, pack, packed_product, product
 
 # Products in memory at once where they are wide, 1 MB: what is done to them then happens in a core's cache.
 _BLOCK_ELEMENTS = 1 << 18
-_PACKED_ELEMENTS = 1 << 18
+# Multiplications in float32, with a weight of so many numbers at most, for which calling oneDNN takes longer than what
+# it saves.
+_SHORT, _SMALL_WEIGHT = 1 << 20, 1 << 18
 
 
 class WideProduct:
@@ -22,8 +25,8 @@ class WideProduct:
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         self._weight, self._bias = weight, bias
-        # What is small takes longer to unpack than to reorder.
-        self._packed = pack(weight) if weight.numel() >= _PACKED_ELEMENTS else None
+        self._packed = pack(weight)
+        self._short = _short(weight)
 
     @classmethod
     def bf16(cls, weight: Tensor, bias: Tensor | None = None) -> Self:
@@ -32,6 +35,8 @@ class WideProduct:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Give [..., N] for x [..., K], both in float32."""
+        if x.numel() <= self._short:
+            return F.linear(x, self._weight, self._bias)
         narrow = x.to(self._weight.dtype)
         if self._packed is not None:
             return packed_product(narrow, self._packed, self._bias).float()
@@ -41,8 +46,15 @@ class WideProduct:
         """The same with some rows of the weight, [any]."""
         part = type(self).__new__(type(self))
         part._weight, part._packed = self._weight[rows], None
+        part._short = _short(part._weight)
         part._bias = None if self._bias is None else self._bias[rows]
         return part
+
+
+def _short(weight: Tensor) -> int:
+    """With how many numbers a product is so short that torch's own way is the fastest."""
+    is_small = weight.dtype == torch.float32 and weight.numel() <= _SMALL_WEIGHT
+    return _SHORT // len(weight) if is_small else 0
 
 
 class Int8Product:

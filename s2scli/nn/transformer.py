@@ -66,17 +66,19 @@ def round_up(length: int) -> int:
     return length + -length % KEYS_MULTIPLE
 
 
-def look(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-    """What `attention` gives, without a gradient, for a few queries: [B, H, few, D/H].
+def look(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, heads: int) -> Tensor:
+    """What `attention` gives, without a gradient, for a few queries: [B·H, few, D/H].
 
-    keys and values [B, H, S, D/H], S rounded up; bias, added to the scores, is -inf where there is no key.
+    keys and values [B·H, S, D/H], S rounded up; bias [B·H, 1, S], added to the scores, is -inf where there is no key.
     """
     if queries.device.type != "cpu":
-        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias.to(queries.dtype))
-    # On a CPU the fused kernel takes twice the time of its parts.
-    scores = (queries * queries.size(-1) ** -0.5) @ keys.transpose(2, 3)
-    weights: Tensor = scores.add_(bias).softmax(-1)
-    return weights @ values
+        queries, keys, values, bias = (
+            item.unflatten(0, (-1, heads)) for item in (queries, keys, values, bias.to(queries.dtype))
+        )
+        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias).flatten(0, 1)
+    # On a CPU the fused kernel takes twice the time of its parts, and calling an operator as long as a short product.
+    scores = torch.baddbmm(bias, queries, keys.mT, alpha=queries.size(-1) ** -0.5)
+    return torch.bmm(scores.softmax(-1), values)
 
 
 def attention(
@@ -124,15 +126,17 @@ class SelfAttention(nn.Module):
         return merged
 
     def step(self, x: Tensor, cache: Tensor, position: int, bias: Tensor) -> Tensor:
-        """Attention of one new position x [rows, 1, D] over those before it, which the cache holds.
+        """Attention of one new position x [rows, D] over those before it, which the cache holds.
 
         cache [2, rows, H, capacity, D/H]: keys and values up to `position`; the new ones are written into it.
-        bias [capacity]: 0 up to `position`, then -inf.
+        bias [rows·H, 1, capacity]: 0 up to `position`, then -inf.
         """
-        queries, keys, values = self.project(x)
-        cache[0, :, :, position] = keys.squeeze(2)
-        cache[1, :, :, position] = values.squeeze(2)
-        merged: Tensor = self.out(_merge(look(queries, cache[0], cache[1], bias)))
+        rows = x.size(0)
+        queries, new = self.qkv(x).view(rows, 3, self.heads, -1).split((1, 2), 1)
+        cache.select(3, position).copy_(new.transpose(0, 1))
+        keys, values = cache.flatten(1, 2).unbind(0)
+        attended = look(queries.reshape(rows * self.heads, 1, -1), keys, values, bias, self.heads)
+        merged: Tensor = self.out(attended.view(rows, -1))
         return merged
 
 
@@ -161,8 +165,14 @@ class CrossAttention(nn.Module):
         return merged
 
     def step(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        """Attention of hypotheses x [B, K, D] over prepared states, S rounded up; bias [B, 1, 1, S], see `look`."""
-        merged: Tensor = self.out(_merge(look(_heads(self.query(x), self.heads), keys, values, bias)))
+        """Attention of hypotheses x [B·K, D] over prepared states [B, H, S, D/H], S rounded up.
+
+        bias [B·H, 1, S]: see `look`.
+        """
+        # [B·K, D] → [B·H, K, D/H]
+        queries = self.query(x).view(keys.size(0), -1, self.heads, keys.size(3)).transpose(1, 2).flatten(0, 1)
+        attended = look(queries, keys.flatten(0, 1), values.flatten(0, 1), bias, self.heads)
+        merged: Tensor = self.out(_merge(attended.unflatten(0, (-1, self.heads))).view(x.shape))
         return merged
 
     def weights(self, x: Tensor, keys: Tensor, mask: Tensor, heads: int | None = None) -> Tensor:
@@ -214,7 +224,7 @@ class Residual(nn.Module):
 
     def after(self, x: Tensor, output: Tensor) -> Tensor:
         """The sublayer's output joined with its input."""
-        joined: Tensor = x + self.dropout(output)
+        joined: Tensor = x + (self.dropout(output) if self.training else output)
         return joined if self.normalize_before else self.norm(joined)
 
 
@@ -281,7 +291,7 @@ class DecoderLayer(nn.Module):
         values: Tensor,
         bias: Tensor,
     ) -> Tensor:
-        """Decoder states [B, K, D] of the next position of K hypotheses.
+        """Decoder states [B·K, D] of the next position of K hypotheses.
 
         cache, own_bias: as in SelfAttention.step; keys, values, bias: as in CrossAttention.step.
         """
@@ -302,14 +312,12 @@ class DecoderLayer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """What `step` gives, and the mean attention of the first so many heads, [B, K, S]."""
         x = self._step_over_targets(x, cache, position, own_bias)
-        weights = self._weights(x, keys, mask, heads)
+        weights = self._weights(x.unflatten(0, (keys.size(0), -1)), keys, mask, heads)
         return self._step_over_memory(x, keys, values, bias), weights
 
     def _step_over_targets(self, x: Tensor, cache: Tensor, position: int, bias: Tensor) -> Tensor:
         frame = self.self_attention_residual
-        rows = frame.before(x).flatten(0, 1)[:, None]  # [B·K, 1, D]
-        attended = self.self_attention.step(rows, cache, position, bias)
-        return frame.after(x, attended.view_as(x))
+        return frame.after(x, self.self_attention.step(frame.before(x), cache, position, bias))
 
     def _step_over_memory(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
         if self.cross_attention is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable
@@ -21,11 +20,11 @@ class _GreedySearch:
     """
 
     def __init__(self, model: Decodable, group: Group, config: SearchConfig) -> None:
-        device = group.source.ids.device
         self._model = model
-        self._rows = torch.tensor(group.rows, device=device)
-        self._tokens = self._rows.new_empty(len(group.rows), 1, 0)
-        self._ended = torch.zeros(len(group.rows), dtype=torch.bool, device=device)
+        # By place in the batch: the sentence's row, and whether its output has ended.
+        self._rows = [*group.rows]
+        self._ended = [False] * len(group.rows)
+        self._tokens = group.source.ids.new_empty(len(group.rows), 1, 0)
         self._rules = Restrictions(model, group.source, config, group.request)
         self._memory = model.encode(group.source)
         self._state = model.start(self._memory)
@@ -41,10 +40,10 @@ class _GreedySearch:
     def join(self, other: _GreedySearch) -> None:
         """Go on with the sentences of another search too; both have made a step at least."""
         for search in (self, other):
-            search._keep((~search._ended).nonzero()[:, 0])
+            search._drop_ended()
         self._tokens = join_histories(self._tokens, other._tokens, PAD)
-        self._rows = torch.cat([self._rows, other._rows])
-        self._ended = torch.cat([self._ended, other._ended])
+        self._rows += other._rows
+        self._ended += other._ended
         self._rules.join(other._rules)
         self._memory, self._state = self._memory.join(other._memory), self._state.join(other._state)
         self.ids |= other.ids
@@ -62,25 +61,24 @@ class _GreedySearch:
         tokens = output.tokens_at(columns)
         self._tokens = torch.cat([self._tokens, tokens[:, :, None]], dim=2)
         self._rules.advance()
-        values = (self._rows, tokens[:, 0], (best - normalizer)[:, 0], self._ended)
-        for row, token, score, ended in zip(*(item.tolist() for item in values), strict=True):
-            if not ended:
+        gains = (best - normalizer)[:, 0].tolist()
+        for place, (token, gain) in enumerate(zip(tokens[:, 0].tolist(), gains, strict=True)):
+            if not self._ended[place]:
+                row = self._rows[place]
                 self.ids[row].append(token)
-                self.scores[row].append(score)
-        self._ended = self._ended | (tokens[:, 0] == EOS)
-        going_on = (~self._ended).nonzero()[:, 0]
-        self.num_open = len(going_on)
+                self.scores[row].append(gain)
+                self._ended[place] = token == EOS
+        self.num_open = self._ended.count(False)
         if self.num_open and worth_dropping(len(self._rows) - self.num_open, len(self._rows)):
-            self._keep(going_on)
+            self._drop_ended()
 
-    def _keep(self, rows: Tensor) -> None:
+    def _drop_ended(self) -> None:
+        places = [place for place, ended in enumerate(self._ended) if not ended]
+        rows = torch.tensor(places, device=self._tokens.device)
         self._rules.select(rows)
         unused = self._tokens.size(2) - int(self._rules.lengths.max())
-        self._rows, self._ended, self._tokens = (
-            self._rows[rows],
-            self._ended[rows],
-            self._tokens[rows, :, unused:],
-        )
+        self._rows, self._ended = [self._rows[place] for place in places], [False] * len(places)
+        self._tokens = self._tokens[rows, :, unused:]
         self._memory, self._state = self._memory.select(rows), self._state.select(rows)
 
 

@@ -13,6 +13,9 @@ from s2scli.search.base import Request
 from s2scli.search.exclusions import Exclusions
 from s2scli.text.vocabulary import BOS, EOS, PAD
 
+# What no output holds: neighbours, so that one slice is both.
+_NEVER = slice(min(PAD, BOS), max(PAD, BOS) + 1)
+
 
 class Restrictions:
     """The rules of a search for the sentences of a batch.
@@ -48,6 +51,7 @@ class Restrictions:
         self.lengths = lengths
         # As numbers, so that a step need not ask the device for what cannot be.
         self._fewest, self._most = int(lengths.min()), int(lengths.max())
+        self._soonest = int(self.longest.min())
 
     def advance(self) -> None:
         """Count a token more for all hypotheses."""
@@ -100,8 +104,7 @@ class Restrictions:
         self, scores: Tensor, output: StepOutput, tokens: Tensor, wanted: Tensor | None
     ) -> Tensor:
         """The scores of what may come where no prefix says it."""
-        scores[..., PAD] = float("-inf")
-        scores[..., BOS] = float("-inf")
+        scores[..., _NEVER] = float("-inf")
         if self._ngram and self._most >= self._ngram:
             blocked = output.columns_of(_repeating(tokens, self._ngram))
             kept = blocked[..., :0] if wanted is None else wanted
@@ -109,16 +112,18 @@ class Restrictions:
             scores.scatter_(2, blocked, float("-inf")).scatter_(2, kept, scores_of_kept)
         if self._excluded is not None:
             self._excluded.apply(scores, tokens)
-        full = self.longest <= self.lengths
+        full = self.longest <= self.lengths if self._most >= self._soonest else None
         if self._fewest < self._min_len:
-            too_short = (self.lengths < self._min_len) & ~full
+            too_short = self.lengths < self._min_len
+            if full is not None:
+                too_short = too_short & ~full
             end = scores[..., EOS].clone()
             scores[too_short, :, EOS] = float("-inf")
             if self._excluded is not None:
                 # Where nothing else is left, the output ends too early.
                 stuck = scores.amax(-1) == float("-inf")
                 scores[..., EOS] = torch.where(stuck, end, scores[..., EOS])
-        if bool(full.any()):
+        if full is not None and bool(full.any()):
             scores[full] = _only(scores[full], torch.full_like(self.longest[full], EOS))
         return scores
 
