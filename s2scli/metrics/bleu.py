@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -9,8 +10,11 @@ import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 
 from s2scli.errors import UsageError, did_you_mean
-from s2scli.metrics.base import Floats, MetricOptions, Rows
+from s2scli.metrics.base import Floats, MetricOptions, References, Rows
+from s2scli.metrics.ngram_counts import by_segment, matches, of_words
 from s2scli.metrics.over_sacrebleu import OverSacrebleu
+
+_ORDER = 4
 
 
 class Bleu(OverSacrebleu):
@@ -44,6 +48,23 @@ class Bleu(OverSacrebleu):
             # A package is lacking, or the model that sacrebleu fetches when first used.
             reason = " ".join(str(error).split())
             raise UsageError(f"the BLEU tokenizer {tokenize} cannot be used here: {reason}") from None
+
+    def counted(self, hypotheses: Sequence[str], references: References) -> Rows:
+        """Clipped counts of words as sacrebleu's tokenizer has them; of the reference lengths the nearest, or shorter."""
+        tokenized = self._metric._preprocess_segment
+        words = [[tokenized(text or "").split() for text in stream] for stream in (hypotheses, *references)]
+        symbols = of_words(words)
+        length, lengths = symbols.lengths[0], symbols.lengths[1:]
+        are_there = np.array([[text is not None for text in stream] for stream in references])
+        # The first place in the order by distance, then by length.
+        ranks = np.abs(lengths - length) * (lengths.max(initial=0) + 1) + lengths
+        nearest = np.where(are_there, ranks, np.iinfo(np.int64).max).argmin(axis=0)
+        rows = np.zeros((len(hypotheses), 2 + 2 * _ORDER), np.int32)
+        rows[:, 0], rows[:, 1] = length, lengths[nearest, np.arange(len(rows))]
+        for order, (output, *others) in enumerate(symbols.orders(_ORDER), start=2):
+            rows[:, order] = by_segment(output[0], matches(output, others), len(rows))
+            rows[:, _ORDER + order] = by_segment(*output, len(rows))
+        return rows
 
     def of_totals(self, totals: Floats) -> Floats:
         """BLEU as sacrebleu has it: the i-th order without matches has 1 / 2^i (method 3 of Chen and Cherry 2014)."""
