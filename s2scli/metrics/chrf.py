@@ -9,7 +9,7 @@ import numpy as np
 from sacrebleu.metrics.chrf import CHRF
 
 from s2scli.metrics.base import Floats, MetricOptions, References, Rows
-from s2scli.metrics.ngram_counts import Symbols, by_segment, matches, of_characters, of_words
+from s2scli.metrics.ngram_counts import Symbols, by_segment, clipped, of_characters, of_words
 from s2scli.metrics.over_sacrebleu import OverSacrebleu
 
 _CHARACTER_ORDER = 6
@@ -38,9 +38,10 @@ class Chrf(OverSacrebleu):
             split = self._metric._remove_punctuation
             words = [[split(text) for text in stream] for stream in streams]
             found.append(_counts(of_words(words), self.word_order))
-        rows = np.concatenate(found, axis=2)
+        rows: Rows = np.concatenate(found, axis=2)
         if len(references) == 1:
-            return rows[0]
+            only: Rows = rows[0]
+            return only
         score = self._metric._compute_f_score
         return np.stack(
             [
@@ -75,7 +76,7 @@ def _counts(symbols: Symbols, highest: int) -> Rows:
             row[:, 1] = by_segment(*other, segments)
             # As sacrebleu has it: what cannot be a match does not count.
             row[:, 0] = np.where(row[:, 1] > 0, every, 0)
-            row[:, 2] = by_segment(output[0], matches(output, [other]), segments)
+            row[:, 2] = by_segment(output[0], clipped(output, [other]), segments)
     return rows
 
 

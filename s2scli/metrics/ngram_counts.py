@@ -77,7 +77,7 @@ def of_words(streams: Sequence[Sequence[Sequence[str]]]) -> Symbols:
     return Symbols(np.fromiter(numbers, np.int64, int(lengths.sum())), lengths)
 
 
-def matches(output: tuple[Numbers, Numbers], references: Sequence[tuple[Numbers, Numbers]]) -> Numbers:
+def clipped(output: tuple[Numbers, Numbers], references: Sequence[tuple[Numbers, Numbers]]) -> Numbers:
     """How often each n-gram of the outputs is in the reference that has it most, but not more often than in the output.
 
     All in the form of `Symbols.orders`.

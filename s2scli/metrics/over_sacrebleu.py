@@ -21,7 +21,7 @@ class OverSacrebleu(SumMetric):
 
     def __init__(self, options: MetricOptions = DEFAULTS) -> None:
         super().__init__(options)
-        self._metric = self.make(options)
+        self._metric: Any = self.make(options)
 
     @abstractmethod
     def make(self, options: MetricOptions) -> SacrebleuMetric:
@@ -68,7 +68,8 @@ class OverSacrebleu(SumMetric):
     @cached_property
     def _of_sentences(self) -> SacrebleuMetric:
         """What scores a segment by itself."""
-        return self._metric
+        metric: SacrebleuMetric = self._metric
+        return metric
 
 
 def _parts(streams: Sequence[Sequence[str | None]]) -> Iterator[slice]:

@@ -30,14 +30,15 @@ class Ter(OverSacrebleu):
         """The edits to the nearest reference of each segment."""
 
         def words(text: str) -> list[str]:
-            return self._metric._preprocess_segment(text).split()
+            found: list[str] = self._metric._preprocess_segment(text).split()
+            return found
 
-        found = []
+        rows = []
         for text, targets in zip(hypotheses, present(references), strict=True):
             output, rights = words(text), [*map(words, targets)]
             fewest = min(edits(output, right) for right in rights)
-            found.append((fewest, sum(map(len, rights)) / len(rights)))
-        return np.array(found, np.float64)
+            rows.append((fewest, sum(map(len, rights)) / len(rights)))
+        return np.array(rows, np.float64)
 
     def of_totals(self, totals: Floats) -> Floats:
         """Edits a word of the references; 100 where there are edits and no words."""
