@@ -1,7 +1,7 @@
 """How long `s2s score` takes: its resampling beside sacrebleu's own, starting up, and a million lines.
 
 scores.py                    three made-up systems, 1,000 lines, 1,000 samples; start-up
-scores.py --lines 1000000    besides, one system of so many lines, with its peak memory
+scores.py --lines 1000000 --systems 3 --metrics bleu chrf    systems of so many lines, with the peak of memory
 """
 
 from __future__ import annotations
@@ -162,19 +162,20 @@ def whole_commands(folder: Path, repeat: int) -> None:
         print(f"{name:<38} {spread(found)} s")
 
 
-def large(folder: Path, lines: int, metrics: list[str]) -> None:
-    """One system of many lines, metric by metric."""
+def large(folder: Path, lines: int, metrics: list[str], number: int) -> None:
+    """Systems of many lines by all of the metrics, without samples and with them."""
     references = corpus(lines, 1)
-    reference, systems = written(folder, references, [system(references, 2, 0.3)])
-    del references
-    for name in metrics:
-        for samples in (0, SAMPLES):
-            words = ["s2scli", "score", "--ref", reference, "--sys", *systems, "--metrics", name]
-            took, peak = command([*words, "--resamples", str(samples)])
-            print(
-                f"{name} of {lines:,} lines, {samples:,} samples: {took:.0f} s, peak {peak:.0f} MB",
-                flush=True,
-            )
+    outputs = [system(references, seed, 0.3) for seed in range(2, 2 + number)]
+    reference, systems = written(folder, references, outputs)
+    del references, outputs
+    for samples in (0, SAMPLES):
+        words = ["s2scli", "score", "--ref", reference, "--sys", *systems, "--metrics", ",".join(metrics)]
+        took, peak = command([*words, "--resamples", str(samples)])
+        print(
+            f"{', '.join(metrics)} of {number} x {lines:,} lines, {samples:,} samples: "
+            f"{took:.0f} s, peak {peak:.0f} MB",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -184,11 +185,12 @@ def main() -> None:
     )
     parser.add_argument("--lines", type=int, default=0)
     parser.add_argument("--metrics", nargs="+", default=["bleu"])
+    parser.add_argument("--systems", type=int, default=1, choices=(1, 2, 3))
     parser.add_argument("--repeat", type=int, default=5)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         if arguments.lines:
-            large(Path(name), arguments.lines, arguments.metrics)
+            large(Path(name), arguments.lines, arguments.metrics, arguments.systems)
             return
         resampling(1000, arguments.repeat)
         whole_commands(Path(name), arguments.repeat)
