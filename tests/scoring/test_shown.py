@@ -189,10 +189,24 @@ def test_less_is_better_where_errors_are_counted(
         for texts in (BASE, NEW)
     ]
     assert re.findall(r"^│ (\d+)", out, re.M) == [str(np.argmax(np.subtract(rates[1], rates[0])) + 1)]
-    alone = printed(capsys, sys=files["sys"][:1], ref=files["ref"], metrics=("wer",), worst=1)
-    assert re.search(
-        r"\n4: WER 100\.00\nREF: one two three +\**.*\nHYP: one two three +four five six\n +I +I +I", alone
-    )
+    # And the worst line of each system, aligned.
+    assert re.findall(r"the lines of (\S+) that score worst by WER\n\n(\d)", out) == [
+        (name, str(np.argmax(found) + 1)) for name, found in zip(("base", "new_1"), rates, strict=True)
+    ]
+
+
+def test_errors_are_aligned_whatever_metric_is_first(
+    files: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = {"sys": files["sys"][:1], "ref": files["ref"]}
+    four = r"\n4: WER 100\.00\nREF: one two three +\**.*\nHYP: one two three +four five six\n +I +I +I"
+    assert re.search(four, printed(capsys, **alone, metrics=("wer",), worst=1))
+    out = printed(capsys, **alone, metrics=("chrf", "wer", "cer"), worst=1)
+    assert "the lines that score worst by chrF2" in out
+    assert re.search(four, out)
+    assert "worst by CER" not in out
+    perfect = printed(capsys, sys=files["ref"], ref=files["ref"], metrics=("cer",), worst=2)
+    assert perfect.endswith("\nno line has an error\n")
 
 
 def test_words_that_differ() -> None:
