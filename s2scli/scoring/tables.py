@@ -17,6 +17,7 @@ from s2scli.scoring.results import Breakdown, ScoreResult, SystemScore
 
 _LATEX = {**{sign: f"\\{sign}" for sign in "&%$#_{}"}, "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _LATEX["\\"] = r"\textbackslash{}"
+_NO_BOOTSTRAP = "no bootstrap, which would draw lines twice and find differences where there are none; interval: jackknife"
 _MEANING = "95 % intervals and p-values against {first}: {samples:,} samples, seed {seed}"
 
 
@@ -81,6 +82,8 @@ def score_table(config: ScoreConfig, result: ScoreResult) -> Table:
             if are_several
             else f"95 % intervals: {config.resamples:,} samples, seed {config.seed}"
         )
+        names = [metric.name for metric in result.metrics.values() if not metric.is_additive]
+        notes += [f"{', '.join(names)}: {_NO_BOOTSTRAP}"] if names else []
     return Table(title="", header=header, rows=rows, numbers=frozenset(range(2, len(header))), notes=notes)
 
 
