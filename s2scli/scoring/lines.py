@@ -135,7 +135,8 @@ def _text(pieces: Pieces, colour: str, console: Console) -> Text:
         if not differs:
             text.append(part)
         elif console.color_system is None:
-            text.append(f"{{{part}}}")
+            words = part.strip()
+            text.append(part.replace(words, f"{{{words}}}") if words else part)
         else:
             text.append(part, style=f"bold {colour}")
     return text

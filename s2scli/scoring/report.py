@@ -20,7 +20,7 @@ from s2scli.plotting.page import PAGE_END, page_start
 from s2scli.record import Hypothesis, Record
 from s2scli.scoring.differences import Pieces, differing, gains, goodness, least
 from s2scli.scoring.results import ScoreResult, words_of_lines
-from s2scli.scoring.tables import Table, breakdown_table, score_table
+from s2scli.scoring.tables import Table, breakdown_tables, score_table
 
 _LINES = 20
 _BARS = 30
@@ -31,6 +31,7 @@ _STYLE = """h1 { font-size: 1.4em; } h2 { font-size: 1.15em; margin: 2em 0 .5em;
 h3 { font-size: 1em; margin: 1.4em 0 .4em; }
 .scores, .lines { border-collapse: collapse; }
 .scores th, .scores td { padding: .2em .8em; border-bottom: 1px solid var(--faint); text-align: left; }
+.wide { overflow-x: auto; max-width: 100%; }
 .scores .number { text-align: right; font-variant-numeric: tabular-nums; }
 .lines { width: 100%; table-layout: fixed; margin-bottom: 1em; }
 .lines th { width: 9em; text-align: left; font-weight: normal; opacity: .7; vertical-align: top;
@@ -39,7 +40,8 @@ h3 { font-size: 1em; margin: 1.4em 0 .4em; }
 .lines tr:first-child > * { border-top: 1px solid var(--faint); padding-top: .4em; }
 del, ins { text-decoration: none; border-radius: 3px; }
 del { background: var(--less); } ins { background: var(--more); }
-.charts { display: flex; flex-wrap: wrap; gap: 1em 2.5em; } figure { margin: 0; } figcaption { font-weight: bold; }
+.charts { display: flex; flex-wrap: wrap; gap: 1em 2.5em; } figure { margin: 0; max-width: 100%; }
+figcaption { font-weight: bold; }
 svg { max-width: 100%; height: auto; } svg text { fill: var(--text); font-size: 11px; }
 .note { opacity: .75; overflow-wrap: anywhere; }
 .key { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 1em; }
@@ -59,13 +61,14 @@ def _page(config: ScoreConfig, result: ScoreResult) -> Iterator[str]:
     yield f"<h2>Scores</h2>\n{_table(score_table(config, result))}"
     for item in result.breakdowns:
         yield f"<h2>Scores by {escape(item.kind)}</h2>\n"
+        tables = breakdown_tables(config, result, item)
         yield _keys(result.systems) + '<div class="charts">\n'
         for place, metric in enumerate(result.metrics.values()):
             series = [item.values[:_CLASSES, system, place].tolist() for system in range(len(result.systems))]
             chart = _bars(item.labels[:_CLASSES], series)
             yield f"<figure><figcaption>{escape(metric.name)}</figcaption>\n{chart}</figure>\n"
         yield "</div>\n"
-        yield _table(breakdown_table(config, result, item))
+        yield f'<div class="charts">\n{"".join(map(_table, tables))}</div>\n'
     yield "<h2>Lengths in words</h2>\n"
     lengths = words_of_lines(result.corpus, next(iter(result.metrics.values())))
     place = -1 if result.corpus.references else 0
@@ -99,7 +102,7 @@ def _table(table: Table) -> str:
 
     notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in table.notes)
     body = "".join(row(cells, "td") for cells in table.rows)
-    return f'<table class="scores">\n{row(table.header, "th")}{body}</table>\n{notes}'
+    return f'<div class="wide"><table class="scores">\n{row(table.header, "th")}{body}</table></div>\n{notes}'
 
 
 def _colour(place: int) -> str:

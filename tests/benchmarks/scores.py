@@ -116,13 +116,14 @@ def resampled(metrics: list[Any], rows: list[list[Any]]) -> Any:
     return measure(metrics, rows, values, samples=SAMPLES, seed=1)
 
 
-def command(words: list[str]) -> tuple[float, float]:
-    """Seconds and peak megabytes of a command; the peak is 0 where an earlier one's was higher."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+def command(words: list[str]) -> tuple[float, float, float]:
+    """Seconds, seconds of processor time, and peak megabytes of a command; 0 where an earlier one's peak was higher."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     took, _ = seconds(partial(subprocess.run, [sys.executable, "-m", *words], check=True, **quiet))
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return took, peak / 1024 if peak > before else 0.0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return took, busy, after.ru_maxrss / 1024 if after.ru_maxrss > before.ru_maxrss else 0.0
 
 
 def written(folder: Path, references: list[str], systems: list[list[str]]) -> tuple[str, list[str]]:
@@ -160,6 +161,8 @@ def whole_commands(folder: Path, repeat: int) -> None:
             times[name].append(command(words)[0])
     for name, found in times.items():
         print(f"{name:<38} {spread(found)} s")
+    theirs, own = (times[name] for name in (*calls,)[:2])
+    print(f"ratio: {spread([one / other for one, other in zip(theirs, own, strict=True)])}")
 
 
 def large(folder: Path, lines: int, metrics: list[str], number: int) -> None:
@@ -170,10 +173,10 @@ def large(folder: Path, lines: int, metrics: list[str], number: int) -> None:
     del references, outputs
     for samples in (0, SAMPLES):
         words = ["s2scli", "score", "--ref", reference, "--sys", *systems, "--metrics", ",".join(metrics)]
-        took, peak = command([*words, "--resamples", str(samples)])
+        took, busy, peak = command([*words, "--resamples", str(samples)])
         print(
             f"{', '.join(metrics)} of {number} x {lines:,} lines, {samples:,} samples: "
-            f"{took:.0f} s, peak {peak:.0f} MB",
+            f"{took:.0f} s, {busy:.0f} of the processor, peak {peak:.0f} MB",
             flush=True,
         )
 

@@ -114,7 +114,7 @@ def test_the_table_says_where_there_is_no_bootstrap(
     rows = [line.split()[-2:] for line in out.splitlines() if line.split()[:1] == ["new_1"]]
     assert [bootstrap == "-" for bootstrap, _ in rows] == [False, True, True]
     assert all(float(randomization) > 0 for _, randomization in rows)
-    assert "\ndistinct-1, entropy-4: no bootstrap, which would " in out
+    assert "\ndistinct-1, entropy-4: no bootstrap, which draws " in out
     assert "no bootstrap" not in printed(capsys, **files, metrics=("ter",), resamples=50)
 
 
