@@ -55,7 +55,7 @@ class ScoreConfig:
     ref: tuple[Path, ...] = setting(
         (),
         "reference files, parallel to the system output; of several a blank line is none; a .jsonl has a list of "
-        "texts a line; may be .gz",
+        "texts a line, or a record with one; may be .gz",
     )
     src: Path | None = setting(None, "sources, parallel to the system output, for copy_rate and --path")
     sys_format: str = setting(

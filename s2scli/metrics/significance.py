@@ -182,7 +182,10 @@ def p_of_sacrebleu(gaps: Floats, gap: float) -> float:
 
 
 def p_of_randomization(gaps: Floats, gap: float) -> float:
-    """Paired approximate randomization (Riezler and Maxwell 2005): how often swaps make as large a difference."""
+    """Paired approximate randomization (Riezler and Maxwell 2005): how often swaps make as large a difference.
+
+    sacrebleu leaves out those that are equal, which of scores with few values are many: its p-values are lower there.
+    """
     return _share(np.abs(gaps) >= abs(gap) - _ROUNDING)
 
 
