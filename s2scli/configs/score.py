@@ -55,7 +55,7 @@ class ScoreConfig:
     ref: tuple[Path, ...] = setting(
         (),
         "reference files, parallel to the system output; of several a blank line is none; a .jsonl has a list of "
-        "texts a line; may be .gz",
+        "texts a line, or a record with one; may be .gz",
     )
     src: Path | None = setting(None, "sources, parallel to the system output, for copy_rate and --path")
     sys_format: str = setting(
@@ -88,7 +88,7 @@ class ScoreConfig:
     worst: int = setting(
         0,
         "show so many lines that score worst by the first metric, beside their references; with several systems "
-        "those that lose most",
+        "those that lose most; where wer, cer or per is asked for, also each system's worst lines by it, aligned",
         at_least=0,
         panel=_LINES,
     )
@@ -100,7 +100,14 @@ class ScoreConfig:
     by_length: bool = setting(False, "scores by length of the reference too", panel=_LINES)
     groups: Path | None = setting(
         None,
-        "scores by group too: a file parallel to the system output, with a label a line, or several, tab-separated",
+        "scores by group too: a file parallel to the system output with a label a line, or several, tab-separated, "
+        "perhaps under a line with their names; or JSON records, a .jsonl",
+        panel=_LINES,
+    )
+    group_by: tuple[str, ...] = setting(
+        (),
+        "columns of --groups by name or number, all if not given; or fields of its records, or, without --groups, of "
+        "the records of the first system",
         panel=_LINES,
     )
     segments: Path | None = setting(
@@ -118,6 +125,8 @@ class ScoreConfig:
             raise UsageError(f"--metrics {','.join(of_model)}: asks a model; give its checkpoint as --path")
         if self.path is not None and not of_model:
             raise UsageError(f"--path {self.path}: is for --metrics {' and '.join(MODEL_METRIC_NAMES)}")
+        if len(set(self.group_by)) < len(self.group_by):
+            raise UsageError(f"--group-by {','.join(self.group_by)}: names one of them twice")
         if self.diff and len(self.sys) < 2:
             raise UsageError("--diff: compares systems; give --sys several files")
         inputs = [*self.sys, *self.ref, *(path for path in (self.src, self.groups) if path is not None)]

@@ -7,7 +7,7 @@ never compares text twice (the idea is sacrebleu's: Post 2018, "A Call for Clari
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -100,6 +100,19 @@ class Metric(ABC):
     def values(self, rows: Rows, weights: Floats) -> Floats:
         """The scores of samples in which segments have weights: [samples, segments] → [samples]."""
 
+    def swapped(self, first: Rows, second: Rows) -> Callable[[Floats], Floats]:
+        """How much the second of two systems differs from the first where segments have changed places between them.
+
+        The function takes 1 where a segment has, otherwise 0: [samples, segments] → [samples].
+        """
+        both = np.concatenate([first, second])
+
+        def differences(swaps: Floats) -> Floats:
+            before, after = np.hstack([1 - swaps, swaps]), np.hstack([swaps, 1 - swaps])
+            return self.values(both, after) - self.values(both, before)
+
+        return differences
+
     @abstractmethod
     def segments(self, rows: Rows) -> Floats:
         """The score of each segment by itself: [segments]."""
@@ -162,6 +175,16 @@ class SumMetric(Metric):
     def values(self, rows: Rows, weights: Floats) -> Floats:
         """The scores of weighted sums."""
         return self.of_totals(weights @ rows)
+
+    def swapped(self, first: Rows, second: Rows) -> Callable[[Floats], Floats]:
+        """The same from one sum: what the first system gains is what the second loses."""
+        before, after, gain = first.sum(axis=0), second.sum(axis=0), second - first
+
+        def differences(swaps: Floats) -> Floats:
+            gained = swaps @ gain
+            return self.of_totals(after - gained) - self.of_totals(before + gained)
+
+        return differences
 
     def segments(self, rows: Rows) -> Floats:
         """The score of each row."""

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 
 from s2scli.errors import UsageError, did_you_mean
-from s2scli.metrics.base import Floats, MetricOptions, Rows
+from s2scli.metrics.base import Floats, MetricOptions, References, Rows
+from s2scli.metrics.ngram_counts import by_segment, clipped, of_words
 from s2scli.metrics.over_sacrebleu import OverSacrebleu
+
+_ORDER = 4
+_WORDS_KEPT = 1 << 17
 
 
 class Bleu(OverSacrebleu):
     """BLEU = BP · exp(Σₙ log pₙ / 4): clipped n-gram precisions p₁…p₄ and a brevity penalty BP.
 
-    A row of statistics: system length, reference length, four counts of matches, four of n-grams.
+    A row of statistics: system length, reference length, four counts of clipped, four of n-grams.
     """
 
     name = "BLEU"
@@ -45,8 +50,39 @@ class Bleu(OverSacrebleu):
             reason = " ".join(str(error).split())
             raise UsageError(f"the BLEU tokenizer {tokenize} cannot be used here: {reason}") from None
 
+    def counted(self, hypotheses: Sequence[str], references: References) -> Rows:
+        """Clipped counts of n-grams, and of the reference lengths the nearest, or of two such the shorter."""
+        symbols = of_words(
+            [[self._words(text or "") for text in stream] for stream in (hypotheses, *references)]
+        )
+        length, lengths = symbols.lengths[0], symbols.lengths[1:]
+        are_there = np.array([[text is not None for text in stream] for stream in references])
+        # The first place in the order by distance, then by length.
+        ranks = np.abs(lengths - length) * (lengths.max(initial=0) + 1) + lengths
+        nearest = np.where(are_there, ranks, np.iinfo(np.int64).max).argmin(axis=0)
+        rows = np.zeros((len(hypotheses), 2 + 2 * _ORDER), np.int32)
+        rows[:, 0], rows[:, 1] = length, lengths[nearest, np.arange(len(rows))]
+        for order, (output, *others) in enumerate(symbols.orders(_ORDER), start=2):
+            rows[:, order] = by_segment(output[0], clipped(output, others), len(rows))
+            rows[:, _ORDER + order] = by_segment(*output, len(rows))
+        return rows
+
+    def _words(self, text: str) -> list[str]:
+        """The words of a text, as sacrebleu's tokenizer has them."""
+        if self._metric.tokenizer.signature() != "13a" or "\n" in text:
+            found: list[str] = self._metric._preprocess_segment(text).split()
+            return found
+        # 13a looks at no more than two characters together, so what it does to a word does not depend on others.
+        cased = text.lower() if self.options.lowercase else text
+        return [part for word in cased.split() for part in self._parts_of_word(word)]
+
+    @cached_property
+    def _parts_of_word(self) -> Callable[[str], list[str]]:
+        tokenize = self._metric.tokenizer
+        return lru_cache(_WORDS_KEPT)(lambda word: tokenize(word).split())
+
     def of_totals(self, totals: Floats) -> Floats:
-        """BLEU as sacrebleu has it: the i-th order without matches has 1 / 2^i (method 3 of Chen and Cherry 2014)."""
+        """BLEU as sacrebleu has it: the i-th order without clipped has 1 / 2^i (method 3 of Chen and Cherry 2014)."""
         return _bleu(totals, effective_order=False)
 
     def segments(self, rows: Rows) -> Floats:

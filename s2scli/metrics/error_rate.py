@@ -18,8 +18,8 @@ _PAIRS_AT_ONCE = 10_000
 class ErrorRate(RatioMetric):
     """100 · (substitutions + deletions + insertions) / units of the reference, by the Levenshtein alignment.
 
-    Of several references the one with the lowest rate counts. A row of statistics: errors, units of the reference,
-    substitutions, deletions, insertions, and whether there is any error.
+    Of several references the nearest counts: that with the fewest errors, of equals the longest. A row of statistics:
+    errors, units of the reference, substitutions, deletions, insertions, and whether there is any error.
     """
 
     higher_is_better = False
@@ -51,7 +51,7 @@ class ErrorRate(RatioMetric):
             output = self._process([*map(self._case, rights)], [*map(self._case, texts)])
             for line, units, chunks in zip(lines, output.references, output.alignments, strict=True):
                 row = _counts(len(units), chunks)
-                if line not in seen or row[0] * max(found[line, 1], 1) < found[line, 0] * max(row[1], 1):
+                if line not in seen or (row[0], -row[1]) < (found[line, 0], -found[line, 1]):
                     found[line] = row
                     seen.add(line)
         return found
@@ -81,8 +81,8 @@ class ErrorRate(RatioMetric):
 
     def drawn(self, hypothesis: str, references: Sequence[str]) -> str:
         """The alignment with the nearest reference as three lines: reference, output, and S, D, I under the errors."""
-        rates = [self.sentence(hypothesis, [reference]) for reference in references]
-        nearest = references[rates.index(min(rates))]
+        rows = [ErrorRate.rows(self, [hypothesis], [[reference]], ())[0] for reference in references]
+        _, nearest = min(zip(rows, references, strict=True), key=lambda pair: (pair[0][0], -pair[0][1]))
         drawing: str = self._draw(
             self._process([self._case(nearest)], [self._case(hypothesis)]),
             show_measures=False,
@@ -119,14 +119,14 @@ class Cer(ErrorRate):
 
 
 class Per(ErrorRate):
-    """PER: phonemes, which stand between white space."""
+    """PER: phonemes, with white space between them; of several pronunciations the nearest."""
 
     name = "PER"
     unit = "phonemes"
 
 
 class Ser(ErrorRate):
-    """SER: the share of segments with any error in their words."""
+    """SER: the share of segments that are no reference's words; of single words in phonemes, the word error rate."""
 
     name = "SER"
 

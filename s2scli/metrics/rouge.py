@@ -110,6 +110,10 @@ class RougeLsum(Rouge):
         """A line a sentence, as rouge-score takes it."""
         return text if "\n" in text else _END.sub("\n", text.strip())
 
+    def terms(self) -> dict[str, str]:
+        """Tokens, stemming, and where sentences end."""
+        return super().terms() | {"sentences": "lines-or-.!?。！？"}
+
 
 class _Characters:
     """A tokenizer for rouge-score."""

@@ -10,34 +10,36 @@ import numpy as np
 
 from s2scli.metrics.base import Floats, References, Rows, SumMetric, present
 
-Spans = Counter[tuple[str, str]]
+Spans = Counter[tuple[str, int, int]]
+"""How often each label is on the words from one place up to another, places being counted from 0."""
 
 
 def spans(text: str) -> Spans:
-    """The labelled spans of a text, each with its words: `[ARG0 He ] [V eats ]` has (ARG0, He) and (V, eats).
+    """The labelled spans of a text: `[ARG0 He ] [V eats ] .` has ARG0 on words 0 to 1 and V on words 1 to 2.
 
     A word that begins with [ opens a span, the word ] closes the innermost; spans may lie in each other. What is not
-    closed is no span.
+    closed is no span. Brackets are no words.
     """
     found: Spans = Counter()
-    open_spans: list[tuple[str, list[str]]] = []
+    open_spans: list[tuple[str, int]] = []
+    place = 0
     for word in text.split():
         if word.startswith("[") and len(word) > 1:
-            open_spans.append((word[1:], []))
-        elif word == "]":
-            if open_spans:
-                label, words = open_spans.pop()
-                found[label, " ".join(words)] += 1
-        else:
-            for _, words in open_spans:
-                words.append(word)
+            open_spans.append((word[1:], place))
+        elif word != "]":
+            place += 1
+        elif open_spans:
+            label, start = open_spans.pop()
+            found[label, start, place] += 1
     return found
 
 
 class SpanF1(SumMetric):
-    """F = 2 · right / (spans of the output + spans of the reference); right: those of one label with the same words.
+    """F = 2 · right / (spans of the output + spans of the reference); right: those of one label in the same place.
 
-    Of several references the one with the highest F counts. A row of statistics: right, output's, reference's.
+    So CoNLL's tasks count named entities and semantic roles (Carreras and Màrquez 2005), whose words are given; words
+    are not compared. The parts of an argument in pieces, as ARG1 and C-ARG1, count by themselves. Of several references
+    the one with the highest F counts. A row of statistics: right, output's, reference's.
     """
 
     name = "span F1"
@@ -78,6 +80,6 @@ class SpanF1(SumMetric):
         }
 
     def terms(self) -> dict[str, str]:
-        """Case and the labels that do not count."""
+        """Case, what makes spans equal, and the labels that do not count."""
         ignored = ",".join(self.options.ignore_labels)
-        return super().terms() | ({"ignored": ignored} if ignored else {})
+        return super().terms() | {"spans": "label+place"} | ({"ignored": ignored} if ignored else {})

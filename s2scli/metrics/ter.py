@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from sacrebleu.metrics.ter import TER
 
-from s2scli.metrics.base import Floats, MetricOptions
+from s2scli.metrics.base import Floats, MetricOptions, References, Rows, present
+from s2scli.metrics.edits import edits
 from s2scli.metrics.over_sacrebleu import OverSacrebleu
 
 
@@ -23,6 +25,20 @@ class Ter(OverSacrebleu):
     def make(self, options: MetricOptions) -> TER:  # noqa: ARG002
         """Sacrebleu's TER, whose defaults are Tercom's."""
         return TER()
+
+    def counted(self, hypotheses: Sequence[str], references: References) -> Rows:
+        """The edits to the nearest reference of each segment."""
+
+        def words(text: str) -> list[str]:
+            found: list[str] = self._metric._preprocess_segment(text).split()
+            return found
+
+        rows = []
+        for text, targets in zip(hypotheses, present(references), strict=True):
+            output, rights = words(text), [*map(words, targets)]
+            fewest = min(edits(output, right) for right in rights)
+            rows.append((fewest, sum(map(len, rights)) / len(rights)))
+        return np.array(rows, np.float64)
 
     def of_totals(self, totals: Floats) -> Floats:
         """Edits a word of the references; 100 where there are edits and no words."""

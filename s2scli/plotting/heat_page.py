@@ -6,20 +6,11 @@ from html import escape
 from typing import TextIO
 
 from s2scli.plotting.heat import HeatMap
+from s2scli.plotting.page import PAGE_END, page_start
 
 # Less than this is not painted: it would not be seen, and most of a map's cells are so.
 _LEAST = 0.01
-_HEAD = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Attention</title>
-<style>
-:root { color-scheme: light dark; --paper: #fff; --text: #222; --faint: #ddd; --ink: 0 98 168; }
-@media (prefers-color-scheme: dark) { :root { --paper: #161616; --text: #ddd; --faint: #3a3a3a; --ink: 255 170 60; } }
-body { background: var(--paper); color: var(--text); font: 14px/1.4 system-ui, sans-serif; margin: 1.5em; }
-h2 { font-size: 1em; margin: 2em 0 .3em; }
+_STYLE = """h2 { font-size: 1em; margin: 2em 0 .3em; }
 p { margin: .2em 0; max-width: 60em; overflow-wrap: anywhere; white-space: pre-wrap; }
 """
 MAP_STYLE = """.map { max-width: 100%; max-height: 90vh; overflow: auto; width: fit-content; margin-top: .6em; }
@@ -31,12 +22,10 @@ MAP_STYLE = """.map { max-width: 100%; max-height: 90vh; overflow: auto; width: 
 .map thead th:first-child { left: 0; z-index: 2; }
 .map td { min-width: 1.4em; height: 1.4em; outline: 1px solid var(--faint); background: rgb(var(--ink) / var(--w, 0)); }
 """
-_BODY = """</style>
-</head>
-<body>
-<p>Rows: tokens of the output. Columns: tokens of the source. The stronger the colour, the more of the attention.</p>
-"""
-_END = "</body>\n</html>\n"
+_LEGEND = (
+    "<p>Rows: tokens of the output. Columns: tokens of the source. "
+    "The stronger the colour, the more of the attention.</p>\n"
+)
 
 
 class HeatPage:
@@ -44,7 +33,7 @@ class HeatPage:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        stream.write(_HEAD + MAP_STYLE + _BODY)
+        stream.write(page_start("Attention", _STYLE + MAP_STYLE) + _LEGEND)
 
     def add(self, heat_map: HeatMap) -> None:
         """Write a map."""
@@ -55,7 +44,7 @@ class HeatPage:
 
     def finish(self) -> None:
         """Write what closes the page."""
-        self._stream.write(_END)
+        self._stream.write(PAGE_END)
 
 
 def map_table(heat_map: HeatMap) -> str:

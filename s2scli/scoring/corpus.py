@@ -50,7 +50,7 @@ def read_corpus(config: ScoreConfig, needs: frozenset[str]) -> Corpus:
     systems, records = tuple(texts for texts, _ in read), tuple(found for _, found in read)
     first = input_name(config.sys[0])
     for path, system in zip(config.sys, systems, strict=True):
-        _check_length(input_name(path), len(system), first, len(systems[0]))
+        check_length(input_name(path), len(system), first, len(systems[0]))
     size = len(systems[0])
     split = Dataset.open(config.data).split(config.gen_subset) if config.data is not None else None
     where = f"{config.data}: split {config.gen_subset}"
@@ -58,18 +58,18 @@ def read_corpus(config: ScoreConfig, needs: frozenset[str]) -> Corpus:
         references = [item for path in config.ref for item in _read_references(path, first, size)]
     elif split is not None:
         references = [[*split.texts("target")]]
-        _check_length(where, len(references[0]), first, size)
+        check_length(where, len(references[0]), first, size)
     else:
         references = _recorded_references(records, config, "references" in needs)
     sources, are_raw = [], True
     if config.src is not None:
         sources = list(read_lines(config.src))
-        _check_length(input_name(config.src), len(sources), first, size)
+        check_length(input_name(config.src), len(sources), first, size)
     elif split is not None and "source" in split.text_columns:
         sources, are_raw = list(split.texts("source")), False
-        _check_length(where, len(sources), first, size)
+        check_length(where, len(sources), first, size)
     elif records[0] and all(isinstance(record.get("source"), str) for record in records[0]):
-        sources, are_raw = [_text(record["source"]) for record in records[0]], False
+        sources, are_raw = [text_of(record["source"]) for record in records[0]], False
     if "sources" in needs and not sources:
         raise UsageError(
             "--src must be given: the sources, parallel to the system output; or a dataset folder, or JSON records"
@@ -86,25 +86,28 @@ def read_corpus(config: ScoreConfig, needs: frozenset[str]) -> Corpus:
 
 def _names(paths: Sequence[Path]) -> tuple[str, ...]:
     """What systems are called: their file's name, or all of its path where two have one name."""
-    short = [_text(path.name) if path != STDIN else "-" for path in paths]
+    short = [text_of(path.name) if path != STDIN else "-" for path in paths]
     if len(set(short)) == len(short):
         return tuple(short)
-    full = [_text(str(path)) for path in paths]
+    full = [text_of(str(path)) for path in paths]
     return tuple(
         f"{name} ({place})" if full.count(name) > 1 else name for place, name in enumerate(full, start=1)
     )
 
 
-def _check_length(name: str, length: int, system: str, segments: int) -> None:
+def check_length(name: str, length: int, system: str, segments: int) -> None:
+    """Say where something is not parallel to the system output."""
     if length != segments:
         raise DataError(f"{system} has {segments} lines but {name} has {length}; they must be parallel")
 
 
-def _text(value: str) -> str:
+def text_of(value: str) -> str:
+    """A text without what JSON can hold and a line cannot."""
     return NOT_TEXT.sub("\ufffd", value)
 
 
-def _is_jsonl(path: Path) -> bool:
+def is_jsonl(path: Path) -> bool:
+    """Whether a file has JSON records by its name, compressed or not."""
     plain = path.with_suffix("") if path.suffix in COMPRESSED else path
     return plain.suffix == ".jsonl"
 
@@ -115,13 +118,14 @@ def _read_system(path: Path, config: ScoreConfig) -> tuple[list[str], list[dict[
     name = input_name(path)
     if not lines:
         raise DataError(f"{name}: the system output is empty")
-    if config.sys_format == "text" or (config.sys_format == "auto" and not _is_jsonl(path)):
+    if config.sys_format == "text" or (config.sys_format == "auto" and not is_jsonl(path)):
         return lines, []
     records = [_parse_record(line, f"{name}:{number}") for number, line in enumerate(lines, start=1)]
     return [record["text"] for record in records], records
 
 
-def _parse(line: str, where: str, remedy: str) -> Any:
+def parse(line: str, where: str, remedy: str) -> Any:
+    """A line of JSON; DataError with the place and the remedy where it is none."""
     try:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -129,12 +133,12 @@ def _parse(line: str, where: str, remedy: str) -> Any:
 
 
 def _parse_record(line: str, where: str) -> dict[str, Any]:
-    record = _parse(line, where, "for plain lines give --sys-format text")
+    record = parse(line, where, "for plain lines give --sys-format text")
     if not isinstance(record, dict) or not isinstance(record.get("text"), str):
         raise DataError(f'{where}: the record has no field "text"')
     if record.get("version", VERSION) != VERSION:
         raise DataError(f"{where}: the record is of version {record['version']}; this s2s reads {VERSION}")
-    return {**record, "text": _text(record["text"])}
+    return {**record, "text": text_of(record["text"])}
 
 
 def _recorded_references(
@@ -142,7 +146,7 @@ def _recorded_references(
 ) -> list[list[str | None]]:
     """The references in the records, which must be the same for every system."""
     found = [[record.get("reference") for record in system] for system in records]
-    kept = [[_text(item) for item in system if isinstance(item, str)] for system in found]
+    kept = [[text_of(item) for item in system if isinstance(item, str)] for system in found]
     whole = [place for place, system in enumerate(kept) if system and len(system) == len(records[place])]
     if not whole:
         if not is_needed:
@@ -168,8 +172,8 @@ def _read_references(path: Path, system: str, segments: int) -> list[list[str | 
     lines, name = list(read_lines(path)), input_name(path)
     if not any(line.strip() for line in lines):
         raise DataError(f"{name}: the reference is empty")
-    _check_length(name, len(lines), system, segments)
-    if not _is_jsonl(path):
+    check_length(name, len(lines), system, segments)
+    if not is_jsonl(path):
         return [[*lines]]
     parsed = [_parse_references(line, f"{name}:{number}") for number, line in enumerate(lines, start=1)]
     longest = max(map(len, parsed))
@@ -177,15 +181,17 @@ def _read_references(path: Path, system: str, segments: int) -> list[list[str | 
 
 
 def _parse_references(line: str, where: str) -> list[str]:
-    value = _parse(line, where, "each line has a list of references")
+    value = parse(line, where, "each line has a list of references")
     if isinstance(value, dict):
-        value = value.get("references", value.get("reference"))
+        lists = [item for item in value.values() if isinstance(item, list)]
+        value = value.get("references", value.get("reference", lists[0] if len(lists) == 1 else None))
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not texts or not all(isinstance(item, str) for item in texts):
         raise DataError(
-            f'{where}: wanted a list of texts, or a record with "reference", a text, or "references", a list of texts'
+            f'{where}: wanted a list of texts, or a record with "references", a list of texts, "reference", a text, '
+            "or one list of texts under another name"
         )
-    return [_text(item) for item in texts]
+    return [text_of(item) for item in texts]
 
 
 def _complete(references: list[list[str | None]], names: Sequence[str]) -> list[list[str | None]]:

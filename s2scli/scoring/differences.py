@@ -49,10 +49,10 @@ def gains(result: ScoreResult, system: int) -> Floats:
     return sign * (result.per_line(system, 0) - result.per_line(0, 0))
 
 
-def goodness(result: ScoreResult, system: int) -> Floats:
-    """The lines' scores by the first metric, turned so that more is better: [segments]."""
-    sign = 1 if next(iter(result.metrics.values())).higher_is_better else -1
-    return sign * result.per_line(system, 0)
+def goodness(result: ScoreResult, system: int, metric: int = 0) -> Floats:
+    """The lines' scores by a metric, turned so that more is better: [segments]."""
+    sign = 1 if list(result.metrics.values())[metric].higher_is_better else -1
+    return sign * result.per_line(system, metric)
 
 
 def least(values: Floats, number: int) -> list[int]:

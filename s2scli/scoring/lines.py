@@ -55,38 +55,49 @@ def show_lines(config: ScoreConfig, result: ScoreResult) -> None:
         return
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
     number = config.worst or _SHOWN
-    if len(result.systems) == 1:
+    errors = [place for place, metric in enumerate(result.metrics.values()) if isinstance(metric, ErrorRate)]
+    if len(result.systems) == 1 and errors[:1] != [0]:
         _show_worst(console, result, number)
-        return
     for system in range(1, len(result.systems)):
         gained = gains(result, system)
         if config.diff:
             _show_pairs(console, result, system, least(-abs(gained), number), "differ most")
         if config.worst:
             _show_pairs(console, result, system, least(gained, number), "lose most")
+    for system in range(len(result.systems)) if config.worst else ():
+        for place in errors[:1]:
+            _show_aligned(console, result, system, place, number)
 
 
 def _show_worst(console: Console, result: ScoreResult, number: int) -> None:
-    """The worst lines of a system beside their references, or aligned with them where errors are counted."""
+    """The worst lines of a system beside their references."""
     metric, outputs = next(iter(result.metrics.values())), result.corpus.systems[0]
     scores = result.per_line(0, 0)
-    worst = least(goodness(result, 0), number)
     console.print(f"\nthe lines that score worst by {metric.name}")
-    if isinstance(metric, ErrorRate):
-        for line in worst:
-            rights = [item[line] for item in result.corpus.references]
-            drawn = metric.drawn(outputs[line], [right for right in rights if right is not None])
-            console.print(f"\n{line + 1}: {metric.name} {scores[line]:.2f}", markup=False)
-            # Columns are under each other, so that lines that are too long must not be folded.
-            print(drawn)
-        return
     table = _table("line", metric.name, "reference", result.systems[0])
-    for line in worst:
+    for line in least(goodness(result, 0), number):
         left, right = differing(result.corpus.reference(line), outputs[line])
         table.add_row(
             f"{line + 1}", f"{scores[line]:.2f}", _text(left, "green", console), _text(right, "red", console)
         )
     console.print(table)
+
+
+def _show_aligned(console: Console, result: ScoreResult, system: int, place: int, number: int) -> None:
+    """The worst lines of a system by a rate of errors, each aligned with the nearest of its references."""
+    metric, outputs = list(result.metrics.values())[place], result.corpus.systems[system]
+    assert isinstance(metric, ErrorRate)
+    rates = result.per_line(system, place)
+    worst = [line for line in least(goodness(result, system, place), number) if rates[line] > 0]
+    name = f"of {result.systems[system]} " if len(result.systems) > 1 else ""
+    found = f"the lines {name}that score worst by {metric.name}" if worst else f"no line {name}has an error"
+    console.print(f"\n{found}", markup=False)
+    for line in worst:
+        rights = [item[line] for item in result.corpus.references]
+        drawn = metric.drawn(outputs[line], [right for right in rights if right is not None])
+        console.print(f"\n{line + 1}: {metric.name} {rates[line]:.2f}", markup=False)
+        # Columns are under each other, so that lines that are too long must not be folded.
+        print(drawn)
 
 
 def _show_pairs(console: Console, result: ScoreResult, system: int, lines: Sequence[int], which: str) -> None:
@@ -124,7 +135,8 @@ def _text(pieces: Pieces, colour: str, console: Console) -> Text:
         if not differs:
             text.append(part)
         elif console.color_system is None:
-            text.append(f"{{{part}}}")
+            words = part.strip()
+            text.append(part.replace(words, f"{{{words}}}") if words else part)
         else:
             text.append(part, style=f"bold {colour}")
     return text

@@ -11,35 +11,27 @@ from typing import Any
 import numpy as np
 
 from s2scli.configs.score import ScoreConfig
+from s2scli.console import counted
 from s2scli.errors import DataError
 from s2scli.io import open_text
 from s2scli.plotting.heat import HeatMap, heat_maps
 from s2scli.plotting.heat_page import MAP_STYLE, map_table
+from s2scli.plotting.page import PAGE_END, page_start
 from s2scli.record import Hypothesis, Record
 from s2scli.scoring.differences import Pieces, differing, gains, goodness, least
 from s2scli.scoring.results import ScoreResult, words_of_lines
-from s2scli.scoring.tables import Table, breakdown_table, score_table
+from s2scli.scoring.tables import Table, breakdown_tables, score_table
 
 _LINES = 20
 _BARS = 30
 # Classes that a chart has bars of, and characters of their names.
 _CLASSES, _LETTERS = 40, 16
 _COLOURS = ("#0062a8", "#c45a00", "#2a8a3e", "#8e3fa8", "#a8324a", "#5a6b00")
-_HEAD = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Scores</title>
-<style>
-:root { color-scheme: light dark; --paper: #fff; --text: #222; --faint: #ddd; --ink: 0 98 168;
-  --less: #ffd9d6; --more: #d3f2d8; }
-@media (prefers-color-scheme: dark) { :root { --paper: #161616; --text: #ddd; --faint: #3a3a3a; --ink: 255 170 60;
-  --less: #6b2420; --more: #1f5a2c; } }
-body { background: var(--paper); color: var(--text); font: 14px/1.45 system-ui, sans-serif; margin: 1.5em; }
-h1 { font-size: 1.4em; } h2 { font-size: 1.15em; margin: 2em 0 .5em; } h3 { font-size: 1em; margin: 1.4em 0 .4em; }
+_STYLE = """h1 { font-size: 1.4em; } h2 { font-size: 1.15em; margin: 2em 0 .5em; }
+h3 { font-size: 1em; margin: 1.4em 0 .4em; }
 .scores, .lines { border-collapse: collapse; }
 .scores th, .scores td { padding: .2em .8em; border-bottom: 1px solid var(--faint); text-align: left; }
+.wide { overflow-x: auto; max-width: 100%; }
 .scores .number { text-align: right; font-variant-numeric: tabular-nums; }
 .lines { width: 100%; table-layout: fixed; margin-bottom: 1em; }
 .lines th { width: 9em; text-align: left; font-weight: normal; opacity: .7; vertical-align: top;
@@ -48,12 +40,12 @@ h1 { font-size: 1.4em; } h2 { font-size: 1.15em; margin: 2em 0 .5em; } h3 { font
 .lines tr:first-child > * { border-top: 1px solid var(--faint); padding-top: .4em; }
 del, ins { text-decoration: none; border-radius: 3px; }
 del { background: var(--less); } ins { background: var(--more); }
-.charts { display: flex; flex-wrap: wrap; gap: 1em 2.5em; } figure { margin: 0; } figcaption { font-weight: bold; }
+.charts { display: flex; flex-wrap: wrap; gap: 1em 2.5em; } figure { margin: 0; max-width: 100%; }
+figcaption { font-weight: bold; }
 svg { max-width: 100%; height: auto; } svg text { fill: var(--text); font-size: 11px; }
 .note { opacity: .75; overflow-wrap: anywhere; }
 .key { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 1em; }
 """
-_END = "</body>\n</html>\n"
 
 
 def write_report(path: Path, config: ScoreConfig, result: ScoreResult) -> None:
@@ -63,17 +55,20 @@ def write_report(path: Path, config: ScoreConfig, result: ScoreResult) -> None:
 
 
 def _page(config: ScoreConfig, result: ScoreResult) -> Iterator[str]:
-    yield f"{_HEAD}{MAP_STYLE}</style>\n</head>\n<body>\n<h1>Scores of {result.segments:,} lines</h1>\n"
+    yield (
+        page_start("Scores", _STYLE + MAP_STYLE) + f"<h1>Scores of {counted(result.segments, 'line')}</h1>\n"
+    )
     yield f"<h2>Scores</h2>\n{_table(score_table(config, result))}"
     for item in result.breakdowns:
         yield f"<h2>Scores by {escape(item.kind)}</h2>\n"
+        tables = breakdown_tables(config, result, item)
         yield _keys(result.systems) + '<div class="charts">\n'
         for place, metric in enumerate(result.metrics.values()):
             series = [item.values[:_CLASSES, system, place].tolist() for system in range(len(result.systems))]
             chart = _bars(item.labels[:_CLASSES], series)
             yield f"<figure><figcaption>{escape(metric.name)}</figcaption>\n{chart}</figure>\n"
         yield "</div>\n"
-        yield _table(breakdown_table(config, result, item))
+        yield f'<div class="charts">\n{"".join(map(_table, tables))}</div>\n'
     yield "<h2>Lengths in words</h2>\n"
     lengths = words_of_lines(result.corpus, next(iter(result.metrics.values())))
     place = -1 if result.corpus.references else 0
@@ -94,7 +89,7 @@ def _page(config: ScoreConfig, result: ScoreResult) -> Iterator[str]:
         good = goodness(result, 0)
         yield from _section("The best lines", least(-good, _LINES), result, 0)
         yield from _section("The worst lines", least(good, _LINES), result, 0)
-    yield _END
+    yield PAGE_END
 
 
 def _table(table: Table) -> str:
@@ -107,7 +102,7 @@ def _table(table: Table) -> str:
 
     notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in table.notes)
     body = "".join(row(cells, "td") for cells in table.rows)
-    return f'<table class="scores">\n{row(table.header, "th")}{body}</table>\n{notes}'
+    return f'<div class="wide"><table class="scores">\n{row(table.header, "th")}{body}</table></div>\n{notes}'
 
 
 def _colour(place: int) -> str:

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from s2scli.configs.score import ScoreConfig
-from s2scli.errors import DataError
-from s2scli.io import input_name, read_lines
 from s2scli.metrics.base import Floats, Metric, Rows, Score
 from s2scli.metrics.significance import Measured, measure
 from s2scli.metrics.words import splitter
 from s2scli.scoring.corpus import Corpus
+from s2scli.scoring.groups import read_groups
 
 # Upper bounds of the classes of length, in words.
 _LENGTHS = (10, 20, 30, 40, 50)
@@ -116,8 +113,8 @@ def _breakdowns(
     classes: dict[str, tuple[list[str], list[str]]] = {}
     if config.by_length or config.report is not None:
         classes["length"] = _length_classes(corpus, metrics[0])
-    if config.groups is not None:
-        classes |= _groups(config.groups, len(corpus), input_name(config.sys[0]))
+    for kind, labels in read_groups(config, corpus).items():
+        classes[kind] = [*dict.fromkeys(labels)], labels
     return [_breakdown(kind, *of, metrics, tables) for kind, of in classes.items()]
 
 
@@ -170,20 +167,3 @@ def _length_classes(corpus: Corpus, metric: Metric) -> tuple[list[str], list[str
     present = set(of_lines)
     ordered = [length_label(bound) for bound in (*_LENGTHS, _LENGTHS[-1] + 1)]
     return [label for label in ordered if label in present], of_lines
-
-
-def _groups(path: Path, segments: int, system: str) -> dict[str, tuple[list[str], list[str]]]:
-    """A class a label, in the order in which they come first, for each of the file's columns."""
-    lines, name = list(read_lines(path)), input_name(path)
-    if len(lines) != segments:
-        raise DataError(f"{system} has {segments} lines but {name} has {len(lines)}; they must be parallel")
-    cells = [line.split("\t") for line in lines]
-    for number, row in enumerate(cells, start=1):
-        if len(row) != len(cells[0]):
-            raise DataError(f"{name}:{number}: {len(row)} columns, where the first line has {len(cells[0])}")
-    found: dict[str, Any] = {}
-    for column, labels in enumerate(zip(*cells, strict=True), start=1):
-        is_alone = len(cells[0]) == 1 and path.name != "length"
-        kind = path.name if is_alone else f"{path.name} column {column}"
-        found[kind] = [*dict.fromkeys(labels)], [*labels]
-    return found

@@ -17,6 +17,9 @@ from s2scli.scoring.results import Breakdown, ScoreResult, SystemScore
 
 _LATEX = {**{sign: f"\\{sign}" for sign in "&%$#_{}"}, "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _LATEX["\\"] = r"\textbackslash{}"
+_NO_BOOTSTRAP = (
+    "no bootstrap, which draws lines twice and finds differences where there are none; interval: jackknife"
+)
 _MEANING = "95 % intervals and p-values against {first}: {samples:,} samples, seed {seed}"
 
 
@@ -39,9 +42,14 @@ def render(config: ScoreConfig, result: ScoreResult) -> str:
     if main is not None and (counts := parts(config, result)):
         main += "\n\n" + "\n".join(counts)
     tables = [] if main is not None else [score_table(config, result)]
-    tables += [breakdown_table(config, result, item) for item in result.breakdowns if _is_asked(config, item)]
+    asked = [item for item in result.breakdowns if _is_asked(config, item)]
     if config.format == "csv":
-        tables[0] = number_table(config, result)
+        tables = [
+            number_table(config, result),
+            *(breakdown_table(config, result, item) for item in asked),
+        ]
+    else:
+        tables += [table for item in asked for table in breakdown_tables(config, result, item)]
     write = {"table": as_text, "csv": as_csv, "markdown": as_markdown, "latex": as_latex}[config.format]
     return "\n\n".join([*([main] if main is not None else []), *map(write, tables)])
 
@@ -81,6 +89,8 @@ def score_table(config: ScoreConfig, result: ScoreResult) -> Table:
             if are_several
             else f"95 % intervals: {config.resamples:,} samples, seed {config.seed}"
         )
+        names = [metric.name for metric in result.metrics.values() if not metric.is_additive]
+        notes += [f"{', '.join(names)}: {_NO_BOOTSTRAP}"] if names else []
     return Table(title="", header=header, rows=rows, numbers=frozenset(range(2, len(header))), notes=notes)
 
 
@@ -167,6 +177,22 @@ def breakdown_table(config: ScoreConfig, result: ScoreResult, item: Breakdown) -
         for label, lines, values in zip(item.labels, item.lines, item.values, strict=True)
     ]
     return Table(title=f"by {item.kind}", header=header, rows=rows, numbers=frozenset(range(1, len(header))))
+
+
+def breakdown_tables(config: ScoreConfig, result: ScoreResult, item: Breakdown) -> list[Table]:
+    """For people to read: of several systems a table a metric, with a column a system."""
+    whole, systems = breakdown_table(config, result, item), len(result.systems)
+    if systems == 1:
+        return [whole]
+    return [
+        Table(
+            title=f"{metric.name} by {item.kind}",
+            header=[f"{metric.name} by {item.kind}", "lines", *result.systems],
+            rows=[[*row[:2], *row[first : first + systems]] for row in whole.rows],
+            numbers=frozenset(range(1, 2 + systems)),
+        )
+        for metric, first in zip(result.metrics.values(), range(2, len(whole.header), systems), strict=True)
+    ]
 
 
 def _aligned(cells: Sequence[Sequence[str]], numbers: frozenset[int]) -> list[str]:

@@ -1,7 +1,7 @@
 """How long `s2s score` takes: its resampling beside sacrebleu's own, starting up, and a million lines.
 
 scores.py                    three made-up systems, 1,000 lines, 1,000 samples; start-up
-scores.py --lines 1000000    besides, one system of so many lines, with its peak memory
+scores.py --lines 1000000 --systems 3 --metrics bleu chrf    systems of so many lines, with the peak of memory
 """
 
 from __future__ import annotations
@@ -116,13 +116,14 @@ def resampled(metrics: list[Any], rows: list[list[Any]]) -> Any:
     return measure(metrics, rows, values, samples=SAMPLES, seed=1)
 
 
-def command(words: list[str]) -> tuple[float, float]:
-    """Seconds and peak megabytes of a command; the peak is 0 where an earlier one's was higher."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+def command(words: list[str]) -> tuple[float, float, float]:
+    """Seconds, seconds of processor time, and peak megabytes of a command; 0 where an earlier one's peak was higher."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     took, _ = seconds(partial(subprocess.run, [sys.executable, "-m", *words], check=True, **quiet))
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return took, peak / 1024 if peak > before else 0.0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return took, busy, after.ru_maxrss / 1024 if after.ru_maxrss > before.ru_maxrss else 0.0
 
 
 def written(folder: Path, references: list[str], systems: list[list[str]]) -> tuple[str, list[str]]:
@@ -138,7 +139,8 @@ def whole_commands(folder: Path, repeat: int) -> None:
     """Comparing three systems beside sacrebleu's command; the help; and BLEU of one system."""
     reference, systems = written(folder, *three_systems(1000))
     ours = ["s2scli", "score", "--ref", reference]
-    paired = ["--paired-bs", "--paired-bs-n", str(SAMPLES), "--paired-jobs", "1"]
+    # Its JSON cannot hold the p-values of TER.
+    paired = ["--paired-bs", "--paired-bs-n", str(SAMPLES), "--paired-jobs", "1", "--format", "text"]
     calls = {
         "sacrebleu --paired-bs, three systems": [
             "sacrebleu",
@@ -160,21 +162,24 @@ def whole_commands(folder: Path, repeat: int) -> None:
             times[name].append(command(words)[0])
     for name, found in times.items():
         print(f"{name:<38} {spread(found)} s")
+    theirs, own = (times[name] for name in (*calls,)[:2])
+    print(f"ratio: {spread([one / other for one, other in zip(theirs, own, strict=True)])}")
 
 
-def large(folder: Path, lines: int, metrics: list[str]) -> None:
-    """One system of many lines, metric by metric."""
+def large(folder: Path, lines: int, metrics: list[str], number: int) -> None:
+    """Systems of many lines by all of the metrics, without samples and with them."""
     references = corpus(lines, 1)
-    reference, systems = written(folder, references, [system(references, 2, 0.3)])
-    del references
-    for name in metrics:
-        for samples in (0, SAMPLES):
-            words = ["s2scli", "score", "--ref", reference, "--sys", *systems, "--metrics", name]
-            took, peak = command([*words, "--resamples", str(samples)])
-            print(
-                f"{name} of {lines:,} lines, {samples:,} samples: {took:.0f} s, peak {peak:.0f} MB",
-                flush=True,
-            )
+    outputs = [system(references, seed, 0.3) for seed in range(2, 2 + number)]
+    reference, systems = written(folder, references, outputs)
+    del references, outputs
+    for samples in (0, SAMPLES):
+        words = ["s2scli", "score", "--ref", reference, "--sys", *systems, "--metrics", ",".join(metrics)]
+        took, busy, peak = command([*words, "--resamples", str(samples)])
+        print(
+            f"{', '.join(metrics)} of {number} x {lines:,} lines, {samples:,} samples: "
+            f"{took:.0f} s, {busy:.0f} of the processor, peak {peak:.0f} MB",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -184,11 +189,12 @@ def main() -> None:
     )
     parser.add_argument("--lines", type=int, default=0)
     parser.add_argument("--metrics", nargs="+", default=["bleu"])
+    parser.add_argument("--systems", type=int, default=1, choices=(1, 2, 3))
     parser.add_argument("--repeat", type=int, default=5)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         if arguments.lines:
-            large(Path(name), arguments.lines, arguments.metrics)
+            large(Path(name), arguments.lines, arguments.metrics, arguments.systems)
             return
         resampling(1000, arguments.repeat)
         whole_commands(Path(name), arguments.repeat)

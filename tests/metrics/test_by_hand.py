@@ -82,22 +82,22 @@ def test_copies() -> None:
 
 def test_spans() -> None:
     text = "[ARG0 He ] [V eats ] [ARG1 an apple [R that ] ] . ] [X never closed"
-    assert spans(text) == {
-        ("ARG0", "He"): 1,
-        ("V", "eats"): 1,
-        ("ARG1", "an apple that"): 1,
-        ("R", "that"): 1,
-    }
+    assert spans(text) == {("ARG0", 0, 1): 1, ("V", 1, 2): 1, ("ARG1", 2, 5): 1, ("R", 4, 5): 1}
     assert spans("a [ b ] and []") == {}
+    assert spans("[A [B x ] ] [A ]") == {("A", 0, 1): 1, ("B", 0, 1): 1, ("A", 1, 1): 1}
 
 
 def test_span_f1() -> None:
+    # Right: A on 0 to 2 and A on 0 to 1; V is on 2 to 3, but should be to 4, and one A too many is on 1 to 2.
     outputs = ["[A a b ] [V c ] d", "[A x ] [A x ]"]
     references = ["[A a b ] [V c d ]", "[A x ]"]
     got = METRICS["span_f1"]().score(outputs, [references])
     assert got.value == pytest.approx(200 * 2 / (4 + 3))
     assert (got.details["precision"], got.details["recall"]) == pytest.approx((50, 200 / 3))
+    assert "spans:label+place" in got.signature
     assert score("span_f1", outputs, references, ignore_labels=("V",)) == pytest.approx(200 * 2 / (3 + 2))
+    # The same words with the same label elsewhere are another span.
+    assert score("span_f1", ["the dog and [A the dog ]"], ["[A the dog ] and the dog"]) == 0
     assert score("span_f1", ["[a b ]"], ["[A B ]"]) == 0
     assert score("span_f1", ["[a b ]"], ["[A B ]"], lowercase=True) == 100
 
@@ -117,6 +117,23 @@ def test_the_alignment_of_a_line_with_its_nearest_reference() -> None:
         ["HYP:", "the", "cat", "sat", "****"],
         ["D"],
     ]
+
+
+def test_the_nearest_reference_has_the_fewest_errors() -> None:
+    """One error of one phoneme is nearer than two of four, though the rate is higher; of equals the longer counts."""
+    metric = METRICS["per"]()
+    assert metric.score(["B C"], [["B C D E"], ["A"]]).value == pytest.approx(100 * 2 / 4)
+    assert metric.score(["A B C D"], [["X B C Y Z"], ["A B C"], ["A B C D E"]]).value == pytest.approx(
+        100 / 5
+    )
+    drawn = metric.drawn("A B C D", ["X B C Y Z", "A B C", "A B C D E"])
+    assert drawn.splitlines()[0].split() == ["REF:", "A", "B", "C", "D", "E"]
+
+
+def test_a_word_is_wrong_where_no_pronunciation_matches() -> None:
+    outputs, listed = ["T AH0", "K AE1 T", "D"], [["T AH0", "K AA1 T", "D AO1"], ["T UW1", "K  AE1 T", None]]
+    assert METRICS["ser"]().score(outputs, listed).value == pytest.approx(100 / 3)
+    assert METRICS["per"]().score(outputs, listed).value == pytest.approx(100 / 7)
 
 
 def test_what_looks_unspaced() -> None:

@@ -150,6 +150,11 @@ def test_signatures_tell_what_it_takes(name: str) -> None:
     assert ("nrefs:1" in signature) == ("references" in metric.needs)
 
 
+def test_the_signature_tells_where_sentences_end() -> None:
+    scores = [METRICS[name]().score(FIRST, [SECOND]) for name in ("rougel", "rougelsum")]
+    assert ["sentences:lines-or-.!?。！？" in score.signature for score in scores] == [False, True]
+
+
 def test_config_choices_are_what_there_is() -> None:
     assert set(TOKENIZERS) == set(BLEU.TOKENIZERS)
     assert tuple(METRICS) == METRIC_NAMES

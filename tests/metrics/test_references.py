@@ -162,15 +162,22 @@ def test_the_nearest_pronunciation_counts() -> None:
     several = [item for item in known if len(item) > 1]
     assert len(several) > 50
     outputs = perturbed([item[-1] for item in several], 8)
-    errors = words = 0
+    errors = words = wrong = 0
     for output, references in zip(outputs, several, strict=True):
         found = [jiwer.process_words(reference, output) for reference in references]
-        best = min(found, key=lambda item: item.wer)
-        errors += best.substitutions + best.deletions + best.insertions
-        words += len(best.references[0])
+        numbers = [item.substitutions + item.deletions + item.insertions for item in found]
+        errors += min(numbers)
+        words += max(
+            len(item.references[0]) for item, n in zip(found, numbers, strict=True) if n == min(numbers)
+        )
+        wrong += output not in references
     longest = max(map(len, several))
     streams = [[(item + [None] * longest)[place] for item in several] for place in range(longest)]
     assert METRICS["per"]().score(outputs, streams).value == pytest.approx(100 * errors / words)
+    assert METRICS["ser"]().score(outputs, streams).value == pytest.approx(100 * wrong / len(several))
+    assert METRICS["accuracy"]().score(outputs, streams).value == pytest.approx(
+        100 - 100 * wrong / len(several)
+    )
 
 
 def squad_words(text: str) -> list[str]:
@@ -215,16 +222,58 @@ def test_japanese_answers_share_characters() -> None:
     assert characters("東京タワーは333m") == ["東", "京", "タ", "ワ", "ー", "は", "333m"]
 
 
+def tagged(tags: list[str]) -> set[tuple[str, int, int]]:
+    """The spans of BIO tags."""
+    found, label, start = set(), "", 0
+    for place, tag in enumerate([*tags, "O"]):
+        if label and tag != f"I-{label}":
+            found.add((label, start, place))
+            label = ""
+        if tag.startswith("B-"):
+            label, start = tag[2:], place
+    return found
+
+
 def test_spans_are_those_of_the_tags() -> None:
     """The same roles as BIO tags beside the bracketed sentences."""
-    for text, tags in zip(
-        read("propbank_ewt/valid.tgt", 2000), read("propbank_ewt/valid.tags", 2000), strict=True
-    ):
+    tags = [line.split(" ") for line in read("propbank_ewt/valid.tags", 2000)]
+    for text, wanted in zip(read("propbank_ewt/valid.tgt", 2000), tags, strict=True):
+        assert spans(text) == Counter(tagged(wanted))
+
+
+def bracketed(words: list[str], tags: list[str]) -> str:
+    """Words with their spans as brackets."""
+    ends = {end for _, _, end in tagged(tags)}
+    starts = {start: label for label, start, _ in tagged(tags)}
+    written = []
+    for place, word in enumerate(words):
+        written += [f"[{starts[place]}"] if place in starts else []
+        written += [word, *(["]"] if place + 1 in ends else [])]
+    return " ".join(written)
+
+
+def test_span_f1_is_that_of_the_tags() -> None:
+    """Tags with errors, scored as CoNLL does, by place and label, and as brackets."""
+    draw = random.Random(11)
+    references, outputs, right, found, wanted = [], [], 0, 0, 0
+    pairs = zip(read("propbank_ewt/test.tgt"), read("propbank_ewt/test.tags"), strict=True)
+    for text, line in pairs:
         words = [word for word in text.split(" ") if word != "]" and not re.match(r"\[.", word)]
-        found: list[tuple[str, list[str]]] = []
-        for word, tag in zip(words, tags.split(" "), strict=True):
-            if tag.startswith("B-"):
-                found.append((tag[2:], []))
-            if tag != "O":
-                found[-1][1].append(word)
-        assert spans(text) == Counter((label, " ".join(part)) for label, part in found)
+        tags = line.split(" ")
+        spoiled = list(tags)
+        for place in range(len(tags)):
+            if draw.random() < 0.1:
+                spoiled[place] = draw.choice(
+                    ["O", "B-ARG0", "B-ARG1", spoiled[place - 1].replace("B-", "I-")]
+                )
+        # What begins with I is a span too, as in conlleval.
+        for place, tag in enumerate(spoiled):
+            if tag.startswith("I-") and (not place or spoiled[place - 1][1:] != tag[1:]):
+                spoiled[place] = f"B-{tag[2:]}"
+        references.append(text)
+        outputs.append(bracketed(words, spoiled))
+        one, other = ({span for span in tagged(item) if span[0] != "V"} for item in (spoiled, tags))
+        right, found, wanted = right + len(one & other), found + len(one), wanted + len(other)
+    score = METRICS["span_f1"](MetricOptions(ignore_labels=("V",))).score(outputs, [references])
+    assert score.value == pytest.approx(200 * right / (found + wanted))
+    assert 30 < score.value < 95

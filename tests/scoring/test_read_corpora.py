@@ -50,7 +50,9 @@ def test_references_as_lists(tmp_path: Path) -> None:
     system = write(tmp_path / "sys", "a", "b", "c")
     lists = write(tmp_path / "ref.jsonl", '["A"]', '{"references": ["B", "BB"]}', '{"reference": "C"}')
     assert read(sys=(system,), ref=(lists,)).references == [["A", "B", "C"], [None, "BB", None]]
-    for line in ('{"id": 1}', "[]", "[1]", "7", "{", "[" * 100_000):
+    write(lists, '{"word": "a", "pronunciations": ["A"]}', '{"id": 1, "answers": ["B", "BB"]}', '["C"]')
+    assert read(sys=(system,), ref=(lists,)).references == [["A", "B", "C"], [None, "BB", None]]
+    for line in ('{"id": 1}', '{"a": ["b"], "c": ["d"]}', "[]", "[1]", "7", "{", "[" * 100_000):
         write(lists, '["A"]', line, '["C"]')
         with pytest.raises(DataError, match=r"ref\.jsonl:2: (wanted a list of texts|not a JSON record)"):
             read(sys=(system,), ref=(lists,))
@@ -105,11 +107,71 @@ def test_every_file_must_be_parallel(tmp_path: Path) -> None:
             score(ScoreConfig(**values))  # type: ignore[arg-type]
 
 
-def test_the_groups_columns_are_checked(tmp_path: Path) -> None:
-    two = write(tmp_path / "two", "a", "b")
-    groups = write(tmp_path / "groups", "x\ty", "z")
-    with pytest.raises(DataError, match="groups:2: 1 columns, where the first line has 2"):
-        score(ScoreConfig(sys=(two,), ref=(two,), groups=groups))
+def groups(tmp_path: Path, **values: Any) -> dict[str, list[tuple[str, int]]]:
+    """The groups of three lines, with the number of each one's lines."""
+    three = write(tmp_path / "three", "a", "b", "c")
+    given = {"sys": (three,), "ref": (three,), "metrics": ("accuracy",), "resamples": 0} | values
+    result = score(ScoreConfig(**given))
+    return {item.kind: [*zip(item.labels, item.lines, strict=True)] for item in result.breakdowns}
+
+
+def test_groups_of_columns(tmp_path: Path) -> None:
+    plain = write(tmp_path / "kind", "x", "y", "x")
+    assert groups(tmp_path, groups=plain) == {"kind": [("x", 2), ("y", 1)]}
+    columns = write(tmp_path / "columns", "x\t1", "y\t1", "x\t2")
+    by_number = {
+        "columns column 1": [("x", 2), ("y", 1)],
+        "columns column 2": [("1", 2), ("2", 1)],
+    }
+    assert groups(tmp_path, groups=columns) == by_number
+    named = write(tmp_path / "named.tsv", "kind\tlength", "x\t1", "y\t1", "x\t2")
+    wanted = {"kind": [("x", 2), ("y", 1)], "length (group)": [("1", 2), ("2", 1)]}
+    assert groups(tmp_path, groups=named) == wanted
+    assert groups(tmp_path, groups=named, group_by=("2", "kind")) == dict(reversed(wanted.items()))
+    alone = write(tmp_path / "alone.tsv", "kind", "x", "y", "x")
+    assert groups(tmp_path, groups=alone) == {"kind": [("x", 2), ("y", 1)]}
+
+
+def test_groups_of_records(tmp_path: Path) -> None:
+    fields: list[dict[str, Any]] = [
+        {"text": "a", "domain": "news", "year": 1},
+        {"text": "b", "domain": "law", "year": 1},
+        {"text": "c", "domain": "news", "year": None},
+    ]
+    system = records(tmp_path / "out.jsonl", *fields)
+    wanted = {"domain": [("news", 2), ("law", 1)], "year": [("1", 2), ("null", 1)]}
+    assert groups(tmp_path, sys=(system,), group_by=("domain", "year")) == wanted
+    assert groups(tmp_path, groups=system, group_by=("domain", "year")) == wanted
+
+
+def test_groups_are_checked(tmp_path: Path) -> None:
+    uneven = write(tmp_path / "uneven", "x\ty", "z", "a\tb")
+    with pytest.raises(DataError, match="uneven:2: 1 columns, where the first line has 2"):
+        groups(tmp_path, groups=uneven)
+    named = write(tmp_path / "named.tsv", "kind\tkind", "x\t1", "y\t1", "x\t2")
+    with pytest.raises(DataError, match=r"named\.tsv:1: names a column twice: kind, kind"):
+        groups(tmp_path, groups=named)
+    write(named, "kind\tyear", "x\t1", "y\t1", "x\t2")
+    with pytest.raises(UsageError, match=r"--group-by knd: no such column in .*did you mean kind"):
+        groups(tmp_path, groups=named, group_by=("knd",))
+    system = records(tmp_path / "out.jsonl", *({"text": "a", "domain": "d", "tokens": []} for _ in range(3)))
+    with pytest.raises(
+        UsageError, match=r"--group-by must name fields of .*out\.jsonl: text, domain, tokens"
+    ):
+        groups(tmp_path, groups=system)
+    with pytest.raises(
+        DataError, match=r"out\.jsonl:1: the record has no label 'domian'; did you mean domain"
+    ):
+        groups(tmp_path, sys=(system,), group_by=("domian",))
+    with pytest.raises(DataError, match=r"out\.jsonl:1: the record has no label 'tokens', but a list"):
+        groups(tmp_path, groups=system, group_by=("tokens",))
+    with pytest.raises(
+        UsageError, match="--group-by: names columns of --groups FILE, or fields of JSON records"
+    ):
+        groups(tmp_path, group_by=("kind",))
+    write(system, "1", "2", "3")
+    with pytest.raises(DataError, match=r"out\.jsonl:1: not a record with fields"):
+        groups(tmp_path, groups=system, group_by=("kind",))
 
 
 LINE = st.text(st.characters(codec="utf-8", exclude_characters="\n\0"), max_size=30) | st.sampled_from(

@@ -107,6 +107,17 @@ def test_json(files: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_pat
     assert found[1]["by length"] == [{"class": "0-10", "lines": 4, "score": found[1]["score"]}]
 
 
+def test_the_table_says_where_there_is_no_bootstrap(
+    files: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = printed(capsys, **files, metrics=("ter", "distinct1", "entropy"), resamples=50)
+    rows = [line.split()[-2:] for line in out.splitlines() if line.split()[:1] == ["new_1"]]
+    assert [bootstrap == "-" for bootstrap, _ in rows] == [False, True, True]
+    assert all(float(randomization) > 0 for _, randomization in rows)
+    assert "\ndistinct-1, entropy-4: no bootstrap, which draws " in out
+    assert "no bootstrap" not in printed(capsys, **files, metrics=("ter",), resamples=50)
+
+
 def test_csv_has_a_number_a_cell(files: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     rows = list(csv.DictReader(printed(capsys, **files, metrics=("ter",), format="csv").splitlines()))
     assert [row["system"] for row in rows] == ["base", "new_1"]
@@ -189,10 +200,24 @@ def test_less_is_better_where_errors_are_counted(
         for texts in (BASE, NEW)
     ]
     assert re.findall(r"^│ (\d+)", out, re.M) == [str(np.argmax(np.subtract(rates[1], rates[0])) + 1)]
-    alone = printed(capsys, sys=files["sys"][:1], ref=files["ref"], metrics=("wer",), worst=1)
-    assert re.search(
-        r"\n4: WER 100\.00\nREF: one two three +\**.*\nHYP: one two three +four five six\n +I +I +I", alone
-    )
+    # And the worst line of each system, aligned.
+    assert re.findall(r"the lines of (\S+) that score worst by WER\n\n(\d)", out) == [
+        (name, str(np.argmax(found) + 1)) for name, found in zip(("base", "new_1"), rates, strict=True)
+    ]
+
+
+def test_errors_are_aligned_whatever_metric_is_first(
+    files: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = {"sys": files["sys"][:1], "ref": files["ref"]}
+    four = r"\n4: WER 100\.00\nREF: one two three +\**.*\nHYP: one two three +four five six\n +I +I +I"
+    assert re.search(four, printed(capsys, **alone, metrics=("wer",), worst=1))
+    out = printed(capsys, **alone, metrics=("chrf", "wer", "cer"), worst=1)
+    assert "the lines that score worst by chrF2" in out
+    assert re.search(four, out)
+    assert "worst by CER" not in out
+    perfect = printed(capsys, sys=files["ref"], ref=files["ref"], metrics=("cer",), worst=2)
+    assert perfect.endswith("\nno line has an error\n")
 
 
 def test_words_that_differ() -> None:
