@@ -186,6 +186,8 @@ $(GENERATED)/%.made: $(GENERATOR) | $(TOOLS)
 	$(PYTHON) $(GENERATOR) --out $(GENERATED)/$*.part $(if $(filter smoke,$*),$(SMOKE_SIZES),$(SIZES))
 	@mv $(GENERATED)/$*.part $(GENERATED)/$* && touch $@
 
+.PRECIOUS: $(GENERATED)/%.made
+
 $(GENERATED)/default/%: $(GENERATED)/default.made ;
 
 smoke: $(GENERATED)/smoke.made | $(TOOLS) ## run everything on a few generated examples, in under 2 minutes
