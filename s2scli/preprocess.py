@@ -36,8 +36,8 @@ from s2scli.text.vocabulary import UNK
 class PreprocessResult:
     """What was written; every mapping but the last has the split as its key.
 
-    num_lines: pairs read. dropped: training pairs left out, by reason; truncated: sentences cut, by side.
-    vocabulary_sizes: by side, special symbols included.
+    num_lines: pairs read. dropped: training pairs left out, by reason; truncated: sentences cut, by side;
+    truncated_tokens: what they lost. vocabulary_sizes: by side, special symbols included.
     """
 
     destdir: Path
@@ -47,6 +47,7 @@ class PreprocessResult:
     num_unknown: dict[str, dict[str, int]]
     dropped: dict[str, dict[str, int]]
     truncated: dict[str, dict[str, int]]
+    truncated_tokens: dict[str, dict[str, int]]
     vocabulary_sizes: dict[str, int]
 
 
@@ -101,7 +102,7 @@ def _merge(config: PreprocessConfig) -> PreprocessResult:
     """Join the parts that jobs with --num-shards have made."""
     meta = merge_parts(config.destdir, overwrite=config.overwrite)
     splits = meta["splits"]
-    figures = ("num_examples", "num_tokens", "num_unknown", "dropped", "truncated")
+    figures = ("num_examples", "num_tokens", "num_unknown", "dropped", "truncated", "truncated_tokens")
     sizes = {side: tokenizer["size"] for side, tokenizer in meta["tokenizers"].items()}
     values = {name: {split: splits[split][name] for split in splits} for name in figures}
     result = PreprocessResult(destdir=config.destdir, num_lines={}, vocabulary_sizes=sizes, **values)
@@ -187,6 +188,7 @@ def _result(
         },
         dropped={name: dict(sorted(assembly.dropped.items())) if name == "train" else {} for name in splits},
         truncated={name: dict(sorted(assembly.truncated[name].items())) for name in splits},
+        truncated_tokens={name: dict(sorted(assembly.truncated_tokens[name].items())) for name in splits},
         vocabulary_sizes={side: len(tokenizer) for side, tokenizer in tokenizers.items()},
     )
 
@@ -250,6 +252,7 @@ def _meta(
                 "num_unknown": result.num_unknown[name],
                 "dropped": result.dropped[name],
                 "truncated": result.truncated[name],
+                "truncated_tokens": result.truncated_tokens[name],
                 "corpora": split.close(),
             }
             for name, split in splits.items()
@@ -266,7 +269,7 @@ def _report(
     meta: Mapping[str, Any], result: PreprocessResult, samples: Mapping[str, list[dict[str, Any]]]
 ) -> dict[str, Any]:
     """What --report writes: what was read, kept, left out and cut, with samples of what was left out."""
-    names = ("num_examples", "num_tokens", "num_unknown", "dropped", "truncated")
+    names = ("num_examples", "num_tokens", "num_unknown", "dropped", "truncated", "truncated_tokens")
     splits = {split: {name: values[name] for name in names} for split, values in meta["splits"].items()}
     for split, number in result.num_lines.items():
         splits[split]["num_lines"] = number
@@ -287,7 +290,11 @@ def _tell(config: PreprocessConfig, result: PreprocessResult) -> None:
     for split, cut in result.truncated.items():
         for side, number in cut.items():
             limit = getattr(config, f"max_{side}_length")
-            notice(f"{split}: cut {number} {side} sentences to {limit} tokens")
+            lost = result.truncated_tokens[split][side]
+            notice(
+                f"{split}: cut {number} {side} sentences to {limit} tokens, {lost:,} of "
+                f"{result.num_tokens[split][side] + lost:,} tokens left out"
+            )
     if config.valid_fraction:
         notice(f"valid: {result.num_examples['valid']} pairs held out of the training data")
     for split, number in result.num_examples.items():

@@ -55,7 +55,8 @@ class Reject(NamedTuple):
 class EncodedChunk:
     """The pairs of each split that came out of some lines of a corpus, and what was left out or cut, by reason.
 
-    rejects: all that were left out, or samples of each reason.
+    truncated: how many were cut, by split and side; truncated_tokens: and how many tokens they lost. rejects: all that
+    were left out, or samples of each reason.
     """
 
     corpus: Corpus
@@ -63,6 +64,7 @@ class EncodedChunk:
     columns: dict[str, dict[str, ColumnChunk]] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     truncated: dict[str, Counter[str]] = field(default_factory=dict)
+    truncated_tokens: dict[str, Counter[str]] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
 
 
@@ -180,6 +182,7 @@ class Encoder:
                     self._form.cut(tokens[at], limit, self._marks) if side == "source" else tokens[at][:limit]
                 )
                 result.truncated.setdefault(split, Counter())[side] += 1
+                result.truncated_tokens.setdefault(split, Counter())[side] += length - limit
             elif split == "train":
                 return f"long {side}"
         return ""
