@@ -233,7 +233,7 @@ def test_ctrl_c_stops_an_answer_and_at_the_prompt_the_conversation(
     terminal: Callable[..., Terminal],
 ) -> None:
     # A minimum length makes it write for long.
-    chatting = terminal("--min-len", "100000", "--max-len-b", "100000", "--beam", "1")
+    chatting = terminal("--min-len", "100000", "--max-len-b", "100000", "--beam", "100")
     os.write(chatting.descriptor, b"ba be\r")
     time.sleep(1)
     os.write(chatting.descriptor, b"\x03")

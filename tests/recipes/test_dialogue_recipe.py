@@ -258,31 +258,23 @@ def test_all_ways_of_answering_are_made_once(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = calls(folder)
     order = [line.split()[0] for line in lines]
-    assert order == [
-        "preprocess",
-        "train",
-        "generate",
-        "generate",
-        "preprocess",
-        "train",
-        "generate",
-        "score",
-    ]
-    forward, reverse = lines[0], lines[4]
+    commands = "preprocess train generate preprocess train generate generate generate score"
+    assert order == commands.split()
+    forward, reverse = lines[0], lines[3]
     assert "--context-turns 5" in forward
     assert "--speakers --target-speaker SYSTEM" in forward
     assert "--source-lang context --target-lang response" in forward
     assert "--context-turns 1 --target-speaker USER --source-lang response --target-lang context" in reverse
-    assert "--sampling" in lines[3]
-    assert re.search(r"--rerank-path \S+backwards/run", lines[6])
-    assert lines[-1].count(".txt") == 8  # six systems, the reference as one of them, and as what it is
+    assert ["--sampling" in line for line in lines[5:8]] == [False, True, True]
+    assert ["backwards/run" in line for line in lines[5:8]] == [True, False, True]
+    assert lines[-1].count(".txt") == 9  # seven systems, the reference as one more, and as what it is
 
     assert make(folder, "compare", "SPEAKER=SYSTEM", "CONTEXT=5").returncode == 0
     assert [line.split()[0] for line in calls(folder)] == ["score"]
     assert (
         make(folder, "compare", "SPEAKER=SYSTEM", "CONTEXT=5", "MMI_FLAGS=--rerank-weight 1").returncode == 0
     )
-    assert [line.split()[0] for line in calls(folder)] == ["generate", "score"]
+    assert [line.split()[0] for line in calls(folder)] == ["generate", "generate", "score"]
 
 
 @needs_make
