@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # What makes the tour's commands quick; each must be there to be replaced.
 SMALLER = {
     "--train 20000": "--train 400 --valid 30 --test 30",
-    "--train 4000": "--train 60 --valid 10 --test 10",
+    "--train 4000 --valid 100 --test 300": "--train 60 --valid 10 --test 10",
     "--config recipes/dialogue/config.toml": "--config recipes/dialogue/config.toml --max-update 15",
     "--max-update 1500": "--max-update 15",
     "--max-update 1000": "--max-update 15",
