@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # What makes the tour's commands quick; each must be there to be replaced.
 SMALLER = {
     "--train 20000": "--train 400 --valid 30 --test 30",
+    "--train 4000 --valid 100 --test 300": "--train 60 --valid 10 --test 10",
+    "--config recipes/dialogue/config.toml": "--config recipes/dialogue/config.toml --max-update 15",
     "--max-update 1500": "--max-update 15",
     "--max-update 1000": "--max-update 15",
     "--vocab-size 800": "--vocab-size 200",
@@ -67,7 +69,7 @@ def test_every_flag_and_file_the_readme_names_exists() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in re.findall(r"\]\(((?!http|#)[^)]+)\)", text):
         assert (ROOT / name).exists(), name
-    commands = ("preprocess", "train", "generate", "score", "average", "plot", "inspect")
+    commands = ("preprocess", "train", "generate", "chat", "score", "average", "plot", "inspect")
     words = [[sys.executable, "-m", "s2scli", command, "--help"] for command in commands]
     known = "".join(subprocess.run(word, capture_output=True, text=True, check=True).stdout for word in words)
     # In the table of fairseq's flags, the first column is fairseq's own unless the second says "the same".

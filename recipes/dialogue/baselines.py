@@ -16,14 +16,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from s2scli.data.dataset import Dataset, Split
 from s2scli.data.source_form import SourceForm
 from s2scli.io import open_text
 
 # Words, and each character of scripts without spaces.
 _WORDS = re.compile(r"[^\W\u2e80-\u9fff]+|[\u2e80-\u9fff]")
-# Of a word that is in more sources than this the places are not looked through.
-_MOST_PLACES = 1000
 
 
 class Retrieval:
@@ -34,12 +34,14 @@ class Retrieval:
         counts = [self._count(source) for source in sources]
         found_in = Counter(word for words in counts for word in words)
         self._weights = {word: math.log(len(sources) / number) for word, number in found_in.items()}
-        self._places: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        places: dict[str, list[int]] = defaultdict(list)
+        weights: dict[str, list[float]] = defaultdict(list)
         for place, words in enumerate(counts):
-            vector = self._vector(words)
-            for word, weight in vector.items():
-                if found_in[word] <= _MOST_PLACES:
-                    self._places[word].append((place, weight))
+            for word, weight in self._vector(words).items():
+                places[word].append(place)
+                weights[word].append(weight)
+        self._found = {word: (np.array(places[word]), np.array(weights[word])) for word in places}
+        self._size = len(sources)
 
     def _count(self, source: str) -> Counter[str]:
         return Counter(_WORDS.findall(f"{source} {self._form.line_of(source)[1]}".lower()))
@@ -51,12 +53,13 @@ class Retrieval:
         return {word: value / length for word, value in values.items()}
 
     def nearest(self, source: str) -> int:
-        """The place of the source that is most like this one; 0 where none has a word of it."""
-        scores: dict[int, float] = defaultdict(float)
+        """The place of the source that is most like this one, the first of equals."""
+        scores = np.zeros(self._size)
         for word, weight in self._vector(self._count(source)).items():
-            for place, other in self._places.get(word, ()):
-                scores[place] += weight * other
-        return max(scores, key=lambda place: (scores[place], -place), default=0)
+            if word in self._found:
+                places, weights = self._found[word]
+                scores[places] += weight * weights
+        return int(scores.argmax())
 
 
 def write(path: Path, lines: Iterable[str]) -> None:

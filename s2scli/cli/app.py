@@ -76,7 +76,7 @@ COMMANDS = {
         (
             "s2s chat --path run",
             "s2s chat --path run --sampling --top-p 0.9 --seed 3",
-            """echo '{"turns": ["When do you open?"]}' | s2s chat --path run""",
+            "s2s chat --path run --input dialogues.jsonl > answers.jsonl",
         ),
     ),
     "score": Command(

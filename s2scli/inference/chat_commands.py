@@ -109,9 +109,9 @@ def _set(session: Session, argument: str) -> None:
 def _tell(session: Session) -> None:
     """Say what the search is."""
     config = session.conversation.config
-    search = f"sampling, seed {config.seed}" if config.sampling else f"beam {config.beam}"
-    shown = ("beam", "sampling", "seed")
-    others = (f"{name} {value}" for name, value in session.conversation.changed.items() if name not in shown)
+    search = "sampling" if config.sampling else f"beam {config.beam}"
+    changed = session.conversation.changed.items()
+    others = (f"{name} {value}" for name, value in changed if name not in ("beam", "sampling"))
     notice(", ".join([search, *others]))
 
 
