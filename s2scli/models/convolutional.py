@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 from typing import cast
 
 import torch
@@ -113,6 +114,8 @@ class ConvolutionalModel(Model):
         with torch.no_grad():
             for table in (self.source_embedding, self.target_embedding):
                 table.weight[PAD].zero_()
+        if embeddings.output.weight is not self.target_embedding.weight:
+            nn.init.normal_(embeddings.output.weight, std=sqrt((1 - dropout) / config.out_width))
         self.dropout = Dropout(dropout)
         encoder, decoder = layer_shapes(config.encoder_layers), layer_shapes(config.decoder_layers)
         self.encoder_input = dense(width, encoder[0][0], dropout)
