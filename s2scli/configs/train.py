@@ -210,7 +210,8 @@ class TrainConfig:
     )
     compile: bool = setting(
         False,
-        "compile a Transformer's layers with torch.compile, for a GPU; a CPU needs a C++ compiler and is slower",
+        "compile the layers (not of recurrent models) with torch.compile, for a GPU; a CPU needs a C++ compiler and is "
+        "slower",
     )
     verify: bool = setting(
         False, "compare the checksums of all of the dataset's files first; their sizes are compared always"
