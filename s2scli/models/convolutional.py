@@ -17,8 +17,8 @@ from s2scli.models.base import Embeddings, Memory, Model, State, StepOutput, bea
 from s2scli.nn.convolution import (
     ConvolutionalDecoderLayer,
     ConvolutionalEncoderLayer,
+    balanced_sum,
     dense,
-    halved,
     scale_gradient,
 )
 from s2scli.nn.dropout import Dropout
@@ -150,7 +150,7 @@ class ConvolutionalModel(Model):
             x = layer(x, present)
         states = self.encoder_output(x)
         keys = scale_gradient(states, 1 / (2 * len(self.decoder_layers)))
-        values = halved(keys, embedded)
+        values = balanced_sum(keys, embedded)
         missing = round_up(keys.size(1)) - keys.size(1)
         keys, values = (F.pad(item, (0, 0, 0, missing)) for item in (keys, values))
         return ConvolutionalMemory(keys, values, F.pad(source.mask, (0, missing))[:, None], states)
