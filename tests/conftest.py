@@ -34,13 +34,14 @@ def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def toy_runs(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with runs on the toy data, "transformer" and "recurrent", that have learned a little."""
-    from toys import BAHDANAU, TRANSFORMER, Trainer
+    """A folder with runs on the toy data, one of each family, that have learned a little."""
+    from toys import BAHDANAU, CONVOLUTIONAL, TRANSFORMER, Trainer
 
     trainer = Trainer(toy_data, tmp_path_factory.mktemp("runs"))
     quick = {"optimizer.lr": 0.02, "model.dropout": 0.0, "log_interval": 100, "keep_last_epochs": 3}
     trainer("transformer", **TRANSFORMER | quick, max_epoch=12)
     trainer("recurrent", **BAHDANAU | quick, max_epoch=12)
+    trainer("convolutional", **CONVOLUTIONAL | quick, max_epoch=12)
     return trainer.root
 
 

@@ -17,7 +17,7 @@ from s2scli.text.vocabulary import NUM_SPECIAL
 TEXT = "\n".join(SENTENCES) + "\n"
 
 
-@pytest.fixture(params=["transformer", "recurrent"])
+@pytest.fixture(params=["transformer", "recurrent", "convolutional"])
 def run(
     request: pytest.FixtureRequest,
     toy_runs: Path,

@@ -182,6 +182,14 @@ BAHDANAU: dict[str, Any] = _COMMON | {
     "model.decoder_hidden_size": 12,
     "model.attention_dim": 8,
 }
+CONVOLUTIONAL: dict[str, Any] = _COMMON | {
+    "arch": "fconv_tiny",
+    "model.encoder_layers": "[(12, 3)] * 2",
+    "model.decoder_layers": "[(12, 3), (16, 3)]",
+    "model.encoder_embed_dim": 12,
+    "model.decoder_embed_dim": 12,
+    "model.decoder_out_embed_dim": 12,
+}
 LANGUAGE_MODEL: dict[str, Any] = _COMMON | {
     "arch": "transformer_lm_tiny",
     "model.decoder_layers": 1,

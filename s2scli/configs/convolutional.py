@@ -10,7 +10,7 @@ from s2scli.errors import UsageError
 from s2scli.schema import setting
 
 _PAIR = r"\(\s*\d+\s*,\s*\d+\s*\)"
-_TERM = re.compile(rf"\s*\[\s*(?P<pairs>{_PAIR}(?:\s*,\s*{_PAIR})*)\s*\]\s*(?:\*\s*(?P<times>\d+)\s*)?")
+_TERM = re.compile(rf"\s*\[\s*(?P<pairs>{_PAIR}(?:\s*,\s*{_PAIR})*)\s*\]\s*(?:\*\s*(?P<times>\d\d?\d?)\s*)?")
 _EXAMPLE = "[(512, 3)] * 9 + [(1024, 3)] * 4"
 
 

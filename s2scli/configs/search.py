@@ -40,8 +40,8 @@ class SearchConfig:
     )
     alignment_layer: int | None = setting(
         None,
-        "decoder layer of a Transformer whose attention is meant wherever attention is asked for, from 0 at the "
-        "bottom; by default the last; of six layers that before it may align better",
+        "decoder layer, not of a recurrent model, whose attention is meant wherever attention is asked for, from 0 "
+        "at the bottom; by default the last; of six layers that before it may align better",
         at_least=0,
     )
     max_len_a: float = setting(0.0, "longest output: max_len_a · source length + max_len_b", at_least=0)

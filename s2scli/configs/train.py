@@ -111,20 +111,36 @@ def _aliases() -> dict[str, Alias]:
     found: dict[str, Alias] = {}
     sections = COMPONENTS | {name: {name: cls} for name, cls in SECTIONS.items()}
     for section, classes in sections.items():
-        for cls in classes.values():
-            kinds = setting_types(cls)
-            for field in fields(cls):
-                key = f"{section}.{field.name}"
-                flag = _FAIRSEQ_NAMES.get(key, "--" + field.name.replace("_", "-"))
-                if key == "model.name" or flag in found:
-                    continue
-                limits = limits_of(field)
-                choices = tuple(classes) if field.name == "name" else limits.choices
-                help_text = f"{limits.help} [{'|'.join(choices)}]" if choices else limits.help
-                is_flag = kinds[field.name] in (bool, bool | None)
-                metavar = _METAVARS.get(kinds[field.name], "TEXT")
-                found[flag] = Alias(key=key, help=help_text, is_flag=is_flag, panel=section, metavar=metavar)
+        for name in dict.fromkeys(field.name for cls in classes.values() for field in fields(cls)):
+            key = f"{section}.{name}"
+            flag = _FAIRSEQ_NAMES.get(key, "--" + name.replace("_", "-"))
+            if key == "model.name" or flag in found:
+                continue
+            kinds = [types[name] for types in map(setting_types, classes.values()) if name in types]
+            metavars = {_METAVARS.get(kind, "TEXT") for kind in kinds}
+            found[flag] = Alias(
+                key=key,
+                help=_help_of(name, classes),
+                is_flag=kinds[0] in (bool, bool | None),
+                panel=section,
+                metavar=metavars.pop() if len(metavars) == 1 else "TEXT",
+            )
     return found
+
+
+def _help_of(name: str, classes: Mapping[str, type[Any]]) -> str:
+    """What a setting is, in each of the components that have it; unless it is the same in all."""
+    if name == "name":
+        first = next(field for field in fields(next(iter(classes.values()))) if field.name == name)
+        return f"{limits_of(first).help} [{'|'.join(classes)}]"
+    owners: dict[str, list[str]] = {}
+    for component, cls in classes.items():
+        for limits in (limits_of(field) for field in fields(cls) if field.name == name):
+            text = f"{limits.help} [{'|'.join(limits.choices)}]" if limits.choices else limits.help
+            owners.setdefault(text, []).append(component)
+    if [*owners.values()] == [[*classes]]:
+        return next(iter(owners))
+    return "; ".join(f"{text} ({', '.join(components)})" for text, components in owners.items())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +226,8 @@ class TrainConfig:
     )
     compile: bool = setting(
         False,
-        "compile a Transformer's layers with torch.compile, for a GPU; a CPU needs a C++ compiler and is slower",
+        "compile the layers (not of recurrent models) with torch.compile, for a GPU; a CPU needs a C++ compiler and is "
+        "slower",
     )
     verify: bool = setting(
         False, "compare the checksums of all of the dataset's files first; their sizes are compared always"

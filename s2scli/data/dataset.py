@@ -236,10 +236,12 @@ class Split:
         """How many examples are cut, and how many tokens they lose; reads lengths only where there are any."""
         if column not in self._cuts or self._longest[column] <= (limit := self._cuts[column].longest):
             return 0, 0
-        lost = np.concatenate(
-            [np.diff(columns[column].ends, prepend=0) - limit for _, _, columns in self.shards()]
-        )
-        return int((lost > 0).sum()), int(lost[lost > 0].sum())
+        number = tokens = 0
+        for _, _, columns in self.shards():
+            lost = np.diff(columns[column].ends, prepend=0) - limit
+            number += int((lost > 0).sum())
+            tokens += int(lost[lost > 0].sum())
+        return number, tokens
 
     def ids(self, column: str, index: int) -> Ids:
         """The token ids of one example, without an end symbol; [num_tokens]."""

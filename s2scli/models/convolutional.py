@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 from typing import cast
 
 import torch
@@ -16,8 +17,8 @@ from s2scli.models.base import Embeddings, Memory, Model, State, StepOutput, bea
 from s2scli.nn.convolution import (
     ConvolutionalDecoderLayer,
     ConvolutionalEncoderLayer,
+    balanced_sum,
     dense,
-    halved,
     scale_gradient,
 )
 from s2scli.nn.dropout import Dropout
@@ -113,6 +114,8 @@ class ConvolutionalModel(Model):
         with torch.no_grad():
             for table in (self.source_embedding, self.target_embedding):
                 table.weight[PAD].zero_()
+        if embeddings.output.weight is not self.target_embedding.weight:
+            nn.init.normal_(embeddings.output.weight, std=sqrt((1 - dropout) / config.out_width))
         self.dropout = Dropout(dropout)
         encoder, decoder = layer_shapes(config.encoder_layers), layer_shapes(config.decoder_layers)
         self.encoder_input = dense(width, encoder[0][0], dropout)
@@ -147,7 +150,7 @@ class ConvolutionalModel(Model):
             x = layer(x, present)
         states = self.encoder_output(x)
         keys = scale_gradient(states, 1 / (2 * len(self.decoder_layers)))
-        values = halved(keys, embedded)
+        values = balanced_sum(keys, embedded)
         missing = round_up(keys.size(1)) - keys.size(1)
         keys, values = (F.pad(item, (0, 0, 0, missing)) for item in (keys, values))
         return ConvolutionalMemory(keys, values, F.pad(source.mask, (0, missing))[:, None], states)

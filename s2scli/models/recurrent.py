@@ -283,7 +283,7 @@ class RecurrentModel(Model):
                 "the model has no attention to show: it was trained with model.attention = 'none'"
             )
         if layer is not None:
-            raise UsageError(f"--alignment-layer {layer} is for Transformers; leave it out")
+            raise UsageError(f"--alignment-layer {layer} is not for recurrent models; leave it out")
         memory = self.encode(batch.source)
         embedded = self.dropout(self.target_embedding(decoder_input(batch.target)))
         weights = self._run(embedded, memory)[1]

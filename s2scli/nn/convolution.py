@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from s2scli.nn.dropout import Dropout
 from s2scli.nn.product import NormalizedLinear
 
-_HALF = sqrt(0.5)
+_ROOT_HALF = sqrt(0.5)
 
 
 class _ScaledGradient(torch.autograd.Function):
@@ -38,9 +38,9 @@ def scale_gradient(x: Tensor, factor: float) -> Tensor:
     return scaled
 
 
-def halved(x: Tensor, other: Tensor) -> Tensor:
+def balanced_sum(x: Tensor, other: Tensor) -> Tensor:
     """√½ (x + other)."""
-    return (x + other) * _HALF
+    return (x + other) * _ROOT_HALF
 
 
 def dense(inputs: int, outputs: int, dropout: float = 0.0) -> NormalizedLinear:
@@ -87,7 +87,7 @@ class ConvolutionalEncoderLayer(nn.Module):
         """Encoder states [B, S, outputs] of x [B, S, inputs]; mask [B, S, 1]."""
         convolution = self.convolution
         residual = convolution.residual(x)
-        return halved(convolution.over(x * mask, (convolution.kernel - 1) // 2), residual)
+        return balanced_sum(convolution.over(x * mask, (convolution.kernel - 1) // 2), residual)
 
 
 class MultiStepAttention(nn.Module):
@@ -104,13 +104,13 @@ class MultiStepAttention(nn.Module):
 
     def weights(self, x: Tensor, embedded: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
         """How much each of the encoder's states z, keys [B, S, E], counts, [B, Q, S]; mask [B, 1, S]."""
-        query = halved(self.query(x), embedded)
+        query = balanced_sum(self.query(x), embedded)
         return (query @ keys.mT).masked_fill(~mask, float("-inf")).softmax(-1)
 
     def forward(self, x: Tensor, embedded: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
         """What h, x [B, Q, channels], is with c added to it; embedded [B, Q, E], values z + e [B, S, E]."""
         scale = mask.sum(-1, keepdim=True).sqrt().to(values.dtype)  # [B, 1, 1]
-        return halved(self.out(self.weights(x, embedded, keys, mask) @ values * scale), x)
+        return balanced_sum(self.out(self.weights(x, embedded, keys, mask) @ values * scale), x)
 
 
 class ConvolutionalDecoderLayer(nn.Module):
@@ -124,7 +124,7 @@ class ConvolutionalDecoderLayer(nn.Module):
     def forward(self, x: Tensor, embedded: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
         """Decoder states [B, T, outputs] of x [B, T, inputs]; the others as for MultiStepAttention."""
         attended = self.attention(self.over_targets(x), embedded, keys, values, mask)
-        return halved(attended, self.convolution.residual(x))
+        return balanced_sum(attended, self.convolution.residual(x))
 
     def over_targets(self, x: Tensor) -> Tensor:
         """What the attention is asked with, h [B, T, outputs]."""
@@ -136,4 +136,4 @@ class ConvolutionalDecoderLayer(nn.Module):
         """Decoder states [B, K, outputs] of K hypotheses; before, and what is returned: as in GatedConvolution.step."""
         convolved, before = self.convolution.step(x, before)
         attended = self.attention(convolved, embedded, keys, values, mask)
-        return halved(attended, self.convolution.residual(x)), before
+        return balanced_sum(attended, self.convolution.residual(x)), before

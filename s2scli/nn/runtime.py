@@ -73,7 +73,7 @@ def compile_blocks(blocks: Sequence[nn.Module]) -> None:
     """
     if not blocks:
         raise UsageError(
-            "--compile: this model has no layers to compile, only Transformers have; leave it out"
+            "--compile: this model has no layers to compile, as a recurrent one has none; leave it out"
         )
     # Slow to import.
     from torch._dynamo import config as dynamo

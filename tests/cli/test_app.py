@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,9 @@ import pytest
 from s2scli import __version__
 from s2scli.cli.app import COMMANDS, run
 from s2scli.cli.options import flags_of
+from s2scli.configs.train import COMPONENTS, TrainConfig
 from s2scli.registry import Registry
+from s2scli.schema import setting_types
 
 CONFIGS = Registry("command", {name: command.config for name, command in COMMANDS.items()})
 
@@ -68,6 +71,24 @@ def test_help_has_every_option(name: str, capsys: pytest.CaptureFixture[str]) ->
     assert settings <= {flag.key for flag in flags}
     for example in COMMANDS[name].examples:
         assert example in text
+
+
+def test_help_says_which_component_a_flag_is_of() -> None:
+    """Each of them is named, unless it is all that can be chosen, and then the flag means the same in all."""
+    for alias in TrainConfig.ALIASES.values():
+        section, _, name = alias.key.partition(".")
+        if section not in COMPONENTS:
+            continue
+        classes = COMPONENTS[section]
+        owners = [key for key, cls in classes.items() if name in setting_types(cls)]
+        groups = re.findall(r"\(([a-z_, ]+)\)(?:;|$)", alias.help)
+        named = [part for group in groups for part in group.split(", ")]
+        assert sorted(named) == sorted(owners) if named else owners == [*classes]
+    helps = {alias.key: alias.help for alias in TrainConfig.ALIASES.values()}
+    assert helps["model.reverse_source"].endswith("(recurrent)")
+    assert helps["model.activation_fn"].endswith("[relu|gelu|swiglu] (transformer, transformer_lm)")
+    assert helps["model.encoder_layers"].startswith("encoder layers (recurrent, transformer); channels")
+    assert helps["optimizer.lr"] == "learning rate, after the warm-up"
 
 
 @pytest.mark.parametrize("name", WRITTEN)

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 import torch
 from torch import Tensor, nn
-from toys import random_ids, random_model, small_recurrent, small_transformer
+from toys import random_ids, random_model, small_convolutional, small_recurrent, small_transformer
 
 from s2scli.configs.models import ATTENTION_SCORES, ModelConfig
 from s2scli.data.batch import Batch, decoder_input, pad_sequences
@@ -37,6 +37,7 @@ def configs() -> dict[str, ModelConfig]:
             )
     found["two layers"] = small_recurrent(encoder_layers=2, decoder_layers=2)
     found["few positions"] = small_recurrent(attention="location", max_source_positions=3)
+    found["convolutional"] = small_convolutional()
     for normalize in (False, True):
         found[f"transformer {normalize}"] = small_transformer(
             decoder_layers=3, decoder_normalize_before=normalize, encoder_embed_dim=24
@@ -45,7 +46,7 @@ def configs() -> dict[str, ModelConfig]:
 
 
 CONFIGS = configs()
-RECURRENT = [name for name in CONFIGS if not name.startswith("transformer")]
+RECURRENT = [name for name in CONFIGS if not name.startswith(("transformer", "convolutional"))]
 
 
 def make(name: str, seed: int = 0) -> Model:
@@ -172,5 +173,5 @@ def test_what_cannot_be_asked_for_is_said_in_one_line() -> None:
             attention(model, batch)
     with pytest.raises(UsageError, match=r"--alignment-layer 3: .* allowed: 0 to 2"):
         attention(make("transformer True"), batch, 3)
-    with pytest.raises(UsageError, match="--alignment-layer 0 is for Transformers"):
+    with pytest.raises(UsageError, match="--alignment-layer 0 is not for recurrent models"):
         attention(make("two layers"), batch, 0)

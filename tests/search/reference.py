@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from toys import log_probabilities, random_ids, random_model, small_recurrent, small_transformer
+from toys import (
+    log_probabilities,
+    random_ids,
+    random_model,
+    small_convolutional,
+    small_recurrent,
+    small_transformer,
+)
 
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Batch, pad_sequences
@@ -25,6 +32,7 @@ SOURCES = random_ids([3, 6, 1, 4], SOURCE_SIZE, seed=1)
 FAMILIES = {
     "transformer": small_transformer(),
     "bahdanau": small_recurrent(cell="gru"),
+    "convolutional": small_convolutional(),
     "luong": small_recurrent(attention="general", attention_query="current"),
 }
 

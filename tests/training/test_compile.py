@@ -11,8 +11,18 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from toys import BAHDANAU, TRANSFORMER, Trainer, assert_same_run, random_ids, random_model, small_transformer
+from toys import (
+    BAHDANAU,
+    TRANSFORMER,
+    Trainer,
+    assert_same_run,
+    random_ids,
+    random_model,
+    small_convolutional,
+    small_transformer,
+)
 
+from s2scli.configs.models import ModelConfig
 from s2scli.configs.training import LabelSmoothedCrossEntropyConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.errors import UsageError
@@ -105,6 +115,30 @@ def test_compiled_layers_give_the_same_numbers_for_all_shapes(
     for batch in batches(shapes):
         gradients(compiled, batch)
     assert graphs() == before
+    assert "recompile_limit" not in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "config",
+    [small_transformer(attention_window=8, global_tokens=1), small_convolutional()],
+    ids=["window", "convolutional"],
+)
+def test_other_layers_compile_too(config: ModelConfig, caplog: pytest.LogCaptureFixture) -> None:
+    plain, compiled = (random_model(config, V, V).train() for _ in range(2))
+    compile_blocks(compiled.blocks())
+    for number, batch in enumerate(batches(SHAPES)):
+        wanted, found = gradients(plain, batch), gradients(compiled, batch)
+        for name, tensor in wanted.items():
+            size = 1 + float(tensor.abs().max())
+            torch.testing.assert_close(
+                found[name] / size, tensor / size, rtol=0, atol=1e-5, msg=f"{name} of {number}"
+            )
+    before = graphs()
+    for batch in batches(SHAPES):
+        gradients(compiled, batch)
+    assert graphs() == before
+    assert not breaks()
     assert "recompile_limit" not in caplog.text
 
 

@@ -17,14 +17,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from toys import BAHDANAU, TRANSFORMER, Trainer, write_dataset
+from toys import BAHDANAU, CONVOLUTIONAL, TRANSFORMER, Trainer, write_dataset
 
 from s2scli.checkpoint import Checkpoint
 from s2scli.schema import to_toml
 
 PROCESSES = 2
 COMMON: dict[str, Any] = {"max_update": 20, "keep_last_epochs": 1, "eval_metrics": "chrf"}
-FAMILIES = {"transformer": TRANSFORMER, "recurrent": BAHDANAU}
+FAMILIES = {"transformer": TRANSFORMER, "recurrent": BAHDANAU, "convolutional": CONVOLUTIONAL}
 SLOW = pytest.mark.slow  # each start of two processes takes seconds
 
 
@@ -95,7 +95,9 @@ def assert_close(one: Checkpoint, other: Checkpoint, tolerance: float) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
-@pytest.mark.parametrize("family", ["transformer", pytest.param("recurrent", marks=SLOW)])
+@pytest.mark.parametrize(
+    "family", ["transformer", *(pytest.param(name, marks=SLOW) for name in ("recurrent", "convolutional"))]
+)
 def test_two_processes_are_one_with_two_batches_an_update(trained: Trainer, kind: str, family: str) -> None:
     """With dropout; nine batches an epoch, so that the last update of each has one batch for two processes."""
     settings = FAMILIES[family] | COMMON | {"ema_decay": 0.9}

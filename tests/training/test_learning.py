@@ -32,6 +32,11 @@ STACK = {
     for side in ("encoder", "decoder")
     for what, size in (("layers", 2), ("ffn_embed_dim", 128))
 }
+CHANNELS = {
+    "model.encoder_layers": "[(64, 3)] * 2",
+    "model.decoder_layers": "[(64, 3)] * 2",
+    "model.decoder_out_embed_dim": 64,
+}
 STATES = {"model.encoder_hidden_size": 64, "model.decoder_hidden_size": 64}
 TWO_WAYS = {"model.encoder_hidden_size": 32, "model.decoder_hidden_size": 64, "model.attention_dim": 64}
 
@@ -51,6 +56,8 @@ CASES: dict[str, dict[str, Any]] = {
         "model.decoder_normalize_before": True,
     },
     "transformer learned positions": {"arch": "transformer_tiny", **STACK, "model.positions": "learned"},
+    "transformer window": {"arch": "transformer_tiny", **STACK, "model.attention_window": 4},
+    "fconv_tiny": {"arch": "fconv_tiny", **CHANNELS},
     "rnn_bahdanau": {"arch": "rnn_bahdanau", **TWO_WAYS},
     "rnn_luong": {"arch": "rnn_luong", **STATES},
     "lstm additive previous": bahdanau("lstm", "additive", "previous"),

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from toys import BAHDANAU, LUONG, TRANSFORMER, Trainer
+from toys import BAHDANAU, CONVOLUTIONAL, LUONG, TRANSFORMER, Trainer
 
 from s2scli.checkpoint import Checkpoint
 from s2scli.data import batching
@@ -23,7 +23,12 @@ from s2scli.errors import CheckpointError, Interrupted
 from s2scli.schema import to_toml
 from s2scli.training.step import Updater
 
-FAMILIES = {"transformer": TRANSFORMER, "bahdanau": BAHDANAU, "luong": LUONG}
+FAMILIES = {
+    "transformer": TRANSFORMER,
+    "bahdanau": BAHDANAU,
+    "luong": LUONG,
+    "convolutional": CONVOLUTIONAL,
+}
 BATCHES_AN_EPOCH = 9
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam": {},

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from toys import random_ids, random_model, small_recurrent, small_transformer
+from toys import random_ids, random_model, small_convolutional, small_recurrent, small_transformer
 
 from s2scli.configs.models import ATTENTION_SCORES, ModelConfig
 from s2scli.configs.training import LabelSmoothedCrossEntropyConfig
@@ -24,7 +24,11 @@ from s2scli.training.step import MicroBatch, Updater, UpdateResult, seed_for
 V = 13
 SOURCES = random_ids([3, 6, 1, 4, 8, 2], V, seed=1)
 TARGETS = random_ids([4, 2, 5, 7, 1, 3], V, seed=2)
-FAMILIES = {"transformer": small_transformer(), "recurrent": small_recurrent()}
+FAMILIES = {
+    "transformer": small_transformer(),
+    "recurrent": small_recurrent(),
+    "convolutional": small_convolutional(),
+}
 CPU = torch.device("cpu")
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 from toy_objectives import SOURCE_SIZE, SOURCES, TARGET_SIZE, TARGETS, toy_batch, toy_objective
-from toys import random_model, small_recurrent, small_transformer
+from toys import random_model, small_convolutional, small_recurrent, small_transformer
 
 from s2scli.data.batch import pad_sequences
 from s2scli.models.base import Model
@@ -19,6 +19,7 @@ from s2scli.training.objectives.encoder_loss import CTC, Reconstruction
 FAMILIES: dict[str, Any] = {
     "transformer": small_transformer(),
     "recurrent": small_recurrent(),
+    "convolutional": small_convolutional(),
     "backwards": small_recurrent(reverse_source=True, encoder_bidirectional=False),
 }
 

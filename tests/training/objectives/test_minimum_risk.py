@@ -16,13 +16,17 @@ from toy_objectives import (
     toy_objective,
     toy_tokenizers,
 )
-from toys import random_model, small_recurrent, small_transformer
+from toys import random_model, small_convolutional, small_recurrent, small_transformer
 
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.models.base import Model
 from s2scli.training.objectives.minimum_risk import MinimumRisk
 
-FAMILIES = {"transformer": small_transformer(), "recurrent": small_recurrent()}
+FAMILIES = {
+    "transformer": small_transformer(),
+    "recurrent": small_recurrent(),
+    "convolutional": small_convolutional(),
+}
 
 
 def make(family: str = "transformer", **settings: Any) -> MinimumRisk:

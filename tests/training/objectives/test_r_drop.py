@@ -8,12 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 from toy_objectives import SOURCE_SIZE, TARGET_SIZE, toy_batch, toy_objective
-from toys import random_model, small_recurrent, small_transformer
+from toys import random_model, small_convolutional, small_recurrent, small_transformer
 
 from s2scli.data.batch import Batch, Tokens
 from s2scli.models.base import Model
 
-FAMILIES = {"transformer": small_transformer, "recurrent": small_recurrent}
+FAMILIES = {
+    "transformer": small_transformer,
+    "recurrent": small_recurrent,
+    "convolutional": small_convolutional,
+}
 
 
 def twice(tokens: Tokens) -> Tokens:

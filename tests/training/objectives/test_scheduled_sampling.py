@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 from toy_objectives import SOURCE_SIZE, TARGET_SIZE, TARGETS, toy_batch, toy_objective
-from toys import random_model, random_tokens, small_recurrent, small_transformer
+from toys import random_model, random_tokens, small_convolutional, small_recurrent, small_transformer
 
 from s2scli.configs.training import LabelSmoothedCrossEntropyConfig
 from s2scli.data.batch import Batch, decoder_input
@@ -22,6 +22,7 @@ from s2scli.training.objectives.scheduled_sampling import ScheduledSampling
 EOS = 2
 MODELS: dict[str, Any] = {
     "transformer": small_transformer(),
+    "convolutional": small_convolutional(),
     "additive": small_recurrent(),
     "general": small_recurrent(attention="general", attention_query="current"),
     "no feeding": small_recurrent(attention="dot", attention_query="current", input_feeding=False),
@@ -29,12 +30,13 @@ MODELS: dict[str, Any] = {
     "no attention": small_recurrent(attention="none", cell="tanh"),
     "summary": small_recurrent(attention="none", fixed_context="every"),
 }
-RECURRENT = [name for name in MODELS if name != "transformer"]
+TWO_PASSES = ("transformer", "convolutional")
+RECURRENT = [name for name in MODELS if name not in TWO_PASSES]
 
 
 def make(name: str) -> Model:
     """A model that does not always predict the same word."""
-    if name == "transformer":
+    if name in TWO_PASSES:
         return random_model(MODELS[name], SOURCE_SIZE, TARGET_SIZE, seed=3, spread=0.1)
     return random_model(MODELS[name], SOURCE_SIZE, TARGET_SIZE, seed=2, spread=1.0)
 
@@ -184,7 +186,7 @@ def test_the_rate_in_what_the_decoder_reads(monkeypatch: pytest.MonkeyPatch, nam
     torch.manual_seed(2)
     chosen.decode(model, model.encode(source), target, 10**9)
     handle.remove()
-    ids = read[-1] if name == "transformer" else torch.cat(read, dim=1)
+    ids = read[-1] if name in TWO_PASSES else torch.cat(read, dim=1)
     assert ids.shape == target.ids.shape
     replaced = ids == other
     assert replaced[:, 1:].double().mean().item() == pytest.approx(0.7, abs=0.03)
@@ -228,7 +230,7 @@ def test_the_gradient_is_that_of_reading_the_same_tokens_as_targets(name: str, s
     mixed = always(model, pairs, share)
     handle.remove()
     assert pairs.target is not None
-    ids = read[-1] if name == "transformer" else torch.cat(read, dim=1)
+    ids = read[-1] if name in TWO_PASSES else torch.cat(read, dim=1)
     assert not torch.equal(ids, decoder_input(pairs.target))
     given = model.decode(model.encode(pairs.source), ids)
     weights = list(unique_parameters(model).values())
