@@ -27,8 +27,8 @@ setup: $(READY) ## make .venv and install s2s, the pinned packages and the devel
 demo: $(READY) ## train a small translation model on generated sentences and show what it says (5 minutes)
 	@$(MAKE) --no-print-directory -C recipes/translation demo
 
-test: $(READY) ## run the tests
-	$(VENV)/python -m pytest $(ARGS)
+test: $(READY) ## run the tests, as many at a time as there are processors
+	$(VENV)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(READY) ## run the tests that take minutes
 	$(VENV)/python -m pytest -m slow $(ARGS)

@@ -10,32 +10,22 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from s2scli.checkpoint import Checkpoint, check_vocabularies, load_checkpoint, restore_model
+from s2scli.checkpoint import check_vocabularies
 from s2scli.checkpoint_file import find_checkpoints, open_checkpoint
 from s2scli.configs.generate import PHRASE_FILES, GenerateConfig
 from s2scli.console import counted, counter, notice, uncounted
 from s2scli.data.dataset import Dataset
 from s2scli.data.learning import read_tokenizers
-from s2scli.data.shortlist import ChosenShortlist
 from s2scli.data.source_form import SourceComposer, SourceForm
-from s2scli.errors import CheckpointError, Interrupted, UsageError
+from s2scli.errors import Interrupted, UsageError
 from s2scli.inference.answering import answers, answers_of_processes, spell
-from s2scli.inference.attention import AttentionUses, read_replacements
-from s2scli.inference.engine import Engine, Line
+from s2scli.inference.engine import Line
 from s2scli.inference.heat_file import open_heat_file
 from s2scli.inference.input import input_format, json_lines, text_lines
-from s2scli.inference.lexical import Lexicon
+from s2scli.inference.loading import attention_uses, make_engine
 from s2scli.inference.output import Signals, open_output
-from s2scli.inference.reranking import Reranking, Scorer, is_backwards
 from s2scli.inference.serving import serve
 from s2scli.io import STDIN, input_name, read_lines
-from s2scli.models.base import Decodable, Model
-from s2scli.models.ensemble import Ensemble
-from s2scli.models.fusion import ShallowFusion
-from s2scli.nn.narrow import narrow
-from s2scli.nn.runtime import prepare, resolve_precision
 from s2scli.record import Record
 from s2scli.schema import as_dict
 from s2scli.text.tokenizer import Tokenizer
@@ -118,7 +108,7 @@ def translate(
     num_unknown, first_unknown = 0, 0
     if config.processes > 1:
         # What is wrong with it is said here, once.
-        _attention_uses(config)
+        attention_uses(config)
         apart = replace(config, threads=config.threads or 1)
         records = answers_of_processes(make_engine, apart, lines, window, done)
     else:
@@ -143,170 +133,6 @@ def _settings(config: GenerateConfig) -> dict[str, Any]:
         stats = [(path.resolve(), path.stat()) for path in paths if path.exists()]
         values[name] = [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
     return values
-
-
-def make_engine(config: GenerateConfig) -> Engine:
-    """The engine of the checkpoints that the config names."""
-    device = prepare(config.device, config.threads)
-    model = _load(config.path, config.precision, device)
-    _check_settings(model, config)
-    engine = replace(_engine(model, config, device), shortlist=_shortlist(model, config, device))
-    if config.lm_path is not None:
-        engine = replace(engine, model=_fused(model, config.lm_path, config, device))
-    if config.rerank_path:
-        scorers = []
-        for path, weight in zip(config.rerank_path, config.rerank_weights, strict=True):
-            other = _load(path, config.precision, device)
-            backwards = is_backwards(model.checkpoint.dataset, other.checkpoint.dataset, path)
-            scorers.append(Scorer(engine=_engine(other, config, device), weight=weight, backwards=backwards))
-        engine = replace(engine, rerank=Reranking(scorers=scorers, form=engine.form, nbest=config.nbest))
-    return engine
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    """The model of a checkpoint, or of several, and the first of them."""
-
-    model: Decodable
-    checkpoint: Checkpoint
-    path: Path
-
-    @property
-    def right_to_left(self) -> bool:
-        return bool(self.checkpoint.config.get("right_to_left", False))
-
-
-def _load(path: Path, precision: str, device: torch.device) -> _Loaded:
-    """The model that a path means, with colons in it an ensemble; CheckpointError where its members differ."""
-    first, *others = find_checkpoints(path)
-    checkpoint = load_checkpoint(first)
-    loaded = _Loaded(_restored(checkpoint, first, precision, device), checkpoint, first)
-    models = [loaded.model]
-    for other in others:
-        member = load_checkpoint(other)
-        if set(member.tokenizers) != set(checkpoint.tokenizers):
-            raise CheckpointError(
-                f"{path}: one of {first} and {other} is a language model; give it as --lm-path, and the other as --path"
-            )
-        remedy = "the models of an ensemble are trained on one dataset"
-        check_vocabularies(checkpoint.tokenizers, first, member.tokenizers, other, remedy)
-        _check_direction(loaded, _Loaded(loaded.model, member, other))
-        models.append(_restored(member, other, precision, device))
-    return replace(loaded, model=Ensemble(models)) if others else loaded
-
-
-def _restored(checkpoint: Checkpoint, path: Path, precision: str, device: torch.device) -> Model:
-    model = restore_model(checkpoint, path).to(device)
-    narrow(model, resolve_precision(precision, device))
-    return model
-
-
-def _fused(loaded: _Loaded, path: Path, config: GenerateConfig, device: torch.device) -> Decodable:
-    """The model together with a language model; CheckpointError where that is none, or not over its vocabulary."""
-    other = _load(path, config.precision, device)
-    if other.model.reads_source:
-        raise CheckpointError(
-            f"--lm-path {path}: reads a source, so it is no language model; several models are one by --path a:b"
-        )
-    remedy = "train the language model on a dataset made with s2s preprocess --only-target --vocab-from"
-    check_vocabularies(
-        other.checkpoint.tokenizers, other.path, loaded.checkpoint.tokenizers, loaded.path, remedy
-    )
-    _check_direction(loaded, other)
-    return ShallowFusion(loaded.model, other.model, config.lm_weight)
-
-
-def _shortlist(loaded: _Loaded, config: GenerateConfig, device: torch.device) -> ChosenShortlist | None:
-    """The shortlists that the config wants; UsageError where the checkpoint has no table for them."""
-    if not config.shortlist:
-        return None
-    if loaded.model.copies:
-        raise UsageError(
-            f"--shortlist {config.shortlist}: {config.path} copies words of the source, which a shortlist would leave "
-            "out; leave --shortlist out"
-        )
-    table = loaded.checkpoint.shortlist
-    if table is None:
-        raise UsageError(
-            f"--shortlist {config.shortlist}: {loaded.path} has no table of translations; train on a dataset that "
-            "s2s preprocess --shortlist has made"
-        )
-    if config.shortlist > table.num_translations:
-        raise UsageError(
-            f"--shortlist {config.shortlist}: {loaded.path} has {table.num_translations} translations of a token at "
-            "most; give no more"
-        )
-    return ChosenShortlist(table.to(device), config.shortlist_frequent, config.shortlist)
-
-
-def _check_direction(one: _Loaded, other: _Loaded) -> None:
-    """CheckpointError where one of two models writes from right to left and the other from left to right."""
-    if one.right_to_left != other.right_to_left:
-        backwards, forwards = (one, other) if one.right_to_left else (other, one)
-        raise CheckpointError(
-            f"{backwards.path}: writes from right to left, and {forwards.path} from left to right, so they have no "
-            "next token in common; --rerank-path takes models of either kind"
-        )
-
-
-def _check_settings(loaded: _Loaded, config: GenerateConfig) -> None:
-    """UsageError for settings that the kind of model has no meaning for."""
-    if loaded.right_to_left and config.target_prefix:
-        raise UsageError(
-            f"--target-prefix {config.target_prefix}: {loaded.path} writes from right to left, and begins at the end"
-        )
-    for name in ("constraints", "glossary", "exclude"):
-        if loaded.right_to_left and getattr(config, name) is not None:
-            raise UsageError(
-                f"--{name}: phrases are known from their beginning, and {loaded.path} writes from right to left"
-            )
-    if not loaded.model.reads_source and config.glossary is not None:
-        raise UsageError(
-            f"--glossary {config.glossary}: a language model has no source that its terms could be in"
-        )
-    if not loaded.model.reads_source and config.on_long == "split":
-        raise UsageError(
-            "--on-long split: a language model goes on with a line, and cannot with parts of it; give truncate"
-        )
-
-
-def _engine(loaded: _Loaded, config: GenerateConfig, device: torch.device) -> Engine:
-    """An engine that decodes as the config says."""
-    checkpoint = loaded.checkpoint
-    limits = checkpoint.dataset["limits"]
-    return Engine(
-        model=loaded.model,
-        tokenizers=checkpoint.tokenizers,
-        # What is too long even in parts is cut.
-        limits=limits | {"on_long": "truncate"} if config.on_long in ("truncate", "split") else limits,
-        form=SourceForm.from_meta(checkpoint.dataset.get("source_form", {})),
-        lexicon=Lexicon(
-            checkpoint.tokenizers,
-            ordered=config.constraints == "ordered",
-            glossary=config.glossary,
-            exclude=config.exclude,
-            bad_tokens=config.bad_tokens,
-        ),
-        right_to_left=loaded.right_to_left,
-        search=config,
-        device=device,
-        batch_size=config.batch_size,
-        max_tokens=config.max_tokens,
-        uses=_attention_uses(config),
-    )
-
-
-def _attention_uses(config: GenerateConfig) -> AttentionUses | None:
-    """What is to be made of the attention; DataError for a dictionary that cannot be read."""
-    if not config.reads_attention:
-        return None
-    dictionary = config.replace_unk_dictionary
-    return AttentionUses(
-        alignment=config.alignment_unit if config.print_alignment else "",
-        weights=config.shows_attention,
-        replaces_unknown=config.replace_unk,
-        dictionary=read_replacements(dictionary) if dictionary else {},
-    )
 
 
 def _lines(config: GenerateConfig) -> Iterator[Line]:

@@ -17,13 +17,15 @@ from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import notice
 from s2scli.data.assembly import Assembly, reasons_in_words
 from s2scli.data.consistency import check_settings
-from s2scli.data.corpus import Corpus, find_corpora
+from s2scli.data.corpus import Corpus, find_corpora, find_speakers
 from s2scli.data.dataset import FORMAT, TAG, VERSION, Split, ids_dtype
 from s2scli.data.dataset_writer import SplitWriter, write_dataset
+from s2scli.data.dialogue import DialogueForm, speaker_symbol
 from s2scli.data.learning import learn_tokenizers, with_counts
 from s2scli.data.lexical import learn_shortlist
 from s2scli.data.merging import merge_parts, part_folder
 from s2scli.data.source_form import SourceForm
+from s2scli.errors import UsageError
 from s2scli.io import STDIN, explain_write_errors, open_input, write_atomically
 from s2scli.schema import as_dict
 from s2scli.text.tokenizer import Tokenizer, check_user_symbols
@@ -34,8 +36,8 @@ from s2scli.text.vocabulary import UNK
 class PreprocessResult:
     """What was written; every mapping but the last has the split as its key.
 
-    num_lines: pairs read. dropped: training pairs left out, by reason; truncated: sentences cut, by side.
-    vocabulary_sizes: by side, special symbols included.
+    num_lines: pairs read. dropped: training pairs left out, by reason; truncated: sentences cut, by side;
+    truncated_tokens: what they lost. vocabulary_sizes: by side, special symbols included.
     """
 
     destdir: Path
@@ -45,6 +47,7 @@ class PreprocessResult:
     num_unknown: dict[str, dict[str, int]]
     dropped: dict[str, dict[str, int]]
     truncated: dict[str, dict[str, int]]
+    truncated_tokens: dict[str, dict[str, int]]
     vocabulary_sizes: dict[str, int]
 
 
@@ -65,6 +68,7 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
         corpora = [_spooled(corpus, writer.folder) for corpus in corpora]
         num_lines = {corpus.key: corpus.count() for corpus in corpora}
         form = _source_form(config, corpora)
+        corpora = [replace(corpus, form=form.dialogue) for corpus in corpora]
         tokenizers = learn_tokenizers(config, corpora, num_lines, form, writer)
         assembly = Assembly(config, corpora, num_lines, tokenizers, form, writer, fingerprint)
         assembly.run()
@@ -98,7 +102,7 @@ def _merge(config: PreprocessConfig) -> PreprocessResult:
     """Join the parts that jobs with --num-shards have made."""
     meta = merge_parts(config.destdir, overwrite=config.overwrite)
     splits = meta["splits"]
-    figures = ("num_examples", "num_tokens", "num_unknown", "dropped", "truncated")
+    figures = ("num_examples", "num_tokens", "num_unknown", "dropped", "truncated", "truncated_tokens")
     sizes = {side: tokenizer["size"] for side, tokenizer in meta["tokenizers"].items()}
     values = {name: {split: splits[split][name] for split in splits} for name in figures}
     result = PreprocessResult(destdir=config.destdir, num_lines={}, vocabulary_sizes=sizes, **values)
@@ -149,7 +153,21 @@ def _source_form(config: PreprocessConfig, corpora: list[Corpus]) -> SourceForm:
         tags=check_user_symbols(sorted(tags), "--source-tag"),
         context_lines=config.context_lines,
         separator=check_user_symbols([config.context_separator], "--context-separator")[0],
+        dialogue=_dialogue_form(config, corpora),
     )
+
+
+def _dialogue_form(config: PreprocessConfig, corpora: list[Corpus]) -> DialogueForm | None:
+    """How sources are made of turns; UsageError for symbols that cannot be."""
+    form = corpora[0].form
+    if form is None:
+        return None
+    if config.speakers:
+        form = replace(form, speakers=find_speakers(corpora))
+    check_user_symbols(form.symbols, "--turn-symbol, --speakers")
+    if form.symbol in map(speaker_symbol, form.speakers):
+        raise UsageError(f"--turn-symbol {form.symbol}: is the symbol of a speaker; give another")
+    return form
 
 
 def _result(
@@ -170,6 +188,7 @@ def _result(
         },
         dropped={name: dict(sorted(assembly.dropped.items())) if name == "train" else {} for name in splits},
         truncated={name: dict(sorted(assembly.truncated[name].items())) for name in splits},
+        truncated_tokens={name: dict(sorted(assembly.truncated_tokens[name].items())) for name in splits},
         vocabulary_sizes={side: len(tokenizer) for side, tokenizer in tokenizers.items()},
     )
 
@@ -233,6 +252,7 @@ def _meta(
                 "num_unknown": result.num_unknown[name],
                 "dropped": result.dropped[name],
                 "truncated": result.truncated[name],
+                "truncated_tokens": result.truncated_tokens[name],
                 "corpora": split.close(),
             }
             for name, split in splits.items()
@@ -249,7 +269,7 @@ def _report(
     meta: Mapping[str, Any], result: PreprocessResult, samples: Mapping[str, list[dict[str, Any]]]
 ) -> dict[str, Any]:
     """What --report writes: what was read, kept, left out and cut, with samples of what was left out."""
-    names = ("num_examples", "num_tokens", "num_unknown", "dropped", "truncated")
+    names = ("num_examples", "num_tokens", "num_unknown", "dropped", "truncated", "truncated_tokens")
     splits = {split: {name: values[name] for name in names} for split, values in meta["splits"].items()}
     for split, number in result.num_lines.items():
         splits[split]["num_lines"] = number
@@ -270,7 +290,11 @@ def _tell(config: PreprocessConfig, result: PreprocessResult) -> None:
     for split, cut in result.truncated.items():
         for side, number in cut.items():
             limit = getattr(config, f"max_{side}_length")
-            notice(f"{split}: cut {number} {side} sentences to {limit} tokens")
+            lost = result.truncated_tokens[split][side]
+            notice(
+                f"{split}: cut {number} {side} sentences to {limit} tokens, {lost:,} of "
+                f"{result.num_tokens[split][side] + lost:,} tokens left out"
+            )
     if config.valid_fraction:
         notice(f"valid: {result.num_examples['valid']} pairs held out of the training data")
     for split, number in result.num_examples.items():

@@ -79,6 +79,12 @@ def setting(default: Any, help: str, **limits: Any) -> Any:
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def same_setting(config: type[Any], name: str) -> Any:
+    """A field like that of another settings dataclass."""
+    field = next(field for field in dataclasses.fields(config) if field.name == name)
+    return dataclasses.field(default=field.default, metadata=field.metadata)
+
+
 def limits_of(field: dataclasses.Field[Any]) -> Limits:
     """The limits a field was declared with."""
     limits: Limits = field.metadata["limits"]

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from s2scli.checkpoint import BEST, SIDES, load_checkpoint, vocabulary_sizes
+from s2scli.configs.convolutional import ConvolutionalConfig
 from s2scli.configs.models import TransformerLMConfig
 from s2scli.configs.search import SearchConfig
 from s2scli.configs.train import TrainConfig
@@ -159,7 +160,7 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
         engine=Engine(
             model=model,
             tokenizers=tokenizers,
-            limits=dataset.meta["limits"],
+            limits=_limits(config, dataset),
             form=dataset.source_form if reading.source else SourceForm(),
             right_to_left=config.right_to_left,
             search=SearchConfig(beam=config.eval_beam),
@@ -183,8 +184,24 @@ def _reading(config: TrainConfig, dataset: Dataset) -> Reading:
         source=config.model.reads_source,
         right_to_left=config.right_to_left,
         copies=config.model.copy,
-        longest={side: positions - 1 for side, positions in config.model.positions_of.items()},
+        longest=_longest(config),
     )
+
+
+def _longest(config: TrainConfig) -> dict[str, int]:
+    """By side, the most tokens that a sentence may have, end symbol not counted; longer ones are cut."""
+    longest = {side: positions - 1 for side, positions in config.model.positions_of.items()}
+    if config.max_source_length:
+        longest["source"] = min(config.max_source_length, longest.get("source", config.max_source_length))
+    return longest
+
+
+def _limits(config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
+    """The limits of the text that the model is trained on, which it gets to generate from too."""
+    limits, longest = dict(dataset.meta["limits"]), config.max_source_length
+    if longest and longest < (limits["max_source_length"] or longest + 1):
+        limits |= {"max_source_length": longest, "on_long": "truncate"}
+    return limits
 
 
 def _settle(config: TrainConfig, tokenizers: Mapping[str, Tokenizer], processes: Processes) -> TrainConfig:
@@ -198,7 +215,10 @@ def _settle(config: TrainConfig, tokenizers: Mapping[str, Tokenizer], processes:
     if isinstance(config.model, TransformerLMConfig) or config.model.share_all_embeddings is not None:
         return config
     source, target = (tokenizers[side].vocabulary.fingerprint for side in SIDES)
-    share = source == target and config.model.encoder_embed_dim == config.model.decoder_embed_dim
+    widths = {config.model.encoder_embed_dim, config.model.decoder_embed_dim}
+    if isinstance(config.model, ConvolutionalConfig):
+        widths.add(config.model.out_width)
+    share = source == target and len(widths) == 1
     return replace(config, model=replace(config.model, share_all_embeddings=share))
 
 
@@ -253,11 +273,18 @@ def _introduce(run: Run) -> None:
         f"batches, {plan.padding(batches):.1%} padding"
     )
     for split in (run.train_split, *([run.valid_split] if run.valid_split else [])):
-        for side, positions in config.model.positions_of.items():
-            if number := split.count_cut(side):
+        for side, longest in _longest(config).items():
+            number, tokens = split.count_cut(side)
+            if number:
+                reason = "as --max-source-length says"
+                if side == "target" or longest != config.max_source_length:
+                    reason = (
+                        "which is what the model has positions for; "
+                        f"--set model.max_{side}_positions=N has more"
+                    )
                 notice(
-                    f"{split.name}: {counted(number, f'{side} sentence')} cut to {positions - 1:,} tokens, which is "
-                    f"what the model has positions for; --set model.max_{side}_positions=N has more"
+                    f"{split.name}: {counted(number, f'{side} sentence')} cut to {longest:,} tokens, {tokens:,} "
+                    f"tokens left out, {reason}"
                 )
     if run.valid_split is None:
         notice("no validation split: the last checkpoint is the result")

@@ -25,7 +25,7 @@ LAYERS = (
     {"search", "checkpoint"},
     {"inference"},
     {"training"},
-    {"preprocess", "train", "generate", "score", "average", "plot", "inspect"},
+    {"preprocess", "train", "generate", "chat", "score", "average", "plot", "inspect"},
     {"cli"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

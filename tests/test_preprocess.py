@@ -139,7 +139,15 @@ def test_long_sentences_are_cut(run: Run, texts: Path, capsys: pytest.CaptureFix
     assert list(dataset.split("test").texts("source")) == ENGLISH[:4]
     assert result.truncated == {"train": {"source": 36}, "valid": {"source": 5}, "test": {"source": 4}}
     assert dataset.meta["limits"] == {"max_source_length": 3, "max_target_length": 0, "on_long": "truncate"}
-    assert "test: cut 4 source sentences to 3 tokens" in capsys.readouterr().err
+    whole = run(tokenizer="word", vocab_size=None)
+    lost = {
+        name: {"source": whole.num_tokens[name]["source"] - tokens["source"]}
+        for name, tokens in result.num_tokens.items()
+    }
+    assert result.truncated_tokens == lost
+    total = whole.num_tokens["test"]["source"]
+    line = f"test: cut 4 source sentences to 3 tokens, {lost['test']['source']} of {total} tokens left out"
+    assert line in capsys.readouterr().err
 
 
 def test_long_pairs_are_skipped_in_training_only(run: Run, texts: Path) -> None:

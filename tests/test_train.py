@@ -18,7 +18,7 @@ from s2scli.configs.generate import GenerateConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.data.dataset import Dataset
-from s2scli.errors import DataError, S2SError, UsageError
+from s2scli.errors import CheckpointError, DataError, S2SError, UsageError
 from s2scli.generate import translate
 from s2scli.schema import build, read_toml
 from s2scli.text.vocabulary import EOS
@@ -397,6 +397,35 @@ def test_a_terminal_shows_a_moving_line(
     assert "18/18" in shown.err
 
 
+def test_sources_may_be_cut_for_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is the run on a dataset that preprocess has cut; what was cut is said once for each split."""
+    checkpoints = []
+    for name, limit in (("whole", 0), ("cut", 5)):
+        (tmp_path / name).mkdir()
+        data = write_dataset(tmp_path / name, max_source_length=limit)
+        trainer = Trainer(data, tmp_path / name)
+        capsys.readouterr()
+        trainer("run", **TRANSFORMER, max_epoch=1, **({} if limit else {"max_source_length": 5}))
+        said = capsys.readouterr().err
+        checkpoints.append(trainer.checkpoint("run"))
+        if limit:
+            assert "left out" not in said
+            continue
+        for split in ("train", "valid"):
+            lengths = Dataset.open(data).split(split).lengths("source")
+            lost = lengths[lengths > 5] - 5
+            assert len(lost)
+            line = f"{split}: {len(lost)} source sentences cut to 5 tokens, {lost.sum()} tokens left out"
+            assert said.count(f"{line}, as --max-source-length says") == 1
+        with pytest.raises(CheckpointError, match="max_source_length = 5 before, 4 now"):
+            trainer("run", **TRANSFORMER, max_epoch=2, max_source_length=4)
+    assert checkpoints[0].dataset["limits"] == checkpoints[1].dataset["limits"]
+    for key, tensor in checkpoints[0].weights.items():
+        assert torch.equal(tensor, checkpoints[1].weights[key])
+    with pytest.raises(UsageError, match="--max-source-length 5: is for models that read a source"):
+        TrainConfig.resolve({}, {"data": data, "arch": "transformer_lm_tiny", "max_source_length": 5})
+
+
 @pytest.mark.parametrize("form", [{}, {"context_lines": 1, "source_tag": ("<t>",)}])
 def test_what_the_model_has_no_positions_for_is_cut_and_said(
     tmp_path: Path, form: dict[str, Any], capsys: pytest.CaptureFixture[str]
@@ -412,9 +441,7 @@ def test_what_the_model_has_no_positions_for_is_cut_and_said(
             trainer(f"run{workers}", **TRANSFORMER, **few, max_epoch=2, num_workers=workers)
             runs[name, workers] = trainer.checkpoint(f"run{workers}")
         said = capsys.readouterr().err
-        assert ("source sentences cut to 5 tokens, which is what the model has positions for" in said) == (
-            name == "whole"
-        )
+        assert ("tokens left out, which is what the model has positions for" in said) == (name == "whole")
     for run_ in runs.values():
         assert run_.weights.keys() == runs["cut", 0].weights.keys()
         assert all(torch.equal(tensor, runs["cut", 0].weights[name]) for name, tensor in run_.weights.items())

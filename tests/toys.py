@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from s2scli.checkpoint import Checkpoint, load_checkpoint
+from s2scli.configs.convolutional import ConvolutionalConfig
 from s2scli.configs.models import ModelConfig, RecurrentConfig, TransformerConfig, TransformerLMConfig
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.configs.train import TrainConfig
@@ -49,6 +50,19 @@ def small_transformer_lm(**settings: Any) -> TransformerLMConfig:
         "dropout": 0.0,
     }
     return build(TransformerLMConfig, values | settings)
+
+
+def small_convolutional(**settings: Any) -> ConvolutionalConfig:
+    """Two layers on each side, every width a different one, one kernel even."""
+    values: dict[str, Any] = {
+        "encoder_layers": "[(10, 3), (14, 2)]",
+        "decoder_layers": "[(9, 3), (15, 2)]",
+        "encoder_embed_dim": 12,
+        "decoder_embed_dim": 12,
+        "decoder_out_embed_dim": 8,
+        "dropout": 0.0,
+    }
+    return build(ConvolutionalConfig, values | settings)
 
 
 def small_recurrent(**settings: Any) -> RecurrentConfig:

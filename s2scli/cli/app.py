@@ -69,6 +69,16 @@ COMMANDS = {
             "s2s generate --path run --serve translate.sock",
         ),
     ),
+    "chat": Command(
+        "s2scli.configs.chat:ChatConfig",
+        "s2scli.chat:chat",
+        "Talk with a trained model in the terminal, or answer the JSON dialogues of a pipe.",
+        (
+            "s2s chat --path run",
+            "s2s chat --path run --sampling --top-p 0.9 --seed 3",
+            """echo '{"turns": ["When do you open?"]}' | s2s chat --path run""",
+        ),
+    ),
     "score": Command(
         "s2scli.configs.score:ScoreConfig",
         "s2scli.score:score",

@@ -31,6 +31,7 @@ _HERE = {
     "--results-path": "--output FILE",
     "--buffer-lines": "--buffer-size",
     "--skip-invalid-size-inputs-valid-test": "s2s preprocess --max-source-length N --on-long truncate",
+    "--truncate-source": "--max-source-length N",
     "--max-source-positions": "s2s preprocess --max-source-length N",
     "--max-target-positions": "s2s preprocess --max-target-length N",
     "--only-source": "s2s preprocess --only-target",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from s2scli.configs.convolutional import ConvolutionalConfig
 from s2scli.errors import UsageError
 from s2scli.schema import setting
 
@@ -33,6 +34,19 @@ class TransformerConfig:
     )
     max_target_positions: int = setting(
         1024, "longest target with learned positions", unit="tokens", at_least=1
+    )
+    attention_window: int = setting(
+        0,
+        "source tokens that each one attends to in the encoder, half of them on either side, in memory linear in the "
+        "length (Longformer); 0: all",
+        unit="tokens",
+        at_least=0,
+    )
+    global_tokens: int = setting(
+        0,
+        "with attention_window: so many first tokens of a source attend, and are attended to, without a limit",
+        unit="tokens",
+        at_least=0,
     )
     dropout: float = setting(0.1, "dropout on embeddings and sublayer outputs", at_least=0, below=1)
     attention_dropout: float = setting(0.0, "dropout on attention weights", at_least=0, below=1)
@@ -69,6 +83,15 @@ class TransformerConfig:
             raise UsageError(
                 f"model.alignment_heads = {self.alignment_heads}: a decoder layer has "
                 f"{self.decoder_attention_heads}; give no more"
+            )
+        if self.attention_window % 2:
+            raise UsageError(
+                f"model.attention_window = {self.attention_window} must be even: it reaches as far to either side"
+            )
+        if self.global_tokens and not self.attention_window:
+            raise UsageError(
+                f"model.global_tokens = {self.global_tokens} needs model.attention_window, such as 512; without one "
+                "every token attends to all"
             )
 
     @property
@@ -242,5 +265,5 @@ def _check_sharing(share_all: bool | None, encoder_embed_dim: int, decoder_embed
         )
 
 
-EncoderDecoderConfig = TransformerConfig | RecurrentConfig
+EncoderDecoderConfig = TransformerConfig | RecurrentConfig | ConvolutionalConfig
 ModelConfig = EncoderDecoderConfig | TransformerLMConfig

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2scli.errors import UsageError
 from s2scli.schema import setting
 
+_SPLITS = ("train", "valid", "test")
+_DIALOGUES = "Dialogues"
 _CLEANING = "Cleaning of the training data"
 _FORMS = ("none", "NFC", "NFD", "NFKC", "NFKD")
 
@@ -42,7 +45,23 @@ class PreprocessConfig:
     valid_file: Path | None = setting(None, "validation data, like --train-file")
     test_file: Path | None = setting(None, "test data, like --train-file")
     input_format: str = setting(
-        "auto", "format of such files; auto: by the ending", choices=("auto", "tsv", "jsonl")
+        "auto",
+        'format of such files; dialogue: JSONL of {"turns": [...]}, perhaps with "speakers", where each turn but the '
+        "first is a target, and those before it are its source; auto: by the ending, tsv or jsonl",
+        choices=("auto", "tsv", "jsonl", "dialogue"),
+    )
+    context_turns: int = setting(
+        3, "of dialogues, most turns in a source: the last before the target", at_least=1, panel=_DIALOGUES
+    )
+    turn_symbol: str = setting("<turn>", "the symbol between the turns of a source", panel=_DIALOGUES)
+    speakers: bool = setting(
+        False,
+        "put a symbol before each turn of a source that tells who says it, '<USER>', and at its end that of who "
+        "answers; where dialogues do not say, those are A and B in turn",
+        panel=_DIALOGUES,
+    )
+    target_speaker: tuple[str, ...] = setting(
+        (), "only turns of this speaker are targets; several: --target-speaker A B", panel=_DIALOGUES
     )
     source_field: str | None = setting(
         None,
@@ -223,3 +242,20 @@ class PreprocessConfig:
     def sides(self) -> tuple[str, ...]:
         """The sides that there is text of."""
         return ("target",) if self.only_target else ("source", "target")
+
+    def __post_init__(self) -> None:
+        if self.input_format != "dialogue":
+            given = {"--speakers": self.speakers, "--target-speaker": self.target_speaker}
+            for flag in (flag for flag, value in given.items() if value):
+                raise UsageError(f"{flag} is for dialogues; add --input-format dialogue")
+            return
+        of_splits = (f"{split}{end}" for split in _SPLITS for end in ("pref", "_source", "_target"))
+        for name in (*of_splits, "source_field", "target_field", "tag_field", "context_lines", "only_target"):
+            if getattr(self, name):
+                raise UsageError(
+                    f"--{name.replace('_', '-')} does not go with --input-format dialogue, whose sources and targets "
+                    "are turns; name the dialogues by --train-file, --valid-file and --test-file"
+                )
+        words, symbol = self.turn_symbol.split(), self.turn_symbol
+        if len(words) != 1 or len(symbol) < 3 or (symbol[0], symbol[-1]) != ("<", ">"):
+            raise UsageError(f"--turn-symbol {symbol}: wanted: a word in angle brackets, as <turn>")

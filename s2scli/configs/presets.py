@@ -37,11 +37,30 @@ def _recurrent(**model: Any) -> Preset:
 
 
 def _copying(preset: Preset) -> Preset:
-    """The same, copying words of the source; no probability is taken from what is copied, as See et al. 2017 have it."""
+    """The same, copying words of the source; without label smoothing, as See et al. 2017 have it."""
     return {
         **preset,
         "model": {**preset["model"], "copy": True},
         "objective": {"name": "label_smoothed_cross_entropy", "label_smoothing": 0.0},
+    }
+
+
+def _convolutional(layers: str | tuple[str, str], embed: int, out: int, **model: Any) -> Preset:
+    """With the shapes of fairseq's; layers: of both sides, or of each. Adam is in the place of Nesterov's momentum."""
+    encoder, decoder = (layers, layers) if isinstance(layers, str) else layers
+    return {
+        "model": {
+            "name": "convolutional",
+            "encoder_layers": encoder,
+            "decoder_layers": decoder,
+            "encoder_embed_dim": embed,
+            "decoder_embed_dim": embed,
+            "decoder_out_embed_dim": out,
+            **model,
+        },
+        "optimizer": {"name": "adam", "lr": 0.001, "betas": (0.9, 0.98)},
+        "lr_scheduler": {"name": "inverse_sqrt", "warmup_updates": 1000},
+        "objective": {"name": "label_smoothed_cross_entropy", "label_smoothing": 0.1},
     }
 
 
@@ -127,6 +146,19 @@ PRESETS: dict[str, Preset] = {
         },
         lr=0.0007,
         warmup_updates=4000,
+    ),
+    "fconv_tiny": _convolutional("[(128, 3)] * 4", 128, 128, dropout=0.3),
+    "fconv_iwslt_de_en": _convolutional(("[(256, 3)] * 4", "[(256, 3)] * 3"), 256, 256, dropout=0.2),
+    "fconv": _convolutional("[(512, 3)] * 20", 512, 256, dropout=0.1),
+    "fconv_wmt_en_ro": _convolutional("[(512, 3)] * 20", 512, 512, dropout=0.1),
+    "fconv_wmt_en_de": _convolutional(
+        "[(512, 3)] * 9 + [(1024, 3)] * 4 + [(2048, 1)] * 2", 768, 512, dropout=0.1
+    ),
+    "fconv_wmt_en_fr": _convolutional(
+        "[(512, 3)] * 6 + [(768, 3)] * 4 + [(1024, 3)] * 3 + [(2048, 1)] * 1 + [(4096, 1)] * 1",
+        768,
+        512,
+        dropout=0.1,
     ),
     "transformer_lm_tiny": _language_model(
         {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from s2scli.configs.alias import Alias
+from s2scli.configs.convolutional import ConvolutionalConfig
 from s2scli.configs.models import ModelConfig, RecurrentConfig, TransformerConfig, TransformerLMConfig
 from s2scli.configs.presets import PRESETS
 from s2scli.configs.sampling import SamplingConfig
@@ -48,6 +49,7 @@ COMPONENTS: dict[str, dict[str, type[Any]]] = {
         "recurrent": RecurrentConfig,
         "transformer": TransformerConfig,
         "transformer_lm": TransformerLMConfig,
+        "convolutional": ConvolutionalConfig,
     },
     "optimizer": {
         "adam": AdamConfig,
@@ -139,6 +141,12 @@ class TrainConfig:
         "most tokens on either side of a batch, padding counted; auto: as many as fit",
         unit="tokens",
         at_least=1,
+    )
+    max_source_length: int = setting(
+        0,
+        "longest source, end symbol not counted: longer ones are cut, here and by generate; 0: as the dataset has them",
+        unit="tokens",
+        at_least=0,
     )
     batch_size: int = setting(0, "most sentence pairs in a batch; 0: no limit", unit="pairs", at_least=0)
     update_freq: int = setting(1, "batches whose gradients make one update", at_least=1)
@@ -245,6 +253,7 @@ class TrainConfig:
             "--eval-metrics": self.eval_metrics,
             f"--best-checkpoint-metric {self.best_checkpoint_metric}": self.best_checkpoint_metric
             not in ("loss", "ppl"),
+            f"--max-source-length {self.max_source_length}": self.max_source_length,
             f"--encoder-loss {self.objective.encoder_loss}": self.objective.encoder_loss != "none",
             f"--subword-sampling {self.sampling.subword_sampling}": "source" in self.sampling.subword_sides,
             "--word-dropout, --word-mask or --word-shuffle": self.sampling.has_noise,

@@ -31,8 +31,8 @@ class Assembly:
 
     With num_shards of the config, the part of the training text that its shard_id says; other splits go to the first.
 
-    dropped: training pairs left out, by reason; truncated: sentences cut, by split and side; samples: the first rejects
-    of each reason. rejects: the file of all of them, if it is asked for.
+    dropped: training pairs left out, by reason; truncated: sentences cut, by split and side; truncated_tokens: what
+    they lost; samples: the first rejects of each reason. rejects: the file of all of them, if it is asked for.
     """
 
     def __init__(
@@ -61,6 +61,8 @@ class Assembly:
         self._done: dict[str, int] = dict(before.get("done", {}))
         self.dropped = Counter[str](before.get("dropped", {}))
         self.truncated = {name: Counter[str](before.get("truncated", {}).get(name, {})) for name in names}
+        lost = before.get("truncated_tokens", {})
+        self.truncated_tokens = {name: Counter[str](lost.get(name, {})) for name in names}
         self.samples: dict[str, list[dict[str, Any]]] = dict(before.get("samples", {}))
         self.rejects = writer.folder / "rejects.jsonl"
         self._rejects_size: int = before.get("rejects_size", 0)
@@ -112,6 +114,7 @@ class Assembly:
         self.dropped.update(chunk.dropped)
         for split, cut in chunk.truncated.items():
             self.truncated[split].update(cut)
+            self.truncated_tokens[split].update(chunk.truncated_tokens[split])
         for reject in chunk.rejects:
             seen = self.samples.setdefault(reject.reason, [])
             if len(seen) < _SAMPLES:
@@ -131,6 +134,7 @@ class Assembly:
                 "splits": {name: split.state() for name, split in self.splits.items()},
                 "dropped": self.dropped,
                 "truncated": self.truncated,
+                "truncated_tokens": self.truncated_tokens,
                 "samples": self.samples,
                 "rejects_size": stream.tell(),
             }

@@ -1,4 +1,4 @@
-"""Finding and reading pairs of sentences: a line in each of two files, or both in a line of one."""
+"""Finding and reading pairs of sentences: a line in each of two files, both in a line of one, or turns of dialogues."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import warn
+from s2scli.data.dialogue import Dialogue, DialogueForm, exchanges, one_line, read_dialogue
 from s2scli.errors import DataError, UsageError, did_you_mean
 from s2scli.io import COMPRESSED, STDIN, count_lines, decode, read_raw_lines
 
@@ -23,19 +24,28 @@ _ONE_FILE = ("tsv", "jsonl")
 _NAMED = re.compile(r"([\w-]+)=(.+)")
 # Each tag is a symbol of the vocabulary.
 _MOST_TAGS = 1000
+_DIALOGUE = "dialogue"
 _BROKEN_TEXT, _BROKEN_RECORD = "broken text", "broken record"
 
 
 class Pair(NamedTuple):
     """A source and a target line, and their tag or nothing; `problem`: why to leave the pair out, or nothing.
 
-    Where there is only target text the source is empty.
+    Where there is only target text the source is empty. Of a dialogue's pairs `line` is where it is in its file, and
+    `dialogue` tells it from others.
     """
 
     source: str
     target: str
     tag: str = ""
     problem: str = ""
+    line: int = 0
+    dialogue: str = ""
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """Source and target."""
+        return self.source, self.target
 
 
 @dataclass(frozen=True)
@@ -44,9 +54,10 @@ class Corpus:
 
     Where there is only target text it is one file, and one field of that.
 
-    layout: "lines" for two files, perhaps with a third for tags, "tsv" or "jsonl" for one. fields: where the sides and
-    perhaps a tag are in its lines, a column counted from 1, or the name of a field (a.b for one within another).
-    on_broken: error, replace or skip. tag: that of pairs that have none of their own.
+    layout: "lines" for two files, perhaps with a third for tags, "tsv", "jsonl" or "dialogue" for one. fields: where
+    the sides and perhaps a tag are in its lines, a column counted from 1, or the name of a field (a.b for one within
+    another). on_broken: error, replace or skip. tag: that of pairs that have none of their own. form: how sources are
+    made of turns.
     """
 
     split: str
@@ -56,6 +67,7 @@ class Corpus:
     on_broken: str = "error"
     name: str = MAIN
     tag: str = ""
+    form: DialogueForm | None = None
 
     @property
     def key(self) -> str:
@@ -67,7 +79,12 @@ class Corpus:
         return f"{self.paths[min(side, len(self.paths) - 1)]}:{number}"
 
     def raw_lines(self) -> Iterator[tuple[bytes, ...]]:
-        """Yield a line of each file, undecoded."""
+        """Yield a line of each file, undecoded; of dialogues their pairs, as JSON."""
+        if self.layout == _DIALOGUE:
+            yield from (
+                (json.dumps(pair, ensure_ascii=False).encode(),) for pair in self._pairs_of_dialogues()
+            )
+            return
         for lines in zip_longest(*map(read_raw_lines, self.paths)):
             if None in lines:
                 raise DataError(f"{' and '.join(map(str, self.paths))} changed while they were read")
@@ -75,14 +92,13 @@ class Corpus:
 
     def parse(self, lines: tuple[bytes, ...], number: int) -> Pair:
         """The pair of a line number; DataError where it is broken and that is an error."""
+        if self.layout == _DIALOGUE:
+            return Pair(*json.loads(lines[0]))
         decoded = [decode(raw) for raw in lines]
         texts = [text for text, _ in decoded]
         for side, (_, problem) in enumerate(decoded):
             if problem and self.on_broken == "error":
-                raise DataError(
-                    f"{self.place(side, number)}: the line {problem}; mend the file (iconv -c drops what is not "
-                    "UTF-8), or give --encoding-errors replace or skip"
-                )
+                raise self._broken_text(self.place(side, number), problem)
             if problem and self.on_broken == "skip":
                 return Pair(texts[0], texts[1] if len(texts) > 1 else "", problem=_BROKEN_TEXT)
         if self.layout != "lines":
@@ -98,6 +114,42 @@ class Corpus:
                 ) from None
         source, target, *tags = texts if len(texts) > 1 else ("", *texts)
         return Pair(source, target, self._tag(tags[0], number) if tags else self.tag)
+
+    def _broken_text(self, place: str, problem: str) -> DataError:
+        return DataError(
+            f"{place}: the line {problem}; mend the file (iconv -c drops what is not UTF-8), or give "
+            "--encoding-errors replace or skip"
+        )
+
+    def dialogues(self) -> Iterator[tuple[int, Dialogue | str]]:
+        """The number of each line, and its dialogue or why it is left out; DataError where that is an error."""
+        for number, raw in enumerate(read_raw_lines(self.paths[0]), start=1):
+            text, problem = decode(raw)
+            if problem and self.on_broken == "error":
+                raise self._broken_text(self.place(0, number), problem)
+            if problem and self.on_broken == "skip":
+                yield number, _BROKEN_TEXT
+                continue
+            try:
+                yield number, read_dialogue(text, replace=self.on_broken == "replace")
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                if self.on_broken != "skip":
+                    why = why_no_record(error, self.layout)
+                    raise DataError(
+                        f'{self.place(0, number)}: {why}; wanted: {{"turns": ["…", "…"]}}, perhaps with "speakers"'
+                    ) from None
+                yield number, _BROKEN_RECORD
+
+    def _pairs_of_dialogues(self) -> Iterator[Pair]:
+        form = self.form or DialogueForm()
+        for number, dialogue in self.dialogues():
+            if isinstance(dialogue, str):
+                yield Pair("", "", problem=dialogue, line=number)
+                continue
+            key = dialogue.key
+            for before, speaker, turn in exchanges(dialogue, form):
+                source = form.compose(before, speaker)
+                yield Pair(source, form.plain(turn), self.tag, line=number, dialogue=key)
 
     def _tag(self, text: str, number: int) -> str:
         """The tag that a pair's own text says, in angle brackets: bt and <bt> are <bt>."""
@@ -131,6 +183,8 @@ class Corpus:
 
         Raises DataError for what is broken, if that is an error, for an empty file, and for files of different length.
         """
+        if self.layout == _DIALOGUE:
+            return self._count_pairs_of_dialogues()
         surveys = [count_lines(path) for path in self.paths]
         counts = [count for count, _ in surveys]
         if self.layout != "lines" or not all(is_whole for _, is_whole in surveys):
@@ -144,6 +198,18 @@ class Corpus:
                 "line N of each must belong to the same pair"
             )
         return counts[0]
+
+    def _count_pairs_of_dialogues(self) -> int:
+        count = sum(1 for _ in self._pairs_of_dialogues())
+        if not count and self.form and self.form.targets:
+            name = self.form.targets[0]
+            hint = did_you_mean(name, find_speakers([self]))
+            raise DataError(
+                f"{self.paths[0]}: --target-speaker {name}: answers nothing in the dialogues{hint}"
+            )
+        if not count:
+            raise DataError(f"{self.paths[0]}: no dialogue has a second turn, which could be an answer")
+        return count
 
     def _count_one_by_one(self) -> list[int]:
         """The lines of each file; DataError names the first that is broken, if that is an error."""
@@ -162,8 +228,7 @@ def text_field(record: Any, name: str) -> str:
         value = value[key]
     if not isinstance(value, str):
         raise TypeError(f"{name} is not text")
-    # A sentence is a line wherever it goes from here.
-    return value.replace("\r\n", " ").replace("\n", " ").replace("\r", " ")
+    return one_line(value)
 
 
 def why_no_record(error: Exception, layout: str) -> str:
@@ -172,6 +237,8 @@ def why_no_record(error: Exception, layout: str) -> str:
         return "the line has too few columns"
     if isinstance(error, ValueError):
         return "the line is no JSON"
+    if isinstance(error, RecursionError):
+        return "the line's JSON is nested too deeply"
     return f"the line has no text field {error}" if isinstance(error, KeyError) else f"the line's {error}"
 
 
@@ -245,6 +312,8 @@ def _from_one_file(split: str, path: Path, config: PreprocessConfig, on_broken: 
                 f"--{split}-file {path}: the ending does not tell its format; give --input-format"
             )
     _check_exists(path)
+    if layout == _DIALOGUE:
+        return Corpus(split, (path,), layout, (), on_broken, form=_dialogue_form(config))
     default = ("1", "2") if layout == "tsv" else SIDES
     source, target = config.source_field or default[0], config.target_field or default[1]
     by_flag = {"source": source, "target": target, "tag": config.tag_field}
@@ -256,6 +325,27 @@ def _from_one_file(split: str, path: Path, config: PreprocessConfig, on_broken: 
         if layout == "tsv" and (not name.isdecimal() or int(name) == 0):
             raise UsageError(f"--{flag}-field {name}: of a TSV file give the column's number, counted from 1")
     return Corpus(split, (path,), layout, names, on_broken)
+
+
+def _dialogue_form(config: PreprocessConfig) -> DialogueForm:
+    """How dialogues are read, before it is known who speaks in them."""
+    return DialogueForm(
+        context_turns=config.context_turns, symbol=config.turn_symbol, targets=config.target_speaker
+    )
+
+
+def find_speakers(corpora: Sequence[Corpus]) -> tuple[str, ...]:
+    """Who speaks in the dialogues of some corpora, in the order in which they first do; reads them through."""
+    speakers: dict[str, None] = {}
+    for corpus in corpora:
+        for number, dialogue in corpus.dialogues():
+            if not isinstance(dialogue, str):
+                speakers |= dict.fromkeys(dialogue.speakers)
+            if len(speakers) > _MOST_TAGS:
+                raise DataError(
+                    f"{corpus.place(0, number)}: more than {_MOST_TAGS} speakers so far; leave --speakers out"
+                )
+    return tuple(speakers)
 
 
 def _from_two_files(split: str, paths: tuple[Path, Path], on_broken: str) -> Corpus:
@@ -324,7 +414,11 @@ def _with_ending(prefix: str, wanted: str) -> Path:
     raise DataError(f"{path}: no such file{found}")
 
 
-def is_held_out(source: str, target: str, fraction: float) -> bool:
-    """Whether a training pair belongs to validation: a hash of its text, so equal pairs stay together."""
-    digest = hashlib.blake2b(f"{source}\n{target}".encode(), digest_size=8).digest()
+def is_held_out(pair: Pair, fraction: float) -> bool:
+    """Whether a training pair belongs to validation: a hash of its text, so equal pairs stay together.
+
+    So do the pairs of a dialogue.
+    """
+    text = pair.dialogue or f"{pair.source}\n{pair.target}"
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") < fraction * 2**64

@@ -232,12 +232,14 @@ class Split:
         longest = self._longest[column]
         return min(longest, self._cuts[column].longest) if column in self._cuts else longest
 
-    def count_cut(self, column: str) -> int:
-        """How many examples are cut; reads their lengths only where there are any."""
+    def count_cut(self, column: str) -> tuple[int, int]:
+        """How many examples are cut, and how many tokens they lose; reads lengths only where there are any."""
         if column not in self._cuts or self._longest[column] <= (limit := self._cuts[column].longest):
-            return 0
-        shards = (columns[column] for _, _, columns in self.shards())
-        return sum(int((np.diff(shard.ends, prepend=0) > limit).sum()) for shard in shards)
+            return 0, 0
+        lost = np.concatenate(
+            [np.diff(columns[column].ends, prepend=0) - limit for _, _, columns in self.shards()]
+        )
+        return int((lost > 0).sum()), int(lost[lost > 0].sum())
 
     def ids(self, column: str, index: int) -> Ids:
         """The token ids of one example, without an end symbol; [num_tokens]."""

@@ -59,7 +59,7 @@ def _write_hashes(corpora: Sequence[Corpus], by: str, scratch: Path) -> list[int
             number = 0
             for number, lines in enumerate(corpus.raw_lines(), start=1):
                 pair = corpus.parse(lines, number)
-                text = "\n".join(pair[side] for side in chosen)
+                text = "\n".join(pair.sides[side] for side in chosen)
                 stream.write(hashlib.blake2b(text.encode(), digest_size=_HASH.itemsize).digest())
             sizes.append(number)
     return sizes

@@ -55,7 +55,8 @@ class Reject(NamedTuple):
 class EncodedChunk:
     """The pairs of each split that came out of some lines of a corpus, and what was left out or cut, by reason.
 
-    rejects: all that were left out, or samples of each reason.
+    truncated: how many were cut, by split and side; truncated_tokens: and how many tokens they lost. rejects: all that
+    were left out, or samples of each reason.
     """
 
     corpus: Corpus
@@ -63,6 +64,7 @@ class EncodedChunk:
     columns: dict[str, dict[str, ColumnChunk]] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     truncated: dict[str, Counter[str]] = field(default_factory=dict)
+    truncated_tokens: dict[str, Counter[str]] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
 
 
@@ -97,18 +99,16 @@ class Encoder:
         for index, tokens in zip(chosen, zip(*ids, strict=True), strict=True):
             pair, split = pairs[index], lines.corpus.split
             if training and self._config.valid_fraction:
-                held_out = is_held_out(pair.source, pair.target, self._config.valid_fraction)
-                split = "valid" if held_out else split
-            reason = self._fit(tokens, index + lines.first, split, lines.corpus, result)
+                split = "valid" if is_held_out(pair, self._config.valid_fraction) else split
+            reason = self._fit(tokens, pair.line or index + lines.first, split, lines.corpus, result)
             if reason:
                 reasons[index] = reason
             else:
                 kept.setdefault(split, []).append((index, tokens))
         for index, reason in enumerate(reasons):
             if reason:
-                self._reject(
-                    Reject(lines.corpus.name, index + lines.first, reason, *pairs[index][:2]), result
-                )
+                number = pairs[index].line or index + lines.first
+                self._reject(Reject(lines.corpus.name, number, reason, *pairs[index].sides), result)
         for split, items in kept.items():
             result.columns[split] = {
                 side: _column(
@@ -162,7 +162,7 @@ class Encoder:
         training = corpus.split == "train"
         if training:
             for side, ids in zip(self._sides, tokens, strict=True):
-                if not ids or (side == "source" and ids[-1] in self._marks):
+                if not ids or (side == "source" and self._form.is_empty(ids, self._marks)):
                     return f"empty {side}"
             lengths = len(tokens[0]), len(tokens[-1])
             for name, leaves_out in self._length_filters:
@@ -182,6 +182,7 @@ class Encoder:
                     self._form.cut(tokens[at], limit, self._marks) if side == "source" else tokens[at][:limit]
                 )
                 result.truncated.setdefault(split, Counter())[side] += 1
+                result.truncated_tokens.setdefault(split, Counter())[side] += length - limit
             elif split == "train":
                 return f"long {side}"
         return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -58,12 +58,13 @@ def _lines(
     normalizations: Mapping[str, Normalization],
     every: int,
     total: int,
+    user_symbols: Sequence[str],
 ) -> LearningText:
     """The training lines of the given sides, normalized; those held out for validation are not among them.
 
     every: SentencePiece, which holds its training text in memory, sees an even selection.
     """
-    pattern = user_symbol_pattern(config.user_symbols)
+    pattern = user_symbol_pattern(user_symbols)
 
     def numbered() -> Iterator[tuple[Corpus, int, tuple[bytes, ...]]]:
         for corpus in training:
@@ -77,9 +78,9 @@ def _lines(
                 chosen, description=f"{side} vocabulary", total=total // every
             ):
                 pair = corpus.parse(line, number)
-                held_out = config.valid_fraction and is_held_out(*pair[:2], config.valid_fraction)
+                held_out = config.valid_fraction and is_held_out(pair, config.valid_fraction)
                 if not held_out and not pair.problem:
-                    yield normalization.split(pair[SIDES.index(side)], pattern)
+                    yield normalization.split(pair.sides[SIDES.index(side)], pattern)
 
     return lines
 
@@ -179,7 +180,10 @@ def _learn(
             dictionary=read_dict_txt(dictionary) if dictionary else None,
             user_symbols=user_symbols[sides[0]],
         )
-        text: LearningText = _lines(config, training, used, every, total) if training else lambda: iter(())
+        cut_out = user_symbols[sides[0]]
+        text: LearningText = (
+            _lines(config, training, used, every, total, cut_out) if training else lambda: iter(())
+        )
         kind = GivenSentencePieceTokenizer.kind if model else config.tokenizer
         tokenizer: Tokenizer = TOKENIZERS[kind].learn(text, settings, normalizations[sides[0]])
         return tokenizer

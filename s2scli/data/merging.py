@@ -115,10 +115,10 @@ def _join(parts: Sequence[tuple[Path, Mapping[str, Any]]], folder: Path, split: 
                         _link(part / shard["path"] / name, folder / path / name)
                 shards.append({**shard, "path": path})
     metas = [meta for _, meta in parts]
-    counts = ("num_tokens", "num_unknown", "dropped", "truncated")
+    counts = ("num_tokens", "num_unknown", "dropped", "truncated", "truncated_tokens")
     return {
         "num_examples": sum(meta["num_examples"] for meta in metas),
-        **{name: _sum([meta[name] for meta in metas]) for name in counts},
+        **{name: _sum([meta.get(name, {}) for meta in metas]) for name in counts},
         "corpora": [{"name": name, "shards": shards} for name, shards in corpora.items()],
     }
 

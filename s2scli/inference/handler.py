@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from email.message import Message
 from http.server import BaseHTTPRequestHandler
 from typing import BinaryIO, cast
@@ -18,6 +19,8 @@ MOST_BYTES = 64 << 20
 # Of a body that is too large so much is read all the same, since a client that still sends may not see an answer.
 _MOST_IGNORED = 1 << 30
 _BLOCK = 1 << 16
+# For how many seconds to wait for the end of what is not wanted.
+_LINGER = 2
 _JSON = {"application/json", "application/x-ndjson", "application/ndjson", "application/jsonl"}
 # What curl calls data that it was told nothing about, and what is said of bytes.
 _UNNAMED = {"", "*/*", "application/x-www-form-urlencoded", "application/octet-stream"}
@@ -39,6 +42,8 @@ class Handler(BaseHTTPRequestHandler):
     timeout = 60
     # Written when a part is complete, in one piece.
     wbufsize = -1
+    # Whether a request was answered that may not have been read to its end.
+    is_cut_short = False
 
     def do_GET(self) -> None:
         """Say which model it is."""
@@ -120,8 +125,18 @@ class Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer with one line and close the connection, since the request may not have been read to its end."""
         del explain
-        self.close_connection = True
+        self.close_connection = self.is_cut_short = True
         self._send(code, f"{message or self.responses[code][0]}\n".encode(errors="backslashreplace"))
+
+    def finish(self) -> None:
+        """Close the connection; first its own side only, where a client may still send and would not see its answer."""
+        if self.is_cut_short:
+            with suppress(OSError):
+                self.wfile.flush()
+                self.connection.shutdown(socket.SHUT_WR)
+                self.connection.settimeout(_LINGER)
+                _ignore(cast(BinaryIO, self.rfile), _MOST_IGNORED)
+        super().finish()
 
     def handle_expect_100(self) -> bool:
         """Tell a client that asks first whether its body may be so large."""

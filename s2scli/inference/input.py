@@ -36,15 +36,19 @@ def text_lines(
 
 
 def json_lines(
-    texts: Iterable[str], name: str, composer: SourceComposer, source_field: str
+    texts: Iterable[str], name: str, composer: SourceComposer, source_field: str = ""
 ) -> Iterator[Line]:
-    """The records of a text, one a line; DataError has the text's name and the line of one that is broken."""
+    """The records of a text, one a line; DataError has the text's name and the line of one that is broken.
+
+    A record's source is made of its turns, where it has some and the model answers dialogues, or is its source_field.
+    """
+    wanted = f"--source-field is {source_field}" if source_field else 'wanted: {"turns": ["…", "…"]}'
     for number, text in enumerate(texts):
         try:
             record = json.loads(text)
             if not isinstance(record, dict):
                 raise ValueError("no object")
-            source = NOT_TEXT.sub("\ufffd", text_field(record, source_field))
+            source = _source(record, composer, source_field)
             reference = record.get("reference")
             if reference is not None:
                 reference = NOT_TEXT.sub("\ufffd", text_field(record, "reference"))
@@ -52,10 +56,15 @@ def json_lines(
         except RecursionError:
             raise DataError(f"{name}:{number + 1}: the line's JSON is nested too deeply") from None
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{name}:{number + 1}: {why_no_record(error, 'jsonl')}; --source-field is {source_field}"
-            ) from None
-        yield Line(number, composer.compose(source), reference, record, constraints, excluded)
+            raise DataError(f"{name}:{number + 1}: {why_no_record(error, 'jsonl')}; {wanted}") from None
+        yield Line(number, source, reference, record, constraints, excluded)
+
+
+def _source(record: dict[str, Any], composer: SourceComposer, source_field: str) -> str:
+    form = composer.form.dialogue
+    if form is not None and ("turns" in record or not source_field):
+        return composer.compose_dialogue(form, record)
+    return composer.compose(NOT_TEXT.sub("\ufffd", text_field(record, source_field)))
 
 
 def _phrases(record: dict[str, Any], name: str) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ class SplitReport:
     """A split.
 
     tags: how many examples have each. dropped: pairs that preprocess left out, by reason; truncated: sentences that it
-    cut, by side.
+    cut, by side; truncated_tokens: what they lost.
     """
 
     num_examples: int
@@ -44,6 +44,7 @@ class SplitReport:
     tags: dict[str, int]
     dropped: dict[str, int]
     truncated: dict[str, int]
+    truncated_tokens: dict[str, int]
     num_shards: int
     bytes: int
     fingerprint: str
@@ -167,6 +168,7 @@ def _describe_split(dataset: Dataset, split: Split, found: Survey, bins: tuple[i
         tags=_count_tags(dataset, split),
         dropped={reason: int(number) for reason, number in meta.get("dropped", {}).items()},
         truncated={side: int(number) for side, number in meta.get("truncated", {}).items()},
+        truncated_tokens={side: int(number) for side, number in meta.get("truncated_tokens", {}).items()},
         num_shards=len(shards),
         bytes=sum(int(file["bytes"]) for shard in shards for file in shard["files"].values()),
         fingerprint=dataset.fingerprint(name),

@@ -116,7 +116,8 @@ def _notes(report: DatasetReport) -> Iterator[str]:
             yield f"{name}: {counted(sum(split.dropped.values()), 'pair')} left out: {reasons}"
         for side, number in split.truncated.items():
             limit = report.limits.get(f"max_{side}_length")
-            yield f"{name}: {counted(number, f'{side} sentence')} cut to {limit} tokens"
+            lost = f", {split.truncated_tokens[side]:,} left out" if side in split.truncated_tokens else ""
+            yield f"{name}: {counted(number, f'{side} sentence')} cut to {limit} tokens{lost}"
 
 
 def _histograms(report: DatasetReport) -> Iterator[str]:

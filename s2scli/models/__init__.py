@@ -7,6 +7,7 @@ MODELS = Registry(
     {
         "recurrent": "s2scli.models.recurrent:RecurrentModel",
         "transformer": "s2scli.models.transformer:TransformerModel",
+        "convolutional": "s2scli.models.convolutional:ConvolutionalModel",
         "transformer_lm": "s2scli.models.transformer_lm:TransformerLanguageModel",
     },
 )

@@ -17,6 +17,7 @@ from s2scli.errors import UsageError
 from s2scli.models.base import Embeddings, Memory, Model, State, StepOutput, beam_rows
 from s2scli.nn.copying import CopyStates, Gate, Hidden
 from s2scli.nn.dropout import Dropout
+from s2scli.nn.local_attention import LocalSelfAttention, local_mask
 from s2scli.nn.positions import LearnedPositions, SinusoidalPositions
 from s2scli.nn.transformer import KEYS_MULTIPLE, DecoderLayer, EncoderLayer, LayerConfig, round_up
 
@@ -285,7 +286,11 @@ class TransformerModel(TransformerDecoder):
             embeddings.target, config.positions, config.max_target_positions, config.dropout
         )
         encoder, decoder = layer_config(config, "encoder"), layer_config(config, "decoder")
-        self.encoder_layers = nn.ModuleList(EncoderLayer(encoder) for _ in range(config.encoder_layers))
+        self._reach, self._num_global = config.attention_window // 2, config.global_tokens
+        self.encoder_layers = nn.ModuleList(
+            EncoderLayer(encoder, LocalSelfAttention(encoder, self._num_global) if self._reach else None)
+            for _ in range(config.encoder_layers)
+        )
         self.decoder_layers = nn.ModuleList(
             DecoderLayer(decoder, config.encoder_embed_dim) for _ in range(config.decoder_layers)
         )
@@ -307,8 +312,11 @@ class TransformerModel(TransformerDecoder):
         """Run the encoder and project its states for every decoder layer."""
         mask = source.mask[:, None, None]  # [B, 1, 1, S]
         x = self.encoder_embedder(source.ids)
+        # A window that reaches from one end to the other is no window.
+        near = 0 < self._reach < x.size(1) - 1
+        seen = local_mask(source.mask, self._reach, self._num_global) if near else mask
         for layer in self.encoder_layers:
-            x = layer(x, mask)
+            x = layer(x, seen)
         x = states = self.encoder_norm(x)
         words = source.extended if self.copies else None
         if not torch.is_grad_enabled():

@@ -120,7 +120,7 @@ def narrow(model: nn.Module, precision: str) -> None:
     for module in model.modules():
         if isinstance(module, (Linear, OutputLayer)):
             bias = getattr(module, "bias", None)
-            weight = module.weight.detach()
+            weight = (module.matrix() if isinstance(module, Linear) else module.weight).detach()
             module.narrow = _PRODUCTS[precision](weight, None if bias is None else bias.detach())
         if isinstance(module, Linear):
             # An output layer's weight may be an embedding too; this one is of no more use.

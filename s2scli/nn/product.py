@@ -110,11 +110,33 @@ class Linear(nn.Linear):
 
     narrow: Callable[[Tensor], Tensor] | None = None
 
+    def matrix(self) -> Tensor:
+        """W, [N, K]."""
+        return self.weight
+
     def forward(self, input: Tensor) -> Tensor:
         """Give x Wᵀ + b of x [..., K], as [..., N]."""
         if self.narrow is not None:
             return self.narrow(input)
-        return projected(input, self.weight, self.bias)
+        return projected(input, self.matrix(), self.bias)
+
+
+class NormalizedLinear(Linear):
+    """A linear layer whose weight has its lengths and directions apart: row w = g · v / ‖v‖ (Salimans and Kingma 2016).
+
+    v is `weight`, drawn from N(0, std²), and g `gain`, at first ‖v‖; biases are zero at first.
+    """
+
+    def __init__(self, inputs: int, outputs: int, std: float) -> None:
+        super().__init__(inputs, outputs)
+        nn.init.normal_(self.weight, std=std)
+        nn.init.zeros_(self.bias)
+        self.gain = nn.Parameter(self.weight.detach().norm(dim=1))
+
+    def matrix(self) -> Tensor:
+        """W, [N, K]."""
+        matrix: Tensor = self.weight * (self.gain / self.weight.norm(dim=1))[:, None]
+        return matrix
 
 
 class _Slots(torch.autograd.Function):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -220,15 +221,15 @@ class Residual(nn.Module):
 class EncoderLayer(nn.Module):
     """Self-attention and a feed-forward layer."""
 
-    def __init__(self, config: LayerConfig) -> None:
+    def __init__(self, config: LayerConfig, self_attention: SelfAttention | None = None) -> None:
         super().__init__()
-        self.self_attention = SelfAttention(config)
+        self.self_attention = SelfAttention(config) if self_attention is None else self_attention
         self.self_attention_residual = Residual(config)
         self.feed_forward = FeedForward(config)
         self.feed_forward_residual = Residual(config)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Encoder states [B, S, D]; mask [B, 1, 1, S]."""
+    def forward(self, x: Tensor, mask: Any) -> Tensor:
+        """Encoder states [B, S, D]; mask: as the self-attention has it, [B, 1, 1, S] or a LocalMask."""
         frame = self.self_attention_residual
         x = frame.after(x, self.self_attention(frame.before(x), mask))
         frame = self.feed_forward_residual

@@ -34,6 +34,7 @@ _NEEDED_BY: dict[str, tuple[str, ...]] = {
     "seed": ("reset_dataloader",),
     "max_tokens": ("reset_dataloader",),
     "batch_size": ("reset_dataloader",),
+    "max_source_length": ("reset_dataloader",),
     "sampling.curriculum": ("reset_dataloader",),
     "sampling.corpus_": ("reset_dataloader",),
     "best_checkpoint_metric": ("reset_meters",),
@@ -229,8 +230,12 @@ def _check_text(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str]) 
 
 def _check_settings(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str]) -> None:
     """Say which settings have changed; CheckpointError for those that the checkpoint's contents depend on."""
-    # A run from before there was sampling had none, and its targets were read from left to right.
-    before = _flat({"sampling": as_dict(SamplingConfig()), "right_to_left": False, **checkpoint.config})
+    # A run from before there was a setting had what that is by default.
+    saved = checkpoint.config
+    before = _flat(
+        {"sampling": as_dict(SamplingConfig()), "right_to_left": False, "max_source_length": 0, **saved}
+        | {"model": {**as_dict(type(run.config.model)()), **saved["model"]}}
+    )
     now = _flat(as_dict(run.config))
     needed_by = _NEEDED_BY | (_NEEDED_BY_RATE if run.schedule.state_dict() else {})
     allowed, refused, missing = [], [], set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,7 +122,7 @@ class Run:
             Checkpoint(
                 config=as_dict(self.config),
                 tokenizers=self.engine.tokenizers,
-                dataset=dataset_facts(self.dataset, tuple(self.engine.tokenizers)),
+                dataset=dataset_facts(self.dataset, tuple(self.engine.tokenizers), self.engine.limits),
                 run=state,
                 resumable=resumable,
                 shortlist=self.shortlist,
@@ -131,16 +131,16 @@ class Run:
         )
 
 
-def dataset_facts(dataset: Dataset, sides: Sequence[str]) -> dict[str, Any]:
+def dataset_facts(dataset: Dataset, sides: Sequence[str], limits: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint remembers of the dataset, for generating and for resuming on the same one.
 
-    sides: those that the model reads.
+    sides: those that the model reads; limits: of what it reads.
     """
     has_source = "source" in sides
     return {
         "source_lang": dataset.source_lang if has_source else "",
         "target_lang": dataset.target_lang,
-        "limits": dataset.meta["limits"],
+        "limits": dict(limits),
         "source_form": (dataset.source_form if has_source else SourceForm()).to_meta(),
         "vocabularies": {side: dataset.tokenizer(side).fingerprint for side in sides},
         "train": dataset.fingerprint("train"),

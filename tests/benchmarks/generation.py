@@ -55,9 +55,9 @@ def search_once(values: dict[str, Any], lines: int, passes: int) -> None:
     one of some twenty.
     """
     from s2scli.configs.generate import GenerateConfig
-    from s2scli.generate import make_engine
     from s2scli.inference.answering import answers, answers_of_processes
     from s2scli.inference.engine import Line
+    from s2scli.inference.loading import make_engine
     from s2scli.schema import build
 
     text = Path(values["input"]).read_text(encoding="utf-8").splitlines()[:lines]

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from toys import random_ids, random_model, small_recurrent, small_transformer, small_transformer_lm
+from toys import (
+    random_ids,
+    random_model,
+    small_convolutional,
+    small_recurrent,
+    small_transformer,
+    small_transformer_lm,
+)
 
 from s2scli.configs.models import ATTENTION_SCORES, ModelConfig
 from s2scli.data.batch import Batch, pad_sequences
@@ -64,11 +71,24 @@ def configs() -> dict[str, ModelConfig]:
     found["transformer learned"] = small_transformer(
         positions="learned", max_source_positions=8, max_target_positions=21
     )
+    for num_global in (0, 1, 3):
+        found[f"transformer window {num_global}"] = small_transformer(
+            attention_window=4, global_tokens=num_global
+        )
     found["transformer 3 to 1"] = small_transformer(encoder_layers=3, decoder_layers=1)
     found["transformer 1 to 3"] = small_transformer(encoder_layers=1, decoder_layers=3)
     found["transformer widths"] = small_transformer(encoder_embed_dim=24, decoder_attention_heads=2)
     found["transformer one head"] = small_transformer(encoder_attention_heads=1, decoder_attention_heads=1)
     found["transformer untied"] = small_transformer(share_decoder_input_output_embed=False)
+    for shapes in ("[(8, 1)]", "[(8, 4)] * 3", "[(7, 3)] * 2 + [(9, 1), (7, 2)]"):
+        found[f"convolutional {shapes}"] = small_convolutional(encoder_layers=shapes, decoder_layers=shapes)
+    found["convolutional deeper encoder"] = small_convolutional(encoder_layers="[(6, 3)] * 4")
+    found["convolutional tied"] = small_convolutional(
+        decoder_out_embed_dim=12, share_decoder_input_output_embed=True
+    )
+    found["convolutional few positions"] = small_convolutional(
+        max_source_positions=8, max_target_positions=21
+    )
     for activation, pre in product(("relu", "gelu", "swiglu"), (False, True)):
         found[f"transformer_lm {activation} {pre}"] = small_transformer_lm(
             activation_fn=activation, decoder_normalize_before=pre
@@ -271,16 +291,18 @@ def test_it_starts_the_same_from_a_seed_and_has_no_saved_state_but_its_parameter
     assert set(first.state_dict()) == set(dict(first.named_parameters(remove_duplicate=False)))
 
 
-@pytest.mark.parametrize("family", ["recurrent", "transformer"])
+@pytest.mark.parametrize("family", ["recurrent", "transformer", "convolutional"])
 def test_tied_weights_are_counted_once(family: str) -> None:
     def size(source: int = TARGET_SIZE, **settings: Any) -> int:
         width = {"encoder_embed_dim": 12, "decoder_embed_dim": 12}
-        config = (
-            small_recurrent(**width, **settings)
-            if family == "recurrent"
-            else small_transformer(**width, **settings)
-        )
-        model = build_model(config, source, TARGET_SIZE)
+        if family == "convolutional":
+            width["decoder_out_embed_dim"] = 12
+        small = {
+            "recurrent": small_recurrent,
+            "transformer": small_transformer,
+            "convolutional": small_convolutional,
+        }[family]
+        model = build_model(small(**width, **settings), source, TARGET_SIZE)
         parameters = unique_parameters(model)
         assert len(parameters) == len({id(parameter) for parameter in model.parameters()})
         return sum(parameter.numel() for parameter in parameters.values())

@@ -1,18 +1,11 @@
 """The generated corpus says what a careful speaker of the three languages would say."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
+from recipe_scripts import load
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "translation" / "corpus.py"
-spec = importlib.util.spec_from_file_location("recipes_translation_corpus", RECIPE)
-assert spec is not None
-assert spec.loader is not None
-corpus = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = corpus
-spec.loader.exec_module(corpus)
+corpus = load("translation/corpus.py")
 
 SIZES = {"train": 3000, "valid": 200, "test": 200}
 

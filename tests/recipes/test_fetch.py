@@ -1,9 +1,7 @@
 """Fetching files from a table, against a server on this machine."""
 
 import hashlib
-import importlib.util
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -11,14 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from recipe_scripts import RECIPES, load
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "translation"
-spec = importlib.util.spec_from_file_location("recipes_translation_fetch", RECIPE / "fetch.py")
-assert spec is not None
-assert spec.loader is not None
-fetch = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = fetch
-spec.loader.exec_module(fetch)
+fetch = load("fetch.py")
 
 GOOD = b"one line\n" * 20000
 
@@ -141,6 +134,6 @@ def test_a_broken_table_names_its_line(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_the_recipe_lists_three_splits_of_four_languages() -> None:
-    names = {entry.name for entry in fetch.read_table(RECIPE / "multi30k.tsv")}
+    names = {entry.name for entry in fetch.read_table(RECIPES / "translation" / "multi30k.tsv")}
     splits, languages = ("train", "val", "test_2016_flickr"), ("en", "de", "fr", "cs")
     assert names == {f"{split}.{language}.gz" for split in splits for language in languages}

@@ -1,6 +1,5 @@
 """The translation recipe's Makefile, with a stand-in for `s2s` that notes how it is called."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -10,13 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from recipe_scripts import RECIPES, load
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "translation"
-spec = importlib.util.spec_from_file_location("recipes_translation_check", RECIPE / "check.py")
-assert spec is not None
-assert spec.loader is not None
-check = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(check)
+RECIPE = RECIPES / "translation"
+check = load("check.py")
 
 # Notes its arguments, then makes what the real one would make; `train` fails while the file `fail` is there.
 STAND_IN = """#!/bin/sh

@@ -1,0 +1,193 @@
+# What the recipes have in common: raw text → dataset → training → output → scores. A recipe's Makefile says what is its
+# own, includes this file, and adds what only it can do:
+#
+#   SOURCE TARGET     endings of the two sides' files: train.src and train.tgt for src and tgt. ENDINGS := jsonl where
+#                     one file has both sides; such a recipe says what REFERENCE is
+#   TRAIN_NAMES VALID_NAMES TEST_NAMES    names that a split's files may have before the ending
+#   GENERATOR         script that writes the default data: GENERATOR --out DIR, and SIZES or SMOKE_SIZES
+#   DEFAULT_FLAGS     flags of `s2s train` on the default data, as --max-update 800 where it is small
+#   DEFAULT           folder of the default data, for a recipe that makes it otherwise, with rules of its own for the
+#                     files; their names end in DEFAULT_SUFFIX
+#   VOCAB_SIZE … SCORE_FLAGS    the settings below, each with the recipe's default (?=)
+#   MODELS            names of models to compare; FLAGS_name are flags of `s2s train` that make the model what it is
+#   ANSWERS           where a test line has several right answers, as in {"answers": ["one", "another"]}: the ending of
+#                     the JSONL file with them, if there is one, and the field: answers.jsonl answers
+#   SCORED REFERENCE  what is scored against what, where it is not the output and the test set's target as they are
+#   EXPECTED          what `check` holds the scores to: bleu 30 ter 60, that is 30 or better and 60 or better
+#   SMOKE_SETTINGS    settings that make a run short; SMOKE_GOALS: the targets that `smoke` makes, check unless given
+#   SHOWN             settings of its own, for `make help`
+#
+# Each file is made once, and again when a setting that it depends on has changed. An interrupted make goes on where it
+# was, training included: repeat the command.
+
+DATA ?=
+CONFIG ?= config.toml
+ARCH ?=
+MODEL ?=
+VOCAB_SIZE ?= 8000
+PREPROCESS_FLAGS ?=
+TRAIN_FLAGS ?=
+AVERAGE ?= 0
+BEAM ?= 5
+GENERATE_FLAGS ?=
+SCORE_FLAGS ?=
+WORK ?= work/$(or $(notdir $(DATA)),default)
+ROOT := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
+S2S ?= $(ROOT)/.venv/bin/s2s
+PYTHON ?= $(ROOT)/.venv/bin/python
+
+TRAIN_NAMES ?= train
+VALID_NAMES ?= valid
+TEST_NAMES ?= test
+SOURCE ?= src
+TARGET ?= tgt
+ENDINGS ?= $(SOURCE) $(TARGET)
+GENERATED := work/generated
+DEFAULT ?= $(GENERATED)/default
+DEFAULT_SUFFIX ?=
+SMOKE ?= work/smoke
+SMOKE_GOALS ?= check
+
+# --- settings that cannot be
+
+override DATA := $(patsubst %/,%,$(DATA))
+ifneq ($(words $(DATA)),$(if $(DATA),1,0))
+$(error DATA=$(DATA): make cannot handle a path with a space; link the folder to one without)
+endif
+ifneq ($(DATA),$(filter /%,$(DATA)))
+$(error DATA=$(DATA) is not an absolute path, as it must be)
+endif
+ifneq ($(DATA),$(patsubst %/.,%,$(wildcard $(DATA:%=%/.))))
+$(error DATA=$(DATA): there is no such folder)
+endif
+ifneq ($(MODEL),$(filter $(MODEL),$(MODELS)))
+$(error MODEL=$(MODEL) is not one of the recipe's models: $(or $(MODELS),it has none to choose from))
+endif
+
+# --- files
+
+DATASET := $(WORK)/data
+RUN = $(WORK)/run$(if $(MODEL),-$(MODEL))$(if $(ARCH),-$(ARCH))
+CHECKPOINT = $(RUN)$(if $(filter-out 0,$(AVERAGE)),/checkpoint_average.safetensors)
+OUTPUT = $(RUN).hyp.txt
+SCORES = $(RUN).score.json
+SCORED ?= $(OUTPUT)
+
+# $(call raw,names a split may have,ending): its file in DATA, plain or .gz, or that of the default data.
+raw = $(if $(DATA),$(firstword $(wildcard $(foreach name,$(1),$(DATA)/$(name).$(2) $(DATA)/$(name).$(2).gz))),$\
+	$(DEFAULT)/$(firstword $(1)).$(2)$(DEFAULT_SUFFIX))
+RAW := $(foreach names,TRAIN VALID TEST,$(foreach ending,$(ENDINGS),$(call raw,$($(names)_NAMES),$(ending))))
+WANTED := $(foreach ending,$(ENDINGS),$(foreach names,TRAIN VALID TEST,$(lastword $($(names)_NAMES)).$(ending)))
+INPUTS := $(if $(word 2,$(ENDINGS)),train-source train-target valid-source valid-target test-source test-target,$\
+	train-file valid-file test-file)
+LISTED := $(if $(ANSWERS),$(call raw,$(TEST_NAMES),$(firstword $(ANSWERS))))
+REFERENCE ?= $(if $(LISTED),$(WORK)/test.references.jsonl,$(word 6,$(RAW)))
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: help data prepare train generate score check smoke clean raw-files FORCE
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' ../common.mk Makefile
+	@echo
+	@echo "$(foreach name,$(SHOWN) DATA $(if $(MODELS),MODEL) CONFIG WORK,$(name)=$(or $($(name)),$(default_$(name))))"
+
+default_DATA ?= generated
+
+data: $(RAW) raw-files ## the raw text: find it in DATA, or get the recipe's own
+prepare: $(DATASET)/meta.json ## split the text into tokens: the dataset folder
+train: $(RUN).done ## train the model
+generate: $(SCORED) ## let the model answer the test set
+score: $(SCORES) ## score its answers
+	@$(call scores,$(SCORED))
+
+check: $(SCORES) ## fail unless the scores are as good as the settings EXPECT_… say
+	@$(PYTHON) ../check.py $(SCORES) $(EXPECTED)
+
+clean: ## delete the folder work, downloads and runs included
+	rm -rf work
+
+# --- parts of rules
+
+# $(call remember,text): write the target only if its text is new, so that what depends on it is made again.
+remember = @mkdir -p $(@D); printf '%s\n' $(call quote,$(1)) | cmp -s - $@ || printf '%s\n' $(call quote,$(1)) > $@
+quote = '$(subst ','\'',$(1))'
+
+# $(call fetch,table,base URL,folder,names): download files that a table lists, unless they are there and right.
+fetch = @$(PYTHON) ../fetch.py --table $(1) --base-url $(2) --out $(3) $(4)
+
+# $(call scores,files): score the outputs of one or several systems.
+scores = $(S2S) score --sys $(1) --ref $(REFERENCE) $(SCORE_FLAGS)
+
+# $(again): this Makefile once more, with other goals and settings.
+again = @$(MAKE) --no-print-directory
+
+# $(compare): make the outputs of all MODELS, and score them side by side.
+define compare
+@set -e; for model in $(MODELS); do $(MAKE) --no-print-directory generate MODEL=$$model; done
+@$(call scores,$(foreach MODEL,$(MODELS),$(SCORED)))
+endef
+
+$(ROOT)/.venv/bin/s2s $(ROOT)/.venv/bin/python:
+	@$(MAKE) --no-print-directory -C $(ROOT) setup
+
+TOOLS := $(filter $(ROOT)/.venv/bin/s2s $(ROOT)/.venv/bin/python,$(S2S) $(PYTHON))
+
+# --- the pipeline
+
+raw-files:
+	@[ $(words $(RAW)) = $(words $(WANTED)) ] || { echo "error: DATA=$(DATA): wanted in that folder, plain or .gz:" \
+		"$(WANTED); found: $(or $(notdir $(RAW)),none)" >&2; exit 1; }
+
+$(WORK)/prepare.flags: FORCE
+	$(call remember,$(RAW) $(VOCAB_SIZE) $(PREPROCESS_FLAGS))
+
+$(DATASET)/meta.json: $(RAW) $(WORK)/prepare.flags | raw-files $(TOOLS)
+	$(S2S) preprocess --destdir $(DATASET) \
+		$(if $(word 2,$(ENDINGS)),--source-lang $(SOURCE) --target-lang $(TARGET)) \
+		$(foreach n,1 2 3 4 5 6,$(if $(word $n,$(INPUTS)),--$(word $n,$(INPUTS)) $(word $n,$(RAW)))) \
+		$(if $(VOCAB_SIZE),--vocab-size $(VOCAB_SIZE)) --workers 2 $(PREPROCESS_FLAGS)
+
+FLAGS = $(strip $(if $(DATA),,$(DEFAULT_FLAGS)) $(FLAGS_$(MODEL)) $(TRAIN_FLAGS))
+
+$(RUN).flags: FORCE
+	$(call remember,$(CONFIG) $(FLAGS))
+
+$(RUN).done: $(DATASET)/meta.json $(CONFIG) $(RUN).flags | $(TOOLS)
+	$(S2S) train $(DATASET) --config $(CONFIG) --save-dir $(RUN) $(if $(ARCH),--arch $(ARCH)) \
+		$(if $(filter-out 0,$(AVERAGE)),--keep-last-epochs $(AVERAGE)) $(FLAGS)
+	@touch $@
+
+$(RUN)/checkpoint_average.safetensors: $(RUN).done
+	$(S2S) average --inputs $(RUN) --num-epoch-checkpoints $(AVERAGE) --output $@
+
+$(OUTPUT).flags: FORCE
+	$(call remember,$(AVERAGE) $(BEAM) $(GENERATE_FLAGS))
+
+$(OUTPUT): $(RUN).done $(if $(filter $(RUN),$(CHECKPOINT)),,$(CHECKPOINT)) $(OUTPUT).flags
+	$(S2S) generate $(DATASET) --path $(CHECKPOINT) --gen-subset test --beam $(BEAM) $(GENERATE_FLAGS) > $@
+
+$(SCORES).flags: FORCE
+	$(call remember,$(SCORE_FLAGS))
+
+$(WORK)/test.references.jsonl: $(LISTED) ../references.py | $(TOOLS)
+	@mkdir -p $(@D)
+	@$(PYTHON) ../references.py $< $(lastword $(ANSWERS)) > $@
+
+$(SCORES): $(SCORED) $(REFERENCE) $(SCORES).flags
+	@$(call scores,$(SCORED)) --format json > $@
+
+# --- generated data
+
+# Written to another folder, which gets its name when it is whole.
+$(GENERATED)/%.made: $(GENERATOR) | $(TOOLS)
+	@rm -rf $(GENERATED)/$* $(GENERATED)/$*.part
+	$(PYTHON) $(GENERATOR) --out $(GENERATED)/$*.part $(if $(filter smoke,$*),$(SMOKE_SIZES),$(SIZES))
+	@mv $(GENERATED)/$*.part $(GENERATED)/$* && touch $@
+
+$(GENERATED)/default/%: $(GENERATED)/default.made ;
+
+smoke: $(GENERATED)/smoke.made | $(TOOLS) ## run everything on a few generated examples, in under 2 minutes
+	rm -rf $(SMOKE)
+	$(again) $(SMOKE_GOALS) WORK=$(SMOKE) DATA=$(CURDIR)/$(GENERATED)/smoke $(SMOKE_SETTINGS)

@@ -1,0 +1,152 @@
+"""`s2s chat`: a conversation with a model in the terminal, or dialogues from a pipe, each with its answer."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from io import TextIOWrapper
+from itertools import chain
+
+from s2scli.configs.chat import ChatConfig
+from s2scli.configs.generate import GenerateConfig
+from s2scli.console import counted, notice, warn
+from s2scli.data.dialogue import one_line
+from s2scli.data.source_form import SourceComposer
+from s2scli.errors import Interrupted, S2SError
+from s2scli.inference.answering import answers, spell
+from s2scli.inference.chat_commands import COMMANDS, Session
+from s2scli.inference.conversation import Conversation, for_dialogues
+from s2scli.inference.engine import Engine
+from s2scli.inference.input import input_format, json_lines
+from s2scli.inference.loading import make_engine
+from s2scli.inference.output import Signals
+from s2scli.io import STDIN, input_name, read_lines
+from s2scli.record import NOT_TEXT, Record
+
+_PROMPT = "> "
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatResult:
+    """How many turns were answered, those that were taken back among them."""
+
+    answers: int
+
+
+def chat(config: ChatConfig) -> ChatResult:
+    """Answer turns as they are typed, or dialogues as they come through a pipe, one by one.
+
+    In a terminal Ctrl-C stops an answer, and at the prompt, as Ctrl-D does, the conversation.
+    """
+    settings = config.of_generate()
+    engine = for_dialogues(make_engine(settings), config.path, config.context_turns, config.speaker)
+    if config.input == STDIN and sys.stdin.isatty():
+        return ChatResult(answers=_converse(Conversation(engine, settings)))
+    number = 0
+    with Signals().caught() as signals:
+        try:
+            for text in _answered(config, settings, engine):
+                with signals.whole():
+                    sys.stdout.write(f"{text}\n")
+                    sys.stdout.flush()
+                    number += 1
+        except Interrupted as stop:
+            raise Interrupted(f"interrupted after {counted(number, 'answer')}", stop.number) from None
+    return ChatResult(answers=number)
+
+
+def _answered(config: ChatConfig, settings: GenerateConfig, engine: Engine) -> Iterator[str]:
+    """The answers to what comes through a pipe, a line for a line, each as soon as its line is there."""
+    texts = read_lines(config.input, replace=True)
+    kind = config.input_format
+    if kind == "auto":
+        first = next(texts, None)
+        texts = texts if first is None else chain([first], texts)
+        is_json = input_format(config.input) == "jsonl" or (first or "").lstrip().startswith("{")
+        kind = "dialogue" if is_json else "text"
+    if config.format == "auto":
+        settings = config.of_generate(format="jsonl" if kind == "dialogue" else "text")
+    if kind == "dialogue":
+        composer = SourceComposer(engine.form, config.source_tag)
+        lines = json_lines(texts, input_name(config.input), composer)
+        yield from (spell(record, settings) for record in answers(engine, settings, lines, window=1))
+        return
+    conversation = Conversation(engine, settings)
+    for number, text in enumerate(texts):
+        if text.strip():
+            yield spell(conversation.answer(text, number), settings)
+        else:
+            conversation.turns.clear()
+            yield spell(Record(id=number, source=text), settings)
+
+
+def _converse(conversation: Conversation) -> int:
+    """Answer what is typed until Ctrl-D, /quit, or Ctrl-C at the prompt; the number of answers."""
+    session = Session(conversation)
+    _prepare_typing()
+    form = conversation.form
+    notice(f"answers to the last {counted(form.context_turns, 'turn')}; /help lists commands, Ctrl-D ends")
+    number = 0
+    while True:
+        try:
+            line = _read()
+        except (EOFError, KeyboardInterrupt):
+            notice("")
+            return number
+        try:
+            turn = session.turn(line) if line.strip() else None
+            if turn is not None:
+                record = conversation.answer(turn)
+                print(_visible(spell(record, conversation.config)), flush=True)
+                number += 1
+        except EOFError:
+            return number
+        except KeyboardInterrupt:
+            notice("stopped; the turn is taken back")
+        except S2SError as error:
+            notice(" ".join(str(error).split()))
+
+
+def _prepare_typing() -> None:
+    """Let lines be edited and commands be completed, where Python can, and let what is no UTF-8 in."""
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
+    with suppress(ImportError):
+        import readline
+
+        def complete(text: str, state: int) -> str | None:
+            return [*(f"/{name}" for name in COMMANDS if f"/{name}".startswith(text)), None][state]
+
+        readline.set_completer(complete)
+        readline.set_completer_delims(" ")
+        readline.parse_and_bind("tab: complete")
+
+
+def _read() -> str:
+    """A line as it was typed; EOFError at the end."""
+    if sys.stdout.isatty():
+        line = input(_PROMPT)
+    else:
+        # Standard output has answers only.
+        sys.stderr.write(_PROMPT)
+        sys.stderr.flush()
+        line = sys.stdin.readline()
+        if not line:
+            raise EOFError
+    line = one_line(line.removesuffix("\n"))
+    if NOT_TEXT.search(line):
+        warn("not UTF-8, or NUL; replaced by U+FFFD")
+    return NOT_TEXT.sub("\ufffd", line)
+
+
+def _visible(text: str) -> str:
+    """A text without what would control the terminal that shows it."""
+    if not sys.stdout.isatty():
+        return text
+    return "".join(
+        "\ufffd" if unicodedata.category(letter) == "Cc" and letter not in "\t\n" else letter
+        for letter in text
+    )

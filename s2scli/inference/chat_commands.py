@@ -1,0 +1,155 @@
+"""What can be typed in a conversation beside turns: /reset, /beam 5 and the like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from s2scli.console import counted, notice
+from s2scli.errors import UsageError, did_you_mean
+from s2scli.inference.conversation import Conversation
+from s2scli.io import open_text
+
+
+@dataclass
+class Session:
+    """A conversation in a terminal, and the files that it has been saved to."""
+
+    conversation: Conversation
+    saved: set[Path] = field(default_factory=set)
+
+    def turn(self, line: str) -> str | None:
+        """The turn that a line is or leads to, or None for a command, which is run.
+
+        Raises EOFError for /quit, and S2SError for a command that cannot be run.
+        """
+        if not line.startswith("/"):
+            return line
+        if line.startswith("//"):
+            return line[1:]
+        name, _, argument = line[1:].partition(" ")
+        name, argument = _OTHER_NAMES.get(name, name), argument.strip()
+        if name not in COMMANDS:
+            hint = did_you_mean(name, COMMANDS).replace("did you mean ", "did you mean /")
+            raise UsageError(f"/{name}: no such command{hint}; a turn that begins with / is typed with two")
+        command = COMMANDS[name]
+        if bool(argument) != bool(command.argument) and not command.argument.startswith("["):
+            raise UsageError(f"/{name}: wanted: {command.usage(name)}")
+        return command.run(self, argument)
+
+
+@dataclass(frozen=True)
+class Command:
+    """What is typed after its name, in [] if it may be left out; run: does it, and gives a turn to answer if any."""
+
+    argument: str
+    help: str
+    run: Callable[[Session, str], str | None]
+
+    def usage(self, name: str) -> str:
+        """How it is typed."""
+        return f"/{name} {self.argument}".rstrip()
+
+
+def _reset(session: Session, _: str) -> None:
+    session.conversation.turns.clear()
+    notice("a new conversation")
+
+
+def _undo(session: Session, _: str) -> None:
+    text = session.conversation.undo()
+    notice("there is no turn to take back" if text is None else f"taken back: {text}")
+
+
+def _retry(session: Session, _: str) -> str | None:
+    conversation = session.conversation
+    text = conversation.undo()
+    if text is None:
+        notice("there is no turn to answer again")
+    elif conversation.config.sampling:
+        conversation.change("/retry", seed=conversation.config.seed + 1)
+    return text
+
+
+def _history(session: Session, _: str) -> None:
+    turns, speakers = session.conversation.dialogue
+    if not session.conversation.form.speakers:
+        speakers = ["you", "model"] * len(turns)
+    for name, turn in zip(speakers, session.conversation.turns, strict=False):
+        notice(f"{name}: {turn}")
+
+
+def _beam(session: Session, argument: str) -> None:
+    session.conversation.change("/beam", beam=argument, sampling=False)
+    _tell(session)
+
+
+def _sample(session: Session, argument: str) -> None:
+    temperature = {"temperature": argument} if argument else {}
+    session.conversation.change("/sample", sampling=True, **temperature)
+    _tell(session)
+
+
+def _seed(session: Session, argument: str) -> None:
+    session.conversation.change("/seed", seed=argument)
+    _tell(session)
+
+
+def _set(session: Session, argument: str) -> None:
+    name, _, value = argument.partition(" ")
+    if name and not value:
+        raise UsageError(f"/set {name}: wanted: a name and a value, as in /set lenpen 0.6")
+    if name:
+        key = name.lstrip("-").replace("-", "_")
+        session.conversation.change(f"/set {name}", **{key: value.strip()})
+    _tell(session)
+
+
+def _tell(session: Session) -> None:
+    """Say what the search is."""
+    config = session.conversation.config
+    search = f"sampling, seed {config.seed}" if config.sampling else f"beam {config.beam}"
+    shown = ("beam", "sampling", "seed")
+    others = (f"{name} {value}" for name, value in session.conversation.changed.items() if name not in shown)
+    notice(", ".join([search, *others]))
+
+
+def _save(session: Session, argument: str) -> None:
+    path = Path(argument).expanduser()
+    if path.exists() and path not in session.saved:
+        raise UsageError(f"/save {argument}: is there already; give another name")
+    with open_text(path) as stream:
+        stream.write(f"{session.conversation.to_json()}\n")
+    session.saved.add(path)
+    notice(f"{path}: {counted(len(session.conversation.turns), 'turn')}")
+
+
+def _help(session: Session, _: str) -> None:
+    del session
+    width = max(len(command.usage(name)) for name, command in COMMANDS.items())
+    for name, command in COMMANDS.items():
+        notice(f"{command.usage(name):<{width}}  {command.help}")
+
+
+def _quit(session: Session, _: str) -> None:
+    del session
+    raise EOFError
+
+
+COMMANDS = {
+    "help": Command("", "list the commands", _help),
+    "reset": Command("", "begin a new conversation", _reset),
+    "undo": Command("", "take the last turn and its answer back", _undo),
+    "retry": Command("", "answer the last turn again; when sampling, with the next seed", _retry),
+    "history": Command("", "show the turns so far", _history),
+    "beam": Command("N", "search with a beam of N; 1: greedy", _beam),
+    "sample": Command("[T]", "draw answers at random, at the temperature T", _sample),
+    "seed": Command("N", "what is drawn", _seed),
+    "set": Command(
+        "[NAME VALUE]", "change a setting of the search, as in /set lenpen 0.6; alone: show them", _set
+    ),
+    "save": Command("FILE", "write the conversation as a JSON dialogue, which s2s preprocess reads", _save),
+    "quit": Command("", "end, as Ctrl-D does", _quit),
+}
+_OTHER_NAMES = {"exit": "quit", "bye": "quit", "h": "help", "?": "help", "q": "quit"}

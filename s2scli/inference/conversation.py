@@ -1,0 +1,123 @@
+"""A conversation with a model: the turns so far, and the answer to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from s2scli.configs.generate import GenerateConfig
+from s2scli.configs.search import SearchConfig
+from s2scli.console import notice, warn
+from s2scli.data.dialogue import Dialogue, DialogueForm
+from s2scli.data.source_form import SourceComposer
+from s2scli.errors import UsageError, did_you_mean
+from s2scli.inference.answering import answers
+from s2scli.inference.engine import Engine, Line
+from s2scli.inference.reranking import Reranking
+from s2scli.record import Record, to_line
+from s2scli.schema import build
+
+_SEARCH = {field.name: field for field in fields(SearchConfig)}
+
+
+def for_dialogues(engine: Engine, path: Path, context_turns: int | None, speaker: str) -> Engine:
+    """An engine whose sources are made of turns, as in training, or where that was not on dialogues as they can be.
+
+    context_turns, speaker: in place of what training had. UsageError for a model that answers nothing, and for a
+    speaker that it does not know.
+    """
+    if not engine.model.reads_source:
+        raise UsageError(f"--path {path}: a language model answers nothing; s2s generate goes on with text")
+    form = engine.form.dialogue
+    if form is None:
+        form = _makeshift(engine, path, context_turns)
+    elif context_turns and context_turns > form.context_turns:
+        warn(f"--context-turns {context_turns}: the model was trained with {form.context_turns}")
+    if speaker and not form.speakers:
+        raise UsageError(f"--speaker {speaker}: the model was not trained with --speakers; leave it out")
+    if speaker and speaker not in form.speakers:
+        raise UsageError(
+            f"--speaker {speaker}: not in the training data{did_you_mean(speaker, form.speakers)}"
+        )
+    form = replace(
+        form,
+        context_turns=context_turns or form.context_turns,
+        targets=(speaker,) if speaker else form.targets,
+    )
+    return replace(engine, form=replace(engine.form, dialogue=form))
+
+
+def _makeshift(engine: Engine, path: Path, context_turns: int | None) -> DialogueForm:
+    """How a model that was not trained on dialogues is told of more than one turn."""
+    usual = DialogueForm().symbol
+    symbol = usual if usual in engine.tokenizers["source"].user_symbols else ""
+    if context_turns is None:
+        notice(
+            f"{path}: was not trained on dialogues, so each turn is answered by itself; --context-turns 3 gives it the "
+            "last three"
+        )
+    elif context_turns > 1:
+        notice(f"{path}: was not trained on dialogues; turns are joined by {symbol or 'a space'}")
+    return DialogueForm(context_turns=1, symbol=symbol)
+
+
+@dataclass
+class Conversation:
+    """Turns that a user and a model take; an engine of `for_dialogues` answers."""
+
+    engine: Engine
+    config: GenerateConfig
+
+    def __post_init__(self) -> None:
+        form = self.engine.form
+        assert form.dialogue is not None
+        self.form = form.dialogue
+        self.turns: list[str] = []
+        self._composer = SourceComposer(form, self.config.source_tag)
+
+    @property
+    def dialogue(self) -> Dialogue:
+        """The turns so far, with who says them; the one after the last is the user's."""
+        return self.form.named([*self.turns, ""])
+
+    def answer(self, text: str, number: int | None = None) -> Record:
+        """The model's answer to a turn, both of which are kept; number: of the line, else of the answer, from 0."""
+        source = self._composer.compose_dialogue(self.form, {"turns": [*self.turns, text]})
+        line = Line(len(self.turns) // 2 if number is None else number, source)
+        (record,) = answers(self.engine, self.config, [line], window=1)
+        # Where it has been interrupted nothing is kept.
+        self.turns += [text, record.text]
+        return record
+
+    def undo(self) -> str | None:
+        """Take back the user's last turn and its answer; gives that turn."""
+        if not self.turns:
+            return None
+        *self.turns, text, _ = self.turns
+        return text
+
+    def change(self, called: str, **settings: Any) -> None:
+        """Change settings of the search; UsageError, which names what the user typed, for those that cannot be."""
+        for name in settings:
+            if name not in _SEARCH:
+                raise UsageError(f"{called}: no setting of the search{did_you_mean(name, _SEARCH)}")
+        current = {field.name: getattr(self.config, field.name) for field in fields(GenerateConfig)}
+        self.config = build(GenerateConfig, current | settings, names=dict.fromkeys(settings, called))
+        rerank = self.engine.rerank
+        if isinstance(rerank, Reranking):
+            rerank = replace(rerank, nbest=self.config.nbest)
+        self.engine = replace(self.engine, search=self.config, rerank=rerank)
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The settings of the search that are not the defaults."""
+        values = {name: getattr(self.config, name) for name in _SEARCH}
+        return {name: value for name, value in values.items() if value != _SEARCH[name].default}
+
+    def to_json(self) -> str:
+        """The conversation as a line of JSON, as s2s preprocess reads dialogues."""
+        fields = {"turns": self.turns}
+        if self.form.speakers:
+            fields["speakers"] = self.dialogue.speakers[: len(self.turns)]
+        return to_line(fields)

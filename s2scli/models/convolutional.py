@@ -1,0 +1,224 @@
+"""The convolutional encoder-decoder (Gehring et al. 2017)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from s2scli.configs.convolutional import ConvolutionalConfig, layer_shapes
+from s2scli.data.batch import Batch, Tokens, decoder_input
+from s2scli.errors import UsageError
+from s2scli.models.base import Embeddings, Memory, Model, State, StepOutput, beam_rows
+from s2scli.nn.convolution import (
+    ConvolutionalDecoderLayer,
+    ConvolutionalEncoderLayer,
+    dense,
+    halved,
+    scale_gradient,
+)
+from s2scli.nn.dropout import Dropout
+from s2scli.nn.positions import LearnedPositions
+from s2scli.nn.transformer import round_up
+from s2scli.text.vocabulary import PAD
+
+# Section 3.5.
+_EMBEDDING_STD = 0.1
+
+
+@dataclass(frozen=True)
+class ConvolutionalMemory(Memory):
+    """keys [B, S, E]: encoder states z; values [B, S, E]: z and the embeddings; mask [B, 1, S]; S is rounded up.
+
+    states [B, source length, E]: the encoder states as they are, none after `select`.
+    """
+
+    keys: Tensor
+    values: Tensor
+    mask: Tensor
+    states: Tensor | None = None
+
+    def select(self, rows: Tensor) -> ConvolutionalMemory:
+        """The memory of some sentences, cut to the longest of them."""
+        mask = self.mask[rows]
+        length = round_up(int(mask.sum(-1).max()))
+        return ConvolutionalMemory(
+            self.keys[rows, :length], self.values[rows, :length], mask[..., :length].contiguous()
+        )
+
+    def join(self, other: ConvolutionalMemory) -> ConvolutionalMemory:
+        """The memory of these sentences and then others."""
+        length = max(self.mask.size(2), other.mask.size(2))
+        both = (self, other)
+        missing = [length - item.mask.size(2) for item in both]
+        return ConvolutionalMemory(
+            torch.cat([F.pad(item.keys, (0, 0, 0, more)) for item, more in zip(both, missing, strict=True)]),
+            torch.cat(
+                [F.pad(item.values, (0, 0, 0, more)) for item, more in zip(both, missing, strict=True)]
+            ),
+            torch.cat([F.pad(item.mask, (0, more)) for item, more in zip(both, missing, strict=True)]),
+        )
+
+
+@dataclass(frozen=True)
+class ConvolutionalState(State):
+    """before [B, K, kernel - 1, channels]: of each layer, what it read last; places [B]: how many tokens were read."""
+
+    before: list[Tensor]
+    places: Tensor
+
+    def select(self, rows: Tensor) -> ConvolutionalState:
+        """The state of some sentences."""
+        return ConvolutionalState([item[rows] for item in self.before], self.places[rows])
+
+    def reorder(self, beams: Tensor) -> ConvolutionalState:
+        """The state of the chosen hypotheses."""
+        rows = beam_rows(beams, self.before[0].size(1))
+        gathered = [
+            item.flatten(0, 1).index_select(0, rows).unflatten(0, (-1, beams.size(1))) for item in self.before
+        ]
+        return ConvolutionalState(gathered, self.places)
+
+    def join(self, other: ConvolutionalState) -> ConvolutionalState:
+        """The state of these sentences' hypotheses and then of as many of others."""
+        before = [torch.cat(pair) for pair in zip(self.before, other.before, strict=True)]
+        return ConvolutionalState(before, torch.cat([self.places, other.places]))
+
+
+class ConvolutionalModel(Model):
+    """Two stacks of gated convolutions; every layer of the decoder attends to the encoder's states.
+
+    As in fairseq, from which the paper's models come; but that the output layer has no bias, and no normalized weights.
+    """
+
+    Config = ConvolutionalConfig
+
+    def __init__(self, config: ConvolutionalConfig, source_size: int, target_size: int) -> None:
+        super().__init__()
+        width, dropout = config.encoder_embed_dim, config.dropout
+        embeddings = Embeddings(config, source_size, target_size, config.out_width)
+        self.source_embedding, self.target_embedding = embeddings.source, embeddings.target
+        self.source_positions = LearnedPositions(width, config.max_source_positions)
+        self.target_positions = LearnedPositions(width, config.max_target_positions)
+        for module in (
+            self.source_embedding,
+            self.target_embedding,
+            self.source_positions,
+            self.target_positions,
+        ):
+            nn.init.normal_(module.weight, std=_EMBEDDING_STD)
+        with torch.no_grad():
+            for table in (self.source_embedding, self.target_embedding):
+                table.weight[PAD].zero_()
+        self.dropout = Dropout(dropout)
+        encoder, decoder = layer_shapes(config.encoder_layers), layer_shapes(config.decoder_layers)
+        self.encoder_input = dense(width, encoder[0][0], dropout)
+        self.encoder_layers = nn.ModuleList(
+            ConvolutionalEncoderLayer(inputs, outputs, kernel, dropout)
+            for (inputs, _), (outputs, kernel) in zip([encoder[0], *encoder], encoder, strict=False)
+        )
+        self.encoder_output = dense(encoder[-1][0], width)
+        self.decoder_input = dense(width, decoder[0][0], dropout)
+        self.decoder_layers = nn.ModuleList(
+            ConvolutionalDecoderLayer(inputs, outputs, kernel, width, dropout)
+            for (inputs, _), (outputs, kernel) in zip([decoder[0], *decoder], decoder, strict=False)
+        )
+        self.decoder_output = dense(decoder[-1][0], config.out_width)
+        self.output = embeddings.output
+        self.encoder_width, self.source_size, self.target_size = width, source_size, target_size
+        self.max_source_positions = config.max_source_positions
+        self.max_target_positions = config.max_target_positions
+
+    def blocks(self) -> list[nn.Module]:
+        """The layers of both stacks."""
+        return [*self.encoder_layers, *self.decoder_layers]
+
+    def encode(self, source: Tokens) -> ConvolutionalMemory:
+        """Run the encoder; its gradient is divided by the number of attentions it comes from (section 3.5)."""
+        embedded = self.dropout(
+            self.source_embedding(source.ids) + self.source_positions(0, source.ids.size(1))
+        )
+        present = source.mask[..., None]  # [B, S, 1]
+        x = self.encoder_input(embedded)
+        for layer in self.encoder_layers:
+            x = layer(x, present)
+        states = self.encoder_output(x)
+        keys = scale_gradient(states, 1 / (2 * len(self.decoder_layers)))
+        values = halved(keys, embedded)
+        missing = round_up(keys.size(1)) - keys.size(1)
+        keys, values = (F.pad(item, (0, 0, 0, missing)) for item in (keys, values))
+        return ConvolutionalMemory(keys, values, F.pad(source.mask, (0, missing))[:, None], states)
+
+    def encoder_states(self, memory: Memory) -> Tensor:
+        """The last layer's states z, [B, S, E]."""
+        states = cast(ConvolutionalMemory, memory).states
+        assert states is not None
+        return states
+
+    def _embed(self, inputs: Tensor) -> Tensor:
+        """Embeddings [B, T, E] of what the decoder reads."""
+        embedded: Tensor = self.dropout(
+            self.target_embedding(inputs) + self.target_positions(0, inputs.size(1))
+        )
+        return embedded
+
+    def _read_out(self, x: Tensor) -> Tensor:
+        """Hidden states [..., D] of those of the last layer."""
+        hidden: Tensor = self.dropout(self.decoder_output(x))
+        return hidden
+
+    def decode(self, memory: Memory, inputs: Tensor) -> Tensor:
+        """Decoder states [B, T, D] of all target positions."""
+        memory = cast(ConvolutionalMemory, memory)
+        embedded = self._embed(inputs)
+        x = self.decoder_input(embedded)
+        for layer in self.decoder_layers:
+            x = layer(x, embedded, memory.keys, memory.values, memory.mask)
+        return self._read_out(x)
+
+    def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
+        """The weights of one decoder layer, [B, T, S]; by default of the last."""
+        assert batch.target is not None
+        count = len(self.decoder_layers)
+        layer = count - 1 if layer is None else layer
+        if layer >= count:
+            raise UsageError(
+                f"--alignment-layer {layer}: the model has {count} decoder layers; allowed: 0 to {count - 1}"
+            )
+        memory = self.encode(batch.source)
+        embedded = self._embed(decoder_input(batch.target))
+        x = self.decoder_input(embedded)
+        layers = [cast(ConvolutionalDecoderLayer, item) for item in self.decoder_layers]
+        for below in layers[:layer]:
+            x = below(x, embedded, memory.keys, memory.values, memory.mask)
+        asked = layers[layer]
+        weights = asked.attention.weights(asked.over_targets(x), embedded, memory.keys, memory.mask)
+        return weights[..., : batch.source.ids.size(1)] * batch.target.mask[..., None]
+
+    def start(self, memory: Memory) -> ConvolutionalState:
+        """Nothing was read: zeros, as before the first position."""
+        keys = cast(ConvolutionalMemory, memory).keys
+        shapes = [
+            (convolution.kernel - 1, convolution.product.in_features // convolution.kernel)
+            for convolution in (
+                cast(ConvolutionalDecoderLayer, item).convolution for item in self.decoder_layers
+            )
+        ]
+        places = torch.zeros(len(keys), dtype=torch.long, device=keys.device)
+        return ConvolutionalState([keys.new_zeros(len(keys), 1, *shape) for shape in shapes], places)
+
+    def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
+        """Run the decoder on the newest token of each hypothesis."""
+        memory, state = cast(ConvolutionalMemory, memory), cast(ConvolutionalState, state)
+        positions = self.target_positions.at(state.places, 0)[:, None]
+        embedded = self.dropout(self.target_embedding(tokens) + positions)
+        x = self.decoder_input(embedded)
+        read: list[Tensor] = []
+        for item, before in zip(self.decoder_layers, state.before, strict=True):
+            layer = cast(ConvolutionalDecoderLayer, item)
+            x, newest = layer.step(x, before, embedded, memory.keys, memory.values, memory.mask)
+            read.append(newest)
+        return self.score_next(self._read_out(x), ConvolutionalState(read, state.places + 1))

@@ -1,0 +1,139 @@
+"""Convolutional layers with gated linear units and attention in each (Gehring et al. 2017).
+
+Of the paper's section 3.5: sums of two are scaled by √½, and weights drawn so that layers keep the variance of what
+they read; p of dropout counts as √(1 - p).
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from s2scli.nn.dropout import Dropout
+from s2scli.nn.product import NormalizedLinear
+
+_HALF = sqrt(0.5)
+
+
+class _ScaledGradient(torch.autograd.Function):
+    """y = x, dx = factor · dy."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0] * ctx.factor, None
+
+
+def scale_gradient(x: Tensor, factor: float) -> Tensor:
+    """A tensor as it is, whose gradient is multiplied by a factor."""
+    scaled: Tensor = _ScaledGradient.apply(x, factor)  # type: ignore[no-untyped-call]
+    return scaled
+
+
+def halved(x: Tensor, other: Tensor) -> Tensor:
+    """√½ (x + other)."""
+    return (x + other) * _HALF
+
+
+def dense(inputs: int, outputs: int, dropout: float = 0.0) -> NormalizedLinear:
+    """A layer whose output is as it is; dropout: that of its input."""
+    return NormalizedLinear(inputs, outputs, std=sqrt((1 - dropout) / inputs))
+
+
+class GatedConvolution(nn.Module):
+    """A convolution to twice the channels, half of them gates: a ⊗ σ(b) (Dauphin et al. 2017), and a residual.
+
+    inputs, outputs: channels; where they differ, the residual goes through a dense layer.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.dropout = Dropout(dropout)
+        std = sqrt(4 * (1 - dropout) / (kernel * inputs))
+        self.product = NormalizedLinear(kernel * inputs, 2 * outputs, std)
+        self.residual = dense(inputs, outputs) if inputs != outputs else nn.Identity()
+
+    def over(self, x: Tensor, before: int) -> Tensor:
+        """Of x [B, T, inputs] with zeros around it, `before` of them before it; without the residual."""
+        length = x.size(1)
+        padded = F.pad(self.dropout(x), (0, 0, before, self.kernel - 1 - before))
+        # One product with all columns of the kernel is the fastest on a CPU.
+        windows = torch.cat([padded[:, column : column + length] for column in range(self.kernel)], dim=-1)
+        return F.glu(self.product(windows), dim=-1)
+
+    def step(self, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the newest x [B, K, inputs] and the kernel - 1 before it [B, K, kernel - 1, inputs], and the next such."""
+        windows = torch.cat([before, self.dropout(x)[:, :, None]], dim=2)
+        return F.glu(self.product(windows.flatten(2)), dim=-1), windows[:, :, 1:]
+
+
+class ConvolutionalEncoderLayer(nn.Module):
+    """A convolution that sees both sides alike, of a kernel of even width one more after."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.convolution = GatedConvolution(inputs, outputs, kernel, dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Encoder states [B, S, outputs] of x [B, S, inputs]; mask [B, S, 1]."""
+        convolution = self.convolution
+        residual = convolution.residual(x)
+        return halved(convolution.over(x * mask, (convolution.kernel - 1) // 2), residual)
+
+
+class MultiStepAttention(nn.Module):
+    """Attention of one decoder layer (section 3.3).
+
+    With d = W h + b + g, g being the embedding of the token that was read, and m source tokens:
+    c = √m · Σ softmax(d · z) (z + e), the weights' sum having the variance of one (section 3.4).
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.query = dense(channels, width)
+        self.out = dense(width, channels)
+
+    def weights(self, x: Tensor, embedded: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+        """How much each of the encoder's states z, keys [B, S, E], counts, [B, Q, S]; mask [B, 1, S]."""
+        query = halved(self.query(x), embedded)
+        return (query @ keys.mT).masked_fill(~mask, float("-inf")).softmax(-1)
+
+    def forward(self, x: Tensor, embedded: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        """What h, x [B, Q, channels], is with c added to it; embedded [B, Q, E], values z + e [B, S, E]."""
+        scale = mask.sum(-1, keepdim=True).sqrt().to(values.dtype)  # [B, 1, 1]
+        return halved(self.out(self.weights(x, embedded, keys, mask) @ values * scale), x)
+
+
+class ConvolutionalDecoderLayer(nn.Module):
+    """A convolution that sees what came before, and attention over the source."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.convolution = GatedConvolution(inputs, outputs, kernel, dropout)
+        self.attention = MultiStepAttention(outputs, width)
+
+    def forward(self, x: Tensor, embedded: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        """Decoder states [B, T, outputs] of x [B, T, inputs]; the others as for MultiStepAttention."""
+        attended = self.attention(self.over_targets(x), embedded, keys, values, mask)
+        return halved(attended, self.convolution.residual(x))
+
+    def over_targets(self, x: Tensor) -> Tensor:
+        """What the attention is asked with, h [B, T, outputs]."""
+        return self.convolution.over(x, self.convolution.kernel - 1)
+
+    def step(
+        self, x: Tensor, before: Tensor, embedded: Tensor, keys: Tensor, values: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Decoder states [B, K, outputs] of K hypotheses; before, and what is returned: as in GatedConvolution.step."""
+        convolved, before = self.convolution.step(x, before)
+        attended = self.attention(convolved, embedded, keys, values, mask)
+        return halved(attended, self.convolution.residual(x)), before

@@ -1,0 +1,169 @@
+"""The generated data is right, and what its test lines need cannot be remembered from training."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from itertools import combinations
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from recipe_scripts import RECIPES, load
+
+spelling = load("g2p/spelling.py")
+grammar = load("inflection/grammar.py")
+facts = load("qa/facts.py")
+clauses = load("srl/clauses.py")
+
+SIZES = {"train": 600, "valid": 60, "test": 60}
+GENERATORS = ("g2p/spelling.py", "inflection/grammar.py", "qa/facts.py", "srl/clauses.py")
+
+
+@pytest.mark.parametrize("script", GENERATORS)
+def test_a_seed_gives_the_same_files_again_and_another_seed_others(script: str, tmp_path: Path) -> None:
+    for name, seed, hashes in (("one", "1", "1"), ("again", "1", "2"), ("other", "2", "1")):
+        sizes = ["--train", "50", "--valid", "10", "--test", "12", "--seed", seed]
+        command = [sys.executable, str(RECIPES / script), "--out", str(tmp_path / name), *sizes]
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": hashes})
+    files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
+    assert all((tmp_path / "other" / name).read_bytes() != text for name, text in files.items())
+    numbers = {name: text.count(b"\n") for name, text in files.items()}
+    assert {numbers[name] for name in numbers if name.startswith("test")} == {12}
+    assert len({numbers[name] for name in numbers if name.startswith("train")}) == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "pronunciations"),
+    [
+        ("cat", ["K AE1 T"]),
+        ("bite", ["B AY1 T"]),
+        ("cite", ["S AY1 T"]),
+        ("gem", ["JH EH1 M"]),
+        ("quain", ["K W EY1 N"]),
+        ("shack", ["SH AE1 K"]),
+        ("rasi", ["R AE1 Z IH0"]),
+        ("rassi", ["R AE1 S IH0"]),
+        ("bronade", ["B R AH0 N EY1 D"]),
+        ("tollobee", ["T AH0 L AH0 B IY1"]),
+        ("max", ["M AE1 K S"]),
+        ("maxo", ["M AE1 K S AH0", "M AE1 G Z AH0"]),
+    ],
+)
+def test_words_are_pronounced_by_the_rules(word: str, pronunciations: list[str]) -> None:
+    assert spelling.pronounce(word) == pronunciations
+
+
+def test_every_test_word_has_a_consonant_and_vowel_that_training_did_not_show() -> None:
+    words = spelling.generate(SIZES, 1)
+    shown = {pair for word in words["train"] for pair in spelling.pairs(word)}
+    assert {split: len(words[split]) for split in SIZES} == SIZES
+    assert all(spelling.pairs(word) - shown for word in [*words["test"], *words["valid"]])
+    assert not any(spelling.pairs(word) - shown and word in words["test"] for word in words["valid"])
+    assert any(len(said) == 2 for said in words["train"].values())
+
+
+@pytest.mark.parametrize(
+    ("stem", "tags", "lemma", "form"),
+    [
+        ("talok", "N DAT PL", "talok", "taloklarda"),
+        ("talok", "N ACC SG", "talok", "taloga"),
+        ("miro", "N ACC SG", "miro", "mirona"),
+        ("bet", "N GEN PL", "bet", "betlerin"),
+        ("deke", "V PST 1 PL", "dekeme", "gedekemiz"),
+        ("drat", "V FUT 3 SG", "dratma", "dradrat"),
+        ("mirut", "V PST 3 PL", "mirutma", "gemirutlar"),
+    ],
+)
+def test_forms_follow_the_grammar(stem: str, tags: str, lemma: str, form: str) -> None:
+    bundle = tuple(tags.split())
+    assert (grammar.lemma_of(stem, bundle), grammar.inflect(stem, bundle)) == (lemma, form)
+
+
+def test_no_training_form_has_a_test_forms_tags_on_a_stem_that_ends_alike() -> None:
+    keys = {}
+    for split, pairs in grammar.generate(SIZES, 1).items():
+        assert len({source for source, _ in pairs}) == SIZES[split]
+        lemmas = [source.split(maxsplit=1) for source, _ in pairs]
+        # The infinitive's ending is two letters.
+        keys[split] = {(lemma[-3] if tags.startswith("<V>") else lemma[-1], tags) for lemma, tags in lemmas}
+    assert not any(keys[one] & keys[other] for one, other in combinations(keys, 2))
+
+
+def test_answers_stand_in_the_sentence_beside_what_was_asked_about() -> None:
+    lines = facts.generate(SIZES, 1)
+    for line, answers in lines["train"].items():
+        question, sentence = line.split(" <sep> ")
+        assert answers[0] in sentence
+        if asked := re.fullmatch(r"Where was (.+) born\?", question):
+            assert re.search(rf"{asked[1]} (was born )?in {answers[0]} in \d+", sentence)
+        if asked := re.fullmatch(r"Who wrote (.+)\?", question):
+            assert re.search(rf"{answers[0]} wrote {asked[1]} in", sentence)
+            assert answers[1] == answers[0].split()[-1]
+    words = {
+        split: {word for line in found for word in re.findall(r"\w+", line)} for split, found in lines.items()
+    }
+    names = {word for word in words["test"] if not word.islower()} - {
+        "Who",
+        "What",
+        "When",
+        "Where",
+        "The",
+        "In",
+    }
+    assert len(names) > 50
+    assert not names & (words["train"] | words["valid"])
+
+
+def test_brackets_hold_the_sentence_and_verbs_meet_new_constructions() -> None:
+    shown = {}
+    for split, pairs in clauses.generate(SIZES, 1).items():
+        keys = set()
+        for source, target in pairs:
+            plain = [word for word in target.split() if not word.startswith("[") and word != "]"]
+            assert plain == [word for word in source.split() if word not in ("<v>", "</v>")]
+            verb = re.search(r"<v> (\w+) </v>", source)
+            assert verb is not None
+            assert f"[V {verb[1]} ]" in target
+            keys.add((verb[1], tuple(re.findall(r"\[(\S+)", target))))
+        shown[split] = keys
+    assert not shown["train"] & shown["test"]
+    assert not shown["train"] & shown["valid"]
+    assert {verb for verb, _ in shown["test"]} <= {verb for verb, _ in shown["train"]}
+
+
+@pytest.mark.parametrize("generator", [spelling, grammar, facts, clauses])
+def test_a_folder_that_cannot_be_is_a_line(
+    generator: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    arguments = ["--out", str(tmp_path / "file"), "--train", "2", "--valid", "1", "--test", "1"]
+    assert generator.main(arguments) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_cmudict_is_split_by_stems_and_keeps_all_pronunciations(tmp_path: Path) -> None:
+    cmudict = load("g2p/cmudict.py")
+    lines = ["dog D AO1 G", "dog's D AO1 G Z", "dogs D AO1 G Z # plural", "a AH0", "a(2) EY1", "!mark X"]
+    letters = "bdfglmnprst"
+    lines += [f"{one}a{two} {one.upper()} AE1 {two.upper()}" for one in letters for two in letters]
+    words = cmudict.read(lines)
+    assert words["a"] == ["AH0", "EY1"]
+    assert words["dogs"] == ["D AO1 G Z"]
+    assert "!mark" not in words
+    assert len({cmudict.split_of(word) for word in ("dog", "dogs", "dog's")}) == 1
+    cmudict.write(words, tmp_path)
+    found: dict[str, str] = {}
+    for split in ("train", "valid", "test"):
+        spelled = (tmp_path / f"{split}.graphemes").read_text().splitlines()
+        said = (tmp_path / f"{split}.phonemes").read_text().splitlines()
+        assert len(spelled) == len(said) > 0
+        found.update(zip((line.replace(" ", "") for line in spelled), [split] * len(spelled), strict=True))
+        if split != "train":
+            listed = [
+                json.loads(line) for line in (tmp_path / f"{split}.refs.jsonl").read_text().splitlines()
+            ]
+            assert [entry["pronunciations"][0] for entry in listed] == said
+    assert found.keys() == words.keys()
