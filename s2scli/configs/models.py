@@ -74,6 +74,15 @@ class TransformerConfig:
         for side in ("encoder", "decoder"):
             _check_width(self, side)
         _check_sharing(self.share_all_embeddings, self.encoder_embed_dim, self.decoder_embed_dim)
+        if self.attention_window % 2:
+            raise UsageError(
+                f"model.attention_window = {self.attention_window} must be even: it reaches as far to either side"
+            )
+        if self.global_tokens and not self.attention_window:
+            raise UsageError(
+                f"model.global_tokens = {self.global_tokens} needs model.attention_window, such as 512; without one "
+                "every token attends to all"
+            )
         if self.pointing_layer >= self.decoder_layers:
             raise UsageError(
                 f"model.alignment_layer = {self.alignment_layer}: the model has {self.decoder_layers} decoder layers; "
@@ -83,15 +92,6 @@ class TransformerConfig:
             raise UsageError(
                 f"model.alignment_heads = {self.alignment_heads}: a decoder layer has "
                 f"{self.decoder_attention_heads}; give no more"
-            )
-        if self.attention_window % 2:
-            raise UsageError(
-                f"model.attention_window = {self.attention_window} must be even: it reaches as far to either side"
-            )
-        if self.global_tokens and not self.attention_window:
-            raise UsageError(
-                f"model.global_tokens = {self.global_tokens} needs model.attention_window, such as 512; without one "
-                "every token attends to all"
             )
 
     @property

@@ -83,7 +83,7 @@ class CopyOutput(OutputLayer[CopyStates]):
     is_normalized = True
 
     def forward(self, states: CopyStates) -> Tensor:
-        """The logarithm of p, [..., V + E], E being the most own words of a source; -inf beyond a source's own."""
+        """The logarithm of p, [..., V + E], E being the most own words of a source; -inf beyond those of each."""
         log_p = self._mixture(self.scores(states.hidden), states.gate, states.attention, states.words)
         columns = torch.arange(log_p.size(-1), device=log_p.device)
         most = states.words.amax(-1, keepdim=True).clamp(min=self.weight.size(0) - 1)
