@@ -101,6 +101,20 @@ def random_tokens(lengths: Sequence[int], vocabulary: int, seed: int = 0) -> Tok
     return pad_sequences(random_ids(lengths, vocabulary, seed))
 
 
+def copyable(sources: Sequence[Sequence[int]], target_size: int) -> Tokens:
+    """Sources whose even ids are words of the target vocabulary too, while odd ones are the sources' own."""
+    extended = []
+    for source in sources:
+        own: dict[int, int] = {}
+        extended.append(
+            [
+                own.setdefault(token, target_size + len(own)) if token % 2 else min(token, target_size - 1)
+                for token in source
+            ]
+        )
+    return pad_sequences(sources, extended)
+
+
 def log_probabilities(model: Model, source: Sequence[int], targets: Sequence[Sequence[int]]) -> list[Tensor]:
     """Teacher-forced log-probabilities [T, V] of every position of some targets of one source, without a search.
 

@@ -36,6 +36,15 @@ def _recurrent(**model: Any) -> Preset:
     }
 
 
+def _copying(preset: Preset) -> Preset:
+    """The same, copying words of the source; without label smoothing, as See et al. 2017 have it."""
+    return {
+        **preset,
+        "model": {**preset["model"], "copy": True},
+        "objective": {"name": "label_smoothed_cross_entropy", "label_smoothing": 0.0},
+    }
+
+
 def _convolutional(
     layers: str | tuple[str, str], embed: int, out: int, *, lr: float, dropout: float
 ) -> Preset:
@@ -104,8 +113,22 @@ PRESETS: dict[str, Preset] = {
         input_feeding=True,
         dropout=0.3,
     ),
+    "rnn_pointer_generator": _copying(
+        _recurrent(
+            cell="lstm",
+            encoder_bidirectional=True,
+            bridge="dense",
+            attention="additive",
+            attention_query="current",
+            input_feeding=True,
+            dropout=0.2,
+        )
+    ),
     "transformer_tiny": _transformer(
         {**_size((4, 4), 128, 256, 4), "dropout": 0.3}, lr=0.005, warmup_updates=2000
+    ),
+    "transformer_tiny_copy": _copying(
+        _transformer({**_size((4, 4), 128, 256, 4), "dropout": 0.3}, lr=0.005, warmup_updates=2000)
     ),
     "transformer_iwslt_de_en": _transformer(
         {**_size((6, 6), 512, 1024, 4), "dropout": 0.3}, lr=0.0005, warmup_updates=4000

@@ -223,8 +223,9 @@ class TransformerDecoder(Model):
         self, states: Tensor, embedded: Tensor, copied: Tensor | None, memory: TransformerMemory
     ) -> Hidden:
         """The states [B, T, D], and with a copy distribution [B, T, S] what else copying needs."""
-        if copied is None or memory.words is None:
+        if copied is None:
             return states
+        assert memory.words is not None
         words = memory.words[:, None].expand(-1, states.size(1), -1)
         return CopyStates(states, self.gate.of(states, embedded), copied, words)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -61,6 +61,12 @@ class Fused(NamedTuple):
     weight: float
 
 
+class Stated(NamedTuple):
+    """What says the log-probability of each next token, after a source and the beginning of an output."""
+
+    says: Callable[[list[int], list[int]], list[float]]
+
+
 class Hypothesis(NamedTuple):
     ids: list[int]
     token_scores: list[float]
@@ -73,8 +79,10 @@ def final(item: Hypothesis, settings: SearchConfig) -> float:
     return item.total / divisor + settings.word_reward * length
 
 
-def probabilities(model: Model | Fused, source: list[int], ids: list[int]) -> list[float]:
+def probabilities(model: Model | Fused | Stated, source: list[int], ids: list[int]) -> list[float]:
     """The log-probability of each next token, or a weighted sum of two."""
+    if isinstance(model, Stated):
+        return model.says(source, ids)
     if isinstance(model, Fused):
         one, other = probabilities(model.model, source, ids), probabilities(model.language_model, [], ids)
         return [a + model.weight * b for a, b in zip(one, other, strict=True)]
@@ -83,12 +91,12 @@ def probabilities(model: Model | Fused, source: list[int], ids: list[int]) -> li
 
 
 def next_scores(
-    model: Model | Fused, source: list[int], ids: list[int], settings: SearchConfig, blocked: bool
+    model: Model | Fused | Stated, source: list[int], ids: list[int], settings: SearchConfig, blocked: bool
 ) -> list[float]:
     """The log-probability of each next token, -inf for one that the settings rule out but for the length's limits."""
     row = probabilities(model, source, ids)
     if settings.repetition_penalty != 1:
-        assert not isinstance(model, Fused)
+        assert not isinstance(model, (Fused, Stated))
         # The penalty is on scores before the softmax; a constant more or less in all of them would matter.
         raw = raw_scores(model, source, ids)
         for token in set(ids):
@@ -116,7 +124,7 @@ def raw_scores(model: Model, source: list[int], ids: list[int]) -> list[float]:
 
 
 def extend(
-    model: Model | Fused,
+    model: Model | Fused | Stated,
     source: list[int],
     items: list[Hypothesis],
     settings: SearchConfig,
@@ -142,7 +150,7 @@ def extend(
 
 
 def beam_written_out(
-    model: Model | Fused, source: list[int], settings: SearchConfig, prefix: Sequence[int] = ()
+    model: Model | Fused | Stated, source: list[int], settings: SearchConfig, prefix: Sequence[int] = ()
 ) -> list[Hypothesis]:
     """What fairseq's SequenceGenerator gives for one sentence, by its rules.
 
@@ -155,7 +163,11 @@ def beam_written_out(
 
 
 def groups_written_out(
-    model: Model | Fused, source: list[int], settings: SearchConfig, prefix: Sequence[int], groups: int
+    model: Model | Fused | Stated,
+    source: list[int],
+    settings: SearchConfig,
+    prefix: Sequence[int],
+    groups: int,
 ) -> list[list[Hypothesis]]:
     """What each group of a diverse beam search finishes; a group alone is fairseq's search."""
     longest = int(settings.max_len_a * (len(source) + 1) + settings.max_len_b)
@@ -186,7 +198,7 @@ def groups_written_out(
     return finished
 
 
-def everything(model: Model | Fused, source: list[int], settings: SearchConfig) -> list[Hypothesis]:
+def everything(model: Model | Fused | Stated, source: list[int], settings: SearchConfig) -> list[Hypothesis]:
     """Every output that the settings allow, best first."""
     found, going_on = [], [Hypothesis([], [], 0.0)]
     while going_on:
