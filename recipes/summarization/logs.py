@@ -1,6 +1,6 @@
 """Write logs of a harbour with their digests, in which names stand that nobody has seen before.
 
-    python logs.py --out DIR [--train 6000] [--valid 200] [--test 400] [--seed 1]
+    python logs.py --out DIR [--train 6000] [--valid 200] [--test 400] [--seed 1] [--events 5 9]
 
 writes train, valid and test files ending in .source and .target. A source is what happened in a day, a target what a
 captain wants to know of it: who came in, who left for where, who is under repair, each in the order of the log:
@@ -41,10 +41,10 @@ def listed(items: list[str]) -> str:
     return " and ".join(filter(None, (" , ".join(items[:-1]), items[-1])))
 
 
-def day(draw: Random, *, is_test: bool) -> tuple[str, str]:
-    """A log and its digest."""
+def day(draw: Random, events_a_day: tuple[int, int], *, is_test: bool) -> tuple[str, str]:
+    """A log and its digest; events_a_day: the fewest and the most."""
     while True:
-        kinds = draw.choices(tuple(KINDS), tuple(KINDS.values()), k=draw.randint(5, 9))
+        kinds = draw.choices(tuple(KINDS), tuple(KINDS.values()), k=draw.randint(*events_a_day))
         if set(kinds) != {"waits"}:
             break
     minutes = sorted(draw.sample(range(6 * 12, 20 * 12), len(kinds)))
@@ -65,10 +65,12 @@ def day(draw: Random, *, is_test: bool) -> tuple[str, str]:
     return " ".join(events), " ; ".join(parts)
 
 
-def days(number: int, split: str, seed: int) -> Iterator[tuple[str, str]]:
+def days(
+    number: int, split: str, seed: int, events_a_day: tuple[int, int] = (5, 9)
+) -> Iterator[tuple[str, str]]:
     """So many logs of a split."""
     for line in range(number):
-        yield day(Random(f"{seed} {split} {line}"), is_test=split == "test")
+        yield day(Random(f"{seed} {split} {line}"), events_a_day, is_test=split == "test")
 
 
 def main(arguments: list[str]) -> None:
@@ -78,10 +80,11 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seed", type=int, default=1)
     for split, number in zip(SPLITS, (6000, 200, 400), strict=True):
         parser.add_argument(f"--{split}", type=int, default=number)
+    parser.add_argument("--events", type=int, nargs=2, default=(5, 9), help="fewest and most a day")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     for split in SPLITS:
-        pairs = list(days(getattr(options, split), split, options.seed))
+        pairs = list(days(getattr(options, split), split, options.seed, tuple(options.events)))
         for side, ending in enumerate(("source", "target")):
             text = "".join(f"{pair[side]}\n" for pair in pairs)
             (options.out / f"{split}.{ending}").write_text(text, encoding="utf-8", newline="")
