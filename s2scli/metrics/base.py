@@ -59,13 +59,15 @@ class Metric(ABC):
     """A metric over segments.
 
     needs: what it compares the hypotheses with. is_additive: whether segments drawn twice count twice; where they do
-    not, as among distinct n-grams, a bootstrap would mislead.
+    not, as among distinct n-grams, a bootstrap would mislead. is_apart: whether a segment's row has nothing to do with
+    the other outputs; where it has, segments cannot change places between systems, and no test is right.
     """
 
     name: ClassVar[str]
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("references",)
     is_additive: ClassVar[bool] = True
+    is_apart: ClassVar[bool] = True
 
     def __init__(self, options: MetricOptions = DEFAULTS) -> None:
         self.options = options

@@ -22,6 +22,7 @@ class SelfBleu(RatioMetric):
     name = "self-BLEU"
     needs = ()
     higher_is_better = False
+    is_apart = False
     scale = 1.0
     _words = "space"
 

@@ -31,7 +31,7 @@ class Difference:
 
     difference: float
     p_bootstrap: float | None
-    p_randomization: float
+    p_randomization: float | None
     p_sacrebleu: float | None
 
 
@@ -63,6 +63,7 @@ def measure(
     return [
         [
             _measured(
+                metrics[place],
                 values[:, place],
                 system,
                 left_out[system, place] if place in others else drawn[system, place],
@@ -76,11 +77,11 @@ def measure(
 
 
 def _measured(
-    values: Floats, system: int, scores: Floats, first: Floats | None, swapped: Floats | None
+    metric: Metric, values: Floats, system: int, scores: Floats, first: Floats | None, swapped: Floats | None
 ) -> Measured:
     """A system's interval and difference by a metric, from its scores of samples and those of the first system.
 
-    first: none where the samples are a jackknife's; swapped: none of the first system itself.
+    first: none where the samples are a jackknife's; swapped: none where there is no test.
     """
     value, gap = float(values[system]), float(values[system] - values[0])
     if first is None:
@@ -88,13 +89,14 @@ def _measured(
         low, high = value - margin, value + margin
     else:
         low, high = np.percentile(scores, [2.5, 97.5]).tolist()
-    if swapped is None:
+    if not system:
         return Measured(low=low, high=high)
+    gaps = scores - first if first is not None and metric.is_apart else None
     difference = Difference(
         difference=gap,
-        p_bootstrap=None if first is None else p_of_bootstrap(scores - first, gap),
-        p_randomization=p_of_randomization(swapped, gap),
-        p_sacrebleu=None if first is None else p_of_sacrebleu(scores - first, gap),
+        p_bootstrap=None if gaps is None else p_of_bootstrap(gaps, gap),
+        p_randomization=None if swapped is None else p_of_randomization(swapped, gap),
+        p_sacrebleu=None if gaps is None else p_of_sacrebleu(gaps, gap),
     )
     return Measured(low=low, high=high, difference=difference)
 
@@ -152,7 +154,10 @@ def _swapped(
 ) -> dict[tuple[int, int], Floats]:
     """The differences from the first system after swaps, by system and metric: [samples] each."""
     found: dict[tuple[int, int], list[Floats]] = {
-        (system, place): [] for system in range(1, len(tables)) for place in range(len(metrics))
+        (system, place): []
+        for system in range(1, len(tables))
+        for place, metric in enumerate(metrics)
+        if metric.is_apart
     }
     differences = {
         (system, place): metrics[place].swapped(tables[0][place], tables[system][place])

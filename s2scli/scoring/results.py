@@ -77,6 +77,7 @@ class ScoreResult:
 
 def compare(config: ScoreConfig, corpus: Corpus, metrics: Mapping[str, Metric]) -> ScoreResult:
     """Score every system of a corpus by every metric, the statistics of each line computed once."""
+    classes = _classes(config, corpus, [*metrics.values()])
     tables: list[list[Rows]] = []
     scores: list[list[Score]] = []
     for outputs in corpus.systems:
@@ -100,22 +101,23 @@ def compare(config: ScoreConfig, corpus: Corpus, metrics: Mapping[str, Metric]) 
     return ScoreResult(
         scores=found,
         segments=len(corpus),
-        breakdowns=tuple(_breakdowns(config, corpus, [*metrics.values()], tables)),
+        breakdowns=tuple(_breakdown(kind, *of, [*metrics.values()], tables) for kind, of in classes.items()),
         corpus=corpus,
         metrics=metrics,
         tables=tables,
     )
 
 
-def _breakdowns(
-    config: ScoreConfig, corpus: Corpus, metrics: Sequence[Metric], tables: Sequence[Sequence[Rows]]
-) -> list[Breakdown]:
-    classes: dict[str, tuple[list[str], list[str]]] = {}
+def _classes(
+    config: ScoreConfig, corpus: Corpus, metrics: Sequence[Metric]
+) -> dict[str, tuple[list[str], list[str]]]:
+    """What scores are to be broken down by: the labels in their order, and that of each line."""
+    classes = {
+        kind: ([*dict.fromkeys(labels)], labels) for kind, labels in read_groups(config, corpus).items()
+    }
     if config.by_length or config.report is not None:
-        classes["length"] = _length_classes(corpus, metrics[0])
-    for kind, labels in read_groups(config, corpus).items():
-        classes[kind] = [*dict.fromkeys(labels)], labels
-    return [_breakdown(kind, *of, metrics, tables) for kind, of in classes.items()]
+        classes = {"length": _length_classes(corpus, metrics[0]), **classes}
+    return classes
 
 
 def _breakdown(

@@ -20,6 +20,7 @@ _LATEX["\\"] = r"\textbackslash{}"
 _NO_BOOTSTRAP = (
     "no bootstrap, which draws lines twice and finds differences where there are none; interval: jackknife"
 )
+_NO_TEST = "no test, since the score of a line depends on the other lines of its system"
 _MEANING = "95 % intervals and p-values against {first}: {samples:,} samples, seed {seed}"
 
 
@@ -91,6 +92,8 @@ def score_table(config: ScoreConfig, result: ScoreResult) -> Table:
         )
         names = [metric.name for metric in result.metrics.values() if not metric.is_additive]
         notes += [f"{', '.join(names)}: {_NO_BOOTSTRAP}"] if names else []
+        names = [metric.name for metric in result.metrics.values() if not metric.is_apart]
+        notes += [f"{', '.join(names)}: {_NO_TEST}"] if names and are_several else []
     return Table(title="", header=header, rows=rows, numbers=frozenset(range(2, len(header))), notes=notes)
 
 

@@ -147,6 +147,7 @@ class Contest:
         words += ["--data", self._options.data, "--out", self._folder / "fairseq", "--task", "generate"]
         words += ["--beams", beam, "--batch", batch, "--repeat", 1, "--limit", lines]
         words += ["--checkpoint", self._options.model / "fairseq_checkpoint.pt"]
+        words += ["--fixed-len", self._options.fixed_length]
         found = last_line(words, BENCH_THREADS="2")
         return {"speed": found["sents_per_s"], "peak": found["peak_rss_mb"], "outputs": []}
 

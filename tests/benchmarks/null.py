@@ -17,7 +17,7 @@ from s2scli.metrics import METRICS
 from s2scli.metrics.base import Metric
 from s2scli.metrics.significance import Difference, measure
 
-ADDITIVE = ("bleu", "chrf", "ter", "wer", "rougel", "f1", "self_bleu")
+ADDITIVE = ("bleu", "chrf", "ter", "wer", "rougel", "f1")
 OTHERS = ("distinct1", "distinct2", "entropy")
 BOOTSTRAP = "+bootstrap"
 # What the bootstrap that these metrics are not given would be worth.
@@ -49,16 +49,8 @@ def null_pairs(
     found: list[Difference] = []
     for _ in range(pairs):
         swaps = draw.integers(2, size=len(references), dtype=bool)
-        if metric.name == "self-BLEU":
-            # Its rows depend on which other lines there are.
-            mixed = [
-                [lines[swap] for *lines, swap in zip(*order, swaps.tolist(), strict=True)]
-                for order in (systems, systems[::-1])
-            ]
-            rows = [metric.statistics(outputs) for outputs in mixed]
-        else:
-            rows = [table.copy() for table in tables]
-            rows[0][swaps], rows[1][swaps] = tables[1][swaps], tables[0][swaps]
+        rows = [table.copy() for table in tables]
+        rows[0][swaps], rows[1][swaps] = tables[1][swaps], tables[0][swaps]
         values = np.array([[metric.aggregate(table).value] for table in rows])
         seed = int(draw.integers(1 << 30))
         tested = measure([metric], [[table] for table in rows], values, samples=samples, seed=seed)

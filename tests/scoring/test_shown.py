@@ -110,12 +110,13 @@ def test_json(files: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_pat
 def test_the_table_says_where_there_is_no_bootstrap(
     files: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = printed(capsys, **files, metrics=("ter", "distinct1", "entropy"), resamples=50)
+    out = printed(capsys, **files, metrics=("ter", "distinct1", "entropy", "self_bleu"), resamples=50)
     rows = [line.split()[-2:] for line in out.splitlines() if line.split()[:1] == ["new_1"]]
-    assert [bootstrap == "-" for bootstrap, _ in rows] == [False, True, True]
-    assert all(float(randomization) > 0 for _, randomization in rows)
+    assert [bootstrap == "-" for bootstrap, _ in rows] == [False, True, True, True]
+    assert [randomization == "-" for _, randomization in rows] == [False, False, False, True]
+    assert "\nself-BLEU: no test, since " in out
     assert "\ndistinct-1, entropy-4: no bootstrap, which draws " in out
-    assert "no bootstrap" not in printed(capsys, **files, metrics=("ter",), resamples=50)
+    assert "no bootstrap" not in printed(capsys, **files, metrics=("ter", "self_bleu"), resamples=50)
 
 
 def test_csv_has_a_number_a_cell(files: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

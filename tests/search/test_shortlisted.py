@@ -34,6 +34,8 @@ def table() -> ChosenShortlist:
 class Masked(torch.nn.Module):
     """An output layer that gives all but some tokens no probability."""
 
+    is_normalized = False
+
     def __init__(self, inner: torch.nn.Module, allowed: list[int]) -> None:
         super().__init__()
         self.inner, self.allowed = inner, allowed
