@@ -2,7 +2,7 @@
 
     python copied.py --train SOURCE TARGET --source FILE --reference FILE OUTPUT... [--json]
 
-prints a line for each output file and for the reference itself, in percent:
+prints a line for each output file and for the reference itself, in percent; case makes no difference:
 
     unseen     of the reference's words that are in no training line, those that the output has too
     copied-1 … of the output's different n-grams, those that are in its source
@@ -24,10 +24,10 @@ SIZES = (1, 2, 3, 4)
 
 
 def read(path: Path) -> list[list[str]]:
-    """The words of each line of a text file, plain or .gz."""
+    """The words of each line of a text file, plain or .gz, in lower case."""
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8", newline="\n") as stream:
-        return [line.split() for line in stream]
+        return [line.lower().split() for line in stream]
 
 
 def ngrams(words: Sequence[str], size: int) -> list[tuple[str, ...]]:

@@ -154,6 +154,26 @@ def test_references_have_the_scores_of_the_search(runs: Trainer, data: Path, pat
     assert [item.text for item in again] == [item.text for item in said]
 
 
+@pytest.mark.parametrize("family", COPYING)
+def test_unseen_names_can_be_demanded_and_excluded(runs: Trainer, data: Path, family: str) -> None:
+    """And outputs with them are text, tokens and alignments as others are."""
+    sources = (data.parent / "test.aa").read_text(encoding="utf-8").splitlines()[:12]
+    names = [source.split()[2 if number % 2 else 7] for number, source in enumerate(sources)]
+    for field in ("constraints", "exclude"):
+        given = runs.root / f"{family}_{field}.jsonl"
+        records = [{"source": source, field: [name]} for source, name in zip(sources, names, strict=True)]
+        write_lines(given, [json.dumps(record) for record in records])
+        settings: dict[str, Any] = {"beam": 4, "max_len_b": 8, "print_alignment": True, "replace_unk": True}
+        found = outputs(runs.root / family, None, input=given, batch_size=5, **settings)
+        for record, name in zip(found, names, strict=True):
+            best = record.hypotheses[0]
+            # An unknown word of the output may still be replaced by it.
+            assert (name in best.tokens) == (field == "constraints")
+            assert best.alignment is not None
+            assert len(best.tokens) == len(best.token_scores)
+            assert field == "exclude" or name in best.text.split()
+
+
 @pytest.mark.parametrize(
     "settings",
     [
