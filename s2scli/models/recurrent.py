@@ -3,153 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from s2scli.configs.models import RecurrentConfig
 from s2scli.data.batch import Batch, Tokens, decoder_input
 from s2scli.errors import UsageError
-from s2scli.models.base import Embeddings, Memory, Model, State, StepOutput, beam_rows
-from s2scli.nn.attention import SCORES, CoverageScore, Score, attend, attention_weights
+from s2scli.models.base import Embeddings, Memory, Model, State, StepOutput
+from s2scli.models.recurrent_state import RecurrentMemory, RecurrentState, Step, StepProducts
+from s2scli.nn.attention import SCORES, CoverageScore, Score, attend
 from s2scli.nn.copying import CopyStates, Gate, Hidden, joined
 from s2scli.nn.dropout import Dropout
 from s2scli.nn.product import RepeatedLinear, linear, product_dtype
 from s2scli.nn.rnn import (
     STATE_PARTS,
-    DecoderSteps,
-    LayerState,
     RecurrentDecoder,
     RecurrentEncoder,
     layers_of,
 )
-
-
-@dataclass(frozen=True)
-class RecurrentMemory(Memory):
-    """keys [B, S, size]: encoder states; prepared [B, S, any]: their share in the attention scores; mask [B, S].
-
-    first [B, parts, layers, size]: the decoder's first state. summary [B, size]: the encoder's final state.
-    words [B, S], to copy: the tokens' ids in the extended vocabulary.
-    """
-
-    keys: Tensor
-    prepared: Tensor
-    mask: Tensor
-    first: Tensor
-    summary: Tensor
-    words: Tensor | None = None
-
-    def select(self, rows: Tensor) -> RecurrentMemory:
-        """The memory of some sentences, cut to the longest of them."""
-        mask = self.mask[rows]
-        length = int(mask.sum(-1).max())
-        return RecurrentMemory(
-            self.keys[rows, :length],
-            self.prepared[rows, :length],
-            mask[:, :length],
-            self.first[rows],
-            self.summary[rows],
-            None if self.words is None else self.words[rows, :length],
-        )
-
-    def join(self, other: RecurrentMemory) -> RecurrentMemory:
-        """The memory of these sentences and then others."""
-        length = max(self.mask.size(1), other.mask.size(1))
-        both = (self, other)
-        words = [
-            F.pad(item.words, (0, length - item.words.size(1))) for item in both if item.words is not None
-        ]
-        return RecurrentMemory(
-            torch.cat([F.pad(item.keys, (0, 0, 0, length - item.keys.size(1))) for item in both]),
-            torch.cat([F.pad(item.prepared, (0, 0, 0, length - item.prepared.size(1))) for item in both]),
-            torch.cat([F.pad(item.mask, (0, length - item.mask.size(1))) for item in both]),
-            torch.cat([item.first for item in both]),
-            torch.cat([item.summary for item in both]),
-            torch.cat(words) if words else None,
-        )
-
-
-@dataclass(frozen=True)
-class RecurrentState(State):
-    """layers: the parts [B·K, size] of each layer's state; feed [B, K, width]: the attentional state, fed to a step.
-
-    coverage [B, K, S or more], if there is any: the sum of the attention so far (See et al. 2017, equation 10).
-    """
-
-    layers: list[LayerState]
-    feed: Tensor
-    coverage: Tensor | None = None
-
-    def top(self) -> Tensor:
-        """The top layer's output [B, K, size]."""
-        return self.layers[-1][0].view(*self.feed.shape[:2], -1)
-
-    def _gather(self, rows: Tensor, beam: int) -> RecurrentState:
-        def gather(item: Tensor) -> Tensor:
-            chosen = item.flatten(0, 1).index_select(0, rows)
-            return chosen.view(len(rows) // beam, beam, item.size(2))
-
-        layers = [tuple(part.index_select(0, rows) for part in layer) for layer in self.layers]
-        coverage = None if self.coverage is None else gather(self.coverage)
-        return RecurrentState(layers, gather(self.feed), coverage)
-
-    def select(self, rows: Tensor) -> RecurrentState:
-        """The state of some sentences."""
-        beam = self.feed.size(1)
-        return self._gather(beam_rows(torch.arange(beam, device=rows.device), beam, rows), beam)
-
-    def reorder(self, beams: Tensor) -> RecurrentState:
-        """The state of the chosen hypotheses."""
-        return self._gather(beam_rows(beams, self.feed.size(1)), beams.size(1))
-
-    def join(self, other: RecurrentState) -> RecurrentState:
-        """The state of these sentences' hypotheses and then of as many of others."""
-        layers = [
-            tuple(map(torch.cat, zip(*pair, strict=True)))
-            for pair in zip(self.layers, other.layers, strict=True)
-        ]
-        coverages = [item for item in (self.coverage, other.coverage) if item is not None]
-        longest = max((item.size(2) for item in coverages), default=0)
-        padded = [F.pad(item, (0, longest - item.size(2))) for item in coverages]
-        return RecurrentState(
-            layers, torch.cat([self.feed, other.feed]), torch.cat(padded) if padded else None
-        )
-
-
-@dataclass(frozen=True)
-class StepProducts:
-    """The products with weights in a loop of steps, which share them: each weight's gradient is computed once."""
-
-    cells: DecoderSteps
-    scores: Callable[..., Tensor] | None
-    average: Callable[[Tensor], Tensor] | None
-    readout: Callable[[Tensor], Tensor]
-
-    def look(self, query: Tensor, mask: Tensor, coverage: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Context [B, K, size] for decoder states [B, K, size], and the attention [B, K, S]."""
-        assert self.scores is not None
-        assert self.average is not None
-        scores = self.scores(query) if coverage is None else self.scores(query, coverage)
-        weights = attention_weights(scores, mask)
-        return self.average(weights), weights
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a step of the decoder gives.
-
-    top [B, K, size]: the top layer's output; context [B, K, any], of width 0 where the readout has none; attention
-    [B, K, S], if there is any.
-    """
-
-    state: RecurrentState
-    top: Tensor
-    context: Tensor
-    attention: Tensor | None
 
 
 def _places(mask: Tensor) -> Tensor:
