@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,9 @@ import pytest
 # Before torch is loaded, here and in the processes that tests start: small tensors gain nothing from threads,
 # and sums do not depend on the machine.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Who runs the tests in the background has Ctrl-C ignored, by all that they start too; some of them send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
     from toys import Trainer

@@ -205,7 +205,7 @@ def test_dropout_draws_from_the_seed(trained: Trainer) -> None:
 
 def test_a_model_without_layers_to_compile(trained: Trainer) -> None:
     with pytest.raises(
-        UsageError, match=r"^--compile: this model has no layers to compile, only Transformers"
+        UsageError, match=r"^--compile: this model has no layers to compile, as a recurrent one"
     ) as raised:
         trained("run", **BAHDANAU, compile=True)
     assert "\n" not in str(raised.value)
