@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,10 @@ class Terminal:
             os.execv(sys.executable, [sys.executable, "-m", "s2scli", "chat", "--device", "cpu", *flags])
         self.greeting = self.read()
 
-    def read(self, until: str = "> ") -> str:
+    def read(self, until: str = "> ", seconds: float = SECONDS) -> str:
         """What is shown up to the prompt."""
         shown = b""
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             if not select.select([self.descriptor], [], [], 0.2)[0]:
                 continue
@@ -126,9 +127,13 @@ class Terminal:
 
     def end(self, key: bytes) -> tuple[str, int]:
         """Press a key that ends it; what is shown, and the exit code."""
-        os.write(self.descriptor, key)
-        shown = self.read(until="")
-        return shown, os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
+        for _ in range(4):
+            os.write(self.descriptor, key)
+            # Python does not see a Ctrl-C that comes between its prompt and its waiting for a key.
+            with suppress(AssertionError):
+                shown = self.read(until="", seconds=SECONDS / 4)
+                return shown, os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
+        raise AssertionError(f"{key!r} has not ended it")
 
 
 @pytest.fixture
