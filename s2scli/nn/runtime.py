@@ -116,7 +116,8 @@ def keep_freed_memory() -> None:
 def give_back_freed_memory(device: torch.device) -> None:
     """After a shortage: give back what was kept of freed memory, which may be of no use as it is cut up.
 
-    On a CPU nothing is kept from there on: what does not come from malloc, such as compiled kernels, needs room too.
+    On a CPU nothing is kept from there on but in the holes that the heap has: what does not come from malloc, such as
+    compiled kernels, needs room too.
     """
     if device.type == "cuda":
         torch.cuda.empty_cache()
