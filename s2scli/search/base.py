@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from s2scli.data.batch import known
+from s2scli.models.base import Decodable
 from s2scli.search.constraints import Constraints
 from s2scli.text.excluded import ExcludedPhrases
 from s2scli.text.vocabulary import EOS, PAD
@@ -61,15 +62,16 @@ def worth_dropping(done: int, total: int) -> bool:
     return done >= max(1, total // 8)
 
 
-def last_tokens(tokens: Tensor, vocabulary: int) -> Tensor:
-    """The newest token of each hypothesis [B, K] of tokens [B, K, length], as a model reads it.
+def last_tokens(tokens: Tensor, model: Decodable) -> Tensor:
+    """The newest token of each hypothesis [B, K] of tokens [B, K, length], as the model reads it.
 
     It is the end symbol where there is none yet, and unknown where it was copied from beyond the vocabulary.
     """
     if tokens.size(2) == 0:
         return tokens.new_full(tokens.shape[:2], EOS)
     last = tokens[:, :, -1]
-    return known(last.where(last != PAD, EOS), vocabulary)
+    last = last.where(last != PAD, EOS)
+    return known(last, model.target_size) if model.copies else last
 
 
 def join_histories(one: Tensor, other: Tensor, padding: int) -> Tensor:

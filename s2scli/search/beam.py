@@ -121,8 +121,7 @@ class BeamSearch:
         of hypotheses are without it. Returns the sentences and tokens of the hypotheses that go on, [any] each.
         """
         beams, width, config = self._beams, self._width, self._config
-        last = last_tokens(beams.tokens, self._model.target_size)
-        output = self._model.step(last, beams.memory, beams.state)
+        output = self._model.step(last_tokens(beams.tokens, self._model), beams.memory, beams.state)
         beams.state = output.state
         ranked, normalizer = beams.rules.apply(output, beams.tokens)
         offsets = beams.scores - normalizer

@@ -42,8 +42,7 @@ class ConstrainedBeamSearch(BeamSearch):
         """Extend all hypotheses by a token; to be called while any sentence is open. There are no penalties here."""
         assert penalties is None
         beams, config = self._beams, self._config
-        last = last_tokens(beams.tokens, self._model.target_size)
-        output = self._model.step(last, beams.memory, beams.state)
+        output = self._model.step(last_tokens(beams.tokens, self._model), beams.memory, beams.state)
         beams.state = output.state
         wanted = self._wanted().to(beams.tokens.device)  # [B, K, any]
         ranked, normalizer = beams.rules.apply(output, beams.tokens, wanted)

@@ -52,9 +52,7 @@ class _GreedySearch:
 
     def step(self) -> None:
         """Extend the outputs by a token; those that have ended leave, some at a time."""
-        output = self._model.step(
-            last_tokens(self._tokens, self._model.target_size), self._memory, self._state
-        )
+        output = self._model.step(last_tokens(self._tokens, self._model), self._memory, self._state)
         self._state = output.state
         ranked, normalizer = self._rules.apply(output, self._tokens)
         best, columns = ranked.max(-1)  # [B, 1]
@@ -74,7 +72,7 @@ class _GreedySearch:
 
     def _drop_ended(self) -> None:
         places = [place for place, ended in enumerate(self._ended) if not ended]
-        rows = torch.tensor(places, device=self._tokens.device)
+        rows = torch.tensor(places, dtype=torch.long, device=self._tokens.device)
         self._rules.select(rows)
         unused = self._tokens.size(2) - int(self._rules.lengths.max())
         self._rows, self._ended = [self._rows[place] for place in places], [False] * len(places)

@@ -35,7 +35,7 @@ def sampling_search(model: Decodable, group: Group, config: SearchConfig) -> lis
     ended = torch.zeros(size, samples, dtype=torch.bool, device=device)
     while True:
         length = tokens.size(2)
-        output = model.step(last_tokens(tokens, model.target_size), memory, state)
+        output = model.step(last_tokens(tokens, model), memory, state)
         state = output.state
         scores, normalizer = rules.apply(output, tokens)
         if length == 0:
