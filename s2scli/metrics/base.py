@@ -9,12 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from s2scli import __version__
+from s2scli.errors import UsageError
 
 Rows = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -53,6 +55,18 @@ class Score:
     signature: str
     higher_is_better: bool
     details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def of_extra(name: str, module: str) -> Any:
+    """A module that comes with the extra `metrics`, for the metric of a name; UsageError where it is not installed."""
+    try:
+        # The package first: a module of it that was imported before is found even where the package is hidden since.
+        import_module(module.partition(".")[0])
+        return import_module(module)
+    except ImportError as error:
+        raise UsageError(
+            f"{name} needs the extra metrics: pip install 's2scli[metrics]' ({error.name} is not installed)"
+        ) from None
 
 
 class Metric(ABC):

@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from s2scli.errors import UsageError
-from s2scli.metrics.base import DEFAULTS, MetricOptions, RatioMetric, References, Rows, present
+from s2scli.metrics.base import DEFAULTS, MetricOptions, RatioMetric, References, Rows, of_extra, present
 
 # Pairs that jiwer gets at one time.
 _PAIRS_AT_ONCE = 10_000
@@ -27,12 +26,7 @@ class ErrorRate(RatioMetric):
 
     def __init__(self, options: MetricOptions = DEFAULTS) -> None:
         super().__init__(options)
-        try:
-            import jiwer
-        except ImportError as error:
-            raise UsageError(
-                f"{self.name} needs the extra metrics: pip install 's2scli[metrics]' ({error.name} is not installed)"
-            ) from None
+        jiwer = of_extra(self.name, "jiwer")
         self._process = jiwer.process_words if self.unit != "characters" else jiwer.process_characters
         self._draw = jiwer.visualize_alignment
 

@@ -10,8 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from s2scli.errors import UsageError
-from s2scli.metrics.base import DEFAULTS, MetricOptions, RatioMetric, References, Rows, present
+from s2scli.metrics.base import DEFAULTS, MetricOptions, RatioMetric, References, Rows, of_extra, present
 from s2scli.metrics.words import characters, is_unspaced
 
 # Where a sentence ends: marks with white space after them, or full-width ones.
@@ -29,13 +28,7 @@ class Rouge(RatioMetric):
 
     def __init__(self, options: MetricOptions = DEFAULTS) -> None:
         super().__init__(options)
-        try:
-            from rouge_score import rouge_scorer
-        except ImportError as error:
-            raise UsageError(
-                f"{self.name} needs the extra metrics: pip install 's2scli[metrics]' ({error.name} is not installed)"
-            ) from None
-        self._make = rouge_scorer.RougeScorer
+        self._make = of_extra(self.name, "rouge_score.rouge_scorer").RougeScorer
         self._unspaced = False
 
     @cached_property
