@@ -135,7 +135,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.flush()
                 self.connection.shutdown(socket.SHUT_WR)
                 self.connection.settimeout(_LINGER)
-                _ignore(cast(BinaryIO, self.rfile), _MOST_IGNORED)
+                _ignore(cast(BinaryIO, self.rfile))
         super().finish()
 
     def handle_expect_100(self) -> bool:
@@ -213,8 +213,6 @@ def _read_body(headers: Message, stream: BinaryIO) -> bytes | None:
     length = _length(headers)
     if length is None:
         return _read_chunks(stream)
-    if length > MOST_BYTES:
-        _ignore(stream, length)
     _check_size(length)
     body = stream.read(length)
     return body if len(body) == length else None
@@ -222,7 +220,7 @@ def _read_body(headers: Message, stream: BinaryIO) -> bytes | None:
 
 def _read_chunks(stream: BinaryIO) -> bytes | None:
     """A body in chunks (RFC 9112, section 7.1), without its trailers."""
-    body, total = bytearray(), 0
+    body = bytearray()
     while line := stream.readline(_BLOCK):
         size = line.partition(b";")[0].strip()
         try:
@@ -234,20 +232,14 @@ def _read_chunks(stream: BinaryIO) -> bytes | None:
         if number == 0:
             while stream.readline(_BLOCK) not in (b"\r\n", b"\n", b""):
                 pass
-            _check_size(total)
             return bytes(body)
-        total += number
-        if total > _MOST_IGNORED:
-            _check_size(total)
-        if total > MOST_BYTES:
-            _ignore(stream, number)
-        else:
-            body += stream.read(number)
+        _check_size(len(body) + number)
+        body += stream.read(number)
         stream.readline(_BLOCK)
     return None
 
 
-def _ignore(stream: BinaryIO, length: int) -> None:
-    left = min(length, _MOST_IGNORED)
+def _ignore(stream: BinaryIO) -> None:
+    left = _MOST_IGNORED
     while left > 0 and (block := stream.read(min(left, _BLOCK))):
         left -= len(block)
