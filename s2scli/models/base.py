@@ -246,6 +246,23 @@ def unique_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return dict(model.named_parameters())
 
 
+def join_padded(one: Tensor, other: Tensor, dim: int) -> Tensor:
+    """Two tensors [B, …] one after the other, padded with zeros at the end to one size of a dimension."""
+    size = max(one.size(dim), other.size(dim))
+    behind = (0, 0) * (one.dim() - 1 - dim)
+    return torch.cat([F.pad(item, (*behind, 0, size - item.size(dim))) for item in (one, other)])
+
+
+def chosen_layer(layer: int | None, count: int) -> int:
+    """The decoder layer whose attention is meant, of so many, by default the last; UsageError if there is none such."""
+    layer = count - 1 if layer is None else layer
+    if layer >= count:
+        raise UsageError(
+            f"--alignment-layer {layer}: the model has {count} decoder layers; allowed: 0 to {count - 1}"
+        )
+    return layer
+
+
 def beam_rows(beams: Tensor, width: int, sentences: Tensor | None = None) -> Tensor:
     """Indices into flattened rows [B·width] of hypotheses beams [B, K], or [K] alike, of each sentence, or of some."""
     if sentences is None:

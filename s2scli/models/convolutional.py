@@ -12,8 +12,16 @@ from torch.nn import functional as F
 
 from s2scli.configs.convolutional import ConvolutionalConfig, layer_shapes
 from s2scli.data.batch import Batch, Tokens, decoder_input
-from s2scli.errors import UsageError
-from s2scli.models.base import Embeddings, Memory, Model, State, StepOutput, beam_rows
+from s2scli.models.base import (
+    Embeddings,
+    Memory,
+    Model,
+    State,
+    StepOutput,
+    beam_rows,
+    chosen_layer,
+    join_padded,
+)
 from s2scli.nn.convolution import (
     ConvolutionalDecoderLayer,
     ConvolutionalEncoderLayer,
@@ -52,15 +60,10 @@ class ConvolutionalMemory(Memory):
 
     def join(self, other: ConvolutionalMemory) -> ConvolutionalMemory:
         """The memory of these sentences and then others."""
-        length = max(self.mask.size(2), other.mask.size(2))
-        both = (self, other)
-        missing = [length - item.mask.size(2) for item in both]
         return ConvolutionalMemory(
-            torch.cat([F.pad(item.keys, (0, 0, 0, more)) for item, more in zip(both, missing, strict=True)]),
-            torch.cat(
-                [F.pad(item.values, (0, 0, 0, more)) for item, more in zip(both, missing, strict=True)]
-            ),
-            torch.cat([F.pad(item.mask, (0, more)) for item, more in zip(both, missing, strict=True)]),
+            join_padded(self.keys, other.keys, 1),
+            join_padded(self.values, other.values, 1),
+            join_padded(self.mask, other.mask, 2),
         )
 
 
@@ -185,12 +188,7 @@ class ConvolutionalModel(Model):
     def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
         """The weights of one decoder layer, [B, T, S]; by default of the last."""
         assert batch.target is not None
-        count = len(self.decoder_layers)
-        layer = count - 1 if layer is None else layer
-        if layer >= count:
-            raise UsageError(
-                f"--alignment-layer {layer}: the model has {count} decoder layers; allowed: 0 to {count - 1}"
-            )
+        layer = chosen_layer(layer, len(self.decoder_layers))
         memory = self.encode(batch.source)
         embedded = self._embed(decoder_input(batch.target))
         x = self.decoder_input(embedded)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from s2scli.models.base import Memory, State, beam_rows
+from s2scli.models.base import Memory, State, beam_rows, join_padded
 from s2scli.nn.attention import attention_weights
 from s2scli.nn.rnn import DecoderSteps, LayerState
 
@@ -44,18 +43,16 @@ class RecurrentMemory(Memory):
 
     def join(self, other: RecurrentMemory) -> RecurrentMemory:
         """The memory of these sentences and then others."""
-        length = max(self.mask.size(1), other.mask.size(1))
-        both = (self, other)
-        words = [
-            F.pad(item.words, (0, length - item.words.size(1))) for item in both if item.words is not None
-        ]
+        words = None
+        if self.words is not None and other.words is not None:
+            words = join_padded(self.words, other.words, 1)
         return RecurrentMemory(
-            torch.cat([F.pad(item.keys, (0, 0, 0, length - item.keys.size(1))) for item in both]),
-            torch.cat([F.pad(item.prepared, (0, 0, 0, length - item.prepared.size(1))) for item in both]),
-            torch.cat([F.pad(item.mask, (0, length - item.mask.size(1))) for item in both]),
-            torch.cat([item.first for item in both]),
-            torch.cat([item.summary for item in both]),
-            torch.cat(words) if words else None,
+            join_padded(self.keys, other.keys, 1),
+            join_padded(self.prepared, other.prepared, 1),
+            join_padded(self.mask, other.mask, 1),
+            torch.cat([self.first, other.first]),
+            torch.cat([self.summary, other.summary]),
+            words,
         )
 
 
@@ -98,12 +95,10 @@ class RecurrentState(State):
             tuple(map(torch.cat, zip(*pair, strict=True)))
             for pair in zip(self.layers, other.layers, strict=True)
         ]
-        coverages = [item for item in (self.coverage, other.coverage) if item is not None]
-        longest = max((item.size(2) for item in coverages), default=0)
-        padded = [F.pad(item, (0, longest - item.size(2))) for item in coverages]
-        return RecurrentState(
-            layers, torch.cat([self.feed, other.feed]), torch.cat(padded) if padded else None
-        )
+        coverage = None
+        if self.coverage is not None and other.coverage is not None:
+            coverage = join_padded(self.coverage, other.coverage, 2)
+        return RecurrentState(layers, torch.cat([self.feed, other.feed]), coverage)
 
 
 @dataclass(frozen=True)

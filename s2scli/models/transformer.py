@@ -13,8 +13,16 @@ from torch.nn import functional as F
 
 from s2scli.configs.models import TransformerConfig, TransformerLMConfig
 from s2scli.data.batch import Batch, Tokens, decoder_input
-from s2scli.errors import UsageError
-from s2scli.models.base import Embeddings, Memory, Model, State, StepOutput, beam_rows
+from s2scli.models.base import (
+    Embeddings,
+    Memory,
+    Model,
+    State,
+    StepOutput,
+    beam_rows,
+    chosen_layer,
+    join_padded,
+)
 from s2scli.nn.copying import CopyStates, Gate, Hidden
 from s2scli.nn.dropout import Dropout
 from s2scli.nn.local_attention import LocalSelfAttention, local_mask
@@ -50,15 +58,12 @@ class TransformerMemory(Memory):
 
     def join(self, other: TransformerMemory) -> TransformerMemory:
         """The memory of these sentences and then others."""
-        pairs = zip(
-            [*self.keys, *self.values, self.mask.mT], [*other.keys, *other.values, other.mask.mT], strict=True
-        )
-        *layers, mask = (_joined(*pair) for pair in pairs)
+        keys = [join_padded(*pair, 2) for pair in zip(self.keys, other.keys, strict=True)]
+        values = [join_padded(*pair, 2) for pair in zip(self.values, other.values, strict=True)]
         words = None
         if self.words is not None and other.words is not None:
-            both = (item[:, None, :, None] for item in (self.words, other.words))
-            words = _joined(*both)[:, 0, :, 0]
-        return TransformerMemory(layers[: len(self.keys)], layers[len(self.keys) :], mask.mT, words=words)
+            words = join_padded(self.words, other.words, 1)
+        return TransformerMemory(keys, values, join_padded(self.mask, other.mask, 3), words=words)
 
     @cached_property
     def bias(self) -> Tensor:
@@ -70,12 +75,6 @@ def _bias(hidden: Tensor, times: int) -> Tensor:
     """-inf where hidden [B, S] is true, and 0 elsewhere; each row so many times, [B·times, 1, S]."""
     bias = torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, float("-inf"))
     return bias.repeat_interleave(times, dim=0)[:, None]
-
-
-def _joined(one: Tensor, other: Tensor) -> Tensor:
-    """Two tensors [B, any, S, any] one after the other, padded with zeros to one S."""
-    length = max(one.size(2), other.size(2))
-    return torch.cat([F.pad(item, (0, 0, 0, length - item.size(2))) for item in (one, other)])
 
 
 @dataclass(frozen=True)
@@ -236,12 +235,7 @@ class TransformerDecoder(Model):
         (Garg et al. 2019).
         """
         assert batch.target is not None
-        count = len(self.decoder_layers)
-        layer = count - 1 if layer is None else layer
-        if layer >= count:
-            raise UsageError(
-                f"--alignment-layer {layer}: the model has {count} decoder layers; allowed: 0 to {count - 1}"
-            )
+        layer = chosen_layer(layer, len(self.decoder_layers))
         memory = cast(TransformerMemory, self.encode(batch.source))
         x = self.decoder_embedder(decoder_input(batch.target))
         layers = [cast(DecoderLayer, item) for item in self.decoder_layers]
@@ -269,11 +263,10 @@ class TransformerDecoder(Model):
         bias, copied = state.bias, None
         for number, (module, cache, keys, values) in enumerate(layers):
             layer = cast(DecoderLayer, module)
-            given = (x, cache, state.position, bias, keys, values, memory.bias)
+            x = layer.step_over_targets(x, cache, state.position, bias)
             if number == self.pointing_layer:
-                x, copied = layer.step_pointing(*given, memory.mask, self.pointing_heads)
-            else:
-                x = layer.step(*given)
+                copied = layer.weights(x.view_as(embedded), keys, memory.mask, self.pointing_heads)
+            x = layer.step_over_memory(x, keys, values, memory.bias)
         hidden = self._hidden(self.decoder_norm(x).view_as(embedded), embedded, copied, memory)
         return self.score_next(hidden, replace(state, position=state.position + 1))
 

@@ -278,48 +278,19 @@ class DecoderLayer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """What `forward` gives, and the mean attention of the first so many heads, [B, T, S]."""
         x = self._over_targets(x)
-        weights = self._weights(x, keys, mask, heads)
+        weights = self.weights(x, keys, mask, heads)
         return self._feed_forward(self._over_memory(x, keys, values, mask)), weights
 
-    def step(
-        self,
-        x: Tensor,
-        cache: Tensor,
-        position: int,
-        own_bias: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        bias: Tensor,
-    ) -> Tensor:
-        """Decoder states [B·K, D] of the next position of K hypotheses.
+    def step_over_targets(self, x: Tensor, cache: Tensor, position: int, bias: Tensor) -> Tensor:
+        """Decoder states [B·K, D] of the next position of K hypotheses, before they look at the encoder.
 
-        cache, own_bias: as in SelfAttention.step; keys, values, bias: as in CrossAttention.step.
+        cache, bias: as in SelfAttention.step.
         """
-        x = self._step_over_targets(x, cache, position, own_bias)
-        return self._step_over_memory(x, keys, values, bias)
-
-    def step_pointing(
-        self,
-        x: Tensor,
-        cache: Tensor,
-        position: int,
-        own_bias: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        bias: Tensor,
-        mask: Tensor,
-        heads: int,
-    ) -> tuple[Tensor, Tensor]:
-        """What `step` gives, and the mean attention of the first so many heads, [B, K, S]."""
-        x = self._step_over_targets(x, cache, position, own_bias)
-        weights = self._weights(x.unflatten(0, (keys.size(0), -1)), keys, mask, heads)
-        return self._step_over_memory(x, keys, values, bias), weights
-
-    def _step_over_targets(self, x: Tensor, cache: Tensor, position: int, bias: Tensor) -> Tensor:
         frame = self.self_attention_residual
         return frame.after(x, self.self_attention.step(frame.before(x), cache, position, bias))
 
-    def _step_over_memory(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+    def step_over_memory(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """What the layer gives for the states [B·K, D] of step_over_targets; the rest: as in CrossAttention.step."""
         if self.cross_attention is not None:
             frame = self.cross_attention_residual
             x = frame.after(x, self.cross_attention.step(frame.before(x), keys, values, bias))
@@ -327,9 +298,10 @@ class DecoderLayer(nn.Module):
 
     def attention(self, x: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
         """How much of its attention `forward` gives to each encoder state, the mean over heads; [B, T, S]."""
-        return self._weights(self._over_targets(x), keys, mask)
+        return self.weights(self._over_targets(x), keys, mask)
 
-    def _weights(self, x: Tensor, keys: Tensor, mask: Tensor, heads: int | None = None) -> Tensor:
+    def weights(self, x: Tensor, keys: Tensor, mask: Tensor, heads: int | None = None) -> Tensor:
+        """The same for states [B, Q, D] that have looked at the targets, the mean over the first so many heads."""
         assert self.cross_attention is not None
         return self.cross_attention.weights(self.cross_attention_residual.before(x), keys, mask, heads)
 
