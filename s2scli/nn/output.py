@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from s2scli.nn.product import product, projected
 
-# Logits in memory at once while the loss is computed: 8 MB of float32, of the order of a core's cache.
-_CHUNK_ELEMENTS = 1 << 21
+# Logits in memory at once while the loss is computed: 4 MB of float32, of the order of a core's cache.
+_CHUNK_ELEMENTS = 1 << 20
 # The last chunk is padded to a multiple of so many rows: oneDNN keeps a kernel for every shape that it has met.
 _ROW_MULTIPLE = 64
 

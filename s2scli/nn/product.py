@@ -16,6 +16,8 @@ _ONEDNN = (
 
 # Multiplications up to which calling oneDNN takes longer than what it saves.
 _SMALL = 1 << 19
+# The rows of a product that is trained are a multiple of this, where they are as many.
+_ROW_MULTIPLE = 128
 # Weights are packed for so many rows, which is as good for fewer and for more.
 _PACKED_FOR = 64
 
@@ -64,23 +66,38 @@ def product_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
+def _rounded(x: Tensor) -> Tensor:
+    """The rows of x [..., K], on a CPU with rows of zeros up to a multiple.
+
+    oneDNN makes a kernel for every number of rows that it meets, half a megabyte each, and torch keeps a thousand.
+    """
+    rows = x.reshape(-1, x.size(-1))
+    if x.device.type != "cpu" or len(rows) < _ROW_MULTIPLE:
+        return rows
+    return F.pad(rows, (0, 0, 0, -len(rows) % _ROW_MULTIPLE))
+
+
 class _Linear(torch.autograd.Function):
     """y = x Wᵀ + b, with dx = dy W, dW = dyᵀ x, db = Σ dy."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
-        narrow, narrow_weight = x.to(dtype), weight.to(dtype)
-        ctx.save_for_backward(narrow, narrow_weight)
+        rows, narrow_weight = _rounded(x.to(dtype)), weight.to(dtype)
+        ctx.save_for_backward(rows, narrow_weight)
         ctx.dtypes = x.dtype, weight.dtype
-        return product(narrow, narrow_weight, None if bias is None else bias.to(dtype))
+        y = product(rows, narrow_weight, None if bias is None else bias.to(dtype))
+        return y[: x.numel() // x.size(-1)].view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        dy = gradients[0].to(x.dtype)
-        dx = product(dy, weight.T).to(ctx.dtypes[0]) if ctx.needs_input_grad[0] else None
-        rows = dy.flatten(0, -2)
-        d_weight = product(rows.T, x.flatten(0, -2).T).to(ctx.dtypes[1]) if ctx.needs_input_grad[1] else None
+        rows, weight = ctx.saved_tensors
+        dy = _rounded(gradients[0].to(rows.dtype))
+        dx = d_weight = None
+        if ctx.needs_input_grad[0]:
+            shape = gradients[0].shape[:-1]
+            dx = product(dy, weight.T).to(ctx.dtypes[0])[: shape.numel()].view(*shape, -1)
+        if ctx.needs_input_grad[1]:
+            d_weight = product(dy.T, rows.T).to(ctx.dtypes[1])
         d_bias = gradients[0].flatten(0, -2).sum(0) if ctx.needs_input_grad[2] else None
         return dx, d_weight, d_bias, None
 
@@ -94,15 +111,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def projected(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Give x Wᵀ + b as `linear` does, in torch's own way where that is as fast: on a GPU, in bf16, when compiled."""
-    if (
-        _ONEDNN is None
-        or x.device.type != "cpu"
-        or torch.is_autocast_enabled("cpu")
-        or torch.compiler.is_compiling()
-    ):
+    """Give x Wᵀ + b as `linear` does, in torch's own way where that is as good: on a GPU, when compiled, in bf16 unless
+    it is trained."""
+    if _ONEDNN is None or x.device.type != "cpu" or torch.compiler.is_compiling():
         return F.linear(x, weight, bias)
-    return linear(x, weight, bias) if torch.is_grad_enabled() else product(x, weight, bias)
+    if torch.is_grad_enabled():
+        return linear(x, weight, bias)
+    return F.linear(x, weight, bias) if torch.is_autocast_enabled("cpu") else product(x, weight, bias)
 
 
 class Linear(nn.Linear):
@@ -156,9 +171,9 @@ class _Slots(torch.autograd.Function):
         (dy,) = gradients
         if ctx.batched:
             return torch.einsum("tbqn,tbqk->bnk", dy, x), None, None, None
-        rows = dy.flatten(0, -2)
+        rows = _rounded(dy)
         d_bias = rows.sum(0) if ctx.needs_input_grad[1] else None
-        return product(rows.T, x.flatten(0, -2).T), d_bias, None, None
+        return product(rows.T, _rounded(x).T), d_bias, None, None
 
 
 class _Step(torch.autograd.Function):

@@ -37,6 +37,20 @@ def test_the_gradient_of_a_product(biased: bool) -> None:
     assert torch.autograd.gradcheck(linear, inputs)
 
 
+@pytest.mark.parametrize("rows", [1, 127, 128, 129, 300])
+def test_any_number_of_rows(rows: int) -> None:
+    """Of values and of gradients none but those of the rows that are there."""
+    x, weight, bias = (draw(*shape, dtype=torch.float32) for shape in ((rows, 40), (60, 40), (60,)))
+    dy = torch.randn(rows, 60)
+    expected = torch.nn.functional.linear(x, weight, bias)
+    found = linear(x, weight, bias)
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(
+        *(torch.autograd.grad(y, (x, weight, bias), dy) for y in (found, expected)), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("batched", [False, True])
 def test_the_gradient_of_a_loop(batched: bool) -> None:
     """Each step's input comes from the step before."""
