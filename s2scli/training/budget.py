@@ -21,9 +21,10 @@ from s2scli.errors import UsageError, is_out_of_memory
 from s2scli.nn.runtime import autocast
 from s2scli.training.distributed import Processes
 from s2scli.training.objectives.base import Objective
+from s2scli.training.step import MicroBatch
 
-# The share of the free memory that a batch may fill. Lengths vary, and allocators waste some: on a CPU the heap grows
-# to nearly three times what a batch takes in bf16, whose kernels keep memory of their own for each shape.
+# The share of the free memory that a batch may fill. Lengths vary, and allocators waste some: a CPU's heap keeps holes
+# between what batches of other shapes took, and kernels.
 _SHARE = {"cuda": 0.85, "cpu": 0.3}
 # An epoch has at least so many updates: larger batches would leave too few to learn from.
 _UPDATES_AN_EPOCH = 50
@@ -126,10 +127,10 @@ def _peak(objective: Objective, batches: list[Batch], memory: _Memory, precision
     """Bytes that training on the batches takes at most; infinite where memory ran out."""
     memory.begin()
     try:
-        for batch in batches:
+        for piece in [piece for batch in batches for piece in MicroBatch(0, batch).pieces(memory.device)]:
             torch.manual_seed(0)
             with autocast(precision, memory.device):
-                sums = objective(batch.to(memory.device), 1)
+                sums = objective(piece.batch.to(memory.device), 1)
             (sums.loss / sums.tokens).backward()
             objective.zero_grad(set_to_none=True)
     except (RuntimeError, MemoryError) as error:

@@ -22,8 +22,10 @@ from s2scli.training.distributed import Processes
 from s2scli.training.objectives.base import Loss, Objective
 from s2scli.training.precision import LossScale
 
-# Pieces of a batch that was split for want of memory draw from seeds this far apart.
+# Pieces of a batch draw from seeds this far apart.
 _PIECE_SEEDS = 1 << 32
+# So many positions of both sides go through the model at once on a CPU. More are no faster, and take more memory.
+_POSITIONS_ON_CPU = 2048
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,12 @@ class MicroBatch:
             MicroBatch(self.number, part, 2 * self.piece + side, self.counts)
             for side, part in enumerate(parts)
         ]
+
+    def pieces(self, device: torch.device) -> list[MicroBatch]:
+        """The batch as it goes through the model: on a CPU in pieces, which are pairs at the least."""
+        if device.type != "cpu" or len(self.batch) == 1 or self.batch.size()[0] <= _POSITIONS_ON_CPU:
+            return [self]
+        return [piece for half in self.halves() for piece in half.pieces(device)]
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,7 @@ class Updater:
         A batch that does not fit into memory is split, and the update begun again. Raises S2SError where a single
         sentence does not fit, and torch's OutOfMemoryError where other processes wait inside the pass that failed.
         """
+        batches = self._cut(batches)
         while True:
             try:
                 sums = self._gradients(update, batches, tokens)
@@ -126,6 +135,15 @@ class Updater:
         loss, nll, *figures = self.processes.sum([*sums.values()])
         named = dict(zip(self.objective.figures, figures, strict=True))
         return self._step(loss, nll, rate, log_norms, named)
+
+    def _cut(self, batches: Sequence[MicroBatch]) -> list[MicroBatch]:
+        """The pieces of the batches, equally many in all processes where each pass needs all of them."""
+        pieces = [piece for item in batches for piece in item.pieces(self.processes.device)]
+        if self.processes.kind == "fsdp" and self.processes.device.type == "cpu":
+            # Shards are gathered in every pass, which all processes must make: for company, pieces that do not count.
+            most = -self.processes.least(-len(pieces))
+            pieces += [replace(pieces[0], counts=False)] * (most - len(pieces))
+        return pieces
 
     def _gradients(self, update: int, batches: Sequence[MicroBatch], tokens: int) -> dict[str, float]:
         """Add up the gradients; returns this process's sums: the loss, its unsmoothed part, and other figures."""

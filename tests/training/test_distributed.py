@@ -21,6 +21,7 @@ from toys import BAHDANAU, CONVOLUTIONAL, TRANSFORMER, Trainer, write_dataset
 
 from s2scli.checkpoint import Checkpoint
 from s2scli.schema import to_toml
+from s2scli.training import step
 
 PROCESSES = 2
 COMMON: dict[str, Any] = {"max_update": 20, "keep_last_epochs": 1, "eval_metrics": "chrf"}
@@ -116,6 +117,29 @@ def test_two_processes_are_one_with_two_batches_an_update(trained: Trainer, kind
     # One process speaks for both.
     assert said.count("done after 20 updates") == 1
     assert said.count("valid:") == len(trained.events("two", "valid"))
+
+
+SMALL_PIECES = """
+import sys
+from s2scli.cli.app import run
+from s2scli.training import step
+
+step._POSITIONS_ON_CPU = 40
+sys.exit(run(["train", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.parametrize("kind", [pytest.param("ddp", marks=SLOW), "fsdp"])
+def test_batches_in_pieces_are_those_of_one_process(
+    trained: Trainer, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one process's batch there may be more pieces than of the other's."""
+    (trained.root / "pieces.py").write_text(SMALL_PIECES, encoding="utf-8")
+    settings = TRANSFORMER | {"max_update": 9}
+    together(trained, "two", settings | {"distributed": kind}, program=str(trained.root / "pieces.py"))
+    monkeypatch.setattr(step, "_POSITIONS_ON_CPU", 40)
+    trained("alone", **settings | {"update_freq": 2})
+    assert_close(trained.checkpoint("two"), trained.checkpoint("alone"), 1e-5)
 
 
 @pytest.mark.parametrize("kind", ["ddp", pytest.param("fsdp", marks=SLOW)])

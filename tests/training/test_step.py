@@ -161,6 +161,31 @@ def test_the_batches_of_an_update_draw_different_masks() -> None:
     assert len(set(seen)) == 3
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_large_batch_goes_through_in_pieces(family: str) -> None:
+    """At most 2,048 positions of both sides at once on a CPU, each pair once, padded as its piece needs."""
+    lengths = [1 + 7 * row % 40 for row in range(90)]
+    large = Batch(*(pad_sequences(random_ids(lengths, V, seed=seed)) for seed in (3, 4)))
+    assert large.size()[0] > 3 * 2048
+    seen: list[Batch] = []
+
+    class Noted(LabelSmoothedCrossEntropy):
+        def forward(self, batch: Batch, update: int) -> Loss:
+            seen.append(batch)
+            return super().forward(batch, update)
+
+    model, copy = fresh(FAMILIES[family]), fresh(FAMILIES[family])
+    sums = objective(copy)(large, 1)
+    gradients = torch.autograd.grad(sums.loss / sums.tokens, list(copy.parameters()))
+    config = LabelSmoothedCrossEntropyConfig(label_smoothing=0.1)
+    updater(Noted(config, model)).update(1, [MicroBatch(0, large)], tokens=int(sums.tokens), rate=0.25)
+    for parameter, before, gradient in zip(model.parameters(), copy.parameters(), gradients, strict=True):
+        torch.testing.assert_close(parameter, before - 0.25 * gradient, rtol=1e-4, atol=1e-5)
+    assert len(seen) == 4
+    assert all(piece.size()[0] <= 2048 for piece in seen)
+    assert [length for piece in seen for length in piece.source.lengths.tolist()] == [n + 1 for n in lengths]
+
+
 @pytest.mark.parametrize(
     "config",
     [
