@@ -11,13 +11,11 @@ from torch.nn import functional as F
 from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable, Memory, State
 from s2scli.search.base import Output, join_histories, last_tokens, worth_dropping
+from s2scli.search.candidates import top_candidates
 from s2scli.search.penalties import best_possible, final_score
 from s2scli.search.restrictions import Restrictions
 from s2scli.search.waiting import Group, Waiting, search_all
 from s2scli.text.vocabulary import EOS, PAD
-
-# Width of the blocks of columns whose maxima are looked at first; see _top_candidates.
-_BLOCK = 64
 
 
 @dataclass
@@ -158,7 +156,7 @@ class BeamSearch:
         if rate:
             _, parents, tokens = _siblings_apart(wanted, offsets, count, rate)
         else:
-            scores, parents, tokens = _top_candidates(wanted, offsets, count)
+            scores, parents, tokens = top_candidates(wanted, offsets, count)
             if penalties is None:
                 return scores, parents, tokens
         rows = torch.arange(len(ranked), device=ranked.device)[:, None]
@@ -186,7 +184,7 @@ def best_of(outputs: list[list[Output]], config: SearchConfig) -> list[list[Outp
 def _siblings_apart(
     scores: Tensor, offsets: Tensor, count: int, rate: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """As _top_candidates, but the n-th best extension of a hypothesis scores n · rate less (Li et al. 2016, eq. 9)."""
+    """As top_candidates, but the n-th best extension of a hypothesis scores n · rate less (Li et al. 2016, eq. 9)."""
     each = min(count, scores.size(2))
     best, tokens = scores.topk(each, dim=2)  # [B, K, each]
     rank = torch.arange(1, each + 1, device=scores.device)
@@ -197,31 +195,6 @@ def _siblings_apart(
     if missing > 0:
         values, places = F.pad(values, (0, missing), value=float("-inf")), F.pad(places, (0, missing))
     return values, places // each, tokens.flatten(1).gather(1, places)
-
-
-def _top_candidates(scores: Tensor, offsets: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The best extensions of each sentence's hypotheses, best first.
-
-    scores [B, K, V], to each of whose rows offsets [B, K] is added  →  scores, hypotheses, tokens [B, count].
-    A candidate among the best `count` stands in one of the `count` blocks of columns with the largest maxima,
-    so only those blocks are searched: reading maxima is far cheaper than selecting from all K·V columns.
-    """
-    vocabulary = scores.size(2)
-    # Whole blocks, and enough columns for `count` candidates: those that do not exist score -inf.
-    columns_wanted = max(vocabulary, -(-count // scores.size(1)))
-    missing = columns_wanted + -columns_wanted % _BLOCK - vocabulary
-    if missing:
-        scores = F.pad(scores, (0, missing), value=float("-inf"))
-    blocks = scores.unflatten(2, (-1, _BLOCK))  # [B, K, V/block, block]
-    per_row = blocks.size(2)
-    maxima = (blocks.amax(3) + offsets[:, :, None]).flatten(1)
-    chosen = maxima.topk(min(count, maxima.size(1)), dim=1).indices  # [B, blocks]
-    columns = blocks.flatten(1, 2).gather(1, chosen[:, :, None].expand(-1, -1, _BLOCK))
-    columns = (columns + offsets.gather(1, chosen // per_row)[:, :, None]).flatten(1)
-    best, places = columns.topk(count, dim=1)
-    block = chosen.gather(1, places // _BLOCK)
-    tokens = (block % per_row * _BLOCK + places % _BLOCK).clamp(max=vocabulary - 1)
-    return best, block // per_row, tokens
 
 
 def _stay_in_place(parents: Tensor) -> Tensor:

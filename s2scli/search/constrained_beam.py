@@ -11,7 +11,8 @@ from torch import Tensor
 from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable
 from s2scli.search.base import Output, last_tokens, worth_dropping
-from s2scli.search.beam import BeamSearch, _finish, _not_done, _stay_in_place, _top_candidates, best_of
+from s2scli.search.beam import BeamSearch, _finish, _not_done, _stay_in_place, best_of
+from s2scli.search.candidates import top_candidates
 from s2scli.search.constraints import Constraints
 from s2scli.search.waiting import Group, by_batches
 from s2scli.text.vocabulary import EOS, PAD
@@ -151,7 +152,7 @@ def _candidates(ranked: Tensor, offsets: Tensor, wanted: Tensor, width: int) -> 
     places = torch.arange(ranked.size(1), device=ranked.device).expand_as(offsets)
     best, best_tokens = ranked.max(-1)
     columns = [
-        _top_candidates(ranked, offsets, 2 * width),
+        top_candidates(ranked, offsets, 2 * width),
         (best + offsets, places, best_tokens),
         (
             (ranked.gather(2, wanted) + offsets[:, :, None]).flatten(1),

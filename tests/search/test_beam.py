@@ -35,7 +35,8 @@ from s2scli.data.batch import Batch, pad_sequences
 from s2scli.errors import UsageError
 from s2scli.models.base import Model
 from s2scli.search.base import Output, Request
-from s2scli.search.beam import _top_candidates, beam_search
+from s2scli.search.beam import beam_search
+from s2scli.search.candidates import top_candidates
 from s2scli.search.greedy import greedy_search
 from s2scli.search.searching import search
 from s2scli.search.waiting import Room, Waiting
@@ -298,7 +299,7 @@ def test_top_candidates_are_those_of_a_plain_topk(size: int, beam: int) -> None:
         total = scores + offsets[..., None]
         for count in (2, 4, 10):
             finite = total.isfinite().flatten(1).sum(1)
-            values, hypotheses, tokens = _top_candidates(scores.clone(), offsets, count)
+            values, hypotheses, tokens = top_candidates(scores.clone(), offsets, count)
             assert values.shape == hypotheses.shape == tokens.shape == (4, count)
             expected = total.flatten(1).topk(min(count, size * beam)).values
             for row in range(4):

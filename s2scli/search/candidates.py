@@ -1,0 +1,42 @@
+"""The best of all extensions of hypotheses, without sorting all of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Width of the blocks of columns whose maxima are looked at first.
+_BLOCK = 64
+
+
+def top_candidates(scores: Tensor, offsets: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The best extensions of each sentence's hypotheses, best first.
+
+    scores [B, K, V], to each of whose rows offsets [B, K] is added  →  scores, hypotheses, tokens [B, count]; those
+    beyond the K·V that there are score -inf.
+    A candidate among the best `count` stands in one of the `count` blocks of columns with the largest maxima,
+    so only those blocks are searched: reading maxima is far cheaper than selecting from all K·V columns.
+    """
+    beam, vocabulary = scores.shape[1:]
+    whole = vocabulary - vocabulary % _BLOCK
+    maxima = scores[:, :, :whole].unflatten(2, (whole // _BLOCK, _BLOCK)).amax(3)  # [B, K, V/block]
+    if whole < vocabulary:
+        maxima = torch.cat([maxima, scores[:, :, whole:].amax(2, keepdim=True)], dim=2)
+    per_row = maxima.size(2)
+    maxima = (maxima + offsets[:, :, None]).flatten(1)
+    chosen = maxima.topk(min(count, maxima.size(1)), dim=1).indices[:, :, None]  # [B, blocks, 1]
+    hypothesis, block = chosen // per_row, chosen % per_row
+    column = torch.arange(_BLOCK, device=scores.device)
+    places = hypothesis * vocabulary + block * _BLOCK + column  # [B, blocks, block], among the K·V
+    if whole < vocabulary:
+        places = places.clamp(max=beam * vocabulary - 1)
+    places = places.flatten(1)
+    found = scores.flatten(1).gather(1, places).unflatten(1, (-1, _BLOCK))
+    found = found + offsets.gather(1, hypothesis[:, :, 0])[:, :, None]
+    if whole < vocabulary:
+        found = found.masked_fill(block * _BLOCK + column >= vocabulary, float("-inf"))
+    missing = max(0, count - places.size(1))
+    best, order = F.pad(found.flatten(1), (0, missing), value=float("-inf")).topk(count, dim=1)
+    of_best = places.gather(1, order.clamp(max=places.size(1) - 1) if missing else order)
+    return best, of_best // vocabulary, of_best % vocabulary
