@@ -53,7 +53,9 @@ def test_files_are_a_function_of_the_seed(tmp_path: Path) -> None:
             ["--out", str(tmp_path / name), "--train", "20", "--valid", "5", "--test", "5", "--seed", seed]
         )
     files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
-    assert set(files) == {f"{split}.{side}" for split in ("train", "valid", "test") for side in ("source", "target")}
+    assert set(files) == {
+        f"{split}.{side}" for split in ("train", "valid", "test") for side in ("source", "target")
+    }
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
     assert all((tmp_path / "other" / name).read_bytes() != text for name, text in files.items())
     assert files["train.source"].count(b"\n") == 20
