@@ -10,11 +10,15 @@
 #                     files; their names end in DEFAULT_SUFFIX
 #   VOCAB_SIZE … SCORE_FLAGS    the settings below, each with the recipe's default (?=)
 #   MODELS            names of models to compare; FLAGS_name are flags of `s2s train` that make the model what it is
+#   BASELINE BASELINES    script that answers without a model, BASELINE --train SOURCE TARGET --source FILE --out DIR, and
+#                     the names of its outputs, NAME.txt; BASELINE_FROM, where it is called otherwise; BASELINE_FILES,
+#                     where there is no script
 #   ANSWERS           where a test line has several right answers, as in {"answers": ["one", "another"]}: the ending of
 #                     the JSONL file with them, if there is one, and the field: answers.jsonl answers
 #   SCORED REFERENCE  what is scored against what, where it is not the output and the test set's target as they are
 #   EXPECTED          what `check` holds the scores to: bleu 30 ter 60, that is 30 or better and 60 or better
-#   SMOKE_SETTINGS    settings that make a run short; SMOKE_GOALS: the targets that `smoke` makes, check unless given
+#   SMOKE_SETTINGS    settings that make a run short; SMOKE_GOALS: the targets that `smoke` makes, baseline
+#                     and check unless given
 #   SHOWN             settings of its own, for `make help`
 #
 # Each file is made once, and again when a setting that it depends on has changed. An interrupted make goes on where it
@@ -46,7 +50,7 @@ GENERATED := work/generated
 DEFAULT ?= $(GENERATED)/default
 DEFAULT_SUFFIX ?=
 SMOKE ?= work/smoke
-SMOKE_GOALS ?= check
+SMOKE_GOALS ?= baseline check
 
 # --- settings that cannot be
 
@@ -81,11 +85,13 @@ WANTED := $(foreach ending,$(ENDINGS),$(foreach names,TRAIN VALID TEST,$(lastwor
 INPUTS := $(if $(word 2,$(ENDINGS)),train-source train-target valid-source valid-target test-source test-target,$\
 	train-file valid-file test-file)
 LISTED := $(if $(ANSWERS),$(call raw,$(TEST_NAMES),$(firstword $(ANSWERS))))
+BASELINE_FILES ?= $(foreach name,$(BASELINES),$(WORK)/baselines/$(name).txt)
+BASELINE_FROM ?= --train $(word 1,$(RAW)) $(word 2,$(RAW)) --source $(word 5,$(RAW))
 REFERENCE ?= $(if $(LISTED),$(WORK)/test.references.jsonl,$(word 6,$(RAW)))
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help data prepare train generate score check smoke clean raw-files FORCE
+.PHONY: help data prepare train generate score baseline check smoke clean raw-files FORCE
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -101,6 +107,9 @@ train: $(RUN).done ## train the model
 generate: $(SCORED) ## let the model answer the test set
 score: $(SCORES) ## score its answers
 	@$(call scores,$(SCORED))
+
+baseline: $(BASELINE_FILES) $(REFERENCE) $(SCORED) ## score outputs that no model gives beside the model's
+	@$(call scores,$(BASELINE_FILES) $(SCORED))
 
 check: $(SCORES) ## fail unless the scores are as good as the settings EXPECT_… say
 	@$(PYTHON) ../check.py $(SCORES) $(EXPECTED)
@@ -177,6 +186,12 @@ $(WORK)/test.references.jsonl: $(LISTED) ../references.py | $(TOOLS)
 
 $(SCORES): $(SCORED) $(REFERENCE) $(SCORES).flags
 	@$(call scores,$(SCORED)) --format json > $@
+
+$(WORK)/baselines/%.txt: $(WORK)/baselines.done ;
+
+$(WORK)/baselines.done: $(RAW) $(WORK)/prepare.flags $(BASELINE) | raw-files $(TOOLS)
+	$(PYTHON) $(BASELINE) $(BASELINE_FROM) --out $(WORK)/baselines
+	@touch $@
 
 # --- generated data
 

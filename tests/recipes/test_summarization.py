@@ -1,6 +1,5 @@
-"""Logs and their digests, leads, and what the figures of copying count."""
+"""Logs and their digests, and what the figures of copying count."""
 
-import gzip
 import json
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import pytest
 from recipe_scripts import load
 
 logs = load("summarization/logs.py")
-lead = load("summarization/lead.py")
 copied = load("summarization/copied.py")
 
 
@@ -45,32 +43,6 @@ def test_no_name_of_the_test_set_is_in_another() -> None:
 
     assert len(names("test")) > 1000
     assert not names("test") & (names("train") | names("valid"))
-
-
-def test_files_are_a_function_of_the_seed(tmp_path: Path) -> None:
-    for name, seed in (("one", "1"), ("again", "1"), ("other", "2")):
-        logs.main(
-            ["--out", str(tmp_path / name), "--train", "20", "--valid", "5", "--test", "5", "--seed", seed]
-        )
-    files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
-    assert set(files) == {
-        f"{split}.{side}" for split in ("train", "valid", "test") for side in ("source", "target")
-    }
-    assert files == {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
-    assert all((tmp_path / "other" / name).read_bytes() != text for name, text in files.items())
-    assert files["train.source"].count(b"\n") == 20
-
-
-def test_leads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = "Mr. One went. Two came!  Three? no\n\nOnly one\n"
-    (tmp_path / "text").write_text(text, encoding="utf-8")
-    with gzip.open(tmp_path / "text.gz", "wt", encoding="utf-8") as stream:
-        stream.write(text)
-    for name in ("text", "text.gz"):
-        lead.main([str(tmp_path / name), "--sentences", "3"])
-        assert capsys.readouterr().out == "Mr. One went. Two came!\n\nOnly one\n"
-    lead.main([str(tmp_path / "text")])
-    assert capsys.readouterr().out == "Mr.\n\nOnly one\n"
 
 
 def test_the_figures_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
