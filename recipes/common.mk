@@ -4,7 +4,8 @@
 #   SOURCE TARGET     endings of the two sides' files: train.src and train.tgt for src and tgt. ENDINGS := jsonl where
 #                     one file has both sides; such a recipe says what REFERENCE is
 #   TRAIN_NAMES VALID_NAMES TEST_NAMES    names that a split's files may have before the ending
-#   GENERATOR         script that writes the default data: GENERATOR --out DIR, and SIZES or SMOKE_SIZES
+#   GENERATOR         script that writes the default data: GENERATOR --out DIR, and SIZES, or SIZES_name for other such
+#                     data by that name; SIZES_smoke is for `smoke`
 #   DEFAULT_FLAGS     flags of `s2s train` on the default data, as --max-update 800 where it is small
 #   DEFAULT           folder of the default data, for a recipe that makes it otherwise, with rules of its own for the
 #                     files; their names end in DEFAULT_SUFFIX
@@ -132,11 +133,12 @@ scores = $(S2S) score --sys $(1) --ref $(REFERENCE) $(SCORE_FLAGS)
 # $(again): this Makefile once more, with other goals and settings.
 again = @$(MAKE) --no-print-directory
 
-# $(compare): make the outputs of all MODELS, and score them side by side.
+# $(compare): make the outputs of all MODELS, and score them side by side, and what no model gives.
 define compare
 @set -e; for model in $(MODELS); do $(MAKE) --no-print-directory generate MODEL=$$model; done
-@$(call scores,$(foreach MODEL,$(MODELS),$(SCORED)))
+@$(call scores,$(COMPARED) $(BASELINE_FILES))
 endef
+COMPARED = $(foreach MODEL,$(MODELS),$(SCORED))
 
 $(ROOT)/.venv/bin/s2s $(ROOT)/.venv/bin/python:
 	@$(MAKE) --no-print-directory -C $(ROOT) setup
@@ -198,7 +200,7 @@ $(WORK)/baselines.done: $(RAW) $(WORK)/prepare.flags $(BASELINE) | raw-files $(T
 # Written to another folder, which gets its name when it is whole.
 $(GENERATED)/%.made: $(GENERATOR) | $(TOOLS)
 	@rm -rf $(GENERATED)/$* $(GENERATED)/$*.part
-	$(PYTHON) $(GENERATOR) --out $(GENERATED)/$*.part $(if $(filter smoke,$*),$(SMOKE_SIZES),$(SIZES))
+	$(PYTHON) $(GENERATOR) --out $(GENERATED)/$*.part $(or $(SIZES_$*),$(SIZES))
 	@mv $(GENERATED)/$*.part $(GENERATED)/$* && touch $@
 
 .PRECIOUS: $(GENERATED)/%.made
