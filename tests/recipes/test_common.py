@@ -177,7 +177,7 @@ def test_references_are_read_line_by_line() -> None:
 def test_models_are_compared_and_their_flags_are_remembered(folder: Path) -> None:
     makefile = folder / "recipes" / "g2p" / "Makefile"
     added = "MODELS := plain large\nFLAGS_large := --encoder-layers 2\n"
-    makefile.write_text(added + makefile.read_text() + "\ncompare:\n\t$(compare)\n")
+    makefile.write_text(added + makefile.read_text() + "\ncompare: $(BASELINE_FILES)\n\t$(compare)\n")
     arguments = ("compare", f"DATA={folder}/data", f"WORK={folder}/out")
     done = make(folder, *arguments)
     assert done.returncode == 0, done.stderr
@@ -186,7 +186,8 @@ def test_models_are_compared_and_their_flags_are_remembered(folder: Path) -> Non
     assert "--save-dir" in lines[1]
     assert "--encoder-layers" not in lines[1]
     assert lines[3].endswith("run-large --encoder-layers 2")
-    assert f"--sys {folder}/out/run-plain.hyp.txt {folder}/out/run-large.hyp.txt --ref" in lines[5]
+    systems = ("run-plain.hyp.txt", "run-large.hyp.txt", "baselines/letters.txt")
+    assert f"--sys {' '.join(f'{folder}/out/{name}' for name in systems)} --ref" in lines[5]
     makefile.write_text(makefile.read_text().replace("layers 2", "layers 3"))
     assert make(folder, *arguments).returncode == 0
     assert verbs(calls(folder)) == ["train", "generate", "score"]
