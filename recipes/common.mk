@@ -11,6 +11,7 @@
 #                     files; their names end in DEFAULT_SUFFIX
 #   VOCAB_SIZE … SCORE_FLAGS    the settings below, each with the recipe's default (?=)
 #   MODELS            names of models to compare; FLAGS_name are flags of `s2s train` that make the model what it is
+#   TEXTS             what the model is given, where that is not the raw files: as many, in the same order
 #   BASELINE BASELINES    script that answers without a model, BASELINE --train SOURCE TARGET --source FILE --out DIR, and
 #                     the names of its outputs, NAME.txt; BASELINE_FROM, where it is called otherwise; BASELINE_FILES,
 #                     where there is no script
@@ -88,6 +89,7 @@ INPUTS := $(if $(word 2,$(ENDINGS)),train-source train-target valid-source valid
 LISTED := $(if $(ANSWERS),$(call raw,$(TEST_NAMES),$(firstword $(ANSWERS))))
 BASELINE_FILES ?= $(foreach name,$(BASELINES),$(WORK)/baselines/$(name).txt)
 BASELINE_FROM ?= --train $(word 1,$(RAW)) $(word 2,$(RAW)) --source $(word 5,$(RAW))
+TEXTS ?= $(RAW)
 REFERENCE ?= $(if $(LISTED),$(WORK)/test.references.jsonl,$(word 6,$(RAW)))
 
 .DELETE_ON_ERROR:
@@ -152,12 +154,12 @@ raw-files:
 		"$(WANTED); found: $(or $(notdir $(RAW)),none)" >&2; exit 1; }
 
 $(WORK)/prepare.flags: FORCE
-	$(call remember,$(RAW) $(VOCAB_SIZE) $(PREPROCESS_FLAGS))
+	$(call remember,$(TEXTS) $(VOCAB_SIZE) $(PREPROCESS_FLAGS))
 
-$(DATASET)/meta.json: $(RAW) $(WORK)/prepare.flags | raw-files $(TOOLS)
+$(DATASET)/meta.json: $(TEXTS) $(WORK)/prepare.flags | raw-files $(TOOLS)
 	$(S2S) preprocess --destdir $(DATASET) \
 		$(if $(word 2,$(ENDINGS)),--source-lang $(SOURCE) --target-lang $(TARGET)) \
-		$(foreach n,1 2 3 4 5 6,$(if $(word $n,$(INPUTS)),--$(word $n,$(INPUTS)) $(word $n,$(RAW)))) \
+		$(foreach n,1 2 3 4 5 6,$(if $(word $n,$(INPUTS)),--$(word $n,$(INPUTS)) $(word $n,$(TEXTS)))) \
 		$(if $(VOCAB_SIZE),--vocab-size $(VOCAB_SIZE)) --workers 2 $(PREPROCESS_FLAGS)
 
 FLAGS = $(strip $(if $(DATA),,$(DEFAULT_FLAGS)) $(FLAGS_$(MODEL)) $(TRAIN_FLAGS))
