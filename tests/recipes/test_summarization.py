@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from recipe_scripts import load
+from recipe_scripts import calls, copy_recipes, load, make, needs_make, verbs
 
 logs = load("summarization/logs.py")
 copied = load("summarization/copied.py")
@@ -76,3 +76,21 @@ def test_the_figures_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     table = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in table] == ["unseen", "output", "reference"]
     assert table[2].split()[1] == "100.00"
+
+
+@needs_make
+def test_long_logs_are_told_with_coverage_and_without(tmp_path: Path) -> None:
+    copy_recipes(tmp_path, "output\n" * 200, "[]")
+    done = make(tmp_path, "long", "SEED=2", "TRAIN_FLAGS=--threads 1", recipe="summarization")
+    assert done.returncode == 0, done.stderr
+    lines = calls(tmp_path)
+    assert verbs(lines) == ["preprocess", *["train", "generate"] * 2, "score"]
+    assert lines[1].endswith("run-copy --copy --max-update 400 --seed 2 --threads 1")
+    assert "--coverage-loss-weight 1 --max-update 400 --seed 2" in lines[3]
+    names = ("run-copy.hyp.txt", "run-coverage.hyp.txt", "baselines/lead-1.txt", "baselines/lead-3.txt")
+    assert f"--sys {' '.join(f'work/long-2/{name}' for name in names)} --ref" in lines[5]
+    assert [line.split()[0] for line in done.stdout.splitlines() if line.startswith("run-")] == list(
+        names[:2]
+    )
+    (test,) = (tmp_path / "recipes" / "summarization" / "work" / "generated" / "long").glob("test.source")
+    assert all(14 <= len(events(line)) <= 20 for line in test.read_text().splitlines())
