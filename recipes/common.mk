@@ -19,8 +19,8 @@
 #                     the JSONL file with them, if there is one, and the field: answers.jsonl answers
 #   SCORED REFERENCE  what is scored against what, where it is not the output and the test set's target as they are
 #   EXPECTED          what `check` holds the scores to: bleu 30 ter 60, that is 30 or better and 60 or better
-#   SMOKE_SETTINGS    settings that make a run short; SMOKE_GOALS: the targets that `smoke` makes, baseline
-#                     and check unless given
+#   SMOKE_SETTINGS    settings that make a run short; SMOKE_GOALS: the targets that `smoke` makes, baseline and check
+#                     unless given
 #   SHOWN             settings of its own, for `make help`
 #
 # Each file is made once, and again when a setting that it depends on has changed. An interrupted make goes on where it
