@@ -17,6 +17,7 @@ grammar = load("inflection/grammar.py")
 facts = load("qa/facts.py")
 clauses = load("srl/clauses.py")
 logs = load("summarization/logs.py")
+dialogues = load("dialogue/dialogues.py")
 
 SIZES = {"train": 600, "valid": 60, "test": 60}
 GENERATORS = (
@@ -141,7 +142,7 @@ def test_brackets_hold_the_sentence_and_verbs_meet_new_constructions() -> None:
     assert {verb for verb, _ in shown["test"]} <= {verb for verb, _ in shown["train"]}
 
 
-@pytest.mark.parametrize("generator", [spelling, grammar, facts, clauses, logs])
+@pytest.mark.parametrize("generator", [spelling, grammar, facts, clauses, logs, dialogues])
 def test_a_folder_that_cannot_be_is_a_line(
     generator: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
