@@ -4,17 +4,23 @@
 #   SOURCE TARGET     endings of the two sides' files: train.src and train.tgt for src and tgt. ENDINGS := jsonl where
 #                     one file has both sides; such a recipe says what REFERENCE is
 #   TRAIN_NAMES VALID_NAMES TEST_NAMES    names that a split's files may have before the ending
-#   GENERATOR         script that writes the default data: GENERATOR --out DIR, and SIZES or SMOKE_SIZES
+#   GENERATOR         script that writes the default data: GENERATOR --out DIR, and SIZES, or SIZES_name for other such
+#                     data by that name; SIZES_smoke is for `smoke`
 #   DEFAULT_FLAGS     flags of `s2s train` on the default data, as --max-update 800 where it is small
 #   DEFAULT           folder of the default data, for a recipe that makes it otherwise, with rules of its own for the
 #                     files; their names end in DEFAULT_SUFFIX
 #   VOCAB_SIZE … SCORE_FLAGS    the settings below, each with the recipe's default (?=)
 #   MODELS            names of models to compare; FLAGS_name are flags of `s2s train` that make the model what it is
+#   TEXTS             what the model is given, where that is not the raw files: as many, in the same order
+#   BASELINE BASELINES    script that answers without a model, BASELINE --train SOURCE TARGET --source FILE --out DIR, and
+#                     the names of its outputs, NAME.txt; BASELINE_FROM, where it is called otherwise; BASELINE_FILES,
+#                     where there is no script
 #   ANSWERS           where a test line has several right answers, as in {"answers": ["one", "another"]}: the ending of
 #                     the JSONL file with them, if there is one, and the field: answers.jsonl answers
 #   SCORED REFERENCE  what is scored against what, where it is not the output and the test set's target as they are
 #   EXPECTED          what `check` holds the scores to: bleu 30 ter 60, that is 30 or better and 60 or better
-#   SMOKE_SETTINGS    settings that make a run short; SMOKE_GOALS: the targets that `smoke` makes, check unless given
+#   SMOKE_SETTINGS    settings that make a run short; SMOKE_GOALS: the targets that `smoke` makes, baseline and check
+#                     unless given
 #   SHOWN             settings of its own, for `make help`
 #
 # Each file is made once, and again when a setting that it depends on has changed. An interrupted make goes on where it
@@ -46,7 +52,7 @@ GENERATED := work/generated
 DEFAULT ?= $(GENERATED)/default
 DEFAULT_SUFFIX ?=
 SMOKE ?= work/smoke
-SMOKE_GOALS ?= check
+SMOKE_GOALS ?= baseline check
 
 # --- settings that cannot be
 
@@ -81,11 +87,14 @@ WANTED := $(foreach ending,$(ENDINGS),$(foreach names,TRAIN VALID TEST,$(lastwor
 INPUTS := $(if $(word 2,$(ENDINGS)),train-source train-target valid-source valid-target test-source test-target,$\
 	train-file valid-file test-file)
 LISTED := $(if $(ANSWERS),$(call raw,$(TEST_NAMES),$(firstword $(ANSWERS))))
+BASELINE_FILES ?= $(foreach name,$(BASELINES),$(WORK)/baselines/$(name).txt)
+BASELINE_FROM ?= --train $(word 1,$(RAW)) $(word 2,$(RAW)) --source $(word 5,$(RAW))
+TEXTS ?= $(RAW)
 REFERENCE ?= $(if $(LISTED),$(WORK)/test.references.jsonl,$(word 6,$(RAW)))
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help data prepare train generate score check smoke clean raw-files FORCE
+.PHONY: help data prepare train generate score baseline check smoke clean raw-files FORCE
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -101,6 +110,9 @@ train: $(RUN).done ## train the model
 generate: $(SCORED) ## let the model answer the test set
 score: $(SCORES) ## score its answers
 	@$(call scores,$(SCORED))
+
+baseline: $(BASELINE_FILES) $(REFERENCE) $(SCORED) ## score outputs that no model gives beside the model's
+	@$(call scores,$(BASELINE_FILES) $(SCORED))
 
 check: $(SCORES) ## fail unless the scores are as good as the settings EXPECT_… say
 	@$(PYTHON) ../check.py $(SCORES) $(EXPECTED)
@@ -123,11 +135,12 @@ scores = $(S2S) score --sys $(1) --ref $(REFERENCE) $(SCORE_FLAGS)
 # $(again): this Makefile once more, with other goals and settings.
 again = @$(MAKE) --no-print-directory
 
-# $(compare): make the outputs of all MODELS, and score them side by side.
+# $(compare): make the outputs of all MODELS, and score them side by side, and what no model gives.
 define compare
 @set -e; for model in $(MODELS); do $(MAKE) --no-print-directory generate MODEL=$$model; done
-@$(call scores,$(foreach MODEL,$(MODELS),$(SCORED)))
+@$(call scores,$(COMPARED) $(BASELINE_FILES))
 endef
+COMPARED = $(foreach MODEL,$(MODELS),$(SCORED))
 
 $(ROOT)/.venv/bin/s2s $(ROOT)/.venv/bin/python:
 	@$(MAKE) --no-print-directory -C $(ROOT) setup
@@ -141,12 +154,12 @@ raw-files:
 		"$(WANTED); found: $(or $(notdir $(RAW)),none)" >&2; exit 1; }
 
 $(WORK)/prepare.flags: FORCE
-	$(call remember,$(RAW) $(VOCAB_SIZE) $(PREPROCESS_FLAGS))
+	$(call remember,$(TEXTS) $(VOCAB_SIZE) $(PREPROCESS_FLAGS))
 
-$(DATASET)/meta.json: $(RAW) $(WORK)/prepare.flags | raw-files $(TOOLS)
+$(DATASET)/meta.json: $(TEXTS) $(WORK)/prepare.flags | raw-files $(TOOLS)
 	$(S2S) preprocess --destdir $(DATASET) \
 		$(if $(word 2,$(ENDINGS)),--source-lang $(SOURCE) --target-lang $(TARGET)) \
-		$(foreach n,1 2 3 4 5 6,$(if $(word $n,$(INPUTS)),--$(word $n,$(INPUTS)) $(word $n,$(RAW)))) \
+		$(foreach n,1 2 3 4 5 6,$(if $(word $n,$(INPUTS)),--$(word $n,$(INPUTS)) $(word $n,$(TEXTS)))) \
 		$(if $(VOCAB_SIZE),--vocab-size $(VOCAB_SIZE)) --workers 2 $(PREPROCESS_FLAGS)
 
 FLAGS = $(strip $(if $(DATA),,$(DEFAULT_FLAGS)) $(FLAGS_$(MODEL)) $(TRAIN_FLAGS))
@@ -178,12 +191,18 @@ $(WORK)/test.references.jsonl: $(LISTED) ../references.py | $(TOOLS)
 $(SCORES): $(SCORED) $(REFERENCE) $(SCORES).flags
 	@$(call scores,$(SCORED)) --format json > $@
 
+$(WORK)/baselines/%.txt: $(WORK)/baselines.done ;
+
+$(WORK)/baselines.done: $(RAW) $(WORK)/prepare.flags $(BASELINE) | raw-files $(TOOLS)
+	$(PYTHON) $(BASELINE) $(BASELINE_FROM) --out $(WORK)/baselines
+	@touch $@
+
 # --- generated data
 
 # Written to another folder, which gets its name when it is whole.
 $(GENERATED)/%.made: $(GENERATOR) | $(TOOLS)
 	@rm -rf $(GENERATED)/$* $(GENERATED)/$*.part
-	$(PYTHON) $(GENERATOR) --out $(GENERATED)/$*.part $(if $(filter smoke,$*),$(SMOKE_SIZES),$(SIZES))
+	$(PYTHON) $(GENERATOR) --out $(GENERATED)/$*.part $(or $(SIZES_$*),$(SIZES))
 	@mv $(GENERATED)/$*.part $(GENERATED)/$* && touch $@
 
 .PRECIOUS: $(GENERATED)/%.made

@@ -16,15 +16,17 @@ The files are a function of the sizes and the seed. Only the standard library is
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-SPLITS = ("train", "valid", "test")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from generated import command_line, sizes_of, write_files
+
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 PEOPLE = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 NAMES = (
@@ -412,35 +414,23 @@ def to_json(dialogue: Writer) -> str:
     return json.dumps({"turns": dialogue.turns, "speakers": speakers})
 
 
-# --- the commands -----------------------------------------------------------------------------------------
+# --- the command ------------------------------------------------------------------------------------------
 
 
-def write(out: Path, sizes: Mapping[str, int], seed: int) -> None:
-    """Write the files of all splits, and the facts of the test set."""
-    splits = make_splits(sizes, seed)
-    out.mkdir(parents=True, exist_ok=True)
+def files(splits: Mapping[str, Sequence[Writer]]) -> Iterator[tuple[str, list[str]]]:
+    """Names and lines of the files: the dialogues of all splits, and the facts of the test set."""
     for name, dialogues in splits.items():
-        _write_lines(out / f"{name}.jsonl", map(to_json, dialogues))
-    facts = (json.dumps(facts) for dialogue in splits["test"] for facts in dialogue.facts)
-    _write_lines(out / "test.facts.jsonl", facts)
+        yield f"{name}.jsonl", [to_json(dialogue) for dialogue in dialogues]
+    facts = [json.dumps(facts) for dialogue in splits["test"] for facts in dialogue.facts]
+    yield "test.facts.jsonl", facts
 
 
-def _write_lines(path: Path, lines: Iterator[str]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    temporary.replace(path)
-
-
-def main() -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description="Write dialogues whose answers can be checked.")
-    parser.add_argument("--out", type=Path, required=True)
-    for name, size in zip(SPLITS, (6000, 200, 400), strict=True):
-        parser.add_argument(f"--{name}", type=int, default=size, metavar="DIALOGUES")
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    write(given.out, {name: getattr(given, name) for name in SPLITS}, given.seed)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the dialogues to a folder."""
+    description = "Write dialogues whose answers can be checked."
+    options = command_line(description, "dialogues", 6000, 200, 400).parse_args(arguments)
+    return write_files(options.out, files(make_splits(sizes_of(options), options.seed)))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -13,15 +13,16 @@ a function of their numbers and the seed. Only the standard library is needed.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from random import Random
 
-SPLITS = ("train", "valid", "test")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from generated import SPLITS, command_line, sizes_of, write_files
+
 HELD_OUT = 0.06  # the share of the pairs of a consonant and a vowel that valid gets, and that test gets
 
 SHORT = {"a": "AE", "e": "EH", "i": "IH", "o": "AA", "u": "AH"}
@@ -195,40 +196,24 @@ def generate(sizes: Mapping[str, int], seed: int) -> dict[str, dict[str, list[st
     return found
 
 
-def write(words: Mapping[str, Mapping[str, Sequence[str]]], folder: Path) -> None:
-    """Write the files: in training a line for each pronunciation, elsewhere one for each word."""
-    folder.mkdir(parents=True, exist_ok=True)
+def files(words: Mapping[str, Mapping[str, Sequence[str]]]) -> Iterator[tuple[str, list[str]]]:
+    """Names and lines of the files: in training a line for each pronunciation, elsewhere one for each word."""
     for split, entries in words.items():
         lines = [
             (word, one) for word, said in entries.items() for one in (said if split == "train" else said[:1])
         ]
-        texts = {"graphemes": [" ".join(word) for word, _ in lines], "phonemes": [one for _, one in lines]}
+        yield f"{split}.graphemes", [" ".join(word) for word, _ in lines]
+        yield f"{split}.phonemes", [one for _, one in lines]
         if split != "train":
-            texts["refs.jsonl"] = [
-                json.dumps({"word": word, "pronunciations": said}) for word, said in entries.items()
-            ]
-        for ending, text in texts.items():
-            path = folder / f"{split}.{ending}"
-            path.write_text("".join(f"{line}\n" for line in text), encoding="utf-8", newline="\n")
+            listed = [{"word": word, "pronunciations": said} for word, said in entries.items()]
+            yield f"{split}.refs.jsonl", [json.dumps(entry) for entry in listed]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the words to a folder."""
-    parser = argparse.ArgumentParser(
-        description="Write words of a made-up language with their pronunciations."
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder to write to; made if missing")
-    parser.add_argument("--train", type=int, default=8000, help="number of training words")
-    parser.add_argument("--valid", type=int, default=300, help="number of validation words")
-    parser.add_argument("--test", type=int, default=500, help="number of test words")
-    parser.add_argument("--seed", type=int, default=1, help="another seed gives other words")
-    options = parser.parse_args(arguments)
-    try:
-        write(generate({split: getattr(options, split) for split in SPLITS}, options.seed), options.out)
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    description = "Write words of a made-up language with their pronunciations."
+    options = command_line(description, "words", 8000, 300, 500).parse_args(arguments)
+    return write_files(options.out, files(generate(sizes_of(options), options.seed)))
 
 
 if __name__ == "__main__":

@@ -16,14 +16,15 @@ the seed. Only the standard library is needed.
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from random import Random
 
-SPLITS = ("train", "valid", "test")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from generated import SPLITS, command_line, sizes_of, write_files
+
 HELD_OUT = 0.06  # the share of the pairs of a last letter and tags that valid gets, and that test gets
 
 FRONT, BACK = "ei", "aou"
@@ -109,26 +110,18 @@ def spaced(text: str) -> str:
     return " ".join([*lemma, *tags])
 
 
+def files(found: Mapping[str, Sequence[tuple[str, str]]]) -> Iterator[tuple[str, list[str]]]:
+    """Names and lines of the files."""
+    for split, pairs in found.items():
+        for side, ending in enumerate(("src", "tgt")):
+            yield f"{split}.{ending}", [spaced(pair[side]) for pair in pairs]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the forms to a folder."""
-    parser = argparse.ArgumentParser(description="Write inflected forms of a made-up language.")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write to; made if missing")
-    parser.add_argument("--train", type=int, default=6000, help="number of training forms")
-    parser.add_argument("--valid", type=int, default=300, help="number of validation forms")
-    parser.add_argument("--test", type=int, default=500, help="number of test forms")
-    parser.add_argument("--seed", type=int, default=1, help="another seed gives other words")
-    options = parser.parse_args(arguments)
-    try:
-        found = generate({split: getattr(options, split) for split in SPLITS}, options.seed)
-        options.out.mkdir(parents=True, exist_ok=True)
-        for split, pairs in found.items():
-            for side, ending in enumerate(("src", "tgt")):
-                text = "".join(f"{spaced(pair[side])}\n" for pair in pairs)
-                (options.out / f"{split}.{ending}").write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    description = "Write inflected forms of a made-up language."
+    options = command_line(description, "forms", 6000, 300, 500).parse_args(arguments)
+    return write_files(options.out, files(generate(sizes_of(options), options.seed)))
 
 
 if __name__ == "__main__":

@@ -14,16 +14,17 @@ the sentence. The lines are a function of their numbers and the seed. Only the s
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from random import Random
 
-SPLITS = ("train", "valid", "test")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from generated import SPLITS, command_line, sizes_of, write_files
+
 HELD_OUT = 0.1  # the share of the names that valid gets, and that test gets
 
 STARTS = ("ba", "do", "fe", "gi", "ka", "lo", "mi", "no", "pe", "ru", "sa", "ti", "ve", "zo")
@@ -132,31 +133,19 @@ def generate(sizes: Mapping[str, int], seed: int) -> dict[str, dict[str, list[st
     return found
 
 
+def files(found: Mapping[str, Mapping[str, Sequence[str]]]) -> Iterator[tuple[str, list[str]]]:
+    """Names and lines of the files."""
+    for split, lines in found.items():
+        yield f"{split}.src", list(lines)
+        yield f"{split}.tgt", [answers[0] for answers in lines.values()]
+        yield f"{split}.answers.jsonl", [json.dumps({"answers": answers}) for answers in lines.values()]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the lines to a folder."""
-    parser = argparse.ArgumentParser(description="Write questions about made-up facts, with their answers.")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write to; made if missing")
-    parser.add_argument("--train", type=int, default=8000, help="number of training questions")
-    parser.add_argument("--valid", type=int, default=300, help="number of validation questions")
-    parser.add_argument("--test", type=int, default=500, help="number of test questions")
-    parser.add_argument("--seed", type=int, default=1, help="another seed gives other facts")
-    options = parser.parse_args(arguments)
-    found = generate({split: getattr(options, split) for split in SPLITS}, options.seed)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        for split, lines in found.items():
-            texts = {
-                "src": list(lines),
-                "tgt": [answers[0] for answers in lines.values()],
-                "answers.jsonl": [json.dumps({"answers": answers}) for answers in lines.values()],
-            }
-            for ending, text in texts.items():
-                path = options.out / f"{split}.{ending}"
-                path.write_text("".join(f"{line}\n" for line in text), encoding="utf-8", newline="\n")
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    description = "Write questions about made-up facts, with their answers."
+    options = command_line(description, "questions", 8000, 300, 500).parse_args(arguments)
+    return write_files(options.out, files(generate(sizes_of(options), options.seed)))
 
 
 if __name__ == "__main__":

@@ -15,14 +15,15 @@ standard library is needed.
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from random import Random
 
-SPLITS = ("train", "valid", "test")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from generated import SPLITS, command_line, sizes_of, write_files
+
 HELD_OUT = 0.1  # the share of the pairs of a verb and a construction that valid gets, and that test gets
 
 # Past tense and participle.
@@ -155,28 +156,18 @@ def generate(sizes: Mapping[str, int], seed: int) -> dict[str, list[tuple[str, s
     return found
 
 
+def files(found: Mapping[str, Sequence[tuple[str, str]]]) -> Iterator[tuple[str, list[str]]]:
+    """Names and lines of the files."""
+    for split, pairs in found.items():
+        for side, ending in enumerate(("src", "tgt")):
+            yield f"{split}.{ending}", [pair[side] for pair in pairs]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the sentences to a folder."""
-    parser = argparse.ArgumentParser(
-        description="Write sentences with a marked predicate and its bracketed arguments."
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder to write to; made if missing")
-    parser.add_argument("--train", type=int, default=6000, help="number of training sentences")
-    parser.add_argument("--valid", type=int, default=300, help="number of validation sentences")
-    parser.add_argument("--test", type=int, default=500, help="number of test sentences")
-    parser.add_argument("--seed", type=int, default=1, help="another seed gives other sentences")
-    options = parser.parse_args(arguments)
-    found = generate({split: getattr(options, split) for split in SPLITS}, options.seed)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        for split, pairs in found.items():
-            for side, ending in enumerate(("src", "tgt")):
-                text = "".join(f"{pair[side]}\n" for pair in pairs)
-                (options.out / f"{split}.{ending}").write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    description = "Write sentences with a marked predicate and its bracketed arguments."
+    options = command_line(description, "sentences", 6000, 300, 500).parse_args(arguments)
+    return write_files(options.out, files(generate(sizes_of(options), options.seed)))
 
 
 if __name__ == "__main__":

@@ -13,21 +13,21 @@ prints a line for each output file and for the reference itself, in percent; cas
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from baseline import read
+
 SIZES = (1, 2, 3, 4)
 
 
-def read(path: Path) -> list[list[str]]:
+def words_of(path: Path) -> list[list[str]]:
     """The words of each line of a text file, plain or .gz, in lower case."""
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8", newline="\n") as stream:
-        return [line.lower().split() for line in stream]
+    return [line.lower().split() for line in read(path)]
 
 
 def ngrams(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
@@ -69,9 +69,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--reference", type=Path, required=True)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    seen = {word for path in options.train for line in read(path) for word in line}
-    references, sources = read(options.reference), read(options.source)
-    systems = {path.name: measure(read(path), references, sources, seen) for path in options.outputs}
+    seen = {word for path in options.train for line in words_of(path) for word in line}
+    references, sources = words_of(options.reference), words_of(options.source)
+    systems = {path.name: measure(words_of(path), references, sources, seen) for path in options.outputs}
     if options.json:
         print(json.dumps(systems))
         return

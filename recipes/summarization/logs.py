@@ -14,14 +14,15 @@ copied. The lines are a function of their numbers and the seed. Only the standar
 
 from __future__ import annotations
 
-import argparse
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 
-SPLITS = ("train", "valid", "test")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from generated import command_line, sizes_of, write_files
+
 SYLLABLES = tuple(consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou")
 GOODS = ("coal", "salt", "wool", "grain", "timber", "wine", "iron", "oil")
 # How often each kind of event comes; what only waits is in no digest.
@@ -73,22 +74,23 @@ def days(
         yield day(Random(f"{seed} {split} {line}"), events_a_day, is_test=split == "test")
 
 
-def main(arguments: list[str]) -> None:
-    """Write the files that the command line asks for."""
-    parser = argparse.ArgumentParser(description="Write logs and digests.")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=1)
-    for split, number in zip(SPLITS, (6000, 200, 400), strict=True):
-        parser.add_argument(f"--{split}", type=int, default=number)
+def files(
+    sizes: Mapping[str, int], seed: int, events_a_day: tuple[int, int]
+) -> Iterator[tuple[str, list[str]]]:
+    """Names and lines of the files."""
+    for split, number in sizes.items():
+        pairs = list(days(number, split, seed, events_a_day))
+        for side, ending in enumerate(("source", "target")):
+            yield f"{split}.{ending}", [pair[side] for pair in pairs]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the logs to a folder."""
+    parser = command_line("Write logs and digests.", "logs", 6000, 200, 400)
     parser.add_argument("--events", type=int, nargs=2, default=(5, 9), help="fewest and most a day")
     options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    for split in SPLITS:
-        pairs = list(days(getattr(options, split), split, options.seed, tuple(options.events)))
-        for side, ending in enumerate(("source", "target")):
-            text = "".join(f"{pair[side]}\n" for pair in pairs)
-            (options.out / f"{split}.{ending}").write_text(text, encoding="utf-8", newline="")
+    return write_files(options.out, files(sizes_of(options), options.seed, tuple(options.events)))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())

@@ -16,16 +16,17 @@ The corpus is a function of its sizes and its seed. Only the standard library is
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from generated import SPLITS, command_line, sizes_of, write_files
+
 LANGUAGES = ("en", "de", "zh")
-SPLITS = ("train", "valid", "test")
 HELD_OUT = 0.06  # the share of a slot's values that valid gets, and that test gets
 
 Words = tuple[str, str, str]  # the same thing in English, German and Chinese
@@ -455,28 +456,18 @@ def generate(sizes: Mapping[str, int], seed: int) -> dict[str, list[Words]]:
     return corpus
 
 
+def files(sizes: Mapping[str, int], seed: int) -> Iterator[tuple[str, list[str]]]:
+    """Names and lines of the files."""
+    for split, sentences in generate(sizes, seed).items():
+        for index, language in enumerate(LANGUAGES):
+            yield f"{split}.{language}", [sentence[index] for sentence in sentences]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the corpus to a folder."""
-    parser = argparse.ArgumentParser(
-        description="Write a small parallel corpus in English, German and Chinese."
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder to write to; made if missing")
-    parser.add_argument("--train", type=int, default=20000, help="number of training sentences")
-    parser.add_argument("--valid", type=int, default=500, help="number of validation sentences")
-    parser.add_argument("--test", type=int, default=500, help="number of test sentences")
-    parser.add_argument("--seed", type=int, default=1, help="another seed gives another corpus")
-    options = parser.parse_args(arguments)
-    try:
-        corpus = generate({split: getattr(options, split) for split in SPLITS}, options.seed)
-        options.out.mkdir(parents=True, exist_ok=True)
-        for split, sentences in corpus.items():
-            for index, language in enumerate(LANGUAGES):
-                text = "".join(f"{sentence[index]}\n" for sentence in sentences)
-                (options.out / f"{split}.{language}").write_text(text, encoding="utf-8", newline="\n")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    description = "Write a small parallel corpus in English, German and Chinese."
+    options = command_line(description, "sentences", 20000, 500, 500).parse_args(arguments)
+    return write_files(options.out, files(sizes_of(options), options.seed))
 
 
 if __name__ == "__main__":

@@ -5,67 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from recipe_scripts import RECIPES, load
+from recipe_scripts import ENVIRONMENT, calls, command, copy_recipes, load, make, needs_make, verbs
 
-pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+pytestmark = needs_make
 
-# Notes its arguments and makes what the real one would make. While the file `slow` is there `generate` hangs, having
-# written half of its output.
-STAND_IN = """#!/bin/sh
-here=$(dirname "$0")
-echo "$@" >> "$here/calls"
-case $1 in
-preprocess) mkdir -p "$3" && echo '{}' > "$3/meta.json" ;;
-generate) echo half; if [ -e "$here/slow" ]; then touch "$here/reached"; exec sleep 60; fi; echo whole ;;
-score) echo '[{"name": "SER", "score": 30.5, "higher_is_better": false}, {"name": "PER", "score": 7,
-    "higher_is_better": false}]' ;;
-esac
-"""
+SCORES = """[{"name": "SER", "score": 30.5, "higher_is_better": false},
+ {"name": "PER", "score": 7, "higher_is_better": false}]"""
 TEXTS = [f"{split}.{ending}" for split in ("train", "valid", "test") for ending in ("graphemes", "phonemes")]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    shutil.copytree(RECIPES, tmp_path / "recipes", ignore=shutil.ignore_patterns("work", "__pycache__"))
-    command = tmp_path / "s2s"
-    command.write_text(STAND_IN)
-    command.chmod(0o755)
+    copy_recipes(tmp_path, "half\nwhole\n", SCORES)
     (tmp_path / "data").mkdir()
     for name in TEXTS:
         (tmp_path / "data" / name).write_text("a b\n")
     return tmp_path
-
-
-def command(folder: Path, *arguments: str, recipe: str = "g2p") -> list[str]:
-    tools = [f"S2S={folder}/s2s", f"PYTHON={sys.executable}"]
-    return ["make", "-C", f"{folder}/recipes/{recipe}", *tools, *arguments]
-
-
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
-
-
-def make(folder: Path, *arguments: str, recipe: str = "g2p") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(folder, *arguments, recipe=recipe),
-        capture_output=True,
-        text=True,
-        check=False,
-        env=ENVIRONMENT,
-    )
-
-
-def verbs(folder: Path) -> list[str]:
-    lines = (folder / "calls").read_text().splitlines()
-    (folder / "calls").unlink()
-    return [line.split()[0] for line in lines]
 
 
 def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -80,9 +41,9 @@ def test_a_recipe_makes_its_own_data_once(folder: Path, recipe: str) -> None:
     for name in ("prepare", "prepare"):
         done = make(folder, name, recipe=recipe)
         assert done.returncode == 0, done.stderr
-    calls = (folder / "calls").read_text().splitlines()
-    assert [line.split()[0] for line in calls] == ["preprocess"]
-    source = calls[0].split("--train-source ")[1].split()[0]
+    (call,) = calls(folder)
+    assert call.startswith("preprocess")
+    source = call.split("--train-source ")[1].split()[0]
     assert (folder / "recipes" / recipe / source).stat().st_size > 100_000
     generated = {path.name for path in (folder / "recipes" / recipe / "work" / "generated").iterdir()}
     assert generated == {"default", "default.made"}
@@ -145,10 +106,10 @@ def test_a_download_with_another_checksum_is_refused_and_the_right_one_taken(fol
     download.write_text(text)
     done = make(folder, *arguments)
     assert done.returncode == 0, done.stderr
-    assert verbs(folder) == ["preprocess", "train", "generate", "score", "score"]
+    assert verbs(calls(folder)) == ["preprocess", "train", "generate", "score", "score"]
     download.unlink()
     assert make(folder, *arguments).returncode == 0
-    assert verbs(folder) == ["score"]
+    assert verbs(calls(folder)) == ["score"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -157,7 +118,7 @@ def test_what_was_being_written_when_make_was_interrupted_is_written_again(
 ) -> None:
     (folder / "slow").touch()
     with subprocess.Popen(
-        command(folder, "check", f"DATA={folder}/data", f"WORK={folder}/out"),
+        command(folder, "check", f"DATA={folder}/data", f"WORK={folder}/out", recipe="g2p"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env=ENVIRONMENT,
@@ -171,11 +132,11 @@ def test_what_was_being_written_when_make_was_interrupted_is_written_again(
         process.communicate()
     assert process.returncode != 0
     assert not (folder / "out" / "run.hyp.txt").exists()
-    assert verbs(folder) == ["preprocess", "train", "generate"]
+    assert verbs(calls(folder)) == ["preprocess", "train", "generate"]
     (folder / "slow").unlink()
     done = make(folder, "check", f"DATA={folder}/data", f"WORK={folder}/out")
     assert done.returncode == 0, done.stderr
-    assert verbs(folder) == ["generate", "score"]
+    assert verbs(calls(folder)) == ["generate", "score"]
     assert (folder / "out" / "run.hyp.txt").read_text() == "half\nwhole\n"
 
 
@@ -215,19 +176,20 @@ def test_references_are_read_line_by_line() -> None:
 
 def test_models_are_compared_and_their_flags_are_remembered(folder: Path) -> None:
     makefile = folder / "recipes" / "g2p" / "Makefile"
-    lines = "MODELS := plain large\nFLAGS_large := --encoder-layers 2\n"
-    makefile.write_text(lines + makefile.read_text() + "\ncompare:\n\t$(compare)\n")
+    added = "MODELS := plain large\nFLAGS_large := --encoder-layers 2\n"
+    makefile.write_text(added + makefile.read_text() + "\ncompare: $(BASELINE_FILES)\n\t$(compare)\n")
     arguments = ("compare", f"DATA={folder}/data", f"WORK={folder}/out")
     done = make(folder, *arguments)
     assert done.returncode == 0, done.stderr
-    calls = (folder / "calls").read_text().splitlines()
-    assert verbs(folder) == ["preprocess", "train", "generate", "train", "generate", "score"]
-    assert "--save-dir" in calls[1]
-    assert "--encoder-layers" not in calls[1]
-    assert calls[3].endswith("run-large --encoder-layers 2")
-    assert f"--sys {folder}/out/run-plain.hyp.txt {folder}/out/run-large.hyp.txt --ref" in calls[5]
+    lines = calls(folder)
+    assert verbs(lines) == ["preprocess", *["train", "generate"] * 2, "score"]
+    assert "--save-dir" in lines[1]
+    assert "--encoder-layers" not in lines[1]
+    assert lines[3].endswith("run-large --encoder-layers 2")
+    systems = ("run-plain.hyp.txt", "run-large.hyp.txt", "baselines/letters.txt")
+    assert f"--sys {' '.join(f'{folder}/out/{name}' for name in systems)} --ref" in lines[5]
     makefile.write_text(makefile.read_text().replace("layers 2", "layers 3"))
     assert make(folder, *arguments).returncode == 0
-    assert verbs(folder) == ["train", "generate", "score"]
+    assert verbs(calls(folder)) == ["train", "generate", "score"]
     (line,) = errors(make(folder, "train", "MODEL=small"))
     assert "MODEL=small is not one of the recipe's models: plain large" in line

@@ -6,14 +6,14 @@ import json
 import math
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from recipe_scripts import RECIPES, load
+import recipe_scripts
+from recipe_scripts import RECIPES, calls, copy_recipes, load, needs_make, verbs
 
 from s2scli.data.dialogue import DialogueForm
 from s2scli.data.source_form import SourceForm
@@ -193,26 +193,14 @@ def test_retrieval_finds_the_source_of_the_largest_cosine() -> None:
         assert cosines[retrieval.nearest(source)] == pytest.approx(max(cosines))
 
 
-# --- the Makefile, with a stand-in for s2s that notes its arguments and makes what the real one would
+# --- the Makefile
 
-needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-STAND_IN = """#!/bin/sh
-here=$(dirname "$0")
-echo "$@" >> "$here/calls"
-case $1 in
-preprocess) mkdir -p "$3" && echo '{}' > "$3/meta.json" ;;
-train) [ ! -e "$here/fail" ] ;;
-generate) yes "$ANSWER" | head -n 2 ;;
-score) echo '[{"name": "BLEU", "score": 30.5, "higher_is_better": true}]' ;;
-esac
-"""
+SCORES = '[{"name": "BLEU", "score": 30.5, "higher_is_better": true}]'
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    shutil.copytree(RECIPES, tmp_path / "recipes", ignore=shutil.ignore_patterns("work", "__pycache__"))
-    (tmp_path / "s2s").write_text(STAND_IN)
-    (tmp_path / "s2s").chmod(0o755)
+    copy_recipes(tmp_path, "It opens at 11 am.\n" * 2, SCORES)
     # The stand-in's datasets hold nothing that the real one could read.
     (tmp_path / "recipes" / "dialogue" / "baselines.py").write_text(
         "import pathlib, sys\n"
@@ -230,26 +218,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def make(
-    folder: Path, *arguments: str, answer: str = "It opens at 11 am."
-) -> subprocess.CompletedProcess[str]:
-    tools = [f"S2S={folder}/s2s", f"PYTHON={sys.executable}"]
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")
-    }
-    return subprocess.run(
-        ["make", "-C", f"{folder}/recipes/dialogue", *tools, f"DATA={folder}/data", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment | {"ANSWER": answer},
-    )
-
-
-def calls(folder: Path) -> list[str]:
-    lines = (folder / "calls").read_text().splitlines()
-    (folder / "calls").unlink()
-    return lines
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return recipe_scripts.make(folder, f"DATA={folder}/data", *arguments, recipe="dialogue")
 
 
 @needs_make
@@ -257,7 +227,7 @@ def test_all_ways_of_answering_are_made_once(folder: Path) -> None:
     done = make(folder, "compare", "SPEAKER=SYSTEM", "CONTEXT=5")
     assert done.returncode == 0, done.stderr
     lines = calls(folder)
-    order = [line.split()[0] for line in lines]
+    order = verbs(lines)
     commands = "preprocess train generate preprocess train generate generate generate score"
     assert order == commands.split()
     forward, reverse = lines[0], lines[3]
@@ -270,11 +240,11 @@ def test_all_ways_of_answering_are_made_once(folder: Path) -> None:
     assert lines[-1].count(".txt") == 9  # seven systems, the reference as one more, and as what it is
 
     assert make(folder, "compare", "SPEAKER=SYSTEM", "CONTEXT=5").returncode == 0
-    assert [line.split()[0] for line in calls(folder)] == ["score"]
+    assert verbs(calls(folder)) == ["score"]
     assert (
         make(folder, "compare", "SPEAKER=SYSTEM", "CONTEXT=5", "MMI_FLAGS=--rerank-weight 1").returncode == 0
     )
-    assert [line.split()[0] for line in calls(folder)] == ["generate", "generate", "score"]
+    assert verbs(calls(folder)) == ["generate", "generate", "score"]
 
 
 @needs_make
@@ -284,7 +254,7 @@ def test_a_training_that_was_interrupted_is_taken_up(folder: Path) -> None:
     (folder / "fail").unlink()
     calls(folder)
     assert make(folder, "check").returncode == 0
-    assert [line.split()[0] for line in calls(folder)] == ["train", "generate", "score"]
+    assert verbs(calls(folder)) == ["train", "generate", "score"]
 
 
 @needs_make
@@ -293,7 +263,8 @@ def test_check_holds_answers_to_the_facts(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "truth is 100.00, expected at least 90.00: ok" in done.stdout
     assert "bleu is 30.50" in done.stdout
-    false = make(folder, "check", "EXPECT_TRUTH=90", f"WORK={folder}/other", answer="It opens at 9 am.")
+    (folder / "output").write_text("It opens at 9 am.\n" * 2)
+    false = make(folder, "check", "EXPECT_TRUTH=90", f"WORK={folder}/other")
     assert false.returncode != 0
     assert "truth is 0.00, expected at least 90.00" in false.stderr
 

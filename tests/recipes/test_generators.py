@@ -16,9 +16,17 @@ spelling = load("g2p/spelling.py")
 grammar = load("inflection/grammar.py")
 facts = load("qa/facts.py")
 clauses = load("srl/clauses.py")
+logs = load("summarization/logs.py")
+dialogues = load("dialogue/dialogues.py")
 
 SIZES = {"train": 600, "valid": 60, "test": 60}
-GENERATORS = ("g2p/spelling.py", "inflection/grammar.py", "qa/facts.py", "srl/clauses.py")
+GENERATORS = (
+    "g2p/spelling.py",
+    "inflection/grammar.py",
+    "qa/facts.py",
+    "srl/clauses.py",
+    "summarization/logs.py",
+)
 
 
 @pytest.mark.parametrize("script", GENERATORS)
@@ -134,7 +142,7 @@ def test_brackets_hold_the_sentence_and_verbs_meet_new_constructions() -> None:
     assert {verb for verb, _ in shown["test"]} <= {verb for verb, _ in shown["train"]}
 
 
-@pytest.mark.parametrize("generator", [spelling, grammar, facts, clauses])
+@pytest.mark.parametrize("generator", [spelling, grammar, facts, clauses, logs, dialogues])
 def test_a_folder_that_cannot_be_is_a_line(
     generator: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,14 +1,12 @@
-"""Logs and their digests, leads, and what the figures of copying count."""
+"""Logs and their digests, and what the figures of copying count."""
 
-import gzip
 import json
 from pathlib import Path
 
 import pytest
-from recipe_scripts import load
+from recipe_scripts import calls, copy_recipes, load, make, needs_make, verbs
 
 logs = load("summarization/logs.py")
-lead = load("summarization/lead.py")
 copied = load("summarization/copied.py")
 
 
@@ -47,30 +45,6 @@ def test_no_name_of_the_test_set_is_in_another() -> None:
     assert not names("test") & (names("train") | names("valid"))
 
 
-def test_files_are_a_function_of_the_seed(tmp_path: Path) -> None:
-    for name, seed in (("one", "1"), ("again", "1"), ("other", "2")):
-        logs.main(
-            ["--out", str(tmp_path / name), "--train", "20", "--valid", "5", "--test", "5", "--seed", seed]
-        )
-    files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
-    assert set(files) == {f"{split}.{side}" for split in logs.SPLITS for side in ("source", "target")}
-    assert files == {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
-    assert all((tmp_path / "other" / name).read_bytes() != text for name, text in files.items())
-    assert files["train.source"].count(b"\n") == 20
-
-
-def test_leads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = "Mr. One went. Two came!  Three? no\n\nOnly one\n"
-    (tmp_path / "text").write_text(text, encoding="utf-8")
-    with gzip.open(tmp_path / "text.gz", "wt", encoding="utf-8") as stream:
-        stream.write(text)
-    for name in ("text", "text.gz"):
-        lead.main([str(tmp_path / name), "--sentences", "3"])
-        assert capsys.readouterr().out == "Mr. One went. Two came!\n\nOnly one\n"
-    lead.main([str(tmp_path / "text")])
-    assert capsys.readouterr().out == "Mr.\n\nOnly one\n"
-
-
 def test_the_figures_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Unseen are kim, lee and kim again in the first line's reference; the second line's are all seen."""
     files = {
@@ -102,3 +76,21 @@ def test_the_figures_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     table = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in table] == ["unseen", "output", "reference"]
     assert table[2].split()[1] == "100.00"
+
+
+@needs_make
+def test_long_logs_are_told_with_coverage_and_without(tmp_path: Path) -> None:
+    copy_recipes(tmp_path, "output\n" * 200, "[]")
+    done = make(tmp_path, "long", "SEED=2", "TRAIN_FLAGS=--threads 1", recipe="summarization")
+    assert done.returncode == 0, done.stderr
+    lines = calls(tmp_path)
+    assert verbs(lines) == ["preprocess", *["train", "generate"] * 2, "score"]
+    assert lines[1].endswith("run-copy --copy --max-update 400 --seed 2 --threads 1")
+    assert "--coverage-loss-weight 1 --max-update 400 --seed 2" in lines[3]
+    names = ("run-copy.hyp.txt", "run-coverage.hyp.txt", "baselines/lead-1.txt", "baselines/lead-3.txt")
+    assert f"--sys {' '.join(f'work/long-2/{name}' for name in names)} --ref" in lines[5]
+    assert [line.split()[0] for line in done.stdout.splitlines() if line.startswith("run-")] == list(
+        names[:2]
+    )
+    (test,) = (tmp_path / "recipes" / "summarization" / "work" / "generated" / "long").glob("test.source")
+    assert all(14 <= len(events(line)) <= 20 for line in test.read_text().splitlines())

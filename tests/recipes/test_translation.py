@@ -1,39 +1,19 @@
 """The translation recipe's Makefile, with a stand-in for `s2s` that notes how it is called."""
 
 import json
-import os
-import shutil
 import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from recipe_scripts import RECIPES, load
+import recipe_scripts
+from recipe_scripts import calls, copy_recipes, load, needs_make, verbs
 
-RECIPE = RECIPES / "translation"
 check = load("check.py")
-
-# Notes its arguments, then makes what the real one would make; `train` fails while the file `fail` is there.
-STAND_IN = """#!/bin/sh
-cd "$(dirname "$0")" && echo "$@" >> calls
-case $1 in
-preprocess) mkdir -p out/data && echo '{}' > out/data/meta.json ;;
-train) if [ -e fail ]; then exit 1; fi ;;
-average) mkdir -p out/run && touch out/run/checkpoint_average.safetensors ;;
-generate) echo output ;;
-score) echo '[{"name": "BLEU", "score": 31.5}]' ;;
-esac
-"""
-
-needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    command = tmp_path / "s2s"
-    command.write_text(STAND_IN)
-    command.chmod(0o755)
+    copy_recipes(tmp_path, "output\n", '[{"name": "BLEU", "score": 31.5}]')
     for name in ("train", "val", "test"):
         for language in ("en", "zh", "de"):
             (tmp_path / f"{name}.{language}").write_text("a line\n")
@@ -41,30 +21,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [
-        "make",
-        "-C",
-        str(RECIPE),
-        f"S2S={folder}/s2s",
-        f"PYTHON={sys.executable}",
-        f"WORK={folder}/out",
-    ]
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")
-    }
-    return subprocess.run(
-        [*command, f"DATA={folder}", *arguments], capture_output=True, text=True, check=False, env=environment
-    )
-
-
-def calls(folder: Path) -> list[str]:
-    lines = (folder / "calls").read_text().splitlines()
-    (folder / "calls").unlink()
-    return lines
-
-
-def verbs(lines: Sequence[str]) -> list[str]:
-    return [line.split()[0] for line in lines]
+    settings = (f"DATA={folder}", f"WORK={folder}/out")
+    return recipe_scripts.make(folder, *settings, *arguments, recipe="translation")
 
 
 @needs_make

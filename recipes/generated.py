@@ -1,0 +1,39 @@
+"""What the scripts that write a recipe's generated data have in common: their command line, and how they write."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+SPLITS = ("train", "valid", "test")
+
+
+def command_line(description: str, unit: str, train: int, valid: int, test: int) -> argparse.ArgumentParser:
+    """The flags --out, --train, --valid, --test and --seed; unit: what so many of are written, such as words."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to; made if missing")
+    kinds = ("training", "validation", "test")
+    for split, kind, number in zip(SPLITS, kinds, (train, valid, test), strict=True):
+        parser.add_argument(f"--{split}", type=int, default=number, help=f"number of {kind} {unit}")
+    parser.add_argument("--seed", type=int, default=1, help=f"another seed gives other {unit}")
+    return parser
+
+
+def sizes_of(options: argparse.Namespace) -> dict[str, int]:
+    """How much of each split was asked for."""
+    return {split: getattr(options, split) for split in SPLITS}
+
+
+def write_files(folder: Path, files: Iterable[tuple[str, Iterable[str]]]) -> int:
+    """Write files, given as name and lines, once all are made; gives the exit code, 1 after a line on what is wrong."""
+    try:
+        texts = {name: "".join(f"{line}\n" for line in lines) for name, lines in files}
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
