@@ -50,8 +50,9 @@ class TransformerMemory(Memory):
         mask = self.mask[rows]
         length = round_up(int(mask.sum(-1).max()))
         return TransformerMemory(
-            [keys[rows, :, :length].contiguous() for keys in self.keys],
-            [values[rows, :, :length].contiguous() for values in self.values],
+            # Several times as fast as keys[rows, :, :length].
+            [keys[:, :, :length].index_select(0, rows) for keys in self.keys],
+            [values[:, :, :length].index_select(0, rows) for values in self.values],
             mask[..., :length],
             words=None if self.words is None else self.words[rows, :length],
         )
