@@ -24,7 +24,8 @@ from s2scli.training.precision import LossScale
 
 # Pieces of a batch draw from seeds this far apart.
 _PIECE_SEEDS = 1 << 32
-# So many positions of both sides go through the model at once on a CPU. More are no faster, and take more memory.
+# So many positions of both sides go through the model at once on a CPU. All of a batch at once is a tenth faster, and
+# takes nearly twice the memory.
 _POSITIONS_ON_CPU = 2048
 
 
