@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from generated import write_files
 
+# Words, and each character of scripts without spaces.
+WORDS = re.compile(r"[^\W\u2e80-\u9fff]+|[\u2e80-\u9fff]")
 Answers = Callable[[Sequence[tuple[str, str]], Sequence[str]], Mapping[str, Sequence[str]]]
 """From training pairs and test sources to outputs by name, a line for each test source."""
 

@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import argparse
 import math
-import re
+import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from s2scli.data.dataset import Dataset, Split
 from s2scli.data.source_form import SourceForm
-from s2scli.io import open_text
 
-# Words, and each character of scripts without spaces.
-_WORDS = re.compile(r"[^\W\u2e80-\u9fff]+|[\u2e80-\u9fff]")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from baseline import WORDS
+from generated import write_files
 
 
 class Retrieval:
@@ -44,7 +44,7 @@ class Retrieval:
         self._size = len(sources)
 
     def _count(self, source: str) -> Counter[str]:
-        return Counter(_WORDS.findall(f"{source} {self._form.line_of(source)[1]}".lower()))
+        return Counter(WORDS.findall(f"{source} {self._form.line_of(source)[1]}".lower()))
 
     def _vector(self, words: Counter[str]) -> dict[str, float]:
         """The tf-idf weights of some words, of length 1."""
@@ -62,19 +62,13 @@ class Retrieval:
         return int(scores.argmax())
 
 
-def write(path: Path, lines: Iterable[str]) -> None:
-    """Write lines to a file, which appears when it is whole."""
-    with open_text(path) as stream:
-        stream.writelines(f"{line}\n" for line in lines)
-
-
 def texts(split: Split) -> tuple[list[str], list[str]]:
     """The sources and the targets of a split."""
     return list(split.texts("source")), list(split.texts("target"))
 
 
-def main() -> None:
-    """Run the command line."""
+def main() -> int:
+    """Write the answers to a folder."""
     parser = argparse.ArgumentParser(description="Answers that no model gives.")
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--out", type=Path, required=True)
@@ -84,11 +78,14 @@ def main() -> None:
     form = dataset.source_form
     frequent = Counter(targets).most_common(1)[0][0]
     retrieval = Retrieval(sources, form)
-    write(given.out / "reference.txt", answered)
-    write(given.out / "frequent.txt", (frequent for _ in asked))
-    write(given.out / "repeat.txt", (form.line_of(source)[1] for source in asked))
-    write(given.out / "retrieval.txt", (targets[retrieval.nearest(source)] for source in asked))
+    files = {
+        "reference": answered,
+        "frequent": [frequent for _ in asked],
+        "repeat": [form.line_of(source)[1] for source in asked],
+        "retrieval": [targets[retrieval.nearest(source)] for source in asked],
+    }
+    return write_files(given.out, ((f"{name}.txt", lines) for name, lines in files.items()))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

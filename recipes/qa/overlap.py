@@ -14,9 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from baseline import run
-
-WORDS = re.compile(r"[^\W\u2e80-\u9fff]+|[\u2e80-\u9fff]")
+from baseline import WORDS, run
 
 
 def rest(question: str, sentence: str) -> str:
