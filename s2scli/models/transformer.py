@@ -27,6 +27,7 @@ from s2scli.nn.copying import CopyStates, Gate, Hidden
 from s2scli.nn.dropout import Dropout
 from s2scli.nn.local_attention import LocalSelfAttention, local_mask
 from s2scli.nn.positions import LearnedPositions, SinusoidalPositions
+from s2scli.nn.stepping import LayerCache, LayerStep, bias_of, layer_caches
 from s2scli.nn.transformer import KEYS_MULTIPLE, DecoderLayer, EncoderLayer, LayerConfig, round_up
 
 
@@ -67,30 +68,32 @@ class TransformerMemory(Memory):
         return TransformerMemory(keys, values, join_padded(self.mask, other.mask, 3), words=words)
 
     @cached_property
+    def looked_at(self) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of each layer, [B·H, S, D/H]."""
+        pairs = zip(self.keys, self.values, strict=True)
+        return [(keys.flatten(0, 1), values.flatten(0, 1)) for keys, values in pairs]
+
+    @cached_property
     def bias(self) -> Tensor:
         """What is added to the attention scores of each head, [B·H, 1, S]: -inf where there is no source token."""
-        return _bias(~self.mask[:, 0, 0], self.keys[0].size(1))
+        return bias_of(~self.mask[:, 0, 0], self.keys[0].size(1))
 
 
-def _bias(hidden: Tensor, times: int) -> Tensor:
-    """-inf where hidden [B, S] is true, and 0 elsewhere; each row so many times, [B·times, 1, S]."""
-    bias = torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, float("-inf"))
-    return bias.repeat_interleave(times, dim=0)[:, None]
-
-
-@dataclass(frozen=True)
+@dataclass
 class TransformerState(State):
     """cache [layers, 2, B·K, H, capacity, D/H]: keys and values of the tokens before `position`.
 
-    first [B]: where the tokens of each sentence's hypotheses begin; what is before them is not looked at.
+    first [B]: where the tokens of each sentence's hypotheses begin; what is before them is not looked at. layers: what
+    makes a step.
     """
 
     cache: Tensor
     position: int
     beam: int
     first: Tensor
+    layers: list[LayerStep]
 
-    @cached_property
+    @property
     def places(self) -> Tensor:
         """How many tokens each sentence's hypotheses have, [B]."""
         return self.position - self.first
@@ -100,12 +103,8 @@ class TransformerState(State):
         first = self.first[rows]
         unseen = int(first.min()) // KEYS_MULTIPLE * KEYS_MULTIPLE
         hypotheses = beam_rows(torch.arange(self.beam, device=rows.device), self.beam, rows)
-        return TransformerState(
-            self.cache[..., unseen:, :].index_select(2, hypotheses),
-            self.position - unseen,
-            self.beam,
-            first - unseen,
-        )
+        cache = self.cache[..., unseen:, :].index_select(2, hypotheses)
+        return replace(self, cache=cache, position=self.position - unseen, first=first - unseen)
 
     def join(self, other: TransformerState) -> TransformerState:
         """The state of these sentences' hypotheses and then of as many of others."""
@@ -135,12 +134,17 @@ class TransformerState(State):
         room = round_up(self.position + 1) - self.position
         return replace(self, cache=F.pad(self.cache, (0, 0, 0, room)))
 
-    @property
+    @cached_property
+    def views(self) -> list[LayerCache]:
+        """The cache as each layer looks at it."""
+        return layer_caches(self.cache)
+
+    @cached_property
     def bias(self) -> Tensor:
         """What is added to attention scores, [B·K·H, 1, capacity]: -inf where there is no token, or not yet."""
         columns = torch.arange(self.cache.size(4), device=self.cache.device)
-        hidden = (columns > self.position) | (columns < self.first[:, None])  # [B, capacity]
-        return _bias(hidden, self.beam * self.cache.size(3))
+        hidden = (columns >= self.position) | (columns < self.first[:, None])  # [B, capacity]
+        return bias_of(hidden, self.beam * self.cache.size(3))
 
 
 class Embedder(nn.Module):
@@ -163,11 +167,13 @@ class Embedder(nn.Module):
         return embedded
 
     def step(self, tokens: Tensor, places: Tensor, length: int) -> Tensor:
-        """Embeddings [B, K, D] of tokens [B, K], each sentence's at one position, places [B], before `length`."""
+        """Embeddings [B, K, D] of tokens [B, K], each sentence's at one position, places [B], before `length`.
+
+        They are without dropout.
+        """
         positions = cast(SinusoidalPositions | LearnedPositions, self.positions)
-        embedded: Tensor = self.table(tokens) * self.scale + positions.at(places, length)[:, None]
-        dropped: Tensor = self.dropout(embedded)
-        return dropped
+        rows = F.embedding(tokens, self.table.weight)
+        return torch.add(positions.at(places, length)[:, None], rows, alpha=self.scale)
 
 
 def layer_config(config: TransformerConfig | TransformerLMConfig, side: str) -> LayerConfig:
@@ -252,24 +258,32 @@ class TransformerDecoder(Model):
         rows, heads, _, width = keys[0].shape
         cache = keys[0].new_empty(len(keys), 2, rows, heads, 0, width)
         first = torch.zeros(rows, dtype=torch.long, device=cache.device)
-        return TransformerState(cache, position=0, beam=1, first=first)
+        layers = [LayerStep(cast(DecoderLayer, layer)) for layer in self.decoder_layers]
+        return TransformerState(cache, position=0, beam=1, first=first, layers=layers)
 
     def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
         """Run the decoder on the newest position of each hypothesis."""
         memory = cast(TransformerMemory, memory)
         state = cast(TransformerState, state).with_room()
-        embedded = self.decoder_embedder.step(tokens, state.places, state.position + 1)
+        position = state.position
+        embedded = self.decoder_embedder.step(tokens, state.places, position + 1)
         x = embedded.flatten(0, 1)  # [B·K, D]
-        layers = zip(self.decoder_layers, state.cache, memory.keys, memory.values, strict=True)
-        bias, copied = state.bias, None
-        for number, (module, cache, keys, values) in enumerate(layers):
-            layer = cast(DecoderLayer, module)
-            x = layer.step_over_targets(x, cache, state.position, bias)
+        state.bias.select(2, position).zero_()
+        copied = None
+        layers = zip(state.layers, state.views, memory.looked_at, strict=True)
+        for number, (layer, views, (keys, values)) in enumerate(layers):
+            x = layer.over_targets(x, views, state.bias, position)
             if number == self.pointing_layer:
-                copied = layer.weights(x.view_as(embedded), keys, memory.mask, self.pointing_heads)
-            x = layer.step_over_memory(x, keys, values, memory.bias)
+                looking = cast(DecoderLayer, self.decoder_layers[number])
+                copied = looking.weights(
+                    x.view_as(embedded), memory.keys[number], memory.mask, self.pointing_heads
+                )
+            if layer.over_memory is not None:
+                x = layer.over_memory(x, keys, values, memory.bias)
+            x = layer.feed_forward(x)
+        state.position += 1
         hidden = self._hidden(self.decoder_norm(x).view_as(embedded), embedded, copied, memory)
-        return self.score_next(hidden, replace(state, position=state.position + 1))
+        return self.score_next(hidden, state)
 
 
 class TransformerModel(TransformerDecoder):

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from s2scli.errors import DataError
 
@@ -37,7 +38,7 @@ class SinusoidalPositions(nn.Module):
 
     def at(self, places: Tensor, length: int) -> Tensor:
         """Embeddings [B, D] of some positions, [B], all of them before `length`."""
-        return self._of(length)[places]
+        return F.embedding(places, self._of(length))
 
     def _of(self, length: int) -> Tensor:
         if length > self.table.size(0):
@@ -64,4 +65,4 @@ class LearnedPositions(nn.Module):
     def at(self, places: Tensor, length: int) -> Tensor:
         """Embeddings [B, D] of some positions, [B], all of them before `length`."""
         del length
-        return self.weight[places]
+        return F.embedding(places, self.weight)

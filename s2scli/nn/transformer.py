@@ -62,23 +62,8 @@ def _merge(x: Tensor) -> Tensor:
 
 
 def round_up(length: int) -> int:
-    """The length that keys are padded to where one query looks at them at a time: see `look`."""
+    """The length that keys are padded to where one query looks at them at a time: see stepping.look."""
     return length + -length % KEYS_MULTIPLE
-
-
-def look(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, heads: int) -> Tensor:
-    """What `attention` gives, without a gradient, for a few queries: [B·H, few, D/H].
-
-    keys and values [B·H, S, D/H], S rounded up; bias [B·H, 1, S], added to the scores, is -inf where there is no key.
-    """
-    if queries.device.type != "cpu":
-        queries, keys, values, bias = (
-            item.unflatten(0, (-1, heads)) for item in (queries, keys, values, bias.to(queries.dtype))
-        )
-        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias).flatten(0, 1)
-    # On a CPU the fused kernel takes twice the time of its parts, and calling an operator as long as a short product.
-    scores = torch.baddbmm(bias, queries, keys.mT, alpha=queries.size(-1) ** -0.5)
-    return torch.bmm(scores.softmax(-1), values)
 
 
 def attention(
@@ -125,20 +110,6 @@ class SelfAttention(nn.Module):
         merged: Tensor = self.out(_merge(heads))
         return merged
 
-    def step(self, x: Tensor, cache: Tensor, position: int, bias: Tensor) -> Tensor:
-        """Attention of one new position x [rows, D] over those before it, which the cache holds.
-
-        cache [2, rows, H, capacity, D/H]: keys and values up to `position`; the new ones are written into it.
-        bias [rows·H, 1, capacity]: 0 up to `position`, then -inf.
-        """
-        rows = x.size(0)
-        queries, new = self.qkv(x).view(rows, 3, self.heads, -1).split((1, 2), 1)
-        cache.select(3, position).copy_(new.transpose(0, 1))
-        keys, values = cache.flatten(1, 2).unbind(0)
-        attended = look(queries.reshape(rows * self.heads, 1, -1), keys, values, bias, self.heads)
-        merged: Tensor = self.out(attended.view(rows, -1))
-        return merged
-
 
 class CrossAttention(nn.Module):
     """Multi-head attention of the decoder over encoder states (section 3.2.3)."""
@@ -164,17 +135,6 @@ class CrossAttention(nn.Module):
         merged: Tensor = self.out(_merge(heads))
         return merged
 
-    def step(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        """Attention of hypotheses x [B·K, D] over prepared states [B, H, S, D/H], S rounded up.
-
-        bias [B·H, 1, S]: see `look`.
-        """
-        # [B·K, D] → [B·H, K, D/H]
-        queries = self.query(x).view(keys.size(0), -1, self.heads, keys.size(3)).transpose(1, 2).flatten(0, 1)
-        attended = look(queries, keys.flatten(0, 1), values.flatten(0, 1), bias, self.heads)
-        merged: Tensor = self.out(_merge(attended.unflatten(0, (-1, self.heads))).view(x.shape))
-        return merged
-
     def weights(self, x: Tensor, keys: Tensor, mask: Tensor, heads: int | None = None) -> Tensor:
         """What `forward` weighs the values by, softmax(queries keysᵀ / √width), [B, Q, S].
 
@@ -183,6 +143,14 @@ class CrossAttention(nn.Module):
         queries = _heads(self.query(x), self.heads)[:, :heads]
         scores = queries @ keys[:, :heads].transpose(-2, -1) / sqrt(keys.size(-1))
         return scores.masked_fill(~mask, float("-inf")).softmax(-1).mean(1)
+
+
+def activated(x: Tensor, activation: str) -> Tensor:
+    """relu(x) or gelu(x); of both halves of x [..., 2D] `swiglu` makes silu(gate) · value, [..., D]."""
+    if activation == "swiglu":
+        gate, value = x.chunk(2, dim=-1)
+        return F.silu(gate) * value
+    return F.relu(x) if activation == "relu" else F.gelu(x)
 
 
 class FeedForward(nn.Module):
@@ -198,13 +166,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., D] → [..., D]."""
-        inner: Tensor = self.inner(x)
-        if self.activation == "swiglu":
-            gate, value = inner.chunk(2, dim=-1)
-            inner = F.silu(gate) * value
-        else:
-            inner = F.relu(inner) if self.activation == "relu" else F.gelu(inner)
-        outer: Tensor = self.outer(self.dropout(inner))
+        outer: Tensor = self.outer(self.dropout(activated(self.inner(x), self.activation)))
         return outer
 
 
@@ -280,21 +242,6 @@ class DecoderLayer(nn.Module):
         x = self._over_targets(x)
         weights = self.weights(x, keys, mask, heads)
         return self._feed_forward(self._over_memory(x, keys, values, mask)), weights
-
-    def step_over_targets(self, x: Tensor, cache: Tensor, position: int, bias: Tensor) -> Tensor:
-        """Decoder states [B·K, D] of the next position of K hypotheses, before they look at the encoder.
-
-        cache, bias: as in SelfAttention.step.
-        """
-        frame = self.self_attention_residual
-        return frame.after(x, self.self_attention.step(frame.before(x), cache, position, bias))
-
-    def step_over_memory(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        """What the layer gives for the states [B·K, D] of step_over_targets; the rest: as in CrossAttention.step."""
-        if self.cross_attention is not None:
-            frame = self.cross_attention_residual
-            x = frame.after(x, self.cross_attention.step(frame.before(x), keys, values, bias))
-        return self._feed_forward(x)
 
     def attention(self, x: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
         """How much of its attention `forward` gives to each encoder state, the mean over heads; [B, T, S]."""

@@ -70,7 +70,6 @@ def last_tokens(tokens: Tensor, model: Decodable) -> Tensor:
     if tokens.size(2) == 0:
         return tokens.new_full(tokens.shape[:2], EOS)
     last = tokens[:, :, -1]
-    last = last.where(last != PAD, EOS)
     return known(last, model.target_size) if model.copies else last
 
 

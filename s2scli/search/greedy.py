@@ -7,7 +7,7 @@ import torch
 from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable
 from s2scli.search.base import Output, join_histories, last_tokens, worth_dropping
-from s2scli.search.candidates import top_candidates
+from s2scli.search.candidates import best_columns
 from s2scli.search.penalties import final_score
 from s2scli.search.restrictions import Restrictions
 from s2scli.search.waiting import Group, Waiting, search_all
@@ -56,12 +56,12 @@ class _GreedySearch:
         output = self._model.step(last_tokens(self._tokens, self._model), self._memory, self._state)
         self._state = output.state
         ranked, normalizer = self._rules.apply(output, self._tokens)
-        best, _, columns = top_candidates(ranked, torch.zeros_like(normalizer), 1)  # [B, 1]
-        tokens = output.tokens_at(columns)
-        self._tokens = torch.cat([self._tokens, tokens[:, :, None]], dim=2)
+        best, columns = best_columns(ranked[:, 0])
+        tokens = output.tokens_at(columns)  # [B]
+        self._tokens = torch.cat([self._tokens, tokens[:, None, None]], dim=2)
         self._rules.advance()
-        gains = (best - normalizer)[:, 0].tolist()
-        for place, (token, gain) in enumerate(zip(tokens[:, 0].tolist(), gains, strict=True)):
+        gains = (best - normalizer[:, 0]).tolist()
+        for place, (token, gain) in enumerate(zip(tokens.tolist(), gains, strict=True)):
             if not self._ended[place]:
                 row = self._rows[place]
                 self.ids[row].append(token)

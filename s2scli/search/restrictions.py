@@ -13,8 +13,8 @@ from s2scli.search.base import Request
 from s2scli.search.exclusions import Exclusions
 from s2scli.text.vocabulary import BOS, EOS, PAD
 
-# What no output holds: neighbours, so that one slice is both.
-_NEVER = slice(min(PAD, BOS), max(PAD, BOS) + 1)
+# What no output holds: two neighbours.
+_NEVER = min(PAD, BOS), 2
 
 
 class Restrictions:
@@ -104,7 +104,7 @@ class Restrictions:
         self, scores: Tensor, output: StepOutput, tokens: Tensor, wanted: Tensor | None
     ) -> Tensor:
         """The scores of what may come where no prefix says it."""
-        scores[..., _NEVER] = float("-inf")
+        scores.narrow(-1, *_NEVER).fill_(float("-inf"))
         if self._ngram and self._most >= self._ngram:
             blocked = output.columns_of(_repeating(tokens, self._ngram))
             kept = blocked[..., :0] if wanted is None else wanted
