@@ -14,7 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from s2scli.nn.product import Linear
-from s2scli.nn.transformer import CrossAttention, DecoderLayer, FeedForward, Residual, SelfAttention, activated
+from s2scli.nn.transformer import (
+    CrossAttention,
+    DecoderLayer,
+    FeedForward,
+    Residual,
+    SelfAttention,
+    activated,
+)
 
 
 def look(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, heads: int) -> Tensor:
@@ -49,7 +56,8 @@ class LayerCache(NamedTuple):
 def layer_caches(cache: Tensor) -> list[LayerCache]:
     """The views of each layer of a cache [layers, 2, B·K, H, capacity, D/H]."""
     return [
-        LayerCache(layer.transpose(0, 1).unbind(3), *layer.flatten(1, 2).unbind(0)) for layer in cache.unbind(0)
+        LayerCache(layer.transpose(0, 1).unbind(3), *layer.flatten(1, 2).unbind(0))
+        for layer in cache.unbind(0)
     ]
 
 

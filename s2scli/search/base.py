@@ -13,7 +13,7 @@ from s2scli.data.batch import known
 from s2scli.models.base import Decodable
 from s2scli.search.constraints import Constraints
 from s2scli.text.excluded import ExcludedPhrases
-from s2scli.text.vocabulary import EOS, PAD
+from s2scli.text.vocabulary import EOS
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from s2scli.configs.search import SearchConfig
-from s2scli.models.base import Decodable
-from s2scli.search.base import Output, last_tokens, worth_dropping
-from s2scli.search.beam import BeamSearch, _finish, _not_done, _stay_in_place, best_of
+from s2scli.models.base import Decodable, StepOutput
+from s2scli.search.base import Output
+from s2scli.search.beam import BeamSearch, Extensions, best_of
 from s2scli.search.candidates import top_candidates
 from s2scli.search.constraints import Constraints
 from s2scli.search.waiting import Group, by_batches
@@ -39,42 +39,17 @@ class ConstrainedBeamSearch(BeamSearch):
         rules = self._beams.rules
         rules.longest = rules.longest.maximum(torch.tensor(needed, device=rules.longest.device))
 
-    def step(self, penalties: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Extend all hypotheses by a token; to be called while any sentence is open. There are no penalties here."""
-        assert penalties is None
-        beams, config = self._beams, self._config
-        output = self._model.step(last_tokens(beams.tokens, self._model), beams.memory, beams.state)
-        beams.state = output.state
-        wanted = self._wanted().to(beams.tokens.device)  # [B, K, any]
-        ranked, normalizer = beams.rules.apply(output, beams.tokens, wanted)
-        self._hold_back(ranked)
-        scores, parents, tokens = _candidates(ranked, beams.scores - normalizer, wanted, self._width)
-        ended, going_on = self._allocate(scores, parents, tokens)
-        _finish(beams, ended, scores, parents, self.outputs, config, self._width)
-        is_open = going_on >= 0
-        going_on = going_on.clamp(min=0)
-        if beams.tokens.size(2):
-            in_place = _stay_in_place(parents.gather(1, going_on))
-            going_on, is_open = going_on.gather(1, in_place), is_open.gather(1, in_place)
-        parents, tokens = parents.gather(1, going_on), tokens.gather(1, going_on)
-        beams.go_on(parents, tokens, scores.gather(1, going_on).masked_fill(~is_open, float("-inf")))
+    def _go_on(self, steps: list[Extensions]) -> None:
+        super()._go_on(steps)
         self._states = [
-            [item.after(states[parent], token) for parent, token in zip(*extensions, strict=True)]
-            for item, states, extensions in zip(
-                self._constraints,
-                self._states,
-                zip(parents.tolist(), tokens.tolist(), strict=True),
-                strict=True,
-            )
+            [item.after(states[parent], token) for parent, token in zip(parents, tokens, strict=True)]
+            for item, states, (parents, tokens, _) in zip(self._constraints, self._states, steps, strict=True)
         ]
-        chosen = beams.rows[:, None].expand_as(is_open)[is_open], tokens[is_open]
-        kept = _not_done(beams, self.outputs, config, self._width)
-        self.num_open = len(kept)
-        if kept and worth_dropping(len(beams) - len(kept), len(beams)):
-            beams.keep(torch.tensor(kept, dtype=torch.long, device=beams.rows.device))
-            self._constraints = [self._constraints[place] for place in kept]
-            self._states = [self._states[place] for place in kept]
-        return chosen
+
+    def _keep(self, kept: list[int]) -> None:
+        super()._keep(kept)
+        self._constraints = [self._constraints[place] for place in kept]
+        self._states = [self._states[place] for place in kept]
 
     def _hypotheses(self) -> Iterator[tuple[int, int, Constraints, int]]:
         """Sentence, place, constraints and state of each hypothesis."""
@@ -114,54 +89,53 @@ class ConstrainedBeamSearch(BeamSearch):
             rows, places = zip(*unmet, strict=True)
             ranked[rows, places, EOS] = float("-inf")
 
-    def _allocate(self, scores: Tensor, parents: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Which candidates [B, candidates] end, as a mask, and which go on, [B, K], as indices or -1."""
-        counted = torch.zeros(scores.shape, dtype=torch.bool)
-        going_on = torch.full((len(scores), self._width), -1)
-        columns = zip(scores.tolist(), parents.tolist(), tokens.tolist(), strict=True)
-        for row, (totals, from_places, ids) in enumerate(columns):
-            item, states = self._constraints[row], self._states[row]
-            banks: dict[int, list[int]] = defaultdict(list)
-            seen = set()
-            for index in sorted(range(len(totals)), key=lambda index: -totals[index]):
-                extension = from_places[index], ids[index]
-                if totals[index] > float("-inf") and extension not in seen:
-                    seen.add(extension)
-                    banks[item.missing(item.after(states[extension[0]], extension[1]))].append(index)
-            num_open = 0
-            for rank, index in enumerate(_in_turn([banks[missing] for missing in sorted(banks)])):
-                if ids[index] == EOS:
-                    counted[row, index] = rank < self._width or self._config.stop == "exact"
-                elif num_open < self._width:
-                    going_on[row, num_open] = index
-                    num_open += 1
-        return counted.to(scores.device), going_on.to(scores.device)
+    def _candidates(self, output: StepOutput, penalties: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, hypotheses and tokens [B, candidates] of the extensions to look at; some are there twice."""
+        assert penalties is None
+        beams = self._beams
+        wanted = self._wanted().to(beams.tokens.device)  # [B, K, any]
+        ranked, normalizer = beams.rules.apply(output, beams.tokens, wanted)
+        self._hold_back(ranked)
+        offsets = beams.scores - normalizer
+        places = torch.arange(ranked.size(1), device=ranked.device).expand_as(offsets)
+        best, best_tokens = ranked.max(-1)
+        columns = [
+            top_candidates(ranked, offsets, 2 * self._width),
+            (best + offsets, places, best_tokens),
+            (
+                (ranked.gather(2, wanted) + offsets[:, :, None]).flatten(1),
+                places[:, :, None].expand_as(wanted).flatten(1),
+                wanted.flatten(1),
+            ),
+        ]
+        scores, parents, tokens = (torch.cat(items, dim=1) for items in zip(*columns, strict=True))
+        return scores, parents, tokens
+
+    def _picked(
+        self, place: int, totals: list[float], origins: list[int], ids: list[int]
+    ) -> tuple[list[int], list[int]]:
+        """Which candidates of a sentence end, and which go on, at most K."""
+        item, states = self._constraints[place], self._states[place]
+        banks: dict[int, list[int]] = defaultdict(list)
+        seen = set()
+        for index in sorted(range(len(totals)), key=lambda index: -totals[index]):
+            extension = origins[index], ids[index]
+            if totals[index] > float("-inf") and extension not in seen:
+                seen.add(extension)
+                banks[item.missing(item.after(states[extension[0]], extension[1]))].append(index)
+        ended, going_on = [], []
+        for rank, index in enumerate(_in_turn([banks[missing] for missing in sorted(banks)])):
+            if ids[index] != EOS:
+                going_on.append(index)
+            elif rank < self._width or self._config.stop == "exact":
+                ended.append(index)
+        return ended, going_on[: self._width]
 
 
 def _in_turn(banks: Sequence[Sequence[int]]) -> Iterator[int]:
     """The first of each bank, the second of each, and so on."""
     for turn in range(max(map(len, banks), default=0)):
         yield from (bank[turn] for bank in banks if turn < len(bank))
-
-
-def _candidates(ranked: Tensor, offsets: Tensor, wanted: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores, hypotheses and tokens [B, candidates] of the extensions to look at; some are there twice.
-
-    ranked [B, K, V], to which offsets [B, K] are added; wanted [B, K, any].
-    """
-    places = torch.arange(ranked.size(1), device=ranked.device).expand_as(offsets)
-    best, best_tokens = ranked.max(-1)
-    columns = [
-        top_candidates(ranked, offsets, 2 * width),
-        (best + offsets, places, best_tokens),
-        (
-            (ranked.gather(2, wanted) + offsets[:, :, None]).flatten(1),
-            places[:, :, None].expand_as(wanted).flatten(1),
-            wanted.flatten(1),
-        ),
-    ]
-    scores, parents, tokens = (torch.cat(items, dim=1) for items in zip(*columns, strict=True))
-    return scores, parents, tokens
 
 
 @by_batches

@@ -31,9 +31,9 @@ def diverse_beam_search(model: Decodable, group: Group, config: SearchConfig) ->
         penalties = torch.zeros(len(rows), size, device=device)
         for search in searches:
             if search.num_open:
-                chosen = search.step(penalties)
-                cost = torch.full_like(chosen[0], 1).to(penalties) * config.diverse_beam_strength
-                penalties.index_put_(chosen, cost, accumulate=True)
+                chosen = torch.tensor(search.step(penalties), dtype=torch.long, device=device).view(-1, 2)
+                cost = penalties.new_full((len(chosen),), config.diverse_beam_strength)
+                penalties.index_put_(chosen.unbind(1), cost, accumulate=True)
     merged = [[output for search in searches for output in search.outputs[row]] for row in rows]
     return best_of(_distinct(merged), config)
 
