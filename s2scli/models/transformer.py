@@ -123,8 +123,9 @@ class TransformerState(State):
         if beams.size(1) != self.beam:
             return replace(self, cache=self.cache.index_select(2, rows), beam=beams.size(1))
         moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
-        seen = self.cache[..., : self.position, :]
-        seen.index_copy_(2, moved, seen.index_select(2, rows[moved]))
+        if len(moved):
+            seen = self.cache.narrow(4, 0, self.position)
+            seen.index_copy_(2, moved, seen.index_select(2, rows[moved]))
         return self
 
     def with_room(self) -> TransformerState:

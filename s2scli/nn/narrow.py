@@ -15,8 +15,7 @@ from s2scli.nn.product import Linear, pack, packed_product, product
 
 # Products in memory at once where they are wide, 1 MB: what is done to them then happens in a core's cache.
 _BLOCK_ELEMENTS = 1 << 18
-# Multiplications in float32, with a weight of so many numbers at most, for which calling oneDNN takes longer than what
-# it saves.
+# Multiplications, with a weight of so many numbers at most, for which calling oneDNN takes longer than what it saves.
 _SHORT, _SMALL_WEIGHT = 1 << 20, 1 << 18
 
 
@@ -26,7 +25,13 @@ class WideProduct:
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         self._weight, self._bias = weight, bias
         self._packed = pack(weight)
-        self._short = _short(weight)
+        self._prepare_short()
+
+    def _prepare_short(self) -> None:
+        """For products that torch's own way is the fastest for, in float32: of how many numbers of x at most."""
+        self._short = _SHORT // len(self._weight) if self._weight.numel() <= _SMALL_WEIGHT else 0
+        if self._short:
+            self._wide = self._weight.float(), None if self._bias is None else self._bias.float()
 
     @classmethod
     def bf16(cls, weight: Tensor, bias: Tensor | None = None) -> Self:
@@ -36,7 +41,7 @@ class WideProduct:
     def __call__(self, x: Tensor) -> Tensor:
         """Give [..., N] for x [..., K], both in float32."""
         if x.numel() <= self._short:
-            return F.linear(x, self._weight, self._bias)
+            return F.linear(x, *self._wide)
         narrow = x.to(self._weight.dtype)
         if self._packed is not None:
             return packed_product(narrow, self._packed, self._bias).float()
@@ -46,15 +51,9 @@ class WideProduct:
         """The same with some rows of the weight, [any]."""
         part = type(self).__new__(type(self))
         part._weight, part._packed = self._weight[rows], None
-        part._short = _short(part._weight)
         part._bias = None if self._bias is None else self._bias[rows]
+        part._prepare_short()
         return part
-
-
-def _short(weight: Tensor) -> int:
-    """With how many numbers a product is so short that torch's own way is the fastest."""
-    is_small = weight.dtype == torch.float32 and weight.numel() <= _SMALL_WEIGHT
-    return _SHORT // len(weight) if is_small else 0
 
 
 class Int8Product:
