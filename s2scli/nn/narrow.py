@@ -20,7 +20,10 @@ _SHORT, _SMALL_WEIGHT = 1 << 20, 1 << 18
 
 
 class WideProduct:
-    """x Wᵀ + b in the precision of a weight [N, K], with a bias [N]; x and the product are in float32."""
+    """x Wᵀ + b in the precision of a weight [N, K], with a bias [N]; x and the product are in float32.
+
+    A short product is in float32 all through.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         self._weight, self._bias = weight, bias
@@ -28,7 +31,7 @@ class WideProduct:
         self._prepare_short()
 
     def _prepare_short(self) -> None:
-        """For products that torch's own way is the fastest for, in float32: of how many numbers of x at most."""
+        """For products that torch's own way, in float32, is the fastest for: of how many numbers of x at most."""
         self._short = _SHORT // len(self._weight) if self._weight.numel() <= _SMALL_WEIGHT else 0
         if self._short:
             self._wide = self._weight.float(), None if self._bias is None else self._bias.float()

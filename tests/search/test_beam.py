@@ -36,7 +36,7 @@ from s2scli.errors import UsageError
 from s2scli.models.base import Model
 from s2scli.search.base import Output, Request
 from s2scli.search.beam import beam_search
-from s2scli.search.candidates import top_candidates
+from s2scli.search.candidates import best_columns, top_candidates
 from s2scli.search.greedy import greedy_search
 from s2scli.search.searching import search
 from s2scli.search.waiting import Room, Waiting
@@ -284,6 +284,17 @@ def test_an_exact_stop_never_finds_less_than_fairseqs() -> None:
             assert late[0].score >= early[0].score - 1e-5
             better += late[0].score > early[0].score + 1e-5
     assert better > 0
+
+
+@pytest.mark.parametrize("size", [1, 5, 63, 64, 65, 128, 200])
+def test_best_columns_are_those_of_a_plain_max(size: int) -> None:
+    torch.manual_seed(size)
+    scores = torch.randn(50, size)
+    scores[torch.rand_like(scores) < 0.3] = float("-inf")
+    scores[:, size // 2] = 0  # one may come
+    best, columns = best_columns(scores.clone())
+    assert best.tolist() == [max(row) for row in scores.tolist()]
+    assert best.tolist() == scores.gather(1, columns[:, None])[:, 0].tolist()
 
 
 @pytest.mark.parametrize("size", [5, 63, 64, 65, 128, 200])
