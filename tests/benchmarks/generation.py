@@ -170,12 +170,12 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
             lines = options.lines if batch > 1 else options.lines // 5
             runs: dict[str, Any] = {}
             for name in options.setting:
-                for processes in (2,) if batch > 1 else (1,):
+                for processes in (2,) if batch > 1 else (2, 1):
                     chosen = (SETTINGS[name], beam, batch, lines, processes)
                     runs[f"s2s {name}, {processes} processes"] = lambda chosen=chosen: contest.s2s(*chosen)
             if options.ctranslate2:
                 for kind in ("float32", "int8"):
-                    for workers in (2, 1) if batch > 1 else (1,):
+                    for workers in (2, 1):
                         asked = (kind, beam, batch, lines, workers)
                         runs[f"CTranslate2 {kind}, {workers} workers"] = lambda asked=asked: (
                             contest.ctranslate2(*asked)
