@@ -123,9 +123,8 @@ class LayerStep:
     """A decoder layer for the next position of K hypotheses a sentence: its sublayers, from [B·K, D] to [B·K, D].
 
     over_targets(x, cache, bias, position): over the position and those before it, whose keys and values the cache
-    holds; the new ones are written into it. bias: as Cache has it.
-    over_memory(x, keys, values, bias): over encoder states, keys and values [B·H, S, D/H] of S rounded up, bias
-    [B·H, 1, S]; None without an encoder.
+    holds; those of the position are written into it. bias [B·K·H, 1, capacity], as in `look`.
+    over_memory(x, keys, values, bias): over encoder states, all as in `look`; None without an encoder.
     """
 
     def __init__(self, layer: DecoderLayer) -> None:
