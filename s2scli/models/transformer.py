@@ -76,7 +76,8 @@ class TransformerMemory(Memory):
     @cached_property
     def bias(self) -> Tensor:
         """What is added to the attention scores of each head, [B·H, 1, S]: -inf where there is no source token."""
-        return bias_of(~self.mask[:, 0, 0], self.keys[0].size(1))
+        keys = self.keys[0]
+        return bias_of(~self.mask[:, 0, 0], keys.size(1), keys.dtype)
 
 
 @dataclass
@@ -145,7 +146,7 @@ class TransformerState(State):
         """What is added to attention scores, [B·K·H, 1, capacity]: -inf where there is no token, or not yet."""
         columns = torch.arange(self.cache.size(4), device=self.cache.device)
         hidden = (columns >= self.position) | (columns < self.first[:, None])  # [B, capacity]
-        return bias_of(hidden, self.beam * self.cache.size(3))
+        return bias_of(hidden, self.beam * self.cache.size(3), self.cache.dtype)
 
 
 class Embedder(nn.Module):
@@ -263,7 +264,7 @@ class TransformerDecoder(Model):
         return TransformerState(cache, position=0, beam=1, first=first, layers=layers)
 
     def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
-        """Run the decoder on the newest position of each hypothesis."""
+        """Run the decoder on the newest position of each hypothesis, without a gradient and without dropout."""
         memory = cast(TransformerMemory, memory)
         state = cast(TransformerState, state).with_room()
         position = state.position

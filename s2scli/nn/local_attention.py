@@ -38,7 +38,7 @@ def local_mask(mask: Tensor, reach: int, num_global: int) -> LocalMask:
     seen = (ahead.abs() <= reach) & near[:, :, None] | (ahead == 0) & ~present[:, :, None]  # [B, N, R, 3R]
     first = mask[:, None, None, :num_global].expand(*seen.shape[:3], -1)
     seen = torch.cat([seen, first], dim=-1)
-    # As in `look`: torch's softmax wants rows of such a length.
+    # As in stepping.look: torch's softmax wants rows of such a length.
     seen = F.pad(seen, (0, -seen.size(-1) % KEYS_MULTIPLE))
     return LocalMask(seen.flatten(0, 1)[:, None], mask[:, None, None])
 

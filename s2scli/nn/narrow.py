@@ -22,7 +22,7 @@ _SHORT, _SMALL_WEIGHT = 1 << 20, 1 << 18
 class WideProduct:
     """x Wᵀ + b in the precision of a weight [N, K], with a bias [N]; x and the product are in float32.
 
-    A short product is in float32 all through.
+    A short product is computed in float32, of the weight as it is rounded.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from s2scli.nn.product import Linear
 from s2scli.nn.transformer import (
+    KEYS_MULTIPLE,
     CrossAttention,
     DecoderLayer,
     FeedForward,
@@ -39,14 +40,17 @@ def look(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, heads: int
     return torch.bmm(scores.softmax(-1), values)
 
 
-def bias_of(hidden: Tensor, times: int) -> Tensor:
+def bias_of(hidden: Tensor, times: int, dtype: torch.dtype) -> Tensor:
     """-inf where hidden [B, S] is true, and 0 elsewhere; each row so many times, [B·times, 1, S]."""
-    bias = torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, float("-inf"))
+    bias = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, float("-inf"))
     return bias.repeat_interleave(times, dim=0)[:, None]
 
 
 class LayerCache(NamedTuple):
-    """Views of a layer's keys and values, [B·K·H, capacity, D/H]; places: both of a position, [B·K, 2, H, D/H]."""
+    """Views of a layer's keys and values, [B·K·H, capacity, D/H].
+
+    places: both of each of the last KEYS_MULTIPLE positions, [B·K, 2, H, D/H]: the next one is among them.
+    """
 
     places: tuple[Tensor, ...]
     keys: Tensor
@@ -56,7 +60,7 @@ class LayerCache(NamedTuple):
 def layer_caches(cache: Tensor) -> list[LayerCache]:
     """The views of each layer of a cache [layers, 2, B·K, H, capacity, D/H]."""
     return [
-        LayerCache(layer.transpose(0, 1).unbind(3), *layer.flatten(1, 2).unbind(0))
+        LayerCache(layer[..., -KEYS_MULTIPLE:, :].transpose(0, 1).unbind(3), *layer.flatten(1, 2).unbind(0))
         for layer in cache.unbind(0)
     ]
 
@@ -88,7 +92,7 @@ class _SelfAttentionStep:
     def __call__(self, x: Tensor, cache: LayerCache, bias: Tensor, position: int) -> Tensor:
         rows, heads = x.size(0), self._heads
         new = self._qkv(self._frame.before(x)).view(rows, 3, heads, -1)
-        cache.places[position].copy_(new.narrow(1, 1, 2))
+        cache.places[position - cache.keys.size(1)].copy_(new.narrow(1, 1, 2))
         queries = new.select(1, 0).reshape(rows * heads, 1, -1)
         attended = look(queries, cache.keys, cache.values, bias, heads)
         return self._frame.after(x, self._out(attended.view(rows, -1)))

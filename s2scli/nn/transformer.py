@@ -1,4 +1,4 @@
-"""Transformer layers (Vaswani et al. 2017), in training over whole sequences and in decoding step by step."""
+"""Transformer layers (Vaswani et al. 2017) over whole sequences; stepping.py has decoder layers step by step."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ class Residual(nn.Module):
 
     def after(self, x: Tensor, output: Tensor) -> Tensor:
         """The sublayer's output joined with its input."""
-        joined: Tensor = x + (self.dropout(output) if self.training else output)
+        joined: Tensor = x + self.dropout(output)
         return joined if self.normalize_before else self.norm(joined)
 
 

@@ -13,7 +13,7 @@ from s2scli.data.batch import known
 from s2scli.models.base import Decodable
 from s2scli.search.constraints import Constraints
 from s2scli.text.excluded import ExcludedPhrases
-from s2scli.text.vocabulary import EOS
+from s2scli.text.vocabulary import EOS, PAD
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def last_tokens(tokens: Tensor, model: Decodable) -> Tensor:
     return known(last, model.target_size) if model.copies else last
 
 
-def join_histories(one: Tensor, other: Tensor, padding: int) -> Tensor:
-    """Two tensors [B, K, length] one after the other, the shorter one with padding before it."""
+def join_histories(one: Tensor, other: Tensor) -> Tensor:
+    """Tokens [B, K, length] of two searches one after the other, the shorter ones with padding before them."""
     length = max(one.size(2), other.size(2))
-    return torch.cat([F.pad(item, (length - item.size(2), 0), value=padding) for item in (one, other)])
+    return torch.cat([F.pad(item, (length - item.size(2), 0), value=PAD) for item in (one, other)])

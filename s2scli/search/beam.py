@@ -17,7 +17,7 @@ from s2scli.search.candidates import top_candidates
 from s2scli.search.penalties import best_possible, final_score
 from s2scli.search.restrictions import Restrictions
 from s2scli.search.waiting import Group, Waiting, search_all
-from s2scli.text.vocabulary import EOS, PAD
+from s2scli.text.vocabulary import EOS
 
 # The score of a hypothesis that does not exist.
 _NONE = float("-inf")
@@ -78,7 +78,7 @@ class _Beams:
 
     def join(self, other: _Beams) -> None:
         """Go on with other sentences too, with as many hypotheses each."""
-        self.tokens = join_histories(self.tokens, other.tokens, PAD)
+        self.tokens = join_histories(self.tokens, other.tokens)
         self.scores = torch.cat([self.scores, other.scores])
         self.rows += other.rows
         self.extensions += other.extensions
@@ -144,17 +144,17 @@ class BeamSearch:
             for index in ended:
                 self._finish(place, origins[index], totals[index])
             chosen += [(row, ids[index]) for index in going_on]
-            if self._is_done(
-                place, max((totals[index] for index in going_on), default=_NONE), longest[place]
-            ):
+            best = max((totals[index] for index in going_on), default=_NONE)
+            if self._is_done(place, best, longest[place]):
                 going_on = []
             else:
                 kept.append(place)
             steps.append(self._placed(going_on, totals, origins, ids))
-        self._go_on(steps)
         self.num_open = len(kept)
-        if kept and worth_dropping(len(beams) - len(kept), len(beams)):
-            self._keep(kept)
+        if kept:
+            self._go_on(steps)
+            if worth_dropping(len(beams) - len(kept), len(beams)):
+                self._keep(kept)
         return chosen
 
     def _candidates(self, output: StepOutput, penalties: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -170,10 +170,12 @@ class BeamSearch:
                 penalties[..., : ranked.size(2)] if output.ids is None else penalties[..., output.ids]
             )
         choose = partial(_siblings_apart, rate=rate) if rate else top_candidates
-        scores, parents, columns = choose(wanted, offsets, count)
+        values, parents, columns = choose(wanted, offsets, count)
+        scores = values
         if rate or penalties is not None:
             rows = torch.arange(len(ranked), device=ranked.device)[:, None]
             scores = ranked[rows, parents, columns] + offsets.gather(1, parents)
+            scores = scores.masked_fill(values == _NONE, _NONE)
         return scores, parents, output.tokens_at(columns)
 
     def _picked(
@@ -185,7 +187,7 @@ class BeamSearch:
         counted = len(ids) if self._config.stop == "exact" else width
         ended, going_on = [], []
         for index, token in enumerate(ids):
-            if totals[index] == _NONE:
+            if not totals[index] > _NONE:  # nor is what is not a number a score
                 continue
             if token != EOS:
                 going_on.append(index)
@@ -201,14 +203,8 @@ class BeamSearch:
         The order among a sentence's hypotheses means nothing, but the state of one that has moved must be copied.
         """
         width = self._width
-        if not self._beams.tokens.size(2):
-            missing = width - len(going_on)
-            return (
-                [0] * width,
-                [*(ids[index] for index in going_on), *[EOS] * missing],
-                [*(totals[index] for index in going_on), *[_NONE] * missing],
-            )
-        parents, tokens, scores = [*range(width)], [EOS] * width, [_NONE] * width
+        parents = [*range(width)] if self._beams.tokens.size(2) else [0] * width
+        tokens, scores = [EOS] * width, [_NONE] * width
         others = []
         for index in going_on:
             place = origins[index]
@@ -244,7 +240,7 @@ class BeamSearch:
         Besides where nothing is left to extend, it is with `fairseq` once it has K outputs, and with `exact` once no
         open hypothesis can beat the outputs it has.
         """
-        if best == _NONE:
+        if not best > _NONE:
             return True
         outputs, config = self.outputs[self._beams.rows[place]], self._config
         if config.stop == "fairseq":

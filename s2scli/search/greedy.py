@@ -11,7 +11,7 @@ from s2scli.search.candidates import best_columns
 from s2scli.search.penalties import final_score
 from s2scli.search.restrictions import Restrictions
 from s2scli.search.waiting import Group, Waiting, search_all
-from s2scli.text.vocabulary import EOS, PAD
+from s2scli.text.vocabulary import EOS
 
 
 class _GreedySearch:
@@ -42,7 +42,7 @@ class _GreedySearch:
         """Go on with the sentences of another search too; both have made a step at least."""
         for search in (self, other):
             search._drop_ended()
-        self._tokens = join_histories(self._tokens, other._tokens, PAD)
+        self._tokens = join_histories(self._tokens, other._tokens)
         self._rows += other._rows
         self._ended += other._ended
         self._rules.join(other._rules)

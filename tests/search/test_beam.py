@@ -286,6 +286,14 @@ def test_an_exact_stop_never_finds_less_than_fairseqs() -> None:
     assert better > 0
 
 
+@pytest.mark.parametrize("stop", ["fairseq", "exact"])
+def test_what_is_not_a_number_is_no_output(stop: str) -> None:
+    model = make("transformer", 31, target_size=12)
+    with torch.no_grad():
+        model.output.weight.fill_(float("nan"))
+    assert run(model, SOURCES, beam=3, stop=stop) == [[] for _ in SOURCES]
+
+
 @pytest.mark.parametrize("size", [1, 5, 63, 64, 65, 128, 200])
 def test_best_columns_are_those_of_a_plain_max(size: int) -> None:
     torch.manual_seed(size)
