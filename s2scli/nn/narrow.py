@@ -22,7 +22,7 @@ _SHORT, _SMALL_WEIGHT = 1 << 20, 1 << 18
 class WideProduct:
     """x Wᵀ + b in the precision of a weight [N, K], with a bias [N]; x and the product are in float32.
 
-    A short product is computed in float32, of the weight as it is rounded.
+    A short product is computed in float32, of the same rounded numbers, and rounded as the others are.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
@@ -43,9 +43,12 @@ class WideProduct:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Give [..., N] for x [..., K], both in float32."""
-        if x.numel() <= self._short:
+        is_short, dtype = x.numel() <= self._short, self._weight.dtype
+        if is_short and dtype == torch.float32:
             return F.linear(x, *self._wide)
-        narrow = x.to(self._weight.dtype)
+        narrow = x.to(dtype)
+        if is_short:
+            return F.linear(narrow.float(), *self._wide).to(dtype).float()
         if self._packed is not None:
             return packed_product(narrow, self._packed, self._bias).float()
         return product(narrow, self._weight, self._bias).float()
