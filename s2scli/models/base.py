@@ -253,6 +253,11 @@ def join_padded(one: Tensor, other: Tensor, dim: int) -> Tensor:
     return torch.cat([F.pad(item, (*behind, 0, size - item.size(dim))) for item in (one, other)])
 
 
+def join_present(one: Tensor | None, other: Tensor | None, dim: int) -> Tensor | None:
+    """The same of what both have or neither; None where there is none."""
+    return None if one is None or other is None else join_padded(one, other, dim)
+
+
 def chosen_layer(layer: int | None, count: int) -> int:
     """The decoder layer whose attention is meant, of so many, by default the last; UsageError if there is none such."""
     layer = count - 1 if layer is None else layer

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from s2scli.models.base import Memory, State, beam_rows, join_padded
+from s2scli.models.base import Memory, State, beam_rows, join_padded, join_present
 from s2scli.nn.attention import attention_weights
 from s2scli.nn.rnn import DecoderSteps, LayerState
 
@@ -43,16 +43,13 @@ class RecurrentMemory(Memory):
 
     def join(self, other: RecurrentMemory) -> RecurrentMemory:
         """The memory of these sentences and then others."""
-        words = None
-        if self.words is not None and other.words is not None:
-            words = join_padded(self.words, other.words, 1)
         return RecurrentMemory(
             join_padded(self.keys, other.keys, 1),
             join_padded(self.prepared, other.prepared, 1),
             join_padded(self.mask, other.mask, 1),
             torch.cat([self.first, other.first]),
             torch.cat([self.summary, other.summary]),
-            words,
+            join_present(self.words, other.words, 1),
         )
 
 
@@ -95,9 +92,7 @@ class RecurrentState(State):
             tuple(map(torch.cat, zip(*pair, strict=True)))
             for pair in zip(self.layers, other.layers, strict=True)
         ]
-        coverage = None
-        if self.coverage is not None and other.coverage is not None:
-            coverage = join_padded(self.coverage, other.coverage, 2)
+        coverage = join_present(self.coverage, other.coverage, 2)
         return RecurrentState(layers, torch.cat([self.feed, other.feed]), coverage)
 
 

@@ -22,6 +22,7 @@ from s2scli.models.base import (
     beam_rows,
     chosen_layer,
     join_padded,
+    join_present,
 )
 from s2scli.nn.copying import CopyStates, Gate, Hidden
 from s2scli.nn.dropout import Dropout
@@ -62,9 +63,7 @@ class TransformerMemory(Memory):
         """The memory of these sentences and then others."""
         keys = [join_padded(*pair, 2) for pair in zip(self.keys, other.keys, strict=True)]
         values = [join_padded(*pair, 2) for pair in zip(self.values, other.values, strict=True)]
-        words = None
-        if self.words is not None and other.words is not None:
-            words = join_padded(self.words, other.words, 1)
+        words = join_present(self.words, other.words, 1)
         return TransformerMemory(keys, values, join_padded(self.mask, other.mask, 3), words=words)
 
     @cached_property

@@ -135,7 +135,6 @@ class BeamSearch:
         output = self._model.step(last_tokens(beams.tokens, self._model), beams.memory, beams.state)
         beams.state = output.state
         scores, parents, tokens = self._candidates(output, penalties)
-        longest = beams.rules.longest.tolist()
         steps, chosen, kept = [], [], []
         columns = zip(scores.tolist(), parents.tolist(), tokens.tolist(), strict=True)
         for place, (totals, origins, ids) in enumerate(columns):
@@ -145,7 +144,7 @@ class BeamSearch:
                 self._finish(place, origins[index], totals[index])
             chosen += [(row, ids[index]) for index in going_on]
             best = max((totals[index] for index in going_on), default=_NONE)
-            if self._is_done(place, best, longest[place]):
+            if self._is_done(place, best):
                 going_on = []
             else:
                 kept.append(place)
@@ -234,7 +233,7 @@ class BeamSearch:
         gains = [after - before for before, after in pairwise([0.0, *sums])]
         outputs.append(Output(ids, gains, final_score(total, len(ids), config)))
 
-    def _is_done(self, place: int, best: float, longest: int) -> bool:
+    def _is_done(self, place: int, best: float) -> bool:
         """Whether a sentence, whose best hypothesis that could go on scores so much, is done.
 
         Besides where nothing is left to extend, it is with `fairseq` once it has K outputs, and with `exact` once no
@@ -245,11 +244,11 @@ class BeamSearch:
         outputs, config = self.outputs[self._beams.rows[place]], self._config
         if config.stop == "fairseq":
             return len(outputs) >= self._width
-        ranked = sorted((item.score for item in outputs), reverse=True)
-        length = len(self._beams.extensions[place]) + 1
-        return len(ranked) >= config.nbest and ranked[config.nbest - 1] >= best_possible(
-            best, length, longest, config
-        )
+        if len(outputs) < config.nbest:
+            return False
+        least = sorted((item.score for item in outputs), reverse=True)[config.nbest - 1]
+        length, longest = len(self._beams.extensions[place]) + 1, int(self._beams.rules.longest[place])
+        return least >= best_possible(best, length, longest, config)
 
     def _go_on(self, steps: list[Extensions]) -> None:
         self._beams.go_on(steps)

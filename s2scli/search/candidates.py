@@ -10,6 +10,16 @@ from torch.nn import functional as F
 _BLOCK = 64
 
 
+def _block_maxima(scores: Tensor) -> Tensor:
+    """The largest of each block of columns of scores [..., V], the last of which may be short: [..., blocks]."""
+    vocabulary = scores.size(-1)
+    whole = vocabulary - vocabulary % _BLOCK
+    maxima: Tensor = scores[..., :whole].unflatten(-1, (whole // _BLOCK, _BLOCK)).amax(-1)
+    if whole == vocabulary:
+        return maxima
+    return torch.cat([maxima, scores[..., whole:].amax(-1, keepdim=True)], dim=-1)
+
+
 def best_columns(scores: Tensor) -> tuple[Tensor, Tensor]:
     """The largest of each row of scores [N, V], and its column, [N] each."""
     if scores.device.type != "cpu":
@@ -17,12 +27,8 @@ def best_columns(scores: Tensor) -> tuple[Tensor, Tensor]:
         return largest, columns
     # On a CPU, looking for the block that it stands in first takes a fraction of the time.
     vocabulary = scores.size(1)
-    whole = vocabulary - vocabulary % _BLOCK
-    maxima = scores[:, :whole].unflatten(1, (whole // _BLOCK, _BLOCK)).amax(2)
-    if whole < vocabulary:
-        maxima = torch.cat([maxima, scores[:, whole:].amax(1, keepdim=True)], dim=1)
     # The last block begins earlier where it is short.
-    first = (maxima.argmax(1, keepdim=True) * _BLOCK).clamp(max=max(0, vocabulary - _BLOCK))
+    first = (_block_maxima(scores).argmax(1, keepdim=True) * _BLOCK).clamp(max=max(0, vocabulary - _BLOCK))
     columns = first + torch.arange(min(_BLOCK, vocabulary), device=scores.device)
     best, place = scores.gather(1, columns).max(1)
     return best, first[:, 0] + place
@@ -37,22 +43,20 @@ def top_candidates(scores: Tensor, offsets: Tensor, count: int) -> tuple[Tensor,
     so only those blocks are searched: reading maxima is far cheaper than selecting from all K·V columns.
     """
     beam, vocabulary = scores.shape[1:]
-    whole = vocabulary - vocabulary % _BLOCK
-    maxima = scores[:, :, :whole].unflatten(2, (whole // _BLOCK, _BLOCK)).amax(3)  # [B, K, V/block]
-    if whole < vocabulary:
-        maxima = torch.cat([maxima, scores[:, :, whole:].amax(2, keepdim=True)], dim=2)
+    is_last_short = vocabulary % _BLOCK > 0
+    maxima = _block_maxima(scores)  # [B, K, blocks]
     per_row = maxima.size(2)
     maxima = (maxima + offsets[:, :, None]).flatten(1)
     chosen = maxima.topk(min(count, maxima.size(1)), dim=1).indices[:, :, None]  # [B, blocks, 1]
     hypothesis, block = chosen // per_row, chosen % per_row
     columns = block * _BLOCK + torch.arange(_BLOCK, device=scores.device)  # [B, blocks, block]
     places = hypothesis * vocabulary + columns  # among the K·V
-    if whole < vocabulary:
+    if is_last_short:
         places = places.clamp(max=beam * vocabulary - 1)
     places = places.flatten(1)
     found = scores.flatten(1).gather(1, places).unflatten(1, (-1, _BLOCK))
     found = found + offsets.gather(1, hypothesis[:, :, 0])[:, :, None]
-    if whole < vocabulary:
+    if is_last_short:
         found = found.masked_fill(columns >= vocabulary, float("-inf"))
     found = found.flatten(1)
     missing = count - found.size(1)
