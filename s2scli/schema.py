@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from s2scli.errors import UsageError, did_you_mean
 
 C = TypeVar("C")
+N = TypeVar("N", int, float)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,11 +99,23 @@ def setting_types(cls: type[Any]) -> dict[str, Any]:
 
 
 def plain_type(kind: Any) -> Any:
-    """The type of a field's values beside None and words: int of `int | Literal["auto"]`, Path of `Path | None`."""
+    """The type of a field's values beside None, words and lists of them.
+
+    It is int of `int | Literal["auto"]`, Path of `Path | None`, float of `float | tuple[float, ...]`.
+    """
     if get_origin(kind) not in (Union, types.UnionType):
         return kind
-    (inner,) = (item for item in get_args(kind) if item is not type(None) and get_origin(item) is not Literal)
+    (inner,) = (
+        item for item in get_args(kind) if item is not type(None) and get_origin(item) not in (Literal, tuple)
+    )
     return inner
+
+
+def by_epoch(value: N | tuple[N, ...], epoch: int) -> N:
+    """The value in an epoch, from 1, of a setting that is one for all or one for each, the last of which stays."""
+    if not isinstance(value, tuple):
+        return value
+    return value[min(epoch, len(value)) - 1]
 
 
 def _to_bool(value: Any) -> bool:
@@ -140,7 +153,12 @@ def _convert(kind: Any, value: Any) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         words = [word for item in arguments for word in get_args(item) if get_origin(item) is Literal]
-        return value if value is None or value in words else _convert(plain_type(kind), value)
+        if value is None or (isinstance(value, str) and value in words):
+            return value
+        lists = [item for item in arguments if get_origin(item) is tuple]
+        items = _to_tuple(get_args(lists[0]), value) if lists else ()
+        # A list of one is that one, so that both ways to write it are the same setting.
+        return items if len(items) > 1 else _convert(plain_type(kind), items[0] if items else value)
     if origin is tuple:
         return _to_tuple(arguments, value)
     if kind is bool:

@@ -129,7 +129,9 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
             processes,
             precision=config.precision,
             batch_size=config.batch_size,
-            update_freq=config.update_freq,
+            update_freq=max(config.update_freq)
+            if isinstance(config.update_freq, tuple)
+            else config.update_freq,
         )
         config = replace(config, max_tokens=budget)
     assert config.max_tokens != "auto"

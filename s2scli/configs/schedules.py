@@ -17,6 +17,11 @@ class FixedConfig:
     warmup_updates: int = setting(0, "linear warm-up", unit="updates", at_least=0)
     warmup_init_lr: float = setting(0.0, "rate at the start of the warm-up", at_least=0)
 
+    @property
+    def takes_rates(self) -> bool:
+        """Whether there may be a rate for each epoch: where the schedule does not change the rate by itself."""
+        return self.name == "fixed"
+
     def settled(self, max_update: int) -> Self:
         """The same settings with the schedule's length filled in, where it is left to the run's."""
         del max_update

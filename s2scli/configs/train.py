@@ -101,6 +101,7 @@ _METAVARS = {
     int | None: "INTEGER",
     float: "NUMBER",
     float | None: "NUMBER",
+    float | tuple[float, ...]: "NUMBER,...",
     tuple[float, float]: "NUMBER,NUMBER",
     Path: "PATH",
 }
@@ -165,7 +166,11 @@ class TrainConfig:
         at_least=0,
     )
     batch_size: int = setting(0, "most sentence pairs in a batch; 0: no limit", unit="pairs", at_least=0)
-    update_freq: int = setting(1, "batches whose gradients make one update", at_least=1)
+    update_freq: int | tuple[int, ...] = setting(
+        1,
+        "batches whose gradients make one update; or so many in each epoch, as 4,2,1, the last of which stays",
+        at_least=1,
+    )
     max_epoch: int = setting(0, "stop after this many passes over the data; 0: no limit", at_least=0)
     max_update: int = setting(0, "stop after this many updates; 0: no limit", at_least=0)
     save_interval_updates: int = setting(
@@ -254,6 +259,12 @@ class TrainConfig:
     ALIASES: ClassVar[Mapping[str, Alias]] = _aliases()
 
     def __post_init__(self) -> None:
+        if isinstance(self.optimizer.lr, tuple) and not self.lr_scheduler.takes_rates:
+            rates = ",".join(f"{rate:g}" for rate in self.optimizer.lr)
+            raise UsageError(
+                f"--lr {rates}: a rate for each epoch is for --lr-scheduler fixed, not {self.lr_scheduler.name}; "
+                "choose that, or give one rate"
+            )
         if not self.model.copy and self.objective.coverage_loss_weight:
             raise UsageError(
                 f"--coverage-loss-weight {self.objective.coverage_loss_weight:g}: is for models that copy words of the "

@@ -9,8 +9,16 @@ from typing import Any
 from s2scli.errors import UsageError
 from s2scli.schema import setting
 
-_LR: dict[str, Any] = {"help": "learning rate, after the warm-up", "above": 0}
+_LR: dict[str, Any] = {
+    "help": "learning rate, after the warm-up; with --lr-scheduler fixed also one for each epoch, as 0.1,0.05, the "
+    "last of which stays",
+    "above": 0,
+}
 _DECAY: dict[str, Any] = {"help": "weight decay, on weight matrices only", "at_least": 0}
+
+
+# One for all epochs, or one for each.
+Rates = float | tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +26,7 @@ class AdamConfig:
     """Adam (Kingma and Ba 2015)."""
 
     name: str = setting("adam", "optimizer", choices=("adam",))
-    lr: float = setting(0.001, **_LR)
+    lr: Rates = setting(0.001, **_LR)
     betas: tuple[float, float] = setting(
         (0.9, 0.98), "decay of the running mean and square", at_least=0, below=1
     )
@@ -39,7 +47,7 @@ class RMSpropConfig:
     """RMSprop (Tieleman and Hinton 2012)."""
 
     name: str = setting("rmsprop", "optimizer", choices=("rmsprop",))
-    lr: float = setting(0.001, **_LR)
+    lr: Rates = setting(0.001, **_LR)
     alpha: float = setting(0.99, "decay of the running square", at_least=0, below=1)
     eps: float = setting(1e-8, "added to the denominator", above=0)
     momentum: float = setting(0.0, "momentum", at_least=0, below=1)
@@ -51,7 +59,7 @@ class SGDConfig:
     """Stochastic gradient descent."""
 
     name: str = setting("sgd", "optimizer", choices=("sgd",))
-    lr: float = setting(0.1, **_LR)
+    lr: Rates = setting(0.1, **_LR)
     momentum: float = setting(0.0, "momentum", at_least=0, below=1)
     nesterov: bool = setting(False, "Nesterov's momentum, which looks one step ahead")
     weight_decay: float = setting(0.0, **_DECAY)
@@ -66,7 +74,7 @@ class AdagradConfig:
     """Adagrad (Duchi et al. 2011)."""
 
     name: str = setting("adagrad", "optimizer", choices=("adagrad",))
-    lr: float = setting(0.01, **_LR)
+    lr: Rates = setting(0.01, **_LR)
     initial_accumulator_value: float = setting(
         0.0, "what Adagrad's sum of squares starts from; 0.1 in pointer-generator networks", at_least=0
     )
@@ -79,7 +87,7 @@ class AdadeltaConfig:
     """Adadelta (Zeiler 2012), with the decay that he and Bahdanau et al. (2015) used."""
 
     name: str = setting("adadelta", "optimizer", choices=("adadelta",))
-    lr: float = setting(1.0, **_LR)
+    lr: Rates = setting(1.0, **_LR)
     rho: float = setting(0.95, "decay of the running squares", at_least=0, below=1)
     eps: float = setting(1e-6, "added to both running squares", above=0)
     weight_decay: float = setting(0.0, **_DECAY)
@@ -90,7 +98,7 @@ class AdafactorConfig:
     """Adafactor (Shazeer and Stern 2018); lr is the largest step relative to a weight's size."""
 
     name: str = setting("adafactor", "optimizer", choices=("adafactor",))
-    lr: float = setting(0.01, **_LR)
+    lr: Rates = setting(0.01, **_LR)
     adafactor_eps: tuple[float, float] = setting(
         (1e-30, 1e-3), "Adafactor's least mean square of gradients and least root mean square of weights"
     )
@@ -112,7 +120,7 @@ class LionConfig:
     """Lion (Chen et al. 2023); its rate is 3 to 10 times smaller than Adam's, its weight decay as much larger."""
 
     name: str = setting("lion", "optimizer", choices=("lion",))
-    lr: float = setting(0.0001, **_LR)
+    lr: Rates = setting(0.0001, **_LR)
     betas: tuple[float, float] = setting(
         (0.9, 0.99), "share of the mean in the step, and decay of the mean", at_least=0, below=1
     )

@@ -22,6 +22,7 @@ from s2scli.configs.training import (
 )
 from s2scli.optim import OPTIMIZERS
 from s2scli.optim.lion import Lion
+from s2scli.schema import by_epoch
 
 Groups = list[dict[str, Any]]
 
@@ -39,19 +40,31 @@ def build_optimizer(config: OptimizerConfig, parameters: list[nn.Parameter]) -> 
 def adam(groups: Groups, config: AdamConfig) -> Optimizer:
     """Adam (Kingma and Ba 2015); its weight decay is decoupled, as fairseq's is."""
     return torch.optim.Adam(
-        groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True, decoupled_weight_decay=True
+        groups,
+        lr=by_epoch(config.lr, 1),
+        betas=config.betas,
+        eps=config.eps,
+        fused=True,
+        decoupled_weight_decay=True,
     )
 
 
 def adamw(groups: Groups, config: AdamWConfig) -> Optimizer:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
+    return torch.optim.AdamW(
+        groups, lr=by_epoch(config.lr, 1), betas=config.betas, eps=config.eps, fused=True
+    )
 
 
 def rmsprop(groups: Groups, config: RMSpropConfig) -> Optimizer:
     """RMSprop (Tieleman and Hinton 2012); weight decay is L2, that is, added to the gradient."""
     return torch.optim.RMSprop(
-        groups, lr=config.lr, alpha=config.alpha, eps=config.eps, momentum=config.momentum, foreach=True
+        groups,
+        lr=by_epoch(config.lr, 1),
+        alpha=config.alpha,
+        eps=config.eps,
+        momentum=config.momentum,
+        foreach=True,
     )
 
 
@@ -62,7 +75,7 @@ def sgd(groups: Groups, config: SGDConfig) -> Optimizer:
     """
     # Not fused: that form fails on a parameter that has no gradient in the first update and one later.
     return torch.optim.SGD(
-        groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, foreach=True
+        groups, lr=by_epoch(config.lr, 1), momentum=config.momentum, nesterov=config.nesterov, foreach=True
     )
 
 
@@ -70,7 +83,7 @@ def adagrad(groups: Groups, config: AdagradConfig) -> Optimizer:
     """Adagrad: θ ← θ − lr · g / (√Σg² + eps) (Duchi et al. 2011, section 1.1); weight decay is L2."""
     return torch.optim.Adagrad(
         groups,
-        lr=config.lr,
+        lr=by_epoch(config.lr, 1),
         initial_accumulator_value=config.initial_accumulator_value,
         eps=config.eps,
         foreach=True,
@@ -82,7 +95,9 @@ def adadelta(groups: Groups, config: AdadeltaConfig) -> Optimizer:
 
     The paper has no rate: its lr is 1.
     """
-    return torch.optim.Adadelta(groups, lr=config.lr, rho=config.rho, eps=config.eps, foreach=True)
+    return torch.optim.Adadelta(
+        groups, lr=by_epoch(config.lr, 1), rho=config.rho, eps=config.eps, foreach=True
+    )
 
 
 def adafactor(groups: Groups, config: AdafactorConfig) -> Optimizer:
@@ -95,7 +110,7 @@ def adafactor(groups: Groups, config: AdafactorConfig) -> Optimizer:
     least_square, least_weight = config.adafactor_eps
     return torch.optim.Adafactor(
         groups,
-        lr=config.lr,
+        lr=by_epoch(config.lr, 1),
         beta2_decay=config.decay_rate,
         eps=(math.sqrt(least_square), least_weight),  # torch's bounds √V
         d=config.clip_threshold,
@@ -104,4 +119,4 @@ def adafactor(groups: Groups, config: AdafactorConfig) -> Optimizer:
 
 def lion(groups: Groups, config: LionConfig) -> Optimizer:
     """Lion (Chen et al. 2023); weight decay is decoupled."""
-    return Lion(groups, lr=config.lr, betas=config.betas)
+    return Lion(groups, lr=by_epoch(config.lr, 1), betas=config.betas)

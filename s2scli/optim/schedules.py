@@ -7,17 +7,24 @@ from typing import Any
 
 from s2scli.configs.schedules import FixedConfig, InverseSqrtConfig, ReduceOnPlateauConfig, ScheduleConfig
 from s2scli.optim import SCHEDULES
+from s2scli.schema import by_epoch
 
 
 class Schedule:
-    """A linear warm-up from warmup_init_lr to lr, then `after_warmup`; here the constant rate."""
+    """A linear warm-up from warmup_init_lr to lr, then `after_warmup`; here the constant rate.
 
-    def __init__(self, config: FixedConfig, lr: float) -> None:
+    lr: one rate, or of the constant rate one for each epoch, the last of which stays.
+    """
+
+    def __init__(self, config: FixedConfig, lr: float | tuple[float, ...]) -> None:
         self.config = config
-        self.lr = lr
+        self.rates = lr if isinstance(lr, tuple) else ()
+        self.lr = lr[0] if isinstance(lr, tuple) else lr
 
-    def rate(self, update: int) -> float:
-        """The rate of an update, counted from 1."""
+    def rate(self, update: int, epoch: int = 1) -> float:
+        """The rate of an update in an epoch, both counted from 1."""
+        if self.rates:
+            self.lr = by_epoch(self.rates, epoch)
         warmup = self.config.warmup_updates
         if update <= warmup:
             start = self.config.warmup_init_lr
@@ -55,7 +62,7 @@ class ReduceOnPlateau(Schedule):
 
     config: ReduceOnPlateauConfig
 
-    def __init__(self, config: ReduceOnPlateauConfig, lr: float) -> None:
+    def __init__(self, config: ReduceOnPlateauConfig, lr: float | tuple[float, ...]) -> None:
         super().__init__(config, lr)
         self.best: float | None = None
         self.without_improvement = 0
@@ -88,8 +95,8 @@ class ReduceOnPlateau(Schedule):
         )
 
 
-def build_schedule(config: ScheduleConfig, lr: float) -> Schedule:
-    """The chosen schedule of the learning rate lr; UsageError if it lacks its length."""
+def build_schedule(config: ScheduleConfig, lr: float | tuple[float, ...]) -> Schedule:
+    """The chosen schedule of the learning rate lr, or rates; UsageError if it lacks its length."""
     # TrainConfig.resolve has filled the length in; a config that was made without it has only its own.
     schedule: Schedule = SCHEDULES[config.name](config.settled(0), lr)
     return schedule

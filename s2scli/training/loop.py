@@ -13,6 +13,7 @@ import numpy as np
 from s2scli.checkpoint import BEST, LAST, epoch_checkpoint, epoch_checkpoints
 from s2scli.data.dataset import Indices
 from s2scli.errors import Interrupted
+from s2scli.schema import by_epoch
 from s2scli.training.divergence import WentBack, watch
 from s2scli.training.log import Window
 from s2scli.training.run import Run
@@ -73,7 +74,6 @@ def train_part(run: Run) -> bool:
     """Go through what is left of the current part of the epoch; whether all of it is done."""
     position, config = run.position, run.config
     batches = run.train_plan.part(position.epoch, position.part)
-    updates_in_epoch = run.train_plan.parts * -(-len(batches) // run.batches_per_update)
     window = Window(started=time.perf_counter())
     left = [] if is_over(run) else batches[position.batch :]
     groups = list(updates(left, run.batches_per_update))
@@ -83,9 +83,9 @@ def train_part(run: Run) -> bool:
         position.batch += len(group)
         position.seconds += time.perf_counter() - started
         if position.update % config.log_interval == 0 or position.update == 1:
-            report_progress(run, window, updates_in_epoch)
+            report_progress(run, window, len(batches))
             window = Window(started=time.perf_counter())
-        run.log.tick(position.update, total_updates(run, updates_in_epoch))
+        run.log.tick(position.update, total_updates(run, len(batches)))
         if is_over(run):
             break
         run.stop_if_asked()
@@ -237,26 +237,36 @@ def shorten(text: str) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
-def total_updates(run: Run, updates_in_epoch: int) -> int | None:
+def total_updates(run: Run, batches: int) -> int | None:
     """The update at which the run ends at the latest, or None where only --patience ends it.
 
-    updates_in_epoch: those of the current part, times the parts; the others' may differ by a few.
+    batches: those of the current part; the others' may differ by a few.
     """
     config, position = run.config, run.position
     ends = [config.max_update] if config.max_update else []
     if config.max_epoch:
         done_in_epoch = -(-position.batch // run.batches_per_update)
-        done_in_epoch += position.part * updates_in_epoch // run.train_plan.parts
-        ends.append(
-            position.update + (config.max_epoch - position.epoch + 1) * updates_in_epoch - done_in_epoch
-        )
+        done_in_epoch += position.part * -(-batches // run.batches_per_update)
+        ends.append(position.update + updates_from(run, position.epoch, batches) - done_in_epoch)
     return min(ends) if ends else None
 
 
-def report_progress(run: Run, window: Window, updates_in_epoch: int) -> None:
-    """Log the window's figures and the time left."""
+def updates_from(run: Run, epoch: int, batches: int) -> int:
+    """The updates of an epoch and all after it, up to --max-epoch; batches: those of a part of an epoch."""
+
+    def of(number: int) -> int:
+        return run.train_plan.parts * -(-batches // (by_epoch(freq, number) * run.processes.size))
+
+    freq, last = run.config.update_freq, run.config.max_epoch
+    # From there on all epochs are alike.
+    alike = max(epoch, min(len(freq), last)) if isinstance(freq, tuple) else epoch
+    return sum(map(of, range(epoch, alike))) + (last - alike + 1) * of(alike)
+
+
+def report_progress(run: Run, window: Window, batches: int) -> None:
+    """Log the window's figures and the time left; batches: those of the current part."""
     position = run.position
-    total = total_updates(run, updates_in_epoch)
+    total = total_updates(run, batches)
     left = None if total is None else (total - position.update) * position.seconds / position.update
     if window.updates == 0:
         return

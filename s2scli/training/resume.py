@@ -20,7 +20,7 @@ from s2scli.configs.sampling import SamplingConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.console import notice
 from s2scli.errors import CheckpointError, UsageError
-from s2scli.schema import as_dict
+from s2scli.schema import as_dict, by_epoch
 from s2scli.training.run import Run
 from s2scli.training.state import Position, copy_tensors, restore_optimizer
 
@@ -271,10 +271,13 @@ def _other_way(run: Run, path: Path) -> str:
 
 def _compare_updates(run: Run, checkpoint: Checkpoint) -> None:
     """Say so where an update is now made of another number of batches."""
-    before = checkpoint.config["update_freq"] * checkpoint.run.get("processes", 1)
+    saved = checkpoint.config["update_freq"]
+    epoch = run.position.epoch
+    before = by_epoch(tuple(saved) if isinstance(saved, list) else saved, epoch)
+    before *= checkpoint.run.get("processes", 1)
     if before != run.batches_per_update:
         notice(
-            f"resuming with {run.batches_per_update} batches an update ({run.config.update_freq} × "
+            f"resuming with {run.batches_per_update} batches an update ({by_epoch(run.config.update_freq, epoch)} × "
             f"{run.processes.size} processes), {before} before"
         )
 

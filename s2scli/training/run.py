@@ -20,7 +20,7 @@ from s2scli.data.source_form import SourceForm
 from s2scli.inference.engine import Engine
 from s2scli.models.base import Model
 from s2scli.optim.schedules import Schedule
-from s2scli.schema import as_dict
+from s2scli.schema import as_dict, by_epoch
 from s2scli.training.average import WeightAverage
 from s2scli.training.distributed import Processes, gathered
 from s2scli.training.log import Log
@@ -68,13 +68,14 @@ class Run:
 
     @property
     def batches_per_update(self) -> int:
-        """How many batches make an update, over all processes."""
-        return self.config.update_freq * self.processes.size
+        """How many batches make an update in the current epoch, over all processes."""
+        return by_epoch(self.config.update_freq, self.position.epoch) * self.processes.size
 
     def rate(self) -> float:
         """The learning rate of the current update."""
         position = self.position
-        return self.schedule.rate(position.update - position.schedule_start) * position.rate_factor
+        update = position.update - position.schedule_start
+        return self.schedule.rate(update, position.epoch) * position.rate_factor
 
     def stop_if_asked(self) -> None:
         """Raise Stop where a signal has come in; every process must come here."""
