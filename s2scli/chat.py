@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import unicodedata
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from s2scli.inference.loading import make_engine
 from s2scli.inference.output import Signals
 from s2scli.io import STDIN, input_name, read_lines
 from s2scli.record import NOT_TEXT, Record
+from s2scli.streams import is_open_terminal
 
 _PROMPT = "> "
 
@@ -43,7 +43,7 @@ def chat(config: ChatConfig) -> ChatResult:
     """
     settings = config.of_generate()
     engine = for_dialogues(make_engine(settings), config.path, config.context_turns, config.speaker)
-    if config.input == STDIN and sys.stdin.isatty():
+    if config.input == STDIN and is_open_terminal(sys.stdin):
         return ChatResult(answers=_converse(Conversation(engine, settings)))
     number = 0
     with Signals().caught() as signals:
@@ -100,7 +100,7 @@ def _converse(conversation: Conversation) -> int:
             turn = session.turn(line) if line.strip() else None
             if turn is not None:
                 record = conversation.answer(turn)
-                print(_visible(spell(record, conversation.config)), flush=True)
+                print(spell(record, conversation.config), flush=True)
                 number += 1
         except EOFError:
             return number
@@ -113,7 +113,7 @@ def _converse(conversation: Conversation) -> int:
 def _prepare_typing() -> None:
     """Let lines be edited and commands be completed, where Python can, and let what is no UTF-8 in."""
     if isinstance(sys.stdin, TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
     with suppress(ImportError):
         import readline
 
@@ -127,7 +127,7 @@ def _prepare_typing() -> None:
 
 def _read() -> str:
     """A line as it was typed; EOFError at the end."""
-    if sys.stdout.isatty():
+    if is_open_terminal(sys.stdout):
         line = input(_PROMPT)
     else:
         # Standard output has answers only.
@@ -140,13 +140,3 @@ def _read() -> str:
     if NOT_TEXT.search(line):
         warn("not UTF-8, or NUL; replaced by U+FFFD")
     return NOT_TEXT.sub("\ufffd", line)
-
-
-def _visible(text: str) -> str:
-    """A text without what would control the terminal that shows it."""
-    if not sys.stdout.isatty():
-        return text
-    return "".join(
-        "\ufffd" if unicodedata.category(letter) == "Cc" and letter not in "\t\n" else letter
-        for letter in text
-    )

@@ -1,16 +1,23 @@
-"""What goes to standard error: notices, warnings and progress. Standard output carries results only."""
+"""What goes to standard error: notices, warnings and progress. Standard output carries results only.
+
+A stream of messages that is gone, closed or full never ends the work: they are lost. See `streams` for that, and for
+what becomes of control characters.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import Any, TypeVar
+
+from s2scli.streams import drawing, is_open_terminal, visible
 
 T = TypeVar("T")
 
-
 _silent = False
+# How many bars are on the terminal.
+_bars = 0
 
 
 @contextmanager
@@ -36,10 +43,22 @@ def counted(number: int, what: str) -> str:
 
 def notice(message: str) -> None:
     """Tell the user something that is as it should be."""
-    if not _silent:
+    if _silent or sys.stderr is None:
+        return
+    with suppress(OSError, ValueError), _above_bars():
         # In one piece: other processes may write to the same place.
-        sys.stderr.write(f"{message}\n")
+        sys.stderr.write(f"{visible(message) if is_terminal() else message}\n")
         sys.stderr.flush()
+
+
+def _above_bars() -> AbstractContextManager[object]:
+    """Take bars away from a terminal in here, and draw them anew below what has been written."""
+    if not (_bars and is_terminal()):
+        return nullcontext()
+    from tqdm import tqdm
+
+    mode: AbstractContextManager[object] = tqdm.external_write_mode(file=drawing(sys.stderr))
+    return mode
 
 
 def warn(message: str) -> None:
@@ -49,7 +68,25 @@ def warn(message: str) -> None:
 
 def is_terminal() -> bool:
     """Whether standard error is a terminal, where a moving bar can be shown."""
-    return sys.stderr.isatty() and not _silent
+    return is_open_terminal(sys.stderr) and not _silent
+
+
+@contextmanager
+def bar(description: str | None = None, **options: Any) -> Iterator[Any]:
+    """Yield a bar of tqdm on standard error, which must be a terminal; notices go above it until the end of this.
+
+    options: tqdm's own.
+    """
+    global _bars
+    from tqdm import tqdm
+
+    _bars += 1
+    try:
+        shown = visible(description) if description else None
+        with tqdm(desc=shown, file=drawing(sys.stderr), leave=False, **options) as made:
+            yield made
+    finally:
+        _bars -= 1
 
 
 def progress(
@@ -59,9 +96,10 @@ def progress(
     if not is_terminal():
         yield from items
         return
-    from tqdm import tqdm
-
-    yield from tqdm(items, desc=description, total=total, unit=f" {unit}", file=sys.stderr, leave=False)
+    with bar(description, total=total, unit=f" {unit}") as shown:
+        for item in items:
+            yield item
+            shown.update(1)
 
 
 def uncounted(number: int) -> None:
@@ -76,9 +114,5 @@ def counter(
     if not is_terminal():
         yield uncounted
         return
-    from tqdm import tqdm
-
-    with tqdm(
-        desc=description, unit=f" {unit}", file=sys.stderr, leave=False, total=total, initial=initial
-    ) as bar:
-        yield bar.update
+    with bar(description, unit=f" {unit}", total=total, initial=initial) as shown:
+        yield shown.update

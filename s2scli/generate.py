@@ -28,6 +28,7 @@ from s2scli.inference.serving import serve
 from s2scli.io import STDIN, input_name, read_lines
 from s2scli.record import Record
 from s2scli.schema import as_dict
+from s2scli.streams import is_open_terminal
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import SPECIAL_SYMBOLS, UNK
 
@@ -63,7 +64,7 @@ def generate(config: GenerateConfig) -> GenerateResult:
         serve(config, make_engine)
     lines = 0
     output_path = None if config.output == STDIN else config.output
-    is_shown = output_path is None and sys.stdout.isatty()
+    is_shown = output_path is None and is_open_terminal(sys.stdout)
     with ExitStack() as resources:
         signals = resources.enter_context(Signals().caught())
         try:
@@ -101,7 +102,7 @@ def translate(
     """
     lines = _shard(_lines(config), config)
     skip(lines)
-    typed = config.data is None and config.input == STDIN and sys.stdin.isatty()
+    typed = config.data is None and config.input == STDIN and is_open_terminal(sys.stdin)
     if typed:
         notice("type a sentence a line; Ctrl-D ends")
     window = 1 if typed or config.follow else config.buffer_size

@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from s2scli.errors import S2SError
+from s2scli.streams import open_streams
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -67,6 +68,7 @@ def _begin(start: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    open_streams()
     start(*arguments)
 
 

@@ -20,6 +20,7 @@ from s2scli.cli.parser import HELP_NAMES, VerbCommand, spread_words
 from s2scli.console import notice
 from s2scli.errors import Interrupted, S2SError, UsageError, did_you_mean, is_out_of_memory
 from s2scli.registry import Registry
+from s2scli.streams import open_streams
 
 # What a shell reports for a program that a signal has ended: 128 + its number.
 INTERRUPTED, BROKEN_PIPE = 130, 141
@@ -211,7 +212,7 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(label, str(stop), stop.exit_code)
     except Exception as error:
         if "--debug" in arguments:
-            traceback.print_exc()
+            notice(traceback.format_exc().rstrip())
         message, code = explain(error)
         return _fail(label, f"error: {message}", code)
     return outcome if isinstance(outcome, int) else 0
@@ -252,4 +253,5 @@ def _close_stdout() -> int:
 
 def main() -> NoReturn:
     """Run the command line of this process: the entry point of `s2s`."""
+    open_streams()
     sys.exit(run(sys.argv[1:]))

@@ -6,8 +6,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-from rich.console import Console
-
 from s2scli.configs.generate import GenerateConfig
 from s2scli.console import uncounted
 from s2scli.inference.engine import Engine, Line
@@ -15,6 +13,7 @@ from s2scli.inference.input import UntilBroken
 from s2scli.inference.long_lines import find_parts, translate_lines
 from s2scli.plotting.heat import heat_maps, table
 from s2scli.record import Record
+from s2scli.styled import StyledConsole
 from s2scli.workers import Workers
 
 # A process is given so many batches of lines at most, so that those that take long can be set aside for a while.
@@ -51,7 +50,7 @@ def spell(record: Record, config: GenerateConfig) -> str:
     if config.format == "fairseq":
         return record.to_fairseq()
     if config.format == "table":
-        width = Console().width
+        width = StyledConsole().width
         tables = [f"{table(item, width)}\n" for item in heat_maps(record)]
         return "\n".join([_as_text(record, config), *tables])
     return _as_text(record, config)

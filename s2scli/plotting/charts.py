@@ -14,6 +14,7 @@ from s2scli.console import counted
 from s2scli.plotting.history import History, is_number
 from s2scli.plotting.norms import BARS, bar
 from s2scli.plotting.panels import Line, Panel, is_norms, x_range
+from s2scli.styled import StyledConsole
 
 _COLOURS = ("bright_blue", "bright_red", "bright_green", "bright_magenta", "bright_cyan", "bright_yellow")
 # The dots of a braille character, by column and row: what each adds to U+2800.
@@ -26,7 +27,7 @@ _MARK_SPACING = 14
 
 def print_charts(panels: Sequence[Panel], histories: Sequence[History], *, x: str) -> None:
     """Print who is who, then the panels, two side by side where there is room, then the norms of layers."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = StyledConsole(soft_wrap=True)
     width = max(_NARROWEST, min(console.width, _WIDEST))
     # A run's letters, for training and for validation.
     letters = (ascii_lowercase[run % 26] for run in range(len(histories)))

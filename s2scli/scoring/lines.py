@@ -17,6 +17,8 @@ from s2scli.metrics.error_rate import ErrorRate
 from s2scli.record import to_line
 from s2scli.scoring.differences import Pieces, differing, gains, goodness, least
 from s2scli.scoring.results import ScoreResult
+from s2scli.streams import is_open_terminal
+from s2scli.styled import StyledConsole
 
 _SHOWN = 10
 # Without a terminal to tell it.
@@ -53,7 +55,7 @@ def show_lines(config: ScoreConfig, result: ScoreResult) -> None:
     """Print the lines that --worst and --diff ask for."""
     if not (config.worst or config.diff):
         return
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+    console = StyledConsole(width=None if is_open_terminal(sys.stdout) else _WIDTH)
     number = config.worst or _SHOWN
     errors = [place for place, metric in enumerate(result.metrics.values()) if isinstance(metric, ErrorRate)]
     if len(result.systems) == 1 and errors[:1] != [0]:
@@ -91,11 +93,11 @@ def _show_aligned(console: Console, result: ScoreResult, system: int, place: int
     worst = [line for line in least(goodness(result, system, place), number) if rates[line] > 0]
     name = f"of {result.systems[system]} " if len(result.systems) > 1 else ""
     found = f"the lines {name}that score worst by {metric.name}" if worst else f"no line {name}has an error"
-    console.print(f"\n{found}", markup=False)
+    console.print(f"\n{found}")
     for line in worst:
         rights = [item[line] for item in result.corpus.references]
         drawn = metric.drawn(outputs[line], [right for right in rights if right is not None])
-        console.print(f"\n{line + 1}: {metric.name} {rates[line]:.2f}", markup=False)
+        console.print(f"\n{line + 1}: {metric.name} {rates[line]:.2f}")
         # Columns are under each other, so that lines that are too long must not be folded.
         print(drawn)
 
@@ -104,10 +106,7 @@ def _show_pairs(console: Console, result: ScoreResult, system: int, lines: Seque
     """Lines of the first system and another side by side, under their references."""
     corpus, name = result.corpus, next(iter(result.metrics.values())).name
     before, after = result.per_line(0, 0), result.per_line(system, 0)
-    console.print(
-        f"\n{result.systems[system]} beside {result.systems[0]}: the lines that {which} by {name}",
-        markup=False,
-    )
+    console.print(f"\n{result.systems[system]} beside {result.systems[0]}: the lines that {which} by {name}")
     table = _table("line", name, "reference", result.systems[0], result.systems[system])
     for line in lines:
         left, right = differing(corpus.systems[0][line], corpus.systems[system][line])

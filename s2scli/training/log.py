@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from s2scli.console import is_silent, is_terminal, notice
+from s2scli.console import bar, is_silent, is_terminal, notice
 from s2scli.io import explain_write_errors
-from s2scli.plotting.norms import BARS, bar, by_layer
+from s2scli.plotting.norms import BARS, by_layer
+from s2scli.plotting.norms import bar as bar_character
 from s2scli.training.tensorboard import TensorBoard
 
 # What the lowest and the highest bar of a gradient norm stand for: a step is a factor of ten.
@@ -73,11 +74,10 @@ class Log:
         self._writes = not is_silent()
         self._is_mended = False
         self._tensorboard = TensorBoard(save_dir / "tensorboard", resumed_at) if tensorboard else None
+        self._resources = ExitStack()
         self._bar: Any = None
         if is_terminal():
-            from tqdm import tqdm
-
-            self._bar = tqdm(unit=" updates", leave=False, dynamic_ncols=True, file=sys.stderr)
+            self._bar = self._resources.enter_context(bar(unit=" updates", dynamic_ncols=True))
 
     def event(self, kind: str, values: dict[str, Any]) -> None:
         """Append one event to log.jsonl, and its figures to TensorBoard's."""
@@ -94,10 +94,7 @@ class Log:
 
     def say(self, message: str) -> None:
         """Show a line, above the moving one if there is one."""
-        if self._bar is None:
-            notice(message)
-        else:
-            self._bar.write(message, file=sys.stderr)
+        notice(message)
 
     def tick(self, update: int, total: int | None) -> None:
         """Move the bar on a terminal to an update."""
@@ -144,7 +141,7 @@ class Log:
             self._tensorboard.close()
         if self._bar is not None:
             self._bar.refresh()
-            self._bar.close()
+        self._resources.close()
 
 
 def drop_broken_line(path: Path) -> None:
@@ -177,4 +174,4 @@ def norm_rows(norms: Mapping[str, float]) -> list[str]:
 
 
 def _norm_bar(norm: float) -> str:
-    return bar(norm, _LOWEST_NORM, _HIGHEST_NORM)
+    return bar_character(norm, _LOWEST_NORM, _HIGHEST_NORM)
