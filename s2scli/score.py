@@ -6,7 +6,7 @@ from s2scli.configs.score import ScoreConfig
 from s2scli.console import notice, warn
 from s2scli.metrics import METRICS, MODEL_METRICS
 from s2scli.metrics.base import Metric, MetricOptions
-from s2scli.metrics.words import looks_unspaced
+from s2scli.metrics.words import bleu_tokenizer
 from s2scli.scoring.corpus import Corpus, read_corpus
 from s2scli.scoring.results import ScoreResult, compare
 
@@ -37,6 +37,8 @@ def score(config: ScoreConfig) -> ScoreResult:
         }
         metrics = {name: (metrics | of_model)[name] for name in config.metrics}
     _warn_about_tokens(config, corpus)
+    if config.resamples and len(corpus) == 1:
+        notice("a single line: no intervals and no tests, which draw samples of lines")
     result = compare(config, corpus, metrics)
     if config.segments is not None:
         from s2scli.scoring.lines import write_segments
@@ -68,5 +70,6 @@ def _warn_about_tokens(config: ScoreConfig, corpus: Corpus) -> None:
     for name, outputs in zip(corpus.names, corpus.systems, strict=True):
         if sum(line.endswith(" .") for line in outputs) >= max(100, len(outputs) // 2):
             warn(f"{name} looks tokenized (lines end in ' .'); BLEU wants plain text")
-    if looks_unspaced(corpus.references[0]):
-        warn("the references look Chinese or Japanese; for BLEU over words give --tokenize zh or ja-mecab")
+    if (tokenize := bleu_tokenizer(corpus.references[0])) != "13a":
+        kind = "Chinese" if tokenize == "zh" else "like a script without spaces between words"
+        notice(f"the references look {kind}: BLEU is by --tokenize {tokenize}")

@@ -139,11 +139,31 @@ def test_settings_that_make_no_sense(values: dict[str, Any], message: str) -> No
 
 
 def test_warns_where_bleu_would_mislead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    chinese = write(tmp_path / "zh.txt", ["今天天气很好。"])
-    score(ScoreConfig(sys=(chinese,), ref=(chinese,)))
+    chinese = write(tmp_path / "zh.txt", ["今天天气很好。", "明天也好。"])
+    found = score(ScoreConfig(sys=(chinese,), ref=(chinese,))).scores
     assert "--tokenize zh" in capsys.readouterr().err
+    assert [item.score.signature.split("|")[3] for item in found if item.metric == "bleu"] == ["tok:zh"]
     score(ScoreConfig(sys=(chinese,), ref=(chinese,), tokenize="zh"))
     assert capsys.readouterr().err == ""
     tokenized = write(tmp_path / "tok.txt", ["a b ."] * 100)
     score(ScoreConfig(sys=(tokenized,), ref=(tokenized,)))
     assert "looks tokenized" in capsys.readouterr().err
+
+
+def test_of_one_line_there_are_scores_and_no_samples(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bootstrap of one segment draws that segment always: it gave p < 0.001 and an interval without width."""
+    base, new, right = (
+        write(tmp_path / name, [text])
+        for name, text in (("base", "a b c d x"), ("new", "a b c d e"), ("right", "a b c d e"))
+    )
+    config = ScoreConfig(sys=(base, new), ref=(right,), metrics=("bleu", "chrf"))
+    result = score(config)
+    assert "a single line" in capsys.readouterr().err
+    assert all(item.measured is None for item in result.scores)
+    show(config, result)
+    shown = capsys.readouterr().out
+    assert "interval" not in shown
+    assert "p bootstrap" not in shown
+    assert "+33.13" in shown  # 100 less BLEU of 4, 3, 2 and 1 n-grams of 5, 4, 3 and 2: (4·3·2·1/(5·4·3·2))^¼

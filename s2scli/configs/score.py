@@ -72,8 +72,9 @@ class ScoreConfig:
     )
     tokenize: str = setting(
         "auto",
-        "sacrebleu's tokenizer for BLEU; auto is 13a, which does not cut Chinese or Japanese into "
-        "words: give zh or ja-mecab for those; other metrics over words then take characters, with auto too",
+        "sacrebleu's tokenizer for BLEU; auto is what fits the references: 13a, zh where they look Chinese, char where "
+        "they look Japanese, Thai, Lao, Burmese or Khmer; other metrics over words take characters there, with "
+        "zh, ja-mecab and char too",
         choices=("auto", *TOKENIZERS),
     )
     lowercase: bool = setting(False, "ignore case; TER, ROUGE, exact_match and f1 always do")

@@ -28,8 +28,9 @@ References = Sequence[Sequence[str | None]]
 class MetricOptions:
     """What the metrics can be told; each takes what concerns it.
 
-    tokenize: BLEU's tokenizer, by sacrebleu's name; "auto" is 13a. For the metrics over words those of Chinese and
-    Japanese make each Han character and kana a word, and "auto" does so where the text looks like it.
+    tokenize: BLEU's tokenizer, by sacrebleu's name. For all other metrics over words those of Chinese and Japanese
+    make each character of a script without spaces a word. "auto" goes by what the references look like: of such a
+    script, zh or char, otherwise 13a.
     lowercase: case is ignored, as TER, ROUGE, exact match and token F1 always do. stem: ROUGE cuts English endings.
     ignore_labels: labels whose spans do not count.
     """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cached_property, lru_cache
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from s2scli.errors import UsageError, did_you_mean
 from s2scli.metrics.base import Floats, MetricOptions, References, Rows
 from s2scli.metrics.ngram_counts import by_segment, clipped, of_words
 from s2scli.metrics.over_sacrebleu import OverSacrebleu
+from s2scli.metrics.words import bleu_tokenizer
 
 _ORDER = 4
 _WORDS_KEPT = 1 << 17
@@ -28,27 +29,19 @@ class Bleu(OverSacrebleu):
 
     def make(self, options: MetricOptions) -> BLEU:
         """Sacrebleu's BLEU; UsageError for a tokenizer that is unknown or cannot be had."""
-        return self._make(options, effective_order=False)
+        self._tokenize = BLEU.TOKENIZER_DEFAULT if options.tokenize == "auto" else options.tokenize
+        return _sacrebleu(self._tokenize, options.lowercase, effective_order=False)
 
-    @cached_property
+    def fit(self, texts: Sequence[str | None]) -> None:
+        """Choose the tokenizer that suits the references, where the options leave it open."""
+        if self.options.tokenize == "auto":
+            self._tokenize = bleu_tokenizer(texts)
+            self._metric = _sacrebleu(self._tokenize, self.options.lowercase, effective_order=False)
+
+    @property
     def _of_sentences(self) -> BLEU:
         """BLEU over the orders of n-grams that a segment has."""
-        return self._make(self.options, effective_order=True)
-
-    @staticmethod
-    def _make(options: MetricOptions, *, effective_order: bool) -> BLEU:
-        tokenize = BLEU.TOKENIZER_DEFAULT if options.tokenize == "auto" else options.tokenize
-        if tokenize not in BLEU.TOKENIZERS:
-            raise UsageError(f"unknown BLEU tokenizer {tokenize!r}{did_you_mean(tokenize, BLEU.TOKENIZERS)}")
-        try:
-            # force: no warning of sacrebleu's about tokenized text; `s2s score` has its own.
-            return BLEU(
-                lowercase=options.lowercase, tokenize=tokenize, force=True, effective_order=effective_order
-            )
-        except (ImportError, RuntimeError, OSError) as error:
-            # A package is lacking, or the model that sacrebleu fetches when first used.
-            reason = " ".join(str(error).split())
-            raise UsageError(f"the BLEU tokenizer {tokenize} cannot be used here: {reason}") from None
+        return _sacrebleu(self._tokenize, self.options.lowercase, effective_order=True)
 
     def counted(self, hypotheses: Sequence[str], references: References) -> Rows:
         """Clipped counts of n-grams, and of the reference lengths the nearest, or of two such the shorter."""
@@ -69,17 +62,12 @@ class Bleu(OverSacrebleu):
 
     def _words(self, text: str) -> list[str]:
         """The words of a text, as sacrebleu's tokenizer has them."""
-        if self._metric.tokenizer.signature() != "13a" or "\n" in text:
+        if self._tokenize != "13a" or "\n" in text:
             found: list[str] = self._metric._preprocess_segment(text).split()
             return found
-        # 13a looks at no more than two characters together, so what it does to a word does not depend on others.
+        # What 13a does to a word does not depend on others.
         cased = text.lower() if self.options.lowercase else text
-        return [part for word in cased.split() for part in self._parts_of_word(word)]
-
-    @cached_property
-    def _parts_of_word(self) -> Callable[[str], list[str]]:
-        tokenize = self._metric.tokenizer
-        return lru_cache(_WORDS_KEPT)(lambda word: tokenize(word).split())
+        return [part for word in cased.split() for part in _parts_of_word(word)]
 
     def of_totals(self, totals: Floats) -> Floats:
         """BLEU as sacrebleu has it: the i-th order without clipped has 1 / 2^i (method 3 of Chen and Cherry 2014)."""
@@ -97,6 +85,26 @@ class Bleu(OverSacrebleu):
             "system_length": score.sys_len,
             "reference_length": score.ref_len,
         }
+
+
+@lru_cache
+def _sacrebleu(tokenize: str, lowercase: bool, *, effective_order: bool) -> BLEU:
+    if tokenize not in BLEU.TOKENIZERS:
+        raise UsageError(f"unknown BLEU tokenizer {tokenize!r}{did_you_mean(tokenize, BLEU.TOKENIZERS)}")
+    try:
+        # force: no warning of sacrebleu's about tokenized text; `s2s score` has its own.
+        return BLEU(lowercase=lowercase, tokenize=tokenize, force=True, effective_order=effective_order)
+    except (ImportError, RuntimeError, OSError) as error:
+        # A package is lacking, or the model that sacrebleu fetches when first used.
+        reason = " ".join(str(error).split())
+        raise UsageError(f"the BLEU tokenizer {tokenize} cannot be used here: {reason}") from None
+
+
+@lru_cache(_WORDS_KEPT)
+def _parts_of_word(word: str) -> list[str]:
+    """A word as 13a takes it apart, which looks at no more than two characters together."""
+    parts: list[str] = _sacrebleu("13a", False, effective_order=False).tokenizer(word).split()
+    return parts
 
 
 def _bleu(totals: Floats, *, effective_order: bool) -> Floats:

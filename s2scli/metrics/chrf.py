@@ -84,4 +84,5 @@ class ChrfPlusPlus(Chrf):
     """chrF++: chrF with word unigrams and bigrams besides."""
 
     name = "chrF2++"
+    splits_at_spaces = True
     word_order: ClassVar[int] = 2

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from s2scli.metrics.base import DEFAULTS, MetricOptions, RatioMetric, References, Rows, of_extra, present
+from s2scli.metrics.words import is_unspaced, spaced
 
 # Pairs that jiwer gets at one time.
 _PAIRS_AT_ONCE = 10_000
@@ -23,6 +24,8 @@ class ErrorRate(RatioMetric):
 
     higher_is_better = False
     unit: ClassVar[str] = "words"
+    # Whether words are the characters of a script without spaces.
+    _is_char = False
 
     def __init__(self, options: MetricOptions = DEFAULTS) -> None:
         super().__init__(options)
@@ -33,6 +36,10 @@ class ErrorRate(RatioMetric):
     def rows(self, hypotheses: Sequence[str], references: References, sources: Sequence[str]) -> Rows:
         """The counts of jiwer's alignments."""
         del sources
+        self._is_char = self.unit == "words" and is_unspaced(self.options, references[0])
+        return self._counted(hypotheses, references)
+
+    def _counted(self, hypotheses: Sequence[str], references: References) -> Rows:
         pairs = [
             (line, text, right)
             for line, (text, rights) in enumerate(zip(hypotheses, present(references), strict=True))
@@ -42,7 +49,7 @@ class ErrorRate(RatioMetric):
         seen: set[int] = set()
         for start in range(0, len(pairs), _PAIRS_AT_ONCE):
             lines, texts, rights = zip(*pairs[start : start + _PAIRS_AT_ONCE], strict=True)
-            output = self._process([*map(self._case, rights)], [*map(self._case, texts)])
+            output = self._process([*map(self._prepared, rights)], [*map(self._prepared, texts)])
             for line, units, chunks in zip(lines, output.references, output.alignments, strict=True):
                 row = _counts(len(units), chunks)
                 if line not in seen or (row[0], -row[1]) < (found[line, 0], -found[line, 1]):
@@ -50,8 +57,9 @@ class ErrorRate(RatioMetric):
                     seen.add(line)
         return found
 
-    def _case(self, text: str) -> str:
-        return text.lower() if self.options.lowercase else text
+    def _prepared(self, text: str) -> str:
+        cased = text.lower() if self.options.lowercase else text
+        return spaced(cased) if self._is_char else cased
 
     def details(self, rows: Rows) -> dict[str, Any]:
         """The errors by kind, and the units of the references."""
@@ -66,7 +74,7 @@ class ErrorRate(RatioMetric):
 
     def terms(self) -> dict[str, str]:
         """Case and units."""
-        return {"case": self.case, "unit": self.unit}
+        return {"case": self.case, "unit": "char" if self._is_char else self.unit}
 
     @property
     def version(self) -> str:
@@ -75,10 +83,10 @@ class ErrorRate(RatioMetric):
 
     def drawn(self, hypothesis: str, references: Sequence[str]) -> str:
         """The alignment with the nearest reference as three lines: reference, output, and S, D, I under the errors."""
-        rows = [ErrorRate.rows(self, [hypothesis], [[reference]], ())[0] for reference in references]
+        rows = [self._counted([hypothesis], [[reference]])[0] for reference in references]
         _, nearest = min(zip(rows, references, strict=True), key=lambda pair: (pair[0][0], -pair[0][1]))
         drawing: str = self._draw(
-            self._process([self._case(nearest)], [self._case(hypothesis)]),
+            self._process([self._prepared(nearest)], [self._prepared(hypothesis)]),
             show_measures=False,
             skip_correct=False,
         )
@@ -100,7 +108,7 @@ def _counts(units: int, chunks: Sequence[Any]) -> tuple[int, ...]:
 
 
 class Wer(ErrorRate):
-    """WER: words are what stands between white space."""
+    """WER: words are what stands between white space, or the characters of a script without spaces (unit:char)."""
 
     name = "WER"
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any, ClassVar
 
 import numpy as np
+import regex
 
 from s2scli.metrics.base import DEFAULTS, MetricOptions, RatioMetric, References, Rows, of_extra, present
-from s2scli.metrics.words import characters, is_unspaced
+from s2scli.metrics.words import characters, is_unspaced, looks_latin
 
+# Letters with the marks on them, and digits, of every script.
+_WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 # Where a sentence ends: marks with white space after them, or full-width ones.
 _END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*")
 
@@ -20,8 +23,9 @@ _END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*")
 class Rouge(RatioMetric):
     """The mean over segments of F = 2 · P · R / (P + R), where P and R are the shares of their units that both have.
 
-    Of several references the one with the highest F counts. A row of statistics: F, 1, P, R. The words are the runs of
-    a-z and 0-9 in the lower-cased text, as in the original; for Chinese and Japanese see `characters`.
+    Of several references the one with the highest F counts. A row of statistics: F, 1, P, R. The words are in the
+    lower-cased text the runs of a-z and 0-9, as in the original (tok:rouge); where references are not in Latin script,
+    the runs of letters and digits of any (tok:unicode), and without spaces between words `characters` (tok:char).
     """
 
     type: ClassVar[str]
@@ -29,21 +33,23 @@ class Rouge(RatioMetric):
     def __init__(self, options: MetricOptions = DEFAULTS) -> None:
         super().__init__(options)
         self._make = of_extra(self.name, "rouge_score.rouge_scorer").RougeScorer
-        self._unspaced = False
+        self._words = "rouge"
 
     @cached_property
-    def _of_words(self) -> Any:
-        return self._make([self.type], use_stemmer=self.options.stem)
-
-    @cached_property
-    def _of_characters(self) -> Any:
-        return self._make([self.type], tokenizer=_Characters())
+    def _scorers(self) -> dict[str, Any]:
+        """rouge-score's scorers, by what their words are."""
+        return {
+            "rouge": self._make([self.type], use_stemmer=self.options.stem),
+            "unicode": self._make([self.type], tokenizer=_Tokenizer(str.split)),
+            "char": self._make([self.type], tokenizer=_Tokenizer(characters)),
+        }
 
     def rows(self, hypotheses: Sequence[str], references: References, sources: Sequence[str]) -> Rows:
         """rouge-score's F, P and R."""
         del sources
-        self._unspaced = is_unspaced(self.options, references[0])
-        scorer = self._of_characters if self._unspaced else self._of_words
+        is_char = is_unspaced(self.options, references[0])
+        self._words = "char" if is_char else "rouge" if looks_latin(references[0]) else "unicode"
+        scorer = self._scorers[self._words]
         found = []
         for hypothesis, targets in zip(hypotheses, present(references), strict=True):
             score = scorer.score_multi([*map(self.prepare, targets)], self.prepare(hypothesis))[self.type]
@@ -61,7 +67,8 @@ class Rouge(RatioMetric):
 
     def terms(self) -> dict[str, str]:
         """Tokens and stemming."""
-        return {"tok": "char" if self._unspaced else "rouge", "stem": "yes" if self.options.stem else "no"}
+        is_stemmed = self.options.stem and self._words == "rouge"
+        return {"tok": self._words, "stem": "yes" if is_stemmed else "no"}
 
     @property
     def version(self) -> str:
@@ -108,9 +115,12 @@ class RougeLsum(Rouge):
         return super().terms() | {"sentences": "lines-or-.!?。！？"}
 
 
-class _Characters:
-    """A tokenizer for rouge-score."""
+class _Tokenizer:
+    """A tokenizer for rouge-score: what `split` makes of the lower-cased letters and digits of a text."""
+
+    def __init__(self, split: Callable[[str], list[str]]) -> None:
+        self._split = split
 
     def tokenize(self, text: str) -> list[str]:
-        """Characters and words, lower-cased, of letters and digits only."""
-        return [word for word in characters(re.sub(r"[\W_]+", " ", text.lower())) if word]
+        """The words of a text."""
+        return self._split(" ".join(_WORD.findall(text.lower())))

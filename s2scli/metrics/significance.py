@@ -26,7 +26,8 @@ class Difference:
 
     p_bootstrap, p_randomization: how probable a difference at least so large, in either direction, is where the systems
     are equally good. p_sacrebleu: the former as `sacrebleu --paired-bs` counts it. Where a metric is not additive there
-    is no bootstrap, and neither of its p-values.
+    is no bootstrap, and neither of its p-values; nor where every sample has the same difference, as of segments that
+    are all alike, which tell nothing of others.
     """
 
     difference: float
@@ -92,6 +93,8 @@ def _measured(
     if not system:
         return Measured(low=low, high=high)
     gaps = scores - first if first is not None and metric.is_apart else None
+    if gaps is not None and abs(gap) > _ROUNDING and np.ptp(gaps) <= _ROUNDING:
+        gaps = None
     difference = Difference(
         difference=gap,
         p_bootstrap=None if gaps is None else p_of_bootstrap(gaps, gap),

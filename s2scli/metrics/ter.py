@@ -20,6 +20,7 @@ class Ter(OverSacrebleu):
     """
 
     name = "TER"
+    splits_at_spaces = True
     higher_is_better: ClassVar[bool] = False
 
     def make(self, options: MetricOptions) -> TER:  # noqa: ARG002

@@ -55,7 +55,17 @@ def goodness(result: ScoreResult, system: int, metric: int = 0) -> Floats:
     return sign * result.per_line(system, metric)
 
 
-def least(values: Floats, number: int) -> list[int]:
-    """The places of the least values, the least first; of equals the first."""
-    places: list[int] = np.argsort(values, kind="stable")[:number].tolist()
-    return places
+def least(values: Floats, number: int, below: float = np.inf) -> list[int]:
+    """The indices of the least values under a bound, the least first; of equals the first."""
+    order: list[int] = np.argsort(values, kind="stable")[:number].tolist()
+    return [index for index in order if values[index] < below]
+
+
+def imperfect(result: ScoreResult, system: int, number: int) -> list[int]:
+    """The lines of a system that score worst by the first metric; none that is word for word a reference."""
+    outputs, references = result.corpus.systems[system], result.corpus.references
+    values = np.array(goodness(result, system), np.float64)
+    for line, output in enumerate(outputs):
+        if any(stream[line] == output for stream in references):
+            values[line] = np.inf
+    return least(values, number)

@@ -15,7 +15,7 @@ from s2scli.io import open_text
 from s2scli.metrics.base import Floats
 from s2scli.metrics.error_rate import ErrorRate
 from s2scli.record import to_line
-from s2scli.scoring.differences import Pieces, differing, gains, goodness, least
+from s2scli.scoring.differences import Pieces, differing, gains, goodness, imperfect, least
 from s2scli.scoring.results import ScoreResult
 from s2scli.streams import is_open_terminal
 from s2scli.styled import StyledConsole
@@ -63,9 +63,9 @@ def show_lines(config: ScoreConfig, result: ScoreResult) -> None:
     for system in range(1, len(result.systems)):
         gained = gains(result, system)
         if config.diff:
-            _show_pairs(console, result, system, least(-abs(gained), number), "differ most")
+            _show_pairs(console, result, system, least(-abs(gained), number, 0), "the lines that differ most")
         if config.worst:
-            _show_pairs(console, result, system, least(gained, number), "lose most")
+            _show_pairs(console, result, system, least(gained, number, 0), "the lines that lose most")
     for system in range(len(result.systems)) if config.worst else ():
         for place in errors[:1]:
             _show_aligned(console, result, system, place, number)
@@ -75,9 +75,13 @@ def _show_worst(console: Console, result: ScoreResult, number: int) -> None:
     """The worst lines of a system beside their references."""
     metric, outputs = next(iter(result.metrics.values())), result.corpus.systems[0]
     scores = result.per_line(0, 0)
+    lines = imperfect(result, 0, number)
+    if not lines:
+        console.print("\nevery line is word for word a reference")
+        return
     console.print(f"\nthe lines that score worst by {metric.name}")
     table = _table("line", metric.name, "reference", result.systems[0])
-    for line in least(goodness(result, 0), number):
+    for line in lines:
         left, right = differing(result.corpus.reference(line), outputs[line])
         table.add_row(
             f"{line + 1}", f"{scores[line]:.2f}", _text(left, "green", console), _text(right, "red", console)
@@ -90,7 +94,7 @@ def _show_aligned(console: Console, result: ScoreResult, system: int, place: int
     metric, outputs = list(result.metrics.values())[place], result.corpus.systems[system]
     assert isinstance(metric, ErrorRate)
     rates = result.per_line(system, place)
-    worst = [line for line in least(goodness(result, system, place), number) if rates[line] > 0]
+    worst = least(goodness(result, system, place), number, 0)
     name = f"of {result.systems[system]} " if len(result.systems) > 1 else ""
     found = f"the lines {name}that score worst by {metric.name}" if worst else f"no line {name}has an error"
     console.print(f"\n{found}")
@@ -106,7 +110,10 @@ def _show_pairs(console: Console, result: ScoreResult, system: int, lines: Seque
     """Lines of the first system and another side by side, under their references."""
     corpus, name = result.corpus, next(iter(result.metrics.values())).name
     before, after = result.per_line(0, 0), result.per_line(system, 0)
-    console.print(f"\n{result.systems[system]} beside {result.systems[0]}: the lines that {which} by {name}")
+    shown = f"{which} by {name}" if lines else f"{which} by {name}: none"
+    console.print(f"\n{result.systems[system]} beside {result.systems[0]}: {shown}")
+    if not lines:
+        return
     table = _table("line", name, "reference", result.systems[0], result.systems[system])
     for line in lines:
         left, right = differing(corpus.systems[0][line], corpus.systems[system][line])

@@ -18,7 +18,7 @@ from s2scli.plotting.heat import HeatMap, heat_maps
 from s2scli.plotting.heat_page import MAP_STYLE, map_table
 from s2scli.plotting.page import PAGE_END, page_start
 from s2scli.record import Hypothesis, Record
-from s2scli.scoring.differences import Pieces, differing, gains, goodness, least
+from s2scli.scoring.differences import Pieces, differing, gains, goodness, imperfect, least
 from s2scli.scoring.results import ScoreResult, words_of_lines
 from s2scli.scoring.tables import Table, breakdown_tables, score_table
 
@@ -79,16 +79,12 @@ def _page(config: ScoreConfig, result: ScoreResult) -> Iterator[str]:
         better, worse = (gained > 0).sum(), (gained < 0).sum()
         yield f"<h2>{escape(name)} beside {escape(first)}</h2>\n"
         yield f"<p>{better:,} lines are better, {worse:,} worse, {result.segments - better - worse:,} equal.</p>\n"
-        yield from _section(
-            "Most improved", [line for line in least(-gained, _LINES) if gained[line] > 0], result, system
-        )
-        yield from _section(
-            "Most worsened", [line for line in least(gained, _LINES) if gained[line] < 0], result, system
-        )
+        yield from _section("Most improved", least(-gained, _LINES, 0), result, system)
+        yield from _section("Most worsened", least(gained, _LINES, 0), result, system)
     if len(result.systems) == 1:
         good = goodness(result, 0)
         yield from _section("The best lines", least(-good, _LINES), result, 0)
-        yield from _section("The worst lines", least(good, _LINES), result, 0)
+        yield from _section("The worst lines", imperfect(result, 0, _LINES), result, 0)
     yield PAGE_END
 
 

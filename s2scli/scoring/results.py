@@ -62,6 +62,11 @@ class ScoreResult:
     tables: Sequence[Sequence[Rows]] = field(compare=False, repr=False)
 
     @property
+    def is_sampled(self) -> bool:
+        """Whether there are intervals, and with several systems tests."""
+        return self.scores[0].measured is not None
+
+    @property
     def systems(self) -> tuple[str, ...]:
         """What the systems are called."""
         return self.corpus.names
@@ -85,7 +90,8 @@ def compare(config: ScoreConfig, corpus: Corpus, metrics: Mapping[str, Metric]) 
         tables.append(rows)
         scores.append([metric.aggregate(row) for metric, row in zip(metrics.values(), rows, strict=True)])
     measured: list[list[Measured]] | None = None
-    if config.resamples:
+    # Of a single segment every sample is the segment itself.
+    if config.resamples and len(corpus) > 1:
         values = np.array([[score.value for score in system] for system in scores])
         measured = measure([*metrics.values()], tables, values, samples=config.resamples, seed=config.seed)
     found = tuple(

@@ -76,7 +76,7 @@ def lines_of_one(config: ScoreConfig, result: ScoreResult) -> str:
 def score_table(config: ScoreConfig, result: ScoreResult) -> Table:
     """A line a metric and system, with differences from the first system where there are several."""
     header = ["metric", "system", "score"]
-    are_several, are_sampled = len(result.systems) > 1, config.resamples > 0
+    are_several, are_sampled = len(result.systems) > 1, result.is_sampled
     header += ["95% interval"] if are_sampled else []
     header += ["difference"] if are_several else []
     header += ["p bootstrap", "p randomization"] if are_several and are_sampled else []

@@ -91,7 +91,7 @@ def test_rows_of_a_sample_are_scored_like_the_sample_itself(name: str) -> None:
 @pytest.mark.parametrize("name", SACREBLEU)
 def test_formulas_for_many_samples_are_sacrebleus(name: str) -> None:
     """Sums of every size, zeros among them, beside sacrebleu's formula for each of them."""
-    metric = METRICS[name]()
+    metric = METRICS[name](MetricOptions(tokenize="13a"))
     rows = metric.statistics(HYPOTHESES, [FIRST])
     weights = np.random.default_rng(1).integers(3, size=(200, len(rows))).astype(float)
     weights[:8] = np.eye(8, len(rows))

@@ -228,3 +228,14 @@ def test_the_seed_decides() -> None:
     rows, values = tables(metric, references, system(references, 61, 0.3), system(references, 62, 0.3))
     first, again, other = (measure([metric], rows, values, samples=50, seed=seed) for seed in (1, 1, 2))
     assert first == again != other
+
+
+def test_segments_that_are_all_alike_tell_nothing_of_others() -> None:
+    metric = METRICS["ter"]()
+    rows, values = tables(metric, ["a b c d"] * 5, ["a b c x"] * 5, ["a b c d"] * 5)
+    found = measure([metric], rows, values, samples=200, seed=1)[1][0].difference
+    assert found is not None
+    assert found.difference == pytest.approx(-25)
+    assert found.p_bootstrap is None
+    # What swaps give is a real test: 2 of the 2⁵ ways are as far apart.
+    assert found.p_randomization == pytest.approx(2 / 32, abs=0.05)

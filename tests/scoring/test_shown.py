@@ -188,7 +188,9 @@ def test_the_lines_that_differ_most(files: dict[str, Any], capsys: pytest.Captur
     most = np.argsort(-np.abs(gains))[:2] + 1
     assert differ.startswith("the lines that differ most by chrF2")
     assert re.findall(r"^│ (\d+)", differ, re.M) == [str(line) for line in most]
-    assert re.findall(r"^│ (\d+)", lose, re.M) == [str(line) for line in np.argsort(gains)[:2] + 1]
+    # One line loses; the second of those with the least gain has a gain all the same.
+    assert re.findall(r"^│ (\d+)", lose, re.M) == [str(np.argmin(gains) + 1)]
+    assert sorted(gains)[0] < 0 <= sorted(gains)[1]
     assert "{" in differ
 
 
@@ -313,3 +315,17 @@ def test_the_report_of_one_system_has_its_attention(tmp_path: Path) -> None:
         system.write_text(json.dumps(record | {"attention": broken}) + "\n", encoding="utf-8")
         with pytest.raises(DataError, match=r"out\.jsonl:1: the record's attention cannot be read"):
             score(ScoreConfig(sys=(system,), metrics=("chrf",), report=path))
+
+
+def test_only_lines_that_lose_or_are_wrong_are_shown(
+    files: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A system that is right everywhere had its lines listed as those that lose most, 100.00 → 100.00."""
+    right = files["ref"][0]
+    out = printed(capsys, sys=(right, right), ref=(right,), metrics=("bleu",), worst=3, diff=True)
+    assert "the lines that lose most by BLEU: none" in out
+    assert "the lines that differ most by BLEU: none" in out
+    assert "→" not in out
+    assert "every line is word for word a reference" in printed(
+        capsys, sys=(right,), ref=(right,), metrics=("bleu",), worst=3
+    )
