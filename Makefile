@@ -33,10 +33,11 @@ test: $(READY) ## run the tests, as many at a time as there are processors
 test-slow: $(READY) ## run the tests that take minutes
 	$(VENV)/python -m pytest -m slow $(ARGS)
 
-soak: $(READY) ## kill runs, saving and preprocessing at random moments, and see that nothing is lost (15 minutes)
+soak: $(READY) ## kill runs, saving, preprocessing and workers at random moments, and see that nothing is lost or hangs
 	$(VENV)/python tests/soak/kill_saving.py
 	$(VENV)/python tests/soak/kill_training.py
 	$(VENV)/python tests/soak/kill_preprocess.py
+	$(VENV)/python tests/soak/kill_workers.py
 
 lint: $(READY) ## check style and types
 	$(VENV)/ruff check .

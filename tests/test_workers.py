@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +66,64 @@ def test_errors_are_raised_and_signals_ignored(workers: Workers) -> None:
         list(workers.map(multiply, [99]))
 
 
+def pid_after(number: float) -> int:
+    time.sleep(number)
+    return os.getpid()
+
+
+def fail_to_start() -> None:
+    raise DataError("cannot begin")
+
+
+@pytest.mark.parametrize("killed", ["busy", "idle"])
+def test_one_that_is_killed_ends_all_at_once(workers: Workers, killed: str) -> None:
+    """As the kernel kills one where memory is short; the other is busy for a minute, and ignores what would end it."""
+    first, second = workers.map(pid_after, [0.3, 0.3])
+    assert first != second
+    began = time.monotonic()
+    results = workers.map(pid_after, [60, 60] if killed == "busy" else [0] * 1000)
+    if killed == "busy":
+        threading.Timer(0.3, os.kill, (first, signal.SIGKILL)).start()
+    else:
+        os.kill(first, signal.SIGKILL)
+        time.sleep(0.3)
+    with pytest.raises(
+        S2SError, match="a worker process died, perhaps for want of memory; try fewer of them"
+    ):
+        list(results)
+    with pytest.raises(S2SError, match="a worker process died"):
+        list(workers.map(pid_after, [0]))
+    workers.close()
+    assert time.monotonic() - began < 10
+    assert not _is_running(first)
+    assert not _is_running(second)
+
+
+def test_closing_ends_what_they_are_doing(workers: Workers) -> None:
+    results = workers.map(pid_after, [0, 60, 60, 60, 60, 60, 60, 60])
+    first = next(results)
+    began = time.monotonic()
+    workers.close()
+    assert time.monotonic() - began < 10
+    assert not _is_running(first)
+    with pytest.raises(S2SError):
+        next(results)
+
+
+def test_what_goes_wrong_at_the_start_is_said() -> None:
+    workers = Workers(2, fail_to_start)
+    for _ in range(2):
+        with pytest.raises(DataError, match="cannot begin"):
+            list(workers.map(pid, [1, 2, 3]))
+    workers.close()
+
+
+def test_what_cannot_be_sent_is_an_error_of_the_job_alone(workers: Workers) -> None:
+    with pytest.raises(Exception, match="pickle"):
+        list(workers.map(pid, [threading.Lock()]))
+    assert list(workers.map(multiply, [3])) == [30]
+
+
 def test_workers_end_with_a_parent_that_is_killed() -> None:
     script = (
         "import sys; sys.path[:0] = ['tests']\n"
@@ -87,7 +146,7 @@ def test_workers_end_with_a_parent_that_is_killed() -> None:
     raise AssertionError("the worker lives on")
 
 
-def pid(_: int) -> int:
+def pid(_: object) -> int:
     return os.getpid()
 
 
