@@ -36,6 +36,37 @@ def epoch_checkpoints(folder: Path) -> dict[int, Path]:
     return dict(sorted((int(match[1]), path) for match, path in found if match))
 
 
+def update_checkpoint(epoch: int, update: int) -> str:
+    """The file name of a checkpoint that is kept of an update, within or at the end of an epoch."""
+    return f"checkpoint_{epoch}_{update}.safetensors"
+
+
+def update_checkpoints(folder: Path) -> dict[int, Path]:
+    """The updates' checkpoints of a run folder, by update, in order."""
+    found = (
+        (re.fullmatch(r"checkpoint_\d+_(\d+)\.safetensors", path.name), path)
+        for path in folder.glob("checkpoint_*")
+    )
+    return dict(sorted((int(match[1]), path) for match, path in found if match))
+
+
+def best_checkpoint(metric: str, figure: float, update: int) -> str:
+    """The file name of a checkpoint that is kept as one of the best by a validation's figure."""
+    return f"checkpoint.best_{metric}_{figure:.4f}_{update}.safetensors"
+
+
+def best_checkpoints(folder: Path, metric: str | None = None) -> dict[Path, float]:
+    """The checkpoints of a run folder that are kept as the best by a metric, or by any, with their figures.
+
+    They are in the order of their updates.
+    """
+    name = r".+" if metric is None else re.escape(metric)
+    pattern = re.compile(rf"checkpoint\.best_{name}_(-?\d+\.\d+)_(\d+)\.safetensors")
+    found = ((pattern.fullmatch(path.name), path) for path in folder.glob("checkpoint.best_*"))
+    ordered = sorted((int(match[2]), path, float(match[1])) for match, path in found if match)
+    return {path: figure for _, path, figure in ordered}
+
+
 def find_checkpoint(path: Path, names: Sequence[str] = (BEST, LAST)) -> Path:
     """The checkpoint that --path means: a file, or the first of these in a run folder, by default its best one."""
     if path.is_dir():

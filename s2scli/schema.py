@@ -214,16 +214,22 @@ def build(
 
 def as_dict(config: Any) -> dict[str, Any]:
     """A settings dataclass as plain JSON and TOML values, without the None fields."""
-
-    def plain(value: Any) -> Any:
-        if dataclasses.is_dataclass(value):
-            return as_dict(value)
-        if isinstance(value, tuple):
-            return [plain(item) for item in value]
-        return str(value) if isinstance(value, Path) else value
-
     items = ((field.name, getattr(config, field.name)) for field in dataclasses.fields(config))
-    return {name: plain(value) for name, value in items if value is not None}
+    return {name: _plain(value) for name, value in items if value is not None}
+
+
+def defaults_of(config: type[Any]) -> dict[str, Any]:
+    """The default values of a settings dataclass as `as_dict` gives them; what has none is left out."""
+    items = ((field.name, field.default) for field in dataclasses.fields(config))
+    return {name: _plain(value) for name, value in items if value not in (None, dataclasses.MISSING)}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return as_dict(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def to_toml(values: Mapping[str, Any]) -> str:

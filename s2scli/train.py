@@ -19,7 +19,7 @@ from s2scli.configs.search import SearchConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.console import counted, notice
 from s2scli.data.batching import plan_batches
-from s2scli.data.dataset import Dataset, Reading
+from s2scli.data.dataset import Dataset, Reading, Split
 from s2scli.data.loader import Loader
 from s2scli.data.mixture import mix, read_weights
 from s2scli.data.sentences import Sentences, start_worker
@@ -38,12 +38,13 @@ from s2scli.text.tokenizer import Tokenizer
 from s2scli.training.average import WeightAverage
 from s2scli.training.budget import largest_budget
 from s2scli.training.distributed import Processes, joined, replicate, shard
+from s2scli.training.ending import ends
 from s2scli.training.log import Log, duration
 from s2scli.training.loop import run_training
 from s2scli.training.objectives.base import Objective, build_objective
 from s2scli.training.precision import LossScale
 from s2scli.training.resume import begin, saved_choices
-from s2scli.training.run import Run
+from s2scli.training.run import Run, ValidationSplit
 from s2scli.training.signals import Signals
 from s2scli.training.state import trained_parameters
 from s2scli.training.step import Updater
@@ -105,7 +106,7 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
     if len(train_split) == 0:
         raise DataError(f"{config.data}: the training split is empty")
     tokenizers = {side: dataset.tokenizer(side) for side in train_split.text_columns}
-    valid_split = dataset.split("valid", reading) if "valid" in dataset.splits else None
+    valid_splits = _valid_splits(config, dataset, reading)
     config = _settle(config, tokenizers, processes)
     what_to_read = "train", config.sampling, config.seed, reading
     number = config.num_workers
@@ -157,8 +158,9 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
             train_split, **limits, curriculum=config.sampling.curriculum, mixture=mixture
         ),
         loader=loader,
-        valid_split=valid_split,
-        valid_plan=plan_batches(valid_split, **limits, stretch=True) if valid_split else None,
+        validated_on=[
+            ValidationSplit(split, plan_batches(split, **limits, stretch=True)) for split in valid_splits
+        ],
         engine=Engine(
             model=model,
             tokenizers=tokenizers,
@@ -173,6 +175,13 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
         log=Log(config.save_dir, tensorboard=config.tensorboard),
         shortlist=Shortlist.of(dataset.shortlist()),
     )
+
+
+def _valid_splits(config: TrainConfig, dataset: Dataset, reading: Reading) -> list[Split]:
+    """The splits to validate on; DataError where the dataset lacks one that was asked for."""
+    if config.disable_validation or (config.valid_subset == ("valid",) and "valid" not in dataset.splits):
+        return []
+    return [dataset.split(name, reading) for name in config.valid_subset]
 
 
 def _reading(config: TrainConfig, dataset: Dataset) -> Reading:
@@ -274,7 +283,7 @@ def _introduce(run: Run) -> None:
         f"{plan.num_pairs:,} training pairs in {'about ' if plan.parts > 1 else ''}{plan.parts * len(batches):,} "
         f"batches, {plan.padding(batches):.1%} padding"
     )
-    for split in (run.train_split, *([run.valid_split] if run.valid_split else [])):
+    for split in (run.train_split, *(part.split for part in run.validated_on)):
         for side, longest in _longest(config).items():
             number, tokens = split.count_cut(side)
             if number:
@@ -288,28 +297,15 @@ def _introduce(run: Run) -> None:
                     f"{split.name}: {counted(number, f'{side} sentence')} cut to {longest:,} tokens, {tokens:,} "
                     f"tokens left out, {reason}"
                 )
-    if run.valid_split is None:
-        notice("no validation split: the last checkpoint is the result")
+    if not run.validated_on:
+        why = "--disable-validation" if config.disable_validation else "no validation split"
+        notice(f"{why}: the last checkpoint is the result")
     if position.finished:
         notice(f"nothing is left to do: the run has ended before ({position.finished}); raise that to go on")
         return
-    notice(f"ends after {_ends(config, validates=run.valid_split is not None)}")
+    notice(f"ends after {ends(config, validates=bool(run.validated_on))}")
     if position.update:
         notice(f"resuming at update {position.update}, epoch {position.epoch}")
-
-
-def _ends(config: TrainConfig, *, validates: bool) -> str:
-    """What ends a run under the config, whichever comes first."""
-    ends = []
-    if config.max_epoch:
-        ends.append(counted(config.max_epoch, "epoch"))
-    if config.max_update:
-        ends.append(counted(config.max_update, "update"))
-    if config.patience and validates:
-        ends.append(
-            f"{counted(config.patience, 'validation')} without a better {config.best_checkpoint_metric}"
-        )
-    return " or ".join(ends) or "being stopped: Ctrl-C (--max-epoch, --max-update)"
 
 
 def _conclude(run: Run) -> TrainResult:

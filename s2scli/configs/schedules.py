@@ -22,6 +22,11 @@ class FixedConfig:
         """Whether there may be a rate for each epoch: where the schedule does not change the rate by itself."""
         return self.name == "fixed"
 
+    @property
+    def reads_figures(self) -> bool:
+        """Whether the rate follows from the figures of validations."""
+        return self.name == "reduce_on_plateau"
+
     def settled(self, max_update: int) -> Self:
         """The same settings with the schedule's length filled in, where it is left to the run's."""
         del max_update

@@ -11,6 +11,7 @@ from s2scli.configs.alias import Alias
 from s2scli.configs.convolutional import ConvolutionalConfig
 from s2scli.configs.models import ModelConfig, RecurrentConfig, TransformerConfig, TransformerLMConfig
 from s2scli.configs.presets import PRESETS
+from s2scli.configs.running import RunningConfig
 from s2scli.configs.sampling import SamplingConfig
 from s2scli.configs.schedules import (
     CosineConfig,
@@ -24,7 +25,6 @@ from s2scli.configs.schedules import (
     StepConfig,
     TriStageConfig,
 )
-from s2scli.configs.score import METRIC_NAMES
 from s2scli.configs.training import (
     AdadeltaConfig,
     AdafactorConfig,
@@ -145,7 +145,7 @@ def _help_of(name: str, classes: Mapping[str, type[Any]]) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(RunningConfig):
     """All that decides a training run; saved with it as config.toml."""
 
     data: Path = setting(..., "dataset folder that `s2s preprocess` made", argument=True)
@@ -171,29 +171,7 @@ class TrainConfig:
         "batches whose gradients make one update; or so many in each epoch, as 4,2,1, the last of which stays",
         at_least=1,
     )
-    max_epoch: int = setting(0, "stop after this many passes over the data; 0: no limit", at_least=0)
-    max_update: int = setting(0, "stop after this many updates; 0: no limit", at_least=0)
-    save_interval_updates: int = setting(
-        0,
-        "save checkpoint_last every so many updates, besides at each epoch's end; 0: only there",
-        at_least=0,
-    )
-    patience: int = setting(10, "stop after this many validations without a better one; 0: never", at_least=0)
     clip_norm: float = setting(1.0, "largest gradient norm; 0: no clipping", at_least=0)
-    validate_interval_updates: int = setting(
-        0, "validate every so many updates, besides at each epoch's end; 0: only there", at_least=0
-    )
-    best_checkpoint_metric: str = setting(
-        "loss",
-        "validation figure that decides which checkpoint is best",
-        choices=("loss", "ppl", *METRIC_NAMES),
-    )
-    eval_metrics: tuple[str, ...] = setting(
-        (), "translate the validation set at each validation and score it", choices=METRIC_NAMES
-    )
-    eval_beam: int = setting(1, "beam width when validation translates", at_least=1)
-    eval_samples: int = setting(3, "sample outputs shown when validation translates", at_least=0)
-    keep_last_epochs: int = setting(0, "keep the checkpoints of the last N epochs, for averaging", at_least=0)
     ema_decay: float = setting(
         0.0,
         "validate and keep a moving average of the weights with this decay; 0: the weights themselves",
@@ -259,6 +237,12 @@ class TrainConfig:
     ALIASES: ClassVar[Mapping[str, Alias]] = _aliases()
 
     def __post_init__(self) -> None:
+        self.check_running()
+        if self.disable_validation and self.lr_scheduler.reads_figures:
+            raise UsageError(
+                f"--lr-scheduler {self.lr_scheduler.name}: goes by the figures of validations, which "
+                "--disable-validation leaves out; give one of them"
+            )
         if isinstance(self.optimizer.lr, tuple) and not self.lr_scheduler.takes_rates:
             rates = ",".join(f"{rate:g}" for rate in self.optimizer.lr)
             raise UsageError(

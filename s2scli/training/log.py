@@ -113,17 +113,19 @@ class Log:
             f"{values['tokens_per_s']:,.0f} tokens/s | padding {values['padding']:.1%}{left}"
         )
 
-    def validation(self, values: dict[str, Any], best: bool) -> None:
-        """Log and show the figures of a validation."""
+    def validation(self, values: dict[str, Any], subset: str, best: bool) -> None:
+        """Log and show the figures of a validation on a split, and on a line each those of others, SPLIT/FIGURE."""
         self.event("valid", values)
-        figures = " | ".join(
-            f"{name} {value:.3f}"
-            for name, value in values.items()
-            if isinstance(value, float) and name != "seconds"
-        )
-        self.say(
-            f"epoch {values['epoch']} | update {values['update']} | valid: {figures}{' | best so far' if best else ''}"
-        )
+        figures: dict[str, list[str]] = {subset: []}
+        for full_name, value in values.items():
+            if isinstance(value, float) and full_name != "seconds":
+                split, _, name = full_name.rpartition("/")
+                figures.setdefault(split or subset, []).append(f"{name} {value:.3f}")
+        for split, shown in figures.items():
+            verdict = " | best so far" if best and split == subset else ""
+            self.say(
+                f"epoch {values['epoch']} | update {values['update']} | {split}: {' | '.join(shown)}{verdict}"
+            )
 
     def norms(self, update: int, norms: Mapping[str, float]) -> None:
         """Log and show the gradient's norm of each layer, by its name in the model."""

@@ -10,11 +10,13 @@ from itertools import islice
 
 import numpy as np
 
-from s2scli.checkpoint import BEST, LAST, epoch_checkpoint, epoch_checkpoints
+from s2scli.checkpoint import BEST, LAST
 from s2scli.data.dataset import Indices
 from s2scli.errors import Interrupted
 from s2scli.schema import by_epoch
 from s2scli.training.divergence import WentBack, watch
+from s2scli.training.ending import count_time, is_over
+from s2scli.training.keeping import keep_best, keep_epoch, keep_update
 from s2scli.training.log import Window
 from s2scli.training.run import Run
 from s2scli.training.signals import Stop
@@ -34,6 +36,7 @@ def run_training(run: Run) -> None:
     """
     run.objective.train()
     run.signals.prepared = True
+    run.counted_until = time.perf_counter()
     try:
         while not run.position.finished:
             try:
@@ -78,10 +81,9 @@ def train_part(run: Run) -> bool:
     left = [] if is_over(run) else batches[position.batch :]
     groups = list(updates(left, run.batches_per_update))
     for group, micro_batches in load_updates(run, groups):
-        started = time.perf_counter()
         make_update(run, group, micro_batches, window)
         position.batch += len(group)
-        position.seconds += time.perf_counter() - started
+        count_time(run)
         if position.update % config.log_interval == 0 or position.update == 1:
             report_progress(run, window, len(batches))
             window = Window(started=time.perf_counter())
@@ -91,19 +93,12 @@ def train_part(run: Run) -> bool:
         run.stop_if_asked()
         if validate_if_due(run):
             window = Window(started=time.perf_counter())
-            if position.finished:
+            if is_over(run):
                 break
         if due(config.save_interval_updates, position.update) and not position.skipped:
+            keep_update(run)
             run.save(LAST, resumable=True)
     return position.batch == len(batches)
-
-
-def is_over(run: Run) -> bool:
-    """Whether no more updates are to be made; position.finished says why."""
-    position, config = run.position, run.config
-    if not position.finished and config.max_update and position.update >= config.max_update:
-        position.finished = f"--max-update {config.max_update}"
-    return bool(position.finished)
 
 
 def due(interval: int, update: int) -> bool:
@@ -129,12 +124,10 @@ def end_epoch(run: Run) -> None:
         position.epoch, position.part, position.batch = epoch + 1, 0, 0
         if epoch == config.max_epoch:
             position.finished = f"--max-epoch {config.max_epoch}"
+        is_over(run)
     # The last checkpoint comes last: a run that is killed in between is here once more.
-    if config.keep_last_epochs and (whole or position.finished):
-        run.save(epoch_checkpoint(epoch), resumable=False)
-        if run.processes.is_first:
-            for path in list(epoch_checkpoints(run.save_dir).values())[: -config.keep_last_epochs]:
-                path.unlink()
+    if whole or position.finished:
+        keep_epoch(run, epoch)
     if position.finished and not whole:
         validate_where_it_ends(run)
     if position.finished or not position.skipped:
@@ -285,13 +278,10 @@ def report_progress(run: Run, window: Window, batches: int) -> None:
 def validate_and_keep(run: Run) -> None:
     """Validate, tell the schedule, and save the best checkpoint; not twice, nor without a validation split."""
     position, config = run.position, run.config
-    if run.valid_split is None or position.validated == position.update:
+    if not run.validated_on or position.validated == position.update:
         return
-    metrics = list(config.eval_metrics)
     best_by = config.best_checkpoint_metric
-    if best_by not in ("loss", "ppl", *metrics):
-        metrics.append(best_by)
-    validation = validate(run, metrics)
+    validation = validate(run)
     position.validated = position.update
     for record in validation.samples:
         shown = {"source": record.source, "output": record.text, "reference": record.reference}
@@ -304,8 +294,13 @@ def validate_and_keep(run: Run) -> None:
     position.stale = 0 if is_best else position.stale + 1
     if is_best:
         position.best = figure
-    run.log.validation({"epoch": position.epoch, "update": position.update, **validation.figures}, is_best)
+    subset = run.validated_on[0].split.name
+    run.log.validation(
+        {"epoch": position.epoch, "update": position.update, **validation.figures}, subset, is_best
+    )
+    keep_best(run, figure)
     if is_best:
         run.save(BEST, resumable=False)
+    count_time(run)
     if config.patience and position.stale >= config.patience:
         position.finished = f"--patience {config.patience}"

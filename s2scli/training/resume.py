@@ -20,7 +20,8 @@ from s2scli.configs.sampling import SamplingConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.console import notice
 from s2scli.errors import CheckpointError, UsageError
-from s2scli.schema import as_dict, by_epoch
+from s2scli.schema import as_dict, by_epoch, defaults_of
+from s2scli.training.ending import still_finished
 from s2scli.training.run import Run
 from s2scli.training.state import Position, copy_tensors, restore_optimizer
 
@@ -134,7 +135,7 @@ def begin(run: Run) -> None:
     restore(run, checkpoint, path, resets)
     run.shortlist = run.shortlist or checkpoint.shortlist
     _compare_updates(run, checkpoint)
-    run.position.finished = _still_finished(run, ended=bool(checkpoint.run["finished"]))
+    run.position.finished = still_finished(run, ended=bool(checkpoint.run["finished"]))
     if run.position.finished and path != run.save_dir / LAST:
         raise UsageError(
             f"--restore-file {path}: stands at update {run.position.update}, epoch {run.position.epoch}, and so has "
@@ -233,7 +234,7 @@ def _check_settings(run: Run, checkpoint: Checkpoint, path: Path, resets: set[st
     # A run from before there was a setting had what that is by default.
     saved = checkpoint.config
     before = _flat(
-        {"sampling": as_dict(SamplingConfig()), "right_to_left": False, "max_source_length": 0, **saved}
+        {**defaults_of(TrainConfig), "sampling": as_dict(SamplingConfig()), **saved}
         | {"model": {**as_dict(type(run.config.model)()), **saved["model"]}}
     )
     now = _flat(as_dict(run.config))
@@ -292,19 +293,3 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
             else {key: value}
         )
     return flat
-
-
-def _still_finished(run: Run, ended: bool) -> str:
-    """Why a resumed run has nothing left to do under its present limits, or nothing.
-
-    ended: whether it had come to an end; otherwise the validation at its end may be to be made yet.
-    """
-    config, position = run.config, run.position
-    within_epoch = position.part or position.batch
-    if config.max_update and position.update >= config.max_update and (ended or not within_epoch):
-        return f"--max-update {config.max_update}"
-    if config.max_epoch and position.epoch > config.max_epoch:
-        return f"--max-epoch {config.max_epoch}"
-    if config.patience and position.stale >= config.patience:
-        return f"--patience {config.patience}"
-    return ""

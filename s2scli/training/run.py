@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -30,11 +31,21 @@ from s2scli.training.state import Position, optimizer_tensors, snapshot
 from s2scli.training.step import Updater
 
 
+@dataclass(frozen=True)
+class ValidationSplit:
+    """A split that is validated on, and its batches."""
+
+    split: Split
+    plan: BatchPlan
+
+
 @dataclass(kw_only=True)
 class Run:
     """Everything a run is made of; `position` is where it stands.
 
-    parameters: name → every parameter, frozen ones too. shortlist: what the checkpoints get of the dataset's.
+    parameters: name → every parameter, frozen ones too. validated_on: the splits, the first of which decides which
+    checkpoint is best; none: nothing is validated. shortlist: what the checkpoints get of the dataset's.
+    counted_until: up to when position.seconds counts the time, by time.perf_counter.
     """
 
     config: TrainConfig
@@ -49,12 +60,12 @@ class Run:
     train_split: Split
     train_plan: BatchPlan
     loader: Loader
-    valid_split: Split | None
-    valid_plan: BatchPlan | None
+    validated_on: Sequence[ValidationSplit]
     engine: Engine
     log: Log
     shortlist: Shortlist | None = None
     position: Position = field(default_factory=Position)
+    counted_until: float = field(default_factory=time.perf_counter)
 
     @property
     def model(self) -> Model:
@@ -71,10 +82,10 @@ class Run:
         """How many batches make an update in the current epoch, over all processes."""
         return by_epoch(self.config.update_freq, self.position.epoch) * self.processes.size
 
-    def rate(self) -> float:
-        """The learning rate of the current update."""
+    def rate(self, ahead: int = 0) -> float:
+        """The learning rate of the current update, or of the one so many later."""
         position = self.position
-        update = position.update - position.schedule_start
+        update = position.update - position.schedule_start + ahead
         return self.schedule.rate(update, position.epoch) * position.rate_factor
 
     def stop_if_asked(self) -> None:

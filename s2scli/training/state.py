@@ -24,7 +24,7 @@ class Position:
     validated: the update that was last validated. best: the best validation figure; stale: validations since.
     rate_factor: what the learning rate is multiplied by since the run went back to a checkpoint; 1 before.
     schedule_start: the update at which the learning-rate schedule began.
-    seconds: time spent training, pauses left out.
+    seconds: time spent training, validating and saving, pauses between starts left out.
     finished: the reason why the run ended, or nothing.
     """
 

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 
@@ -16,7 +17,7 @@ from s2scli.inference.engine import Line
 from s2scli.metrics import METRICS
 from s2scli.nn.runtime import give_back_freed_memory
 from s2scli.training.log import perplexity
-from s2scli.training.run import Run
+from s2scli.training.run import Run, ValidationSplit
 
 # Lines that are translated between two looks at whether a signal has come in.
 _LINES_A_ROUND = 512
@@ -34,7 +35,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Validation:
-    """figures: name → value, the loss in bits per token; samples: some translated lines."""
+    """figures: name → value, the loss in bits per token; samples: some translated lines.
+
+    Those of other splits than the first are called SPLIT/NAME; the samples are of the first.
+    """
 
     figures: dict[str, float]
     samples: Sequence[Sample]
@@ -45,31 +49,34 @@ def higher_is_better(figure: str) -> bool:
     return figure in METRICS and bool(METRICS[figure].higher_is_better)
 
 
-def validate(run: Run, metrics: Sequence[str]) -> Validation:
+def validate(run: Run) -> Validation:
     """All figures of a validation, each process doing its share.
 
     Raises Stop where a signal has come in; nothing has changed then.
     """
+    figures: dict[str, float] = {}
+    samples: list[Sample] = []
     with run.evaluating(), torch.no_grad():
-        figures = validation_loss(run)
-        samples: list[Sample] = []
-        if metrics:
-            scores, samples = translation_scores(run, metrics)
-            figures |= scores
+        for part in run.validated_on:
+            found = validation_loss(run, part)
+            if run.config.metrics:
+                scores, shown = translation_scores(run, part)
+                found |= scores
+                samples = samples or shown
+            is_first = part is run.validated_on[0]
+            figures |= {name if is_first else f"{part.split.name}/{name}": found[name] for name in found}
     return Validation(figures, samples)
 
 
-def validation_loss(run: Run) -> dict[str, float]:
+def validation_loss(run: Run, part: ValidationSplit) -> dict[str, float]:
     """Loss, and perplexity from the unsmoothed loss, over a whole split."""
-    assert run.valid_split is not None
-    assert run.valid_plan is not None
-    batches = run.valid_plan.in_order()
+    batches = part.plan.in_order()
     mine = run.processes.share(batches)
     sums = [0.0] * (3 + len(run.objective.figures))
     for turn in range(-(-len(batches) // run.processes.size)):
         run.stop_if_asked()
         if turn < len(mine):
-            batch = load_batch(run.valid_split, mine[turn]).to(run.processes.device)
+            batch = load_batch(part.split, mine[turn]).to(run.processes.device)
             sums = _added(sums, _sums_of(run, batch))
     loss, nll, tokens, *figures = run.processes.sum(sums)
     others = zip(run.objective.figures, figures, strict=True)
@@ -100,11 +107,12 @@ def _added(one: Sequence[float], other: Sequence[float]) -> list[float]:
     return [left + right for left, right in zip(one, other, strict=True)]
 
 
-def translation_scores(run: Run, metrics: Sequence[str]) -> tuple[dict[str, float], list[Sample]]:
-    """Scores of the split's translation, and some lines to look at, evenly spaced."""
-    assert run.valid_split is not None
-    references = list(run.valid_split.texts("target"))
-    lines = [Line(number, source) for number, source in enumerate(run.valid_split.texts("source"))]
+def translation_scores(run: Run, part: ValidationSplit) -> tuple[dict[str, float], list[Sample]]:
+    """Scores of the translation of a split's lines, or of the first of them, and some to look at, evenly spaced."""
+    first = run.config.decode_and_evaluate
+    number = len(part.split) if first < 0 else first
+    references = list(islice(part.split.texts("target"), number))
+    lines = [Line(index, source) for index, source in enumerate(islice(part.split.texts("source"), number))]
     mine = run.processes.share(lines)
     outputs: list[tuple[int, str]] = []
     for start in range(0, -(-len(lines) // run.processes.size), _LINES_A_ROUND):
@@ -114,7 +122,9 @@ def translation_scores(run: Run, metrics: Sequence[str]) -> tuple[dict[str, floa
     shares = run.processes.gather(json.dumps(outputs).encode())
     hypotheses = [text for _, text in sorted(item for share in shares for item in json.loads(share))]
     sources = [line.text for line in lines]
-    scores = {name: METRICS[name]().score(hypotheses, [references], sources).value for name in metrics}
+    scores = {
+        name: METRICS[name]().score(hypotheses, [references], sources).value for name in run.config.metrics
+    }
     spacing = max(1, len(lines) // max(1, run.config.eval_samples))
     shown = range(0, len(lines), spacing)[: run.config.eval_samples]
     return scores, [Sample(i, lines[i].text, hypotheses[i], references[i]) for i in shown]

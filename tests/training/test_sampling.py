@@ -73,8 +73,10 @@ def test_gradients_are_divided_by_the_tokens_that_were_loaded(
 def test_validation_sees_the_data_as_it_is(sampled: Trainer) -> None:
     figures = []
     for name, settings in (("plain", TRANSFORMER), ("sampled", SAMPLED)):
-        run = make_run(sampled.config(name, **settings), Processes(torch.device("cpu")), Signals())
-        figures.append(validate(run, ["bleu"]).figures)
+        run = make_run(
+            sampled.config(name, **settings, eval_metrics="bleu"), Processes(torch.device("cpu")), Signals()
+        )
+        figures.append(validate(run).figures)
         run.log.close()
     assert figures[0] == figures[1]
 

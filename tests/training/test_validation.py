@@ -27,16 +27,17 @@ FAMILIES = {"transformer": TRANSFORMER, "recurrent": BAHDANAU}
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_figures(trained: Trainer, family: str) -> None:
     settings = {"objective.label_smoothing": 0.2, "eval_beam": 2, "max_tokens": 60}
+    settings |= {"eval_metrics": "bleu,chrf,ter"}
     run = make_run(trained.config("run", **FAMILIES[family] | settings), Processes(CPU), Signals())
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in run.parameters.values():
             parameter += 0.6 * torch.randn(parameter.shape)
-    model, split, tokenizer = run.model, run.valid_split, run.engine.tokenizers["target"]
+    model, split, tokenizer = run.model, run.validated_on[0].split, run.engine.tokenizers["target"]
     assert split is not None
     size = len(tokenizer)
     run.objective.train()
-    validation = validate(run, ["bleu", "chrf", "ter"])
+    validation = validate(run)
     assert model.training
     model.eval()
     loss, nll, tokens, outputs = 0.0, 0.0, 0, []

@@ -1,0 +1,147 @@
+"""Settings of a training run as a whole: what it validates on, when it ends and which checkpoints it keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from s2scli.configs.score import METRIC_NAMES
+from s2scli.errors import UsageError
+from s2scli.schema import setting
+
+_KEEPING = "Keeping checkpoints"
+_VALIDATION = "Validation"
+_END = "When a run ends"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningConfig:
+    """What a run validates on, when it ends and which checkpoints it keeps beside the best and the last."""
+
+    save_interval_updates: int = setting(
+        0,
+        "save checkpoint_last every so many updates, besides at each epoch's end; 0: only there",
+        at_least=0,
+        panel=_KEEPING,
+    )
+    keep_last_epochs: int = setting(
+        0, "keep the checkpoints of the last N epochs, for averaging", at_least=0, panel=_KEEPING
+    )
+    keep_interval_updates: int = setting(
+        0,
+        "keep a checkpoint, checkpoint_EPOCH_UPDATE, of each of the last N saves by --save-interval-updates, for "
+        "averaging",
+        at_least=0,
+        panel=_KEEPING,
+    )
+    keep_best_checkpoints: int = setting(
+        0,
+        "keep a checkpoint, checkpoint.best_METRIC_FIGURE_UPDATE, of each of the N best validations by "
+        "--best-checkpoint-metric, for averaging",
+        at_least=0,
+        panel=_KEEPING,
+    )
+    validate_interval_updates: int = setting(
+        0,
+        "validate every so many updates, besides at each epoch's end; 0: only there",
+        at_least=0,
+        panel=_VALIDATION,
+    )
+    best_checkpoint_metric: str = setting(
+        "loss",
+        "validation figure that decides which checkpoint is best",
+        choices=("loss", "ppl", *METRIC_NAMES),
+        panel=_VALIDATION,
+    )
+    eval_metrics: tuple[str, ...] = setting(
+        (),
+        "translate the validation set at each validation and score it",
+        choices=METRIC_NAMES,
+        panel=_VALIDATION,
+    )
+    eval_beam: int = setting(1, "beam width when validation translates", at_least=1, panel=_VALIDATION)
+    eval_samples: int = setting(
+        3, "sample outputs shown when validation translates", at_least=0, panel=_VALIDATION
+    )
+    valid_subset: tuple[str, ...] = setting(
+        ("valid",),
+        "splits to validate on; the first decides which checkpoint is best, and the figures of others are in the log "
+        "as SPLIT/FIGURE",
+        panel=_VALIDATION,
+    )
+    disable_validation: bool = setting(
+        False, "do not validate at all: the last checkpoint is the result", panel=_VALIDATION
+    )
+    decode_and_evaluate: int = setting(
+        -1,
+        "with --eval-metrics, translate the first N sentences of each of these splits only; -1: all",
+        unit="sentences",
+        at_least=-1,
+        panel=_VALIDATION,
+    )
+    max_epoch: int = setting(
+        0, "stop after this many passes over the data; 0: no limit", at_least=0, panel=_END
+    )
+    max_update: int = setting(0, "stop after this many updates; 0: no limit", at_least=0, panel=_END)
+    patience: int = setting(
+        10, "stop after this many validations without a better one; 0: never", at_least=0, panel=_END
+    )
+    stop_min_lr: float = setting(
+        0.0,
+        "stop once the learning rate is this or less, after the warm-up; 0: never",
+        at_least=0,
+        panel=_END,
+    )
+    stop_time_hours: float = setting(
+        0.0,
+        "stop after so much time, that of earlier starts of the run counted; 0: no limit",
+        unit="hours",
+        at_least=0,
+        panel=_END,
+    )
+
+    def check_running(self) -> None:
+        """UsageError for settings that contradict each other or have no effect."""
+        if self.keep_interval_updates and not self.save_interval_updates:
+            raise UsageError(
+                f"--keep-interval-updates {self.keep_interval_updates}: keeps what --save-interval-updates saves; give "
+                "that too, or leave it out"
+            )
+        if not self.valid_subset:
+            raise UsageError("--valid-subset: names no split; --disable-validation does without one")
+        twice = [name for name in self.valid_subset if self.valid_subset.count(name) > 1]
+        if twice:
+            raise UsageError(f"--valid-subset: names {twice[0]} twice; give each split once")
+        if self.decode_and_evaluate == 0:
+            raise UsageError(
+                "--decode-and-evaluate 0: translates nothing; leave --eval-metrics out, or give -1 for all sentences"
+            )
+        if self.decode_and_evaluate > 0 and not self.metrics:
+            raise UsageError(
+                f"--decode-and-evaluate {self.decode_and_evaluate}: nothing is translated without --eval-metrics; give "
+                "some, or leave it out"
+            )
+        if self.disable_validation:
+            self._check_without_validation()
+
+    def _check_without_validation(self) -> None:
+        needing = {
+            f"--eval-metrics {','.join(self.eval_metrics)}": self.eval_metrics,
+            f"--validate-interval-updates {self.validate_interval_updates}": self.validate_interval_updates,
+            f"--keep-best-checkpoints {self.keep_best_checkpoints}": self.keep_best_checkpoints,
+            f"--valid-subset {','.join(self.valid_subset)}": self.valid_subset != ("valid",),
+        }
+        for flag, given in needing.items():
+            if given:
+                raise UsageError(
+                    f"{flag}: is for validation, and --disable-validation leaves that out; give one of them"
+                )
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The scores of translations that a validation needs: --eval-metrics, and what decides the best checkpoint."""
+        best_by = self.best_checkpoint_metric
+        return (
+            self.eval_metrics
+            if best_by in ("loss", "ppl", *self.eval_metrics)
+            else (*self.eval_metrics, best_by)
+        )

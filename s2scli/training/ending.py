@@ -1,0 +1,79 @@
+"""When a run ends: the limits that its settings set, whichever is reached first."""
+
+from __future__ import annotations
+
+import time
+
+from s2scli.configs.train import TrainConfig
+from s2scli.console import counted
+from s2scli.training.run import Run
+
+_SECONDS_AN_HOUR = 3600
+
+
+def reached_limit(run: Run) -> str:
+    """The limit that the run has reached after its last update, as its flag and value; nothing where there is none.
+
+    Every process must ask.
+    """
+    config, position = run.config, run.position
+    if config.max_update and position.update >= config.max_update:
+        return f"--max-update {config.max_update}"
+    # Clocks differ between processes, which must end together.
+    if config.stop_time_hours and run.processes.any(
+        position.seconds >= config.stop_time_hours * _SECONDS_AN_HOUR
+    ):
+        return f"--stop-time-hours {config.stop_time_hours:g}"
+    warmed_up = position.update - position.schedule_start >= config.lr_scheduler.warmup_updates
+    if config.stop_min_lr and warmed_up and run.rate(ahead=1) <= config.stop_min_lr:
+        return f"--stop-min-lr {config.stop_min_lr:g}"
+    return ""
+
+
+def is_over(run: Run) -> bool:
+    """Whether no more updates are to be made; position.finished says why."""
+    if not run.position.finished:
+        run.position.finished = reached_limit(run)
+    return bool(run.position.finished)
+
+
+def still_finished(run: Run, *, ended: bool) -> str:
+    """Why a resumed run has nothing left to do under its present limits, or nothing.
+
+    ended: whether it had come to an end; otherwise the validation at its end may be to be made yet.
+    """
+    config, position = run.config, run.position
+    within_epoch = position.part or position.batch
+    limit = reached_limit(run)
+    if limit and (ended or not within_epoch):
+        return limit
+    if config.max_epoch and position.epoch > config.max_epoch:
+        return f"--max-epoch {config.max_epoch}"
+    if config.patience and position.stale >= config.patience:
+        return f"--patience {config.patience}"
+    return ""
+
+
+def count_time(run: Run) -> None:
+    """Add the time that has passed since the last call, or since the run began, to what the run has taken."""
+    now = time.perf_counter()
+    run.position.seconds += now - run.counted_until
+    run.counted_until = now
+
+
+def ends(config: TrainConfig, *, validates: bool) -> str:
+    """What ends a run under the config, whichever comes first, in words."""
+    found = []
+    if config.max_epoch:
+        found.append(counted(config.max_epoch, "epoch"))
+    if config.max_update:
+        found.append(counted(config.max_update, "update"))
+    if config.stop_time_hours:
+        found.append(f"{config.stop_time_hours:g} hours")
+    if config.patience and validates:
+        found.append(
+            f"{counted(config.patience, 'validation')} without a better {config.best_checkpoint_metric}"
+        )
+    if config.stop_min_lr:
+        found.append(f"a learning rate of {config.stop_min_lr:g}")
+    return " or ".join(found) or "being stopped: Ctrl-C (--max-epoch, --max-update)"
