@@ -11,6 +11,7 @@ from s2scli.checkpoint import Checkpoint, epoch_checkpoints, load_checkpoint, sa
 from s2scli.configs.average import AverageConfig
 from s2scli.console import counted, notice
 from s2scli.errors import CheckpointError, UsageError
+from s2scli.needs import note_needs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class AverageResult:
 
 def average(config: AverageConfig) -> AverageResult:
     """Write a checkpoint whose weights are the mean of those of the inputs; all else is the last one's."""
+    note_needs(config)
     paths = _choose(config)
     last = load_checkpoint(paths[-1])
     sums = {name: weight.double() for name, weight in last.weights.items()}

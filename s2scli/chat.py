@@ -23,6 +23,7 @@ from s2scli.inference.input import input_format, json_lines
 from s2scli.inference.loading import make_engine
 from s2scli.inference.output import Signals
 from s2scli.io import STDIN, input_name, read_lines
+from s2scli.needs import note_needs
 from s2scli.record import NOT_TEXT, Record
 from s2scli.streams import is_open_terminal
 
@@ -41,6 +42,7 @@ def chat(config: ChatConfig) -> ChatResult:
 
     In a terminal Ctrl-C stops an answer, and at the prompt, as Ctrl-D does, the conversation.
     """
+    note_needs(config)
     settings = config.of_generate()
     engine = for_dialogues(make_engine(settings), config.path, config.context_turns, config.speaker)
     if config.input == STDIN and is_open_terminal(sys.stdin):

@@ -26,6 +26,7 @@ from s2scli.inference.loading import attention_uses, make_engine
 from s2scli.inference.output import Signals, open_output
 from s2scli.inference.serving import serve
 from s2scli.io import STDIN, input_name, read_lines
+from s2scli.needs import note_needs
 from s2scli.record import Record
 from s2scli.schema import as_dict
 from s2scli.streams import is_open_terminal
@@ -60,6 +61,7 @@ def generate(config: GenerateConfig) -> GenerateResult:
 
     A signal ends it with Interrupted, between lines; with --serve nothing else does.
     """
+    note_needs(config)
     if config.serve is not None:
         serve(config, make_engine)
     lines = 0

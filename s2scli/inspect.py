@@ -20,6 +20,7 @@ from s2scli.inspection.dataset import DatasetReport, all_lengths, inspect_datase
 from s2scli.inspection.show_checkpoint import checkpoint_lines
 from s2scli.inspection.show_dataset import dataset_lines
 from s2scli.io import write_atomically
+from s2scli.needs import note_needs
 from s2scli.plotting.histograms import Histogram, draw_histograms
 from s2scli.plotting.picture import check_ending, require_matplotlib, write
 
@@ -29,6 +30,7 @@ def inspect(config: InspectConfig) -> DatasetReport | CheckpointReport:
 
     Raises UsageError for a flag that does not go with what is there, DataError and CheckpointError for what is broken.
     """
+    note_needs(config)
     path = config.path
     ending = check_ending(config.output) if config.output else ""
     if config.output:

@@ -9,6 +9,7 @@ from s2scli.configs.plot import PlotConfig
 from s2scli.console import notice
 from s2scli.errors import UsageError
 from s2scli.io import write_atomically
+from s2scli.needs import note_needs
 from s2scli.plotting.charts import print_charts
 from s2scli.plotting.history import History, read_histories
 from s2scli.plotting.panels import Panel, make_panels
@@ -29,6 +30,7 @@ def plot(config: PlotConfig) -> PlotResult:
 
     Raises DataError where a log is missing, empty or broken; UsageError for a figure that is not there.
     """
+    note_needs(config)
     kind = check_ending(config.output) if config.output else ""
     if not config.runs:
         raise UsageError("RUNS must be given: run folders, or their log.jsonl files")

@@ -27,6 +27,7 @@ from s2scli.data.merging import merge_parts, part_folder
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import UsageError
 from s2scli.io import STDIN, explain_write_errors, open_input, write_atomically
+from s2scli.needs import note_needs
 from s2scli.schema import as_dict
 from s2scli.text.tokenizer import Tokenizer, check_user_symbols
 from s2scli.text.vocabulary import UNK
@@ -57,6 +58,7 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
     A repeated command goes on where it was killed. Raises UsageError for settings that contradict each other and
     DataError for text that cannot be used.
     """
+    note_needs(config)
     if config.merge:
         return _merge(config)
     part = (config.shard_id, config.num_shards) if config.num_shards > 1 else None

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import tomllib
 import types
 from collections.abc import Mapping, Sequence
+from math import inf, isfinite, isinf, isnan
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -23,12 +25,21 @@ from s2scli.errors import UsageError, did_you_mean
 C = TypeVar("C")
 N = TypeVar("N", int, float)
 
+# What 64 bits hold, with a sign; a setting that has a bound of its own keeps to that.
+LARGEST_WHOLE = 2**63 - 1
+_MOST_DIGITS = 400
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+# Letters of a value that a message quotes.
+_LONGEST_SHOWN = 80
+
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
     """What a setting says about itself beyond its type.
 
-    argument: the command line takes it by position; short: its one-letter flag, "-s"; panel: its heading in the help.
+    finite: whether infinity is refused. argument: the command line takes it by position; short: its one-letter flag,
+    "-s"; panel: its heading in the help. needs: what it has no effect without (s2scli/needs.py).
     """
 
     help: str
@@ -38,9 +49,11 @@ class Limits:
     at_most: float | None = None
     above: float | None = None
     below: float | None = None
+    finite: bool = True
     argument: bool = False
     short: str = ""
     panel: str = ""
+    needs: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """What is allowed, in words."""
@@ -56,6 +69,17 @@ class Limits:
         ]
         return " and ".join(bounds) if bounds else ", ".join(self.choices)
 
+    def describe_all(self, value: Any) -> str:
+        """What is allowed where a value is not, with the bounds that go without saying."""
+        values = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(item, float) and not isfinite(item) for item in values) and not self.choices:
+            return f"{self.describe()} and finite" if self.describe() else "finite numbers"
+        if any(isinstance(item, int) and item > LARGEST_WHOLE for item in values) and self.at_most is None:
+            return f"{self.describe()} and ≤ {LARGEST_WHOLE}" if self.describe() else f"≤ {LARGEST_WHOLE}"
+        if any(isinstance(item, int) and item < -LARGEST_WHOLE for item in values) and not self.describe():
+            return f"≥ -{LARGEST_WHOLE}"
+        return self.describe()
+
     def allows(self, value: Any) -> bool:
         """Whether a converted value keeps to choices and bounds."""
         if isinstance(value, tuple):
@@ -64,6 +88,10 @@ class Limits:
             return value in self.choices
         if isinstance(value, bool) or not isinstance(value, int | float):
             return True
+        if isinstance(value, int) and abs(value) > LARGEST_WHOLE:
+            return False
+        if isnan(value) or (self.finite and isinf(value)):
+            return False
         return (
             (self.at_least is None or value >= self.at_least)
             and (self.at_most is None or value <= self.at_most)
@@ -72,9 +100,10 @@ class Limits:
         )
 
 
-def setting(default: Any, help: str, **limits: Any) -> Any:
+def setting(default: Any, help: str, *, needs: str | tuple[str, ...] = (), **limits: Any) -> Any:
     """A dataclass field with its help text and limits (see Limits); `...` means required."""
-    metadata = {"limits": Limits(help=help, **limits)}
+    needs = (needs,) if isinstance(needs, str) else needs
+    metadata = {"limits": Limits(help=help, needs=needs, **limits)}
     if default is ...:
         return dataclasses.field(metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -118,6 +147,12 @@ def by_epoch(value: N | tuple[N, ...], epoch: int) -> N:
     return value[min(epoch, len(value)) - 1]
 
 
+def spelled(value: Any) -> str:
+    """A value as a message shows it, on one line and in short: 'text', 0.5, true, ["a", "b"]."""
+    text = repr(value) if isinstance(value, str) else _toml_value(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
 def _to_bool(value: Any) -> bool:
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
@@ -126,14 +161,30 @@ def _to_bool(value: Any) -> bool:
     raise ValueError("true or false")
 
 
-def _to_number(kind: type[int] | type[float], value: Any) -> int | float:
-    wanted = "a whole number" if kind is int else "a number"
-    if isinstance(value, bool) or (kind is int and isinstance(value, float) and value != int(value)):
-        raise ValueError(wanted)
+def _to_whole(value: Any) -> int:
+    """A whole number of JSON, TOML or ASCII digits; Python's int() also takes 1_000 and the digits of all scripts."""
+    if isinstance(value, str) and len(value) <= _MOST_DIGITS and _WHOLE.fullmatch(value.strip(" ")):
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    raise ValueError("a whole number")
+
+
+def _to_number(value: Any) -> float:
+    """A number as in _to_whole, or "inf", "-inf" or "nan", which the limits then judge."""
+    if isinstance(value, str):
+        text = value.strip(" ")
+        if not (_DECIMAL.fullmatch(text) or text.lower().lstrip("+-") in ("inf", "infinity", "nan")):
+            raise ValueError("a number")
+        return float(text)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("a number")
     try:
-        return kind(value)
-    except (TypeError, ValueError):
-        raise ValueError(wanted) from None
+        return float(value)
+    except OverflowError:
+        return inf if value > 0 else -inf
 
 
 def _to_tuple(kinds: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
@@ -153,7 +204,7 @@ def _convert(kind: Any, value: Any) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         words = [word for item in arguments for word in get_args(item) if get_origin(item) is Literal]
-        if value is None or (isinstance(value, str) and value in words):
+        if (value is None and type(None) in arguments) or (isinstance(value, str) and value in words):
             return value
         lists = [item for item in arguments if get_origin(item) is tuple]
         items = _to_tuple(get_args(lists[0]), value) if lists else ()
@@ -163,11 +214,13 @@ def _convert(kind: Any, value: Any) -> Any:
         return _to_tuple(arguments, value)
     if kind is bool:
         return _to_bool(value)
-    if kind in (int, float):
-        return _to_number(kind, value)
-    if kind is Path and isinstance(value, str | Path):
+    if kind is int:
+        return _to_whole(value)
+    if kind is float:
+        return _to_number(value)
+    if kind is Path and isinstance(value, str | Path) and str(value):
         return Path(value)
-    if isinstance(value, str):
+    if kind is str and isinstance(value, str):
         return value
     raise ValueError("a path" if kind is Path else "a text")
 
@@ -197,11 +250,11 @@ def build(
         try:
             converted[key] = _convert(kinds[key], value)
         except ValueError as error:
-            raise UsageError(f"{called[key]} = {value!r} is not valid; wanted: {error}") from None
+            raise UsageError(f"{called[key]} = {spelled(value)} is not valid; wanted: {error}") from None
         if not limits.allows(converted[key]):
             hint = did_you_mean(value, limits.choices) if isinstance(value, str) and limits.choices else ""
-            wanted = hint or f"; allowed: {limits.describe()}"
-            raise UsageError(f"{called[key]} = {value!r} is not allowed{wanted}")
+            wanted = hint or f"; allowed: {limits.describe_all(converted[key])}"
+            raise UsageError(f"{called[key]} = {spelled(value)} is not allowed{wanted}")
     missing = [
         name
         for name, field in fields.items()
@@ -245,19 +298,30 @@ def to_toml(values: Mapping[str, Any]) -> str:
 def _toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, int) and value.bit_length() > _MOST_DIGITS:
+        return hex(value)  # Python refuses to write some thousand digits out
     if isinstance(value, int | float):
         return repr(value)
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + "}"
     # A JSON string is a TOML basic string but for DEL, which TOML wants escaped.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return json.dumps(value, ensure_ascii=False, default=str).replace("\x7f", "\\u007f")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; UsageError names the file and the line if it cannot be read."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{path}: cannot read the config file: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{path}: not a TOML file: line {line} is not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not a TOML file: {error}") from None
+    except (ValueError, RecursionError):
+        raise UsageError(
+            f"{path}: not a TOML file: a number of thousands of digits, or lists within lists"
+        ) from None

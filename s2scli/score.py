@@ -7,6 +7,7 @@ from s2scli.console import notice, warn
 from s2scli.metrics import METRICS, MODEL_METRICS
 from s2scli.metrics.base import Metric, MetricOptions
 from s2scli.metrics.words import bleu_tokenizer
+from s2scli.needs import note_needs
 from s2scli.scoring.corpus import Corpus, read_corpus
 from s2scli.scoring.results import ScoreResult, compare
 
@@ -17,6 +18,7 @@ def score(config: ScoreConfig) -> ScoreResult:
     Raises DataError where a file is empty, broken, or not parallel to the others; UsageError where there is
     no reference, or a metric or tokenizer cannot be used.
     """
+    note_needs(config)
     options = MetricOptions(
         tokenize=config.tokenize,
         lowercase=config.lowercase,

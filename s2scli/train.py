@@ -30,6 +30,7 @@ from s2scli.inference.engine import Engine
 from s2scli.io import locked, write_atomically
 from s2scli.metrics import METRICS
 from s2scli.models.base import build_model, unique_parameters
+from s2scli.needs import note_needs
 from s2scli.nn.runtime import be_deterministic, compile_blocks, prepare, resolve_precision
 from s2scli.optim.optimizers import build_optimizer
 from s2scli.optim.schedules import build_schedule
@@ -85,6 +86,7 @@ def train(config: TrainConfig) -> TrainResult:
 
 def _train(config: TrainConfig, processes: Processes, signals: Signals) -> TrainResult:
     """Train in one of the processes; the run is gone when this returns, before the processes part."""
+    note_needs(config)
     run = make_run(config, processes, signals)
     begin(run)
     if processes.is_first:

@@ -355,7 +355,5 @@ def test_a_model_that_knows_no_dialogues(
 def test_settings_that_cannot_be(pipe: Pipe, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match="--speaker SYSTM: not in the training data; did you mean SYSTEM"):
         pipe("ba\n", speaker="SYSTM")
-    with pytest.raises(UsageError, match="--rerank-weight has no effect without --rerank-path"):
-        pipe("ba\n", rerank_weight=(0.5,))
     assert run_command(["chat"]) == 2
     assert re.search("--path must be given", capsys.readouterr().err)

@@ -275,8 +275,6 @@ def test_a_model_without_attention(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"print_attention": True}, "--print-attention needs --format jsonl, not text"),
-        ({"replace_unk_dictionary": "x"}, "--replace-unk-dictionary needs --replace-unk"),
         ({"replace_unk": True, "score_reference": True}, "--replace-unk is for outputs"),
         ({"attention": "maps.gif"}, r"--attention maps.gif: the ending must be one of .html, .png, .svg"),
         (

@@ -128,7 +128,6 @@ def test_broken_files(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
         ({"metrics": ()}, "--metrics must name a metric"),
         ({"metrics": ("ter", "bleu", "ter")}, "twice"),
         ({"metrics": ("ppl", "bpc")}, "ppl,bpc: asks a model; give its checkpoint as --path"),
-        ({"path": Path("run")}, "--path run: is for --metrics ppl and bpc"),
         ({"diff": True}, "--diff: compares systems"),
         ({"sys": ()}, "--sys must name a file"),
     ],

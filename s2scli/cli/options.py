@@ -17,6 +17,7 @@ import typer
 
 from s2scli.configs.alias import Alias
 from s2scli.errors import UsageError
+from s2scli.needs import check_needs
 from s2scli.schema import Limits, build, limits_of, plain_type, read_toml, setting_types
 
 _CONFIG_HELP = "read settings from a TOML file; flags go over it"
@@ -210,8 +211,12 @@ def resolve(config: type[Any], flags: list[Flag], given: Given) -> Any:
         raise UsageError(f"{', '.join(missing)} must be given")
     values = {key: _split_lists(config, key, value) for key, value in given.values.items()}
     if hasattr(config, "resolve"):
-        return config.resolve(file, values, names)
-    return build(config, {**file, **values}, names=names)
+        resolved = config.resolve(file, values, names)
+    else:
+        resolved = build(config, {**file, **values}, names=names)
+    of_keys = {flag.key: flag.name for flag in flags}
+    check_needs(resolved, given.names, lambda key: of_keys.get(key, f"--set {key}"))
+    return resolved
 
 
 def _names_in_file(file: Mapping[str, Any], path: Path | None) -> dict[str, str]:

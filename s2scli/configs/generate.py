@@ -43,7 +43,9 @@ class GenerateConfig(SearchConfig):
     lm_path: Path | None = setting(
         None, "language model over the same target vocabulary, whose log-probabilities count at every step"
     )
-    lm_weight: float = setting(0.1, "weight of the language model's log-probabilities", at_least=0)
+    lm_weight: float = setting(
+        0.1, "weight of the language model's log-probabilities", at_least=0, needs="lm_path"
+    )
     rerank_path: tuple[Path, ...] = setting(
         (),
         "put the outputs in the order that another model has them in, too: one of the same languages (right to left, "
@@ -55,14 +57,16 @@ class GenerateConfig(SearchConfig):
         "what such a model's log-probability for each token is multiplied by before it is added to the score, one for "
         "all or one for each; if not given, 1",
         panel=_RERANKING,
+        needs="rerank_path",
     )
     rerank_candidates: int = setting(
         10,
         "outputs to choose from with --rerank-path; the beam is at least as wide",
         at_least=1,
         panel=_RERANKING,
+        needs="rerank_path",
     )
-    gen_subset: str = setting("test", "split of the dataset folder")
+    gen_subset: str = setting("test", "split of the dataset folder", needs="data")
     input: Path = setting(Path("-"), "text file to translate, one sentence a line; -: standard input")
     input_format: str = setting(
         "auto",
@@ -76,7 +80,7 @@ class GenerateConfig(SearchConfig):
         "file to write in place of standard output; it appears when it is complete, and a repeated command goes on "
         "with what an interrupted one has done",
     )
-    overwrite: bool = setting(False, "begin --output anew, whatever was done before")
+    overwrite: bool = setting(False, "begin --output anew, whatever was done before", needs="output")
     constraints: str | None = setting(
         None,
         "outputs hold given phrases, in this order or in any; in lines of text they stand after the source, "
@@ -126,6 +130,7 @@ class GenerateConfig(SearchConfig):
         None,
         "with --replace-unk, what to put in place of source words: a file with source word, tab, target word a line",
         panel=_ATTENTION,
+        needs="replace_unk",
     )
     print_alignment: bool = setting(
         False,
@@ -138,11 +143,13 @@ class GenerateConfig(SearchConfig):
         "what --print-alignment counts: words between white space of line and output, or tokens",
         choices=("word", "token"),
         panel=_ATTENTION,
+        needs="print_alignment",
     )
     print_attention: bool = setting(
         False,
         "with jsonl, how much each output token (rows) attends to each source token (columns), with source_tokens",
         panel=_ATTENTION,
+        needs="format=jsonl",
     )
     attention: Path | None = setting(
         None,
@@ -159,7 +166,7 @@ class GenerateConfig(SearchConfig):
     num_shards: int = setting(
         1, "divide the lines over so many commands: line i, from 0, is of shard i modulo N", at_least=1
     )
-    shard_id: int = setting(0, "which lines this command translates, from 0", at_least=0)
+    shard_id: int = setting(0, "which lines this command translates, from 0", at_least=0, needs="num_shards")
     serve: str | None = setting(
         None,
         "in place of translating --input, answer requests over HTTP at a Unix socket (its path, or unix:PATH) or a "
@@ -178,7 +185,10 @@ class GenerateConfig(SearchConfig):
         at_least=0,
     )
     shortlist_frequent: int = setting(
-        500, "with --shortlist, so many of the most frequent tokens are in every list", at_least=0
+        500,
+        "with --shortlist, so many of the most frequent tokens are in every list",
+        at_least=0,
+        needs="shortlist",
     )
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
     processes: int = setting(
@@ -207,15 +217,9 @@ class GenerateConfig(SearchConfig):
         return self.shows_attention or self.print_alignment or self.replace_unk
 
     def _check_attention(self) -> None:
-        if self.replace_unk_dictionary is not None and not self.replace_unk:
-            raise UsageError("--replace-unk-dictionary needs --replace-unk")
         if self.replace_unk and self.score_reference:
             raise UsageError(
                 "--replace-unk is for outputs, and --score-reference makes none; give one of them"
-            )
-        if self.print_attention and self.format != "jsonl":
-            raise UsageError(
-                f"--print-attention needs --format jsonl, not {self.format}; or see --attention FILE, --format table"
             )
         if self.attention is not None and self.attention.suffix.lower() not in _ENDINGS:
             raise UsageError(f"--attention {self.attention}: the ending must be one of {', '.join(_ENDINGS)}")
@@ -237,15 +241,13 @@ class GenerateConfig(SearchConfig):
                 raise UsageError(f"{flag} does not go with --serve, {_NOT_SERVED[field.name]}")
 
     def _check_reranking(self) -> None:
+        if not self.rerank_path:
+            return
         if self.rerank_weight and len(self.rerank_weight) not in (1, len(self.rerank_path)):
             raise UsageError(
                 f"--rerank-weight has {len(self.rerank_weight)} values; give one, or one for each --rerank-path "
                 f"({len(self.rerank_path)})"
             )
-        if not self.rerank_path:
-            if self.rerank_weight:
-                raise UsageError("--rerank-weight has no effect without --rerank-path")
-            return
         if self.mbr != "none" or self.score_reference:
             other = "--score-reference" if self.score_reference else f"--mbr {self.mbr}"
             raise UsageError(f"--rerank-path chooses among outputs by scores, and {other} does not; give one")

@@ -30,10 +30,10 @@ class TransformerConfig:
     activation_fn: str = setting("relu", "feed-forward activation", choices=("relu", "gelu", "swiglu"))
     positions: str = setting("sinusoidal", "position embeddings", choices=("sinusoidal", "learned"))
     max_source_positions: int = setting(
-        1024, "longest source with learned positions", unit="tokens", at_least=1
+        1024, "longest source with learned positions", unit="tokens", at_least=1, needs="positions=learned"
     )
     max_target_positions: int = setting(
-        1024, "longest target with learned positions", unit="tokens", at_least=1
+        1024, "longest target with learned positions", unit="tokens", at_least=1, needs="positions=learned"
     )
     attention_window: int = setting(
         0,
@@ -47,6 +47,7 @@ class TransformerConfig:
         "with attention_window: so many first tokens of a source attend, and are attended to, without a limit",
         unit="tokens",
         at_least=0,
+        needs="attention_window",
     )
     dropout: float = setting(0.1, "dropout on embeddings and sublayer outputs", at_least=0, below=1)
     attention_dropout: float = setting(0.0, "dropout on attention weights", at_least=0, below=1)
@@ -63,9 +64,13 @@ class TransformerConfig:
         None,
         "with --copy, the decoder layer whose attention says what to copy, from 0 at the bottom; by default the last",
         at_least=0,
+        needs="copy",
     )
     alignment_heads: int = setting(
-        1, "with --copy, the heads of that layer whose mean attention is the copy distribution", at_least=1
+        1,
+        "with --copy, the heads of that layer whose mean attention is the copy distribution",
+        at_least=1,
+        needs="copy",
     )
 
     reads_source: ClassVar[bool] = True
@@ -77,11 +82,6 @@ class TransformerConfig:
         if self.attention_window % 2:
             raise UsageError(
                 f"model.attention_window = {self.attention_window} must be even: it reaches as far to either side"
-            )
-        if self.global_tokens and not self.attention_window:
-            raise UsageError(
-                f"model.global_tokens = {self.global_tokens} needs model.attention_window, such as 512; without one "
-                "every token attends to all"
             )
         if self.pointing_layer >= self.decoder_layers:
             raise UsageError(
@@ -120,7 +120,7 @@ class TransformerLMConfig:
     activation_fn: str = setting("relu", "feed-forward activation", choices=("relu", "gelu", "swiglu"))
     positions: str = setting("sinusoidal", "position embeddings", choices=("sinusoidal", "learned"))
     max_target_positions: int = setting(
-        1024, "longest target with learned positions", unit="tokens", at_least=1
+        1024, "longest target with learned positions", unit="tokens", at_least=1, needs="positions=learned"
     )
     dropout: float = setting(0.1, "dropout on embeddings and sublayer outputs", at_least=0, below=1)
     attention_dropout: float = setting(0.0, "dropout on attention weights", at_least=0, below=1)
@@ -162,24 +162,30 @@ class RecurrentConfig:
         choices=("copy", "dense", "none"),
     )
     attention: str = setting("additive", "attention score", choices=("none", *ATTENTION_SCORES))
-    attention_dim: int = setting(256, "inner width of the additive and concat scores", at_least=1)
+    attention_dim: int = setting(
+        256, "inner width of the additive and concat scores", at_least=1, needs="attention=additive,concat"
+    )
     attention_query: str = setting(
         "previous",
         "decoder state that looks at the source: the previous one, before the cell (Bahdanau), "
         "or the current one, after it (Luong)",
         choices=("previous", "current"),
+        needs="attention!=none",
     )
     input_feeding: bool = setting(
-        True, "with attention_query current: feed the attentional state to the next step (Luong)"
+        True,
+        "with attention_query current: feed the attentional state to the next step (Luong)",
+        needs=("attention!=none", "attention_query=current"),
     )
     fixed_context: str = setting(
         "first",
         "with attention none: the decoder sees the encoder's final state as its first state (Sutskever) "
         "or at every step (Cho)",
         choices=("first", "every"),
+        needs="attention=none",
     )
     max_source_positions: int = setting(
-        1024, "positions that the location score knows", unit="tokens", at_least=1
+        1024, "positions that the location score knows", unit="tokens", at_least=1, needs="attention=location"
     )
     dropout: float = setting(
         0.2, "dropout on embeddings, between layers and before the output", at_least=0, below=1

@@ -51,17 +51,27 @@ class PreprocessConfig:
         choices=("auto", "tsv", "jsonl", "dialogue"),
     )
     context_turns: int = setting(
-        3, "of dialogues, most turns in a source: the last before the target", at_least=1, panel=_DIALOGUES
+        3,
+        "of dialogues, most turns in a source: the last before the target",
+        at_least=1,
+        panel=_DIALOGUES,
+        needs="input_format=dialogue",
     )
-    turn_symbol: str = setting("<turn>", "the symbol between the turns of a source", panel=_DIALOGUES)
+    turn_symbol: str = setting(
+        "<turn>", "the symbol between the turns of a source", panel=_DIALOGUES, needs="input_format=dialogue"
+    )
     speakers: bool = setting(
         False,
         "put a symbol before each turn of a source that tells who says it, '<USER>', and at its end that of who "
         "answers; where dialogues do not say, those are A and B in turn",
         panel=_DIALOGUES,
+        needs="input_format=dialogue",
     )
     target_speaker: tuple[str, ...] = setting(
-        (), "only turns of this speaker are targets; several: --target-speaker A B", panel=_DIALOGUES
+        (),
+        "only turns of this speaker are targets; several: --target-speaker A B",
+        panel=_DIALOGUES,
+        needs="input_format=dialogue",
     )
     source_field: str | None = setting(
         None,
@@ -132,7 +142,9 @@ class PreprocessConfig:
         "put so many lines before it into a source, those of its document: a blank line ends one",
         at_least=0,
     )
-    context_separator: str = setting("<sep>", "the symbol between the lines of a source with --context-lines")
+    context_separator: str = setting(
+        "<sep>", "the symbol between the lines of a source with --context-lines", needs="context_lines"
+    )
     joined_dictionary: bool = setting(False, "one vocabulary for source and target")
     srcdict: Path | None = setting(None, "source vocabulary to use: a fairseq dict.txt")
     tgtdict: Path | None = setting(None, "target vocabulary to use: a fairseq dict.txt")
@@ -176,6 +188,7 @@ class PreprocessConfig:
         "truncate",
         "what to do with longer ones: cut them, skip the pair (training only), or stop",
         choices=("truncate", "skip", "error"),
+        needs="max_source_length | max_target_length",
     )
     min_source_length: int = setting(
         0, "leave shorter sources out of the training data", unit="tokens", at_least=0, panel=_CLEANING
@@ -219,6 +232,7 @@ class PreprocessConfig:
         above=0,
         at_most=1,
         panel=_CLEANING,
+        needs="source_script | target_script",
     )
     report: Path | None = setting(
         None, "JSON file: what was read, kept and left out, by reason, with samples", panel=_CLEANING
@@ -234,7 +248,9 @@ class PreprocessConfig:
         "divide the work over so many commands, as a cluster's array job; --merge joins what they make",
         at_least=1,
     )
-    shard_id: int = setting(0, "which part of the training text this command is for, from 0", at_least=0)
+    shard_id: int = setting(
+        0, "which part of the training text this command is for, from 0", at_least=0, needs="num_shards"
+    )
     merge: bool = setting(False, "join the parts of --destdir that commands with --num-shards have made")
     workers: int = setting(1, "processes that encode the text; the result is the same", at_least=1)
 
@@ -245,9 +261,6 @@ class PreprocessConfig:
 
     def __post_init__(self) -> None:
         if self.input_format != "dialogue":
-            given = {"--speakers": self.speakers, "--target-speaker": self.target_speaker}
-            for flag in (flag for flag, value in given.items() if value):
-                raise UsageError(f"{flag} is for dialogues; add --input-format dialogue")
             return
         of_splits = (f"{split}{end}" for split in _SPLITS for end in ("pref", "_source", "_target"))
         for name in (*of_splits, "source_field", "target_field", "tag_field", "context_lines", "only_target"):

@@ -58,9 +58,19 @@ class RunningConfig:
         choices=METRIC_NAMES,
         panel=_VALIDATION,
     )
-    eval_beam: int = setting(1, "beam width when validation translates", at_least=1, panel=_VALIDATION)
+    eval_beam: int = setting(
+        1,
+        "beam width when validation translates",
+        at_least=1,
+        panel=_VALIDATION,
+        needs="eval_metrics | best_checkpoint_metric!=loss,ppl",
+    )
     eval_samples: int = setting(
-        3, "sample outputs shown when validation translates", at_least=0, panel=_VALIDATION
+        3,
+        "sample outputs shown when validation translates",
+        at_least=0,
+        panel=_VALIDATION,
+        needs="eval_metrics | best_checkpoint_metric!=loss,ppl",
     )
     valid_subset: tuple[str, ...] = setting(
         ("valid",),

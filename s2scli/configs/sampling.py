@@ -32,6 +32,7 @@ class SamplingConfig:
         f"this power; 0: all alike (default: {DEFAULT_ALPHA})",
         at_least=0,
         below=inf,
+        needs="subword_sampling",
     )
     bpe_dropout: float | None = setting(
         None,
@@ -39,6 +40,7 @@ class SamplingConfig:
         f"(default: {DEFAULT_BPE_DROPOUT})",
         at_least=0,
         at_most=1,
+        needs="subword_sampling",
     )
     word_dropout: float = setting(
         0.0, "probability that a source word is deleted; one word at least stays", at_least=0, below=1
@@ -68,14 +70,6 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         if self.corpus_weights and self.corpus_temperature != 1:
             raise UsageError("--corpus-weights and --corpus-temperature both say how to mix; give one")
-        if self.subword_sampling != "none":
-            return
-        for flag, value in (("--subword-alpha", self.subword_alpha), ("--bpe-dropout", self.bpe_dropout)):
-            if value is not None:
-                raise UsageError(
-                    f"{flag} {value:g} has no effect without --subword-sampling; add --subword-sampling both, or "
-                    "source or target"
-                )
 
     @property
     def subword_sides(self) -> tuple[str, ...]:

@@ -15,7 +15,9 @@ class FixedConfig:
 
     name: str = setting("fixed", "learning-rate schedule", choices=("fixed",))
     warmup_updates: int = setting(0, "linear warm-up", unit="updates", at_least=0)
-    warmup_init_lr: float = setting(0.0, "rate at the start of the warm-up", at_least=0)
+    warmup_init_lr: float = setting(
+        0.0, "rate at the start of the warm-up", at_least=0, needs="warmup_updates!=0"
+    )
 
     @property
     def takes_rates(self) -> bool:
@@ -139,8 +141,13 @@ class CosineConfig(TotalConfig):
     lr_period_updates: int = setting(
         0, "first period of the cosine; 0: one period, no restarts", unit="updates", at_least=0
     )
-    t_mult: float = setting(1.0, "factor by which each period is longer than the one before", at_least=1)
-    lr_shrink: float = setting(1.0, "factor at each restart", above=0, at_most=1)
+    t_mult: float = setting(
+        1.0,
+        "factor by which each period is longer than the one before",
+        at_least=1,
+        needs="lr_period_updates",
+    )
+    lr_shrink: float = setting(1.0, "factor at each restart", above=0, at_most=1, needs="lr_period_updates")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -46,7 +46,7 @@ class ScoreConfig:
     data: Path | None = setting(
         None, "dataset folder whose split has the references, and the sources", argument=True
     )
-    gen_subset: str = setting("test", "split of the dataset folder")
+    gen_subset: str = setting("test", "split of the dataset folder", needs="data")
     sys: tuple[Path, ...] = setting(
         (Path("-"),),
         "system output, one segment a line; of several systems the first is what the others are compared with; "
@@ -68,7 +68,9 @@ class ScoreConfig:
         ("bleu", "chrf", "ter"), "metrics to compute", choices=(*METRIC_NAMES, *MODEL_METRIC_NAMES)
     )
     path: Path | None = setting(
-        None, "checkpoint, or run folder, by which ppl and bpc find the system output probable"
+        None,
+        "checkpoint, or run folder, by which ppl and bpc find the system output probable",
+        needs="metrics=ppl,bpc",
     )
     tokenize: str = setting(
         "auto",
@@ -78,10 +80,16 @@ class ScoreConfig:
         choices=("auto", *TOKENIZERS),
     )
     lowercase: bool = setting(False, "ignore case; TER, ROUGE, exact_match and f1 always do")
-    stem: bool = setting(False, "cut English endings off words in ROUGE (Porter's stemmer)")
-    ignore_labels: tuple[str, ...] = setting((), "labels whose spans do not count in span_f1, as V")
+    stem: bool = setting(
+        False,
+        "cut English endings off words in ROUGE (Porter's stemmer)",
+        needs=f"metrics={','.join(ROUGE_NAMES)}",
+    )
+    ignore_labels: tuple[str, ...] = setting(
+        (), "labels whose spans do not count in span_f1, as V", needs="metrics=span_f1"
+    )
     resamples: int = setting(1000, "samples behind each interval and p-value; 0: scores only", at_least=0)
-    seed: int = setting(12345, "of the samples", at_least=0)
+    seed: int = setting(12345, "of the samples", at_least=0, needs="resamples!=0")
     format: str = setting(
         "table", "how to print the scores", choices=("table", "json", "csv", "markdown", "latex")
     )
@@ -124,8 +132,6 @@ class ScoreConfig:
         of_model = [name for name in self.metrics if name in MODEL_METRIC_NAMES]
         if of_model and self.path is None:
             raise UsageError(f"--metrics {','.join(of_model)}: asks a model; give its checkpoint as --path")
-        if self.path is not None and not of_model:
-            raise UsageError(f"--path {self.path}: is for --metrics {' and '.join(MODEL_METRIC_NAMES)}")
         if len(set(self.group_by)) < len(self.group_by):
             raise UsageError(f"--group-by {','.join(self.group_by)}: names one of them twice")
         if self.diff and len(self.sys) < 2:

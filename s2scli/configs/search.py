@@ -60,7 +60,10 @@ class SearchConfig:
         1, "divide the beam into groups that keep away from each other's tokens", at_least=1
     )
     diverse_beam_strength: float = setting(
-        0.5, "what a token costs for each hypothesis of an earlier group that has just chosen it", at_least=0
+        0.5,
+        "what a token costs for each hypothesis of an earlier group that has just chosen it",
+        at_least=0,
+        needs="diverse_beam_groups",
     )
     sibling_diversity: float = setting(
         0.0, "how much less the n-th best extension of one hypothesis scores, times n", at_least=0
@@ -71,7 +74,7 @@ class SearchConfig:
         "best with --sampling",
         choices=("none", "chrf", "bleu", *ROUGE_NAMES),
     )
-    mbr_candidates: int = setting(16, "outputs to choose from with --mbr", at_least=1)
+    mbr_candidates: int = setting(16, "outputs to choose from with --mbr", at_least=1, needs="mbr")
     sampling: bool = setting(
         False, "draw --nbest outputs at random in place of searching for the best", panel=_SAMPLING
     )
@@ -79,7 +82,11 @@ class SearchConfig:
         1.0, "under 1 makes probable tokens more probable, over 1 less", above=0, panel=_SAMPLING
     )
     top_k: int = setting(
-        0, "draw from the so many most probable tokens only; 0: from all", at_least=0, panel=_SAMPLING
+        0,
+        "draw from the so many most probable tokens only; 0: from all",
+        at_least=0,
+        panel=_SAMPLING,
+        needs="sampling",
     )
     top_p: float = setting(
         1.0,
@@ -87,6 +94,7 @@ class SearchConfig:
         above=0,
         at_most=1,
         panel=_SAMPLING,
+        needs="sampling",
     )
     typical_p: float = setting(
         1.0,
@@ -94,6 +102,7 @@ class SearchConfig:
         above=0,
         at_most=1,
         panel=_SAMPLING,
+        needs="sampling",
     )
     min_p: float = setting(
         0.0,
@@ -101,8 +110,9 @@ class SearchConfig:
         at_least=0,
         below=1,
         panel=_SAMPLING,
+        needs="sampling",
     )
-    seed: int = setting(1, "of what is drawn, for each line by itself", panel=_SAMPLING)
+    seed: int = setting(1, "of what is drawn, for each line by itself", panel=_SAMPLING, needs="sampling")
     stop: str = setting(
         "fairseq",
         "when a sentence is done: once `beam` outputs have ended (fairseq), or once none can become better (exact)",

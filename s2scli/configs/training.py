@@ -156,7 +156,11 @@ class LabelSmoothedCrossEntropyConfig:
         choices=("none", "reconstruction", "ctc"),
     )
     encoder_loss_weight: float = setting(
-        0.2, "share α of the encoder's loss, the decoder's having 1 - α", above=0, below=1
+        0.2,
+        "share α of the encoder's loss, the decoder's having 1 - α",
+        above=0,
+        below=1,
+        needs="encoder_loss",
     )
     scheduled_sampling: str = setting(
         "none",
@@ -165,15 +169,24 @@ class LabelSmoothedCrossEntropyConfig:
         choices=("none", "linear", "exponential", "inverse_sigmoid"),
     )
     sampling_half_life: int = setting(
-        10000, "with scheduled sampling: when half of the target tokens are read", unit="updates", at_least=1
+        10000,
+        "with scheduled sampling: when half of the target tokens are read",
+        unit="updates",
+        at_least=1,
+        needs="scheduled_sampling",
     )
     sampling_min_gold: float = setting(
-        0.0, "with scheduled sampling: the least share of target tokens that is read", at_least=0, at_most=1
+        0.0,
+        "with scheduled sampling: the least share of target tokens that is read",
+        at_least=0,
+        at_most=1,
+        needs="scheduled_sampling",
     )
     sampling_feedback: str = setting(
         "argmax",
         "with scheduled sampling: the prediction read is the most probable word, or drawn from the model",
         choices=("argmax", "sample"),
+        needs="scheduled_sampling",
     )
 
     coverage_loss_weight: float = setting(

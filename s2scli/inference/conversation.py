@@ -15,8 +15,8 @@ from s2scli.errors import UsageError, did_you_mean
 from s2scli.inference.answering import answers
 from s2scli.inference.engine import Engine, Line
 from s2scli.inference.reranking import Reranking
+from s2scli.needs import with_changes
 from s2scli.record import Record, to_line
-from s2scli.schema import build
 
 _SEARCH = {field.name: field for field in fields(SearchConfig)}
 
@@ -102,8 +102,7 @@ class Conversation:
         for name in settings:
             if name not in _SEARCH:
                 raise UsageError(f"{called}: no setting of the search{did_you_mean(name, _SEARCH)}")
-        current = {field.name: getattr(self.config, field.name) for field in fields(GenerateConfig)}
-        self.config = build(GenerateConfig, current | settings, names=dict.fromkeys(settings, called))
+        self.config = with_changes(self.config, settings, dict.fromkeys(settings, called), "/set {}".format)
         rerank = self.engine.rerank
         if isinstance(rerank, Reranking):
             rerank = replace(rerank, nbest=self.config.nbest)

@@ -320,11 +320,6 @@ def test_of_a_long_source_the_last_turns_stay(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (
-            {"input_format": "jsonl", "speakers": True},
-            "--speakers is for dialogues; add --input-format dialogue",
-        ),
-        ({"input_format": "auto", "target_speaker": ("A",)}, "--target-speaker is for dialogues"),
         ({"trainpref": ("x",)}, "--trainpref does not go with --input-format dialogue"),
         ({"context_lines": 2}, "--context-lines does not go with"),
         ({"only_target": True}, "--only-target does not go with"),

@@ -118,12 +118,6 @@ def test_settings_that_do_not_apply_are_refused(dataset: Dataset, tmp_path: Path
             wrong.append(str(error))
     assert len(wrong) == 1
     assert "is for SentencePiece models of kind" in wrong[0]
-    for flag, settings in (
-        ("--subword-alpha", {"subword_alpha": 0.3}),
-        ("--bpe-dropout", {"bpe_dropout": 0.2}),
-    ):
-        with pytest.raises(UsageError, match=f"{flag} .* has no effect without --subword-sampling"):
-            SamplingConfig(**settings)
     words = Dataset.open(write_dataset(tmp_path))
     with pytest.raises(UsageError, match="--subword-sampling: the target tokenizer is 'word'"):
         loader(words, subword_sampling="target")

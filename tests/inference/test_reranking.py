@@ -158,7 +158,6 @@ def test_what_a_model_is_its_languages_tell(
             {"rerank_weight": (0.5, 0.5)},
             "--rerank-weight has 2 values; give one, or one for each --rerank-path",
         ),
-        ({"rerank_path": (), "rerank_weight": 1.0}, "--rerank-weight has no effect without --rerank-path"),
         ({"mbr": "chrf"}, "--rerank-path chooses among outputs by scores, and --mbr chrf does not"),
         ({"score_reference": True}, "and --score-reference does not; give one"),
         ({"rerank_candidates": 2, "nbest": 3}, "--nbest 3 needs as many --rerank-candidates; they are 2"),
