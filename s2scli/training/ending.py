@@ -54,8 +54,13 @@ def still_finished(run: Run, *, ended: bool) -> str:
     return ""
 
 
+def begin_to_count(run: Run) -> None:
+    """What time passes from here on is the run's."""
+    run.counted_until = time.perf_counter()
+
+
 def count_time(run: Run) -> None:
-    """Add the time that has passed since the last call, or since the run began, to what the run has taken."""
+    """Add the time that has passed since the last call, or the beginning, to what the run has taken."""
     now = time.perf_counter()
     run.position.seconds += now - run.counted_until
     run.counted_until = now

@@ -15,7 +15,7 @@ from s2scli.data.dataset import Indices
 from s2scli.errors import Interrupted
 from s2scli.schema import by_epoch
 from s2scli.training.divergence import WentBack, watch
-from s2scli.training.ending import count_time, is_over
+from s2scli.training.ending import begin_to_count, count_time, is_over
 from s2scli.training.keeping import keep_best, keep_epoch, keep_update
 from s2scli.training.log import Window
 from s2scli.training.run import Run
@@ -36,7 +36,7 @@ def run_training(run: Run) -> None:
     """
     run.objective.train()
     run.signals.prepared = True
-    run.counted_until = time.perf_counter()
+    begin_to_count(run)
     try:
         while not run.position.finished:
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -45,7 +44,7 @@ class Run:
 
     parameters: name → every parameter, frozen ones too. validated_on: the splits, the first of which decides which
     checkpoint is best; none: nothing is validated. shortlist: what the checkpoints get of the dataset's.
-    counted_until: up to when position.seconds counts the time, by time.perf_counter.
+    counted_until: up to when position.seconds counts the time.
     """
 
     config: TrainConfig
@@ -65,7 +64,7 @@ class Run:
     log: Log
     shortlist: Shortlist | None = None
     position: Position = field(default_factory=Position)
-    counted_until: float = field(default_factory=time.perf_counter)
+    counted_until: float = 0.0
 
     @property
     def model(self) -> Model:
