@@ -60,6 +60,13 @@ REFUSED = [
         "--eval-beam=5",
         "--eval-beam has no effect without --eval-metrics or --best-checkpoint-metric",
     ),
+    ("train", "--decode-and-evaluate=5", "--decode-and-evaluate has no effect without --eval-metrics or"),
+    ("train", "--keep-interval-updates=3", "has no effect without --save-interval-updates"),
+    (
+        "train",
+        "--disable-validation --eval-metrics=bleu --keep-best-checkpoints=2 --valid-subset=test --patience=3",
+        "--eval-metrics, --valid-subset, --patience have no effect beside --disable-validation",
+    ),
     ("train", "--alignment-heads=2", "--alignment-heads has no effect without --copy"),
     ("train", "--arch=rnn_luong --attention-dim=9", "without --attention additive or concat"),
     ("train", "--subword-alpha=0.3", "--subword-alpha has no effect without --subword-sampling"),

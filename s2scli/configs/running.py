@@ -32,6 +32,7 @@ class RunningConfig:
         "averaging",
         at_least=0,
         panel=_KEEPING,
+        needs="save_interval_updates",
     )
     keep_best_checkpoints: int = setting(
         0,
@@ -39,24 +40,28 @@ class RunningConfig:
         "--best-checkpoint-metric, for averaging",
         at_least=0,
         panel=_KEEPING,
+        needs="!disable_validation",
     )
     validate_interval_updates: int = setting(
         0,
         "validate every so many updates, besides at each epoch's end; 0: only there",
         at_least=0,
         panel=_VALIDATION,
+        needs="!disable_validation",
     )
     best_checkpoint_metric: str = setting(
         "loss",
         "validation figure that decides which checkpoint is best",
         choices=("loss", "ppl", *METRIC_NAMES),
         panel=_VALIDATION,
+        needs="!disable_validation",
     )
     eval_metrics: tuple[str, ...] = setting(
         (),
         "translate the validation set at each validation and score it",
         choices=METRIC_NAMES,
         panel=_VALIDATION,
+        needs="!disable_validation",
     )
     eval_beam: int = setting(
         1,
@@ -77,6 +82,7 @@ class RunningConfig:
         "splits to validate on; the first decides which checkpoint is best, and the figures of others are in the log "
         "as SPLIT/FIGURE",
         panel=_VALIDATION,
+        needs="!disable_validation",
     )
     disable_validation: bool = setting(
         False, "do not validate at all: the last checkpoint is the result", panel=_VALIDATION
@@ -87,13 +93,18 @@ class RunningConfig:
         unit="sentences",
         at_least=-1,
         panel=_VALIDATION,
+        needs="eval_metrics | best_checkpoint_metric!=loss,ppl",
     )
     max_epoch: int = setting(
         0, "stop after this many passes over the data; 0: no limit", at_least=0, panel=_END
     )
     max_update: int = setting(0, "stop after this many updates; 0: no limit", at_least=0, panel=_END)
     patience: int = setting(
-        10, "stop after this many validations without a better one; 0: never", at_least=0, panel=_END
+        10,
+        "stop after this many validations without a better one; 0: never",
+        at_least=0,
+        panel=_END,
+        needs="!disable_validation",
     )
     stop_min_lr: float = setting(
         0.0,
@@ -111,11 +122,6 @@ class RunningConfig:
 
     def check_running(self) -> None:
         """UsageError for settings that contradict each other or have no effect."""
-        if self.keep_interval_updates and not self.save_interval_updates:
-            raise UsageError(
-                f"--keep-interval-updates {self.keep_interval_updates}: keeps what --save-interval-updates saves; give "
-                "that too, or leave it out"
-            )
         if not self.valid_subset:
             raise UsageError("--valid-subset: names no split; --disable-validation does without one")
         twice = [name for name in self.valid_subset if self.valid_subset.count(name) > 1]
@@ -125,26 +131,6 @@ class RunningConfig:
             raise UsageError(
                 "--decode-and-evaluate 0: translates nothing; leave --eval-metrics out, or give -1 for all sentences"
             )
-        if self.decode_and_evaluate > 0 and not self.metrics:
-            raise UsageError(
-                f"--decode-and-evaluate {self.decode_and_evaluate}: nothing is translated without --eval-metrics; give "
-                "some, or leave it out"
-            )
-        if self.disable_validation:
-            self._check_without_validation()
-
-    def _check_without_validation(self) -> None:
-        needing = {
-            f"--eval-metrics {','.join(self.eval_metrics)}": self.eval_metrics,
-            f"--validate-interval-updates {self.validate_interval_updates}": self.validate_interval_updates,
-            f"--keep-best-checkpoints {self.keep_best_checkpoints}": self.keep_best_checkpoints,
-            f"--valid-subset {','.join(self.valid_subset)}": self.valid_subset != ("valid",),
-        }
-        for flag, given in needing.items():
-            if given:
-                raise UsageError(
-                    f"{flag}: is for validation, and --disable-validation leaves that out; give one of them"
-                )
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from toys import TRANSFORMER, Trainer
 
 from s2scli.checkpoint import load_checkpoint
 from s2scli.checkpoint_file import best_checkpoint, best_checkpoints, update_checkpoint, update_checkpoints
-from s2scli.errors import UsageError
 
 # An epoch of the toy data is nine batches.
 EVERY_FOUR = TRANSFORMER | {"save_interval_updates": 4}
@@ -80,10 +79,3 @@ def test_names_are_read_back(tmp_path: Path) -> None:
         f"checkpoint.best_chrf++_41.2001_{update}.safetensors" for update in (9, 10, 100)
     ]
     assert [*best_checkpoints(tmp_path).values()] == [-0.5, 41.2001, 41.2001, 41.2001]
-
-
-def test_what_would_have_no_effect_is_refused(trained: Trainer) -> None:
-    with pytest.raises(UsageError, match=r"--keep-interval-updates 3.*--save-interval-updates"):
-        trained.config("run", keep_interval_updates=3)
-    with pytest.raises(UsageError, match=r"--keep-best-checkpoints 3: .*--disable-validation"):
-        trained.config("run", keep_best_checkpoints=3, disable_validation=True)

@@ -66,13 +66,6 @@ def test_the_first_sentences_are_translated(trained: Trainer, monkeypatch: pytes
         ({"valid_subset": ""}, "--valid-subset: names no split"),
         ({"valid_subset": "valid,valid"}, "--valid-subset: names valid twice"),
         ({"decode_and_evaluate": 0}, "--decode-and-evaluate 0: translates nothing"),
-        ({"decode_and_evaluate": 5}, "--decode-and-evaluate 5: nothing is translated without --eval-metrics"),
-        ({"disable_validation": True, "eval_metrics": "bleu"}, "--eval-metrics bleu: is for validation"),
-        ({"disable_validation": True, "valid_subset": "test"}, "--valid-subset test: is for validation"),
-        (
-            {"disable_validation": True, "validate_interval_updates": 5},
-            "--validate-interval-updates 5: is for",
-        ),
         (
             {"disable_validation": True, "lr_scheduler.name": "reduce_on_plateau"},
             "--lr-scheduler reduce_on_plateau: goes by the figures of validations",
