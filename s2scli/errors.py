@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 # How torch's allocators and libraries word it where they raise a plain RuntimeError: the CPU's allocator, C++, the
@@ -24,9 +24,16 @@ _OUT_OF_MEMORY = re.compile(
 
 
 class S2SError(Exception):
-    """A failure with a message for the user: what, where, what was allowed, the remedy."""
+    """A failure with a message for the user: what, where, what was allowed, the remedy.
+
+    details: where several things are wrong at once, a line for each, which the message counts.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "", *, details: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.details = tuple(details)
 
 
 class UsageError(S2SError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import textwrap
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +16,21 @@ import typer.core
 import typer.main
 
 from s2scli import __version__
+from s2scli.cli.config_keys import check_keys
 from s2scli.cli.options import Flag, Given, flags_of, make_callback, resolve
-from s2scli.cli.parser import HELP_NAMES, VerbCommand, spread_words
+from s2scli.cli.parser import VerbCommand, spread_words
+from s2scli.cli.vocabulary import HELP_NAMES, Vocabulary
 from s2scli.console import notice
 from s2scli.errors import Interrupted, S2SError, UsageError, did_you_mean, is_out_of_memory
 from s2scli.registry import Registry
 from s2scli.streams import open_streams
+from s2scli.schema import read_toml
 
 # What a shell reports for a program that a signal has ended: 128 + its number.
 INTERRUPTED, BROKEN_PIPE = 130, 141
+# Columns that a message of several lines keeps to.
+_WIDTH = 80
+_LAYOUT: Any = {"initial_indent": "  ", "subsequent_indent": "      ", "break_on_hyphens": False}
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,12 @@ class Call:
 
     def run(self) -> None:
         """Resolve the config, run the command, and print its result."""
-        config = resolve(_CONFIGS[self.name], self.flags, self.given)
+        kind, path = _CONFIGS[self.name], self.given.config
+        file = read_toml(path) if path else {}
+        vocabulary = Vocabulary(self.name, self.flags, _commands_with)
+        check_keys(kind, file, str(path), vocabulary)
+        check_keys(kind, self.given.set_by_key, "--set", vocabulary, dotted=True)
+        config = resolve(kind, self.flags, self.given, file)
         result = _VERBS[self.name](config)
         if self.name in _SHOWS:
             _SHOWS[self.name](config, result)
@@ -152,7 +164,18 @@ class CommandGroup(typer.core.TyperGroup):
             raise UsageError(f"no such command: {name}{did_you_mean(name, COMMANDS)}")
         flags = flags_of(_CONFIGS[name])
         # While the shell completes a line, it is not finished and so not to be judged.
-        return name, make_command(name, flags), words if ctx.resilient_parsing else spread_words(words, flags)
+        if not ctx.resilient_parsing:
+            words = spread_words(words, Vocabulary(name, flags, _commands_with))
+        return name, make_command(name, flags), words
+
+
+def _commands_with(flag: str) -> list[str]:
+    """The commands that have a flag."""
+    return [
+        name
+        for name in COMMANDS
+        if any(flag in known.declaration.split("/") for known in flags_of(_CONFIGS[name]))
+    ]
 
 
 def make_command(name: str, flags: list[Flag]) -> Any:
@@ -214,7 +237,8 @@ def run(arguments: Sequence[str]) -> int:
         if "--debug" in arguments:
             notice(traceback.format_exc().rstrip())
         message, code = explain(error)
-        return _fail(label, f"error: {message}", code)
+        details = error.details if isinstance(error, S2SError) else ()
+        return _fail(label, f"error: {message}", code, details)
     return outcome if isinstance(outcome, int) else 0
 
 
@@ -237,8 +261,10 @@ def explain(error: Exception) -> tuple[str, int]:
     return f"internal error: {type(error).__name__}: {text}; run again with --debug for the traceback", 1
 
 
-def _fail(label: str, message: str, code: int) -> int:
-    notice(f"{label}: {message}")
+def _fail(label: str, message: str, code: int, details: Sequence[str] = ()) -> int:
+    notice(f"{label}: {message}{':' if details else ''}")
+    for detail in details:
+        notice(textwrap.fill(detail, _WIDTH, **_LAYOUT))
     return code
 
 

@@ -15,13 +15,14 @@ from typing import Any, get_args, get_origin
 
 import typer
 
-from s2scli.configs.alias import Alias
+from s2scli.configs.alias import Alias, nest
 from s2scli.errors import UsageError
 from s2scli.needs import check_needs
-from s2scli.schema import Limits, build, limits_of, plain_type, read_toml, setting_types
+from s2scli.schema import Limits, build, limits_of, plain_type, setting_types
 
 _CONFIG_HELP = "read settings from a TOML file; flags go over it"
 _SET_HELP = "set any config key by its full name, such as model.dropout=0.3; may be repeated"
+_SET = "--set"
 _TYPE_NAMES = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH", bool: "true|false"}
 
 
@@ -55,6 +56,10 @@ class Flag:
         opposite = bare.removeprefix("no-") if bare.startswith("no-") else f"no-{bare}"
         return f"{self.name}/--{opposite}"
 
+    def allows(self, value: str) -> bool:
+        """Whether the value is one of the choices, where there are some."""
+        return not self.choices or value in self.choices
+
 
 @dataclass(frozen=True)
 class Given:
@@ -68,6 +73,11 @@ class Given:
     config: Path | None
     debug: bool
 
+    @property
+    def set_by_key(self) -> dict[str, Any]:
+        """What --set gave, as a config file has it: {"model": {"dropout": "0.3"}}."""
+        return nest({key: self.values[key] for key, name in self.names.items() if name == f"{_SET} {key}"})
+
 
 def flags_of(config: type[Any]) -> list[Flag]:
     """List the flags of a config class: its fields, then its aliases."""
@@ -77,7 +87,15 @@ def flags_of(config: type[Any]) -> list[Flag]:
     flags = [_flag_of(field, kinds[field.name]) for field in fields]
     aliases: Mapping[str, Alias] = getattr(config, "ALIASES", {})
     flags += [
-        Flag(name, alias.key, alias.help, metavar=alias.metavar, panel=alias.panel, switch=alias.is_flag)
+        Flag(
+            name,
+            alias.key,
+            alias.help,
+            metavar=alias.metavar,
+            panel=alias.panel,
+            choices=alias.choices,
+            switch=alias.is_flag,
+        )
         for name, alias in aliases.items()
     ]
     if any(flag.argument and flag.many for flag in flags):
@@ -87,7 +105,7 @@ def flags_of(config: type[Any]) -> list[Flag]:
             for flag in flags
         ]
     if aliases or hasattr(config, "resolve"):
-        flags.append(Flag("--set", "", _SET_HELP, metavar="KEY=VALUE"))
+        flags.append(Flag(_SET, "", _SET_HELP, metavar="KEY=VALUE"))
     return flags
 
 
@@ -192,17 +210,16 @@ def _collect(typed: Mapping[Flag, Any], config: Path | None, debug: bool) -> Giv
             key, equals, text = assignment.partition("=")
             if not equals or not key:
                 raise UsageError(f"--set {assignment} is not valid; wanted: KEY=VALUE, as model.dropout=0.3")
-            put(key.strip(), text.strip(), f"--set {key.strip()}")
+            put(key.strip(), text.strip(), f"{_SET} {key.strip()}")
     return Given(values, names, config, debug)
 
 
-def resolve(config: type[Any], flags: list[Flag], given: Given) -> Any:
+def resolve(config: type[Any], flags: list[Flag], given: Given, file: Mapping[str, Any]) -> Any:
     """Build the config: defaults < config file < flags, by the class's own `resolve` where it has one.
 
-    `resolve(file, given, names)` gets the file's content, the flags' values under dotted keys, and what to
-    call each key in a message: the flag, or the file and the key in it.
+    file: the content of the config file. `resolve(file, given, names)` gets it, the flags' values under dotted keys,
+    and what to call each key in a message: the flag, or the file and the key in it.
     """
-    file = read_toml(given.config) if given.config else {}
     names = {**_names_in_file(file, given.config), **given.names}
     missing = [
         flag.name for flag in flags if flag.required and flag.key not in file and flag.key not in given.values

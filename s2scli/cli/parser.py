@@ -3,79 +3,94 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from typing import Any
 
 import typer.core
 
-from s2scli.cli.fairseq import what_instead
-from s2scli.cli.options import Flag
+from s2scli.cli.toolkits import spellings
+from s2scli.cli.vocabulary import Vocabulary
 from s2scli.errors import UsageError
 
-HELP_NAMES = ("--help", "-h")
-# What every command has besides its config's flags.
-_OWN = [
-    Flag("--config", "", "", metavar="FILE"),
-    *(Flag(name, "", "", switch=True) for name in ("--debug", *HELP_NAMES)),
-]
 _NUMBER = re.compile(r"-\.?\d")
 
 
-def spread_words(words: Sequence[str], flags: Iterable[Flag]) -> list[str]:
-    """Repeat the name of an option that takes several words before each of them: --ref a b → --ref a --ref b.
+def spread_words(words: Sequence[str], vocabulary: Vocabulary) -> list[str]:
+    """The words as typer reads them: each value after its option's name, and another toolkit's flags as ours.
 
-    Where an argument takes several words, only the one after the option's name is the option's: --figures a run.
-    Raises UsageError, with the nearest name, for an option that is not there, and where a value is missing.
+    An option's name is repeated before each of several words: --ref a b → --ref a --ref b. Where an argument takes
+    several words, only the one after the option's name is the option's: --figures a run.
+    Raises UsageError where a value is missing, and for all options and values at once that are not known here, each
+    with what to give in its place.
     """
-    flags = list(flags)
-    options = _by_name(flags)
-    is_greedy = not any(flag.argument and flag.many for flag in flags)
+    problems: list[str] = []
+    arguments: list[str] = []
     rest, spread = list(words), []
     while rest:
         word = rest.pop(0)
-        spread.append(word)
         if word == "--":
-            return spread + rest
-        if not _is_option(word):
+            spread += [word, *rest]
+            arguments += rest
+            break
+        if not _is_option(word) or _has_value_attached(word, vocabulary):
+            spread.append(word)
+            arguments += [] if _is_option(word) else [word]
             continue
-        name, equals, _ = word.partition("=")
-        flag = options.get(name)
-        if flag is None:
-            if word[:2] in options and not word.startswith("--"):
-                continue  # a short option with its value attached, -sde
-            raise UsageError(_unknown(name, options))
+        typed, equals, value = word.partition("=")
+        name = vocabulary.same(typed)
+        if not name:
+            problems.append(f"{typed}: {vocabulary.instead_of(typed)}")
+            continue
+        flag = vocabulary.options[name]
         if flag.switch or equals:
-            continue
-        if not rest or rest[0].partition("=")[0] in options or rest[0] == "--":
-            raise UsageError(f"{name} needs a value: {name} {flag.metavar}")
-        spread.append(rest.pop(0))
-        while flag.many and is_greedy and rest and not _is_option(rest[0]):
-            spread += [name, rest.pop(0)]
+            spread.append(f"{name}{equals}{value}")
+        else:
+            values = _take_values(typed, rest, vocabulary)
+            value = values[0]
+            spread += [word for value in values for word in (name, value)]
+        if not flag.switch and (hint := vocabulary.instead_of_value(flag, value)):
+            problems.append(f"{typed} {value}: {hint}")
+    if problems:
+        raise _refusal(problems)
+    _check_arguments(arguments, vocabulary)
     return spread
 
 
-def _by_name(flags: Iterable[Flag]) -> dict[str, Flag]:
-    options: dict[str, Flag] = {}
-    for flag in (*flags, *_OWN):
-        if not flag.argument:
-            names = [*flag.declaration.split("/"), *([flag.short] if flag.short else [])]
-            options |= dict.fromkeys(names, flag)
-    return options
+def _check_arguments(arguments: Sequence[str], vocabulary: Vocabulary) -> None:
+    names = [flag.name for flag in vocabulary.flags if flag.argument]
+    if vocabulary.is_greedy and len(arguments) > len(names):
+        takes = f"takes {' and '.join(names)} without a flag" if names else "takes nothing without a flag"
+        raise UsageError(f"{' '.join(arguments[len(names) :])}: too much; s2s {vocabulary.command} {takes}")
+
+
+def _take_values(typed: str, rest: list[str], vocabulary: Vocabulary) -> list[str]:
+    """Take the value of an option, or its values, from the words that are left."""
+    flag = vocabulary.options[vocabulary.same(typed)]
+    if not rest or rest[0].partition("=")[0] in vocabulary.options or rest[0] == "--":
+        raise UsageError(f"{typed} needs a value: {typed} {flag.metavar}")
+    values = [rest.pop(0)]
+    while flag.many and vocabulary.is_greedy and rest and not _is_option(rest[0]):
+        values.append(rest.pop(0))
+    return values
+
+
+def _refusal(problems: Sequence[str]) -> UsageError:
+    if len(problems) > 1:
+        return UsageError(f"{len(problems)} options are not known here", details=problems)
+    name, _, hint = problems[0].partition(": ")
+    return UsageError(f"no such option: {name}; {hint}")
 
 
 def _is_option(word: str) -> bool:
     return len(word) > 1 and word[0] == "-" and not _NUMBER.match(word)
 
 
-def _unknown(name: str, options: Iterable[str]) -> str:
-    """Tell that an option is not there, and which one is nearest, looking past _ for - and a lone dash."""
-    meant = "--" + name.lstrip("-").replace("_", "-")
-    names = sorted(options)
-    near = [meant] if meant in names else get_close_matches(meant, names, n=1)
-    near = near or [option for option in names if option.startswith(meant)][:1]
-    hint = f"did you mean {near[0]}?" if near else "--help lists the options"
-    return f"no such option: {name}; {what_instead(meant) or hint}"
+def _has_value_attached(word: str, vocabulary: Vocabulary) -> bool:
+    """Whether it is a short option with its value, -sde, and nothing that another toolkit writes with one hyphen."""
+    if word.startswith("--") or len(word) < len("-sX") or word[:2] not in vocabulary.options:
+        return False
+    name = word.partition("=")[0]
+    return spellings(name)[1] not in vocabulary.options and not vocabulary.is_foreign(name)
 
 
 class VerbCommand(typer.core.TyperCommand):

@@ -51,11 +51,13 @@ class ScoreConfig:
         (Path("-"),),
         "system output, one segment a line; of several systems the first is what the others are compared with; "
         "-: standard input; may be .gz",
+        short="-s",
     )
     ref: tuple[Path, ...] = setting(
         (),
         "reference files, parallel to the system output; of several a blank line is none; a .jsonl has a list of "
         "texts a line, or a record with one; may be .gz",
+        short="-r",
     )
     src: Path | None = setting(None, "sources, parallel to the system output, for copy_rate and --path")
     sys_format: str = setting(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from s2scli.configs.alias import Alias
+from s2scli.configs.alias import Alias, nest
 from s2scli.configs.convolutional import ConvolutionalConfig
 from s2scli.configs.models import ModelConfig, RecurrentConfig, TransformerConfig, TransformerLMConfig
 from s2scli.configs.presets import PRESETS
@@ -125,8 +125,17 @@ def _aliases() -> dict[str, Alias]:
                 is_flag=kinds[0] in (bool, bool | None),
                 panel=section,
                 metavar=metavars.pop() if len(metavars) == 1 else "TEXT",
+                choices=_choices_of(name, classes),
             )
     return found
+
+
+def _choices_of(name: str, classes: Mapping[str, type[Any]]) -> tuple[str, ...]:
+    """The values that a setting has in any of the components; of `name` the components."""
+    if name == "name":
+        return tuple(classes)
+    limits = (limits_of(field) for cls in classes.values() for field in fields(cls) if field.name == name)
+    return tuple(dict.fromkeys(choice for item in limits for choice in item.choices))
 
 
 def _help_of(name: str, classes: Mapping[str, type[Any]]) -> str:
@@ -235,6 +244,10 @@ class TrainConfig(RunningConfig):
     sampling: SamplingConfig
 
     ALIASES: ClassVar[Mapping[str, Alias]] = _aliases()
+    SECTION_KEYS: ClassVar[Mapping[str, frozenset[str]]] = {
+        section: frozenset(field.name for cls in classes.values() for field in fields(cls))
+        for section, classes in (COMPONENTS | {name: {name: cls} for name, cls in SECTIONS.items()}).items()
+    }
 
     def __post_init__(self) -> None:
         self.check_running()
@@ -287,7 +300,7 @@ class TrainConfig(RunningConfig):
         names: key → what the user typed for it, for messages. Raises UsageError.
         """
         names = names or {}
-        flags = _nest(given)
+        flags = nest(given)
         for layer, origin in ((file, "config file"), (flags, "--set")):
             _check_sections(layer, origin)
         arch = flags.get("arch", file.get("arch", "transformer_tiny"))
@@ -309,18 +322,6 @@ class TrainConfig(RunningConfig):
         }
         config = build(cls, {**file, **flags, **components, **sections}, names=names)
         return replace(config, lr_scheduler=config.lr_scheduler.settled(config.max_update))
-
-
-def _nest(given: Mapping[str, Any]) -> dict[str, Any]:
-    """{"model.dropout": 0.3, "seed": 1} → {"model": {"dropout": 0.3}, "seed": 1}."""
-    nested: dict[str, Any] = {}
-    for key, value in given.items():
-        section, dot, name = key.partition(".")
-        if dot:
-            nested.setdefault(section, {})[name] = value
-        else:
-            nested[key] = value
-    return nested
 
 
 def _check_sections(layer: Mapping[str, Any], origin: str) -> None:

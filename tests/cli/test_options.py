@@ -134,11 +134,12 @@ def test_values(words: list[str], field: str, value: Any) -> None:
         (["f", "--max_tokens", "1"], "no such option: --max_tokens; did you mean --max-tokens?"),
         (["f", "-max-tokens", "1"], "no such option: -max-tokens; did you mean --max-tokens?"),
         (["f", "--xyzzy"], "no such option: --xyzzy; --help lists the options"),
+        (["f", "--no-max-tokens"], "no such option: --no-max-tokens; did you mean --max-tokens?"),
         (["f", "--source-lang", "--fast"], "--source-lang needs a value: --source-lang TEXT"),
         (["f", "--source-lang"], "--source-lang needs a value: --source-lang TEXT"),
         (["f", "--files", "--fast"], "--files needs a value: --files PATH..."),
         ([], "DATA must be given"),
-        (["f", "g"], "got unexpected extra argument(s) (g)"),
+        (["f", "g", "--", "h"], "g h: too much; s2s plain takes DATA without a flag"),
         (["f", "--fast=yes"], "option '--fast' does not take a value"),
     ],
 )
