@@ -23,8 +23,8 @@ from s2scli.cli.vocabulary import HELP_NAMES, Vocabulary
 from s2scli.console import notice
 from s2scli.errors import Interrupted, S2SError, UsageError, did_you_mean, is_out_of_memory
 from s2scli.registry import Registry
-from s2scli.streams import open_streams
 from s2scli.schema import read_toml
+from s2scli.streams import open_streams
 
 # What a shell reports for a program that a signal has ended: 128 + its number.
 INTERRUPTED, BROKEN_PIPE = 130, 141

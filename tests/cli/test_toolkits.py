@@ -10,6 +10,7 @@ import pytest
 from s2scli.cli import app
 from s2scli.cli.options import flags_of
 from s2scli.cli.toolkits import TOOLKITS
+from s2scli.cli.toolkits.table import Toolkit
 from s2scli.cli.vocabulary import Vocabulary
 from s2scli.registry import Registry
 
@@ -90,7 +91,7 @@ def problems(capsys: pytest.CaptureFixture[str], line: str) -> dict[str, str]:
             " --decode-and-evaluate 500 --device-ids -4 --seed 1",
             "-d -vs -vt -o --num-layers --transformer-model-size --transformer-attention-heads"
             " --transformer-feed-forward-num-hidden --weight-tying --weight-tying-type --checkpoint-interval"
-            " --learning-rate-reduce-num-not-improved --decode-and-evaluate --device-ids",
+            " --learning-rate-reduce-num-not-improved --device-ids",
         ),
         ("generate -i source.txt -o output.txt -m run --beam-size 5 --batch-size 64", "-i -o -m"),
         (
@@ -210,3 +211,17 @@ def test_hints_name_flags_that_exist(command: str) -> None:
             else:
                 known = {*vocabulary.options, *elsewhere, *OTHERS}
             assert set(FLAG.findall(part)) <= known, (name, part)
+
+
+@pytest.mark.parametrize("toolkit", TOOLKITS, ids=lambda toolkit: toolkit.name)
+def test_hints_are_for_flags_that_do_not_exist(toolkit: Toolkit) -> None:
+    """Where a command has a flag of that name by now, a hint that leads to the same command is dead."""
+    for entry, text in {**toolkit.instead, **toolkit.needless, **toolkit.same}.items():
+        command, _, name = entry.rpartition(" ")
+        owners = [VOCABULARIES[command]] if command else [*VOCABULARIES.values()]
+        assert not any(
+            name in owner.options
+            and text in (*toolkit.instead.values(), *toolkit.same.values())
+            and all(flag in owner.options for flag in FLAG.findall(text) or ["-"])
+            for owner in owners
+        ), (entry, text)

@@ -56,7 +56,6 @@ FAIRSEQ = Toolkit(
         "--upsample-primary": "--corpus-weights NAME=N, NAME being of --trainpref NAME=P of s2s preprocess",
         "--force-anneal": "--lr-scheduler reduce_on_plateau, or step with --start-decay-at",
         "--bpe": "--tokenizer",
-        "--sentencepiece-model": "--tokenizer",
         "--bpe-codes": "--tokenizer",
         "--tokenizer-model": "--tokenizer",
         "--scoring": _METRICS,
@@ -99,6 +98,11 @@ FAIRSEQ = Toolkit(
             f"{command} --{side}-lang": _CHECKPOINT_KNOWS
             for command in ("generate", "chat")
             for side in ("source", "target")
+        },
+        **{
+            f"{command} --{name}": _CHECKPOINT_KNOWS
+            for command in ("generate", "chat")
+            for name in ("bpe", "bpe-codes", "sentencepiece-model", "tokenizer", "tokenizer-model")
         },
         **{f"score --{side}-lang": _PLAIN_TEXT for side in ("source", "target")},
         "--no-progress-bar": "a bar is shown on a terminal only",

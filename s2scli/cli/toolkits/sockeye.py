@@ -65,7 +65,6 @@ SOCKEYE = Toolkit(
         "--optimizer-betas": "--adam-betas 0.9,0.98",
         "--learning-rate-reduce-num-not-improved": "--lr-patience N",
         "--optimized-metric": "--best-checkpoint-metric loss, ppl, bleu, chrf …",
-        "--decode-and-evaluate": "--eval-metrics bleu",
         "--checkpoint-interval": "--validate-interval-updates N --save-interval-updates N",
         "--keep-last-params": "--keep-last-epochs N",
         "--params": "--finetune-from-model FILE",
