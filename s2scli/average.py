@@ -34,7 +34,7 @@ def average(config: AverageConfig) -> AverageResult:
         for name, total in sums.items():
             torch.add(total, other.weights[name], out=total)
     weights = {name: (total / len(paths)).to(last.weights[name].dtype) for name, total in sums.items()}
-    save_checkpoint(config.output, replace(last, weights=weights))
+    save_checkpoint(config.output.resolve(), replace(last, weights=weights))
     notice(f"{config.output}: the mean of {', '.join(path.name for path in paths)}")
     return AverageResult(inputs=tuple(paths), output=config.output)
 

@@ -19,7 +19,7 @@ from s2scli.inspection.checkpoint import CheckpointReport, inspect_checkpoint
 from s2scli.inspection.dataset import DatasetReport, all_lengths, inspect_dataset
 from s2scli.inspection.show_checkpoint import checkpoint_lines
 from s2scli.inspection.show_dataset import dataset_lines
-from s2scli.io import write_atomically
+from s2scli.io import write_named
 from s2scli.needs import note_needs
 from s2scli.plotting.histograms import Histogram, draw_histograms
 from s2scli.plotting.picture import check_ending, require_matplotlib, write
@@ -71,6 +71,6 @@ def _draw(report: DatasetReport, output: Path, ending: str) -> None:
         for column, splits in all_lengths(report).items()
     }
     picture = draw_histograms(panels)
-    with write_atomically(output) as temporary:
+    with write_named(output) as temporary:
         write(picture, temporary, ending)
     notice(f"{output}: lengths of {', '.join(report.splits)}")

@@ -1,4 +1,7 @@
-"""Reading lines of text and writing files that are whole or not there."""
+"""Reading lines of text and writing files that are whole or not there.
+
+A name that the user has given to what is written may be a link, and is followed; see `files` for all other names.
+"""
 
 from __future__ import annotations
 
@@ -9,42 +12,87 @@ import glob
 import gzip
 import lzma
 import os
-import platform
 import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
+from weakref import WeakSet
 
 from s2scli.console import warn
-from s2scli.errors import DataError, S2SError
+from s2scli.errors import DataError, S2SError, UsageError
+from s2scli.files import is_regular
 
 STDIN = Path("-")
-LOCK = ".lock"
 # Endings of compressed files, and what opens them.
 COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+# What compressed data begins with; of text nothing does.
+_BEGINNINGS = {
+    b"\x1f\x8b": ".gz",
+    b"\xfd7zXZ\0": ".xz",
+    **{
+        b"BZh%d%b" % (level, block): ".bz2"
+        for level in range(1, 10)
+        for block in (b"1AY&SY", b"\x17rE8P\x90")
+    },
+}
 _BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
+# A line of this many bytes is none: so many fit into memory, and what has no line ends, as /dev/zero, does not.
+LONGEST_LINE = 64 << 20
+# The standard inputs that have been opened, each of which can be read once.
+_opened: WeakSet[Any] = WeakSet()
 
 
 @contextmanager
 def open_input(path: Path) -> Iterator[BinaryIO]:
-    """Open a file, plain, .gz, .xz or .bz2, or standard input ('-') for reading bytes."""
-    if path == STDIN:
-        yield sys.stdin.buffer
-        return
+    """Open a file, or standard input ('-'), for reading bytes; data of gzip, xz or bzip2 is decompressed.
+
+    Raises DataError where there is nothing to read, and UsageError where standard input was opened before.
+    """
     with ExitStack() as stack:
-        try:
-            stream = stack.enter_context(path.open("rb"))
-        except FileNotFoundError:
-            raise DataError(f"{path}: no such file") from None
-        except OSError as error:
-            raise DataError(f"{path}: cannot read: {error.strerror}") from None
-        if path.suffix in COMPRESSED:
-            yield cast(BinaryIO, stack.enter_context(COMPRESSED[path.suffix](stream, "rb")))
+        stream = _standard_input() if path == STDIN else stack.enter_context(_open_file(path))
+        ending = _compression(stream) or path.suffix
+        if ending in COMPRESSED:
+            yield cast(BinaryIO, stack.enter_context(COMPRESSED[ending](stream, "rb")))
         else:
             yield stream
+
+
+def can_be_read_again(path: Path) -> bool:
+    """Whether an input that is there is a regular file, and not standard input, a pipe or a device."""
+    return path != STDIN and is_regular(path)
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise DataError("standard input: is closed")
+    stream = sys.stdin.buffer
+    if stream in _opened:
+        raise UsageError(
+            "standard input ('-') is named twice, and can be read once; give one of them as a file"
+        )
+    _opened.add(stream)
+    return stream
+
+
+def _open_file(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot read: {error.strerror}") from None
+
+
+def _compression(stream: BinaryIO) -> str:
+    """The ending that the compressed data of a stream would have in a file's name, or nothing for other data."""
+    if not hasattr(stream, "peek"):
+        return ""
+    begin = stream.peek(16)
+    return next((ending for sign, ending in _BEGINNINGS.items() if begin.startswith(sign)), "")
 
 
 def decode(raw: bytes) -> tuple[str, str]:
@@ -61,23 +109,48 @@ def decode(raw: bytes) -> tuple[str, str]:
     return (text.replace("\0", "\ufffd"), "holds a NUL character") if "\0" in text else (text, "")
 
 
+def remedy_for(raw: bytes) -> str:
+    """What to do about a line that is broken text, with its end."""
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "it looks like UTF-16; convert the file: iconv -f UTF-16 -t UTF-8"
+    for order, zeros in (("LE", raw[1::2]), ("BE", raw[::2])):
+        if len(zeros) > 1 and zeros.count(0) > len(zeros) // 2:
+            return f"it looks like UTF-16; convert the file: iconv -f UTF-16{order} -t UTF-8"
+    return "mend the file (iconv -f UTF-8 -t UTF-8 -c drops what is not UTF-8, tr -d '\\000' drops NUL)"
+
+
 def read_raw_lines(path: Path) -> Iterator[bytes]:
     """Yield the lines of a file with their ends; a byte order mark at the start is dropped.
 
-    Raises DataError for compressed data that is broken.
+    Raises DataError for compressed data that is broken, for a line longer than LONGEST_LINE, and where all lines end
+    with a carriage return alone.
     """
+    name, number = input_name(path), 0
     with open_input(path) as stream:
-        number = 0
         try:
-            for number, raw in enumerate(stream, start=1):
-                yield raw if number > 1 else raw.removeprefix(b"\xef\xbb\xbf")
-        except OSError as error:
-            # bz2 raises a plain one for data that is no bzip2.
-            if path.suffix not in COMPRESSED or (error.errno and not isinstance(error, _BROKEN)):
-                raise
-            raise DataError(f"{path}:{number + 1}: broken {path.suffix} data ({error})") from None
-        except _BROKEN as error:
-            raise DataError(f"{path}:{number + 1}: broken {path.suffix} data ({error})") from None
+            for number in count(1):
+                raw = stream.readline(LONGEST_LINE + 1)
+                if not raw:
+                    return
+                if len(raw) > LONGEST_LINE:
+                    raise too_long(f"{name}:{number}")
+                if number == 1:
+                    raw = raw.removeprefix(b"\xef\xbb\xbf")
+                    if not raw.endswith(b"\n") and b"\r" in raw[:-1]:
+                        raise DataError(
+                            f"{name}: its lines end with carriage returns alone; convert the file: tr '\\r' '\\n'"
+                        )
+                yield raw
+        except (OSError, *_BROKEN) as error:
+            # bz2 raises a plain OSError for data that is no bzip2.
+            if isinstance(error, OSError) and error.errno and not isinstance(error, _BROKEN):
+                raise DataError(f"{name}: cannot read: {error.strerror}") from None
+            raise DataError(f"{name}:{number}: broken {path.suffix or 'compressed'} data ({error})") from None
+
+
+def too_long(place: str) -> DataError:
+    """What is wrong with a line that is too long, at a place."""
+    return DataError(f"{place}: the line is longer than {LONGEST_LINE >> 20} MB; is it text?")
 
 
 def input_name(path: Path) -> str:
@@ -88,18 +161,25 @@ def input_name(path: Path) -> str:
 def count_lines(path: Path) -> tuple[int, bool]:
     """The lines of a file, and whether none of them is broken, see `decode`; ten times as fast as reading them.
 
-    Data that cannot be decompressed counts as broken.
+    Data that cannot be decompressed counts as broken, and so do lines that end with a carriage return alone. Raises
+    DataError for a line longer than LONGEST_LINE.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
-    number, end, is_whole = 0, b"\n", True
+    number, end, is_whole, length, returns = 0, b"\n", True, 0, False
     try:
         with open_input(path) as stream:
             while block := stream.read(1 << 20):
+                last = block.rfind(b"\n")
+                length = len(block) - 1 - last + (length if last < 0 else 0)
+                if length > LONGEST_LINE:
+                    raise too_long(f"{input_name(path)}:{number + 1}")
                 number, end = number + block.count(b"\n"), block[-1:]
+                returns = returns or b"\r" in block
                 is_whole = is_whole and b"\0" not in block and _decodes(decoder, block)
     except (OSError, *_BROKEN):
         return number, False
-    return number + (end != b"\n"), is_whole and _decodes(decoder, b"", final=True)
+    is_whole = is_whole and _decodes(decoder, b"", final=True) and not (returns and number == 0)
+    return number + (end != b"\n"), is_whole
 
 
 def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, *, final: bool = False) -> bool:
@@ -123,11 +203,12 @@ def decode_lines(lines: Iterable[bytes], name: str, *, replace: bool = False) ->
     for number, raw in enumerate(lines, start=1):
         text, problem = decode(raw)
         if problem and not replace:
-            raise DataError(
-                f"{name}:{number}: the line {problem}; mend the file (iconv -c drops what is not UTF-8)"
-            )
+            raise DataError(f"{name}:{number}: the line {problem}; {remedy_for(raw)}")
         if problem:
-            warn(f"{name}:{number}: the line {problem}; replaced by U+FFFD")
+            hint = remedy_for(raw)
+            warn(
+                f"{name}:{number}: the line {problem}; replaced by U+FFFD{f' ({hint})' if 'UTF-16' in hint else ''}"
+            )
         yield text
 
 
@@ -153,8 +234,9 @@ def write_atomically(path: Path) -> Iterator[Path]:
         with explain_write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             remove_leftovers(path)
-            # A folder, since some writers put temporary files of their own beside what they write.
-            folder.mkdir()
+            # A folder, since some writers put temporary files of their own beside what they write; nobody else's links
+            # can be in it.
+            folder.mkdir(mode=0o700)
             temporary = folder / path.name
             yield temporary
             with temporary.open("rb+") as stream:
@@ -169,14 +251,47 @@ def write_atomically(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def write_named(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write to as `write_atomically` does, for a file that the user has named.
+
+    Where that is a link, what it leads to is written, and where its ending is that of a compressed file, what has been
+    written is compressed in the end.
+    """
+    with write_atomically(path.resolve()) as temporary:
+        yield temporary
+        if path.suffix in COMPRESSED:
+            plain = temporary.with_name("plain")
+            temporary.rename(plain)
+            with (
+                plain.open("rb") as stream,
+                temporary.open("wb") as target,
+                compressing(target, path.suffix) as compressor,
+            ):
+                shutil.copyfileobj(stream, compressor, 1 << 20)
+            plain.unlink()
+
+
+def compressing(stream: BinaryIO, ending: str) -> BinaryIO:
+    """What compresses, by the ending of a file's name, all that is written to it, into a stream."""
+    if ending == ".gz":
+        # Without a time: the same text is the same file.
+        return cast(BinaryIO, gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0))
+    return cast(BinaryIO, COMPRESSED[ending](stream, "wb"))
+
+
+@contextmanager
 def open_text(path: Path) -> Iterator[TextIO]:
-    """Open a text file that appears when it is complete; a pipe or a device with a name is written to as it is."""
+    """Open a text file that the user has named, and that appears when it is complete, see `write_named`.
+
+    A pipe or a device with a name is written to as it is.
+    """
     with ExitStack() as stack:
         stack.enter_context(explain_write_errors(path))
         target = path
         if path.is_file() or not path.exists():
-            target = stack.enter_context(write_atomically(path))
-        yield stack.enter_context(target.open("w", encoding="utf-8", newline="\n"))
+            target = stack.enter_context(write_named(path))
+        # Bytes of file names that are no UTF-8 become question marks.
+        yield stack.enter_context(target.open("w", encoding="utf-8", errors="replace", newline="\n"))
 
 
 def remove_leftovers(path: Path) -> None:
@@ -201,50 +316,6 @@ def _is_alive(process: int) -> bool:
 def partial_folder(path: Path) -> Path:
     """The folder beside a destination where it is made, so that an interrupted command can be gone on with."""
     return path.with_name(f".{path.name}.partial")
-
-
-@contextmanager
-def locked(folder: Path, remedy: str) -> Iterator[None]:
-    """Make a folder if need be, and keep other processes from the same work in it until the end of this.
-
-    The kernel lets go of the lock when the process ends, however it does. On a file system without locks there is
-    none. Raises S2SError, with the remedy, where another process holds it.
-    """
-    path, is_new = folder / LOCK, not folder.exists()
-    with explain_write_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = _lock(path, remedy)
-    try:
-        with suppress(OSError):
-            os.truncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()}".encode(), 0)
-        yield
-    finally:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-            if is_new:
-                folder.rmdir()
-        os.close(descriptor)
-
-
-def _lock(path: Path, remedy: str) -> int:
-    """Open a file of its own for a lock, and lock it."""
-    import fcntl  # which Windows has not
-
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 200).decode("utf-8", errors="replace") or "another process"
-            os.close(descriptor)
-            raise S2SError(f"{path.parent}: {holder} is at work in this folder; {remedy}") from None
-        except OSError:
-            return descriptor
-        if os.fstat(descriptor).st_nlink:
-            return descriptor
-        # Who held it has just removed the file: another process may make and lock a new one.
-        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from s2scli.configs.plot import PlotConfig
 from s2scli.console import notice
 from s2scli.errors import UsageError
-from s2scli.io import write_atomically
+from s2scli.io import write_named
 from s2scli.needs import note_needs
 from s2scli.plotting.charts import print_charts
 from s2scli.plotting.history import History, read_histories
@@ -42,7 +42,7 @@ def plot(config: PlotConfig) -> PlotResult:
     )
     if config.output:
         picture = draw(panels, runs=[history.name for history in histories], x=config.x)
-        with write_atomically(config.output) as temporary:
+        with write_named(config.output) as temporary:
             write(picture, temporary, kind)
         drawn = ", ".join(dict.fromkeys(panel.figure for panel in panels))
         notice(f"{config.output}: {drawn} of {', '.join(history.name for history in histories)}")

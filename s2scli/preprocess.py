@@ -25,8 +25,9 @@ from s2scli.data.learning import learn_tokenizers, with_counts
 from s2scli.data.lexical import learn_shortlist
 from s2scli.data.merging import merge_parts, part_folder
 from s2scli.data.source_form import SourceForm
+from s2scli.data.spool import spooled
 from s2scli.errors import UsageError
-from s2scli.io import STDIN, explain_write_errors, open_input, write_atomically
+from s2scli.io import can_be_read_again, write_named
 from s2scli.needs import note_needs
 from s2scli.schema import as_dict
 from s2scli.text.tokenizer import Tokenizer, check_user_symbols
@@ -67,7 +68,7 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
     check_settings(config, {corpus.split for corpus in corpora})
     fingerprint = _fingerprint(config, corpora)
     with write_dataset(destdir, fingerprint, overwrite=config.overwrite) as writer:
-        corpora = [_spooled(corpus, writer.folder) for corpus in corpora]
+        corpora = [spooled(corpus, writer.folder) for corpus in corpora]
         num_lines = {corpus.key: corpus.count() for corpus in corpora}
         form = _source_form(config, corpora)
         corpora = [replace(corpus, form=form.dialogue) for corpus in corpora]
@@ -93,8 +94,8 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
             meta["shortlist"] = writer.write_shortlist(table)
         _write_beside(config, assembly, meta, result)
         for corpus in corpora:
-            if corpus.paths[0].parent == writer.folder:
-                corpus.paths[0].unlink()
+            for spool in corpus.spools:
+                spool.unlink(missing_ok=True)
         writer.write_meta(meta)
     _tell(config, result)
     return result
@@ -117,35 +118,25 @@ def _write_beside(
 ) -> None:
     """Write the rejects and the report that were asked for."""
     if config.rejects is not None:
-        with write_atomically(config.rejects) as temporary:
+        with write_named(config.rejects) as temporary:
             shutil.copyfile(assembly.rejects, temporary)
     assembly.rejects.unlink()
     if config.report is not None:
-        with write_atomically(config.report) as temporary:
+        with write_named(config.report) as temporary:
             temporary.write_text(_to_json(_report(meta, result, assembly.samples)), encoding="utf-8")
 
 
 def _fingerprint(config: PreprocessConfig, corpora: list[Corpus]) -> str:
-    """A hash of the settings and of the files' sizes and times; standard input is never the same twice."""
+    """A hash of the settings and of the files' sizes and times; what comes through a pipe is never the same twice."""
     files: list[Any] = []
     for path in (path for corpus in corpora for path in corpus.paths):
-        stat = None if path == STDIN else path.stat()
+        stat = path.stat() if can_be_read_again(path) else None
         files.append(
             [str(path), *((stat.st_size, stat.st_mtime_ns) if stat else (os.getpid(), time.time_ns()))]
         )
     part = config.shard_id, config.num_shards
     facts = [VERSION, _settings(config), part, config.rejects is not None, files]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _spooled(corpus: Corpus, folder: Path) -> Corpus:
-    """The corpus with a file in place of standard input, since text is read more than once."""
-    if corpus.paths != (STDIN,):
-        return corpus
-    path = folder / f"stdin.{corpus.split}"
-    with explain_write_errors(path), open_input(STDIN) as stream, path.open("wb") as spool:
-        shutil.copyfileobj(stream, spool, 1 << 20)
-    return replace(corpus, paths=(path,))
 
 
 def _source_form(config: PreprocessConfig, corpora: list[Corpus]) -> SourceForm:

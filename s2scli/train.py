@@ -27,7 +27,8 @@ from s2scli.data.shortlist import Shortlist
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import DataError, UsageError
 from s2scli.inference.engine import Engine
-from s2scli.io import locked, write_atomically
+from s2scli.io import write_atomically
+from s2scli.locks import locked
 from s2scli.metrics import METRICS
 from s2scli.models.base import build_model, unique_parameters
 from s2scli.needs import note_needs

@@ -18,7 +18,20 @@ from s2scli.registry import Registry
 
 PACKAGE = Path(s2scli.__file__).parent
 LAYERS = (
-    {"errors", "registry", "schema", "needs", "record", "streams", "styled", "io", "console", "workers"},
+    {
+        "errors",
+        "registry",
+        "schema",
+        "needs",
+        "record",
+        "streams",
+        "styled",
+        "files",
+        "io",
+        "locks",
+        "console",
+        "workers",
+    },
     {"configs", "text", "metrics", "checkpoint_file"},
     {"data", "nn", "plotting"},
     {"models", "optim", "inspection", "scoring"},

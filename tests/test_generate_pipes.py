@@ -24,7 +24,7 @@ from s2scli.configs.generate import GenerateConfig
 from s2scli.errors import DataError, Interrupted, S2SError, UsageError
 from s2scli.generate import generate
 from s2scli.inference.long_lines import split_line
-from s2scli.io import locked
+from s2scli.locks import locked
 from s2scli.schema import build
 
 
@@ -48,11 +48,11 @@ class Interrupting(io.BytesIO):
         super().__init__(text.encode())
         self.after, self.number = after, number
 
-    def __next__(self) -> bytes:
+    def readline(self, size: int | None = -1, /) -> bytes:
         if self.after == 0:
             signal.raise_signal(self.number)
         self.after -= 1
-        return super().__next__()
+        return super().readline(size)
 
 
 @pytest.fixture

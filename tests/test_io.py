@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from s2scli.errors import S2SError
-from s2scli.io import COMPRESSED, count_lines, decode, locked, read_raw_lines, write_atomically
+from s2scli.io import COMPRESSED, count_lines, decode, read_raw_lines, write_atomically
+from s2scli.locks import locked
 
 
 def names(folder: Path) -> set[str]:
@@ -109,7 +110,9 @@ def test_a_folder_that_nothing_was_done_in_does_not_stay(tmp_path: Path) -> None
 
 
 def test_the_lock_of_a_killed_process_is_gone(tmp_path: Path) -> None:
-    program = "import sys, time; from s2scli.io import *\nwith locked(Path(sys.argv[1]), ''): time.sleep(60)"
+    program = (
+        "import sys, time\nfrom s2scli.locks import *\nwith locked(Path(sys.argv[1]), ''): time.sleep(60)"
+    )
     process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "run")])
     file = tmp_path / "run/.lock"
     deadline = time.monotonic() + 30

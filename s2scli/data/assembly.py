@@ -17,6 +17,7 @@ from s2scli.data.duplicates import Duplicates, find_duplicates
 from s2scli.data.encoding import EncodedChunk, Lines, chunks, encode_all
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import DataError
+from s2scli.files import open_own
 from s2scli.io import explain_write_errors
 from s2scli.text.tokenizer import Tokenizer
 
@@ -74,7 +75,7 @@ class Assembly:
             notice(
                 f"going on after {sum(self._done.values()):,} lines, which a process that was killed has done"
             )
-        with self.rejects.open("r+b" if self._rejects_size else "wb") as stream:
+        with open_own(self.rejects, "r+b" if self._rejects_size else "wb") as stream:
             stream.truncate(self._rejects_size)
             stream.seek(self._rejects_size)
             for chunk in encode_all(self._work(), self._config, self._tokenizers, self._form):

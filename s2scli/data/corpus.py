@@ -15,7 +15,7 @@ from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import warn
 from s2scli.data.dialogue import Dialogue, DialogueForm, exchanges, one_line, read_dialogue
 from s2scli.errors import DataError, UsageError, did_you_mean
-from s2scli.io import COMPRESSED, STDIN, count_lines, decode, read_raw_lines
+from s2scli.io import COMPRESSED, STDIN, count_lines, decode, input_name, read_raw_lines, remedy_for
 
 SIDES = ("source", "target")
 MAIN = "main"
@@ -57,7 +57,7 @@ class Corpus:
     layout: "lines" for two files, perhaps with a third for tags, "tsv", "jsonl" or "dialogue" for one. fields: where
     the sides and perhaps a tag are in its lines, a column counted from 1, or the name of a field (a.b for one within
     another). on_broken: error, replace or skip. tag: that of pairs that have none of their own. form: how sources are
-    made of turns.
+    made of turns. spools: files to read in the place of the paths.
     """
 
     split: str
@@ -68,6 +68,12 @@ class Corpus:
     name: str = MAIN
     tag: str = ""
     form: DialogueForm | None = None
+    spools: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What is read: the files, or what holds the text of those that can be read only once."""
+        return self.spools or self.paths
 
     @property
     def key(self) -> str:
@@ -76,7 +82,7 @@ class Corpus:
 
     def place(self, side: int, number: int) -> str:
         """The file and line of a side, for messages."""
-        return f"{self.paths[min(side, len(self.paths) - 1)]}:{number}"
+        return f"{input_name(self.paths[min(side, len(self.paths) - 1)])}:{number}"
 
     def raw_lines(self) -> Iterator[tuple[bytes, ...]]:
         """Yield a line of each file, undecoded; of dialogues their pairs, as JSON."""
@@ -85,7 +91,7 @@ class Corpus:
                 (json.dumps(pair, ensure_ascii=False).encode(),) for pair in self._pairs_of_dialogues()
             )
             return
-        for lines in zip_longest(*map(read_raw_lines, self.paths)):
+        for lines in zip_longest(*map(read_raw_lines, self.files)):
             if None in lines:
                 raise DataError(f"{' and '.join(map(str, self.paths))} changed while they were read")
             yield lines
@@ -98,7 +104,7 @@ class Corpus:
         texts = [text for text, _ in decoded]
         for side, (_, problem) in enumerate(decoded):
             if problem and self.on_broken == "error":
-                raise self._broken_text(self.place(side, number), problem)
+                raise self._broken_text(self.place(side, number), problem, lines[side])
             if problem and self.on_broken == "skip":
                 return Pair(texts[0], texts[1] if len(texts) > 1 else "", problem=_BROKEN_TEXT)
         if self.layout != "lines":
@@ -115,18 +121,17 @@ class Corpus:
         source, target, *tags = texts if len(texts) > 1 else ("", *texts)
         return Pair(source, target, self._tag(tags[0], number) if tags else self.tag)
 
-    def _broken_text(self, place: str, problem: str) -> DataError:
-        return DataError(
-            f"{place}: the line {problem}; mend the file (iconv -c drops what is not UTF-8), or give "
-            "--encoding-errors replace or skip"
-        )
+    def _broken_text(self, place: str, problem: str, raw: bytes) -> DataError:
+        remedy = remedy_for(raw)
+        other = "" if "UTF-16" in remedy else ", or give --encoding-errors replace or skip"
+        return DataError(f"{place}: the line {problem}; {remedy}{other}")
 
     def dialogues(self) -> Iterator[tuple[int, Dialogue | str]]:
         """The number of each line, and its dialogue or why it is left out; DataError where that is an error."""
-        for number, raw in enumerate(read_raw_lines(self.paths[0]), start=1):
+        for number, raw in enumerate(read_raw_lines(self.files[0]), start=1):
             text, problem = decode(raw)
             if problem and self.on_broken == "error":
-                raise self._broken_text(self.place(0, number), problem)
+                raise self._broken_text(self.place(0, number), problem, raw)
             if problem and self.on_broken == "skip":
                 yield number, _BROKEN_TEXT
                 continue
@@ -185,13 +190,13 @@ class Corpus:
         """
         if self.layout == _DIALOGUE:
             return self._count_pairs_of_dialogues()
-        surveys = [count_lines(path) for path in self.paths]
+        surveys = [count_lines(path) for path in self.files]
         counts = [count for count, _ in surveys]
         if self.layout != "lines" or not all(is_whole for _, is_whole in surveys):
             counts = self._count_one_by_one()
         for path, count in zip(self.paths, counts, strict=True):
             if not count:
-                raise DataError(f"{path}: the file is empty")
+                raise DataError(f"{input_name(path)}: the file is empty")
         if len(set(counts)) > 1:
             raise DataError(
                 f"{' and '.join(f'{path} has {count} lines' for path, count in zip(self.paths, counts, strict=True))}; "
@@ -214,7 +219,7 @@ class Corpus:
     def _count_one_by_one(self) -> list[int]:
         """The lines of each file; DataError names the first that is broken, if that is an error."""
         counts = [0] * len(self.paths)
-        for number, lines in enumerate(zip_longest(*map(read_raw_lines, self.paths)), start=1):
+        for number, lines in enumerate(zip_longest(*map(read_raw_lines, self.files)), start=1):
             counts = [count + (line is not None) for count, line in zip(counts, lines, strict=True)]
             if self.on_broken != "skip" and None not in lines:
                 self.parse(lines, number)

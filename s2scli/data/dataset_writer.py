@@ -27,7 +27,9 @@ from s2scli.data.dataset import (
     tokenizer_file,
 )
 from s2scli.errors import UsageError
-from s2scli.io import LOCK, explain_write_errors, locked, partial_folder, write_atomically
+from s2scli.files import open_own
+from s2scli.io import explain_write_errors, partial_folder, write_atomically
+from s2scli.locks import LOCK, locked
 from s2scli.text.tokenizer import Tokenizer
 
 ENDINGS = ("ids", "ends", "text", "text_ends")
@@ -58,7 +60,7 @@ class _File:
     def __init__(self, path: Path, size: int = 0) -> None:
         self._hash = hashlib.sha256()
         self.size = size
-        self._stream: BinaryIO = path.open("r+b" if size else "wb")
+        self._stream: BinaryIO = open_own(path, "r+b" if size else "wb")
         left = size
         while left:
             data = self._stream.read(min(left, 1 << 20))
@@ -374,7 +376,7 @@ def write_dataset(path: Path, fingerprint: str, *, overwrite: bool) -> Iterator[
     path = path.resolve()
     partial, replaced = partial_folder(path), path.with_name(f".{path.name}.replaced")
     with ExitStack() as resources:
-        resources.enter_context(locked(partial, "wait for its end, or give another --destdir"))
+        resources.enter_context(locked(partial, "wait for its end, or give another --destdir", is_own=True))
         progress = _read_progress(partial, fingerprint)
         if progress is None:
             for entry in partial.iterdir():

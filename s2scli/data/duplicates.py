@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2scli.data.corpus import SIDES, Corpus
+from s2scli.files import open_own
 
 # Corpus.key → whether each line repeats an earlier one; a byte each.
 Duplicates = dict[str, npt.NDArray[np.bool_]]
@@ -54,7 +55,7 @@ def _write_hashes(corpora: Sequence[Corpus], by: str, scratch: Path) -> list[int
     """Write the hash of what has to be equal in each line; the number of lines of each corpus."""
     chosen = (0, 1) if by == "pairs" else (SIDES.index(by),)
     sizes = []
-    with scratch.open("wb") as stream:
+    with open_own(scratch, "wb") as stream:
         for corpus in corpora:
             number = 0
             for number, lines in enumerate(corpus.raw_lines(), start=1):

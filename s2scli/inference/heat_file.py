@@ -12,7 +12,7 @@ from typing import TextIO, cast
 
 from s2scli.configs.generate import MOST_MAPS
 from s2scli.console import counted, notice, warn
-from s2scli.io import explain_write_errors, write_atomically
+from s2scli.io import explain_write_errors, write_named
 from s2scli.plotting.heat import HeatMap, heat_maps
 from s2scli.plotting.heat_page import HeatPage
 from s2scli.record import Record
@@ -49,7 +49,7 @@ def _page(path: Path) -> Iterator[Callable[[Record], None]]:
                     page.add(item)
 
         yield take
-        with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as whole:
+        with write_named(path) as temporary, temporary.open("w", encoding="utf-8") as whole:
             page.finish()
             stream.seek(0)
             shutil.copyfileobj(stream, whole)
@@ -74,7 +74,7 @@ def _picture(path: Path) -> Iterator[Callable[[Record], None]]:
         return
     from s2scli.plotting.heat_picture import draw_heat_maps
 
-    with write_atomically(path) as temporary:
+    with write_named(path) as temporary:
         write(draw_heat_maps(first), temporary, path.suffix.lower().removeprefix("."))
     if number > len(first):
         notice(f"{path}: the first {len(first)} of {counted(number, 'heat map')}; a file .html takes all")

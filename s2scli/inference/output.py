@@ -18,8 +18,17 @@ from typing import Any, BinaryIO, Protocol, Self, cast
 
 from s2scli.console import counted, notice
 from s2scli.errors import DataError, Interrupted, UsageError
+from s2scli.files import open_own
 from s2scli.inference.engine import Line
-from s2scli.io import explain_write_errors, locked, partial_folder, write_atomically
+from s2scli.io import (
+    COMPRESSED,
+    compressing,
+    explain_write_errors,
+    partial_folder,
+    write_atomically,
+    write_named,
+)
+from s2scli.locks import locked
 from s2scli.record import Record
 
 # What is in the folder where a file is made.
@@ -90,7 +99,10 @@ class Signals:
 def _opened(path: Path, mode: str, named: Path) -> Iterator[BinaryIO]:
     """A file, for which errors name another; where writing has failed, closing does so too."""
     with explain_write_errors(named):
-        stream = cast(BinaryIO, path.open(mode))
+        # What is not the user's name but ours leads nowhere else.
+        stream = cast(BinaryIO, path.open(mode)) if path == named else open_own(path, mode)
+        if path == named and path.suffix in COMPRESSED:
+            stream = compressing(stream, path.suffix)
     try:
         yield stream
     finally:
@@ -199,6 +211,11 @@ class PartialFile:
     def finish(self) -> None:
         """Put the output in its place."""
         with explain_write_errors(self._path):
+            if self._path.suffix in COMPRESSED:
+                self._output.seek(0)
+                with write_named(self._path) as temporary, temporary.open("wb") as stream:
+                    shutil.copyfileobj(self._output, stream, 1 << 20)
+                return
             os.fsync(self._output.fileno())
             (self._folder / _OUTPUT).replace(self._path)
 
@@ -235,7 +252,7 @@ def open_output(path: Path | None, settings: Mapping[str, Any], *, overwrite: bo
             raise UsageError(f"--output {path}: is a folder, not a file")
         path = path.resolve()
         folder = partial_folder(path)
-        resources.enter_context(locked(folder, "wait for its end, or give another --output"))
+        resources.enter_context(locked(folder, "wait for its end, or give another --output", is_own=True))
         output = PartialFile(folder, path, resources)
         try:
             output.begin(settings, overwrite=overwrite)

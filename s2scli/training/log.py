@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from s2scli.console import bar, is_silent, is_terminal, notice
+from s2scli.files import open_own, open_own_text
 from s2scli.io import explain_write_errors
 from s2scli.plotting.norms import BARS, by_layer
 from s2scli.plotting.norms import bar as bar_character
@@ -87,7 +88,7 @@ class Log:
             if not self._is_mended:
                 drop_broken_line(self.path)
                 self._is_mended = True
-            with self.path.open("a", encoding="utf-8") as stream:
+            with open_own_text(self.path, "a") as stream:
                 stream.write(json.dumps({"event": kind, **values}, ensure_ascii=False) + "\n")
         if self._tensorboard is not None:
             self._tensorboard.event(kind, values)
@@ -150,7 +151,7 @@ def drop_broken_line(path: Path) -> None:
     """Cut off what a killed run left of a line that it was writing, so that the next event has a line of its own."""
     if not path.exists():
         return
-    with path.open("rb+") as stream:
+    with open_own(path, "rb+") as stream:
         content = stream.read()
         stream.truncate(content.rfind(b"\n") + 1)
 

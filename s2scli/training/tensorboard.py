@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from s2scli.errors import S2SError
+from s2scli.files import check_no_link
 from s2scli.io import explain_write_errors
 
 # Not drawn: the first is the x axis.
@@ -41,6 +42,7 @@ class TensorBoard:
         if not isinstance(update, int):
             return
         with explain_write_errors(self._folder):
+            check_no_link(self._folder)
             if update < self._latest:
                 self.close()
                 self._resumed_at = 0

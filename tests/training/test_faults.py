@@ -28,7 +28,7 @@ from s2scli.data.batching import plan_batches
 from s2scli.data.dataset import Dataset
 from s2scli.errors import Interrupted, S2SError
 from s2scli.inference import engine
-from s2scli.io import locked
+from s2scli.locks import locked
 from s2scli.schema import as_dict, read_toml, to_toml
 from s2scli.search.waiting import Room
 from s2scli.text.vocabulary import EOS, PAD
