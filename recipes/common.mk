@@ -18,6 +18,7 @@
 #   ANSWERS           where a test line has several right answers, as in {"answers": ["one", "another"]}: the ending of
 #                     the JSONL file with them, if there is one, and the field: answers.jsonl answers
 #   SCORED REFERENCE  what is scored against what, where it is not the output and the test set's target as they are
+#   AGAINST           how `s2s score` is told the references, where that is not --ref REFERENCE
 #   EXPECTED          what `check` holds the scores to: bleu 30 ter 60, that is 30 or better and 60 or better
 #   SMOKE_SETTINGS    settings that make a run short; SMOKE_GOALS: the targets that `smoke` makes, baseline and check
 #                     unless given
@@ -90,6 +91,7 @@ LISTED := $(if $(ANSWERS),$(call raw,$(TEST_NAMES),$(firstword $(ANSWERS))))
 BASELINE_FILES ?= $(foreach name,$(BASELINES),$(WORK)/baselines/$(name).txt)
 BASELINE_FROM ?= --train $(word 1,$(RAW)) $(word 2,$(RAW)) --source $(word 5,$(RAW))
 TEXTS ?= $(RAW)
+AGAINST ?= --ref $(REFERENCE)
 REFERENCE ?= $(if $(LISTED),$(WORK)/test.references.jsonl,$(word 6,$(RAW)))
 
 .DELETE_ON_ERROR:
@@ -130,7 +132,7 @@ quote = '$(subst ','\'',$(1))'
 fetch = @$(PYTHON) ../fetch.py --table $(1) --base-url $(2) --out $(3) $(4)
 
 # $(call scores,files): score the outputs of one or several systems.
-scores = $(S2S) score --sys $(1) --ref $(REFERENCE) $(SCORE_FLAGS)
+scores = $(S2S) score $(AGAINST) --sys $(1) $(SCORE_FLAGS)
 
 # $(again): this Makefile once more, with other goals and settings.
 again = @$(MAKE) --no-print-directory

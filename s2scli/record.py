@@ -49,6 +49,11 @@ class Hypothesis:
     attention: list[list[float]] | None = None
 
     @property
+    def pieces(self) -> str:
+        """Its pieces, without the end symbol, with a space between each two."""
+        return " ".join(self.tokens[:-1])
+
+    @property
     def pharaoh(self) -> str:
         """The alignment as text, 0-0 1-2, the source's place before the target's."""
         return " ".join(f"{source}-{target}" for source, target in self.alignment or ())
@@ -58,6 +63,7 @@ class Hypothesis:
 class Record:
     """A source line, numbered from 0, with its hypotheses, best first, and its reference if there is one.
 
+    given_reference: the reference as the input has it, where that is in pieces of words; reference has whole words.
     source_tokens, reference_tokens: the pieces that source, as the model saw it, and reference are made of.
     attended: those of the source with the end symbol, where the hypotheses have their attention over them.
     extra: fields of the input that go into the JSON as they are, but for those with the name of one of ours.
@@ -67,6 +73,7 @@ class Record:
     source: str
     hypotheses: list[Hypothesis] = field(default_factory=list)
     reference: str | None = None
+    given_reference: str | None = None
     source_tokens: list[str] = field(default_factory=list)
     reference_tokens: list[str] = field(default_factory=list)
     attended: list[str] = field(default_factory=list)
@@ -120,7 +127,7 @@ class Record:
             score = round(item.score / math.log(2), 6)
             token_scores = (f"{token_score / math.log(2):.4f}" for token_score in item.token_scores)
             lines += [
-                f"H-{self.id}\t{score}\t{' '.join(item.tokens[:-1])}",
+                f"H-{self.id}\t{score}\t{item.pieces}",
                 f"D-{self.id}\t{score}\t{item.text}",
                 f"P-{self.id}\t{' '.join(token_scores)}",
             ]

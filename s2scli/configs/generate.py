@@ -101,6 +101,13 @@ class GenerateConfig(SearchConfig):
     bad_tokens: Path | None = setting(
         None, "entries of the target vocabulary that no output holds, one a line", panel=_PHRASES
     )
+    pieces: str | None = setting(
+        None,
+        "the pieces of words that the model writes, which are joined in outputs and references: marked by @@ "
+        "(subword-nmt) or by U+2581 (sentencepiece), or none; for checkpoints that do not say, as those made without "
+        "s2s preprocess --pieces",
+        choices=("subword-nmt", "sentencepiece", "none"),
+    )
     source_tag: str = setting("", "put this symbol before each line: a tag of the training data, '<bt>'")
     batch_size: int = setting(128, "most sentences in a batch", unit="sentences", at_least=1)
     max_tokens: int = setting(

@@ -97,6 +97,13 @@ class PreprocessConfig:
         "how text is split; moses: into words as the language's rules have it, joined again by them (extra words)",
         choices=("sentencepiece", "word", "moses", "character"),
     )
+    pieces: str = setting(
+        "auto",
+        "with --tokenizer word, the pieces of words that the text comes in: marked by @@ where a word goes on "
+        "(subword-nmt), by U+2581 where one begins (sentencepiece), or none; outputs and references are joined to "
+        "words; auto: as the training text shows",
+        choices=("auto", "subword-nmt", "sentencepiece", "none"),
+    )
     vocab_size: int | None = setting(
         None,
         "vocabulary size, special symbols included; default: sentencepiece 8000, else no limit",

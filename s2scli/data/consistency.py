@@ -17,7 +17,15 @@ _REWRITING = (
 )
 # What decides about the tokenizers, so that it has no place beside those of a checkpoint.
 _LEARNT = (
-    *("tokenizer", "vocab_size", "vocab_sample", "sentencepiece_model", "character_coverage", "split_digits"),
+    *(
+        "tokenizer",
+        "pieces",
+        "vocab_size",
+        "vocab_sample",
+        "sentencepiece_model",
+        "character_coverage",
+        "split_digits",
+    ),
     *("byte_fallback", "source_sentencepiece", "target_sentencepiece"),
     *("user_symbols", "joined_dictionary", "srcdict", "tgtdict"),
     *("thresholdsrc", "thresholdtgt", "nwordssrc", "nwordstgt"),
@@ -98,6 +106,11 @@ def _check_tokenizer(config: PreprocessConfig) -> None:
         if not all(getattr(config, f"{side}_lang") for side in config.sides):
             flags = " and ".join(f"--{side}-lang" for side in config.sides)
             raise UsageError(f"--tokenizer moses needs {flags}, whose rules it follows")
+    if config.tokenizer != "word" and config.pieces not in ("auto", "none"):
+        raise UsageError(
+            f"--pieces {config.pieces}: --tokenizer {config.tokenizer} would split the pieces anew; give --tokenizer "
+            "word, which takes them as they are"
+        )
     if config.tokenizer != "sentencepiece":
         _check_nothing_given(config, _OF_SENTENCEPIECE, f"is not for --tokenizer {config.tokenizer}")
     elif all(given_model(config, side) for side in config.sides):

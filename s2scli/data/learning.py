@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from s2scli.checkpoint_file import find_checkpoint, open_checkpoint, sides_of
 from s2scli.configs.preprocess import PreprocessConfig
-from s2scli.console import notice, progress
+from s2scli.console import notice, progress, warn
 from s2scli.data.corpus import SIDES, Corpus, is_held_out
 from s2scli.data.dataset import META, Dataset, tokenizer_file
 from s2scli.data.dataset_writer import DatasetWriter
@@ -22,6 +22,7 @@ from s2scli.errors import UsageError
 from s2scli.io import read_lines
 from s2scli.text import TOKENIZERS
 from s2scli.text.normalization import Normalization, user_symbol_pattern
+from s2scli.text.pieces import GOES_ON, NONE, SUBWORD_NMT, recognize
 from s2scli.text.subword import GivenSentencePieceTokenizer, read_sentencepiece_model
 from s2scli.text.tokenizer import (
     LearningSettings,
@@ -31,6 +32,10 @@ from s2scli.text.tokenizer import (
     load_tokenizer,
 )
 from s2scli.text.vocabulary import NUM_SPECIAL, Vocabulary, read_dict_txt
+from s2scli.text.word import WordTokenizer
+
+# Lines of the training text by which it is told whether they come in pieces of words.
+_TOLD_BY = 10_000
 
 
 def _normalization(config: PreprocessConfig, side: str) -> Normalization:
@@ -147,6 +152,30 @@ def learn_tokenizers(
     return tokenizers
 
 
+def _pieces(
+    config: PreprocessConfig, name: str, text: LearningText, dictionary: Vocabulary | None
+) -> str | None:
+    """The kind of pieces that the text comes in as the config has it, or as its first lines, or symbols, show."""
+    if config.pieces != "auto":
+        return config.pieces
+    first = ("".join(parts) for parts in islice(text(), _TOLD_BY))
+    kind, share = recognize(first)
+    if kind == NONE and dictionary is not None:
+        kind, share = recognize(dictionary.ordinary_symbols)
+    if kind == NONE:
+        return None
+    how = f"end in {GOES_ON}" if kind == SUBWORD_NMT else "begin with U+2581"
+    found = f"{name}: {share:.1%} of the tokens {how}, as pieces of words by {kind} do"
+    if config.tokenizer != WordTokenizer.kind:
+        warn(
+            f"{found}, and --tokenizer {config.tokenizer} splits them anew, marks and all; --tokenizer word takes "
+            "them as they are, and its outputs have whole words"
+        )
+        return None
+    notice(f"{found}; outputs and references are joined to whole words (--pieces none: left as they are)")
+    return kind
+
+
 def _learn(
     config: PreprocessConfig, corpora: list[Corpus], num_lines: Mapping[str, int], form: SourceForm
 ) -> dict[str, Tokenizer]:
@@ -166,6 +195,12 @@ def _learn(
             notice(
                 f"{name}: SentencePiece learns from every {every}th line of the training text (--vocab-sample)"
             )
+        cut_out = user_symbols[sides[0]]
+        text: LearningText = (
+            _lines(config, training, used, every, total, cut_out) if training else lambda: iter(())
+        )
+        given = read_dict_txt(dictionary) if dictionary else None
+        kind = GivenSentencePieceTokenizer.kind if model else config.tokenizer
         settings = LearningSettings(
             name=name,
             vocab_size=config.vocab_size,
@@ -177,14 +212,10 @@ def _learn(
             language=getattr(config, f"{sides[0]}_lang") or "en",
             threshold=getattr(config, f"threshold{suffix}"),
             num_words=getattr(config, f"nwords{suffix}"),
-            dictionary=read_dict_txt(dictionary) if dictionary else None,
-            user_symbols=user_symbols[sides[0]],
+            dictionary=given,
+            pieces=_pieces(config, name, text, given),
+            user_symbols=cut_out,
         )
-        cut_out = user_symbols[sides[0]]
-        text: LearningText = (
-            _lines(config, training, used, every, total, cut_out) if training else lambda: iter(())
-        )
-        kind = GivenSentencePieceTokenizer.kind if model else config.tokenizer
         tokenizer: Tokenizer = TOKENIZERS[kind].learn(text, settings, normalizations[sides[0]])
         return tokenizer
 

@@ -15,6 +15,7 @@ from s2scli.errors import DataError
 from s2scli.io import read_lines
 from s2scli.record import Alignment, Hypothesis
 from s2scli.search.base import Output
+from s2scli.text.pieces import NONE
 from s2scli.text.tokenizer import SplittingTokenizer, Tokenizer
 from s2scli.text.vocabulary import UNK
 from s2scli.text.words import (
@@ -55,8 +56,9 @@ class AttentionUses:
         text, owners = hypothesis.text, characters_of_tokens(tokenizers["target"], ids, hypothesis.text)
         if is_unknown:
             words = self._instead(ids, inside, copied_words(tokenizers["source"], source.text, source.ids))
-            is_whole = not isinstance(tokenizers["target"], SplittingTokenizer)
-            text, owners = put_in_place(text, owners, words, whole_words=is_whole)
+            target = tokenizers["target"]
+            are_pieces = not isinstance(target, SplittingTokenizer) or target.piece_kind != NONE
+            text, owners = put_in_place(text, owners, words, whole_words=are_pieces)
         hypothesis = replace(hypothesis, text=text)
         if self.alignment == "token":
             return replace(hypothesis, alignment=_strongest(inside))

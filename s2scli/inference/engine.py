@@ -28,6 +28,7 @@ from s2scli.search.base import Output, Request
 from s2scli.search.searching import search, with_attention
 from s2scli.search.shortlisted import Shortlisted
 from s2scli.search.waiting import Room
+from s2scli.text.pieces import NONE
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import EOS, SPECIAL_SYMBOLS
 from s2scli.text.words import extend
@@ -351,11 +352,13 @@ class Engine:
                 self.uses.apply(item, output, tokenizers, source)
                 for item, output in zip(hypotheses, outputs, strict=True)
             ]
+        is_in_pieces = line.reference is not None and target.piece_kind != NONE
         return Record(
             id=line.id,
             source=line.text,
             hypotheses=hypotheses,
-            reference=line.reference,
+            reference=None if line.reference is None else target.whole_words(line.reference),
+            given_reference=line.reference if is_in_pieces else None,
             source_tokens=pieces,
             reference_tokens=target.pieces(target.encode(line.reference)) if line.reference else [],
             attended=[*pieces, SPECIAL_SYMBOLS[EOS]] if self.uses and self.uses.weights and outputs else [],

@@ -8,11 +8,12 @@ from pathlib import Path
 from s2scli.checkpoint import load_checkpoint, restore_model
 from s2scli.checkpoint_file import find_checkpoint
 from s2scli.configs.search import SearchConfig
-from s2scli.console import counter
+from s2scli.console import counter, warn
 from s2scli.data.source_form import SourceComposer, SourceForm
 from s2scli.errors import UsageError
 from s2scli.inference.engine import Engine, Line
 from s2scli.nn.runtime import prepare
+from s2scli.text.pieces import NONE
 
 # Lines that are sorted by length, and those of a batch with their padded tokens.
 _WINDOW, _BATCH_SIZE, _MAX_TOKENS = 4096, 128, 4096
@@ -26,6 +27,12 @@ class ForcedScores:
         checkpoint = load_checkpoint(found)
         device = prepare("auto", 0)
         model = restore_model(checkpoint, found).to(device)
+        kind = checkpoint.tokenizers["target"].piece_kind
+        if kind != NONE:
+            warn(
+                f"--path {found}: reads pieces of words by {kind}, and knows few whole words; give it text in such "
+                "pieces to score"
+            )
         self._path, self._are_raw = found, are_raw
         self._latest: tuple[Sequence[str], list[tuple[float, int]]] | None = None
         self._engine = Engine(

@@ -10,6 +10,7 @@ import torch
 from s2scli.checkpoint import Checkpoint, check_vocabularies, load_checkpoint, restore_model
 from s2scli.checkpoint_file import find_checkpoints
 from s2scli.configs.generate import GenerateConfig
+from s2scli.console import notice
 from s2scli.data.shortlist import ChosenShortlist
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import CheckpointError, UsageError
@@ -22,12 +23,14 @@ from s2scli.models.ensemble import Ensemble
 from s2scli.models.fusion import ShallowFusion
 from s2scli.nn.narrow import narrow
 from s2scli.nn.runtime import prepare, resolve_precision
+from s2scli.text.pieces import NONE, recognize
+from s2scli.text.word import WordTokenizer
 
 
 def make_engine(config: GenerateConfig) -> Engine:
     """The engine of the checkpoints that the config names."""
     device = prepare(config.device, config.threads)
-    model = _load(config.path, config.precision, device)
+    model = _with_pieces(_load(config.path, config.precision, device), config)
     _check_settings(model, config)
     engine = replace(_engine(model, config, device), shortlist=_shortlist(model, config, device))
     if config.lm_path is not None:
@@ -38,7 +41,9 @@ def make_engine(config: GenerateConfig) -> Engine:
             other = _load(path, config.precision, device)
             backwards = is_backwards(model.checkpoint.dataset, other.checkpoint.dataset, path)
             scorers.append(Scorer(engine=_engine(other, config, device), weight=weight, backwards=backwards))
-        engine = replace(engine, rerank=Reranking(scorers=scorers, form=engine.form, nbest=config.nbest))
+        piece_kind = engine.tokenizers["target"].piece_kind
+        rerank = Reranking(scorers=scorers, form=engine.form, nbest=config.nbest, piece_kind=piece_kind)
+        engine = replace(engine, rerank=rerank)
     return engine
 
 
@@ -72,6 +77,35 @@ def _load(path: Path, precision: str, device: torch.device) -> _Loaded:
         _check_direction(loaded, _Loaded(loaded.model, member, other))
         models.append(_restored(member, other, precision, device))
     return replace(loaded, model=Ensemble(models)) if others else loaded
+
+
+def _with_pieces(loaded: _Loaded, config: GenerateConfig) -> _Loaded:
+    """The model with the pieces of words that the config says, or a notice where pieces are not told from words."""
+    tokenizers, kind = loaded.checkpoint.tokenizers, config.pieces
+    target = tokenizers["target"]
+    if kind is None:
+        if isinstance(target, WordTokenizer) and target.told_pieces is None:
+            _tell_of_pieces(loaded.path, target)
+        return loaded
+    if not isinstance(target, WordTokenizer):
+        raise UsageError(
+            f"--pieces {kind}: {loaded.path} has a {target.kind} tokenizer, which joins its own pieces; leave it out"
+        )
+    changed = {
+        side: item.of_pieces(kind) if isinstance(item, WordTokenizer) else item
+        for side, item in tokenizers.items()
+    }
+    return replace(loaded, checkpoint=replace(loaded.checkpoint, tokenizers=changed))
+
+
+def _tell_of_pieces(path: Path, target: WordTokenizer) -> None:
+    """A notice where a vocabulary looks as if outputs were in pieces of words."""
+    kind, share = recognize(target.vocabulary.ordinary_symbols)
+    if kind != NONE:
+        notice(
+            f"{path}: {share:.0%} of its target symbols are marked as pieces of words by {kind} are; --pieces {kind} "
+            "joins them to words, --pieces none leaves them without a word"
+        )
 
 
 def _restored(checkpoint: Checkpoint, path: Path, precision: str, device: torch.device) -> Model:

@@ -203,9 +203,8 @@ class PartialFile:
         with explain_write_errors(self._path):
             self._output.write(data)
             self._output.flush()
-            self._records.write(
-                _ENTRY.pack(self._end, _checksum(record.source, record.reference, record.extra))
-            )
+            given = record.reference if record.given_reference is None else record.given_reference
+            self._records.write(_ENTRY.pack(self._end, _checksum(record.source, given, record.extra)))
             self._records.flush()
 
     def finish(self) -> None:

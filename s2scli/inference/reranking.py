@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import CheckpointError
 from s2scli.inference.engine import Engine, Line
-from s2scli.record import Record
+from s2scli.record import Hypothesis, Record
+from s2scli.text.pieces import NONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,41 +26,63 @@ class Scorer:
     weight: float
     backwards: bool
 
-    def scores(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """The mean log-probability of the tokens of what is scored, for some sources and outputs."""
-        if self.backwards:
-            pairs = [(output, source) for source, output in pairs]
+    def scores(self, pairs: Sequence[Pair], piece_kind: str) -> list[float]:
+        """The mean log-probability of the tokens of what is scored, for some sources and outputs.
+
+        piece_kind: in what pieces of words outputs were made; where it reads the same, they are given to it so.
+        """
+        side = "source" if self.backwards else "target"
+        reads_pieces = self.engine.tokenizers[side].piece_kind == piece_kind != NONE
+        outputs = [pair.pieces if reads_pieces else pair.text for pair in pairs]
+        both = [
+            (output, pair.source) if self.backwards else (pair.source, output)
+            for pair, output in zip(pairs, outputs, strict=True)
+        ]
         return self.engine.log_probabilities(
-            [Line(number, text, reference) for number, (text, reference) in enumerate(pairs)]
+            [Line(number, text, reference) for number, (text, reference) in enumerate(both)]
         )
+
+
+class Pair(NamedTuple):
+    """A source, and an output for it, whole and in its pieces."""
+
+    source: str
+    text: str
+    pieces: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reranking:
     """score + Σ over scorers of weight · log-probability / length of what is scored, its end symbol counted.
 
-    form: of the sources of the model that searched; its tags and context are not for others.
+    form: of the sources of the model that searched; its tags and context are not for others. piece_kind: in what
+    pieces of words it writes, see text/pieces.py.
     """
 
     scorers: Sequence[Scorer]
     form: SourceForm
     nbest: int
+    piece_kind: str = NONE
 
     def __call__(self, records: list[Record]) -> list[Record]:
         """The records with the nbest best of their hypotheses by that score, best first."""
         lines = {record.source: self.form.line_of(record.source)[1] for record in records}
-        pairs = [(lines[record.source], item.text) for record in records for item in record.hypotheses]
+        pairs = [self._pair(lines[record.source], item) for record in records for item in record.hypotheses]
         # Different tokens may be one text.
         unique = list(dict.fromkeys(pairs))
         total = dict.fromkeys(unique, 0.0)
         for scorer in self.scorers:
-            for pair, score in zip(unique, scorer.scores(unique) if unique else [], strict=True):
+            scores = scorer.scores(unique, self.piece_kind) if unique else []
+            for pair, score in zip(unique, scores, strict=True):
                 total[pair] += scorer.weight * score
         return [self._ranked(record, lines[record.source], total) for record in records]
 
-    def _ranked(self, record: Record, source: str, total: Mapping[tuple[str, str], float]) -> Record:
+    def _pair(self, source: str, item: Hypothesis) -> Pair:
+        return Pair(source, item.text, item.text if self.piece_kind == NONE else item.pieces)
+
+    def _ranked(self, record: Record, source: str, total: Mapping[Pair, float]) -> Record:
         hypotheses = [
-            replace(item, score=item.score + total[source, item.text]) for item in record.hypotheses
+            replace(item, score=item.score + total[self._pair(source, item)]) for item in record.hypotheses
         ]
         return replace(record, hypotheses=sorted(hypotheses, key=lambda item: -item.score)[: self.nbest])
 

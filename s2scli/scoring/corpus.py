@@ -52,12 +52,13 @@ def read_corpus(config: ScoreConfig, needs: frozenset[str]) -> Corpus:
     for path, system in zip(config.sys, systems, strict=True):
         check_length(input_name(path), len(system), first, len(systems[0]))
     size = len(systems[0])
-    split = Dataset.open(config.data).split(config.gen_subset) if config.data is not None else None
+    dataset = Dataset.open(config.data) if config.data is not None else None
+    split = dataset.split(config.gen_subset) if dataset is not None else None
     where = f"{config.data}: split {config.gen_subset}"
     if config.ref:
         references = [item for path in config.ref for item in _read_references(path, first, size)]
-    elif split is not None:
-        references = [[*split.texts("target")]]
+    elif dataset is not None and split is not None:
+        references = [[*map(dataset.tokenizer("target").whole_words, split.texts("target"))]]
         check_length(where, len(references[0]), first, size)
     else:
         references = _recorded_references(records, config, "references" in needs)

@@ -15,6 +15,7 @@ from s2scli.console import notice
 from s2scli.errors import DataError, S2SError, UsageError
 from s2scli.text import TOKENIZERS
 from s2scli.text.normalization import UNICODE_FORMS, Normalization, user_symbol_pattern
+from s2scli.text.pieces import NONE, join_pieces
 from s2scli.text.vocabulary import BOS, EOS, NUM_SPECIAL, PAD, SPECIAL_SYMBOLS, Vocabulary, select_symbols
 
 FORMAT = "s2s-tokenizer"
@@ -42,6 +43,7 @@ class LearningSettings:
     threshold, num_words: as in fairseq, see `select_symbols`.
     dictionary: the symbols to use in place of counting them.
     language: a code such as "de", for tokenizers that split each language in its own way.
+    pieces: of text that comes in pieces of words their kind, see text/pieces.py.
     name: what messages call the vocabulary.
     """
 
@@ -53,6 +55,7 @@ class LearningSettings:
     byte_fallback: bool = False
     model: bytes | None = None
     language: str = "en"
+    pieces: str | None = None
     threshold: int = -1
     num_words: int = -1
     dictionary: Vocabulary | None = None
@@ -63,9 +66,11 @@ class Tokenizer(ABC):
     """Splits a line of raw text into token ids and joins ids to text again.
 
     User symbols are cut out of the line before it is normalized; each is one token.
+    piece_kind: in what pieces of words its lines come, see text/pieces.py; `none` for lines of whole words.
     """
 
     kind: ClassVar[str]
+    piece_kind: str = NONE
 
     def __init__(
         self,
@@ -122,6 +127,10 @@ class Tokenizer(ABC):
             elif part:
                 ids.extend(encode_part(part, first=index == 0))
         return ids
+
+    def whole_words(self, text: str) -> str:
+        """A line as people read it: in whole words, where lines come in pieces of words."""
+        return join_pieces(text, self.piece_kind)
 
     @abstractmethod
     def token_bytes(self) -> list[bytes]:

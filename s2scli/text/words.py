@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from s2scli.text.pieces import words_of_pieces
 from s2scli.text.tokenizer import SplittingTokenizer, Tokenizer
 from s2scli.text.vocabulary import UNK
 
@@ -34,7 +35,7 @@ def words_of_line(tokenizer: Tokenizer, text: str, ids: Sequence[int]) -> Words:
 
 
 def copied_words(tokenizer: Tokenizer, text: str, ids: Sequence[int]) -> Words:
-    """What can be copied of a line in place of an unknown token: whole tokens, or of subwords whole words.
+    """What can be copied of a line in place of an unknown token: whole tokens, or of pieces of words whole words.
 
     They are as they stand in the raw text where that has one for each; subword models' words without the punctuation
     around them.
@@ -43,7 +44,14 @@ def copied_words(tokenizer: Tokenizer, text: str, ids: Sequence[int]) -> Words:
         words = words_of_line(tokenizer, text, ids)
         return Words([strip_punctuation(word) for word in words.texts], words.of_token)
     raw, tokens = text.split(), tokenizer.split_line(text)
-    return Words(raw if len(raw) == len(tokens) else tokens, _kept(tokenizer.encode(text), ids))
+    kept = _kept(tokenizer.encode(text), ids)
+    texts = raw if len(raw) == len(tokens) else tokens
+    word_of = words_of_pieces(texts, tokenizer.piece_kind)
+    pieces: list[list[str]] = [[] for _ in range(word_of[-1] + 1)] if word_of else []
+    for piece, word in zip(texts, word_of, strict=True):
+        pieces[word].append(piece)
+    joined = [tokenizer.whole_words(" ".join(own)) for own in pieces]
+    return Words(joined, [word_of[place] for place in kept])
 
 
 def tokens_of_line(tokenizer: SplittingTokenizer, text: str, ids: Sequence[int]) -> list[str]:

@@ -111,7 +111,9 @@ def translation_scores(run: Run, part: ValidationSplit) -> tuple[dict[str, float
     """Scores of the translation of a split's lines, or of the first of them, and some to look at, evenly spaced."""
     first = run.config.decode_and_evaluate
     number = len(part.split) if first < 0 else first
-    references = list(islice(part.split.texts("target"), number))
+    tokenizers = run.engine.tokenizers
+    targets = islice(part.split.texts("target"), number)
+    references = [*map(tokenizers["target"].whole_words, targets)]
     lines = [Line(index, source) for index, source in enumerate(islice(part.split.texts("source"), number))]
     mine = run.processes.share(lines)
     outputs: list[tuple[int, str]] = []
@@ -127,4 +129,5 @@ def translation_scores(run: Run, part: ValidationSplit) -> tuple[dict[str, float
     }
     spacing = max(1, len(lines) // max(1, run.config.eval_samples))
     shown = range(0, len(lines), spacing)[: run.config.eval_samples]
-    return scores, [Sample(i, lines[i].text, hypotheses[i], references[i]) for i in shown]
+    as_read = tokenizers["source"].whole_words
+    return scores, [Sample(i, as_read(lines[i].text), hypotheses[i], references[i]) for i in shown]

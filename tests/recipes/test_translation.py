@@ -66,6 +66,18 @@ def test_chinese_and_averaging_are_settings(folder: Path) -> None:
 
 
 @needs_make
+def test_text_in_pieces_is_scored_in_whole_words(folder: Path) -> None:
+    """The data of `published` is in pieces: output and the dataset's references are joined by s2s itself."""
+    assert make(folder, "check", "VOCAB_SIZE=", "PIECES=subword-nmt", "TOKENIZE=none").returncode == 0
+    lines = calls(folder)
+    assert lines[0].endswith("--joined-dictionary --tokenizer word --pieces subword-nmt")
+    assert lines[4].startswith(f"score {folder}/out/data --gen-subset test --sys {folder}/out/run.hyp.txt")
+    assert "--ref" not in lines[4]
+    published = (folder / "recipes/translation/Makefile").read_text().split("published:")[1]
+    assert "PIECES=subword-nmt" in published
+
+
+@needs_make
 def test_what_is_wrong_is_said(folder: Path) -> None:
     too_low = make(folder, "check", "EXPECT_BLEU=40")
     assert too_low.returncode != 0
