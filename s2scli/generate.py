@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
@@ -13,11 +13,11 @@ from typing import Any
 from s2scli.checkpoint import check_vocabularies
 from s2scli.checkpoint_file import find_checkpoints, open_checkpoint
 from s2scli.configs.generate import PHRASE_FILES, GenerateConfig
-from s2scli.console import counted, counter, notice, uncounted
+from s2scli.console import counted, counter, is_terminal, notice, uncounted
 from s2scli.data.dataset import Dataset
 from s2scli.data.learning import read_tokenizers
 from s2scli.data.source_form import SourceComposer, SourceForm
-from s2scli.errors import Interrupted, UsageError
+from s2scli.errors import Interrupted, S2SError, UsageError
 from s2scli.inference.answering import answers, answers_of_processes, spell
 from s2scli.inference.engine import Line
 from s2scli.inference.heat_file import open_heat_file
@@ -25,7 +25,7 @@ from s2scli.inference.input import input_format, json_lines, text_lines
 from s2scli.inference.loading import attention_uses, make_engine
 from s2scli.inference.output import Signals, open_output
 from s2scli.inference.serving import serve
-from s2scli.io import STDIN, input_name, read_lines
+from s2scli.io import STDIN, input_name, lines_ahead, read_lines
 from s2scli.needs import note_needs
 from s2scli.record import Record
 from s2scli.schema import as_dict
@@ -79,7 +79,8 @@ def generate(config: GenerateConfig) -> GenerateResult:
                     "has already; leave it out, or begin anew with --overwrite"
                 )
             # A bar would run into the lines of text where both go to one terminal.
-            done = resources.enter_context(nullcontext(uncounted) if is_shown else counter("generate"))
+            bar = nullcontext(uncounted) if is_shown else _bar(config, output.num_records)
+            done = resources.enter_context(bar)
             draw = resources.enter_context(open_heat_file(config.attention))
             for record in translate(config, done, output.skip):
                 text = spell(record, config)
@@ -91,6 +92,20 @@ def generate(config: GenerateConfig) -> GenerateResult:
             remedy = "; repeat the command to go on" if output_path else ""
             raise Interrupted(f"interrupted after {counted(lines, 'line')}{remedy}", stop.number) from None
     return GenerateResult(lines=lines)
+
+
+def _bar(config: GenerateConfig, num_done: int) -> AbstractContextManager[Callable[[int], object]]:
+    """A bar on a terminal, with the lines that there are in all where they can be counted: of a file or a split."""
+    total = None
+    if is_terminal():
+        with suppress(S2SError):  # is told when the lines are read
+            if config.data is None:
+                total = lines_ahead(config.input)
+            else:
+                total = len(Dataset.open(config.data).split(config.gen_subset))
+    if total is not None:
+        total = len(range(config.shard_id, total, config.num_shards))
+    return counter("generate", total=total, initial=num_done)
 
 
 def translate(

@@ -13,6 +13,7 @@ import gzip
 import lzma
 import os
 import shutil
+import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -180,6 +181,24 @@ def count_lines(path: Path) -> tuple[int, bool]:
         return number, False
     is_whole = is_whole and _decodes(decoder, b"", final=True) and not (returns and number == 0)
     return number + (end != b"\n"), is_whole
+
+
+def lines_ahead(path: Path) -> int | None:
+    """The lines that are still to be read of a file, or of standard input where it is one; None of anything else."""
+    try:
+        if path != STDIN:
+            return count_lines(path)[0] if path.is_file() else None
+        descriptor = sys.stdin.fileno()
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        place = os.lseek(descriptor, 0, os.SEEK_CUR)
+        number, end = 0, b"\n"
+        # Without moving on in it: another reads it after this.
+        while block := os.pread(descriptor, 1 << 20, place):
+            number, end, place = number + block.count(b"\n"), block[-1:], place + len(block)
+        return number + (end != b"\n")
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, *, final: bool = False) -> bool:

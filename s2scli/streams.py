@@ -22,6 +22,8 @@ from s2scli.errors import S2SError
 # Control characters (C0 but for tab and line feed, DEL, C1), other ends of lines, what turns the direction of the text
 # around it, and halves of characters, as the bytes of file names that are no UTF-8 are read.
 _UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Columns where nothing is known of the terminal, and where it is said to have fewer than anything can be shown in.
+_USUAL, _NARROWEST = 80, 20
 # The encoding errors of what is written: bytes that came from a file's name go out as they were.
 _BYTES_KEPT = "s2s_bytes_kept"
 
@@ -29,6 +31,16 @@ _BYTES_KEPT = "s2s_bytes_kept"
 def visible(text: str) -> str:
     """A text of the same length in which control characters are signs: ␛ for ESC, ␇ for BEL, else U+FFFD."""
     return _UNSEEN.sub(_sign, text)
+
+
+def columns(stream: Any) -> int:
+    """How many columns a stream has: as COLUMNS says, else as its terminal is wide; 80 in a pipe, 20 at least."""
+    said = os.environ.get("COLUMNS", "")
+    number = int(said) if said.isascii() and said.isdecimal() else 0
+    if not number:
+        with suppress(OSError, ValueError, AttributeError):
+            number = os.get_terminal_size(stream.fileno()).columns
+    return max(_NARROWEST, number or _USUAL)
 
 
 def _sign(match: re.Match[str]) -> str:

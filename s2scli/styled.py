@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from s2scli.streams import drawing, is_open_terminal, visible
+from s2scli.streams import columns, drawing, is_open_terminal, visible
 
 
 class StyledConsole(Console):
@@ -20,6 +20,7 @@ class StyledConsole(Console):
 
     def __init__(self, **options: Any) -> None:
         self._shows = is_open_terminal(sys.stdout)
+        options = {"width": columns(sys.stdout), **options}
         super().__init__(file=drawing(sys.stdout), markup=False, emoji=False, highlight=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:

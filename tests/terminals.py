@@ -18,15 +18,17 @@ _DEADLINE = 60.0
 _OWN = re.compile("\x1b\\[(0|1|[39][0-7]|1;[39][0-7]|2|3)?m|\r")
 
 
-def on_terminal(words: Sequence[str], typed: bytes = b"", *, stdout: int | None = None) -> str:
+def on_terminal(
+    words: Sequence[str], typed: bytes = b"", *, stdout: int | None = None, columns: int = 120
+) -> str:
     """What a command shows on a terminal, its colours included; typed: what somebody types at once, then Ctrl-D.
 
-    stdout: a descriptor that standard output goes to instead.
+    stdout: a descriptor that standard output goes to instead. columns: the width of the terminal.
     """
     process, terminal = pty.fork()
     if process == 0:
         try:
-            os.environ |= {"TERM": "xterm-256color", "COLUMNS": "120"}
+            os.environ |= {"TERM": "xterm-256color", "COLUMNS": str(columns)}
             if stdout is not None:
                 os.dup2(stdout, 1)
             sys.stdin, sys.argv = open(0, encoding="utf-8", closefd=False), ["s2s", *words]  # noqa: SIM115

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
+import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
+
+from s2scli.streams import columns
 
 # What is laid out in columns is as wide as the narrowest usual terminal; shown text takes what there is.
 WIDTH = 80
@@ -19,7 +21,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 def text_width() -> int:
     """Columns for shown text: the terminal's, within bounds; 80 in a pipe."""
-    return max(WIDTH // 2, min(shutil.get_terminal_size((WIDTH, 24)).columns, _WIDEST))
+    return max(WIDTH // 2, min(columns(sys.stdout), _WIDEST))
 
 
 def cut(text: str, width: int) -> str:

@@ -55,7 +55,7 @@ def show_lines(config: ScoreConfig, result: ScoreResult) -> None:
     """Print the lines that --worst and --diff ask for."""
     if not (config.worst or config.diff):
         return
-    console = StyledConsole(width=None if is_open_terminal(sys.stdout) else _WIDTH)
+    console = StyledConsole(**({} if is_open_terminal(sys.stdout) else {"width": _WIDTH}))
     number = config.worst or _SHOWN
     errors = [place for place, metric in enumerate(result.metrics.values()) if isinstance(metric, ErrorRate)]
     if len(result.systems) == 1 and errors[:1] != [0]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +18,10 @@ from s2scli.files import open_own, open_own_text
 from s2scli.io import explain_write_errors
 from s2scli.plotting.norms import BARS, by_layer
 from s2scli.plotting.norms import bar as bar_character
+from s2scli.streams import columns
 from s2scli.training.tensorboard import TensorBoard
 
+_SEPARATOR = " | "
 # What the lowest and the highest bar of a gradient norm stand for: a step is a factor of ten.
 _LOWEST_NORM, _HIGHEST_NORM = 1e-6, 10.0
 
@@ -97,6 +100,15 @@ class Log:
         """Show a line, above the moving one if there is one."""
         notice(message)
 
+    def _say_figures(self, figures: Mapping[str, str], *, spare: Sequence[str]) -> None:
+        """Show figures in a line, and on a terminal that is too narrow for all without those of `spare`, in order."""
+        shown = dict(figures)
+        for name in spare:
+            if not is_terminal() or len(_SEPARATOR.join(shown.values())) <= columns(sys.stderr):
+                break
+            shown.pop(name, None)
+        self.say(_SEPARATOR.join(shown.values()))
+
     def tick(self, update: int, total: int | None) -> None:
         """Move the bar on a terminal to an update."""
         if self._bar is not None:
@@ -106,12 +118,24 @@ class Log:
     def progress(self, values: dict[str, Any]) -> None:
         """Log and show a progress line."""
         self.event("train", values)
-        others = "".join(f" | {name} {value:.3f}" for name, value in values.items() if name == "coverage")
-        left = f" | {duration(values['seconds_left'])} left" if values.get("seconds_left") is not None else ""
-        self.say(
-            f"epoch {values['epoch']} | update {values['update']} | loss {values['loss']:.3f} | "
-            f"ppl {values['ppl']:.2f}{others} | lr {values['lr']:.3g} | gnorm {values['gnorm']:.3f} | "
-            f"{values['tokens_per_s']:,.0f} tokens/s | padding {values['padding']:.1%}{left}"
+        self._say_figures(
+            {
+                "epoch": f"epoch {values['epoch']}",
+                "update": f"update {values['update']}",
+                "loss": f"loss {values['loss']:.3f}",
+                "ppl": f"ppl {values['ppl']:.2f}",
+                **{name: f"{name} {value:.3f}" for name, value in values.items() if name == "coverage"},
+                "lr": f"lr {values['lr']:.3g}",
+                "gnorm": f"gnorm {values['gnorm']:.3f}",
+                "speed": f"{values['tokens_per_s']:,.0f} tokens/s",
+                "padding": f"padding {values['padding']:.1%}",
+                **(
+                    {"left": f"{duration(left)} left"}
+                    if (left := values.get("seconds_left")) is not None
+                    else {}
+                ),
+            },
+            spare=("left", "padding", "gnorm", "speed", "coverage", "lr", "ppl"),
         )
 
     def validation(self, values: dict[str, Any], subset: str, best: bool) -> None:
@@ -123,10 +147,15 @@ class Log:
                 split, _, name = full_name.rpartition("/")
                 figures.setdefault(split or subset, []).append(f"{name} {value:.3f}")
         for split, shown in figures.items():
-            verdict = " | best so far" if best and split == subset else ""
-            self.say(
-                f"epoch {values['epoch']} | update {values['update']} | {split}: {' | '.join(shown)}{verdict}"
-            )
+            first, *others = shown or [""]
+            line = {
+                "epoch": f"epoch {values['epoch']}",
+                "update": f"update {values['update']}",
+                "first": f"{split}: {first}",
+                **{figure.partition(" ")[0]: figure for figure in others},
+                **({"best": "best so far"} if best and split == subset else {}),
+            }
+            self._say_figures(line, spare=[name for name in ("ppl", "nll_loss", "epoch") if name in line])
 
     def norms(self, update: int, norms: Mapping[str, float]) -> None:
         """Log and show the gradient's norm of each layer, by its name in the model."""
