@@ -12,6 +12,7 @@ from s2scli.configs.average import AverageConfig
 from s2scli.console import counted, notice
 from s2scli.errors import CheckpointError, UsageError
 from s2scli.needs import note_needs
+from s2scli.text.sameness import difference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +52,10 @@ def _check_same_model(one: Checkpoint, other: Checkpoint, path: Path) -> None:
             f"{path}: writes from {there}, unlike the others; average checkpoints of one run"
         )
     for side in one.tokenizers:
-        if one.tokenizers[side].fingerprint != other.tokenizers[side].fingerprint:
+        if differs := difference(other.tokenizers[side], one.tokenizers[side]):
             raise CheckpointError(
-                f"{path}: not the others' {side} vocabulary; average checkpoints of one run"
+                f"{path}: not the others' {side} vocabulary: {differs}; average checkpoints of one run, or of runs on "
+                "datasets with one vocabulary (s2s preprocess --vocab-from)"
             )
     shapes = {name: weight.shape for name, weight in other.weights.items()}
     if {name: weight.shape for name, weight in one.weights.items()} != shapes:

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from s2scli.checkpoint_file import (
     BEST,
@@ -32,15 +33,19 @@ from s2scli.checkpoint_file import (
     epoch_checkpoints,
     find_checkpoint,
     open_checkpoint,
-    sides_of,
 )
+from s2scli.configs.models import ModelConfig
 from s2scli.configs.train import TrainConfig
+from s2scli.data.learning import read_tokenizers
 from s2scli.data.shortlist import Shortlist
-from s2scli.errors import CheckpointError
+from s2scli.data.source_form import SourceForm
+from s2scli.errors import CheckpointError, DataError, UsageError
 from s2scli.io import write_atomically
 from s2scli.models.base import Model, build_model, unique_parameters
 from s2scli.nn.sharded import like
-from s2scli.text.tokenizer import Tokenizer, load_tokenizer
+from s2scli.schema import as_dict
+from s2scli.text.sameness import difference
+from s2scli.text.tokenizer import Tokenizer
 
 __all__ = [
     "BEST",
@@ -123,15 +128,15 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu", resume: b
     Raises CheckpointError for a file that is no checkpoint, is cut short or is of a newer format.
     """
     with open_checkpoint(path, framework="pt", device=str(device)) as (stream, header):
+        _check_config(header["config"])
+        SourceForm.from_meta(header["dataset"].get("source_form", {}))
         groups: dict[str, dict[str, Tensor]] = {attribute: {} for attribute in _GROUPS.values()}
         for full_name in stream.keys():  # noqa: SIM118 (not a dict)
             group, _, name = full_name.partition(".")
             if group == "model" or (resume and group in _GROUPS):
                 groups[_GROUPS[group]][name] = stream.get_tensor(full_name)
-        tokenizers = {
-            side: load_tokenizer(stream.get_tensor(f"tokenizer.{side}").cpu().numpy().tobytes())
-            for side in sides_of(header)
-        }
+        _check_groups(groups)
+        tokenizers = read_tokenizers(stream, header)
         shortlist = _read_shortlist(stream, tokenizers)
     return Checkpoint(
         config=header["config"],
@@ -144,14 +149,73 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu", resume: b
     )
 
 
+def _check_config(config: Mapping[str, Any]) -> None:
+    """DataError where a header's training settings cannot be, or are not of the types that settings have."""
+    try:
+        resolved = as_dict(TrainConfig.resolve(config, {}))
+    except UsageError as error:
+        raise DataError(f"config: {error}") from None
+    for section, values in [
+        ("", config),
+        *((key, value) for key, value in config.items() if isinstance(value, dict)),
+    ]:
+        known = resolved.get(section, {}) if section else resolved
+        for key, value in values.items():
+            if value is not None and key in known and _kind(value) != _kind(known[key]):
+                name = f"{section}.{key}" if section else key
+                raise DataError(
+                    f"config.{name} = {json.dumps(value)[:60]} is not valid; as {json.dumps(known[key])}"
+                )
+
+
+def _kind(value: Any) -> type[Any]:
+    return float if isinstance(value, int) and not isinstance(value, bool) else type(value)
+
+
+def _check_groups(groups: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """DataError where what a checkpoint holds to resume with does not fit its own weights."""
+    weights = groups["weights"]
+    for name, tensor in weights.items():
+        if not tensor.is_floating_point():
+            raise DataError(f"model.{name} is of type {tensor.dtype}; wanted: floating-point numbers")
+    for name, tensor in groups["ema"].items():
+        if name not in weights or tensor.shape != weights[name].shape:
+            raise DataError(f"ema.{name} has no weight of its shape {tuple(tensor.shape)}")
+    own = {f"objective.{name}": tensor for name, tensor in groups["objective"].items()}
+    trained = {**weights, **own}
+    for full_name, tensor in groups["optimizer"].items():
+        shape = trained[name].shape if (name := full_name.partition(".")[2]) in trained else None
+        # A number, one for each weight, or one for each row or column.
+        if shape is None or (
+            tensor.dim()
+            and not (
+                tensor.dim() == len(shape)
+                and all(own in (1, size) for own, size in zip(tensor.shape, shape, strict=True))
+            )
+        ):
+            raise DataError(f"optimizer.{full_name} has no weight that its shape {tuple(tensor.shape)} fits")
+
+
 def _read_shortlist(stream: Any, tokenizers: Mapping[str, Tokenizer]) -> Shortlist | None:
-    """The shortlist table of an open checkpoint, or None; ValueError where it is of other vocabularies."""
-    if "shortlist.targets" not in stream.keys():  # noqa: SIM118 (not a dict)
+    """The shortlist table of an open checkpoint, or None; DataError where it is of other vocabularies."""
+    names = [f"shortlist.{name}" for name in ("targets", "frequent")]
+    found = [name for name in names if name in stream.keys()]  # noqa: SIM118 (not a dict)
+    if not found:
         return None
-    shortlist = Shortlist(*(stream.get_tensor(f"shortlist.{name}") for name in ("targets", "frequent")))
-    if (len(shortlist.targets), len(shortlist.frequent)) != vocabulary_sizes(tokenizers):
-        raise ValueError("the shortlist is of other vocabularies")
-    return shortlist
+    if len(found) < len(names):
+        raise DataError(f"{found[0]} is there without the other of {' and '.join(names)}")
+    targets, frequent = (stream.get_tensor(name) for name in names)
+    source, target = vocabulary_sizes(tokenizers)
+    for name, table, shape, least in (
+        (names[0], targets, (source, *targets.shape[1:2]), -1),
+        (names[1], frequent, (target,), 0),
+    ):
+        is_whole = (
+            table.dtype in (torch.int32, torch.int64) and table.shape == shape and table.dim() == len(shape)
+        )
+        if not is_whole or not bool(((table >= least) & (table < target)).all()):
+            raise DataError(f"{name} is of other vocabularies")
+    return Shortlist(targets, frequent)
 
 
 def vocabulary_sizes(tokenizers: Mapping[str, Tokenizer]) -> tuple[int, int]:
@@ -163,14 +227,16 @@ def vocabulary_sizes(tokenizers: Mapping[str, Tokenizer]) -> tuple[int, int]:
 def check_vocabularies(
     own: Mapping[str, Tokenizer], path: Path, tokenizers: Mapping[str, Tokenizer], data: Path, remedy: str
 ) -> None:
-    """CheckpointError, naming both vocabularies, where a checkpoint's own are not those of a dataset."""
+    """CheckpointError, naming both vocabularies, where a checkpoint's own are not those of other data."""
     for side in own:
         of_model, of_data = own[side], tokenizers[side]
-        if of_model.fingerprint != of_data.fingerprint:
+        if differs := difference(of_model, of_data):
+            names = [
+                f"{item.vocabulary.fingerprint} ({len(item):,} symbols, {item.kind})"
+                for item in (of_model, of_data)
+            ]
             raise CheckpointError(
-                f"{path}: trained with {side} vocabulary {of_model.fingerprint} ({len(of_model):,} symbols, "
-                f"{of_model.kind}), but {data} has {of_data.fingerprint} ({len(of_data):,} symbols, {of_data.kind}); "
-                f"{remedy}"
+                f"{path}: trained with {side} vocabulary {names[0]}, but {data} has {names[1]}: {differs}; {remedy}"
             )
 
 
@@ -182,20 +248,65 @@ def restore_config(checkpoint: Checkpoint) -> TrainConfig:
 def load_weights(model: Model, weights: Mapping[str, Tensor], path: Path) -> None:
     """Copy a checkpoint's weights into a model; CheckpointError names what does not fit."""
     parameters = unique_parameters(model)
-    if parameters.keys() != weights.keys():
-        different = sorted(parameters.keys() ^ weights.keys())
-        raise CheckpointError(f"{path}: the weights are of another model; first difference: {different[0]}")
+    _check_weights(parameters, weights, path)
     with torch.no_grad():
         for name, parameter in parameters.items():
-            if parameter.shape != weights[name].shape:
-                raise CheckpointError(
-                    f"{path}: {name} has shape {tuple(weights[name].shape)}, the model wants {tuple(parameter.shape)}"
-                )
             parameter.copy_(like(weights[name], parameter))
 
 
+def _check_weights(parameters: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path) -> None:
+    """CheckpointError, with the first one, where weights have not the names and shapes of a model's parameters."""
+    if parameters.keys() != weights.keys():
+        different = sorted(parameters.keys() ^ weights.keys())
+        raise CheckpointError(f"{path}: the weights are of another model; first difference: {different[0]}")
+    for name, parameter in parameters.items():
+        if parameter.shape != weights[name].shape:
+            raise CheckpointError(
+                f"{path}: {name} has shape {tuple(weights[name].shape)}, the model wants {tuple(parameter.shape)}"
+            )
+
+
 def restore_model(checkpoint: Checkpoint, path: Path) -> Model:
-    """The checkpoint's model, ready to generate with."""
-    model = build_model(restore_config(checkpoint).model, *vocabulary_sizes(checkpoint.tokenizers))
+    """The checkpoint's model, ready to generate with.
+
+    Raises CheckpointError where its settings are not those of its weights, and then has made neither.
+    """
+    config, sizes = restore_config(checkpoint).model, vocabulary_sizes(checkpoint.tokenizers)
+    try:
+        _check_weights(_outline(config, sizes, len(checkpoint.weights), path), checkpoint.weights, path)
+        model = build_model(config, *sizes)
+    except UsageError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     load_weights(model, checkpoint.weights, path)
     return model.eval()
+
+
+def _outline(config: ModelConfig, sizes: tuple[int, int], most: int, path: Path) -> dict[str, nn.Parameter]:
+    """The parameters that a model would have, without memory for their values.
+
+    A header can claim any number of layers: CheckpointError as soon as there are many more parameters than `most`.
+    """
+    seen: set[nn.Parameter] = set()
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        del module, name
+        seen.add(parameter)
+        # Some are replaced, where modules share one, before the model is whole.
+        if len(seen) > 2 * most + 16:
+            raise CheckpointError(
+                f"{path}: its settings, config.model, are of a model with more layers than it has weights for: they "
+                f"are {most} tensors"
+            )
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            return unique_parameters(build_model(config, *sizes))
+    except (AssertionError, TypeError, ValueError, RuntimeError) as error:
+        # What torch finds in numbers that are too large, or have no meaning.
+        raise CheckpointError(
+            f"{path}: its settings, config.model, are of a model that cannot be built for vocabularies of {sizes[0]:,} "
+            f"and {sizes[1]:,} symbols"
+        ) from error
+    finally:
+        hook.remove()

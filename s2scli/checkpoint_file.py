@@ -2,24 +2,71 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from s2scli import document
 from s2scli.errors import CheckpointError, DataError
+from s2scli.schema import setting
 
 FORMAT = "s2s-checkpoint"
 VERSION = 1
 BEST = "checkpoint_best.safetensors"
 LAST = "checkpoint_last.safetensors"
 SIDES = ("source", "target")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """A section of the training settings; its other keys are those of the component that it names."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedWith:
+    """The training settings as a header has them; `restore_config` in s2scli/checkpoint.py checks all of them."""
+
+    arch: str
+    model: Component
+    optimizer: Component
+    lr_scheduler: Component
+    objective: Component
+    right_to_left: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingLimits:
+    """The most tokens of the text that a model was trained on, 0: any number, and what became of longer lines."""
+
+    max_source_length: int = setting(0, "tokens", at_least=0)
+    max_target_length: int = setting(0, "tokens", at_least=0)
+    on_long: str = setting(..., "what became of longer ones", choices=("error", "truncate", "skip"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedOn:
+    """What a checkpoint remembers of its dataset.
+
+    vocabularies: fingerprints of the tokenizers, by side; train: of the training split.
+    """
+
+    source_lang: str
+    target_lang: str
+    limits: TrainingLimits
+    source_form: Mapping[str, Any] = field(default_factory=dict)
+    vocabularies: Mapping[str, str] = field(default_factory=dict)
+    train: str = ""
+
+
 # What the header's metadata holds as JSON.
-_DOCUMENTS = ("config", "dataset", "run", "resumable")
+_DOCUMENTS = {"config": TrainedWith, "dataset": TrainedOn, "run": Mapping[str, Any], "resumable": bool}
 
 
 def epoch_checkpoint(epoch: int) -> str:
@@ -103,18 +150,66 @@ def open_checkpoint(
     """
     try:
         with safe_open(path, framework=framework, device=device) as stream:
-            metadata = stream.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise CheckpointError(f"{path}: a safetensors file, but not a checkpoint of s2s")
-            if int(metadata["version"]) > VERSION:
-                raise CheckpointError(
-                    f"{path}: checkpoint format {metadata['version']} is newer than this s2s knows ({VERSION}); "
-                    "install a newer s2s"
-                )
-            yield stream, {name: json.loads(metadata[name]) for name in _DOCUMENTS}
+            yield stream, _read_header(path, stream.metadata() or {})
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot read: {error.strerror or error}") from None
-    except (SafetensorError, KeyError, ValueError, DataError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint, or cut short ({error})") from None
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a checkpoint, or cut short ({error}); {_others(path)}") from None
+    except DataError as error:
+        raise CheckpointError(f"{path}: the checkpoint is broken: {error}; {_others(path)}") from None
+
+
+def _read_header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The checked JSON values of a header; DataError, or for another format CheckpointError, where it is broken."""
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: a safetensors file, but not a checkpoint of s2s; {_others(path)}")
+    version = metadata.get("version", "")
+    if not version.isascii() or not version.isdecimal():
+        raise DataError(f"version = {version[:20]!r} is not valid; wanted: a whole number")
+    if len(version) > 9 or int(version) > VERSION:
+        raise CheckpointError(
+            f"{path}: checkpoint format {version[:20]} is newer than this s2s knows ({VERSION}); install a newer s2s"
+        )
+    header: dict[str, Any] = {}
+    for name, shape in _DOCUMENTS.items():
+        if name not in metadata:
+            raise DataError(f"{name} is missing")
+        try:
+            header[name] = document.parse(metadata[name])
+        except DataError as error:
+            raise DataError(f"{name} {error}") from None
+        document.check(header[name], shape, name)
+    sides = sides_of(header)
+    if set(sides) not in ({"target"}, set(SIDES)):
+        found = ", ".join(sides)[:60]
+        raise DataError(f"dataset.vocabularies = {found} is not valid; wanted: target, or source and target")
+    return header
+
+
+def _others(path: Path) -> str:
+    """What to do without a checkpoint: take another one of its folder, if there is one."""
+    files = [path.parent / BEST, path.parent / LAST, *reversed(epoch_checkpoints(path.parent).values())]
+    found = [file.name for file in files if file.is_file() and not _is_same(file, path)]
+    if not found:
+        return "take another copy of it"
+    return f"take another one of its folder: {', '.join(found[:3])}"
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return one == other
+
+
+def tokenizer_bytes(stream: Any, side: str) -> bytes:
+    """The document of a side's tokenizer in a checkpoint that is open; DataError where it has none."""
+    name = f"tokenizer.{side}"
+    if name not in stream.keys():  # noqa: SIM118 (not a dict)
+        raise DataError(f"{name} is missing")
+    if (dtype := stream.get_slice(name).get_dtype()) != "U8":
+        raise DataError(f"{name} is of type {dtype}; wanted: U8, the bytes of a document")
+    tensor = stream.get_tensor(name)
+    return bytes(tensor.tobytes() if hasattr(tensor, "tobytes") else tensor.cpu().numpy().tobytes())

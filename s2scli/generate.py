@@ -193,7 +193,8 @@ def _dataset_lines(config: GenerateConfig, tokenizers: Mapping[str, Tokenizer], 
         path,
         {side: dataset.tokenizer(side) for side in tokenizers},
         config.data,
-        "use the dataset it was trained on, or pipe raw text into `s2s generate` without a dataset",
+        "use the dataset it was trained on, make one with s2s preprocess --vocab-from "
+        f"{path}, or pipe raw text into `s2s generate` without a dataset",
     )
     split = dataset.split(config.gen_subset)
     sources = split.texts("source") if "source" in tokenizers else repeat("", len(split))

@@ -13,7 +13,7 @@ from pathlib import Path
 from s2scli.checkpoint_file import BEST, LAST, find_checkpoint
 from s2scli.configs.inspect import InspectConfig
 from s2scli.console import notice
-from s2scli.data.dataset import META
+from s2scli.data.meta import META
 from s2scli.errors import DataError, UsageError
 from s2scli.inspection.checkpoint import CheckpointReport, inspect_checkpoint
 from s2scli.inspection.dataset import DatasetReport, all_lengths, inspect_dataset

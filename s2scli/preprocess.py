@@ -18,12 +18,13 @@ from s2scli.console import notice
 from s2scli.data.assembly import Assembly, reasons_in_words
 from s2scli.data.consistency import check_settings
 from s2scli.data.corpus import Corpus, find_corpora, find_speakers
-from s2scli.data.dataset import FORMAT, TAG, VERSION, Split, ids_dtype
+from s2scli.data.dataset import TAG, Split, ids_dtype
 from s2scli.data.dataset_writer import SplitWriter, write_dataset
 from s2scli.data.dialogue import DialogueForm, speaker_symbol
 from s2scli.data.learning import learn_tokenizers, with_counts
 from s2scli.data.lexical import learn_shortlist
 from s2scli.data.merging import merge_parts, part_folder
+from s2scli.data.meta import FORMAT, VERSION
 from s2scli.data.source_form import SourceForm
 from s2scli.data.spool import spooled
 from s2scli.errors import UsageError
@@ -89,7 +90,7 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
         result = _result(destdir, num_read, assembly, tokenizers)
         meta = _meta(config, tokenizers, form, assembly.splits, result) | ({"part": part} if part else {})
         if config.shortlist and part is None:
-            train = Split(writer.folder, "train", meta["splits"]["train"], meta["columns"])
+            train = Split(writer.folder, "train", meta)
             table = learn_shortlist(train, result.vocabulary_sizes, config.shortlist)
             meta["shortlist"] = writer.write_shortlist(table)
         _write_beside(config, assembly, meta, result)

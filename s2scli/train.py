@@ -48,7 +48,7 @@ from s2scli.training.precision import LossScale
 from s2scli.training.resume import begin, saved_choices
 from s2scli.training.run import Run, ValidationSplit
 from s2scli.training.signals import Signals
-from s2scli.training.state import trained_parameters
+from s2scli.training.state import saved_run, trained_parameters
 from s2scli.training.step import Updater
 from s2scli.workers import Workers
 
@@ -315,7 +315,7 @@ def _conclude(run: Run) -> TrainResult:
     """Say how the run ended, and return it."""
     position, save_dir = run.position, run.save_dir
     best_path = save_dir / BEST
-    best = load_checkpoint(best_path).run["best"] if best_path.exists() else None
+    best = saved_run(load_checkpoint(best_path), best_path).get("best") if best_path.exists() else None
     figure = "" if best is None else f"; best {run.config.best_checkpoint_metric} {best:.3f}"
     done = f"done after {counted(position.update, 'update')} in {duration(position.seconds)}"
     notice(f"{done} ({position.finished}){figure}; checkpoints in {save_dir}")

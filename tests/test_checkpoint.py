@@ -246,7 +246,7 @@ def test_the_shortlist_comes_back(tmp_path: Path) -> None:
         assert torch.equal(read.targets, table.targets)
         assert torch.equal(read.frequent, table.frequent)
     rewrite(path, lambda tensors, _: tensors.update({"shortlist.targets": table.targets[:-1]}))
-    refuse(path, "the shortlist is of other vocabularies")
+    refuse(path, "shortlist.targets is of other vocabularies")
     rewrite(path, lambda tensors, _: tensors.pop("shortlist.frequent"))
     refuse(path)
 
@@ -296,7 +296,10 @@ def test_a_broken_tokenizer(file: Path, data: bytes | None) -> None:
         ),
         (
             lambda tensors: tensors.update(
-                {"model.encoder_layers.0.feed_forward.inner.bias": torch.ones(23)}
+                {
+                    f"{group}.encoder_layers.0.feed_forward.inner.bias": torch.ones(23)
+                    for group in ("model", "optimizer.exp_avg")
+                }
             ),
             r"encoder_layers\.0\.feed_forward\.inner\.bias has shape \(23,\), the model wants \(24,\)",
         ),

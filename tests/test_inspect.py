@@ -216,7 +216,7 @@ def test_an_empty_split_is_told_apart(
 ) -> None:
     path = shutil.copytree(toy_data, tmp_path / "data")
     meta = json.loads((path / "meta.json").read_text())
-    meta["splits"]["valid"]["corpora"] = []
+    meta["splits"]["valid"] |= {"corpora": [], "num_examples": 0}
     (path / "meta.json").write_text(json.dumps(meta))
     report = described(path, split="valid")
     assert report.splits["valid"].num_examples == 0
@@ -297,8 +297,16 @@ def test_errors_are_one_line(
         ([str(tmp_path / "text")], 1, "not a checkpoint, or cut short"),
         ([str(cut)], 1, "not a checkpoint, or cut short"),
         ([str(other)], 1, "a safetensors file, but not a checkpoint of s2s"),
-        ([str(broken)], 1, "not a dataset folder"),
-        ([str(old)], 1, "meta.json: the file is broken (KeyError: 'longest')"),
+        (
+            [str(broken)],
+            1,
+            "meta.json: is not JSON: expecting property name enclosed in double quotes in line 1",
+        ),
+        (
+            [str(old)],
+            1,
+            "meta.json: splits.train.corpora[0].shards[0].longest is missing; run s2s preprocess again",
+        ),
         ([str(changed), "--verify"], 1, "source.text: the file has changed since it was written"),
         ([str(toy_data), "--split", "vali"], 1, "no split 'vali'; did you mean valid?"),
         (

@@ -8,7 +8,9 @@ from typing import Protocol
 import numpy as np
 
 from s2scli.data.batch import Batch
-from s2scli.data.dataset import Indices, Split
+from s2scli.data.column import Indices
+from s2scli.data.dataset import Split
+from s2scli.data.meta import CHANGED
 from s2scli.data.mixture import Mixture
 from s2scli.data.sentences import read_pairs
 from s2scli.errors import DataError
@@ -146,6 +148,11 @@ class BatchPlan:
             reach = longest[start : start + min(self.batch_size, self.max_tokens)]
             padded = np.maximum.accumulate(reach) * np.arange(1, len(reach) + 1)
             size = int(np.searchsorted(padded, self.max_tokens, side="right"))
+            if not size:
+                raise DataError(
+                    f"a training example has {reach[0]} tokens, more than its dataset says that any has, and than "
+                    f"--max-tokens {self.max_tokens}; {CHANGED}"
+                )
             size -= size % _SIZE_MULTIPLE if size > _SIZE_MULTIPLE else 0
             batches.append(order[start : start + size])
             start += size

@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
@@ -30,21 +30,17 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
+from s2scli import document
+from s2scli.data.column import Column, Ids, Indices
 from s2scli.data.copying import Copying
+from s2scli.data.meta import AGAIN, CHANGED, check_files, files, read_meta
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import DataError, did_you_mean
-from s2scli.text.tokenizer import Tokenizer, load_tokenizer
+from s2scli.text.tokenizer import Tokenizer, read_tokenizer
 
-FORMAT = "s2s-dataset"
-VERSION = 1
-META = "meta.json"
 TAG = "tag"
-END_DTYPE = np.dtype("<i8")
 SHORTLIST = ("shortlist.targets", "shortlist.frequent")
 SHORTLIST_DTYPE = np.dtype("<i4")
-
-Ids = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
-Indices = npt.NDArray[np.int64]
 
 
 def ids_dtype(vocabulary_size: int) -> np.dtype[Any]:
@@ -57,6 +53,13 @@ def tokenizer_file(name: str) -> str:
     return f"{name}.tokenizer.json"
 
 
+def tokenizer_of(folder: Path, name: str) -> Tokenizer:
+    """The tokenizer of a column in a dataset folder; DataError, with the file, where it is broken."""
+    path = folder / tokenizer_file(name)
+    with document.blaming(path, AGAIN):
+        return read_tokenizer(path)
+
+
 class ShortlistTable(NamedTuple):
     """What vocabulary shortlists are made from.
 
@@ -66,57 +69,6 @@ class ShortlistTable(NamedTuple):
 
     targets: npt.NDArray[np.int32]
     frequent: npt.NDArray[np.int32]
-
-
-class Column:
-    """One text column of one shard; its files are mapped when first used."""
-
-    def __init__(self, stem: Path, dtype: np.dtype[Any]) -> None:
-        self._stem = stem
-        self._dtype = dtype
-
-    def _map(self, ending: str, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        path = self._stem.with_name(f"{self._stem.name}.{ending}")
-        try:
-            if path.stat().st_size == 0:  # an empty file cannot be mapped
-                return np.zeros(0, dtype)
-            return np.asarray(np.memmap(path, dtype, mode="r"))  # plain arrays are quicker to index
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: cannot read: {error}; run s2s preprocess again") from None
-
-    @cached_property
-    def all_ids(self) -> npt.NDArray[Any]:
-        """The ids of all examples."""
-        return self._map("ids", self._dtype)
-
-    @cached_property
-    def ends(self) -> npt.NDArray[np.int64]:
-        """Where each example ends in the ids."""
-        return self._map("ends", END_DTYPE)
-
-    @cached_property
-    def _text(self) -> npt.NDArray[np.uint8]:
-        return self._map("text", np.dtype("u1"))
-
-    @cached_property
-    def _text_ends(self) -> npt.NDArray[np.int64]:
-        return self._map("text_ends", END_DTYPE)
-
-    def lengths(self, rows: Indices) -> npt.NDArray[np.int64]:
-        """The number of ids of each of some examples; [num_rows]."""
-        return self.ends[rows] - np.where(rows > 0, self.ends[rows - 1], 0)
-
-    def ids(self, index: int) -> Ids:
-        """The ids of one example."""
-        return self.all_ids[slice(*_bounds(self.ends, index))]
-
-    def text(self, index: int) -> str:
-        """The raw text of one example."""
-        return self._text[slice(*_bounds(self._text_ends, index))].tobytes().decode("utf-8")
-
-
-def _bounds(ends: npt.NDArray[np.int64], index: int) -> tuple[int, int]:
-    return (int(ends[index - 1]) if index else 0), int(ends[index])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +101,7 @@ NO_CUTS: Mapping[str, Cut] = MappingProxyType({})
 class Split:
     """The examples of one split, over all its corpora and shards.
 
+    meta: what meta.json says; columns: those that are read, None: all.
     cuts: by column, what is too long. right_to_left: whether the ids of a target begin with its last one. copying:
     what writes pairs in the vocabulary of a model that copies, for such a model.
     """
@@ -157,8 +110,8 @@ class Split:
         self,
         root: Path,
         name: str,
-        meta: dict[str, Any],
-        columns: dict[str, Any],
+        meta: Mapping[str, Any],
+        columns: Sequence[str] | None = None,
         cuts: Mapping[str, Cut] = NO_CUTS,
         *,
         right_to_left: bool = False,
@@ -168,22 +121,26 @@ class Split:
         self.right_to_left = right_to_left
         self.copying = copying
         self.name = name
-        self.meta = meta
-        self.columns: tuple[str, ...] = tuple(columns)
-        self.text_columns = tuple(name for name, column in columns.items() if column["kind"] == "text")
-        shards = [shard for corpus in meta["corpora"] for shard in corpus["shards"]]
+        self.meta = meta["splits"][name]
+        facts = {column: meta["columns"][column] for column in columns or meta["columns"]}
+        self.columns: tuple[str, ...] = tuple(facts)
+        self.text_columns = tuple(column for column in facts if facts[column]["kind"] == "text")
+        shards = [shard for corpus in self.meta["corpora"] for shard in corpus["shards"]]
         self._shards = [
             {
                 column: Column(
-                    root / shard["path"] / column, np.dtype(columns[column]["dtype"]).newbyteorder("<")
+                    root / shard["path"] / column,
+                    np.dtype(fact["dtype"]).newbyteorder("<"),
+                    longest=shard["longest"][column],
+                    vocabulary_size=meta["tokenizers"][fact["tokenizer"]]["size"],
                 )
-                for column in columns
+                for column, fact in facts.items()
             }
             for shard in shards
         ]
         self._shard_ends = np.cumsum([0, *(shard["num_examples"] for shard in shards)])
         self._longest = {
-            column: max((int(shard["longest"][column]) for shard in shards), default=0) for column in columns
+            column: max((int(shard["longest"][column]) for shard in shards), default=0) for column in facts
         }
 
     def __len__(self) -> int:
@@ -237,8 +194,8 @@ class Split:
         if column not in self._cuts or self._longest[column] <= (limit := self._cuts[column].longest):
             return 0, 0
         number = tokens = 0
-        for _, _, columns in self.shards():
-            lost = np.diff(columns[column].ends, prepend=0) - limit
+        for _, number_here, columns in self.shards():
+            lost = columns[column].lengths(np.arange(number_here)) - limit
             number += int((lost > 0).sum())
             tokens += int(lost[lost > 0].sum())
         return number, tokens
@@ -246,10 +203,32 @@ class Split:
     def ids(self, column: str, index: int) -> Ids:
         """The token ids of one example, without an end symbol; [num_tokens]."""
         shard, local = self._locate(column, index)
-        ids = shard.ids(local)
+        return self._as_read(column, shard.ids(np.array([local]))[0])
+
+    def ids_of(self, column: str, rows: Indices) -> list[Ids]:
+        """The same of some examples at once, which takes less time."""
+        self._check(column)
+        if len(self._shards) == 1:
+            return [self._as_read(column, ids) for ids in self._shards[0][column].ids(rows)]
+        found: list[Ids] = [np.zeros(0, np.uint16)] * len(rows)
+        shards = np.searchsorted(self._shard_ends, rows, side="right") - 1
+        for shard in np.unique(shards):
+            places = np.flatnonzero(shards == shard)
+            read = self._shards[shard][column].ids(rows[places] - self._shard_ends[shard])
+            for place, ids in zip(places.tolist(), read, strict=True):
+                found[place] = self._as_read(column, ids)
+        return found
+
+    def _as_read(self, column: str, ids: Ids) -> Ids:
+        """The ids of an example as the model reads them: cut, and in its direction."""
         if column in self._cuts and len(ids) > (limit := self._cuts[column].longest):
             ids = cast(Ids, np.asarray(self._cuts[column].cut(ids, limit), ids.dtype))
         return ids[::-1] if self.right_to_left and column == "target" else ids
+
+    def mismatch(self, index: int) -> DataError:
+        """An error that says that the ids of a source or target are not those of its text."""
+        shard, local = self._locate("target", index)
+        return shard.mismatch(local)
 
     def text(self, column: str, index: int) -> str:
         """The raw text of one example."""
@@ -273,8 +252,8 @@ class Dataset:
     def open(cls, path: Path | str) -> Dataset:
         """Open a dataset folder.
 
-        Raises DataError where there is none, where it is of another version, or where a file in it has not
-        the size that meta.json says.
+        Raises DataError where there is none, where it is of another version, where its meta.json is broken, or a file
+        has not the size that it says, or ends that do not end where what they divide does.
         """
         path = Path(path)
         meta = read_meta(path)
@@ -285,19 +264,11 @@ class Dataset:
                 else "no such dataset folder"
             )
             raise DataError(f"{path}: {kind}; s2s preprocess makes one")
-        if meta.get("version") != VERSION:
-            raise DataError(
-                f"{path}: the dataset has format version {meta.get('version')}, this s2s reads {VERSION}; "
-                "run s2s preprocess again"
-            )
         if "part" in meta:
             raise DataError(
                 f"{path}: is a part of a dataset; s2s preprocess --merge --destdir joins the parts"
             )
-        try:
-            _check_sizes(path, meta)
-        except (KeyError, TypeError, AttributeError):
-            raise DataError(f"{path / META}: the file is broken; run s2s preprocess again") from None
+        check_files(path, meta)
         return cls(path, meta)
 
     @property
@@ -331,16 +302,10 @@ class Dataset:
             raise DataError(f"{self.path}: no column {column!r}{did_you_mean(column, self.meta['columns'])}")
         name = self.meta["columns"][column]["tokenizer"]
         if name not in self._tokenizers:
-            path = self.path / tokenizer_file(name)
-            try:
-                tokenizer = load_tokenizer(path.read_bytes())
-            except OSError as error:
-                raise DataError(f"{path}: cannot read: {error.strerror}") from None
-            except DataError as error:
-                raise DataError(f"{path}: {error}") from None
-            if tokenizer.fingerprint != self.meta["tokenizers"][name]["fingerprint"]:
+            tokenizer, facts = tokenizer_of(self.path, name), self.meta["tokenizers"][name]
+            if (tokenizer.fingerprint, len(tokenizer)) != (facts["fingerprint"], facts["size"]):
                 raise DataError(
-                    f"{path}: not the tokenizer that the dataset was made with; run s2s preprocess again"
+                    f"{self.path / tokenizer_file(name)}: not the tokenizer that the dataset was made with; {AGAIN}"
                 )
             self._tokenizers[name] = tokenizer
         return self._tokenizers[name]
@@ -348,28 +313,32 @@ class Dataset:
     @property
     def num_translations(self) -> int:
         """How many translations of a source token the shortlist table has; 0: there is no table."""
-        return int(self.meta.get("shortlist", {}).get("num_translations", 0))
+        return int((self.meta.get("shortlist") or {}).get("num_translations", 0))
 
     def shortlist(self) -> ShortlistTable | None:
         """The table that s2s preprocess --shortlist has learnt, or None."""
         if not self.num_translations:
             return None
+        sizes = [len(self.tokenizer(side)) for side in ("source", "target")]
         targets, frequent = (np.fromfile(self.path / name, SHORTLIST_DTYPE) for name in SHORTLIST)
+        for name, table, least, number in (
+            (SHORTLIST[0], targets, -1, sizes[0] * self.num_translations),
+            (SHORTLIST[1], frequent, 0, sizes[1]),
+        ):
+            if len(table) != number or not ((table >= least) & (table < sizes[1])).all():
+                raise DataError(f"{self.path / name}: not a table of these vocabularies; {CHANGED}")
         return ShortlistTable(targets.reshape(-1, self.num_translations), frequent)
 
     def split(self, name: str, reading: Reading = AS_IT_IS) -> Split:
         """The examples of a split, as a model reads them; DataError with the nearest name where there is none."""
         if name not in self.meta["splits"]:
             raise DataError(f"{self.path}: no split {name!r}{did_you_mean(name, self.splits)}")
-        columns = self.meta["columns"]
-        if not reading.source:
-            columns = {"target": columns["target"]}
         cuts = {column: Cut(limit, self._cut_of(column)) for column, limit in reading.longest.items()}
         return Split(
             self.path,
             name,
-            self.meta["splits"][name],
-            columns,
+            self.meta,
+            None if reading.source else ("target",),
             cuts,
             right_to_left=reading.right_to_left,
             copying=Copying(self.tokenizer("source"), self.tokenizer("target")) if reading.copies else None,
@@ -389,36 +358,7 @@ class Dataset:
 
     def verify(self) -> None:
         """Read every file and compare its checksum; DataError names the first that differs."""
-        for path, expected in _files(self.path, self.meta):
+        for path, expected in files(self.path, self.meta):
             with path.open("rb") as stream:
                 if hashlib.file_digest(stream, "sha256").hexdigest() != expected["sha256"]:
-                    raise DataError(
-                        f"{path}: the file has changed since it was written; run s2s preprocess again"
-                    )
-
-
-def read_meta(path: Path) -> dict[str, Any] | None:
-    """What meta.json says, or None where the folder is no dataset."""
-    try:
-        meta = json.loads((path / META).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return meta if isinstance(meta, dict) and meta.get("format") == FORMAT else None
-
-
-def _check_sizes(path: Path, meta: dict[str, Any]) -> None:
-    for name, expected in _files(path, meta):
-        size = name.stat().st_size if name.is_file() else None
-        if size != expected["bytes"]:
-            found = "is missing" if size is None else f"has {size} bytes, not {expected['bytes']}"
-            raise DataError(f"{name}: the file {found}; run s2s preprocess again")
-
-
-def _files(path: Path, meta: dict[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    for name, expected in meta.get("shortlist", {}).get("files", {}).items():
-        yield path / name, expected
-    for split in meta["splits"].values():
-        for corpus in split["corpora"]:
-            for shard in corpus["shards"]:
-                for name, expected in shard["files"].items():
-                    yield path / shard["path"] / name, expected
+                    raise DataError(f"{path}: the file has changed since it was written; {AGAIN}")

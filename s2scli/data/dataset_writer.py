@@ -17,16 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from s2scli.data.dataset import (
-    END_DTYPE,
-    META,
     SHORTLIST,
     SHORTLIST_DTYPE,
     ShortlistTable,
     ids_dtype,
-    read_meta,
     tokenizer_file,
 )
-from s2scli.errors import UsageError
+from s2scli.data.meta import AGAIN, END_DTYPE, META, read_meta
+from s2scli.errors import DataError, UsageError
 from s2scli.files import open_own
 from s2scli.io import explain_write_errors, partial_folder, write_atomically
 from s2scli.locks import LOCK, locked
@@ -166,10 +164,13 @@ class ShardWriter:
 
 
 def count_tokens(file: Path, dtype: np.dtype[Any], counts: npt.NDArray[np.int64]) -> None:
-    """Add how often each id is in a file to the counts."""
+    """Add how often each id is in a file to the counts; DataError for an id that they have no place for."""
     ids = np.memmap(file, dtype, mode="r") if file.stat().st_size else np.zeros(0, dtype)
     for start in range(0, len(ids), 1 << 24):
-        counts += np.bincount(ids[start : start + (1 << 24)], minlength=len(counts))
+        found = np.bincount(ids[start : start + (1 << 24)], minlength=len(counts))
+        if len(found) > len(counts):
+            raise DataError(f"{file}: holds an id beyond its vocabulary of {len(counts):,} symbols; {AGAIN}")
+        counts += found
 
 
 class CorpusWriter:
@@ -344,17 +345,19 @@ def check_destination(path: Path, *, overwrite: bool) -> None:
     entries = {entry.name for entry in path.iterdir()}
     if not entries:
         return
-    meta = read_meta(path)
+    try:
+        meta = read_meta(path)
+    except DataError as error:
+        raise UsageError(
+            f"--destdir {path}: holds a dataset that is broken, or something else; delete it, or choose another "
+            f"folder ({error})"
+        ) from None
     if meta is None:
         raise UsageError(
             f"--destdir {path}: the folder holds something other than a dataset; choose another one"
         )
-    own = {META, *meta.get("splits", {}), *meta.get("shortlist", {}).get("files", {})}
-    own |= {
-        name
-        for column in meta.get("tokenizers", {})
-        for name in (tokenizer_file(column), f"dict.{column}.txt")
-    }
+    own = {META, *meta["splits"], *(meta.get("shortlist") or {}).get("files", {})}
+    own |= {name for column in meta["tokenizers"] for name in (tokenizer_file(column), f"dict.{column}.txt")}
     foreign = sorted(entries - own)
     if foreign and not overwrite:
         raise UsageError(

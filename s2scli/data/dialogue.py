@@ -9,9 +9,10 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from s2scli.record import NOT_TEXT
+from s2scli.schema import setting
 
 # Who speaks where a dialogue does not say: two who take turns.
 UNNAMED = ("A", "B")
@@ -48,10 +49,12 @@ class DialogueForm:
     targets: those whose turns are answers; none: all.
     """
 
-    context_turns: int = 3
+    context_turns: int = setting(3, "turns before an answer", at_least=0)
     symbol: str = "<turn>"
     speakers: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+
+    CLOSED: ClassVar[bool] = True
 
     @classmethod
     def from_meta(cls, values: Mapping[str, Any]) -> Self:

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from s2scli.checkpoint_file import find_checkpoint, open_checkpoint, sides_of
+from s2scli.checkpoint_file import find_checkpoint, open_checkpoint, sides_of, tokenizer_bytes
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import notice, progress, warn
 from s2scli.data.corpus import SIDES, Corpus, is_held_out
-from s2scli.data.dataset import META, Dataset, tokenizer_file
+from s2scli.data.dataset import Dataset, tokenizer_of
 from s2scli.data.dataset_writer import DatasetWriter
+from s2scli.data.meta import META
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import UsageError
 from s2scli.io import read_lines
@@ -92,10 +93,7 @@ def _lines(
 
 def read_tokenizers(stream: Any, header: Mapping[str, Any]) -> dict[str, Tokenizer]:
     """The tokenizers of a checkpoint that open_checkpoint has opened, normalization and user symbols included."""
-    return {
-        side: load_tokenizer(np.asarray(stream.get_tensor(f"tokenizer.{side}")).tobytes())
-        for side in sides_of(header)
-    }
+    return {side: load_tokenizer(tokenizer_bytes(stream, side)) for side in sides_of(header)}
 
 
 def _given_tokenizers(path: Path) -> dict[str, Tokenizer]:
@@ -143,9 +141,7 @@ def learn_tokenizers(
             )
         return tokenizers
     if writer.progress is not None:
-        return {
-            side: load_tokenizer((writer.folder / tokenizer_file(side)).read_bytes()) for side in config.sides
-        }
+        return {side: tokenizer_of(writer.folder, side) for side in config.sides}
     tokenizers = _learn(config, corpora, num_lines, form)
     for side in config.sides:
         writer.write_tokenizer(side, tokenizers[side])

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from s2scli.console import progress
-from s2scli.data.dataset import Indices, ShortlistTable, Split
+from s2scli.data.column import Indices, ranges
+from s2scli.data.dataset import ShortlistTable, Split
 from s2scli.text.vocabulary import NUM_SPECIAL
 
 ITERATIONS = 5
@@ -67,9 +68,9 @@ def learn_shortlist(split: Split, sizes: Mapping[str, int], num_translations: in
     lexicon = learn_lexicon(split, sizes)
     counts = np.zeros(sizes["target"], np.int64)
     for _, _, columns in split.shards():
-        ids = columns["target"].all_ids
-        for start in range(0, len(ids), _CHUNK):
-            counts += np.bincount(ids[start : start + _CHUNK], minlength=len(counts))
+        column = columns["target"]
+        for start in range(0, column.num_ids, _CHUNK):
+            counts += np.bincount(column.slice(start, start + _CHUNK), minlength=len(counts))
     frequent = NUM_SPECIAL + np.argsort(-counts[NUM_SPECIAL:], kind="stable")
     return ShortlistTable(
         best_translations(lexicon, sizes["source"], num_translations),
@@ -171,23 +172,16 @@ def _gather(split: Split, column: str, rows: Indices, first: int | None = None) 
         low, high = np.searchsorted(rows, (start, start + number))
         local = rows[low:high] - start
         if len(local):
-            lengths = columns[column].lengths(local)
-            parts.append(columns[column].all_ids[_ranges(columns[column].ends[local] - lengths, lengths)])
+            parts.append(columns[column].flat(local)[0])
     ids, lengths = np.concatenate(parts).astype(np.int64), split.lengths(column, rows)
     if first is None:
         return _Flat(ids, lengths)
     return _Flat(np.insert(ids, np.cumsum(lengths) - lengths, first), lengths + 1)
 
 
-def _ranges(starts: Indices, lengths: Indices) -> Indices:
-    """The numbers from each start on, as many as its length says: [3, 7], [2, 1] → [3, 4, 7]."""
-    offsets = starts - (np.cumsum(lengths) - lengths)
-    return np.repeat(offsets, lengths) + np.arange(lengths.sum())
-
-
 def _cooccurrences(source: _Flat, target: _Flat, target_size: int) -> tuple[Indices, npt.NDArray[np.int32]]:
     """Every source position with every target position of its pair, as keys, and how many each of the latter has."""
     starts = np.cumsum(source.lengths) - source.lengths
     repeats = np.repeat(source.lengths, target.lengths)
-    positions = _ranges(np.repeat(starts, target.lengths), repeats)
+    positions = ranges(np.repeat(starts, target.lengths), repeats)
     return source.ids[positions] * target_size + np.repeat(target.ids, repeats), repeats.astype(np.int32)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from s2scli.data.batch import Batch
-from s2scli.data.dataset import Indices
+from s2scli.data.column import Indices
 from s2scli.data.prefetch import prefetch
 from s2scli.data.sentences import PaddedPairs, Sentences, read_in_worker
 from s2scli.workers import Workers

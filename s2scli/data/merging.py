@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from s2scli.data.dataset import Split, ids_dtype, read_meta, tokenizer_file
+from s2scli.data.dataset import Split, ids_dtype, tokenizer_of
 from s2scli.data.dataset_writer import count_tokens, write_dataset
 from s2scli.data.learning import with_counts
 from s2scli.data.lexical import learn_shortlist
+from s2scli.data.meta import check_files, read_meta
 from s2scli.errors import DataError
 from s2scli.io import explain_write_errors
-from s2scli.text.tokenizer import Tokenizer, load_tokenizer
+from s2scli.text.tokenizer import Tokenizer
 
 
 def part_folder(destdir: Path, part: int, parts: int) -> Path:
@@ -45,10 +46,7 @@ def merge_parts(destdir: Path, *, overwrite: bool) -> dict[str, Any]:
         for split in metas[0]["splits"]:
             found = [(folder, meta["splits"][split]) for folder, meta in zip(folders, metas, strict=True)]
             splits[split] = _join(found, writer.folder, split)
-        tokenizers = {
-            side: load_tokenizer((folders[0] / tokenizer_file(side)).read_bytes())
-            for side in metas[0]["tokenizers"]
-        }
+        tokenizers = {side: tokenizer_of(folders[0], side) for side in metas[0]["tokenizers"]}
         settings = metas[0]["settings"]
         counted_anew = settings["tokenizer"] == "sentencepiece" and "vocab_from" not in settings
         if counted_anew and "train" in splits:
@@ -60,7 +58,7 @@ def merge_parts(destdir: Path, *, overwrite: bool) -> dict[str, Any]:
             meta["tokenizers"][side]["fingerprint"] = tokenizer.fingerprint
         if number := settings.get("shortlist"):
             sizes = {side: len(tokenizer) for side, tokenizer in tokenizers.items()}
-            train = Split(writer.folder, "train", splits["train"], meta["columns"])
+            train = Split(writer.folder, "train", meta)
             meta["shortlist"] = writer.write_shortlist(learn_shortlist(train, sizes, number))
         writer.write_meta(meta)
     for folder in folders:
@@ -98,6 +96,7 @@ def _read_part(folder: Path) -> dict[str, Any]:
     meta = read_meta(folder)
     if meta is None or "part" not in meta:
         raise DataError(f"{folder}: is no part of a dataset; run the command again that should have made it")
+    check_files(folder, meta)
     return meta
 
 

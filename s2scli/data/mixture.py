@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from s2scli.data.dataset import Indices
+from s2scli.data.column import Indices
 from s2scli.errors import UsageError, did_you_mean
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2scli.configs.sampling import DEFAULT_ALPHA, DEFAULT_BPE_DROPOUT, SamplingConfig
-from s2scli.data.dataset import AS_IT_IS, Dataset, Indices, Reading, Split
+from s2scli.data.column import Indices
+from s2scli.data.dataset import AS_IT_IS, Dataset, Reading, Split
 from s2scli.data.noise import WordNoise
 from s2scli.data.padding import Padded, pad
 from s2scli.data.source_form import SourceForm
@@ -65,14 +66,13 @@ def _padded(split: Split, examples: Sequence[int], sources: Sequences, targets: 
     """Pad the ids of some pairs; for a model that copies, with those of the extended vocabulary."""
     if split.copying is None:
         return PaddedPairs(pad(sources), pad(targets))
-    extended = [
-        split.copying.pair(
-            (source, split.text("source", example)),
-            (target, split.text("target", example)),
-            right_to_left=split.right_to_left,
-        )
-        for example, source, target in zip(examples, sources, targets, strict=True)
-    ]
+    extended = []
+    for example, source, target in zip(examples, sources, targets, strict=True):
+        sides = (source, split.text("source", example)), (target, split.text("target", example))
+        try:
+            extended.append(split.copying.pair(*sides, right_to_left=split.right_to_left))
+        except ValueError:
+            raise split.mismatch(example) from None
     return PaddedPairs(
         pad(sources, [source for source, _ in extended]), pad(targets, [target for _, target in extended])
     )
@@ -80,11 +80,10 @@ def _padded(split: Split, examples: Sequence[int], sources: Sequences, targets: 
 
 def read_pairs(split: Split, indices: Indices) -> PaddedPairs:
     """Read and pad some pairs, as they are in the dataset."""
-    examples = indices.tolist()
-    targets = [split.ids("target", index) for index in examples]
+    targets = split.ids_of("target", indices)
     has_source = "source" in split.columns
-    sources = [split.ids("source", index) for index in examples] if has_source else [()] * len(examples)
-    return _padded(split, examples, sources, targets)
+    sources: Sequences = split.ids_of("source", indices) if has_source else [()] * len(indices)
+    return _padded(split, indices.tolist(), sources, targets)
 
 
 class Sentences:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from s2scli.data.dialogue import DialogueForm, dialogue_of
+from s2scli.document import check
 from s2scli.errors import UsageError
+from s2scli.schema import setting
 from s2scli.text.tokenizer import Tokenizer
 
 
@@ -21,13 +23,16 @@ class SourceForm:
     """
 
     tags: tuple[str, ...] = ()
-    context_lines: int = 0
+    context_lines: int = setting(0, "lines of context", at_least=0)
     separator: str = "<sep>"
     dialogue: DialogueForm | None = None
 
+    CLOSED: ClassVar[bool] = True
+
     @classmethod
-    def from_meta(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `to_meta` gave, or nothing for a plain form."""
+    def from_meta(cls, values: Any) -> Self:
+        """Read what `to_meta` gave, or nothing for a plain form; DataError where it is something else."""
+        check(values, cls, "source_form")
         dialogue = values.get("dialogue")
         return cls(
             **{

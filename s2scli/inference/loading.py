@@ -72,7 +72,10 @@ def _load(path: Path, precision: str, device: torch.device) -> _Loaded:
             raise CheckpointError(
                 f"{path}: one of {first} and {other} is a language model; give it as --lm-path, and the other as --path"
             )
-        remedy = "the models of an ensemble are trained on one dataset"
+        remedy = (
+            "the models of an ensemble are trained on one dataset, or on datasets with one vocabulary "
+            f"(s2s preprocess --vocab-from {first})"
+        )
         check_vocabularies(checkpoint.tokenizers, first, member.tokenizers, other, remedy)
         _check_direction(loaded, _Loaded(loaded.model, member, other))
         models.append(_restored(member, other, precision, device))
@@ -121,7 +124,10 @@ def _fused(loaded: _Loaded, path: Path, config: GenerateConfig, device: torch.de
         raise CheckpointError(
             f"--lm-path {path}: reads a source, so it is no language model; several models are one by --path a:b"
         )
-    remedy = "train the language model on a dataset made with s2s preprocess --only-target --vocab-from"
+    remedy = (
+        "train the language model on a dataset made with s2s preprocess --only-target --vocab-from "
+        f"{loaded.path}"
+    )
     check_vocabularies(
         other.checkpoint.tokenizers, other.path, loaded.checkpoint.tokenizers, loaded.path, remedy
     )

@@ -10,7 +10,6 @@ from typing import Any
 
 from s2scli.checkpoint_file import BEST, LAST, epoch_checkpoints, open_checkpoint
 from s2scli.data.learning import read_tokenizers
-from s2scli.errors import CheckpointError
 from s2scli.inspection.vocabulary import (
     OverlapReport,
     VocabularyReport,
@@ -74,29 +73,25 @@ def inspect_checkpoint(path: Path, *, folder: Path | None = None) -> CheckpointR
                 modules[name.partition(".")[0]] += number
                 dtypes[_spell(dtype)] += number
         tokenizers = read_tokenizers(stream, header)
-    try:
-        config, dataset = dict(header["config"]), dict(header["dataset"])
-        config |= {section: dict(config[section]) for section in SECTIONS}
-        return CheckpointReport(
-            path=str(path),
-            arch=str(config["arch"]),
-            source_lang=str(dataset["source_lang"]),
-            target_lang=str(dataset["target_lang"]),
-            num_parameters=modules.total(),
-            modules=dict(modules),
-            dtypes=dict(dtypes),
-            vocabularies={side: describe_vocabulary(tokenizer) for side, tokenizer in tokenizers.items()},
-            overlap=describe_overlap(tokenizers) if len(tokenizers) > 1 else None,
-            run=dict(header["run"]),
-            resumable=bool(header["resumable"]),
-            config=config,
-            dataset=dataset,
-            bytes=path.stat().st_size,
-            bytes_by_group=dict(groups),
-            others=_others(path, folder) if folder else {},
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: the header is broken ({type(error).__name__}: {error})") from None
+    config, dataset = header["config"], header["dataset"]
+    return CheckpointReport(
+        path=str(path),
+        arch=config["arch"],
+        source_lang=dataset["source_lang"],
+        target_lang=dataset["target_lang"],
+        num_parameters=modules.total(),
+        modules=dict(modules),
+        dtypes=dict(dtypes),
+        vocabularies={side: describe_vocabulary(tokenizer) for side, tokenizer in tokenizers.items()},
+        overlap=describe_overlap(tokenizers) if len(tokenizers) > 1 else None,
+        run=header["run"],
+        resumable=header["resumable"],
+        config=config,
+        dataset=dataset,
+        bytes=path.stat().st_size,
+        bytes_by_group=dict(groups),
+        others=_others(path, folder) if folder else {},
+    )
 
 
 def _spell(dtype: str) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from s2scli.data.dataset import META, SHORTLIST, TAG, Dataset, Split, tokenizer_file
+from s2scli.data.dataset import SHORTLIST, TAG, Dataset, Split, tokenizer_file
+from s2scli.data.meta import META
 from s2scli.errors import DataError
 from s2scli.inspection.lengths import Lengths, choose_bins, describe_lengths
 from s2scli.inspection.survey import RANKINGS, Ranked, Survey, survey
@@ -106,12 +107,7 @@ def inspect_dataset(path: Path, *, only: str | None, num_examples: int, verify: 
         dataset.verify()
     if not dataset.splits:
         raise DataError(f"{path}: the dataset has no splits; run s2s preprocess again")
-    try:
-        return _describe(dataset, only, num_examples, verify)
-    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise DataError(
-            f"{path / META}: the file is broken ({type(error).__name__}: {error}); run s2s preprocess again"
-        ) from None
+    return _describe(dataset, only, num_examples, verify)
 
 
 def _describe(dataset: Dataset, only: str | None, num_examples: int, verify: bool) -> DatasetReport:
@@ -144,7 +140,7 @@ def _describe(dataset: Dataset, only: str | None, num_examples: int, verify: boo
         }
         if num_examples
         else {ranking: [] for ranking in RANKINGS},
-        limits=dict(dataset.meta.get("limits", {})),
+        limits=dict(dataset.meta["limits"]),
         settings=dict(dataset.meta.get("settings", {})),
         bytes=sum(by_kind.values()),
         bytes_by_kind=by_kind,
@@ -181,7 +177,7 @@ def _count_tags(dataset: Dataset, split: Split) -> dict[str, int]:
         return {}
     counts = np.zeros(len(dataset.tokenizer(TAG)), np.int64)
     for _, _, columns in split.shards():
-        counts += np.bincount(columns[TAG].all_ids, minlength=len(counts))
+        counts += np.bincount(columns[TAG].slice(0, columns[TAG].num_ids), minlength=len(counts))
     order = np.argsort(-counts, kind="stable")
     symbols = dataset.tokenizer(TAG).vocabulary.symbols
     return {symbols[token]: int(counts[token]) for token in order.tolist() if counts[token]}

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from s2scli.data.dataset import Column, Split
-from s2scli.errors import DataError
+from s2scli.data.column import Column
+from s2scli.data.dataset import Split
 from s2scli.inspection.lengths import Counts
 from s2scli.text.vocabulary import UNK
 
@@ -66,7 +66,7 @@ def survey(split: Split, sizes: Mapping[str, int], *, num_ranked: int = 0) -> Su
         unknown = np.zeros(len(next(iter(part_lengths.values()), ())), np.int64)
         for column, numbers in part_lengths.items():
             lengths[column] = _add(lengths[column], np.bincount(numbers))
-            counts, found = _count_ids(part, column, sizes[column], split.name)
+            counts, found = _count_ids(part, column, sizes[column])
             tokens[column] += counts
             unknown += found
         if num_ranked:
@@ -78,30 +78,16 @@ def survey(split: Split, sizes: Mapping[str, int], *, num_ranked: int = 0) -> Su
 def _slices(split: Split) -> Iterator[_Slice]:
     for first, num_examples, all_columns in split.shards():
         columns = {name: all_columns[name] for name in split.text_columns}
-        for name, column in columns.items():
-            last = int(column.ends[-1]) if len(column.ends) else 0
-            if len(column.ends) != num_examples or last != len(column.all_ids):
-                raise _broken(split.name, name)
         for start in range(0, num_examples, PAIRS_A_SLICE):
             stop = min(start + PAIRS_A_SLICE, num_examples)
             bounds = {name: _bounds(column, start, stop) for name, column in columns.items()}
-            for name, numbers in bounds.items():
-                if numbers[0] < 0 or numbers[-1] > len(columns[name].all_ids) or (np.diff(numbers) < 0).any():
-                    raise _broken(split.name, name)
             yield _Slice(first + start, columns, bounds)
 
 
 def _bounds(column: Column, start: int, stop: int) -> Numbers:
     """Where examples begin and end in the ids; [stop - start + 1]."""
-    if start:
-        return np.asarray(column.ends[start - 1 : stop], np.int64)
-    return np.concatenate([np.zeros(1, np.int64), column.ends[:stop]])
-
-
-def _broken(split: str, column: str) -> DataError:
-    return DataError(
-        f"{split}: the files of the {column} column contradict each other; run s2s preprocess again"
-    )
+    starts, ends = column.spans(np.arange(start, stop))
+    return np.concatenate([starts[:1], ends])
 
 
 def _add(one: Counts, other: Counts) -> Counts:
@@ -112,20 +98,13 @@ def _add(one: Counts, other: Counts) -> Counts:
     return total
 
 
-def _count_ids(part: _Slice, column: str, size: int, split: str) -> tuple[Counts, Numbers]:
+def _count_ids(part: _Slice, column: str, size: int) -> tuple[Counts, Numbers]:
     """How often each id occurs, [V], and how many unknown tokens each example has, [examples]."""
     bounds = part.bounds[column]
     counts = np.zeros(size, np.int64)
     unknown = np.zeros(len(bounds) - 1, np.int64)
     for start in range(int(bounds[0]), int(bounds[-1]), IDS_A_SLICE):
-        ids: npt.NDArray[Any] = part.columns[column].all_ids[
-            start : min(start + IDS_A_SLICE, int(bounds[-1]))
-        ]
-        if (largest := int(ids.max())) >= size:
-            raise DataError(
-                f"{split}: the {column} column holds the id {largest}, its vocabulary has {size} symbols; "
-                "run s2s preprocess again"
-            )
+        ids = part.columns[column].slice(start, min(start + IDS_A_SLICE, int(bounds[-1])))
         found = np.bincount(ids, minlength=size)
         counts += found
         if found[UNK]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
+from s2scli import document
 from s2scli.configs.schedules import FixedConfig, InverseSqrtConfig, ReduceOnPlateauConfig, ScheduleConfig
 from s2scli.optim import SCHEDULES
-from s2scli.schema import by_epoch
+from s2scli.schema import by_epoch, setting
 
 
 class Schedule:
@@ -57,6 +59,15 @@ class InverseSqrt(Schedule):
         return self.lr * math.sqrt(self.config.warmup_updates / update)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlateauState:
+    """What a schedule that waits for validations has to remember."""
+
+    lr: float
+    best: float | None
+    without_improvement: int = setting(..., "validations", at_least=0)
+
+
 class ReduceOnPlateau(Schedule):
     """The rate shrinks by lr_shrink when lr_patience validations in a row brought no improvement."""
 
@@ -87,7 +98,8 @@ class ReduceOnPlateau(Schedule):
         return {"lr": self.lr, "best": self.best, "without_improvement": self.without_improvement}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Go on from a saved state; DataError where it is none."""
+        document.check(state, PlateauState, "schedule")
         self.lr, self.best, self.without_improvement = (
             state["lr"],
             state["best"],

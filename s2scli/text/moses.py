@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 from s2scli.errors import S2SError
 from s2scli.text.normalization import Normalization
-from s2scli.text.tokenizer import LearningSettings, SplittingTokenizer, common_parts
+from s2scli.text.tokenizer import LearningSettings, SplittingTokenizer, TokenizerDocument, common_parts
 from s2scli.text.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class MosesDocument(TokenizerDocument):
+    """A document with the code of the language."""
+
+    language: str
 
 
 class MosesTokenizer(SplittingTokenizer):
@@ -21,6 +29,7 @@ class MosesTokenizer(SplittingTokenizer):
     """
 
     kind = "moses"
+    Document = MosesDocument
     separator = " "
 
     def __init__(
@@ -46,12 +55,9 @@ class MosesTokenizer(SplittingTokenizer):
         return cls(Vocabulary((), ()), normalization, settings.user_symbols, settings.language)
 
     @classmethod
-    def from_document(cls, document: dict[str, Any]) -> Self:
-        """Make a tokenizer from what `to_bytes` wrote."""
-        language = document["language"]
-        if not isinstance(language, str):
-            raise ValueError("the language must be a text")
-        return cls(*common_parts(document), language)
+    def from_document(cls, values: Mapping[str, Any]) -> Self:
+        """Make a tokenizer from a document that fits its `Document`."""
+        return cls(*common_parts(values), values["language"])
 
     def document(self) -> dict[str, Any]:
         """What makes the tokenizer, as JSON values."""

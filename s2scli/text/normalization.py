@@ -8,7 +8,9 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
+
+from s2scli.schema import setting
 
 _Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
 UNICODE_FORMS = ("none", "NFC", "NFD", "NFKC", "NFKD")
@@ -44,12 +46,14 @@ class Normalization:
     normalized as the text is before they are compared with its whitespace-delimited words.
     """
 
-    unicode_normalization: str = "none"
+    unicode_normalization: str = setting("none", "Unicode form", choices=UNICODE_FORMS)
     lowercase: bool = False
     strip_punctuation: bool = False
     stopwords: tuple[str, ...] = ()
     normalize_whitespace: bool = False
     normalize_digits: bool = False
+
+    CLOSED: ClassVar[bool] = True
 
     def split(self, text: str, pattern: re.Pattern[str] | None) -> list[str]:
         """Normalize a line around its user symbols.

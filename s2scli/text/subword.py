@@ -12,7 +12,8 @@ import base64
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +26,7 @@ from s2scli.text.tokenizer import (
     LearningSettings,
     LearningText,
     Tokenizer,
+    TokenizerDocument,
     check_dictionary,
     common_parts,
     report_size,
@@ -44,6 +46,13 @@ _MAX_SENTENCE_BYTES = 2**30
 _NUM_THREADS = 4
 
 
+@dataclass(frozen=True, kw_only=True)
+class SentencePieceDocument(TokenizerDocument):
+    """A document with SentencePiece's own file, in base64."""
+
+    model: str
+
+
 class SentencePieceTokenizer(Tokenizer):
     """Splits with a SentencePiece model; pieces that are not in the vocabulary become UNK.
 
@@ -52,6 +61,7 @@ class SentencePieceTokenizer(Tokenizer):
     """
 
     kind = "sentencepiece"
+    Document = SentencePieceDocument
 
     def __init__(
         self,
@@ -122,9 +132,16 @@ class SentencePieceTokenizer(Tokenizer):
         return cls(model, vocabulary, normalization, symbols)
 
     @classmethod
-    def from_document(cls, document: dict[str, Any]) -> Self:
-        """Make a tokenizer from what `to_bytes` wrote."""
-        return cls(base64.b64decode(document["model"], validate=True), *common_parts(document))
+    def from_document(cls, values: Mapping[str, Any]) -> Self:
+        """Make a tokenizer from a document that fits its `Document`; DataError where the model is broken."""
+        try:
+            model = base64.b64decode(values["model"], validate=True)
+            if not model:
+                raise ValueError
+            return cls(model, *common_parts(values))
+        except (ValueError, RuntimeError):
+            # What the library says quotes lines of its source.
+            raise DataError("model is not the base64 of a SentencePiece model") from None
 
     def document(self) -> dict[str, Any]:
         """What makes the tokenizer, as JSON values; the model is SentencePiece's own file in base64."""

@@ -7,14 +7,17 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
+from s2scli import document
 from s2scli.console import notice
 from s2scli.errors import DataError, S2SError, UsageError
+from s2scli.schema import setting
 from s2scli.text import TOKENIZERS
-from s2scli.text.normalization import UNICODE_FORMS, Normalization, user_symbol_pattern
+from s2scli.text.normalization import Normalization, user_symbol_pattern
 from s2scli.text.pieces import NONE, join_pieces
 from s2scli.text.vocabulary import BOS, EOS, NUM_SPECIAL, PAD, SPECIAL_SYMBOLS, Vocabulary, select_symbols
 
@@ -62,6 +65,16 @@ class LearningSettings:
     user_symbols: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class TokenizerDocument:
+    """What every tokenizer's document holds; see `Tokenizer.document`."""
+
+    normalization: Normalization
+    user_symbols: tuple[str, ...]
+    symbols: tuple[str, ...]
+    counts: tuple[int, ...] = setting(..., "how often each symbol was seen", at_least=0)
+
+
 class Tokenizer(ABC):
     """Splits a line of raw text into token ids and joins ids to text again.
 
@@ -71,6 +84,7 @@ class Tokenizer(ABC):
 
     kind: ClassVar[str]
     piece_kind: str = NONE
+    Document: ClassVar[type[TokenizerDocument]] = TokenizerDocument
 
     def __init__(
         self,
@@ -94,8 +108,8 @@ class Tokenizer(ABC):
 
     @classmethod
     @abstractmethod
-    def from_document(cls, document: dict[str, Any]) -> Self:
-        """Make a tokenizer from what `to_bytes` wrote."""
+    def from_document(cls, values: Mapping[str, Any]) -> Self:
+        """Make a tokenizer from a document that fits its `Document`; DataError where it cannot be."""
 
     @abstractmethod
     def _encode_part(self, text: str, *, first: bool) -> list[int]:
@@ -222,9 +236,9 @@ class SplittingTokenizer(Tokenizer):
         return cls(Vocabulary((), ()), normalization, settings.user_symbols)
 
     @classmethod
-    def from_document(cls, document: dict[str, Any]) -> Self:
-        """Make a tokenizer from what `to_bytes` wrote."""
-        return cls(*common_parts(document))
+    def from_document(cls, values: Mapping[str, Any]) -> Self:
+        """Make a tokenizer from a document that fits its `Document`."""
+        return cls(*common_parts(values))
 
     def _encode_part(self, text: str, *, first: bool) -> list[int]:  # noqa: ARG002 — position plays no role
         return [self.vocabulary.lookup(token) for token in self.split(text)]
@@ -268,32 +282,41 @@ def report_size(learned: int, wanted: int, name: str) -> None:
         notice(f"{name}: {learned} symbols instead of {wanted}; the training text and limits give no more")
 
 
-def common_parts(document: dict[str, Any]) -> tuple[Vocabulary, Normalization, tuple[str, ...]]:
-    """Vocabulary, normalization and user symbols of a tokenizer document; ValueError where it is broken."""
-    symbols, counts, user_symbols = document["symbols"], document["counts"], document["user_symbols"]
-    values = dict(document["normalization"])
-    normalization = Normalization(**(values | {"stopwords": tuple(values["stopwords"])}))
-    texts = (*symbols, *user_symbols, *normalization.stopwords)
-    if not all(isinstance(text, str) for text in texts) or not all(type(count) is int for count in counts):
-        raise ValueError("symbols must be texts and counts whole numbers")
-    if normalization.unicode_normalization not in UNICODE_FORMS:
-        raise ValueError(f"unknown Unicode form {normalization.unicode_normalization!r}")
+def common_parts(values: Mapping[str, Any]) -> tuple[Vocabulary, Normalization, tuple[str, ...]]:
+    """Vocabulary, normalization and user symbols of a tokenizer document that has been checked."""
+    symbols, counts, user_symbols = values["symbols"], values["counts"], values["user_symbols"]
+    if len(symbols) != len(counts):
+        raise DataError(f"{len(symbols):,} symbols have {len(counts):,} counts")
+    if "" in user_symbols:
+        raise DataError("one of its user symbols is empty")
+    rewriting = dict(values["normalization"])
+    normalization = Normalization(**(rewriting | {"stopwords": tuple(rewriting.get("stopwords", ()))}))
     return Vocabulary(tuple(symbols), tuple(counts)), normalization, tuple(user_symbols)
 
 
 def load_tokenizer(data: bytes) -> Tokenizer:
     """Read what `Tokenizer.to_bytes` wrote; DataError where it is something else, newer or broken."""
+    return _load(lambda: document.parse(data))
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Read a file of what `Tokenizer.to_bytes` wrote, as `load_tokenizer` does; errors do not name the file."""
+    return _load(lambda: document.read(path, Any))
+
+
+def _load(read: Callable[[], Any]) -> Tokenizer:
     try:
-        document = json.loads(data.decode("utf-8"))
-        if not isinstance(document, dict) or document.get("format") != FORMAT:
+        values = read()
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise DataError("not a tokenizer document of s2s")
-        if document["version"] != VERSION:
+        if values.get("version") != VERSION:
             raise DataError(
-                f"the tokenizer has format version {document['version']}; this s2s reads {VERSION}"
+                f"the tokenizer has format version {values.get('version')}; this s2s reads {VERSION}"
             )
-        tokenizer: Tokenizer = TOKENIZERS[document["kind"]].from_document(document)
+        document.check(values.get("kind"), str, "kind")
+        kind = TOKENIZERS[values["kind"]]
+        document.check(values, kind.Document)
+        tokenizer: Tokenizer = kind.from_document(values)
     except S2SError as error:
         raise DataError(f"cannot read the tokenizer: {error}") from None
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"cannot read the tokenizer: the document is broken ({error!r})") from None
     return tokenizer

@@ -16,7 +16,8 @@ import torch
 from s2scli.console import notice, warn
 from s2scli.data.batch import Batch
 from s2scli.data.batching import PART_SIZE, BatchPlan, load_batch, pair_lengths
-from s2scli.data.dataset import Indices, Split
+from s2scli.data.column import Indices
+from s2scli.data.dataset import Split
 from s2scli.errors import UsageError, is_out_of_memory
 from s2scli.nn.runtime import autocast
 from s2scli.training.distributed import Processes

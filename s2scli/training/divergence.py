@@ -10,7 +10,7 @@ from pathlib import Path
 
 from s2scli.checkpoint import LAST, load_checkpoint
 from s2scli.console import warn
-from s2scli.data.dataset import Indices
+from s2scli.data.column import Indices
 from s2scli.errors import S2SError
 from s2scli.io import explain_write_errors
 from s2scli.nn.sharded import whole

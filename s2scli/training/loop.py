@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 
 from s2scli.checkpoint import BEST, LAST
-from s2scli.data.dataset import Indices
+from s2scli.data.column import Indices
 from s2scli.errors import Interrupted
 from s2scli.schema import by_epoch
 from s2scli.training.divergence import WentBack, watch

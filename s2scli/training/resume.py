@@ -19,11 +19,12 @@ from s2scli.checkpoint import (
 from s2scli.configs.sampling import SamplingConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.console import notice
+from s2scli.document import blaming
 from s2scli.errors import CheckpointError, UsageError
 from s2scli.schema import as_dict, by_epoch, defaults_of
 from s2scli.training.ending import still_finished
 from s2scli.training.run import Run
-from s2scli.training.state import Position, copy_tensors, restore_optimizer
+from s2scli.training.state import Position, copy_tensors, restore_optimizer, saved_run
 
 # Settings that decide what the checkpoint's contents mean; each with what is to be reset so that the run does
 # without those. An entry "section." stands for all of a section.
@@ -135,7 +136,7 @@ def begin(run: Run) -> None:
     restore(run, checkpoint, path, resets)
     run.shortlist = run.shortlist or checkpoint.shortlist
     _compare_updates(run, checkpoint)
-    run.position.finished = still_finished(run, ended=bool(checkpoint.run["finished"]))
+    run.position.finished = still_finished(run, ended=bool(checkpoint.run.get("finished")))
     if run.position.finished and path != run.save_dir / LAST:
         raise UsageError(
             f"--restore-file {path}: stands at update {run.position.update}, epoch {run.position.epoch}, and so has "
@@ -183,19 +184,25 @@ def _load_weights_of_another(run: Run, checkpoint: Checkpoint, path: Path) -> No
 
 def restore(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str] = frozenset()) -> None:  # type: ignore[assignment]
     """Put a run where a checkpoint left it, but for what is reset."""
+    saved = saved_run(checkpoint, path)
     load_weights(run.model, checkpoint.weights, path)
     objective = {
         name.removeprefix("objective."): item
         for name, item in run.parameters.items()
         if name.startswith("objective.")
     }
+    for name, item in checkpoint.objective.items():
+        if name in objective and item.shape != objective[name].shape:
+            raise CheckpointError(
+                f"{path}: objective.{name} has shape {tuple(item.shape)}, the objective wants "
+                f"{tuple(objective[name].shape)}"
+            )
     for name in copy_tensors(objective, checkpoint.objective):
         notice(f"{path}: has no {name}, which the objective needs; it begins anew")
     if run.average is not None and copy_tensors(run.average.tensors, checkpoint.ema or checkpoint.weights):
         raise CheckpointError(f"{path}: its moving average is of another model")
-    state = {name: value for name, value in checkpoint.run.items() if name != "processes"}
-    schedule, scale = state.pop("schedule"), state.pop("loss_scale", None)
-    position = Position(**state)
+    schedule, scale = saved.get("schedule", {}), saved.get("loss_scale")
+    position = Position(**{name: saved[name] for name in Position().as_dict().keys() & saved.keys()})
     if "reset_optimizer" not in resets:
         restore_optimizer(run.updater.optimizer, run.parameters, checkpoint.optimizer)
         if scale is not None and run.updater.scale.dynamic and checkpoint.config["precision"] == "fp16":
@@ -203,7 +210,8 @@ def restore(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str] = fro
     if "reset_lr_scheduler" in resets:
         position.schedule_start, position.rate_factor = position.update, 1.0
     else:
-        run.schedule.load_state_dict(schedule)
+        with blaming(path, "take another checkpoint of the run", CheckpointError):
+            run.schedule.load_state_dict(schedule)
     if "reset_dataloader" in resets:
         position.epoch, position.part, position.batch = 1, 0, 0
     if "reset_meters" in resets:
@@ -213,9 +221,9 @@ def restore(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str] = fro
 
 
 def _check_vocabularies(run: Run, checkpoint: Checkpoint, path: Path) -> None:
-    remedy = "preprocess the data with the model's own vocabulary"
+    remedy = f"make the dataset with the model's own vocabulary: s2s preprocess --vocab-from {path}"
     if path == run.save_dir / LAST:
-        remedy = f"go on with data that has the run's own vocabulary, or {_ANEW}"
+        remedy = f"go on with data that has the run's own vocabulary (s2s preprocess --vocab-from {path}), or {_ANEW}"
     check_vocabularies(checkpoint.tokenizers, path, run.engine.tokenizers, run.config.data, remedy)
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from s2scli import document
+from s2scli.checkpoint import Checkpoint
+from s2scli.errors import CheckpointError
 from s2scli.nn.sharded import like, whole
+from s2scli.schema import setting
 from s2scli.training.objectives.base import Objective
 
 
@@ -28,22 +33,48 @@ class Position:
     finished: the reason why the run ended, or nothing.
     """
 
-    epoch: int = 1
-    part: int = 0
-    batch: int = 0
-    update: int = 0
-    skipped: int = 0
-    validated: int = 0
+    epoch: int = setting(1, "current one", at_least=1)
+    part: int = setting(0, "current one", at_least=0)
+    batch: int = setting(0, "batches done", at_least=0)
+    update: int = setting(0, "updates done", at_least=0)
+    skipped: int = setting(0, "updates skipped", at_least=0)
+    validated: int = setting(0, "update last validated", at_least=0)
     best: float | None = None
-    stale: int = 0
+    stale: int = setting(0, "validations", at_least=0)
     rate_factor: float = 1.0
-    schedule_start: int = 0
+    schedule_start: int = setting(0, "update", at_least=0)
     seconds: float = 0.0
     finished: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The position as JSON values."""
         return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossScaleState:
+    """What the loss is multiplied by, and since how many updates."""
+
+    value: float = setting(..., "factor", above=0)
+    good_updates: int = setting(..., "updates", at_least=0)
+
+
+@dataclass
+class SavedRun(Position):
+    """What a checkpoint holds of a run beside its tensors: the position, and the states of what depends on it."""
+
+    processes: int = setting(1, "processes that trained", at_least=1)
+    schedule: Mapping[str, Any] = field(default_factory=dict)
+    loss_scale: LossScaleState | None = None
+
+    CLOSED: ClassVar[bool] = True
+
+
+def saved_run(checkpoint: Checkpoint, path: Path) -> Mapping[str, Any]:
+    """What a checkpoint says of its run; CheckpointError where that cannot be."""
+    with document.blaming(path, "take another checkpoint of the run", CheckpointError):
+        document.check(checkpoint.run, SavedRun, "run")
+    return checkpoint.run
 
 
 def trained_parameters(objective: Objective, *, every_name: bool = False) -> dict[str, nn.Parameter]:

@@ -39,6 +39,7 @@ def meta(splits: dict[str, list[dict]]) -> dict:
         "tokenizers": {
             side: {"size": size, "fingerprint": TOKENIZER.fingerprint} for side, size in SIZES.items()
         },
+        "limits": {"max_source_length": 0, "max_target_length": 0, "on_long": "truncate"},
         "splits": {
             name: {
                 "num_examples": sum(shard["num_examples"] for shard in shards),
@@ -154,7 +155,7 @@ def test_another_version(folder: Path) -> None:
 
 def test_a_broken_meta(folder: Path) -> None:
     change_meta(folder, splits={"train": 3})
-    with pytest.raises(DataError, match=r"meta\.json: the file is broken"):
+    with pytest.raises(DataError, match=r"meta\.json: splits\.train = 3 is not valid; wanted: an object"):
         Dataset.open(folder)
 
 

@@ -53,8 +53,12 @@ def write(root: Path, shards: list[Pairs]) -> Dataset:
     meta = {
         "format": "s2s-dataset",
         "version": 1,
+        "source_lang": "aa",
+        "target_lang": "bb",
         "columns": columns,
-        "splits": {"train": {"corpora": corpora}},
+        "tokenizers": {side: {"size": size, "fingerprint": ""} for side, size in SIZES.items()},
+        "limits": {"max_source_length": 0, "max_target_length": 0, "on_long": "truncate"},
+        "splits": {"train": {"num_examples": sum(map(len, shards)), "corpora": corpora}},
     }
     (root / "meta.json").write_text(json.dumps(meta))
     return Dataset.open(root)
@@ -147,11 +151,11 @@ def rewrite(path: Path, values: list[int], dtype: Any) -> None:
 @pytest.mark.parametrize(
     ("ending", "values", "message"),
     [
-        ("ends", [2, 1, 4], "contradict each other"),
-        ("ends", [-1, 1, 4], "contradict each other"),
-        ("ends", [1, 2, 3], "contradict each other"),
-        ("ends", [1, 9, 4], "contradict each other"),
-        ("ids", [4, 5, 9, 4], "holds the id 9, its vocabulary has 9 symbols"),
+        ("ends", [2, 1, 4], "source.ends: example 2 goes from 2 to 1, of 4 ids, and the longest has 2"),
+        ("ends", [-1, 1, 4], "source.ends: example 1 goes from 0 to -1, of 4 ids"),
+        ("ends", [1, 9, 4], "source.ends: example 2 goes from 1 to 9, of 4 ids"),
+        ("ends", [1, 1, 4], "source.ends: example 3 goes from 1 to 4, of 4 ids, and the longest has 2"),
+        ("ids", [4, 5, 9, 4], "source.ids: holds the id 9, and the vocabulary has 9 symbols"),
     ],
 )
 def test_files_that_contradict_each_other(

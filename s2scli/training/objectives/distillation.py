@@ -15,6 +15,7 @@ from s2scli.errors import UsageError
 from s2scli.models.base import Model
 from s2scli.nn.chunked import soft_cross_entropy
 from s2scli.nn.copying import Hidden
+from s2scli.text.sameness import difference
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.training.objectives.cross_entropy import LabelSmoothedCrossEntropy
 
@@ -91,10 +92,10 @@ class Distillation(LabelSmoothedCrossEntropy):
                 "--right-to-left, or neither"
             )
         for side, tokenizer in tokenizers.items():
-            own, other = tokenizer.vocabulary, self.teacher.tokenizers[side].vocabulary
-            if own.fingerprint != other.fingerprint:
+            theirs = teacher.tokenizers[side]
+            if differs := difference(theirs, tokenizer):
                 raise UsageError(
-                    f"--teacher {self.teacher.path}: its {side} vocabulary ({len(other)} symbols, {other.fingerprint}) "
-                    f"is not that of {data} ({len(own)} symbols, {own.fingerprint}); train the teacher on this dataset "
-                    "folder, or preprocess with the teacher's vocabularies"
+                    f"--teacher {teacher.path}: its {side} vocabulary ({len(theirs)} symbols) is not that of {data} "
+                    f"({len(tokenizer)} symbols): {differs}; train the teacher on this dataset folder, or make the "
+                    f"dataset with s2s preprocess --vocab-from {teacher.path}"
                 )

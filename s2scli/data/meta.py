@@ -1,0 +1,228 @@
+"""A dataset's meta.json: what it must say, and whether the folder has the files that it names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from s2scli import document
+from s2scli.data.source_form import SourceForm
+from s2scli.errors import DataError
+from s2scli.schema import setting
+
+FORMAT = "s2s-dataset"
+VERSION = 1
+META = "meta.json"
+END_DTYPE = np.dtype("<i8")
+_ENDINGS = ("ids", "ends", "text", "text_ends")
+AGAIN = "run s2s preprocess again"
+# What --verify is for, where a file contradicts the others and the sizes alone do not tell which has changed.
+CHANGED = f"{AGAIN} (s2s inspect DATA --verify names the files that have changed)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFacts:
+    """A file as it was written."""
+
+    bytes: int = setting(..., "its size", at_least=0)
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardFacts:
+    """A folder with some examples of a corpus; longest: by column, the most ids that an example has."""
+
+    path: str
+    num_examples: int = setting(..., "examples", at_least=0)
+    longest: Mapping[str, int] = setting(..., "by column", at_least=0)
+    files: Mapping[str, FileFacts]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusFacts:
+    """A corpus of a split."""
+
+    name: str
+    shards: tuple[ShardFacts, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFacts:
+    """A split: its examples, and what preprocess counted."""
+
+    num_examples: int = setting(..., "examples", at_least=0)
+    num_tokens: Mapping[str, int] = field(default_factory=dict)
+    num_unknown: Mapping[str, int] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    truncated: Mapping[str, int] = field(default_factory=dict)
+    truncated_tokens: Mapping[str, int] = field(default_factory=dict)
+    corpora: tuple[CorpusFacts, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnFacts:
+    """A column: what it holds, how its ids are stored, and whose vocabulary they are of."""
+
+    kind: str = setting(..., "what it holds", choices=("text", "tag"))
+    dtype: str = setting(..., "type of the ids", choices=("uint16", "uint32"))
+    tokenizer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerFacts:
+    """A tokenizer: the size of its vocabulary, and a hash of all that makes it."""
+
+    size: int = setting(..., "symbols", at_least=4, at_most=2**32)
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitFacts:
+    """The most tokens of an example on each side, 0: any number, and what became of longer ones."""
+
+    max_source_length: int = setting(..., "tokens", at_least=0)
+    max_target_length: int = setting(..., "tokens", at_least=0)
+    on_long: str = setting(..., "what became of longer ones", choices=("error", "truncate", "skip"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShortlistFacts:
+    """The table of translations."""
+
+    num_translations: int = setting(..., "translations of a token", at_least=1)
+    files: Mapping[str, FileFacts]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaFacts:
+    """All of meta.json; part: its number and how many there are, where the folder is a part of a dataset."""
+
+    source_lang: str
+    target_lang: str
+    columns: Mapping[str, ColumnFacts]
+    source_form: SourceForm = field(default_factory=SourceForm)
+    tokenizers: Mapping[str, TokenizerFacts]
+    limits: LimitFacts
+    splits: Mapping[str, SplitFacts]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    shortlist: ShortlistFacts | None = None
+    part: tuple[int, int] = (0, 1)
+
+
+def read_meta(path: Path) -> dict[str, Any] | None:
+    """What a folder's meta.json says, or None where it has none, or one of something else.
+
+    Raises DataError where it is broken, contradicts itself or is of another version.
+    """
+    file = path / META
+    if not file.exists():
+        return None
+    with document.blaming(file, AGAIN):
+        values = document.read(file, Any)
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            return None
+    if values.get("version") != VERSION:
+        raise DataError(
+            f"{path}: the dataset has format version {values.get('version')}, this s2s reads {VERSION}; {AGAIN}"
+        )
+    with document.blaming(file, AGAIN):
+        document.check(values, MetaFacts)
+        _check_agreement(values)
+    return values
+
+
+def _check_agreement(meta: Mapping[str, Any]) -> None:
+    """DataError where parts of meta.json contradict each other."""
+    columns = meta["columns"]
+    if "target" not in columns:
+        raise DataError("columns.target is missing")
+    for name, column in columns.items():
+        if column["tokenizer"] not in meta["tokenizers"]:
+            raise DataError(f"columns.{name}.tokenizer = {column['tokenizer']} is not among tokenizers")
+    for name, split in meta["splits"].items():
+        shards = [shard for corpus in split["corpora"] for shard in corpus["shards"]]
+        for shard in shards:
+            place = f"splits.{name}, the shard {shard['path']}"
+            _check_inside(shard["path"], place)
+            for column, facts in columns.items():
+                _check_column(shard, column, np.dtype(facts["dtype"]).itemsize, place)
+        found = sum(shard["num_examples"] for shard in shards)
+        if found != split["num_examples"]:
+            raise DataError(
+                f"splits.{name}.num_examples = {split['num_examples']}, but its shards have {found}"
+            )
+    for name in (*meta["tokenizers"], *(name for name, _ in _named_files(meta))):
+        _check_inside(name, "tokenizers and files")
+
+
+def _check_inside(name: str, place: str) -> None:
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or "\0" in name:
+        raise DataError(f"{place}: {name!r} is no path within the dataset")
+
+
+def _check_column(shard: Mapping[str, Any], column: str, id_size: int, place: str) -> None:
+    """DataError where the sizes of a column's files are not those of so many examples."""
+    if column not in shard["longest"]:
+        raise DataError(f"{place}: longest.{column} is missing")
+    for ending in _ENDINGS:
+        if f"{column}.{ending}" not in shard["files"]:
+            raise DataError(f"{place}: files.{column}.{ending} is missing")
+    sizes = {ending: shard["files"][f"{column}.{ending}"]["bytes"] for ending in _ENDINGS}
+    ends = shard["num_examples"] * END_DTYPE.itemsize
+    if sizes["ends"] != ends or sizes["text_ends"] != ends or sizes["ids"] % id_size:
+        raise DataError(
+            f"{place}: {shard['num_examples']} examples cannot be in files of {column} with "
+            f"{', '.join(f'{size} bytes ({ending})' for ending, size in sizes.items())}"
+        )
+
+
+def _named_files(meta: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The files that meta.json names, by their path in the folder, and what it says of them."""
+    yield from ((meta.get("shortlist") or {}).get("files", {})).items()
+    for split in meta["splits"].values():
+        for corpus in split["corpora"]:
+            for shard in corpus["shards"]:
+                for name, expected in shard["files"].items():
+                    yield f"{shard['path']}/{name}", expected
+
+
+def files(path: Path, meta: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The files of a dataset folder that have checksums, and what meta.json says of each."""
+    return ((path / name, expected) for name, expected in _named_files(meta))
+
+
+def check_files(path: Path, meta: Mapping[str, Any]) -> None:
+    """DataError where a file has not the size that meta.json says, or ends beyond or before what they divide."""
+    for file, expected in files(path, meta):
+        size = file.stat().st_size if file.is_file() else None
+        if size != expected["bytes"]:
+            found = "is missing" if size is None else f"has {size} bytes, not {expected['bytes']}"
+            raise DataError(f"{file}: the file {found}; {AGAIN}")
+    for split in meta["splits"].values():
+        for shard in (shard for corpus in split["corpora"] for shard in corpus["shards"]):
+            for column, facts in meta["columns"].items():
+                sizes = {"ids": np.dtype(facts["dtype"]).itemsize, "text": 1}
+                for ending, size in sizes.items():
+                    total = shard["files"][f"{column}.{ending}"]["bytes"] // size
+                    name = f"{column}.{'ends' if ending == 'ids' else 'text_ends'}"
+                    _check_last_end(path / shard["path"] / name, shard["num_examples"], total)
+
+
+def _check_last_end(file: Path, number: int, total: int) -> None:
+    """DataError unless the last of some ends is the number of all that they divide; reads nothing else."""
+    last = 0
+    if number:
+        try:
+            with file.open("rb") as stream:
+                stream.seek(-END_DTYPE.itemsize, os.SEEK_END)
+                last = int.from_bytes(stream.read(), "little", signed=True)
+        except OSError as error:
+            raise DataError(f"{file}: cannot read: {error.strerror}") from None
+    if last != total:
+        raise DataError(f"{file}: the last end is {last}, but there are {total} to divide; {CHANGED}")
