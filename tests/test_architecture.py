@@ -20,6 +20,7 @@ PACKAGE = Path(s2scli.__file__).parent
 LAYERS = (
     {
         "errors",
+        "document",
         "registry",
         "schema",
         "needs",
@@ -44,6 +45,7 @@ LAYERS = (
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 TORCH_FREE = (
     "cli.app",
+    "document",
     "score",
     "preprocess",
     "plot",
