@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from s2scli import document
 from s2scli.errors import CheckpointError, DataError
+from s2scli.files import is_regular, kind_of
 from s2scli.schema import setting
 
 FORMAT = "s2s-checkpoint"
@@ -149,6 +150,8 @@ def open_checkpoint(
     done with it in the `with` block finds that a tensor is missing or broken.
     """
     try:
+        if not is_regular(path):
+            raise CheckpointError(f"{path}: is {kind_of(path.stat().st_mode)}, not a file")
         with safe_open(path, framework=framework, device=device) as stream:
             yield stream, _read_header(path, stream.metadata() or {})
     except FileNotFoundError:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import stat
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from s2scli.errors import DataError, S2SError, did_you_mean
+from s2scli.files import kind_of
 from s2scli.schema import Limits
 
 # Deeper than any document of ours is nested, and far from where Python or a library gives up.
@@ -47,11 +49,14 @@ def blaming(where: object, remedy: str, kind: type[S2SError] = DataError) -> Ite
 def read(path: Path, shape: Any) -> Any:
     """The checked values of a JSON file; DataError, without the file's name, for what is wrong in it."""
     try:
-        if not path.is_file():
-            raise DataError("is no file" if path.exists() else "the file is missing")
-        if (size := path.stat().st_size) > LARGEST:
-            raise DataError(f"has {size:,} bytes, and no such file has more than {LARGEST:,}")
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise DataError(f"is {kind_of(found.st_mode)}, not a file")
+        if found.st_size > LARGEST:
+            raise DataError(f"has {found.st_size:,} bytes, and no such file has more than {LARGEST:,}")
         values = parse(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError("the file is missing") from None
     except OSError as error:
         raise DataError(f"cannot read: {error.strerror}") from None
     check(values, shape)
