@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
+from s2scli.schema import setting
 from s2scli.text.normalization import Normalization
 from s2scli.text.pieces import NONE, PIECES, join_pieces, text_of_piece
-from s2scli.text.tokenizer import LearningSettings, SplittingTokenizer, common_parts
+from s2scli.text.tokenizer import LearningSettings, SplittingTokenizer, TokenizerDocument, common_parts
 from s2scli.text.vocabulary import NUM_SPECIAL, Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordDocument(TokenizerDocument):
+    """A document that may say in what pieces of words lines come."""
+
+    pieces: str | None = setting(None, "kind of pieces", choices=PIECES)
 
 
 class WordTokenizer(SplittingTokenizer):
@@ -19,6 +28,7 @@ class WordTokenizer(SplittingTokenizer):
     """
 
     kind = "word"
+    Document = WordDocument
     separator = " "
 
     def __init__(
@@ -37,12 +47,9 @@ class WordTokenizer(SplittingTokenizer):
         return cls(Vocabulary((), ()), normalization, settings.user_symbols, settings.pieces)
 
     @classmethod
-    def from_document(cls, document: dict[str, Any]) -> Self:
-        """Make a tokenizer from what `to_bytes` wrote."""
-        pieces = document.get("pieces")
-        if pieces is not None and pieces not in PIECES:
-            raise ValueError(f"unknown kind of pieces {pieces!r}")
-        return cls(*common_parts(document), pieces)
+    def from_document(cls, values: Mapping[str, Any]) -> Self:
+        """Make a tokenizer from a document that fits its `Document`."""
+        return cls(*common_parts(values), values.get("pieces"))
 
     def document(self) -> dict[str, Any]:
         """What makes the tokenizer, as JSON values; those of text in whole words are as they always were."""
