@@ -26,6 +26,7 @@ from s2scli.io import STDIN, input_name, read_lines
 from s2scli.needs import note_needs
 from s2scli.record import NOT_TEXT, Record
 from s2scli.streams import is_open_terminal
+from s2scli.text.normalization import is_blank
 
 _PROMPT = "> "
 
@@ -78,7 +79,7 @@ def _answered(config: ChatConfig, settings: GenerateConfig, engine: Engine) -> I
         return
     conversation = Conversation(engine, settings)
     for number, text in enumerate(texts):
-        if text.strip():
+        if not is_blank(text):
             yield spell(conversation.answer(text, number), settings)
         else:
             conversation.turns.clear()
@@ -99,7 +100,7 @@ def _converse(conversation: Conversation) -> int:
             notice("")
             return number
         try:
-            turn = session.turn(line) if line.strip() else None
+            turn = session.turn(line) if not is_blank(line) else None
             if turn is not None:
                 record = conversation.answer(turn)
                 print(spell(record, conversation.config), flush=True)

@@ -194,7 +194,7 @@ VERBS = [name for name, command in COMMANDS.items() if has(command.config)]
 )
 def test_torch_is_not_imported(words: str, tmp_path: Path) -> None:
     """Run the command itself, and look at what was imported."""
-    (tmp_path / "f").write_text("a line\n")
+    (tmp_path / "f").write_text("a line\nand another\n")
     (tmp_path / "log.jsonl").write_text('{"event": "train", "update": 1, "loss": 9.5}\n')
     arguments = words.format(f=tmp_path / "f", log=tmp_path / "log.jsonl").split()
     code = "import sys; from s2scli.cli.app import run; sys.exit(run(sys.argv[1:]) or 'torch' in sys.modules)"

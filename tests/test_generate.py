@@ -114,7 +114,7 @@ def test_scores_do_not_depend_on_the_grouping(run: Generator) -> None:
 
 
 def test_blank_lines_stay_blank(run: Generator) -> None:
-    text = ["", SENTENCES[0], "", "   ", "\t", SENTENCES[1], "\u3000 ", "", SENTENCES[2], ""]
+    text = ["", SENTENCES[0], "", "   ", "\t", SENTENCES[1], "\u3000\u200b", "", SENTENCES[2], ""]
     lines = run(joined(text))
     expected = run(joined(SENTENCES[:3]))
     assert [lines[place] for place in (1, 5, 8)] == expected

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from s2scli.record import NOT_TEXT
 from s2scli.schema import setting
+from s2scli.text.normalization import is_blank
 
 # Who speaks where a dialogue does not say: two who take turns.
 UNNAMED = ("A", "B")
@@ -90,7 +91,7 @@ class DialogueForm:
 
     def compose(self, before: Sequence[tuple[str, str]], speaker: str) -> str:
         """The source of what a speaker answers to some turns and their speakers; nothing where all are blank."""
-        said = [(who, self.plain(turn)) for who, turn in before if turn.strip()][-self.context_turns :]
+        said = [(who, self.plain(turn)) for who, turn in before if not is_blank(turn)][-self.context_turns :]
         if not said:
             return ""
         if not self.speakers:
@@ -183,7 +184,7 @@ def exchanges(dialogue: Dialogue, form: DialogueForm) -> Iterator[Exchange]:
     for number, (turn, speaker) in enumerate(zip(*dialogue, strict=False)):
         if number and (not form.targets or speaker in form.targets):
             yield Exchange(list(before), speaker, turn)
-        if turn.strip():
+        if not is_blank(turn):
             before.append((speaker, turn))
 
 

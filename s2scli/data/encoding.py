@@ -18,6 +18,7 @@ from s2scli.data.dataset_writer import ColumnChunk
 from s2scli.data.filters import DOCUMENT_END, DUPLICATE, length_filters, text_filters
 from s2scli.data.source_form import SourceComposer, SourceForm
 from s2scli.errors import DataError
+from s2scli.text.normalization import is_blank
 from s2scli.text.tokenizer import Tokenizer, load_tokenizer
 from s2scli.workers import Workers
 
@@ -139,13 +140,15 @@ class Encoder:
             return pair.problem
         # Filters of pairs look at both sides, and where there is one, at that.
         source, target = pair.source if "source" in self._sides else pair.target, pair.target
-        has_source, has_target = bool(source.strip()), bool(target.strip())
+        has_source, has_target = not is_blank(source), not is_blank(target)
         if self._form.context_lines and not has_source and not has_target:
             return DOCUMENT_END
-        if has_source and has_target:
-            for name, leaves_out in self._text_filters:
-                if leaves_out(source, target):
-                    return name
+        for side, has_text in (("source", has_source), ("target", has_target)):
+            if side in self._sides and not has_text:
+                return f"empty {side}"
+        for name, leaves_out in self._text_filters:
+            if leaves_out(source, target):
+                return name
         if lines.repeated is not None and lines.repeated[index]:
             return DUPLICATE
         return ""

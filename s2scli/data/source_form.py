@@ -11,6 +11,7 @@ from s2scli.data.dialogue import DialogueForm, dialogue_of
 from s2scli.document import check
 from s2scli.errors import UsageError
 from s2scli.schema import setting
+from s2scli.text.normalization import is_blank
 from s2scli.text.tokenizer import Tokenizer
 
 
@@ -99,17 +100,17 @@ class SourceComposer:
     def follow(self, lines: Iterable[str]) -> None:
         """Take lines as context for those that come."""
         for line in lines:
-            if line.strip():
-                self._before.append(line)
-            else:
+            if is_blank(line):
                 self._before.clear()
+            else:
+                self._before.append(line)
 
     def compose(self, line: str, tag: str = "") -> str:
         """The source of the next line; tag: of this line, in place of that of all."""
-        text = self._join((*self._before, line)) if line.strip() else line
+        text = line if is_blank(line) else self._join((*self._before, line))
         self.follow([line])
         tag = tag or self._tag
-        return f"{tag} {text}" if tag and line.strip() else text
+        return f"{tag} {text}" if tag and not is_blank(line) else text
 
     def compose_dialogue(self, form: DialogueForm, record: Mapping[str, Any]) -> str:
         """The source of what comes next in a dialogue, a JSON record; ValueError and the like where it is none."""

@@ -28,6 +28,7 @@ from s2scli.search.base import Output, Request
 from s2scli.search.searching import search, with_attention
 from s2scli.search.shortlisted import Shortlisted
 from s2scli.search.waiting import Room
+from s2scli.text.normalization import is_blank
 from s2scli.text.pieces import NONE
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import EOS, SPECIAL_SYMBOLS
@@ -113,7 +114,7 @@ class Engine:
                 {
                     index: pair
                     for index, pair in enumerate(pairs)
-                    if texts[index].strip() and (pair[0].ids or not reads_source)
+                    if not is_blank(texts[index]) and (pair[0].ids or not reads_source)
                 },
                 done,
             )
@@ -306,7 +307,7 @@ class Engine:
         return Source(line.text, ids, extended, tuple(words))
 
     def _encode_line(self, line: Line) -> list[int]:
-        if not line.text.strip():
+        if is_blank(line.text):
             return []
         ids = self.tokenizers[self.side].encode(line.text)
         limit = self.limits[f"max_{self.side}_length"]

@@ -13,6 +13,7 @@ from s2scli.errors import DataError
 from s2scli.inference.engine import Line
 from s2scli.io import COMPRESSED
 from s2scli.record import NOT_TEXT
+from s2scli.text.normalization import is_blank
 
 
 def input_format(path: Path) -> str:
@@ -30,7 +31,7 @@ def text_lines(
     """
     for number, text in enumerate(texts):
         source, *phrases = text.split("\t") if constraints else [text]
-        held = [phrase for phrase in phrases if phrase.strip()]
+        held = [phrase for phrase in phrases if not is_blank(phrase)]
         extra = {"constraints": held} if held else {}
         yield Line(number, composer.compose(source), extra=extra, constraints=tuple(held))
 
@@ -74,7 +75,7 @@ def _phrases(record: dict[str, Any], name: str) -> tuple[str, ...]:
         return ()
     if not isinstance(phrases, list) or not all(isinstance(phrase, str) for phrase in phrases):
         raise TypeError(f"{name} is no list of texts")
-    return tuple(NOT_TEXT.sub("\ufffd", phrase) for phrase in phrases if phrase.strip())
+    return tuple(NOT_TEXT.sub("\ufffd", phrase) for phrase in phrases if not is_blank(phrase))
 
 
 class UntilBroken:

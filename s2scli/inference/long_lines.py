@@ -13,6 +13,7 @@ from s2scli.errors import DataError
 from s2scli.inference.engine import Engine, Line
 from s2scli.inference.input import UntilBroken
 from s2scli.record import Alignment, Hypothesis, Record
+from s2scli.text.normalization import is_blank
 from s2scli.text.words import places_of_words
 
 Part = tuple[str, str]
@@ -56,7 +57,7 @@ def translate_lines(
 def find_parts(engine: Engine, line: Line, on_long: str | None) -> list[Part]:
     """The parts to translate one by one; DataError for a line that is too long if that is an error."""
     longest, encode = engine.longest_source, engine.tokenizers[engine.side].encode
-    if on_long not in ("split", "error") or longest is None or not line.text.strip():
+    if on_long not in ("split", "error") or longest is None or is_blank(line.text):
         return [("", line.text)]
     length = len(encode(line.text))
     # Of constraints nobody knows to which part they belong: a line that has some is cut.

@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from s2scli.console import notice
 from s2scli.errors import S2SError
 from s2scli.text.normalization import Normalization
 from s2scli.text.tokenizer import LearningSettings, SplittingTokenizer, TokenizerDocument, common_parts
 from s2scli.text.vocabulary import Vocabulary
+
+# ISO 639-2 and 639-3 codes of the languages that the Moses scripts have rules for, which call them by ISO 639-1.
+_THREE_LETTERS_TABLE = (
+    "asm:as ben:bn cat:ca ces:cs cze:cs deu:de ger:de ell:el gre:el eng:en spa:es est:et ekk:et fin:fi "
+    "fra:fr fre:fr gle:ga guj:gu hin:hi hun:hu isl:is ice:is ita:it jpn:ja kan:kn kor:ko lit:lt lav:lv "
+    "lvs:lv mal:ml mar:mr nld:nl dut:nl ori:or ory:or pan:pa pol:pl por:pt ron:ro rum:ro rus:ru slk:sk "
+    "slo:sk slv:sl swe:sv tam:ta tel:te tet:tdt zho:zh chi:zh cmn:zh"
+)
+_THREE_LETTERS = dict(pair.split(":") for pair in _THREE_LETTERS_TABLE.split())
+# What the scripts know besides the languages whose abbreviations they have.
+_BY_SCRIPT = ("ja", "ko")
+
+
+def _sacremoses() -> Any:
+    """The package; S2SError where it is not installed."""
+    try:
+        import sacremoses
+        import sacremoses.corpus
+    except ImportError:
+        raise S2SError(
+            "--tokenizer moses needs sacremoses, which is not installed: pip install 's2scli[words]'"
+        ) from None
+    return sacremoses
+
+
+def moses_language(name: str) -> str | None:
+    """The code by which the Moses scripts know a language, of en_US, pt-BR, EN, eng or english; None without rules."""
+    known = _sacremoses().corpus.NonbreakingPrefixes().available_langs | dict(
+        zip(_BY_SCRIPT, _BY_SCRIPT, strict=True)
+    )
+    first = re.split(r"[-_.@]", name.lower())[0]
+    code: str | None = known.get(_THREE_LETTERS.get(first, first))
+    return code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,19 +75,20 @@ class MosesTokenizer(SplittingTokenizer):
         language: str = "en",
     ) -> None:
         super().__init__(vocabulary, normalization, user_symbols)
-        try:
-            import sacremoses
-        except ImportError:
-            raise S2SError(
-                "--tokenizer moses needs sacremoses, which is not installed: pip install 's2scli[words]'"
-            ) from None
+        sacremoses = _sacremoses()
         self.language = language
         self._tokenizer = sacremoses.MosesTokenizer(language)
         self._detokenizer = sacremoses.MosesDetokenizer(language)
 
     @classmethod
     def _blank(cls, settings: LearningSettings, normalization: Normalization) -> Self:
-        return cls(Vocabulary((), ()), normalization, settings.user_symbols, settings.language)
+        language = moses_language(settings.language)
+        if language is None:
+            notice(
+                f"{settings.name}: the Moses scripts have no rules for the language {settings.language!r}; its text is "
+                "split by those of English"
+            )
+        return cls(Vocabulary((), ()), normalization, settings.user_symbols, language or "en")
 
     @classmethod
     def from_document(cls, values: Mapping[str, Any]) -> Self:

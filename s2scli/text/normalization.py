@@ -31,6 +31,22 @@ def _digits() -> dict[int, str]:
     return {ord(digit): str(unicodedata.decimal(digit)) for digit in digits}
 
 
+# Characters that show nothing by themselves and are neither white space nor format characters: the combining grapheme
+# joiner, fillers of Hangul, variation selectors.
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u3164\uffa0") | frozenset(map(chr, range(0xFE00, 0xFE10)))
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text has no character that can be seen, as one of white space or of a zero-width space.
+
+    A line like that has no words, and so no output; training leaves it out.
+    """
+    return all(
+        character.isspace() or character in _INVISIBLE or unicodedata.category(character) == "Cf"
+        for character in text
+    )
+
+
 def user_symbol_pattern(symbols: Iterable[str]) -> re.Pattern[str] | None:
     """A pattern that captures any of the symbols, the longest first; None where there are none."""
     longest_first = sorted(symbols, key=lambda symbol: (-len(symbol), symbol))

@@ -15,6 +15,7 @@ from s2scli.errors import DataError
 from s2scli.io import decode
 from s2scli.preprocess import preprocess
 from s2scli.schema import build
+from s2scli.text.normalization import is_blank
 
 ODD = [
     b"",
@@ -23,6 +24,7 @@ ODD = [
     b"\r",
     b"x" * 10_000,
     b"\xff\xfe",
+    "\u200b".encode(),
     b"a\xc3",
     b"a\0b",
     "\u2028".encode(),
@@ -88,6 +90,8 @@ def test_every_line_is_kept_in_its_place_or_reported(
             for (source, broken), (target, also_broken) in decoded
             if not (policy == "skip" and (broken or also_broken))
             and all(encode(line) for encode, line in zip(sides[0], (source, target), strict=True))
+            and not is_blank(source)
+            and not is_blank(target)
         ]
         assert found["train"] == kept
         assert len(kept) + sum(result.dropped["train"].values()) == result.num_lines["train"] == len(pairs)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2scli.text.normalization import Normalization, user_symbol_pattern
+from s2scli.text.normalization import Normalization, is_blank, user_symbol_pattern
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0\n"))
 
@@ -68,3 +68,27 @@ def test_white_space_and_digits() -> None:
     assert spaces.apply(" a\u00a0\u3000b\t c ") == "a b c"
     assert spaces.apply(" a <x>  b", ["<x>"]) == "a <x> b"
     assert Normalization(normalize_digits=True).apply("٣۴५ ４2 一 ² ½ x") == "345 42 一 ² ½ x"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "\t\u3000\u00a0",
+        "\u200b",
+        "\ufeff",
+        "\u200b \u200d\u2060",
+        "\u00ad",
+        "\u3164",
+        "\u202e\u202c",
+    ],
+)
+def test_what_cannot_be_seen_is_blank(text: str) -> None:
+    assert is_blank(text)
+    assert not is_blank(f"{text}.{text}")
+
+
+@pytest.mark.parametrize("text", [".", "a\u200bb", "\u0301", "\u2800", "👩\u200d👩", "\x07", "\ufffd"])
+def test_what_can_be_seen_is_not(text: str) -> None:
+    assert not is_blank(text)

@@ -372,6 +372,20 @@ def test_moses_splits_as_its_library_and_joins_again(language: str, text: str) -
     assert (again.encode(text), again.decode(ids)) == (ids, tokenizer.decode(ids))
 
 
+@pytest.mark.parametrize("name", ["fr", "fr-CA", "fr_FR.UTF-8", "FR", "fra", "fre", "French"])
+def test_moses_knows_a_language_by_all_its_names(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With fr-CA and such it split L'homme as English: the rules were lost, and nothing was said."""
+    tokenizer = learn("moses", lines=("L'homme n'est pas là.",), language=name, vocab_size=None)
+    assert tokenizer.pieces(tokenizer.encode("L'homme")) == ["L'", "homme"]
+    assert tokenizer.document()["language"] == "fr"
+    assert capsys.readouterr().err == ""
+
+
+def test_moses_says_where_it_has_no_rules(capsys: pytest.CaptureFixture[str]) -> None:
+    learn("moses", lines=("a",), language="tlh", vocab_size=None)
+    assert "no rules for the language 'tlh'" in capsys.readouterr().err
+
+
 def test_without_its_library_moses_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sacremoses", None)
     with pytest.raises(S2SError, match=r"pip install 's2scli\[words\]'"):
