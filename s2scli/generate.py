@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from s2scli.checkpoint import check_vocabularies
 from s2scli.checkpoint_file import find_checkpoints, open_checkpoint
 from s2scli.configs.generate import PHRASE_FILES, GenerateConfig
+from s2scli.configs.server import ServerConfig
 from s2scli.console import counted, counter, is_terminal, notice, uncounted
 from s2scli.data.dataset import Dataset
 from s2scli.data.learning import read_tokenizers
@@ -46,6 +47,7 @@ _NOT_DECISIVE = {
     "device",
     "processes",
     "threads",
+    *(field.name for field in fields(ServerConfig)),
 }
 
 

@@ -285,7 +285,8 @@ def test_json_lines(run: Generator, tmp_path: Path) -> None:
     [
         ('{"source": "ba', "standard input:3: the line is no JSON; --source-field is source"),
         ("", "standard input:3: the line is no JSON"),
-        ("7", "standard input:3: the line is no JSON"),
+        ("7", "standard input:3: the line's JSON is no object; --source-field is source"),
+        ('["a", "b"]', "standard input:3: the line's JSON is no object"),
         ('{"text": "ba"}', "standard input:3: the line has no text field 'source'"),
         ('{"source": 7}', "standard input:3: the line's source is not text"),
         ('{"source": "ba", "reference": []}', "standard input:3: the line's reference is not text"),

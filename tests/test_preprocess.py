@@ -366,6 +366,8 @@ def test_one_file_with_both_sides(run: Run, texts: Path, monkeypatch: pytest.Mon
             r"a\.tsv:2: the line has too few columns; --source-field is 1, --target-field is 2",
         ),
         ("a.jsonl", '{"source": "a", "target": "b"}\n{\n', {}, r"a\.jsonl:2: the line is no JSON"),
+        ("a.jsonl", '["a", "b"]\n', {}, r"a\.jsonl:1: the line's JSON is no object"),
+        ("a.jsonl", '{"x": ["a"]}\n', {"source_field": "x.y"}, r"a\.jsonl:1: the line's x is no object"),
         ("a.jsonl", '{"source": "a", "goal": "b"}\n', {}, r"a\.jsonl:1: the line has no text field 'target'"),
         ("a.jsonl", '{"source": "a", "target": 1}\n', {}, r"a\.jsonl:1: the line's target is not text"),
         ("a.txt", "a\tb\n", {}, "the ending does not tell its format; give --input-format"),

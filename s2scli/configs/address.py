@@ -30,6 +30,11 @@ def parse_address(text: str) -> Path | tuple[str, int]:
     return host, int(match[2])
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address is this machine's own, which other machines cannot reach."""
+    return bool(_loopback(host.lower()))
+
+
 def _loopback(host: str) -> str:
     """The address of a host that is this machine alone, or nothing."""
     if host == "localhost":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from s2scli.configs.address import parse_address
 from s2scli.configs.search import CONSTRAINTS_NEED, SearchConfig
+from s2scli.configs.server import ServerConfig
 from s2scli.errors import UsageError
 from s2scli.schema import setting
 
@@ -29,7 +30,7 @@ _NOT_SERVED = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateConfig(SearchConfig):
+class GenerateConfig(SearchConfig, ServerConfig):
     """Which model, which text, how to search and how to print."""
 
     data: Path | None = setting(
@@ -174,11 +175,6 @@ class GenerateConfig(SearchConfig):
         1, "divide the lines over so many commands: line i, from 0, is of shard i modulo N", at_least=1
     )
     shard_id: int = setting(0, "which lines this command translates, from 0", at_least=0, needs="num_shards")
-    serve: str | None = setting(
-        None,
-        "in place of translating --input, answer requests over HTTP at a Unix socket (its path, or unix:PATH) or a "
-        "port of this machine (8080, localhost:8080; 0: any) until a signal ends it",
-    )
     precision: str = setting(
         "fp32",
         "in what to compute: bf16 or int8 on a CPU, where only products are (int8 with a scale for each row), bf16 or "

@@ -228,9 +228,11 @@ class Corpus:
 
 def text_field(record: Any, name: str) -> str:
     """The text of a JSON record's field, a.b for one within another; KeyError or TypeError where there is none."""
-    value = record
+    value, called = record, "JSON"
     for key in name.split("."):
-        value = value[key]
+        if not isinstance(value, dict):
+            raise TypeError(f"{called} is no object")
+        value, called = value[key], key
     if not isinstance(value, str):
         raise TypeError(f"{name} is not text")
     return one_line(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from s2scli.configs.generate import GenerateConfig
@@ -33,6 +33,11 @@ def answers(
     if config.score_reference:
         return engine.score(lines, window, done)
     return translate_lines(engine, lines, window, done, on_long=config.on_long)
+
+
+def answers_of_parts(engine: Engine, config: GenerateConfig, lines: Sequence[Line]) -> Iterator[Record]:
+    """The records of some lines as one batch, of parts of lines that were too long, too."""
+    return (engine.score if config.score_reference else engine.translate)(lines, len(lines))
 
 
 def check_line(engine: Engine, config: GenerateConfig, line: Line) -> None:

@@ -14,7 +14,7 @@ from s2scli.data.source_form import SourceComposer
 from s2scli.errors import UsageError, did_you_mean
 from s2scli.inference.answering import answers
 from s2scli.inference.engine import Engine, Line
-from s2scli.inference.reranking import Reranking
+from s2scli.inference.loading import with_settings
 from s2scli.needs import with_changes
 from s2scli.record import Record, to_line
 
@@ -103,10 +103,7 @@ class Conversation:
             if name not in _SEARCH:
                 raise UsageError(f"{called}: no setting of the search{did_you_mean(name, _SEARCH)}")
         self.config = with_changes(self.config, settings, dict.fromkeys(settings, called), "/set {}".format)
-        rerank = self.engine.rerank
-        if isinstance(rerank, Reranking):
-            rerank = replace(rerank, nbest=self.config.nbest)
-        self.engine = replace(self.engine, search=self.config, rerank=rerank)
+        self.engine = with_settings(self.engine, self.config)
 
     @property
     def changed(self) -> dict[str, Any]:

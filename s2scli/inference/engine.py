@@ -63,8 +63,8 @@ class Engine:
     under. A batch holds at most batch_size sentences and max_tokens padded source tokens.
     form: that of the sources it was trained on. uses: what is made of the attention, if anything. lexicon: what outputs
     must hold and must not. right_to_left: whether it was trained on targets from right to left; outputs are in reading
-    order. rerank: puts the outputs of records in their final order. shortlist: of what outputs are made, if not of the
-    whole vocabulary.
+    order. rerank: puts the outputs of records in their final order, and takes so many of them. shortlist: of what
+    outputs are made, if not of the whole vocabulary.
 
     A line is a source; for a language model, the beginning of its output.
     """
@@ -81,7 +81,7 @@ class Engine:
     shortlist: ChosenShortlist | None = None
     lexicon: Lexicon | None = None
     right_to_left: bool = False
-    rerank: Callable[[list[Record]], list[Record]] | None = None
+    rerank: Callable[[list[Record], int], list[Record]] | None = None
 
     def translate(
         self, lines: Iterable[Line], window: int, done: Callable[[int], object] = uncounted
@@ -209,7 +209,7 @@ class Engine:
         records = [
             self._record(line, sources[index], outputs.get(index, [])) for index, line in enumerate(lines)
         ]
-        return records if self.rerank is None else self.rerank(records)
+        return records if self.rerank is None else self.rerank(records, self.search.nbest)
 
     def _request(self, lines: Sequence[tuple[Line, Source]]) -> Request:
         """What is wanted of some lines' outputs; UsageError for constraints where the search cannot meet them."""

@@ -48,7 +48,7 @@ def json_lines(
         try:
             record = json.loads(text)
             if not isinstance(record, dict):
-                raise ValueError("no object")
+                raise TypeError("JSON is no object")
             source = _source(record, composer, source_field)
             reference = record.get("reference")
             if reference is not None:

@@ -42,9 +42,15 @@ def make_engine(config: GenerateConfig) -> Engine:
             backwards = is_backwards(model.checkpoint.dataset, other.checkpoint.dataset, path)
             scorers.append(Scorer(engine=_engine(other, config, device), weight=weight, backwards=backwards))
         piece_kind = engine.tokenizers["target"].piece_kind
-        rerank = Reranking(scorers=scorers, form=engine.form, nbest=config.nbest, piece_kind=piece_kind)
+        rerank = Reranking(scorers=scorers, form=engine.form, piece_kind=piece_kind)
         engine = replace(engine, rerank=rerank)
     return engine
+
+
+def with_settings(engine: Engine, config: GenerateConfig) -> Engine:
+    """An engine like another one, with other settings of its search; UsageError where its model has no use for them."""
+    _check_prefix(config.target_prefix, engine.right_to_left, config.path)
+    return replace(engine, search=config)
 
 
 @dataclass(frozen=True)
@@ -170,10 +176,7 @@ def _check_direction(one: _Loaded, other: _Loaded) -> None:
 
 def _check_settings(loaded: _Loaded, config: GenerateConfig) -> None:
     """UsageError for settings that the kind of model has no meaning for."""
-    if loaded.right_to_left and config.target_prefix:
-        raise UsageError(
-            f"--target-prefix {config.target_prefix}: {loaded.path} writes from right to left, and begins at the end"
-        )
+    _check_prefix(config.target_prefix, loaded.right_to_left, loaded.path)
     for name in ("constraints", "glossary", "exclude"):
         if loaded.right_to_left and getattr(config, name) is not None:
             raise UsageError(
@@ -187,6 +190,11 @@ def _check_settings(loaded: _Loaded, config: GenerateConfig) -> None:
         raise UsageError(
             "--on-long split: a language model goes on with a line, and cannot with parts of it; give truncate"
         )
+
+
+def _check_prefix(prefix: str, right_to_left: bool, path: Path) -> None:
+    if prefix and right_to_left:
+        raise UsageError(f"--target-prefix {prefix}: {path} writes from right to left, and begins at the end")
 
 
 def _engine(loaded: _Loaded, config: GenerateConfig, device: torch.device) -> Engine:

@@ -50,7 +50,7 @@ def translate_lines(
     records = engine.translate(stream, window, done)
     for record in records:
         line, found = waiting.popleft()
-        yield _joined(engine, line, found, [record, *islice(records, len(found) - 1)])
+        yield join_parts(engine, line, found, [record, *islice(records, len(found) - 1)])
     stream.check()
 
 
@@ -102,7 +102,7 @@ def _halved(text: str, fits: Callable[[str], bool], space: str) -> list[Part]:
     ]
 
 
-def _joined(engine: Engine, line: Line, parts: Sequence[Part], records: Sequence[Record]) -> Record:
+def join_parts(engine: Engine, line: Line, parts: Sequence[Part], records: Sequence[Record]) -> Record:
     """The record of a line from those of its parts."""
     if len(records) == 1:
         return records[0]

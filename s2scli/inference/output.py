@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import struct
 import sys
 import threading
@@ -58,7 +59,7 @@ class Signals:
     _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
-        self._is_writing = False
+        self._is_held = False
         self._received = 0
 
     @contextmanager
@@ -77,22 +78,42 @@ class Signals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
+        is_first = not self._received
+        # It is kept even where it is raised: what is raised within a finalizer is lost.
+        self._received = self._received or number
         # The second one ends the work even where nobody reads what is being written.
-        if self._is_writing and not self._received:
-            self._received = number
-            return
-        raise Interrupted("interrupted", number)
+        if not (self._is_held and is_first):
+            raise Interrupted("interrupted", number)
 
     @contextmanager
     def whole(self) -> Iterator[None]:
         """Let a first signal wait for the end of this."""
-        self._is_writing = True
+        self._is_held = True
         try:
             yield
         finally:
-            self._is_writing = False
+            self._is_held = False
         if self._received:
             raise Interrupted("interrupted", self._received)
+
+    def wait(self) -> int:
+        """Wait for a signal and return its number; none is lost, whichever thread receives it and whenever.
+
+        A lock would not do: the main thread, which alone may handle signals, waits on where another one receives them.
+        """
+        waiting, waking = socket.socketpair()
+        with waiting, waking:
+            waking.setblocking(False)
+            # Python writes a byte there in the thread that receives a signal, at once.
+            previous = signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
+            self._is_held = True
+            try:
+                while not self._received:
+                    waiting.recv(1)
+            finally:
+                self._is_held = False
+                signal.set_wakeup_fd(previous)
+        return self._received
 
 
 @contextmanager

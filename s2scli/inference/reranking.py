@@ -61,10 +61,9 @@ class Reranking:
 
     scorers: Sequence[Scorer]
     form: SourceForm
-    nbest: int
     piece_kind: str = NONE
 
-    def __call__(self, records: list[Record]) -> list[Record]:
+    def __call__(self, records: list[Record], nbest: int) -> list[Record]:
         """The records with the nbest best of their hypotheses by that score, best first."""
         lines = {record.source: self.form.line_of(record.source)[1] for record in records}
         pairs = [self._pair(lines[record.source], item) for record in records for item in record.hypotheses]
@@ -75,16 +74,16 @@ class Reranking:
             scores = scorer.scores(unique, self.piece_kind) if unique else []
             for pair, score in zip(unique, scores, strict=True):
                 total[pair] += scorer.weight * score
-        return [self._ranked(record, lines[record.source], total) for record in records]
+        return [self._ranked(record, lines[record.source], total, nbest) for record in records]
 
     def _pair(self, source: str, item: Hypothesis) -> Pair:
         return Pair(source, item.text, item.text if self.piece_kind == NONE else item.pieces)
 
-    def _ranked(self, record: Record, source: str, total: Mapping[Pair, float]) -> Record:
+    def _ranked(self, record: Record, source: str, total: Mapping[Pair, float], nbest: int) -> Record:
         hypotheses = [
             replace(item, score=item.score + total[self._pair(source, item)]) for item in record.hypotheses
         ]
-        return replace(record, hypotheses=sorted(hypotheses, key=lambda item: -item.score)[: self.nbest])
+        return replace(record, hypotheses=sorted(hypotheses, key=lambda item: -item.score)[:nbest])
 
 
 def is_backwards(searched: Mapping[str, Any], scorer: Mapping[str, Any], path: Path) -> bool:

@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import fields, replace
+from typing import Any
+from urllib.parse import parse_qsl
 
 from s2scli import __version__
 from s2scli.checkpoint_file import find_checkpoints, open_checkpoint
 from s2scli.configs.generate import GenerateConfig
+from s2scli.configs.search import SearchConfig
 from s2scli.data.source_form import SourceComposer
-from s2scli.errors import S2SError
+from s2scli.errors import UsageError, did_you_mean
 from s2scli.inference.answering import check_line, spell
-from s2scli.inference.engine import Engine, Line
+from s2scli.inference.connection import Refused
+from s2scli.inference.engine import Engine
 from s2scli.inference.input import json_lines, text_lines
-from s2scli.inference.pool import Pool
-from s2scli.io import decode_lines
+from s2scli.inference.loading import with_settings
+from s2scli.inference.pool import Pool, Question
+from s2scli.io import decode
+from s2scli.needs import with_changes
 from s2scli.record import to_line
+from s2scli.streams import to_bytes
 
 # What messages call a request, as they would a file.
 _NAME = "request"
-
-
-class Ending(S2SError):  # noqa: N818 (it has not gone wrong)
-    """The server takes no more requests."""
+# The settings that a request may have of its own, and those that it may only lower, lest it hold the server.
+SETTINGS = tuple(field.name for field in fields(SearchConfig))
+_WIDTHS = ("beam", "nbest", "mbr_candidates")
+_LENGTHS = ("max_len_a", "max_len_b")
+# So many variations of the settings are kept.
+_MOST_VARIATIONS = 64
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Service:
@@ -34,13 +44,13 @@ class Service:
     def __init__(self, engine: Engine, config: GenerateConfig) -> None:
         self.config = config
         self._engine = engine
-        self._compose()  # a wrong --source-tag is known at the start
-        self._pool = Pool(engine, config)
-        self._changed = threading.Condition()
-        self._running = self.num_answered = 0
-        self._is_ending = False
+        self.composer()  # a wrong --source-tag is known at the start
+        self.pool = Pool(config.batch_size, config.max_tokens, config.buffer_size)
+        self._variations: OrderedDict[GenerateConfig, Engine] = OrderedDict({config: engine})
+        self._changing = threading.Lock()
 
-    def _compose(self) -> SourceComposer:
+    def composer(self) -> SourceComposer:
+        """What makes sources of lines; it knows those before, and so each request has one of its own."""
         return SourceComposer(self._engine.form, self.config.source_tag)
 
     def describe(self) -> str:
@@ -52,41 +62,118 @@ class Service:
                 models.append({"path": str(path), "arch": header["config"].get("arch"), **languages})
         return to_line({"version": __version__, "models": models, "format": self.config.format})
 
-    def lines(self, body: bytes, *, is_json: bool) -> list[Line]:
-        """The lines of a request; S2SError for one that cannot be answered."""
-        raw = io.BytesIO(body.removeprefix(b"\xef\xbb\xbf"))
-        texts = decode_lines(raw, _NAME, replace=True)
-        if is_json:
-            lines = list(json_lines(texts, _NAME, self._compose(), self.config.source_field))
-        else:
-            lines = list(text_lines(texts, self._compose()))
-        for line in lines:
-            check_line(self._engine, self.config, line)
-        return lines
+    def asked(self, body: io.BytesIO, query: str, *, is_json: bool) -> Asked:
+        """What a request asks; UsageError for settings in its query that are not known, or not allowed."""
+        given: dict[str, str] = {}
+        for name, value in parse_qsl(query, keep_blank_values=True):
+            key = name.replace("-", "_")
+            if key not in SETTINGS:
+                raise UsageError(f"?{name}: a request has no such setting{did_you_mean(key, SETTINGS)}")
+            if key in given:
+                raise UsageError(f"?{name}: given twice")
+            given[key] = value
+        return Asked(self, body, given, is_json=is_json)
 
-    def answer(self, lines: list[Line], form: str) -> Generator[bytes, None, None]:
-        """The output for some lines, as `--format form` has it, as it gets done."""
-        config = replace(self.config, format=form)
-        for records in self._pool.answer(lines):
-            yield "".join(f"{spell(record, config)}\n" for record in records).encode()
+    def answer(self, asked: Asked, form: str, watch: Callable[[], object]) -> Generator[bytes, None, None]:
+        """The output for some lines, as `--format form` has it, as it gets done.
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Count a request as begun, and then as answered; Ending where no more may begin."""
-        with self._changed:
-            if self._is_ending:
-                raise Ending("the server is ending; ask again when it has been started again")
-            self._running += 1
-        try:
+        S2SError, before there is any output, for a line that cannot be answered. watch: called now and then, may raise.
+        """
+        if asked.is_doubtful:
+            self.pool.go_through(asked.checked(), watch)
+        for answers in self.pool.answer(asked, watch):
+            yield to_bytes(
+                "".join(f"{spell(record, replace(config, format=form))}\n" for record, config in answers)
+            )
+
+    def vary(self, given: Mapping[str, Any], mark: str) -> tuple[Engine, GenerateConfig]:
+        """The engine and its settings with some of its own; UsageError for a value that is not allowed.
+
+        mark: what stands before the name of one, as the client gave it.
+        """
+        if not given:
+            return self._engine, self.config
+        names = {name: f"{mark}{name}" for name in given}
+        config = with_changes(self.config, given, names, lambda key: f"{mark}{key}")
+        for name in given:
+            self._check_bound(name, getattr(config, name), names[name])
+        with self._changing:
+            engine = self._variations.get(config) or with_settings(self._engine, config)
+            self._variations[config] = engine
+            self._variations.move_to_end(config)
+            if len(self._variations) > _MOST_VARIATIONS:
+                self._variations.popitem(last=False)
+        return engine, config
+
+    def _check_bound(self, name: str, value: Any, called: str) -> None:
+        own = getattr(self.config, name)
+        if name in _WIDTHS and value > (most := max(own, self.config.max_beam)):
+            raise UsageError(f"{called} = {value} is not allowed; allowed: ≤ {most} (--max-beam)")
+        if name in _LENGTHS and value > own:
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{called} = {value:g} is not allowed; allowed: ≤ {own:g} (the server's {flag})")
+
+
+class Asked:
+    """The lines of a request, read anew each time, each with the engine and settings that answer it."""
+
+    def __init__(
+        self, service: Service, body: io.BytesIO, given: Mapping[str, str], *, is_json: bool
+    ) -> None:
+        self._service, self._body, self._given = service, body, given
+        self._is_json = is_json
+        self._own = service.vary(given, "?")
+        text = body.getvalue()
+        self.num_lines = text.count(b"\n") + (not text.endswith(b"\n") and bool(text))
+        _check_lines(text, service.config.max_line_bytes)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether a line may turn out to be one that cannot be answered."""
+        config = self._service.config
+        return self._is_json or config.score_reference or config.on_long == "error"
+
+    def checked(self) -> Iterator[None]:
+        """Go through the lines; S2SError for one that cannot be answered."""
+        for line, engine, config in self:
+            check_line(engine, config, line)
             yield
-        finally:
-            with self._changed:
-                self._running -= 1
-                self.num_answered += 1
-                self._changed.notify_all()
 
-    def end(self) -> None:
-        """Let no more requests begin, and wait for those that have."""
-        with self._changed:
-            self._is_ending = True
-            self._changed.wait_for(lambda: not self._running)
+    def __iter__(self) -> Iterator[Question]:
+        config, composer = self._service.config, self._service.composer()
+        self._body.seek(len(_BYTE_ORDER_MARK) if self._body.getvalue()[:3] == _BYTE_ORDER_MARK else 0)
+        # What is no UTF-8 is replaced; a client sees that, and its server's user could not mend it.
+        texts = (decode(raw)[0] for raw in self._body)
+        if not self._is_json:
+            for line in text_lines(texts, composer):
+                yield Question(line, *self._own)
+            return
+        for line in json_lines(texts, _NAME, composer, config.source_field):
+            given = {name: value for name, value in line.extra.items() if _is_setting(name, value)}
+            if not given:
+                yield Question(line, *self._own)
+                continue
+            try:
+                own = self._service.vary({**self._given, **given}, "")
+            except UsageError as error:
+                raise UsageError(f"{_NAME}:{line.id + 1}: {error}") from None
+            yield Question(line, *own)
+
+
+def _is_setting(name: str, value: object) -> bool:
+    """Whether a record's field is a setting; a list of outputs, as a record of `s2s generate` has, is none."""
+    return name in SETTINGS and not (name == "nbest" and isinstance(value, list))
+
+
+def _check_lines(text: bytes, most: int) -> None:
+    """Refused for a line that is too long."""
+    start = 0
+    while len(text) - start > most:
+        end = text.rfind(b"\n", start, start + most + 1)
+        if end < 0:
+            number = text.count(b"\n", 0, start) + 1
+            raise Refused(
+                413,
+                f"{_NAME}:{number}: the line has more than {most:,} bytes (--max-line-bytes); divide it, or use a pipe",
+            )
+        start = end + 1
