@@ -32,6 +32,7 @@ from s2scli.locks import locked
 from s2scli.metrics import METRICS
 from s2scli.models.base import build_model, unique_parameters
 from s2scli.needs import note_needs
+from s2scli.nn.recomputing import recompute_blocks
 from s2scli.nn.runtime import be_deterministic, compile_blocks, prepare, resolve_precision
 from s2scli.optim.optimizers import build_optimizer
 from s2scli.optim.schedules import build_schedule
@@ -45,9 +46,10 @@ from s2scli.training.log import Log, duration
 from s2scli.training.loop import run_training
 from s2scli.training.objectives.base import Objective, build_objective
 from s2scli.training.precision import LossScale
-from s2scli.training.resume import begin, saved_choices
+from s2scli.training.resume import begin, saved_choices, starting_point
 from s2scli.training.run import Run, ValidationSplit
 from s2scli.training.signals import Signals
+from s2scli.training.starting import first_weights
 from s2scli.training.state import saved_run, trained_parameters
 from s2scli.training.step import Updater
 from s2scli.workers import Workers
@@ -123,6 +125,8 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
     )
     torch.manual_seed(config.seed)
     model = build_model(config.model, *vocabulary_sizes(tokenizers))
+    if starting_point(config) is None:
+        first_weights(config, model, tokenizers)
     objective = build_objective(
         config.objective, model, tokenizers, config.data, right_to_left=config.right_to_left
     ).to(processes.device)
@@ -226,6 +230,11 @@ def _settle(config: TrainConfig, tokenizers: Mapping[str, Tokenizer], processes:
         raise UsageError(
             "--optimizer adafactor keeps sums over whole matrices, which --distributed fsdp cuts up; use ddp"
         )
+    if processes.kind == "fsdp" and config.model.skips_layers:
+        raise UsageError(
+            "--encoder-layerdrop and --decoder-layerdrop: each process skips other layers, and --distributed fsdp "
+            "gathers a layer in all of them at once; use ddp"
+        )
     if isinstance(config.model, TransformerLMConfig) or config.model.share_all_embeddings is not None:
         return config
     source, target = (tokenizers[side].vocabulary.fingerprint for side in SIDES)
@@ -241,6 +250,8 @@ def _make_updater(config: TrainConfig, objective: Objective, processes: Processe
     _freeze(trained_parameters(objective, every_name=True), config.freeze)
     if processes.kind == "fsdp":
         shard(objective, processes)
+    if config.checkpoint_activations:
+        recompute_blocks(objective.model.blocks())
     if config.compile:
         compile_blocks(objective.model.blocks())
     trained = {name: item for name, item in trained_parameters(objective).items() if item.requires_grad}
@@ -249,7 +260,9 @@ def _make_updater(config: TrainConfig, objective: Objective, processes: Processe
         optimizer=build_optimizer(config.optimizer, list(trained.values())),
         parameters=trained,
         processes=processes,
-        replica=replicate(objective, processes) if processes.kind == "ddp" else None,
+        replica=replicate(objective, processes, skips_layers=config.model.skips_layers)
+        if processes.kind == "ddp"
+        else None,
         precision=config.precision,
         clip_norm=config.clip_norm,
         seed=config.seed,

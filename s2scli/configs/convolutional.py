@@ -42,6 +42,7 @@ class ConvolutionalConfig:
 
     reads_source: ClassVar[bool] = True
     copy: ClassVar[bool] = False
+    skips_layers: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for side in ("encoder", "decoder"):

@@ -52,6 +52,13 @@ class TransformerConfig:
     dropout: float = setting(0.1, "dropout on embeddings and sublayer outputs", at_least=0, below=1)
     attention_dropout: float = setting(0.0, "dropout on attention weights", at_least=0, below=1)
     activation_dropout: float = setting(0.0, "dropout inside the feed-forward layers", at_least=0, below=1)
+    encoder_layerdrop: float = setting(
+        0.0, "probability that a training batch skips an encoder layer (Fan et al. 2020)", at_least=0, below=1
+    )
+    decoder_layerdrop: float = setting(
+        0.0, "probability that a training batch skips a decoder layer", at_least=0, below=1
+    )
+    layernorm_embedding: bool = setting(False, "normalize embeddings with their positions, before dropout")
     share_decoder_input_output_embed: bool = setting(True, "tie the decoder's embedding and output weights")
     share_all_embeddings: bool | None = setting(
         None, "tie source, target and output weights; by default where both sides have one vocabulary"
@@ -95,6 +102,11 @@ class TransformerConfig:
             )
 
     @property
+    def skips_layers(self) -> bool:
+        """Whether a training batch may skip layers."""
+        return bool(self.encoder_layerdrop or self.decoder_layerdrop)
+
+    @property
     def pointing_layer(self) -> int:
         """The decoder layer whose attention is the copy distribution, from 0."""
         return self.decoder_layers - 1 if self.alignment_layer is None else self.alignment_layer
@@ -125,6 +137,10 @@ class TransformerLMConfig:
     dropout: float = setting(0.1, "dropout on embeddings and sublayer outputs", at_least=0, below=1)
     attention_dropout: float = setting(0.0, "dropout on attention weights", at_least=0, below=1)
     activation_dropout: float = setting(0.0, "dropout inside the feed-forward layers", at_least=0, below=1)
+    decoder_layerdrop: float = setting(
+        0.0, "probability that a training batch skips a decoder layer", at_least=0, below=1
+    )
+    layernorm_embedding: bool = setting(False, "normalize embeddings with their positions, before dropout")
     share_decoder_input_output_embed: bool = setting(True, "tie the decoder's embedding and output weights")
 
     reads_source: ClassVar[bool] = False
@@ -132,6 +148,11 @@ class TransformerLMConfig:
 
     def __post_init__(self) -> None:
         _check_width(self, "decoder")
+
+    @property
+    def skips_layers(self) -> bool:
+        """Whether a training batch may skip layers."""
+        return bool(self.decoder_layerdrop)
 
     @property
     def positions_of(self) -> dict[str, int]:
@@ -204,6 +225,7 @@ class RecurrentConfig:
     )
 
     reads_source: ClassVar[bool] = True
+    skips_layers: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _check_sharing(self.share_all_embeddings, self.encoder_embed_dim, self.decoder_embed_dim)

@@ -25,6 +25,7 @@ from s2scli.configs.schedules import (
     StepConfig,
     TriStageConfig,
 )
+from s2scli.configs.starting import StartingConfig
 from s2scli.configs.training import (
     AdadeltaConfig,
     AdafactorConfig,
@@ -154,7 +155,7 @@ def _help_of(name: str, classes: Mapping[str, type[Any]]) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(RunningConfig):
+class TrainConfig(RunningConfig, StartingConfig):
     """All that decides a training run; saved with it as config.toml."""
 
     data: Path = setting(..., "dataset folder that `s2s preprocess` made", argument=True)
@@ -220,6 +221,11 @@ class TrainConfig(RunningConfig):
         False,
         "compile the layers (not of recurrent models) with torch.compile, for a GPU; a CPU needs a C++ compiler and is "
         "slower",
+    )
+    checkpoint_activations: bool = setting(
+        False,
+        "keep only what enters each layer (not of recurrent models) and compute the rest anew for the gradient, which "
+        "stays the same: less memory, and more time",
     )
     verify: bool = setting(
         False, "compare the checksums of all of the dataset's files first; their sizes are compared always"

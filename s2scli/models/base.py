@@ -155,6 +155,11 @@ class Model(nn.Module, Decodable):
     source_size: int
     output: OutputLayer[Any]
 
+    @property
+    @abstractmethod
+    def embeddings(self) -> dict[str, nn.Embedding]:
+        """The table of each side that is read, "source" and "target"; they may be one."""
+
     @abstractmethod
     def encoder_states(self, memory: Memory) -> Tensor:
         """One state for each source token in its place, [B, S, encoder_width], of a memory as `encode` gave it."""

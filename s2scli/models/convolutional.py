@@ -142,6 +142,11 @@ class ConvolutionalModel(Model):
         """The layers of both stacks."""
         return [*self.encoder_layers, *self.decoder_layers]
 
+    @property
+    def embeddings(self) -> dict[str, nn.Embedding]:
+        """The table of each side that is read."""
+        return {"source": self.source_embedding, "target": self.target_embedding}
+
     def encode(self, source: Tokens) -> ConvolutionalMemory:
         """Run the encoder; its gradient is divided by the number of attentions it comes from (section 3.5)."""
         embedded = self.dropout(

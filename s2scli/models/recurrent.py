@@ -129,6 +129,11 @@ class RecurrentModel(Model):
             self.gate = Gate(key_size + config.decoder_hidden_size + config.decoder_embed_dim)
         self.encoder_width, self.source_size, self.target_size = key_size, source_size, target_size
 
+    @property
+    def embeddings(self) -> dict[str, nn.Embedding]:
+        """The table of each side that is read."""
+        return {"source": self.source_embedding, "target": self.target_embedding}
+
     def encode(self, source: Tokens) -> RecurrentMemory:
         """Read the sources, backwards if the config says so."""
         ids, words = source.ids, source.extended if self.copies else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import compress
 from math import sqrt
 from typing import cast
 
@@ -25,7 +26,7 @@ from s2scli.models.base import (
     join_present,
 )
 from s2scli.nn.copying import CopyStates, Gate, Hidden
-from s2scli.nn.dropout import Dropout
+from s2scli.nn.dropout import Dropout, kept_layers
 from s2scli.nn.local_attention import LocalSelfAttention, local_mask
 from s2scli.nn.positions import LearnedPositions, SinusoidalPositions
 from s2scli.nn.stepping import LayerCache, LayerStep, bias_of, layer_caches
@@ -149,22 +150,26 @@ class TransformerState(State):
 
 
 class Embedder(nn.Module):
-    """Token embeddings scaled by √D, plus positions, with dropout (section 3.4)."""
+    """Token embeddings scaled by √D, plus positions, normalized if the config says so, with dropout (section 3.4)."""
 
-    def __init__(self, table: nn.Embedding, positions: str, max_positions: int, dropout: float) -> None:
+    def __init__(
+        self, config: TransformerConfig | TransformerLMConfig, table: nn.Embedding, max_positions: int
+    ) -> None:
         super().__init__()
         self.table = table
         self.scale = sqrt(table.embedding_dim)
         self.positions: nn.Module = (
             SinusoidalPositions(table.embedding_dim)
-            if positions == "sinusoidal"
+            if config.positions == "sinusoidal"
             else LearnedPositions(table.embedding_dim, max_positions)
         )
-        self.dropout = Dropout(dropout)
+        self.norm = nn.LayerNorm(table.embedding_dim) if config.layernorm_embedding else None
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, ids: Tensor, start: int = 0) -> Tensor:
         """Embeddings [B, length, D] of ids [B, length], the first of them at position `start`."""
-        embedded: Tensor = self.dropout(self.table(ids) * self.scale + self.positions(start, ids.size(1)))
+        x = self.table(ids) * self.scale + self.positions(start, ids.size(1))
+        embedded: Tensor = self.dropout(x if self.norm is None else self.norm(x))
         return embedded
 
     def step(self, tokens: Tensor, places: Tensor, length: int) -> Tensor:
@@ -174,7 +179,9 @@ class Embedder(nn.Module):
         """
         positions = cast(SinusoidalPositions | LearnedPositions, self.positions)
         rows = F.embedding(tokens, self.table.weight)
-        return torch.add(positions.at(places, length)[:, None], rows, alpha=self.scale)
+        x = torch.add(positions.at(places, length)[:, None], rows, alpha=self.scale)
+        embedded: Tensor = x if self.norm is None else self.norm(x)
+        return embedded
 
 
 def layer_config(config: TransformerConfig | TransformerLMConfig, side: str) -> LayerConfig:
@@ -206,6 +213,8 @@ class TransformerDecoder(Model):
     pointing_layer: int | None = None
     pointing_heads: int = 0
     gate: Gate
+    # How probably a layer is skipped in training.
+    decoder_layerdrop: float = 0.0
 
     def blocks(self) -> list[nn.Module]:
         """The decoder's layers."""
@@ -216,13 +225,15 @@ class TransformerDecoder(Model):
         memory = cast(TransformerMemory, memory)
         x = embedded = self.decoder_embedder(inputs)
         copied = None
+        kept = kept_layers(len(self.decoder_layers), self.decoder_layerdrop, self.training)
         layers = zip(self.decoder_layers, memory.keys, memory.values, strict=True)
         for number, (layer, keys, values) in enumerate(layers):
+            # The layer that says what to copy is never skipped.
             if number == self.pointing_layer:
                 x, copied = cast(DecoderLayer, layer).pointing(
                     x, keys, values, memory.mask, self.pointing_heads
                 )
-            else:
+            elif kept[number]:
                 x = layer(x, keys, values, memory.mask)
         return self._hidden(self.decoder_norm(x), embedded, copied, memory)
 
@@ -295,13 +306,10 @@ class TransformerModel(TransformerDecoder):
     def __init__(self, config: TransformerConfig, source_size: int, target_size: int) -> None:
         super().__init__()
         embeddings = Embeddings(config, source_size, target_size, config.decoder_embed_dim)
-        self.encoder_embedder = Embedder(
-            embeddings.source, config.positions, config.max_source_positions, config.dropout
-        )
-        self.decoder_embedder = Embedder(
-            embeddings.target, config.positions, config.max_target_positions, config.dropout
-        )
+        self.encoder_embedder = Embedder(config, embeddings.source, config.max_source_positions)
+        self.decoder_embedder = Embedder(config, embeddings.target, config.max_target_positions)
         encoder, decoder = layer_config(config, "encoder"), layer_config(config, "decoder")
+        self.encoder_layerdrop, self.decoder_layerdrop = config.encoder_layerdrop, config.decoder_layerdrop
         self._reach, self._num_global = config.attention_window // 2, config.global_tokens
         self.encoder_layers = nn.ModuleList(
             EncoderLayer(encoder, LocalSelfAttention(encoder, self._num_global) if self._reach else None)
@@ -324,6 +332,11 @@ class TransformerModel(TransformerDecoder):
         """The layers of both stacks."""
         return [*self.encoder_layers, *super().blocks()]
 
+    @property
+    def embeddings(self) -> dict[str, nn.Embedding]:
+        """The table of each side that is read."""
+        return {"source": self.encoder_embedder.table, "target": self.decoder_embedder.table}
+
     def encode(self, source: Tokens) -> TransformerMemory:
         """Run the encoder and project its states for every decoder layer."""
         mask = source.mask[:, None, None]  # [B, 1, 1, S]
@@ -331,7 +344,8 @@ class TransformerModel(TransformerDecoder):
         # A window that reaches from one end to the other is no window.
         near = 0 < self._reach < x.size(1) - 1
         seen = local_mask(source.mask, self._reach, self._num_global) if near else mask
-        for layer in self.encoder_layers:
+        kept = kept_layers(len(self.encoder_layers), self.encoder_layerdrop, self.training)
+        for layer in compress(self.encoder_layers, kept):
             x = layer(x, seen)
         x = states = self.encoder_norm(x)
         words = source.extended if self.copies else None

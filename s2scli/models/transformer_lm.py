@@ -33,7 +33,8 @@ class TransformerLanguageModel(TransformerDecoder):
         super().__init__()
         layer = layer_config(config, "decoder")
         table = initial_embedding(target_size, layer.width, PAD)
-        self.decoder_embedder = Embedder(table, config.positions, config.max_target_positions, config.dropout)
+        self.decoder_embedder = Embedder(config, table, config.max_target_positions)
+        self.decoder_layerdrop = config.decoder_layerdrop
         self.decoder_layers = nn.ModuleList(DecoderLayer(layer, 0) for _ in range(config.decoder_layers))
         self.decoder_norm = final_norm(layer)
         tied = table if config.share_decoder_input_output_embed else None
@@ -41,6 +42,11 @@ class TransformerLanguageModel(TransformerDecoder):
         self.encoder_width, self.source_size, self.target_size = 0, source_size, target_size
         self.max_target_positions = config.positions_of.get("target")
         self._heads, self._width = layer.heads, layer.width
+
+    @property
+    def embeddings(self) -> dict[str, nn.Embedding]:
+        """The table of each side that is read."""
+        return {"target": self.decoder_embedder.table}
 
     def encode(self, source: Tokens) -> TransformerMemory:
         """Keys and values of no positions for each of the sentences."""

@@ -1,4 +1,4 @@
-"""Dropout (Srivastava et al. 2014) with a mask that is cheap to draw on a CPU."""
+"""Dropout (Srivastava et al. 2014) with a mask that is cheap to draw on a CPU, and LayerDrop (Fan et al. 2020)."""
 
 from __future__ import annotations
 
@@ -58,3 +58,14 @@ class Dropout(nn.Module):
     def extra_repr(self) -> str:
         """The rate, for print(model)."""
         return f"p={self.p}"
+
+
+def kept_layers(number: int, p: float, training: bool) -> list[bool]:
+    """Which of so many layers a batch goes through: in training each with probability 1 - p, in evaluation all.
+
+    Nothing is scaled: a layer that is left out is the identity (Fan et al. 2020, section 3.1).
+    """
+    if not training or p == 0:
+        return [True] * number
+    # Drawn on the CPU, whose generator is seeded for each batch, whatever the device is.
+    return (torch.rand(number, device="cpu") >= p).tolist()

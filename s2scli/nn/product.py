@@ -121,8 +121,13 @@ def projected(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """torch's linear layer, with the fastest product; narrow: what takes its place in decoding, see nn/narrow.py."""
+    """torch's linear layer, with the fastest product.
 
+    blocks: how many matrices its own is made of, one below the other. narrow: what takes its place in decoding, see
+    nn/narrow.py.
+    """
+
+    blocks: int = 1
     narrow: Callable[[Tensor], Tensor] | None = None
 
     def matrix(self) -> Tensor:

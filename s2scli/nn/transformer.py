@@ -37,6 +37,7 @@ class LayerConfig:
 def _input_projection(inputs: int, outputs: int, *, blocks: int = 1) -> Linear:
     """To queries, keys and values: `blocks` matrices side by side, drawn as single ones."""
     layer = Linear(inputs, outputs)
+    layer.blocks = blocks
     for block in layer.weight.chunk(blocks):
         nn.init.xavier_uniform_(block, _ATTENTION_GAIN)
     return layer
@@ -161,6 +162,7 @@ class FeedForward(nn.Module):
         self.activation = config.activation
         gated = 2 if config.activation == "swiglu" else 1
         self.inner = Linear(config.width, gated * config.ffn_width)
+        self.inner.blocks = gated
         self.outer = Linear(config.ffn_width, config.width)
         self.dropout = Dropout(config.activation_dropout)
 

@@ -180,8 +180,10 @@ class Replica(nn.Module):
         return torch.stack(touched).sum() * 0
 
 
-def replicate(objective: Objective, processes: Processes) -> DistributedDataParallel:
-    """The objective with gradients averaged over the processes."""
+def replicate(
+    objective: Objective, processes: Processes, *, skips_layers: bool = False
+) -> DistributedDataParallel:
+    """The objective with gradients averaged over the processes; skips_layers: whether a pass may leave layers out."""
     devices = [processes.device] if processes.device.type == "cuda" else None
     # Buffers are tables that each process makes for itself. Newer releases of torch have another name for this.
     known = signature(DistributedDataParallel).parameters
@@ -189,7 +191,11 @@ def replicate(objective: Objective, processes: Processes) -> DistributedDataPara
         "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
     }
     return DistributedDataParallel(
-        Replica(objective), device_ids=devices, gradient_as_bucket_view=True, **buffers
+        Replica(objective),
+        device_ids=devices,
+        gradient_as_bucket_view=True,
+        find_unused_parameters=skips_layers,
+        **buffers,
     )
 
 

@@ -47,7 +47,13 @@ _NEEDED_BY_RATE: dict[str, tuple[str, ...]] = {
     "best_checkpoint_metric": ("reset_meters", "reset_lr_scheduler"),
 }
 # Of the model's settings, those that change neither its weights' shapes nor what they mean.
-_FREE = ("model.dropout", "model.attention_dropout", "model.activation_dropout")
+_FREE = (
+    "model.dropout",
+    "model.attention_dropout",
+    "model.activation_dropout",
+    "model.encoder_layerdrop",
+    "model.decoder_layerdrop",
+)
 # Where things are, and how a run shows itself: not worth a word.
 _SILENT = (
     "data",
@@ -59,6 +65,12 @@ _SILENT = (
     "threads",
     "num_workers",
     "verify",
+    "param_init",
+    "param_init_scale",
+    "embed_init",
+    "embed_init_scale",
+    "encoder_embed_path",
+    "decoder_embed_path",
 )
 _RESETS = ("reset_optimizer", "reset_lr_scheduler", "reset_dataloader", "reset_meters")
 _ANEW = "give another --save-dir to start anew"

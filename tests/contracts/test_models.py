@@ -79,6 +79,7 @@ def configs() -> dict[str, ModelConfig]:
     found["transformer 1 to 3"] = small_transformer(encoder_layers=1, decoder_layers=3)
     found["transformer widths"] = small_transformer(encoder_embed_dim=24, decoder_attention_heads=2)
     found["transformer one head"] = small_transformer(encoder_attention_heads=1, decoder_attention_heads=1)
+    found["transformer normalized embeddings"] = small_transformer(layernorm_embedding=True)
     found["transformer untied"] = small_transformer(share_decoder_input_output_embed=False)
     for shapes in ("[(8, 1)]", "[(8, 4)] * 3", "[(7, 3)] * 2 + [(9, 1), (7, 2)]"):
         found[f"convolutional {shapes}"] = small_convolutional(encoder_layers=shapes, decoder_layers=shapes)
@@ -94,6 +95,7 @@ def configs() -> dict[str, ModelConfig]:
             activation_fn=activation, decoder_normalize_before=pre
         )
     found["transformer_lm learned"] = small_transformer_lm(positions="learned", max_target_positions=21)
+    found["transformer_lm normalized embeddings"] = small_transformer_lm(layernorm_embedding=True)
     found["transformer_lm untied"] = small_transformer_lm(share_decoder_input_output_embed=False)
     return found
 

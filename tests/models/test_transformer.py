@@ -13,7 +13,7 @@ from toys import random_model, random_tokens, small_transformer
 from s2scli.configs.models import TransformerConfig
 from s2scli.data.batch import Batch
 from s2scli.errors import UsageError
-from s2scli.models.transformer import TransformerModel
+from s2scli.models.transformer import Embedder, TransformerModel
 from s2scli.nn.positions import sinusoids
 from s2scli.nn.transformer import CrossAttention, DecoderLayer, EncoderLayer, SelfAttention
 
@@ -78,15 +78,20 @@ def torchs_states(model: TransformerModel, config: TransformerConfig, batch: Bat
             else:
                 stack.norm = None
 
-    def embed(table: nn.Embedding, ids: Tensor) -> Tensor:
-        return table.weight[ids] * math.sqrt(width) + sinusoids(ids.size(1), width)
+    def embed(embedder: Embedder, ids: Tensor) -> Tensor:
+        x = embedder.table.weight[ids] * math.sqrt(width) + sinusoids(ids.size(1), width)
+        if embedder.norm is None:
+            return x
+        centred = x - x.mean(-1, keepdim=True)
+        x = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+        return x * embedder.norm.weight + embedder.norm.bias
 
     assert batch.target is not None
     read = torch.cat([torch.full((len(batch), 1), EOS), batch.target.ids[:, :-1]], dim=1)
     padding = ~batch.source.mask
     states: Tensor = theirs(
-        embed(model.encoder_embedder.table, batch.source.ids),
-        embed(model.decoder_embedder.table, read),
+        embed(model.encoder_embedder, batch.source.ids),
+        embed(model.decoder_embedder, read),
         tgt_mask=nn.Transformer.generate_square_subsequent_mask(read.size(1)),
         tgt_is_causal=True,
         src_key_padding_mask=padding,
@@ -97,9 +102,10 @@ def torchs_states(model: TransformerModel, config: TransformerConfig, batch: Bat
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 @pytest.mark.parametrize("pre", [False, True])
-@pytest.mark.parametrize("layers", [(2, 2), (12, 1)])
-def test_it_is_torchs_transformer(activation: str, pre: bool, layers: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("layers", "norm"), [((2, 2), False), ((12, 1), False), ((2, 2), True)])
+def test_it_is_torchs_transformer(activation: str, pre: bool, layers: tuple[int, int], norm: bool) -> None:
     config = small_transformer(
+        layernorm_embedding=norm,
         encoder_layers=layers[0],
         decoder_layers=layers[1],
         activation_fn=activation,

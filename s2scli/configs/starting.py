@@ -1,0 +1,53 @@
+"""Settings of the weights that a training run begins with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from s2scli.schema import setting
+
+_START = "First weights"
+INITIALIZERS = ("xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "normal", "uniform")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartingConfig:
+    """What the weights are drawn from, or read from, before the first update."""
+
+    param_init: str | None = setting(
+        None,
+        "what weight matrices are drawn from, embeddings and output weights left out, with biases of zero; by default "
+        "as is usual for the family of models",
+        choices=INITIALIZERS,
+        panel=_START,
+        needs="!finetune_from_model",
+    )
+    param_init_scale: float | None = setting(
+        None,
+        "gain of xavier (by default 1) and kaiming (√2), standard deviation of normal (0.02), largest number of "
+        "uniform (0.1)",
+        above=0,
+        panel=_START,
+        needs=("param_init", "!finetune_from_model"),
+    )
+    embed_init: str | None = setting(
+        None,
+        "the same for embeddings and output weights",
+        choices=INITIALIZERS,
+        panel=_START,
+        needs="!finetune_from_model",
+    )
+    embed_init_scale: float | None = setting(
+        None, "as --param-init-scale", above=0, panel=_START, needs=("embed_init", "!finetune_from_model")
+    )
+    encoder_embed_path: Path | None = setting(
+        None,
+        "file with vectors to begin source embeddings with, a symbol and its numbers a line, as of GloVe, fastText and "
+        "word2vec; symbols that it lacks are drawn",
+        panel=_START,
+        needs="!finetune_from_model",
+    )
+    decoder_embed_path: Path | None = setting(
+        None, "the same for target embeddings", panel=_START, needs="!finetune_from_model"
+    )
