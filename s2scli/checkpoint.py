@@ -43,7 +43,7 @@ from s2scli.errors import CheckpointError, DataError, UsageError
 from s2scli.io import write_atomically
 from s2scli.models.base import Model, build_model, unique_parameters
 from s2scli.nn.sharded import like
-from s2scli.schema import as_dict
+from s2scli.schema import as_dict, spelled
 from s2scli.text.sameness import difference
 from s2scli.text.tokenizer import Tokenizer
 
@@ -164,7 +164,7 @@ def _check_config(config: Mapping[str, Any]) -> None:
             if value is not None and key in known and _kind(value) != _kind(known[key]):
                 name = f"{section}.{key}" if section else key
                 raise DataError(
-                    f"config.{name} = {json.dumps(value)[:60]} is not valid; as {json.dumps(known[key])}"
+                    f"config.{name} = {spelled(value)} is not valid; wanted: as {spelled(known[key])}"
                 )
 
 

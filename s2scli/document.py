@@ -25,7 +25,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from s2scli.errors import DataError, S2SError, did_you_mean
 from s2scli.files import kind_of
-from s2scli.schema import Limits
+from s2scli.schema import Limits, spelled
 
 # Deeper than any document of ours is nested, and far from where Python or a library gives up.
 DEEPEST = 32
@@ -198,14 +198,7 @@ def _want(holds: bool, value: Any, name: str, wanted: str) -> None:
 
 
 def _invalid(value: Any, name: str, wanted: str) -> DataError:
-    return DataError(f"{_shown(name) or 'all of it'} = {_spell(value)} is not valid; wanted: {wanted}")
-
-
-def _spell(value: Any) -> str:
-    """A value as JSON has it, cut where it is long."""
-    if isinstance(value, dict | list):
-        return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value):,}"
-    return _shown(json.dumps(value[: _LONGEST_SHOWN + 1] if isinstance(value, str) else value))
+    return DataError(f"{_shown(name) or 'all of it'} = {spelled(value)} is not valid; wanted: {wanted}")
 
 
 def _shown(text: str) -> str:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, fields, replace
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from s2scli.inference.engine import Line
 from s2scli.inference.heat_file import open_heat_file
 from s2scli.inference.input import input_format, json_lines, text_lines
 from s2scli.inference.loading import attention_uses, make_engine
-from s2scli.inference.output import Signals, open_output
+from s2scli.inference.output import Signals, open_output, skip_none
 from s2scli.inference.serving import serve
 from s2scli.io import STDIN, input_name, lines_ahead, read_lines
 from s2scli.needs import note_needs
@@ -113,18 +113,18 @@ def _bar(config: GenerateConfig, num_done: int) -> AbstractContextManager[Callab
 def translate(
     config: GenerateConfig,
     done: Callable[[int], object] = uncounted,
-    skip: Callable[[Iterator[Line]], object] = iter,
+    skip: Callable[[Iterator[Line], int], tuple[Iterator[Line], int]] = skip_none,
 ) -> Iterator[Record]:
     """A record for each source line, in order.
 
-    done: is told how many lines each batch had. skip: takes those lines away that are not to be translated.
+    done: is told how many lines each batch had. skip: takes those lines away that are not to be translated; see Output.
     """
     lines = _shard(_lines(config), config)
-    skip(lines)
     typed = config.data is None and config.input == STDIN and is_open_terminal(sys.stdin)
     if typed:
         notice("type a sentence a line; Ctrl-D ends")
     window = 1 if typed or config.follow else config.buffer_size
+    lines, again = skip(lines, window)
     num_unknown, first_unknown = 0, 0
     if config.processes > 1:
         # What is wrong with it is said here, once.
@@ -133,6 +133,7 @@ def translate(
         records = answers_of_processes(make_engine, apart, lines, window, done)
     else:
         records = answers(make_engine(config), config, lines, window, done)
+    records = islice(records, again, None)
     for record in records:
         if SPECIAL_SYMBOLS[UNK] in record.source_tokens:
             first_unknown = first_unknown if num_unknown else record.id

@@ -150,7 +150,7 @@ def test_an_output_goes_on_only_with_what_it_was_begun_with(
     run.capsys.readouterr()
     with pytest.raises(UsageError, match=r"made with other settings \(beam 5, now 4\); .*--overwrite"):
         run(text, output=output, beam=4)
-    with pytest.raises(UsageError, match=r"other settings \(path \[\['"):
+    with pytest.raises(UsageError, match=r'other settings \(path \[\["'):
         run(text, output=output, path=run.path / "checkpoint10.safetensors")
     with pytest.raises(DataError, match="line 2 of the input is not what it was"):
         run(text.replace(SENTENCES[1], "ba"), output=output)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from s2scli.data.corpus import text_field, why_no_record
 from s2scli.data.source_form import SourceComposer
@@ -14,6 +14,8 @@ from s2scli.inference.engine import Line
 from s2scli.io import COMPRESSED
 from s2scli.record import NOT_TEXT
 from s2scli.text.normalization import is_blank
+
+T = TypeVar("T")
 
 
 def input_format(path: Path) -> str:
@@ -78,14 +80,14 @@ def _phrases(record: dict[str, Any], name: str) -> tuple[str, ...]:
     return tuple(NOT_TEXT.sub("\ufffd", phrase) for phrase in phrases if not is_blank(phrase))
 
 
-class UntilBroken:
+class UntilBroken(Generic[T]):
     """Lines up to one that cannot be used, whose error waits until those before it have been answered."""
 
-    def __init__(self, lines: Iterable[Line]) -> None:
+    def __init__(self, lines: Iterable[T]) -> None:
         self._lines = lines
         self._error: DataError | None = None
 
-    def __iter__(self) -> Iterator[Line]:
+    def __iter__(self) -> Iterator[T]:
         try:
             yield from self._lines
         except DataError as error:

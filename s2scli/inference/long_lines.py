@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate, islice
@@ -38,19 +37,14 @@ def translate_lines(
 
     An error comes when the lines before it have been answered.
     """
-    waiting: deque[tuple[Line, list[Part]]] = deque()
-
-    def parts() -> Iterator[Line]:
-        for line in lines:
-            found = find_parts(engine, line, on_long)
-            waiting.append((line, found))
-            yield from (replace(line, text=text) for _, text in found)
-
-    stream = UntilBroken(parts())
-    records = engine.translate(stream, window, done)
-    for record in records:
-        line, found = waiting.popleft()
-        yield join_parts(engine, line, found, [record, *islice(records, len(found) - 1)])
+    stream = UntilBroken((line, find_parts(engine, line, on_long)) for line in lines)
+    left = iter(stream)
+    # Windows are of lines, whatever parts those have, so that a repeated command can begin with one again.
+    while chunk := list(islice(left, window)):
+        parts = (replace(line, text=text) for line, found in chunk for _, text in found)
+        records = engine.translate(parts, window, done)
+        for line, found in chunk:
+            yield join_parts(engine, line, found, list(islice(records, len(found))))
     stream.check()
 
 

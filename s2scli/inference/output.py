@@ -13,10 +13,14 @@ import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO, Protocol, Self, cast
 
+import numpy as np
+
+from s2scli import document
 from s2scli.console import counted, notice
 from s2scli.errors import DataError, Interrupted, UsageError
 from s2scli.files import open_own
@@ -31,11 +35,13 @@ from s2scli.io import (
 )
 from s2scli.locks import locked
 from s2scli.record import Record
+from s2scli.schema import spelled
 
 # What is in the folder where a file is made.
 _OUTPUT, _RECORDS, _SETTINGS = "output", "records", "settings.json"
 # Of each record where it ends in the output, and a checksum of the line that it is of.
 _ENTRY = struct.Struct("<QI")
+_ENTRIES = np.dtype([("end", "<u8"), ("checksum", "<u4")])
 _ANEW = "or begin anew with --overwrite"
 
 
@@ -44,13 +50,23 @@ class Output(Protocol):
 
     num_records: int
 
-    def skip(self, lines: Iterator[Line]) -> None:
-        """Take from the lines those that an earlier command has answered."""
+    def skip(self, lines: Iterator[Line], window: int) -> tuple[Iterator[Line], int]:
+        """Take from the lines those that an earlier command has answered, in whole windows of so many.
+
+        Returns the lines that are left, and how many of them have been answered, too: they are answered again, since
+        the last digits of a score depend on the lines that are in a batch together, and are not written again.
+        """
         ...
 
     def write(self, record: Record, text: str) -> None:
         """Write a record as some lines of text."""
         ...
+
+
+def skip_none(lines: Iterator[Line], window: int) -> tuple[Iterator[Line], int]:
+    """All lines, none of which has been answered before."""
+    del window
+    return lines, 0
 
 
 class Signals:
@@ -140,8 +156,9 @@ class Stream:
         self._path = path
         self._file = None if path is None else resources.enter_context(_opened(path, "wb", path))
 
-    def skip(self, lines: Iterator[Line]) -> None:
+    def skip(self, lines: Iterator[Line], window: int) -> tuple[Iterator[Line], int]:
         """Take none."""
+        return skip_none(lines, window)
 
     def write(self, record: Record, text: str) -> None:
         """Write a record's text at once."""
@@ -168,12 +185,18 @@ class PartialFile:
     def _cut_to_whole_records(self) -> tuple[int, int]:
         """Cut off what is torn; returns where the output ends then, and how many records it has."""
         size = self._output.seek(0, os.SEEK_END)
-        number, end = self._records.seek(0, os.SEEK_END) // _ENTRY.size, 0
+        self._records.seek(0)
+        data = self._records.read()
+        ends = np.frombuffer(data[: len(data) // _ENTRY.size * _ENTRY.size], _ENTRIES)["end"]
+        # Each record ends after the one before it, and within the output; what does not is no record.
+        wrong = (ends > size) | (ends == 0)
+        wrong[1:] |= ends[1:] <= ends[:-1]
+        number = int(wrong.argmax()) if wrong.any() else len(ends)
+        end = 0
         while number:
-            self._records.seek((number - 1) * _ENTRY.size)
-            end, _ = _ENTRY.unpack(self._records.read(_ENTRY.size))
-            self._output.seek(max(end - 1, 0))
-            if end <= size and self._output.read(1) == b"\n":
+            end = int(ends[number - 1])
+            self._output.seek(end - 1)
+            if self._output.read(1) == b"\n":
                 break
             number, end = number - 1, 0
         self._output.truncate(end)
@@ -184,7 +207,8 @@ class PartialFile:
         """Go on with what is there, or begin; UsageError where it was begun with other settings."""
         path = self._folder / _SETTINGS
         if self.num_records and not overwrite:
-            different = _differences(path, settings)
+            with document.blaming(path, f"what was begun cannot be gone on with: {_ANEW[3:]}"):
+                different = _differences(path, settings)
             if different:
                 raise UsageError(
                     f"--output {self._path}: {counted(self.num_records, 'line')} of it made with other settings "
@@ -199,9 +223,10 @@ class PartialFile:
         with write_atomically(path) as temporary:
             temporary.write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
 
-    def skip(self, lines: Iterator[Line]) -> None:
+    def skip(self, lines: Iterator[Line], window: int) -> tuple[Iterator[Line], int]:
         """Take from the lines those that are done; DataError where they are not what they were."""
         self._records.seek(0)
+        again: list[Line] = []
         for number in range(self.num_records):
             line = next(lines, None)
             if line is None:
@@ -215,6 +240,9 @@ class PartialFile:
                     f"--output {self._path}: line {line.id + 1} of the input is not what it was when the output "
                     f"was begun; give the same input, {_ANEW}"
                 )
+            if number >= self.num_records - self.num_records % window:
+                again.append(line)
+        return chain(again, lines), len(again)
 
     def write(self, record: Record, text: str) -> None:
         """Write a record's text, and then where it ends."""
@@ -246,15 +274,14 @@ def _checksum(source: str, reference: str | None, extra: Mapping[str, Any]) -> i
 
 
 def _differences(path: Path, settings: Mapping[str, Any]) -> str:
-    """Which settings are not those of a file, and what they were, or nothing."""
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return f"{path.name} cannot be read"
+    """Which settings are not those of a file, and what they were, or nothing; DataError where it is broken."""
+    before = document.read(path, Mapping[str, Any])
     # As JSON has them: a tuple is a list there.
     now = json.loads(json.dumps(settings))
     names = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
-    return ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in names[:3])
+    return ", ".join(
+        f"{name} {spelled(before.get(name))}, now {spelled(now.get(name))}" for name in names[:3]
+    )
 
 
 @contextmanager
