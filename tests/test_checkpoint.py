@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -314,6 +315,36 @@ def test_weights_that_do_not_fit(
 ) -> None:
     rewrite(file, lambda tensors, _: change(tensors))
     refuse(file, words)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("encoder_layers", 1_000_000, "more layers than it has weights for: they are 66 tensors"),
+        ("decoder_layers", 2**40, "more layers than it has weights for"),
+        ("encoder_ffn_embed_dim", 2**40, r"has shape \(24, 16\), the model wants \(1099511627776, 16\)"),
+        ("decoder_ffn_embed_dim", 2**62, "a model that cannot be built for vocabularies of 7 and 6 symbols"),
+        ("max_source_positions", 2**62, None),
+    ],
+)
+def test_a_model_that_its_header_makes_too_large_is_never_built(
+    file: Path, setting: str, value: int, words: str | None
+) -> None:
+    """Its shapes are compared with the file's own first, which takes neither time nor memory."""
+
+    def change(_: Any, metadata: dict[str, str]) -> None:
+        config = json.loads(metadata["config"])
+        config["model"][setting] = value
+        metadata["config"] = json.dumps(config)
+
+    rewrite(file, change)
+    started = time.process_time()
+    if words:
+        refuse(file, words)
+    else:
+        # It says nothing of a model whose positions come from a formula.
+        restore_model(load_checkpoint(file), file)
+    assert time.process_time() - started < 5
 
 
 def test_a_changed_byte_never_gives_a_traceback(file: Path) -> None:

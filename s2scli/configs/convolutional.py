@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from s2scli.errors import UsageError
-from s2scli.schema import setting
+from s2scli.schema import setting, spelled
 
 _PAIR = r"\(\s*\d+\s*,\s*\d+\s*\)"
 _TERM = re.compile(rf"\s*\[\s*(?P<pairs>{_PAIR}(?:\s*,\s*{_PAIR})*)\s*\]\s*(?:\*\s*(?P<times>\d\d?\d?)\s*)?")
+_MOST_LAYERS = 10_000
 _EXAMPLE = "[(512, 3)] * 9 + [(1024, 3)] * 4"
 
 
@@ -78,10 +79,12 @@ def layer_shapes(text: str, name: str = "layers") -> list[tuple[int, int]]:
         found = _TERM.fullmatch(term)
         if not found:
             raise UsageError(
-                f"{name} = {text!r} is not valid; wanted: (channels, kernel width), as in {_EXAMPLE!r}"
+                f"{name} = {spelled(text)} is not valid; wanted: (channels, kernel width), as in {_EXAMPLE!r}"
             )
         numbers = [int(number) for number in re.findall(r"\d+", found["pairs"])]
         shapes += list(zip(numbers[::2], numbers[1::2], strict=True)) * int(found["times"] or 1)
+        if len(shapes) > _MOST_LAYERS:
+            raise UsageError(f"{name} = {spelled(text)} is not allowed; at most {_MOST_LAYERS:,} layers")
     if not shapes or min(min(shape) for shape in shapes) < 1:
-        raise UsageError(f"{name} = {text!r} is not allowed; at least one layer, channel and kernel column")
+        raise UsageError(f"{name} = {spelled(text)} is not allowed; at least one layer, channel and kernel column")
     return shapes
