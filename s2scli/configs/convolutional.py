@@ -86,5 +86,7 @@ def layer_shapes(text: str, name: str = "layers") -> list[tuple[int, int]]:
         if len(shapes) > _MOST_LAYERS:
             raise UsageError(f"{name} = {spelled(text)} is not allowed; at most {_MOST_LAYERS:,} layers")
     if not shapes or min(min(shape) for shape in shapes) < 1:
-        raise UsageError(f"{name} = {spelled(text)} is not allowed; at least one layer, channel and kernel column")
+        raise UsageError(
+            f"{name} = {spelled(text)} is not allowed; at least one layer, channel and kernel column"
+        )
     return shapes
