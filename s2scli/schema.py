@@ -16,7 +16,7 @@ import re
 import tomllib
 import types
 from collections.abc import Mapping, Sequence
-from math import inf, isfinite, isinf, isnan
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -25,8 +25,8 @@ from s2scli.errors import UsageError, did_you_mean
 C = TypeVar("C")
 N = TypeVar("N", int, float)
 
-# What 64 bits hold, with a sign; a setting that has a bound of its own keeps to that.
-LARGEST_WHOLE = 2**63 - 1
+# What 64 bits hold, with a sign, and what float32 holds, in which models compute; most settings have narrower bounds.
+LARGEST_WHOLE, LARGEST_NUMBER = 2**63 - 1, 3.4e38
 _MOST_DIGITS = 400
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -38,8 +38,8 @@ _LONGEST_SHOWN = 80
 class Limits:
     """What a setting says about itself beyond its type.
 
-    finite: whether infinity is refused. argument: the command line takes it by position; short: its one-letter flag,
-    "-s"; panel: its heading in the help. needs: what it has no effect without (s2scli/needs.py).
+    argument: the command line takes it by position; short: its one-letter flag, "-s"; panel: its heading in the help;
+    needs: what it has no effect without (s2scli/needs.py); pattern: what a text must match, which the help describes.
     """
 
     help: str
@@ -49,36 +49,35 @@ class Limits:
     at_most: float | None = None
     above: float | None = None
     below: float | None = None
-    finite: bool = True
     argument: bool = False
     short: str = ""
     panel: str = ""
     needs: tuple[str, ...] = ()
+    pattern: str = ""
 
-    def describe(self) -> str:
-        """What is allowed, in words."""
+    def describe(self, value: Any = None) -> str:
+        """What is allowed, in words; with the bounds that go without saying where a value is beyond those."""
+        at_least, at_most = self.at_least, self.at_most
+        items = value if isinstance(value, tuple) else (value,)
+        for item in items if not self.choices else ():
+            if not isinstance(item, int | float) or self._is_common(item):
+                continue
+            most = LARGEST_WHOLE if isinstance(item, int) else LARGEST_NUMBER
+            at_most = most if at_most is None and self.below is None else at_most
+            at_least = -most if at_least is None and self.above is None else at_least
         bounds = [
-            f"{sign} {value:g}"
-            for sign, value in (
-                ("≥", self.at_least),
-                (">", self.above),
-                ("≤", self.at_most),
-                ("<", self.below),
-            )
-            if value is not None
+            f"{sign} {bound if isinstance(bound, int) else f'{bound:g}'}"
+            for sign, bound in (("≥", at_least), (">", self.above), ("≤", at_most), ("<", self.below))
+            if bound is not None
         ]
+        if self.pattern and value is not None:
+            return self.help
         return " and ".join(bounds) if bounds else ", ".join(self.choices)
 
-    def describe_all(self, value: Any) -> str:
-        """What is allowed where a value is not, with the bounds that go without saying."""
-        values = value if isinstance(value, tuple) else (value,)
-        if any(isinstance(item, float) and not isfinite(item) for item in values) and not self.choices:
-            return f"{self.describe()} and finite" if self.describe() else "finite numbers"
-        if any(isinstance(item, int) and item > LARGEST_WHOLE for item in values) and self.at_most is None:
-            return f"{self.describe()} and ≤ {LARGEST_WHOLE}" if self.describe() else f"≤ {LARGEST_WHOLE}"
-        if any(isinstance(item, int) and item < -LARGEST_WHOLE for item in values) and not self.describe():
-            return f"≥ -{LARGEST_WHOLE}"
-        return self.describe()
+    @staticmethod
+    def _is_common(value: float) -> bool:
+        """Whether a number is one, and such as 64 bits or float32 hold."""
+        return abs(value) <= (LARGEST_WHOLE if isinstance(value, int) else LARGEST_NUMBER)
 
     def allows(self, value: Any) -> bool:
         """Whether a converted value keeps to choices and bounds."""
@@ -86,14 +85,13 @@ class Limits:
             return all(self.allows(item) for item in value)
         if self.choices and value is not None:
             return value in self.choices
+        if isinstance(value, str) and self.pattern:
+            return re.fullmatch(self.pattern, value) is not None
         if isinstance(value, bool) or not isinstance(value, int | float):
             return True
-        if isinstance(value, int) and abs(value) > LARGEST_WHOLE:
-            return False
-        if isnan(value) or (self.finite and isinf(value)):
-            return False
         return (
-            (self.at_least is None or value >= self.at_least)
+            self._is_common(value)
+            and (self.at_least is None or value >= self.at_least)
             and (self.at_most is None or value <= self.at_most)
             and (self.above is None or value > self.above)
             and (self.below is None or value < self.below)
@@ -161,7 +159,7 @@ def _to_bool(value: Any) -> bool:
     raise ValueError("true or false")
 
 
-def _to_whole(value: Any) -> int:
+def to_whole(value: Any) -> int:
     """A whole number of JSON, TOML or ASCII digits; Python's int() also takes 1_000 and the digits of all scripts."""
     if isinstance(value, str) and len(value) <= _MOST_DIGITS and _WHOLE.fullmatch(value.strip(" ")):
         return int(value)
@@ -172,8 +170,8 @@ def _to_whole(value: Any) -> int:
     raise ValueError("a whole number")
 
 
-def _to_number(value: Any) -> float:
-    """A number as in _to_whole, or "inf", "-inf" or "nan", which the limits then judge."""
+def to_number(value: Any) -> float:
+    """A number as in to_whole, or "inf", "-inf" or "nan", which the limits then judge."""
     if isinstance(value, str):
         text = value.strip(" ")
         if not (_DECIMAL.fullmatch(text) or text.lower().lstrip("+-") in ("inf", "infinity", "nan")):
@@ -215,9 +213,9 @@ def _convert(kind: Any, value: Any) -> Any:
     if kind is bool:
         return _to_bool(value)
     if kind is int:
-        return _to_whole(value)
+        return to_whole(value)
     if kind is float:
-        return _to_number(value)
+        return to_number(value)
     if kind is Path and isinstance(value, str | Path) and str(value):
         return Path(value)
     if kind is str and isinstance(value, str):
@@ -253,7 +251,7 @@ def build(
             raise UsageError(f"{called[key]} = {spelled(value)} is not valid; wanted: {error}") from None
         if not limits.allows(converted[key]):
             hint = did_you_mean(value, limits.choices) if isinstance(value, str) and limits.choices else ""
-            wanted = hint or f"; allowed: {limits.describe_all(converted[key])}"
+            wanted = hint or f"; allowed: {limits.describe(converted[key])}"
             raise UsageError(f"{called[key]} = {spelled(value)} is not allowed{wanted}")
     missing = [
         name

@@ -9,8 +9,8 @@ from typing import ClassVar
 from s2scli.errors import UsageError
 from s2scli.schema import setting, spelled
 
-_PAIR = r"\(\s*\d+\s*,\s*\d+\s*\)"
-_TERM = re.compile(rf"\s*\[\s*(?P<pairs>{_PAIR}(?:\s*,\s*{_PAIR})*)\s*\]\s*(?:\*\s*(?P<times>\d\d?\d?)\s*)?")
+_PAIR = r"\(\s*[0-9]{1,7}\s*,\s*[0-9]{1,7}\s*\)"
+_TERM = re.compile(rf"\s*\[\s*(?P<pairs>{_PAIR}(?:\s*,\s*{_PAIR})*)\s*\]\s*(?:\*\s*(?P<times>[0-9][0-9]?[0-9]?)\s*)?")
 _MOST_LAYERS = 10_000
 _EXAMPLE = "[(512, 3)] * 9 + [(1024, 3)] * 4"
 
@@ -26,13 +26,18 @@ class ConvolutionalConfig:
     decoder_layers: str = setting(
         "[(512, 3)] * 20", f"channels and kernel width of each decoder layer, as in '{_EXAMPLE}'"
     )
-    encoder_embed_dim: int = setting(512, "width of the source embeddings and encoder states", at_least=1)
-    decoder_embed_dim: int = setting(512, "width of the target embeddings", at_least=1)
-    decoder_out_embed_dim: int | None = setting(
-        None, "width before the output projection; by default decoder_embed_dim", at_least=1
+    encoder_embed_dim: int = setting(
+        512, "width of the source embeddings and encoder states", at_least=1, at_most=1_000_000
     )
-    max_source_positions: int = setting(1024, "longest source", unit="tokens", at_least=1)
-    max_target_positions: int = setting(1024, "longest target", unit="tokens", at_least=1)
+    decoder_embed_dim: int = setting(512, "width of the target embeddings", at_least=1, at_most=1_000_000)
+    decoder_out_embed_dim: int | None = setting(
+        None,
+        "width before the output projection; by default decoder_embed_dim",
+        at_least=1,
+        at_most=1_000_000,
+    )
+    max_source_positions: int = setting(1024, "longest source", unit="tokens", at_least=1, at_most=10_000_000)
+    max_target_positions: int = setting(1024, "longest target", unit="tokens", at_least=1, at_most=10_000_000)
     dropout: float = setting(
         0.1, "dropout on embeddings, inputs of convolutions and before the output", at_least=0, below=1
     )
@@ -81,7 +86,7 @@ def layer_shapes(text: str, name: str = "layers") -> list[tuple[int, int]]:
             raise UsageError(
                 f"{name} = {spelled(text)} is not valid; wanted: (channels, kernel width), as in {_EXAMPLE!r}"
             )
-        numbers = [int(number) for number in re.findall(r"\d+", found["pairs"])]
+        numbers = [int(number) for number in re.findall("[0-9]+", found["pairs"])]
         shapes += list(zip(numbers[::2], numbers[1::2], strict=True)) * int(found["times"] or 1)
         if len(shapes) > _MOST_LAYERS:
             raise UsageError(f"{name} = {spelled(text)} is not allowed; at most {_MOST_LAYERS:,} layers")

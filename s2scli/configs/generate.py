@@ -45,7 +45,7 @@ class GenerateConfig(SearchConfig, ServerConfig):
         None, "language model over the same target vocabulary, whose log-probabilities count at every step"
     )
     lm_weight: float = setting(
-        0.1, "weight of the language model's log-probabilities", at_least=0, needs="lm_path"
+        0.1, "weight of the language model's log-probabilities", at_least=0, needs="lm_path", at_most=1000
     )
     rerank_path: tuple[Path, ...] = setting(
         (),
@@ -59,6 +59,8 @@ class GenerateConfig(SearchConfig, ServerConfig):
         "all or one for each; if not given, 1",
         panel=_RERANKING,
         needs="rerank_path",
+        at_least=-1000,
+        at_most=1000,
     )
     rerank_candidates: int = setting(
         10,
@@ -66,6 +68,7 @@ class GenerateConfig(SearchConfig, ServerConfig):
         at_least=1,
         panel=_RERANKING,
         needs="rerank_path",
+        at_most=10_000,
     )
     gen_subset: str = setting("test", "split of the dataset folder", needs="data")
     input: Path = setting(Path("-"), "text file to translate, one sentence a line; -: standard input")
@@ -193,11 +196,14 @@ class GenerateConfig(SearchConfig, ServerConfig):
         at_least=0,
         needs="shortlist",
     )
-    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
+    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps", pattern="auto|cpu|cuda(:[0-9]{1,3})?|mps")
     processes: int = setting(
-        1, "processes that translate, each with the model and a thread (or --threads) of its own", at_least=1
+        1,
+        "processes that translate, each with the model and a thread (or --threads) of its own",
+        at_least=1,
+        at_most=1024,
     )
-    threads: int = setting(0, "CPU threads; 0: as many as torch sees fit", at_least=0)
+    threads: int = setting(0, "CPU threads; 0: as many as torch sees fit", at_least=0, at_most=1024)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -17,23 +17,37 @@ class TransformerConfig:
     """Transformer encoder-decoder (Vaswani et al. 2017)."""
 
     name: str = setting("transformer", "model family", choices=("transformer",))
-    encoder_layers: int = setting(6, "encoder layers", at_least=1)
-    decoder_layers: int = setting(6, "decoder layers", at_least=1)
-    encoder_embed_dim: int = setting(512, "encoder width", at_least=2)
-    decoder_embed_dim: int = setting(512, "decoder width", at_least=2)
-    encoder_ffn_embed_dim: int = setting(2048, "inner width of the encoder's feed-forward layers", at_least=1)
-    decoder_ffn_embed_dim: int = setting(2048, "inner width of the decoder's feed-forward layers", at_least=1)
-    encoder_attention_heads: int = setting(8, "attention heads in the encoder", at_least=1)
-    decoder_attention_heads: int = setting(8, "attention heads in the decoder", at_least=1)
+    encoder_layers: int = setting(6, "encoder layers", at_least=1, at_most=1000)
+    decoder_layers: int = setting(6, "decoder layers", at_least=1, at_most=1000)
+    encoder_embed_dim: int = setting(512, "encoder width", at_least=2, at_most=1_000_000)
+    decoder_embed_dim: int = setting(512, "decoder width", at_least=2, at_most=1_000_000)
+    encoder_ffn_embed_dim: int = setting(
+        2048, "inner width of the encoder's feed-forward layers", at_least=1, at_most=10_000_000
+    )
+    decoder_ffn_embed_dim: int = setting(
+        2048, "inner width of the decoder's feed-forward layers", at_least=1, at_most=10_000_000
+    )
+    encoder_attention_heads: int = setting(8, "attention heads in the encoder", at_least=1, at_most=1_000_000)
+    decoder_attention_heads: int = setting(8, "attention heads in the decoder", at_least=1, at_most=1_000_000)
     encoder_normalize_before: bool = setting(False, "pre-norm instead of post-norm in the encoder")
     decoder_normalize_before: bool = setting(False, "pre-norm instead of post-norm in the decoder")
     activation_fn: str = setting("relu", "feed-forward activation", choices=("relu", "gelu", "swiglu"))
     positions: str = setting("sinusoidal", "position embeddings", choices=("sinusoidal", "learned"))
     max_source_positions: int = setting(
-        1024, "longest source with learned positions", unit="tokens", at_least=1, needs="positions=learned"
+        1024,
+        "longest source with learned positions",
+        unit="tokens",
+        at_least=1,
+        needs="positions=learned",
+        at_most=10_000_000,
     )
     max_target_positions: int = setting(
-        1024, "longest target with learned positions", unit="tokens", at_least=1, needs="positions=learned"
+        1024,
+        "longest target with learned positions",
+        unit="tokens",
+        at_least=1,
+        needs="positions=learned",
+        at_most=10_000_000,
     )
     attention_window: int = setting(
         0,
@@ -41,6 +55,7 @@ class TransformerConfig:
         "length (Longformer); 0: all",
         unit="tokens",
         at_least=0,
+        at_most=10_000_000,
     )
     global_tokens: int = setting(
         0,
@@ -48,6 +63,7 @@ class TransformerConfig:
         unit="tokens",
         at_least=0,
         needs="attention_window",
+        at_most=10_000_000,
     )
     dropout: float = setting(0.1, "dropout on embeddings and sublayer outputs", at_least=0, below=1)
     attention_dropout: float = setting(0.0, "dropout on attention weights", at_least=0, below=1)
@@ -78,6 +94,7 @@ class TransformerConfig:
         "with --copy, the heads of that layer whose mean attention is the copy distribution",
         at_least=1,
         needs="copy",
+        at_most=1_000_000,
     )
 
     reads_source: ClassVar[bool] = True
@@ -124,15 +141,22 @@ class TransformerLMConfig:
     """Transformer language model: the decoder alone, of target text (Radford et al. 2018)."""
 
     name: str = setting("transformer_lm", "model family", choices=("transformer_lm",))
-    decoder_layers: int = setting(6, "decoder layers", at_least=1)
-    decoder_embed_dim: int = setting(512, "decoder width", at_least=2)
-    decoder_ffn_embed_dim: int = setting(2048, "inner width of the decoder's feed-forward layers", at_least=1)
-    decoder_attention_heads: int = setting(8, "attention heads in the decoder", at_least=1)
+    decoder_layers: int = setting(6, "decoder layers", at_least=1, at_most=1000)
+    decoder_embed_dim: int = setting(512, "decoder width", at_least=2, at_most=1_000_000)
+    decoder_ffn_embed_dim: int = setting(
+        2048, "inner width of the decoder's feed-forward layers", at_least=1, at_most=10_000_000
+    )
+    decoder_attention_heads: int = setting(8, "attention heads in the decoder", at_least=1, at_most=1_000_000)
     decoder_normalize_before: bool = setting(True, "pre-norm instead of post-norm in the decoder")
     activation_fn: str = setting("relu", "feed-forward activation", choices=("relu", "gelu", "swiglu"))
     positions: str = setting("sinusoidal", "position embeddings", choices=("sinusoidal", "learned"))
     max_target_positions: int = setting(
-        1024, "longest target with learned positions", unit="tokens", at_least=1, needs="positions=learned"
+        1024,
+        "longest target with learned positions",
+        unit="tokens",
+        at_least=1,
+        needs="positions=learned",
+        at_most=10_000_000,
     )
     dropout: float = setting(0.1, "dropout on embeddings and sublayer outputs", at_least=0, below=1)
     attention_dropout: float = setting(0.0, "dropout on attention weights", at_least=0, below=1)
@@ -166,14 +190,19 @@ class RecurrentConfig:
 
     name: str = setting("recurrent", "model family", choices=("recurrent",))
     cell: str = setting("lstm", "recurrent cell", choices=("tanh", "relu", "gru", "lstm"))
-    encoder_layers: int = setting(1, "encoder layers", at_least=1)
-    decoder_layers: int = setting(1, "decoder layers", at_least=1)
-    encoder_embed_dim: int = setting(256, "width of the source embeddings", at_least=1)
-    decoder_embed_dim: int = setting(256, "width of the target embeddings", at_least=1)
-    encoder_hidden_size: int = setting(256, "state size of the encoder, each direction", at_least=1)
-    decoder_hidden_size: int = setting(256, "state size of the decoder", at_least=1)
+    encoder_layers: int = setting(1, "encoder layers", at_least=1, at_most=1000)
+    decoder_layers: int = setting(1, "decoder layers", at_least=1, at_most=1000)
+    encoder_embed_dim: int = setting(256, "width of the source embeddings", at_least=1, at_most=1_000_000)
+    decoder_embed_dim: int = setting(256, "width of the target embeddings", at_least=1, at_most=1_000_000)
+    encoder_hidden_size: int = setting(
+        256, "state size of the encoder, each direction", at_least=1, at_most=1_000_000
+    )
+    decoder_hidden_size: int = setting(256, "state size of the decoder", at_least=1, at_most=1_000_000)
     decoder_out_embed_dim: int | None = setting(
-        None, "width before the output projection; by default decoder_embed_dim", at_least=1
+        None,
+        "width before the output projection; by default decoder_embed_dim",
+        at_least=1,
+        at_most=1_000_000,
     )
     encoder_bidirectional: bool = setting(True, "read the source in both directions")
     reverse_source: bool = setting(False, "read the source backwards (Sutskever et al. 2014)")
@@ -184,7 +213,11 @@ class RecurrentConfig:
     )
     attention: str = setting("additive", "attention score", choices=("none", *ATTENTION_SCORES))
     attention_dim: int = setting(
-        256, "inner width of the additive and concat scores", at_least=1, needs="attention=additive,concat"
+        256,
+        "inner width of the additive and concat scores",
+        at_least=1,
+        needs="attention=additive,concat",
+        at_most=1_000_000,
     )
     attention_query: str = setting(
         "previous",
@@ -206,7 +239,12 @@ class RecurrentConfig:
         needs="attention=none",
     )
     max_source_positions: int = setting(
-        1024, "positions that the location score knows", unit="tokens", at_least=1, needs="attention=location"
+        1024,
+        "positions that the location score knows",
+        unit="tokens",
+        at_least=1,
+        needs="attention=location",
+        at_most=10_000_000,
     )
     dropout: float = setting(
         0.2, "dropout on embeddings, between layers and before the output", at_least=0, below=1

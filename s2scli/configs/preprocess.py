@@ -108,6 +108,7 @@ class PreprocessConfig:
         None,
         "vocabulary size, special symbols included; default: sentencepiece 8000, else no limit",
         at_least=5,
+        at_most=10_000_000,
     )
     vocab_sample: int = setting(
         500_000, "SentencePiece learns from an even selection of at most so many lines; 0: all", at_least=0
@@ -259,7 +260,9 @@ class PreprocessConfig:
         0, "which part of the training text this command is for, from 0", at_least=0, needs="num_shards"
     )
     merge: bool = setting(False, "join the parts of --destdir that commands with --num-shards have made")
-    workers: int = setting(1, "processes that encode the text; the result is the same", at_least=1)
+    workers: int = setting(
+        1, "processes that encode the text; the result is the same", at_least=1, at_most=1024
+    )
 
     @property
     def sides(self) -> tuple[str, ...]:

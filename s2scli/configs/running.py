@@ -69,6 +69,7 @@ class RunningConfig:
         at_least=1,
         panel=_VALIDATION,
         needs="eval_metrics | best_checkpoint_metric!=loss,ppl",
+        at_most=10_000,
     )
     eval_samples: int = setting(
         3,

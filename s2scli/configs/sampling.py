@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
 
 from s2scli.errors import UsageError
 from s2scli.schema import setting
@@ -31,7 +30,7 @@ class SamplingConfig:
         "with --subword-sampling and a unigram model: segmentations are drawn in proportion to their probability to "
         f"this power; 0: all alike (default: {DEFAULT_ALPHA})",
         at_least=0,
-        below=inf,
+        at_most=1000,
         needs="subword_sampling",
     )
     bpe_dropout: float | None = setting(

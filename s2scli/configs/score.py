@@ -90,7 +90,9 @@ class ScoreConfig:
     ignore_labels: tuple[str, ...] = setting(
         (), "labels whose spans do not count in span_f1, as V", needs="metrics=span_f1"
     )
-    resamples: int = setting(1000, "samples behind each interval and p-value; 0: scores only", at_least=0)
+    resamples: int = setting(
+        1000, "samples behind each interval and p-value; 0: scores only", at_least=0, at_most=1_000_000
+    )
     seed: int = setting(12345, "of the samples", at_least=0, needs="resamples!=0")
     format: str = setting(
         "table", "how to print the scores", choices=("table", "json", "csv", "markdown", "latex")

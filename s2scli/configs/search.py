@@ -19,24 +19,28 @@ CONSTRAINTS_NEED = (
 class SearchConfig:
     """How the best output is looked for; the defaults are fairseq's."""
 
-    beam: int = setting(5, "beam width; 1: greedy", at_least=1)
+    beam: int = setting(5, "beam width; 1: greedy", at_least=1, at_most=10_000)
     nbest: int = setting(
         1,
         "outputs for each line, best first; as text, line number from 0, score and output, tab-separated",
         at_least=1,
+        at_most=10_000,
     )
-    lenpen: float = setting(1.0, "strength α of the length penalty", at_least=0)
+    lenpen: float = setting(1.0, "strength α of the length penalty", at_least=0, at_most=10)
     length_penalty: str = setting(
         "average",
         "what scores are divided by: length^α (average), or ((5 + length) / 6)^α (gnmt)",
         choices=("average", "gnmt"),
     )
-    word_reward: float = setting(0.0, "added to the score for each token of an output")
+    word_reward: float = setting(
+        0.0, "added to the score for each token of an output", at_least=-1000, at_most=1000
+    )
     coverage_penalty: float = setting(
         0.0,
         "strength β of GNMT's coverage penalty: of the outputs that the search has found, those are ranked lower that "
         "leave source tokens without attention; meant for --length-penalty gnmt, as averages are far smaller",
         at_least=0,
+        at_most=1000,
     )
     alignment_layer: int | None = setting(
         None,
@@ -44,16 +48,27 @@ class SearchConfig:
         "at the bottom; by default the last; of six layers that before it may align better",
         at_least=0,
     )
-    max_len_a: float = setting(0.0, "longest output: max_len_a · source length + max_len_b", at_least=0)
-    max_len_b: int = setting(
-        200, "longest output: max_len_a · source length + max_len_b", unit="tokens", at_least=1
+    max_len_a: float = setting(
+        0.0, "longest output: max_len_a · source length + max_len_b", at_least=0, at_most=100
     )
-    min_len: int = setting(1, "shortest output, end symbol not counted", unit="tokens", at_least=0)
+    max_len_b: int = setting(
+        200,
+        "longest output: max_len_a · source length + max_len_b",
+        unit="tokens",
+        at_least=1,
+        at_most=100_000,
+    )
+    min_len: int = setting(
+        1, "shortest output, end symbol not counted", unit="tokens", at_least=0, at_most=100_000
+    )
     no_repeat_ngram_size: int = setting(
         0, "no sequence of so many tokens comes twice in an output; 0: any may", unit="tokens", at_least=0
     )
     repetition_penalty: float = setting(
-        1.0, "divide the scores of tokens that the output has already by this; 1: as they are", above=0
+        1.0,
+        "divide the scores of tokens that the output has already by this; 1: as they are",
+        above=0,
+        at_most=1000,
     )
     target_prefix: str = setting("", "what every output begins with")
     diverse_beam_groups: int = setting(
@@ -64,9 +79,13 @@ class SearchConfig:
         "what a token costs for each hypothesis of an earlier group that has just chosen it",
         at_least=0,
         needs="diverse_beam_groups",
+        at_most=1000,
     )
     sibling_diversity: float = setting(
-        0.0, "how much less the n-th best extension of one hypothesis scores, times n", at_least=0
+        0.0,
+        "how much less the n-th best extension of one hypothesis scores, times n",
+        at_least=0,
+        at_most=1000,
     )
     mbr: str = setting(
         "none",
@@ -74,7 +93,9 @@ class SearchConfig:
         "best with --sampling",
         choices=("none", "chrf", "bleu", *ROUGE_NAMES),
     )
-    mbr_candidates: int = setting(16, "outputs to choose from with --mbr", at_least=1, needs="mbr")
+    mbr_candidates: int = setting(
+        16, "outputs to choose from with --mbr", at_least=1, needs="mbr", at_most=10_000
+    )
     sampling: bool = setting(
         False, "draw --nbest outputs at random in place of searching for the best", panel=_SAMPLING
     )
@@ -112,7 +133,9 @@ class SearchConfig:
         panel=_SAMPLING,
         needs="sampling",
     )
-    seed: int = setting(1, "of what is drawn, for each line by itself", panel=_SAMPLING, needs="sampling")
+    seed: int = setting(
+        1, "of what is drawn, for each line by itself", panel=_SAMPLING, needs="sampling", at_least=0
+    )
     stop: str = setting(
         "fairseq",
         "when a sentence is done: once `beam` outputs have ended (fairseq), or once none can become better (exact)",
@@ -144,6 +167,10 @@ class SearchConfig:
         )
 
     def __post_init__(self) -> None:
+        if self.min_len > self.max_len_b and not self.max_len_a:
+            raise UsageError(
+                f"--min-len {self.min_len} is more than --max-len-b {self.max_len_b}, the longest output"
+            )
         if self.beam % self.diverse_beam_groups:
             raise UsageError(
                 f"--beam {self.beam} cannot be divided into --diverse-beam-groups {self.diverse_beam_groups}"

@@ -210,7 +210,7 @@ class TrainConfig(RunningConfig, StartingConfig):
     )
     log_interval: int = setting(100, "updates between two progress lines", unit="updates", at_least=1)
     seed: int = setting(1, "seed of all randomness", at_least=0)
-    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
+    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps", pattern="auto|cpu|cuda(:[0-9]{1,3})?|mps")
     precision: str = setting(
         "auto",
         "matrix products in bf16 or fp16 and all else in fp32, or everything in fp32; auto: bf16 or fp32, whichever "
@@ -240,8 +240,9 @@ class TrainConfig(RunningConfig, StartingConfig):
         0,
         "processes that read training batches ahead; with sampled subwords or noise on a GPU, 2 to 4",
         at_least=0,
+        at_most=1024,
     )
-    threads: int = setting(0, "CPU threads; 0: as many as torch sees fit", at_least=0)
+    threads: int = setting(0, "CPU threads; 0: as many as torch sees fit", at_least=0, at_most=1024)
 
     model: ModelConfig
     optimizer: OptimizerConfig

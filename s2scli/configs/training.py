@@ -30,7 +30,7 @@ class AdamConfig:
     betas: tuple[float, float] = setting(
         (0.9, 0.98), "decay of the running mean and square", at_least=0, below=1
     )
-    eps: float = setting(1e-8, "added to the denominator", above=0)
+    eps: float = setting(1e-8, "added to the denominator", at_least=1e-37)
     weight_decay: float = setting(0.0, **_DECAY)
 
 
@@ -49,7 +49,7 @@ class RMSpropConfig:
     name: str = setting("rmsprop", "optimizer", choices=("rmsprop",))
     lr: Rates = setting(0.001, **_LR)
     alpha: float = setting(0.99, "decay of the running square", at_least=0, below=1)
-    eps: float = setting(1e-8, "added to the denominator", above=0)
+    eps: float = setting(1e-8, "added to the denominator", at_least=1e-37)
     momentum: float = setting(0.0, "momentum", at_least=0, below=1)
     weight_decay: float = setting(0.0, **_DECAY)
 
@@ -78,7 +78,7 @@ class AdagradConfig:
     initial_accumulator_value: float = setting(
         0.0, "what Adagrad's sum of squares starts from; 0.1 in pointer-generator networks", at_least=0
     )
-    eps: float = setting(1e-10, "added to the denominator", above=0)
+    eps: float = setting(1e-10, "added to the denominator", at_least=1e-37)
     weight_decay: float = setting(0.0, **_DECAY)
 
 
@@ -89,7 +89,7 @@ class AdadeltaConfig:
     name: str = setting("adadelta", "optimizer", choices=("adadelta",))
     lr: Rates = setting(1.0, **_LR)
     rho: float = setting(0.95, "decay of the running squares", at_least=0, below=1)
-    eps: float = setting(1e-6, "added to both running squares", above=0)
+    eps: float = setting(1e-6, "added to both running squares", at_least=1e-37)
     weight_decay: float = setting(0.0, **_DECAY)
 
 
@@ -100,19 +100,15 @@ class AdafactorConfig:
     name: str = setting("adafactor", "optimizer", choices=("adafactor",))
     lr: Rates = setting(0.01, **_LR)
     adafactor_eps: tuple[float, float] = setting(
-        (1e-30, 1e-3), "Adafactor's least mean square of gradients and least root mean square of weights"
+        (1e-30, 1e-3),
+        "Adafactor's least mean square of gradients and least root mean square of weights",
+        at_least=1e-37,
     )
     clip_threshold: float = setting(
         1.0, "largest root mean square of a weight's update, before the rate", at_least=1
     )
     decay_rate: float = setting(-0.8, "the running squares decay by 1 - update^decay_rate", at_most=0)
     weight_decay: float = setting(0.0, **_DECAY)
-
-    def __post_init__(self) -> None:
-        if min(self.adafactor_eps) < 1e-37:  # zero in float32, and then 0 / 0 where a gradient is zero
-            raise UsageError(
-                f"optimizer.adafactor_eps = {self.adafactor_eps} is not allowed; both must be 1e-37 or more"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +218,11 @@ class DistillationConfig(LabelSmoothedCrossEntropyConfig):
         at_most=1,
     )
     distill_temperature: float = setting(
-        1.0, "what the scores of teacher and student are divided by before their softmax", above=0
+        1.0,
+        "what the scores of teacher and student are divided by before their softmax",
+        above=0,
+        at_least=0.001,
+        at_most=1000,
     )
 
 
@@ -237,10 +237,13 @@ class MinimumRiskConfig(LabelSmoothedCrossEntropyConfig):
         choices=("bleu", "chrf"),
     )
     risk_samples: int = setting(
-        16, "outputs drawn for each source; a batch needs the memory of as many", at_least=1
+        16, "outputs drawn for each source; a batch needs the memory of as many", at_least=1, at_most=10_000
     )
     risk_alpha: float = setting(
-        0.005, "how much more weight probable outputs have, the power α of their probability", above=0
+        0.005,
+        "how much more weight probable outputs have, the power α of their probability",
+        above=0,
+        at_most=1000,
     )
     risk_reference: bool = setting(True, "count the reference among the outputs drawn")
     risk_weight: float = setting(

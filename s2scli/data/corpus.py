@@ -16,6 +16,7 @@ from s2scli.console import warn
 from s2scli.data.dialogue import Dialogue, DialogueForm, exchanges, one_line, read_dialogue
 from s2scli.errors import DataError, UsageError, did_you_mean
 from s2scli.io import COMPRESSED, STDIN, count_lines, decode, input_name, read_raw_lines, remedy_for
+from s2scli.schema import to_whole
 
 SIDES = ("source", "target")
 MAIN = "main"
@@ -329,9 +330,16 @@ def _from_one_file(split: str, path: Path, config: PreprocessConfig, on_broken: 
         by_flag = {"target": config.target_field or ("1" if layout == "tsv" else "target")}
     names = tuple(name for name in by_flag.values() if name)
     for flag, name in zip(by_flag, names, strict=False):
-        if layout == "tsv" and (not name.isdecimal() or int(name) == 0):
+        if layout == "tsv" and not _is_column(name):
             raise UsageError(f"--{flag}-field {name}: of a TSV file give the column's number, counted from 1")
     return Corpus(split, (path,), layout, names, on_broken)
+
+
+def _is_column(name: str) -> bool:
+    try:
+        return to_whole(name) > 0
+    except ValueError:
+        return False
 
 
 def _dialogue_form(config: PreprocessConfig) -> DialogueForm:
@@ -385,18 +393,16 @@ def _from_prefixes(
             f"--source-lang and --target-lang are both {config.source_lang}; their files would be the same"
         )
     endings = (*languages.values(), *((config.tag_field,) if config.tag_field else ()))
-    named = [_NAMED.fullmatch(prefix) for prefix in prefixes]
     corpora = []
-    for number, (prefix, match) in enumerate(zip(prefixes, named, strict=True)):
+    for number, prefix in enumerate(prefixes):
         # Several training texts are parts of one split; several test sets are splits of their own.
-        part = split == "train" and match is not None
-        path = match[2] if match and part else prefix
+        name, path = _name_and_path(prefix, endings) if split == "train" else (MAIN, prefix)
         corpora.append(
             Corpus(
                 split if split == "train" else f"{split}{number or ''}",
-                tuple(_with_ending(path, ending) for ending in endings),
+                tuple(_with_ending(path, ending, named=prefix) for ending in endings),
                 on_broken=on_broken,
-                name=match[1] if match and part else MAIN,
+                name=name,
             )
         )
     names = [corpus.name for corpus in corpora]
@@ -408,17 +414,34 @@ def _from_prefixes(
     return corpora
 
 
-def _with_ending(prefix: str, wanted: str) -> Path:
+def _name_and_path(prefix: str, endings: Sequence[str]) -> tuple[str, str]:
+    """The name and the path of news=text/news; a path that is there has no name, whatever = is in it."""
+    match = _NAMED.fullmatch(prefix)
+    if match is None or any(_find(prefix, ending) for ending in endings):
+        return MAIN, prefix
+    return match[1], match[2]
+
+
+def _find(prefix: str, wanted: str) -> Path | None:
     path = Path(f"{prefix}.{wanted}")
-    for candidate in (path, *(Path(f"{path}{ending}") for ending in COMPRESSED)):
-        if candidate.exists():
-            return candidate
+    candidates = (path, *(Path(f"{path}{ending}") for ending in COMPRESSED))
+    return next((candidate for candidate in candidates if candidate.exists()), None)
+
+
+def _with_ending(prefix: str, wanted: str, *, named: str) -> Path:
+    """The file of a prefix; `named`: the prefix as it was given, perhaps with a name before it."""
+    found = _find(prefix, wanted)
+    if found is not None:
+        return found
+    path = Path(f"{prefix}.{wanted}")
     stem = Path(prefix).name + "."
     folder = path.parent
     names = folder.iterdir() if folder.is_dir() else ()
     endings = sorted({entry.name.removeprefix(stem) for entry in names if entry.name.startswith(stem)})
-    found = f"; found with this prefix: {', '.join(endings)}" if endings else "; nothing has this prefix"
-    raise DataError(f"{path}: no such file{found}")
+    there = f"; found with this prefix: {', '.join(endings)}" if endings else "; nothing has this prefix"
+    if named != prefix:
+        there += f", nor {named}, whose beginning was taken as a name"
+    raise DataError(f"{path}: no such file{there}")
 
 
 def is_held_out(pair: Pair, fraction: float) -> bool:

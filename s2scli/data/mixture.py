@@ -9,6 +9,7 @@ import numpy as np
 
 from s2scli.data.column import Indices
 from s2scli.errors import UsageError, did_you_mean
+from s2scli.schema import LARGEST_NUMBER, to_number
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,9 @@ def read_weights(words: Sequence[str]) -> dict[str, float]:
     for word in words:
         name, _, number = word.partition("=")
         try:
-            weights[name] = float(number)
+            weights[name] = to_number(number)
         except ValueError:
             weights[name] = -1.0
-        if not 0 <= weights[name] < float("inf"):
+        if not 0 <= weights[name] <= LARGEST_NUMBER:
             raise UsageError(f"--corpus-weights {word} is not valid; wanted: NAME=WEIGHT, as news=3,back=1")
     return weights

@@ -31,7 +31,9 @@ def prepare(device: str, threads: int) -> torch.device:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        # Of a backend that torch was built without it says a page.
+        reason = str(error).splitlines()[0].split(". ")[0]
+        reason = "this torch has no such backend" if reason.startswith("Could not run") else reason
         raise UsageError(
             f"--device {device} cannot be used here ({reason}); allowed: auto, cpu, cuda, cuda:N, mps"
         ) from None

@@ -227,7 +227,7 @@ class SplittingTokenizer(Tokenizer):
         vocabulary = select_symbols(
             counts, threshold=settings.threshold, num_words=min(sizes, default=-1), user_symbols=symbols
         )
-        report_size(len(vocabulary), settings.vocab_size or 0, settings.name)
+        report_size(len(vocabulary), settings.vocab_size or 0, settings.name, most=min(sizes, default=0))
         return blank.replace(vocabulary=vocabulary)
 
     @classmethod
@@ -276,8 +276,12 @@ def check_dictionary(dictionary: Vocabulary, user_symbols: Iterable[str]) -> Non
         )
 
 
-def report_size(learned: int, wanted: int, name: str) -> None:
-    """Tell the user of a vocabulary that is smaller than was asked for."""
+def report_size(learned: int, wanted: int, name: str, *, most: int = 0) -> None:
+    """Tell the user of a vocabulary smaller than was asked for, or larger than the most, 0 where any will do."""
+    if 0 < most < learned:
+        notice(
+            f"{name}: {learned} symbols instead of {most}; special symbols and those to keep whole always stay"
+        )
     if learned < wanted:
         notice(f"{name}: {learned} symbols instead of {wanted}; the training text and limits give no more")
 
