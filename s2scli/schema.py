@@ -16,6 +16,7 @@ import re
 import tomllib
 import types
 from collections.abc import Mapping, Sequence
+from functools import cache
 from math import inf
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -30,6 +31,7 @@ LARGEST_WHOLE, LARGEST_NUMBER = 2**63 - 1, 3.4e38
 _MOST_DIGITS = 400
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_BRACKETED = re.compile(r"\s*(?:\((.*)\)|\[(.*)\])\s*", re.DOTALL)
 # Letters of a value that a message quotes.
 _LONGEST_SHOWN = 80
 
@@ -119,10 +121,15 @@ def limits_of(field: dataclasses.Field[Any]) -> Limits:
     return limits
 
 
-def setting_types(cls: type[Any]) -> dict[str, Any]:
+def setting_types(cls: Any) -> Mapping[str, Any]:
     """Field name → resolved type, of a settings dataclass."""
+    return _setting_types(cls)
+
+
+@cache
+def _setting_types(cls: Any) -> Mapping[str, Any]:
     hints = get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+    return types.MappingProxyType({field.name: hints[field.name] for field in dataclasses.fields(cls)})
 
 
 def plain_type(kind: Any) -> Any:
@@ -187,7 +194,8 @@ def to_number(value: Any) -> float:
 
 def _to_tuple(kinds: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
     if isinstance(value, str):
-        value = [part.strip() for part in value.strip("()[] ").split(",") if part.strip()]
+        text = _BRACKETED.sub(r"\g<1>\g<2>", value)
+        value = [part.strip() for part in text.split(",") if part.strip()]
     elif not isinstance(value, Sequence):
         value = [value]
     if kinds[-1] is ...:
@@ -223,6 +231,19 @@ def _convert(kind: Any, value: Any) -> Any:
     raise ValueError("a path" if kind is Path else "a text")
 
 
+def check_value(kind: Any, limits: Limits, value: Any, called: str) -> Any:
+    """Convert a value to a setting's type; UsageError, which calls the setting as told, where it is not allowed."""
+    try:
+        converted = _convert(kind, value)
+    except ValueError as error:
+        raise UsageError(f"{called} = {spelled(value)} is not valid; wanted: {error}") from None
+    if not limits.allows(converted):
+        hint = did_you_mean(value, limits.choices) if isinstance(value, str) and limits.choices else ""
+        wanted = hint or f"; allowed: {limits.describe(converted)}"
+        raise UsageError(f"{called} = {spelled(value)} is not allowed{wanted}")
+    return converted
+
+
 def build(
     cls: type[C], values: Mapping[str, Any], *, where: str = "", names: Mapping[str, str] | None = None
 ) -> C:
@@ -244,15 +265,7 @@ def build(
         if "limits" not in fields[key].metadata:
             converted[key] = value
             continue
-        limits = limits_of(fields[key])
-        try:
-            converted[key] = _convert(kinds[key], value)
-        except ValueError as error:
-            raise UsageError(f"{called[key]} = {spelled(value)} is not valid; wanted: {error}") from None
-        if not limits.allows(converted[key]):
-            hint = did_you_mean(value, limits.choices) if isinstance(value, str) and limits.choices else ""
-            wanted = hint or f"; allowed: {limits.describe(converted[key])}"
-            raise UsageError(f"{called[key]} = {spelled(value)} is not allowed{wanted}")
+        converted[key] = check_value(kinds[key], limits_of(fields[key]), value, called[key])
     missing = [
         name
         for name, field in fields.items()

@@ -19,7 +19,7 @@ from s2scli.configs.train import COMPONENTS, SECTIONS
 from s2scli.errors import UsageError
 from s2scli.needs import Need, check_needs, needs_of, note_needs, with_changes, without_effect
 from s2scli.registry import Registry
-from s2scli.schema import as_dict, limits_of, to_toml
+from s2scli.schema import as_dict, limits_of, read_toml, to_toml
 
 CONFIGS = Registry("command", {name: command.config for name, command in COMMANDS.items()})
 
@@ -37,7 +37,7 @@ def typed(command: str, *words: str, config: Path | None = None) -> Any:
         bare = name if name in keys else name.replace("--no-", "--")
         values[keys[bare]] = value if equals else bare == name
         names[keys[bare]] = bare
-    return resolve(cls, flags, Given(values, names, config, debug=False))
+    return resolve(cls, flags, Given(values, names, config, debug=False), read_toml(config) if config else {})
 
 
 REFUSED = [

@@ -10,7 +10,9 @@ from s2scli.errors import UsageError
 from s2scli.schema import setting, spelled
 
 _PAIR = r"\(\s*[0-9]{1,7}\s*,\s*[0-9]{1,7}\s*\)"
-_TERM = re.compile(rf"\s*\[\s*(?P<pairs>{_PAIR}(?:\s*,\s*{_PAIR})*)\s*\]\s*(?:\*\s*(?P<times>[0-9][0-9]?[0-9]?)\s*)?")
+_TERM = re.compile(
+    rf"\s*\[\s*(?P<pairs>{_PAIR}(?:\s*,\s*{_PAIR})*)\s*\]\s*(?:\*\s*(?P<times>[0-9]{{1,3}})\s*)?"
+)
 _MOST_LAYERS = 10_000
 _EXAMPLE = "[(512, 3)] * 9 + [(1024, 3)] * 4"
 

@@ -42,8 +42,9 @@ from s2scli.configs.training import (
     RMSpropConfig,
     SGDConfig,
 )
+from s2scli.console import notice
 from s2scli.errors import UsageError, did_you_mean
-from s2scli.schema import build, limits_of, setting, setting_types
+from s2scli.schema import Limits, as_dict, build, check_value, limits_of, setting, setting_types, spelled
 
 COMPONENTS: dict[str, dict[str, type[Any]]] = {
     "model": {
@@ -310,11 +311,9 @@ class TrainConfig(RunningConfig, StartingConfig):
         flags = nest(given)
         for layer, origin in ((file, "config file"), (flags, "--set")):
             _check_sections(layer, origin)
-        arch = flags.get("arch", file.get("arch", "transformer_tiny"))
-        if arch not in PRESETS:
-            raise UsageError(
-                f"{names.get('arch', 'arch')} = {arch!r} is not a preset{did_you_mean(arch, PRESETS)}"
-            )
+        arch = _arch_of({**file, **flags}, names)
+        if "arch" in file and file["arch"] != arch:
+            file = _beyond_preset(file, _arch_of(file, {}), names)
         components = {
             section: _component(
                 section,
@@ -323,6 +322,7 @@ class TrainConfig(RunningConfig, StartingConfig):
             )
             for section in COMPONENTS
         }
+        _check_family(arch, components["model"].name, names)
         sections = {
             section: _build_section(section, kind, {**file.get(section, {}), **flags.get(section, {})}, names)
             for section, kind in SECTIONS.items()
@@ -331,17 +331,57 @@ class TrainConfig(RunningConfig, StartingConfig):
         return replace(config, lr_scheduler=config.lr_scheduler.settled(config.max_update))
 
 
+def _arch_of(values: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """The preset that settings begin with; UsageError where there is none of that name."""
+    field = next(field for field in fields(TrainConfig) if field.name == "arch")
+    value = values.get("arch", field.default)
+    arch: str = check_value(str, limits_of(field), value, names.get("arch", "arch"))
+    return arch
+
+
+def _beyond_preset(file: Mapping[str, Any], arch: str, names: Mapping[str, str]) -> dict[str, Any]:
+    """A file's settings without those that its own preset `arch` gives, so that another can take its place.
+
+    A run's config.toml holds every setting, and over another preset's they would leave nothing of that.
+    """
+    preset, kept, stay = PRESETS[arch], dict(file), []
+    for section in (name for name in COMPONENTS if name in file):
+        chosen = {key: value for key, value in file[section].items() if key == "name"}
+        own = as_dict(_component(section, [preset[section], chosen], names)) | {
+            "name": preset[section]["name"]
+        }
+        kept[section] = {key: value for key, value in file[section].items() if own.get(key) != value}
+        stay += [f"{section}.{key}" for key in kept[section]]
+    notice(
+        f"{names.get('arch', 'arch')} in place of the file's {arch}: of the file's model, optimizer, schedule and "
+        f"objective only what {arch} does not give by itself stays: {', '.join(stay) or 'nothing'}"
+    )
+    return kept
+
+
+def _check_family(arch: str, family: str, names: Mapping[str, str]) -> None:
+    """UsageError where what the user gave as the model is of another family than the preset."""
+    own = PRESETS[arch]["model"]["name"]
+    if family == own or not names.keys() & {"arch", "model.name"}:
+        return
+    others = [name for name, preset in PRESETS.items() if preset["model"]["name"] == family]
+    raise UsageError(
+        f"{names.get('model.name', 'model.name')} = {family!r}: {names.get('arch', '--arch')} {arch} is of the family "
+        f"{own!r}; leave one out, or choose a preset of that family: {', '.join(others)}"
+    )
+
+
 def _check_sections(layer: Mapping[str, Any], origin: str) -> None:
     known = (*COMPONENTS, *SECTIONS)
     for key, value in layer.items():
-        if isinstance(value, Mapping) and key not in known:
+        if isinstance(value, Mapping) and key not in (*known, *setting_types(TrainConfig)):
             raise UsageError(f"{origin}: unknown section {key!r}{did_you_mean(key, known)}")
         if not isinstance(value, Mapping) and key in SECTIONS:
             raise UsageError(
                 f"{origin}: {key} is a section, with keys such as {key}.{next(iter(setting_types(SECTIONS[key])))}"
             )
         if not isinstance(value, Mapping) and key in COMPONENTS:
-            raise UsageError(f"{origin}: {key} is a section; write {key}.name = {value!r}")
+            raise UsageError(f"{origin}: {key} is a section; write {key}.name = {spelled(value)}")
 
 
 def _component(section: str, layers: list[Mapping[str, Any]], names: Mapping[str, str]) -> Any:
@@ -355,13 +395,11 @@ def _component(section: str, layers: list[Mapping[str, Any]], names: Mapping[str
     merged: dict[str, Any] = {**preset}
     for layer in chosen:
         merged |= layer
-    name = merged["name"]
+    choices = Limits(help="", choices=tuple(classes))
+    name = check_value(str, choices, merged["name"], names.get(f"{section}.name", f"{section}.name"))
     if name != preset["name"] and not any("lr" in layer for layer in chosen):
         # A rate that is good for one optimizer is none for another.
         merged.pop("lr", None)
-    if name not in classes:
-        typed = names.get(f"{section}.name", f"{section}.name")
-        raise UsageError(f"{typed} = {name!r} is not known{did_you_mean(str(name), classes)}")
     cls = classes[name]
     explicit = {key for layer in chosen for key in layer}
     known = setting_types(cls)
