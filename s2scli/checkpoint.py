@@ -43,6 +43,7 @@ from s2scli.errors import CheckpointError, DataError, UsageError
 from s2scli.io import write_atomically
 from s2scli.models.base import Model, build_model, unique_parameters
 from s2scli.nn.sharded import like
+from s2scli.record import to_line
 from s2scli.schema import as_dict, spelled
 from s2scli.text.sameness import difference
 from s2scli.text.tokenizer import Tokenizer
@@ -105,9 +106,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     metadata = {
         "format": FORMAT,
         "version": str(VERSION),
-        "config": json.dumps(checkpoint.config, ensure_ascii=False),
-        "dataset": json.dumps(checkpoint.dataset, ensure_ascii=False),
-        "run": json.dumps(checkpoint.run, ensure_ascii=False),
+        "config": to_line(checkpoint.config),
+        "dataset": to_line(checkpoint.dataset),
+        "run": to_line(checkpoint.run),
         "resumable": json.dumps(checkpoint.resumable),
     }
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}

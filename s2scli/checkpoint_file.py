@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from s2scli import document
 from s2scli.errors import CheckpointError, DataError
-from s2scli.files import is_regular, kind_of
+from s2scli.files import is_regular, kind_of, name_in_utf8
 from s2scli.schema import setting
 
 FORMAT = "s2s-checkpoint"
@@ -152,7 +152,7 @@ def open_checkpoint(
     try:
         if not is_regular(path):
             raise CheckpointError(f"{path}: is {kind_of(path.stat().st_mode)}, not a file")
-        with safe_open(path, framework=framework, device=device) as stream:
+        with name_in_utf8(path) as name, safe_open(name, framework=framework, device=device) as stream:
             yield stream, _read_header(path, stream.metadata() or {})
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None

@@ -12,6 +12,8 @@ import builtins
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, BinaryIO, TextIO, cast
@@ -40,11 +42,18 @@ def is_regular(path: Path) -> bool:
     return stat.S_ISREG(path.stat().st_mode)
 
 
-def check_regular(path: Path) -> None:
-    """Raise DataError where there is something at a path, but no regular file: a pipe would be waited for."""
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        raise DataError(f"{path}: is {kind_of(mode)}, not a file")
+@contextmanager
+def name_in_utf8(path: Path) -> Iterator[str]:
+    """A name of a file that is read, for libraries that take no other names than such of UTF-8."""
+    name = str(path)
+    if name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name):
+        yield name
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield f"/dev/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 def read_small(path: Path, limit: int = SMALL) -> bytes:
@@ -53,11 +62,11 @@ def read_small(path: Path, limit: int = SMALL) -> bytes:
     Raises OSError where it cannot be read, and DataError where it is larger than the limit, in bytes, is a folder, or a
     named pipe that nobody writes into.
     """
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder, not a file")
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb", buffering=0) as stream:
         mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            raise DataError(f"{path}: is a folder, not a file")
         # Without waiting: of a pipe without a writer this is the end, and of one whose writer is slow it is None.
         found = stream.read(1 << 16)
         if found == b"" and stat.S_ISFIFO(mode):

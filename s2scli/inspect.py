@@ -6,7 +6,6 @@ which of the two it is, and "version" rises when a field changes its meaning or 
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from s2scli.io import write_named
 from s2scli.needs import note_needs
 from s2scli.plotting.histograms import Histogram, draw_histograms
 from s2scli.plotting.picture import check_ending, require_matplotlib, write
+from s2scli.record import to_json_text
 
 
 def inspect(config: InspectConfig) -> DatasetReport | CheckpointReport:
@@ -54,7 +54,7 @@ def inspect(config: InspectConfig) -> DatasetReport | CheckpointReport:
 def show(config: InspectConfig, report: DatasetReport | CheckpointReport) -> None:
     """Print a description to standard output, as text or JSON."""
     if config.format == "json":
-        print(json.dumps(asdict(report), ensure_ascii=False, indent=1))
+        print(to_json_text(asdict(report), indent=1))
         return
     lines = dataset_lines(report) if isinstance(report, DatasetReport) else checkpoint_lines(report)
     for line in lines:

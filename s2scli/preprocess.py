@@ -30,6 +30,7 @@ from s2scli.data.spool import spooled
 from s2scli.errors import UsageError
 from s2scli.io import can_be_read_again, write_named
 from s2scli.needs import note_needs
+from s2scli.record import to_json_text
 from s2scli.schema import as_dict
 from s2scli.text.tokenizer import Tokenizer, check_user_symbols
 from s2scli.text.vocabulary import UNK
@@ -256,7 +257,7 @@ def _meta(
 
 
 def _to_json(values: Any) -> str:
-    return f"{json.dumps(values, ensure_ascii=False, indent=2)}\n"
+    return f"{to_json_text(values, indent=2)}\n"
 
 
 def _report(

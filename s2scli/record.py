@@ -12,6 +12,8 @@ from typing import Any
 VERSION = 1
 # NUL, and the halves of characters, which JSON can hold and a line of text cannot.
 NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+# An exponent with which a number may be too large for a float.
+_HUGE = re.compile(r"[0-9][eE]\+?0*[0-9]{3}")
 Alignment = list[tuple[int, int]]
 """Pairs of a source and a target place, from 0, by target place."""
 # The names of a record's own fields; what an input has under them is not passed through.
@@ -123,6 +125,9 @@ class Record:
         lines = [f"S-{self.id}\t{' '.join(self.source_tokens)}"]
         if self.reference is not None:
             lines.append(f"T-{self.id}\t{' '.join(self.reference_tokens)}")
+        if not self.hypotheses:
+            # A blank line is answered by a blank one for sure: the lines of H and D are as many as the sources.
+            lines += [f"H-{self.id}\t0.0\t", f"D-{self.id}\t0.0\t", f"P-{self.id}\t"]
         for item in self.hypotheses:
             score = round(item.score / math.log(2), 6)
             token_scores = (f"{token_score / math.log(2):.4f}" for token_score in item.token_scores)
@@ -136,12 +141,63 @@ class Record:
         return "\n".join(lines)
 
 
+class NotJSONError(ValueError):
+    """A text that is no JSON: what is wrong with it."""
+
+
+def read_json(text: str | bytes) -> Any:
+    """The value of a JSON text; what Python takes besides, Infinity, NaN and numbers that become them, is none.
+
+    Raises NotJSONError, and RecursionError for what is nested too deeply.
+    """
+    # Few texts hold such an exponent, and asking of each number takes as long as reading it.
+    hook = _finite if _HUGE.search(text if isinstance(text, str) else text.decode("utf-8")) else None
+    try:
+        return json.loads(text, parse_constant=_refuse, parse_float=hook)
+    except NotJSONError:
+        raise
+    except ValueError as error:
+        digits = (
+            "" if isinstance(error, json.JSONDecodeError) else ": it holds a number of thousands of digits"
+        )
+        raise NotJSONError(f"is no JSON{digits}") from None
+
+
+def _refuse(name: str) -> Any:
+    raise NotJSONError(f"holds {name}, which is no JSON")
+
+
+def _finite(digits: str) -> float:
+    if math.isinf(float(digits)):
+        raise NotJSONError(f"holds {digits[:20]}, which is no number that can be used")
+    return float(digits)
+
+
 def to_line(fields: Mapping[str, Any]) -> str:
-    """Values as one line of JSON."""
-    text = json.dumps(fields, ensure_ascii=False)
+    """Values as one line of JSON, see `to_json_text`."""
+    return to_json_text(fields)
+
+
+def to_json_text(value: Any, indent: int | None = None) -> str:
+    """A value as JSON that every reader takes: numbers that are not finite are null.
+
+    Halves of characters, which JSON may hold and UTF-8 may not, go out escaped as they came in.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    except ValueError:
+        value = _without_infinities(value)
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
     try:
         text.encode()
     except UnicodeEncodeError:
-        # Half of a character, which JSON may hold, and UTF-8 may not: it goes out escaped as it came in.
-        return json.dumps(fields)
+        return json.dumps(value, allow_nan=False, indent=indent)
     return text
+
+
+def _without_infinities(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _without_infinities(item) for name, item in value.items()}
+    return [_without_infinities(item) for item in value] if isinstance(value, list | tuple) else value

@@ -21,7 +21,8 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from s2scli.errors import UsageError, did_you_mean
+from s2scli.errors import DataError, UsageError, did_you_mean
+from s2scli.files import read_small
 
 C = TypeVar("C")
 N = TypeVar("N", int, float)
@@ -34,6 +35,8 @@ _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _BRACKETED = re.compile(r"\s*(?:\((.*)\)|\[(.*)\])\s*", re.DOTALL)
 # Letters of a value that a message quotes.
 _LONGEST_SHOWN = 80
+# Bytes; a config file of all settings has a hundredth of it.
+_LARGEST_CONFIG = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -324,9 +327,11 @@ def _toml_value(value: Any) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; UsageError names the file and the line if it cannot be read."""
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        return tomllib.loads(read_small(path, _LARGEST_CONFIG).decode("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{path}: cannot read the config file: {error.strerror}") from None
+    except DataError as error:
+        raise UsageError(str(error)) from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{path}: not a TOML file: line {line} is not UTF-8") from None

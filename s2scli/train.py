@@ -94,7 +94,7 @@ def _train(config: TrainConfig, processes: Processes, signals: Signals) -> Train
     begin(run)
     if processes.is_first:
         with write_atomically(config.save_dir / "config.toml") as temporary:
-            temporary.write_text(to_toml(as_dict(run.config)), encoding="utf-8")
+            temporary.write_text(to_toml(as_dict(run.config)), encoding="utf-8", errors="replace")
     _introduce(run)
     run_training(run)
     processes.wait()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from s2scli.data.source_form import SourceForm
 from s2scli.errors import DataError
 from s2scli.files import open_own
 from s2scli.io import explain_write_errors
+from s2scli.record import to_line
 from s2scli.text.tokenizer import Tokenizer
 
 # Seconds between two notes of how far the work is, which a killed process goes on from.
@@ -122,7 +122,7 @@ class Assembly:
                 seen.append(reject._asdict())
             if self._config.rejects is not None:
                 with explain_write_errors(self.rejects):
-                    stream.write(f"{json.dumps(reject._asdict(), ensure_ascii=False)}\n".encode())
+                    stream.write(f"{to_line(reject._asdict())}\n".encode())
 
     def _note(self, stream: BinaryIO) -> None:
         """Note how far the work is."""

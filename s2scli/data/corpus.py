@@ -16,6 +16,7 @@ from s2scli.console import warn
 from s2scli.data.dialogue import Dialogue, DialogueForm, exchanges, one_line, read_dialogue
 from s2scli.errors import DataError, UsageError, did_you_mean
 from s2scli.io import COMPRESSED, STDIN, count_lines, decode, input_name, read_raw_lines, remedy_for
+from s2scli.record import NOT_TEXT, NotJSONError, read_json
 from s2scli.schema import to_whole
 
 SIDES = ("source", "target")
@@ -119,6 +120,15 @@ class Corpus:
                 raise DataError(
                     f"{self.place(0, number)}: {why_no_record(error, self.layout)}; {said}"
                 ) from None
+            if any(NOT_TEXT.search(text) for text in texts):
+                if self.on_broken == "error":
+                    raise DataError(
+                        f"{self.place(0, number)}: the line's text holds NUL or half of a character, which JSON "
+                        "can and text cannot; mend it, or give --encoding-errors replace or skip"
+                    )
+                texts = [NOT_TEXT.sub("\ufffd", text) for text in texts]
+                if self.on_broken == "skip":
+                    return Pair(texts[0], "", problem=_BROKEN_TEXT)
         source, target, *tags = texts if len(texts) > 1 else ("", *texts)
         return Pair(source, target, self._tag(tags[0], number) if tags else self.tag)
 
@@ -182,7 +192,7 @@ class Corpus:
     def _field(self, line: str, name: str) -> str:
         if self.layout == "tsv":
             return line.split("\t")[int(name) - 1]
-        return text_field(json.loads(line), name)
+        return text_field(read_json(line), name)
 
     def count(self) -> int:
         """Read the text through; the number of pairs.
@@ -243,8 +253,8 @@ def why_no_record(error: Exception, layout: str) -> str:
     """Why a line is no record with both sides."""
     if layout == "tsv":
         return "the line has too few columns"
-    if isinstance(error, ValueError):
-        return "the line is no JSON"
+    if isinstance(error, NotJSONError):
+        return f"the line {error}"
     if isinstance(error, RecursionError):
         return "the line's JSON is nested too deeply"
     return f"the line has no text field {error}" if isinstance(error, KeyError) else f"the line's {error}"

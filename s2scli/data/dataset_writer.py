@@ -28,6 +28,7 @@ from s2scli.errors import DataError, UsageError
 from s2scli.files import open_own
 from s2scli.io import explain_write_errors, partial_folder, write_atomically
 from s2scli.locks import LOCK, locked
+from s2scli.record import to_json_text
 from s2scli.text.tokenizer import Tokenizer
 
 ENDINGS = ("ids", "ends", "text", "text_ends")
@@ -321,7 +322,7 @@ class DatasetWriter:
     def write_meta(self, meta: Mapping[str, Any]) -> None:
         """Write meta.json, which makes the folder a dataset."""
         (self.folder / PROGRESS).unlink(missing_ok=True)
-        self._write(META, f"{json.dumps(meta, ensure_ascii=False, indent=2)}\n".encode())
+        self._write(META, f"{to_json_text(meta, indent=2)}\n".encode())
 
     def _write(self, name: str, data: bytes) -> dict[str, Any]:
         path = self.folder / name

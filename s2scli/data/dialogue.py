@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import unicodedata
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from typing import Any, ClassVar, NamedTuple, Self
 
-from s2scli.record import NOT_TEXT
+from s2scli.record import NOT_TEXT, read_json
 from s2scli.schema import setting
 from s2scli.text.normalization import is_blank
 
@@ -147,7 +146,7 @@ def read_dialogue(text: str, *, replace: bool = False) -> Dialogue:
 
     Raises ValueError, KeyError or TypeError for a line that is none. replace: put U+FFFD for what is no text.
     """
-    record = json.loads(text)
+    record = read_json(text)
     if not isinstance(record, dict):
         raise TypeError("JSON is no object")
     return dialogue_of(record, replace=replace)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -12,7 +11,7 @@ from s2scli.data.source_form import SourceComposer
 from s2scli.errors import DataError
 from s2scli.inference.engine import Line
 from s2scli.io import COMPRESSED
-from s2scli.record import NOT_TEXT
+from s2scli.record import NOT_TEXT, read_json
 from s2scli.text.normalization import is_blank
 
 T = TypeVar("T")
@@ -48,7 +47,7 @@ def json_lines(
     wanted = f"--source-field is {source_field}" if source_field else 'wanted: {"turns": ["…", "…"]}'
     for number, text in enumerate(texts):
         try:
-            record = json.loads(text)
+            record = read_json(text)
             if not isinstance(record, dict):
                 raise TypeError("JSON is no object")
             source = _source(record, composer, source_field)

@@ -34,7 +34,7 @@ from s2scli.io import (
     write_named,
 )
 from s2scli.locks import locked
-from s2scli.record import Record
+from s2scli.record import Record, to_line
 from s2scli.schema import spelled
 
 # What is in the folder where a file is made.
@@ -221,7 +221,7 @@ class PartialFile:
             self._output.truncate(0)
             self._records.truncate(0)
         with write_atomically(path) as temporary:
-            temporary.write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
+            temporary.write_text(to_line(settings), encoding="utf-8")
 
     def skip(self, lines: Iterator[Line], window: int) -> tuple[Iterator[Line], int]:
         """Take from the lines those that are done; DataError where they are not what they were."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
+from s2scli.record import to_json_text
 from s2scli.streams import columns
 
 # What is laid out in columns is as wide as the narrowest usual terminal; shown text takes what there is.
@@ -89,7 +89,7 @@ def _value(value: Any) -> str:
         return "(" + " ".join(map(_value, value)) + ")"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), WIDTH // 2)
+    return cut(value if isinstance(value, str) else to_json_text(value), WIDTH // 2)
 
 
 def languages(source: str, target: str) -> str:

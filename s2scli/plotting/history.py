@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 
 from s2scli.console import notice
 from s2scli.errors import DataError
-from s2scli.io import open_input
+from s2scli.io import read_raw_lines
 
 LOG = "log.jsonl"
 KINDS = ("train", "valid", "norms")
@@ -87,21 +88,31 @@ def read_events(log: Path) -> dict[str, Events]:
 
 def _parse(log: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The events with their file and line; a last line that breaks off is left out with a notice."""
-    with open_input(log) as stream:
-        lines = stream.read().rstrip().split(b"\n")
-    for number, line in enumerate(lines, start=1):
+    broken = 0
+    for number, line in enumerate(read_raw_lines(log), start=1):
         if not line.strip():
             continue
+        if broken:
+            raise DataError(f"{log}:{broken}: not a JSON event; mend or remove the line")
         try:
+            # Logs of old have Infinity and NaN.
             event = json.loads(line)
             if not isinstance(event, dict):
                 raise ValueError("not an object")
-        except ValueError:
-            if number < len(lines):
-                raise DataError(f"{log}:{number}: not a JSON event; mend or remove the line") from None
-            notice(f"{log}:{number}: the last line breaks off and is left out")
-            return
-        yield f"{log}:{number}", event
+        except (ValueError, RecursionError):
+            broken = number
+            continue
+        yield f"{log}:{number}", _with_infinities(event)
+    if broken:
+        notice(f"{log}:{broken}: the last line breaks off and is left out")
+
+
+def _with_infinities(event: dict[str, Any]) -> dict[str, Any]:
+    """An event in which what JSON has no number for, and so is null, is NaN."""
+    values = {name: math.nan if value is None else value for name, value in event.items()}
+    return {
+        name: _with_infinities(value) if isinstance(value, dict) else value for name, value in values.items()
+    }
 
 
 def x_axis(history: History, x: str) -> Callable[[int], float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from s2scli.console import counted, warn
 from s2scli.data.dataset import Dataset
 from s2scli.errors import DataError, UsageError
 from s2scli.io import COMPRESSED, STDIN, input_name, read_lines
-from s2scli.record import NOT_TEXT, VERSION
+from s2scli.record import NOT_TEXT, VERSION, NotJSONError, read_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,9 +127,11 @@ def _read_system(path: Path, config: ScoreConfig) -> tuple[list[str], list[dict[
 def parse(line: str, where: str, remedy: str) -> Any:
     """A line of JSON; DataError with the place and the remedy where it is none."""
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not a JSON record ({error}); {remedy}") from None
+        return read_json(line)
+    except NotJSONError as error:
+        raise DataError(f"{where}: the line {error}; {remedy}") from None
+    except RecursionError:
+        raise DataError(f"{where}: the line's JSON is nested too deeply; {remedy}") from None
 
 
 def _parse_record(line: str, where: str) -> dict[str, Any]:

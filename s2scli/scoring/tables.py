@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from s2scli.configs.score import OF_SACREBLEU, ScoreConfig
+from s2scli.record import to_json_text
 from s2scli.scoring.results import Breakdown, ScoreResult, SystemScore
 
 _LATEX = {**{sign: f"\\{sign}" for sign in "&%$#_{}"}, "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -38,7 +38,7 @@ class Table:
 def render(config: ScoreConfig, result: ScoreResult) -> str:
     """The scores in the config's format, without a line end."""
     if config.format == "json":
-        return json.dumps(as_json(config, result), ensure_ascii=False, indent=1, allow_nan=False)
+        return to_json_text(as_json(config, result), indent=1)
     main = lines_of_one(config, result) if _is_short(config, result) else None
     if main is not None and (counts := parts(config, result)):
         main += "\n\n" + "\n".join(counts)

@@ -21,6 +21,7 @@ from typing import Any, Self
 import sentencepiece
 
 from s2scli.errors import DataError, UsageError
+from s2scli.files import read_small
 from s2scli.text.normalization import Normalization
 from s2scli.text.tokenizer import (
     LearningSettings,
@@ -282,7 +283,7 @@ class GivenSentencePieceTokenizer(SentencePieceTokenizer):
 def read_sentencepiece_model(path: Path) -> bytes:
     """The file of a SentencePiece model; DataError where it is none."""
     try:
-        data = path.read_bytes()
+        data = read_small(path)
         sentencepiece.SentencePieceProcessor(model_proto=data)
     except OSError as error:
         raise DataError(f"{path}: cannot read: {error.strerror}") from None

@@ -14,6 +14,7 @@ from s2scli.data.column import Indices
 from s2scli.errors import S2SError
 from s2scli.io import explain_write_errors
 from s2scli.nn.sharded import whole
+from s2scli.record import to_line
 from s2scli.schema import as_dict, to_toml
 from s2scli.training.resume import restore
 from s2scli.training.run import Run
@@ -88,7 +89,7 @@ def write_diagnosis(
                 for index in indices.tolist():
                     texts = {side: run.train_split.text(side, index) for side in ("source", "target")}
                     line = {"batch": number, "example": index + 1, **texts}
-                    stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+                    stream.write(to_line(line) + "\n")
         # Python's JSON writes NaN and Infinity as such, which other readers refuse: as text all can read them.
         shown = {
             kind: {name: f"{norm:.6g}" for name, norm in values.items()} for kind, values in norms.items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import time
@@ -18,6 +17,7 @@ from s2scli.files import open_own, open_own_text
 from s2scli.io import explain_write_errors
 from s2scli.plotting.norms import BARS, by_layer
 from s2scli.plotting.norms import bar as bar_character
+from s2scli.record import to_line
 from s2scli.streams import columns
 from s2scli.training.tensorboard import TensorBoard
 
@@ -92,7 +92,7 @@ class Log:
                 drop_broken_line(self.path)
                 self._is_mended = True
             with open_own_text(self.path, "a") as stream:
-                stream.write(json.dumps({"event": kind, **values}, ensure_ascii=False) + "\n")
+                stream.write(to_line({"event": kind, **values}) + "\n")
         if self._tensorboard is not None:
             self._tensorboard.event(kind, values)
 
