@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from io import TextIOWrapper
@@ -15,7 +15,7 @@ from s2scli.console import counted, notice, warn
 from s2scli.data.dialogue import one_line
 from s2scli.data.source_form import SourceComposer
 from s2scli.errors import Interrupted, S2SError
-from s2scli.inference.answering import answers, spell
+from s2scli.inference.answering import answers, spell, told
 from s2scli.inference.chat_commands import COMMANDS, Session
 from s2scli.inference.conversation import Conversation, for_dialogues
 from s2scli.inference.engine import Engine
@@ -24,6 +24,7 @@ from s2scli.inference.loading import make_engine
 from s2scli.inference.output import Signals
 from s2scli.io import STDIN, input_name, read_lines
 from s2scli.needs import note_needs
+from s2scli.notes import TELLS_EACH, Summary
 from s2scli.record import NOT_TEXT, Record
 from s2scli.streams import is_open_terminal
 from s2scli.text.normalization import is_blank
@@ -63,7 +64,9 @@ def chat(config: ChatConfig) -> ChatResult:
 
 def _answered(config: ChatConfig, settings: GenerateConfig, engine: Engine) -> Iterator[str]:
     """The answers to what comes through a pipe, a line for a line, each as soon as its line is there."""
-    texts = read_lines(config.input, replace=True)
+    name, summary = input_name(config.input), Summary(verbose=config.verbose)
+    of_text = Summary(verbose=config.verbose, name=name, remedy=TELLS_EACH)
+    texts = read_lines(config.input, replace=True, summary=of_text)
     kind = config.input_format
     if kind == "auto":
         first = next(texts, None)
@@ -74,16 +77,21 @@ def _answered(config: ChatConfig, settings: GenerateConfig, engine: Engine) -> I
         settings = config.of_generate(format="jsonl" if kind == "dialogue" else "text")
     if kind == "dialogue":
         composer = SourceComposer(engine.form, config.source_tag)
-        lines = json_lines(texts, input_name(config.input), composer)
-        yield from (spell(record, settings) for record in answers(engine, settings, lines, window=1))
-        return
-    conversation = Conversation(engine, settings)
+        lines = json_lines(texts, name, composer)
+        records = answers(engine, settings, lines, window=1)
+    else:
+        records = _answers_to_turns(Conversation(engine, settings), texts)
+    yield from (spell(record, settings) for record in told(records, summary))
+
+
+def _answers_to_turns(conversation: Conversation, texts: Iterable[str]) -> Iterator[Record]:
+    """The answers to the turns of one conversation, where a blank line begins another."""
     for number, text in enumerate(texts):
         if not is_blank(text):
-            yield spell(conversation.answer(text, number), settings)
+            yield conversation.answer(text, number)
         else:
             conversation.turns.clear()
-            yield spell(Record(id=number, source=text), settings)
+            yield Record(id=number, source=text)
 
 
 def _converse(conversation: Conversation) -> int:
@@ -103,6 +111,8 @@ def _converse(conversation: Conversation) -> int:
             turn = session.turn(line) if not is_blank(line) else None
             if turn is not None:
                 record = conversation.answer(turn)
+                for note in record.notes:
+                    warn(note.text)
                 print(spell(record, conversation.config), flush=True)
                 number += 1
         except EOFError:

@@ -19,7 +19,7 @@ from s2scli.data.dataset import Dataset
 from s2scli.data.learning import read_tokenizers
 from s2scli.data.source_form import SourceComposer, SourceForm
 from s2scli.errors import Interrupted, S2SError, UsageError
-from s2scli.inference.answering import answers, answers_of_processes, spell
+from s2scli.inference.answering import answers, answers_of_processes, spell, told
 from s2scli.inference.engine import Line
 from s2scli.inference.heat_file import open_heat_file
 from s2scli.inference.input import input_format, json_lines, text_lines
@@ -28,6 +28,7 @@ from s2scli.inference.output import Signals, open_output, skip_none
 from s2scli.inference.serving import serve
 from s2scli.io import STDIN, input_name, lines_ahead, read_lines
 from s2scli.needs import note_needs
+from s2scli.notes import TELLS_EACH, Summary
 from s2scli.record import Record
 from s2scli.schema import as_dict
 from s2scli.streams import is_open_terminal
@@ -48,6 +49,7 @@ _NOT_DECISIVE = {
     "processes",
     "threads",
     *(field.name for field in fields(ServerConfig)),
+    "verbose",
 }
 
 
@@ -125,6 +127,8 @@ def translate(
         notice("type a sentence a line; Ctrl-D ends")
     window = 1 if typed or config.follow else config.buffer_size
     lines, again = skip(lines, window)
+    # What is typed is told of at once.
+    summary = Summary(verbose=config.verbose or window == 1)
     num_unknown, first_unknown = 0, 0
     if config.processes > 1:
         # What is wrong with it is said here, once.
@@ -134,7 +138,7 @@ def translate(
     else:
         records = answers(make_engine(config), config, lines, window, done)
     records = islice(records, again, None)
-    for record in records:
+    for record in told(records, summary):
         if SPECIAL_SYMBOLS[UNK] in record.source_tokens:
             first_unknown = first_unknown if num_unknown else record.id
             num_unknown += 1
@@ -167,9 +171,11 @@ def _lines(config: GenerateConfig) -> Iterator[Line]:
     composer = SourceComposer(form, config.source_tag)
     kind = input_format(config.input) if config.input_format == "auto" else config.input_format
     # Broken text is replaced, with a warning, and its line kept.
-    texts = read_lines(config.input, replace=True)
+    name = input_name(config.input)
+    summary = Summary(verbose=config.verbose or config.follow, name=name, remedy=TELLS_EACH)
+    texts = read_lines(config.input, replace=True, summary=summary)
     if kind == "jsonl":
-        return json_lines(texts, input_name(config.input), composer, config.source_field)
+        return json_lines(texts, name, composer, config.source_field)
     return text_lines(texts, composer, constraints=config.constraints is not None)
 
 

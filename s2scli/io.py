@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 from weakref import WeakSet
 
-from s2scli.console import warn
 from s2scli.errors import DataError, S2SError, UsageError
 from s2scli.files import is_regular
+from s2scli.notes import Note, Summary
 
 STDIN = Path("-")
 # Endings of compressed files, and what opens them.
@@ -45,6 +45,7 @@ _BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
 LONGEST_LINE = 64 << 20
 # The standard inputs that have been opened, each of which can be read once.
 _opened: WeakSet[Any] = WeakSet()
+_REPLACED = "are not UTF-8, or hold NUL, and have U+FFFD there"
 
 
 @contextmanager
@@ -209,26 +210,34 @@ def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, *, final: bool = 
     return True
 
 
-def read_lines(path: Path, *, replace: bool = False) -> Iterator[str]:
+def read_lines(path: Path, *, replace: bool = False, summary: Summary | None = None) -> Iterator[str]:
     """Yield the lines of a text file, without their ends; see `decode_lines`."""
-    return decode_lines(read_raw_lines(path), input_name(path), replace=replace)
+    return decode_lines(read_raw_lines(path), input_name(path), replace=replace, summary=summary)
 
 
-def decode_lines(lines: Iterable[bytes], name: str, *, replace: bool = False) -> Iterator[str]:
+def decode_lines(
+    lines: Iterable[bytes], name: str, *, replace: bool = False, summary: Summary | None = None
+) -> Iterator[str]:
     """Yield the text of lines, without their ends.
 
-    Raises DataError with the name and the line for text that is broken, or with `replace` warns and puts U+FFFD there.
+    Raises DataError with the name and the line for text that is broken, or with `replace` puts U+FFFD there and adds
+    to the summary, which is told at the end; without one it warns at once.
     """
-    for number, raw in enumerate(lines, start=1):
-        text, problem = decode(raw)
-        if problem and not replace:
-            raise DataError(f"{name}:{number}: the line {problem}; {remedy_for(raw)}")
-        if problem:
-            hint = remedy_for(raw)
-            warn(
-                f"{name}:{number}: the line {problem}; replaced by U+FFFD{f' ({hint})' if 'UTF-16' in hint else ''}"
-            )
-        yield text
+    told = summary or Summary(verbose=True, name=name)
+    try:
+        for number, raw in enumerate(lines, start=1):
+            text, problem = decode(raw)
+            if problem and not replace:
+                raise DataError(f"{name}:{number}: the line {problem}; {remedy_for(raw)}")
+            if problem:
+                hint = remedy_for(raw)
+                text_of_one = (
+                    f"the line {problem}; replaced by U+FFFD{f' ({hint})' if 'UTF-16' in hint else ''}"
+                )
+                told.add(number - 1, [Note(_REPLACED, text_of_one)])
+            yield text
+    finally:
+        told.tell()
 
 
 @contextmanager

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from s2scli.notes import Note
 
 VERSION = 1
 # NUL, and the halves of characters, which JSON can hold and a line of text cannot.
@@ -30,6 +32,7 @@ FIELDS = {
     "nbest",
     "attention",
     "alignment",
+    "warnings",
 }
 
 
@@ -68,6 +71,7 @@ class Record:
     given_reference: the reference as the input has it, where that is in pieces of words; reference has whole words.
     source_tokens, reference_tokens: the pieces that source, as the model saw it, and reference are made of.
     attended: those of the source with the end symbol, where the hypotheses have their attention over them.
+    notes: what is to be said of the line, as that it was cut; `warnings` in JSON, where there are any.
     extra: fields of the input that go into the JSON as they are, but for those with the name of one of ours.
     """
 
@@ -79,6 +83,7 @@ class Record:
     source_tokens: list[str] = field(default_factory=list)
     reference_tokens: list[str] = field(default_factory=list)
     attended: list[str] = field(default_factory=list)
+    notes: Sequence[Note] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -105,6 +110,8 @@ class Record:
                 | self._attention(item, with_source=False)
                 for item in self.hypotheses
             ]
+        if self.notes:
+            fields["warnings"] = [note.text for note in self.notes]
         fields |= {name: value for name, value in self.extra.items() if name not in FIELDS}
         return to_line(fields)
 

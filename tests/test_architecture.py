@@ -24,6 +24,7 @@ LAYERS = (
         "registry",
         "schema",
         "needs",
+        "notes",
         "record",
         "streams",
         "styled",

@@ -140,7 +140,7 @@ def test_line_ends(transformer: Generator) -> None:
 
 def test_broken_text_is_replaced_and_its_line_kept(transformer: Generator) -> None:
     text = b"ba be\nba \xff\xfe be\nbi\0 di\nde ga\n"
-    lines = transformer(text)
+    lines = transformer(text, verbose=True)
     errors = transformer.errors.splitlines()
     assert len(lines) == 4
     assert [lines[0], lines[3]] == transformer("ba be\nde ga\n")

@@ -56,6 +56,7 @@ class ChatConfig(SearchConfig):
     shortlist: int = same_setting(GenerateConfig, "shortlist")
     shortlist_frequent: int = same_setting(GenerateConfig, "shortlist_frequent")
     device: str = same_setting(GenerateConfig, "device")
+    verbose: bool = same_setting(GenerateConfig, "verbose")
     threads: int = same_setting(GenerateConfig, "threads")
 
     def __post_init__(self) -> None:

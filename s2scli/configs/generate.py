@@ -26,6 +26,7 @@ _NOT_SERVED = {
     "follow": "which answers each request at once",
     "processes": "which computes in one process; give it --threads",
     "attention": "which sends its answers only",
+    "verbose": "whose records (--format jsonl) have what is to be said of their lines",
 }
 
 
@@ -202,6 +203,9 @@ class GenerateConfig(SearchConfig, ServerConfig):
         "processes that translate, each with the model and a thread (or --threads) of its own",
         at_least=1,
         at_most=1024,
+    )
+    verbose: bool = setting(
+        False, "warn of each line by itself of which there is something to say, and not of all in one line"
     )
     threads: int = setting(0, "CPU threads; 0: as many as torch sees fit", at_least=0, at_most=1024)
 

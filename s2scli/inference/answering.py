@@ -11,6 +11,7 @@ from s2scli.console import uncounted
 from s2scli.inference.engine import Engine, Line
 from s2scli.inference.input import UntilBroken
 from s2scli.inference.long_lines import find_parts, translate_lines
+from s2scli.notes import Summary
 from s2scli.plotting.heat import heat_maps, table
 from s2scli.record import Record
 from s2scli.styled import StyledConsole
@@ -38,6 +39,16 @@ def answers(
 def answers_of_parts(engine: Engine, config: GenerateConfig, lines: Sequence[Line]) -> Iterator[Record]:
     """The records of some lines as one batch, of parts of lines that were too long, too."""
     return (engine.score if config.score_reference else engine.translate)(lines, len(lines))
+
+
+def told(records: Iterable[Record], summary: Summary) -> Iterator[Record]:
+    """The records; at their end, or where the work is ended before it, what is to be said of their lines is told."""
+    try:
+        for record in records:
+            summary.add(record.id, record.notes)
+            yield record
+    finally:
+        summary.tell()
 
 
 def check_line(engine: Engine, config: GenerateConfig, line: Line) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from s2scli.errors import DataError
 from s2scli.io import read_lines
+from s2scli.notes import Note
 from s2scli.record import Alignment, Hypothesis
 from s2scli.search.base import Output
 from s2scli.text.pieces import NONE
@@ -82,12 +83,14 @@ class Source:
     """A source line, and the ids of what the model saw of it, without the end symbol.
 
     extended, words: for a model that copies, the ids in the extended vocabulary and the line's own words.
+    notes: what is to be said of it in its record.
     """
 
     text: str
     ids: Sequence[int]
     extended: Sequence[int] = ()
     words: tuple[str, ...] = ()
+    notes: list[Note] = field(default_factory=list)
 
 
 def _over_words(weights: Tensor, words: Words) -> Tensor:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from s2scli.configs.search import CONSTRAINTS_NEED, SearchConfig
-from s2scli.console import uncounted, warn
+from s2scli.console import uncounted
 from s2scli.data.batch import Batch, Tokens, pad_outputs, pad_sequences
 from s2scli.data.copying import Copying
 from s2scli.data.shortlist import ChosenShortlist
@@ -23,6 +23,7 @@ from s2scli.inference.mbr import expected_utilities
 from s2scli.metrics import METRICS
 from s2scli.models.base import Decodable
 from s2scli.nn.runtime import give_back_freed_memory
+from s2scli.notes import Note
 from s2scli.record import Hypothesis, Record
 from s2scli.search.base import Output, Request
 from s2scli.search.searching import search, with_attention
@@ -37,6 +38,11 @@ from s2scli.text.words import extend
 if TYPE_CHECKING:
     # Without --mbr nothing of it is needed, and sacrebleu takes a while to load.
     from s2scli.metrics.base import Metric
+
+_NOTHING = Note(
+    "have an empty output, as nothing that may come holds their constraints",
+    "nothing that may come holds its constraints; its output is empty",
+)
 
 
 @dataclass(frozen=True)
@@ -206,6 +212,8 @@ class Engine:
             room = Room(min(self.batch_size, len(order)), self.max_tokens)
             found = self._search([sources[index] for index in order], request, room, done)
             outputs = dict(zip(order, found, strict=True))
+            for index in (index for index in order if not outputs[index]):
+                sources[index].notes.append(_NOTHING)
         records = [
             self._record(line, sources[index], outputs.get(index, [])) for index, line in enumerate(lines)
         ]
@@ -219,7 +227,7 @@ class Engine:
         for line, source in lines:
             banned = lexicon.excluded(line.excluded, self._prefix, line.id, source.words)
             own = self.form.line_of(line.text)[1]
-            wanted = lexicon.constraints(line.constraints, own, banned, room, line.id, source.words)
+            wanted = lexicon.constraints(line.constraints, own, banned, room, source.notes, source.words)
             if wanted and not self.search.of_candidates.can_be_constrained:
                 raise UsageError(f"line {line.id + 1}: {CONSTRAINTS_NEED}")
             excluded.append(banned)
@@ -256,9 +264,6 @@ class Engine:
             if not is_out_of_memory(error) or room.sentences == 1:
                 raise
         else:
-            for line, items in zip(request.lines, outputs, strict=True):
-                if not items:
-                    warn(f"line {line + 1}: nothing that may come holds its constraints; its output is empty")
             return [[self._in_reading_order(item) for item in items] for items in outputs]
         # Outside of the handler, where the failed search's tensors are no longer held by its traceback.
         give_back_freed_memory(self.device)
@@ -300,37 +305,35 @@ class Engine:
         return min((limit for limit in limits if limit), default=None)
 
     def _encode(self, line: Line) -> Source:
-        ids = self._encode_line(line)
+        ids, notes = self._encode_line(line)
         if self._copying is None or not ids:
-            return Source(line.text, ids)
+            return Source(line.text, ids, notes=notes)
         extended, words = self._copying.source(ids, line.text)
-        return Source(line.text, ids, extended, tuple(words))
+        return Source(line.text, ids, extended, tuple(words), notes)
 
-    def _encode_line(self, line: Line) -> list[int]:
+    def _encode_line(self, line: Line) -> tuple[list[int], list[Note]]:
+        """The ids of a line, and what is to be said of their number."""
+        notes: list[Note] = []
         if is_blank(line.text):
-            return []
+            return [], notes
         ids = self.tokenizers[self.side].encode(line.text)
         limit = self.limits[f"max_{self.side}_length"]
         if limit and len(ids) > limit:
-            if self.limits["on_long"] == "truncate":
-                warn(
-                    f"line {line.id + 1}: {len(ids)} {self.side} tokens, cut to the {limit} that the model was "
-                    "trained on"
-                )
-                ids = self._cut(ids, limit)
-            else:
-                warn(
-                    f"line {line.id + 1}: {len(ids)} {self.side} tokens, more than the {limit} that the model was "
-                    "trained on"
-                )
+            cut = self.limits["on_long"] == "truncate"
+            notes.append(self._note_of_length(ids, cut, f"the {limit}", "that the model was trained on"))
+            ids = self._cut(ids, limit) if cut else ids
         positions = self._positions
         if positions and len(ids) >= positions:
-            warn(
-                f"line {line.id + 1}: {len(ids)} {self.side} tokens, cut to the {positions - 1} that the model has "
-                "positions for"
+            notes.append(
+                self._note_of_length(ids, True, f"the {positions - 1}", "that the model has positions for")
             )
             ids = self._cut(ids, positions - 1)
-        return ids
+        return ids, notes
+
+    def _note_of_length(self, ids: list[int], cut: bool, limit: str, which: str) -> Note:
+        verb = "cut to" if cut else "more than"
+        kind = f"{'are' if cut else 'have'} {verb} {limit} {self.side} tokens {which}"
+        return Note(kind, f"{len(ids)} {self.side} tokens, {verb} {limit} {which}")
 
     def _cut(self, ids: list[int], limit: int) -> list[int]:
         return list(self.form.cut(ids, limit, self.form.marks(self.tokenizers[self.side])))
@@ -363,6 +366,7 @@ class Engine:
             source_tokens=pieces,
             reference_tokens=target.pieces(target.encode(line.reference)) if line.reference else [],
             attended=[*pieces, SPECIAL_SYMBOLS[EOS]] if self.uses and self.uses.weights and outputs else [],
+            notes=source.notes,
             extra=line.extra,
         )
 

@@ -11,8 +11,10 @@ from s2scli.configs.search import SearchConfig
 from s2scli.console import counter, warn
 from s2scli.data.source_form import SourceComposer, SourceForm
 from s2scli.errors import UsageError
+from s2scli.inference.answering import told
 from s2scli.inference.engine import Engine, Line
 from s2scli.nn.runtime import prepare
+from s2scli.notes import Summary
 from s2scli.text.pieces import NONE
 
 # Lines that are sorted by length, and those of a batch with their padded tokens.
@@ -69,10 +71,11 @@ class ForcedScores:
             ]
         else:
             raise UsageError(f"--path {self._path}: reads sources; give them as --src, or a dataset folder")
+        summary = Summary(name=f"--path {self._path}", remedy="")
         with counter("score", total=len(lines)) as done:
             # Of a million records only this is kept.
             return [
                 (sum(scores), len(scores))
-                for record in self._engine.score(lines, _WINDOW, done)
+                for record in told(self._engine.score(lines, _WINDOW, done), summary)
                 for scores in [record.hypotheses[0].token_scores if record.hypotheses else []]
             ]

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from s2scli.console import warn
 from s2scli.errors import DataError, UsageError, did_you_mean
 from s2scli.io import read_lines
+from s2scli.notes import Note, Summary
 from s2scli.search.constraints import Constraints
 from s2scli.text.excluded import ExcludedPhrases, TokenTexts
 from s2scli.text.glossary import Glossary, read_glossary
@@ -17,6 +17,8 @@ from s2scli.text.vocabulary import UNK
 from s2scli.text.words import extend
 
 _NO_TOKEN = "holds what the model has no token for"
+
+_LEFT_OUT = "have constraints that cannot be met and are left out"
 
 
 class Lexicon:
@@ -66,13 +68,13 @@ class Lexicon:
         source: str,
         excluded: ExcludedPhrases | None,
         room: int | None,
-        line: int,
+        notes: list[Note],
         words: tuple[str, ...] = (),
     ) -> Constraints | None:
         """What a line's output must hold: phrases of its own, then those for the terms of its source.
 
-        What cannot be is left out with a warning: what has no token, what is excluded, and what goes beyond the room
-        there is, in tokens. words: as in `excluded`.
+        What cannot be is left out, and that put into the notes: what has no token, what is excluded, and what goes
+        beyond the room there is, in tokens. words: as in `excluded`.
         """
         terms = self._glossary.find(source) if self._glossary else []
         found: list[list[int]] = []
@@ -86,7 +88,7 @@ class Lexicon:
             elif room is not None and sum(map(len, found)) + len(ids) > room:
                 problem = f"does not fit into the {room} tokens that the model has positions for"
             if problem:
-                warn(f"line {line + 1}: the constraint {phrase!r} {problem}; it is left out")
+                notes.append(Note(_LEFT_OUT, f"the constraint {phrase!r} {problem}; it is left out"))
             elif ids:
                 found.append(ids)
         return Constraints(found, ordered=self._ordered, before=self._before) if found else None
@@ -108,11 +110,14 @@ class Lexicon:
 
     def _read_glossary(self, path: Path, source: Tokenizer) -> Glossary:
         terms: dict[str, str] = {}
+        summary = Summary(name=str(path), remedy="lines that hold them are translated without")
         for term, (target, number) in read_glossary(path).items():
             if UNK in self._target.encode_phrase(target):
-                warn(f"{path}:{number}: {target!r} {_NO_TOKEN}; the term is left out")
+                kind = f"have a term that {_NO_TOKEN} and is left out"
+                summary.add(number - 1, [Note(kind, f"{target!r} {_NO_TOKEN}; the term is left out")])
             else:
                 terms[term] = target
+        summary.tell()
         return Glossary(terms, lambda text: source.normalization.apply(text, source.user_symbols))
 
 

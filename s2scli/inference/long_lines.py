@@ -121,6 +121,7 @@ def join_parts(engine: Engine, line: Line, parts: Sequence[Part], records: Seque
         hypotheses=hypotheses,
         source_tokens=[token for record in records for token in record.source_tokens],
         attended=[token for record in records for token in record.attended],
+        notes=[note for record in records for note in record.notes],
     )
 
 

@@ -16,6 +16,7 @@ from s2scli.errors import is_out_of_memory
 from s2scli.inference.engine import Line
 from s2scli.metrics import METRICS
 from s2scli.nn.runtime import give_back_freed_memory
+from s2scli.notes import Summary
 from s2scli.training.log import perplexity
 from s2scli.training.run import Run, ValidationSplit
 
@@ -117,10 +118,14 @@ def translation_scores(run: Run, part: ValidationSplit) -> tuple[dict[str, float
     lines = [Line(index, source) for index, source in enumerate(islice(part.split.texts("source"), number))]
     mine = run.processes.share(lines)
     outputs: list[tuple[int, str]] = []
+    summary = Summary(name=part.split.name, remedy="")
     for start in range(0, -(-len(lines) // run.processes.size), _LINES_A_ROUND):
         run.stop_if_asked()
         records = run.engine.translate(mine[start : start + _LINES_A_ROUND], window=_LINES_A_ROUND)
-        outputs += [(record.id, record.text) for record in records]
+        for record in records:
+            outputs.append((record.id, record.text))
+            summary.add(record.id, record.notes)
+    summary.tell()
     shares = run.processes.gather(json.dumps(outputs).encode())
     hypotheses = [text for _, text in sorted(item for share in shares for item in json.loads(share))]
     sources = [line.text for line in lines]

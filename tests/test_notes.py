@@ -1,0 +1,59 @@
+"""What is said of single lines: many of one kind in one warning, each by itself on request."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from s2scli.cli.app import run
+from s2scli.notes import Note, Summary
+
+
+def test_lines_of_one_kind_are_told_in_one_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    summary = Summary(name="text.en", remedy="the remedy")
+    for line in (20, 3, 7):
+        summary.add(line, [Note("are long", f"has {line} tokens"), Note("are long", "twice")])
+    summary.add(5, [Note("are odd", "is odd")])
+    assert capsys.readouterr().err == ""
+    summary.tell()
+    summary.tell()
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: text.en: 3 lines are long: 4, 8, 21; the remedy",
+        "warning: text.en:6: is odd",
+    ]
+    for line in range(2000):
+        summary.add(line, [Note("are long", "x")])
+    summary.tell()
+    said = capsys.readouterr().err
+    assert said == "warning: text.en: 2,000 lines are long: 1, 2, 3, 4, 5, 6, 7, 8, …; the remedy\n"
+
+
+@pytest.mark.parametrize("flags", [[], ["--verbose"], ["--processes", "2"]], ids=" ".join)
+def test_generate_tells_of_lines_that_are_cut_and_mended(
+    toy_runs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    """Of text that is no UTF-8 where it is read, and of cut lines in the records too."""
+    source = tmp_path / "source"
+    long = " ".join(["ba"] * 1100)
+    source.write_bytes(f"ba\n{long}\n\n{long}\n".encode() + b"be \xff\nbo \xff\n")
+    words = ["--path", str(toy_runs / "convolutional"), "--device", "cpu", "--threads", "1", "--beam", "1"]
+    limits = ["--max-len-b", "4", "--format", "jsonl", "--input", str(source)]
+    assert run(["generate", *words, *limits, *flags]) == 0
+    out, err = capfd.readouterr()
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [number for number, record in enumerate(records) if "warnings" in record] == [1, 3]
+    (text,) = records[1]["warnings"]
+    assert text.endswith("source tokens, cut to the 1023 that the model has positions for")
+    told = [line for line in err.splitlines() if line.startswith("warning: ")]
+    if flags == ["--verbose"]:
+        assert f"warning: line 2: {text}" in told
+        assert f"warning: line 4: {text}" in told
+        assert len([line for line in told if line.startswith(f"warning: {source}:")]) == 2
+    else:
+        assert len(told) == 2
+        assert any("2 lines are cut to the " in line and ": 2, 4; --verbose" in line for line in told)
+        assert any(
+            f"{source}: 2 lines are not UTF-8" in line and ": 5, 6; --verbose" in line for line in told
+        )
