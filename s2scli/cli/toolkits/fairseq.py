@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from s2scli.cli.toolkits.table import Toolkit
 
-_WHOLE_TEXT = (
-    "output is whole text; text in pieces of words is joined as s2s preprocess --pieces has it, and with an older "
-    "checkpoint as s2s generate --pieces subword-nmt has it"
-)
+_WHOLE_TEXT = "output is whole text, with pieces of words joined as --pieces says"
 _CHECKPOINT_KNOWS = "the checkpoint knows"
 _DATASET_KNOWS = "the dataset folder knows"
 _LINE_BY_LINE = "a language model reads text line by line"
