@@ -1,9 +1,12 @@
 """Fetching files from a table, against a server on this machine."""
 
 import hashlib
+import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +20,8 @@ GOOD = b"one line\n" * 20000
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves raw/good.gz, cuts raw/short.gz in the middle, drops raw/broken.gz, knows nothing else."""
+    """Serves raw/good.gz, to who knows the password raw/locked.gz, and slowly raw/slow.gz; raw/steer.gz answers with
+    control characters; cuts raw/short.gz in the middle, drops raw/broken.gz, knows nothing else."""
 
     def __init__(self, asked: list[str], *arguments: object) -> None:
         self.asked = asked
@@ -25,6 +29,22 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
+        if self.path == "/raw/steer.gz":
+            self.wfile.write(b"HTTP/1.0 500 \x1b]0;pwned\x07\x1b[2J\r\n\r\n")
+            return
+        if self.path == "/raw/slow.gz":
+            with suppress(OSError):
+                for _ in range(100):
+                    self.wfile.write(b"H")
+                    time.sleep(0.05)
+            return
+        if self.path == "/raw/locked.gz" and self.headers["Authorization"] == "Basic bWU6c2VjcmV0":
+            self.path = "/raw/good.gz"
+        elif self.path == "/raw/away.gz":
+            self.send_response(302)
+            self.send_header("Location", "/raw/locked.gz")
+            self.end_headers()
+            return
         if self.path not in ("/raw/good.gz", "/raw/short.gz", "/raw/broken.gz"):
             self.send_error(404)
             return
@@ -105,6 +125,112 @@ def test_what_is_not_as_listed_is_one_line_and_no_file(
     assert line.startswith(f"error: {server}")
     assert message in line
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def lines_of(capsys: pytest.CaptureFixture[str]) -> str:
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "Traceback" not in line
+    assert not any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in line)
+    return line
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        ("/etc/x", "'/etc/x' is not a plain path below the base URL"),
+        ("..", "'..' is not a plain path"),
+        ("a/../b", "'a/../b' is not a plain path"),
+        ("a/./b", "is not a plain path"),
+        ("a//b", "is not a plain path"),
+        ("raw/", "is not a plain path"),
+        ("a\0b", "holds what no path of a table does"),
+        ("a\x1b[2Jb", "holds what no path of a table does"),
+        ("a\\b", "holds what no path of a table does"),
+        ("a/" + "b" * 300, "is too long a name"),
+    ],
+)
+def test_names_are_checked_first(
+    server: str, asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], path: str, wanted: str
+) -> None:
+    assert run(server, tmp_path, (path, 5, "0" * 64), entry("good.gz")) == 1
+    line = lines_of(capsys)
+    assert line.startswith(f"error: {tmp_path / 'table.tsv'}:2: ")
+    assert wanted in line
+    assert asked == []
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        (b"# a\nraw/a\xff\t1\t" + b"0" * 64, ":2: the line is not UTF-8"),
+        (b"raw/a\t" + b"9" * 5000 + b"\t" + b"0" * 64, ":1: not 'path <tab> bytes <tab> sha256'"),
+        ("raw/a\t\u0661\t".encode() + b"0" * 64, ":1: not 'path <tab> bytes <tab> sha256'"),
+        (b"raw/a\t1\t" + b"g" * 64, ":1: not 'path <tab> bytes <tab> sha256'"),
+        (b"a/x\t1\t" + b"0" * 64 + b"\nb/x\t1\t" + b"0" * 64, ":2: a second file of the name x"),
+        (b"#" * (17 << 20), "is larger than 16 MB"),
+    ],
+)
+def test_a_table_that_is_none_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, wanted: str
+) -> None:
+    table = tmp_path / "table.tsv"
+    table.write_bytes(content)
+    assert (
+        fetch.main(["--table", str(table), "--base-url", "http://127.0.0.1:9", "--out", str(tmp_path)]) == 1
+    )
+    assert wanted in lines_of(capsys)
+
+
+def test_a_folder_that_is_a_file_is_one_line(
+    server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("mine", encoding="utf-8")
+    assert run(server, tmp_path, entry("good.gz")) == 1
+    assert "cannot write: " in lines_of(capsys)
+    assert (tmp_path / "out").read_text(encoding="utf-8") == "mine"
+
+
+def test_what_a_server_sends_is_not_quoted_raw(
+    server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(server, tmp_path, entry("steer.gz")) == 1
+    assert "the server answered 500 " in lines_of(capsys)
+
+
+def test_a_download_that_trickles_ends(
+    server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "TIMEOUT", 0.3)
+    started = time.monotonic()
+    assert run(server, tmp_path, ("raw/slow.gz", 10, "0" * 64)) == 1
+    assert time.monotonic() - started < 3
+    assert "broke off (not there after 0 seconds)" in lines_of(capsys)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_password_goes_to_its_server_and_nowhere_else(
+    server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = server.replace("://", "://me:secret@")
+    assert run(known, tmp_path, entry("locked.gz")) == 0
+    assert (tmp_path / "out" / "locked.gz").read_bytes() == GOOD
+    assert "secret" not in capsys.readouterr().err
+    assert run(known, tmp_path, entry("missing.gz")) == 1
+    assert "secret" not in lines_of(capsys)
+    assert run("http://me:secret@127.0.0.1:x", tmp_path, entry("missing.gz")) == 1
+    assert "secret" not in lines_of(capsys)
+    assert run(known, tmp_path, entry("away.gz")) == 1, "where the server sends us to does not get it"
+
+
+def test_what_a_killed_process_left_is_removed(server: str, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / f".good.gz.{os.getpid()}.tmp").write_bytes(b"half")
+    (tmp_path / "out" / ".good.gz.999999999.tmp").write_bytes(b"half")
+    (tmp_path / "out" / f".good.gz.{os.getppid()}.tmp").write_bytes(b"another's")
+    assert run(server, tmp_path, entry("good.gz")) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good.gz", f".good.gz.{os.getppid()}.tmp"}
 
 
 def test_no_server_is_one_line(
