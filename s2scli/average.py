@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from s2scli.checkpoint import Checkpoint, epoch_checkpoints, load_checkpoint, save_checkpoint
+from s2scli.checkpoint import (
+    BEST,
+    LAST,
+    Checkpoint,
+    check_finite,
+    epoch_checkpoints,
+    load_checkpoint,
+    restore_config,
+    save_checkpoint,
+)
 from s2scli.configs.average import AverageConfig
-from s2scli.console import counted, notice
+from s2scli.configs.models import model_differences
+from s2scli.console import counted, notice, warn
 from s2scli.errors import CheckpointError, UsageError
 from s2scli.needs import note_needs
+from s2scli.schema import as_dict
 from s2scli.text.sameness import difference
+from s2scli.training.epochs import epochs_to_average
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +37,18 @@ class AverageResult:
 
 
 def average(config: AverageConfig) -> AverageResult:
-    """Write a checkpoint whose weights are the mean of those of the inputs; all else is the last one's."""
+    """Write a checkpoint whose weights are the mean of those of the inputs; all else is the last one's.
+
+    Raises UsageError where that would replace an input or a run's own checkpoint, and CheckpointError for inputs that
+    are not of one model or whose weights are not finite.
+    """
     note_needs(config)
+    _check_output(config.output, config.inputs)
     paths = _choose(config)
-    last = load_checkpoint(paths[-1])
+    last = _load(paths[-1])
     sums = {name: weight.double() for name, weight in last.weights.items()}
     for path in paths[:-1]:
-        other = load_checkpoint(path)
+        other = _load(path)
         _check_same_model(other, last, path)
         for name, total in sums.items():
             torch.add(total, other.weights[name], out=total)
@@ -40,11 +58,34 @@ def average(config: AverageConfig) -> AverageResult:
     return AverageResult(inputs=tuple(paths), output=config.output)
 
 
+def _check_output(output: Path, inputs: Sequence[Path]) -> None:
+    """UsageError where writing the output would replace what is averaged, or what a run goes on with."""
+    if not output.exists():
+        return
+    if any(path.exists() and output.samefile(path) for path in inputs):
+        raise UsageError(f"--output {output}: is one of the inputs, which would be lost; give another name")
+    if output.name in (BEST, LAST) or output in epoch_checkpoints(output.parent).values():
+        raise UsageError(
+            f"--output {output}: is a checkpoint of a run, which would be lost; give another name, as "
+            f"{output.with_name('checkpoint_average.safetensors')}"
+        )
+
+
+def _load(path: Path) -> Checkpoint:
+    checkpoint = load_checkpoint(path)
+    check_finite(checkpoint.weights, path)
+    return checkpoint
+
+
 def _check_same_model(one: Checkpoint, other: Checkpoint, path: Path) -> None:
     """CheckpointError where two checkpoints are not of one model over one vocabulary."""
-    if one.config["model"] != other.config["model"]:
-        differing = sorted(one.config["model"].items() ^ other.config["model"].items())
-        raise CheckpointError(f"{path}: not the others' model; first difference: model.{differing[0][0]}")
+    # Settings that one of them is too old to have are what they are by default.
+    settings = [as_dict(restore_config(item).model) for item in (one, other)]
+    for name in model_differences(*settings):
+        here, there = (item.get(name) for item in settings)
+        raise CheckpointError(
+            f"{path}: not the others' model: model.{name} = {here!r}, theirs {there!r}; average checkpoints of one run"
+        )
     directions = [bool(item.config.get("right_to_left")) for item in (one, other)]
     if directions[0] != directions[1]:
         there = "right to left" if directions[1] else "left to right"
@@ -63,6 +104,7 @@ def _check_same_model(one: Checkpoint, other: Checkpoint, path: Path) -> None:
 
 
 def _choose(config: AverageConfig) -> list[Path]:
+    """The checkpoints to average, the newest last."""
     if not config.num_epoch_checkpoints:
         for path in config.inputs:
             if path.is_dir():
@@ -72,10 +114,21 @@ def _choose(config: AverageConfig) -> list[Path]:
         return list(config.inputs)
     if len(config.inputs) != 1 or not config.inputs[0].is_dir():
         raise UsageError("--num-epoch-checkpoints wants one run folder as --inputs")
-    found = list(epoch_checkpoints(config.inputs[0]).values())
-    if len(found) < config.num_epoch_checkpoints:
-        raise CheckpointError(
-            f"{config.inputs[0]}: {counted(len(found), 'epoch checkpoint')}, --num-epoch-checkpoints wants "
-            f"{config.num_epoch_checkpoints}; train with --keep-last-epochs {config.num_epoch_checkpoints}"
+    folder, wanted = config.inputs[0], config.num_epoch_checkpoints
+    found, others = epochs_to_average(folder)
+    if others:
+        warn(
+            f"{', '.join(str(path) for path in others)}: left out, since not of the run as it stands (broken, or of "
+            "before it was reset or went back to another checkpoint)"
         )
-    return found[-config.num_epoch_checkpoints :]
+    if not found:
+        raise CheckpointError(
+            f"{folder}: no epoch checkpoints, --num-epoch-checkpoints wants {wanted}; train with --keep-last-epochs "
+            f"{wanted}"
+        )
+    if len(found) < wanted:
+        notice(
+            f"{folder}: {counted(len(found), 'epoch checkpoint')}, fewer than --num-epoch-checkpoints {wanted}; the "
+            f"mean is of what there is (--keep-last-epochs {wanted} keeps as many in a longer run)"
+        )
+    return found[-wanted:]

@@ -53,6 +53,7 @@ __all__ = [
     "LAST",
     "SIDES",
     "Checkpoint",
+    "check_finite",
     "check_vocabularies",
     "epoch_checkpoint",
     "epoch_checkpoints",
@@ -65,6 +66,8 @@ __all__ = [
     "vocabulary_sizes",
 ]
 
+# So many of a tensor's elements are looked at when it is read; training that went wrong spares none of its layers.
+_LOOKED_AT = 1 << 16
 # Groups of tensors in a checkpoint, "GROUP.NAME" in the file; those after the first are for resuming alone.
 _GROUPS = {"model": "weights", "optimizer": "optimizer", "ema": "ema", "objective": "objective"}
 
@@ -241,13 +244,40 @@ def check_vocabularies(
             )
 
 
+def first_not_finite(tensors: Mapping[str, Tensor], *, every: bool = True) -> str | None:
+    """The name of the first tensor that holds NaN or an infinity, or None.
+
+    every: look at each of its elements; else at some that are evenly spaced, which takes a millisecond or two.
+    """
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            continue
+        stride = 1 if every else max(1, tensor.numel() // _LOOKED_AT)
+        elements = tensor.flatten()[::stride]
+        # A sum shows what is in it ten times as fast as looking at each, but may itself be too large.
+        if not elements.sum().isfinite() and not elements.isfinite().all():
+            return name
+    return None
+
+
+def check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
+    """CheckpointError where a checkpoint's weights are not finite, as where training has diverged."""
+    name = first_not_finite(weights, every=False)
+    if name is not None:
+        raise CheckpointError(
+            f"{path}: its weights are not finite ({name} holds NaN or an infinity), so nothing can be done with them: "
+            "the training has diverged; take an earlier checkpoint, and train with a lower --lr"
+        )
+
+
 def restore_config(checkpoint: Checkpoint) -> TrainConfig:
     """The training settings a checkpoint was made with."""
     return TrainConfig.resolve(checkpoint.config, {})
 
 
 def load_weights(model: Model, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Copy a checkpoint's weights into a model; CheckpointError names what does not fit."""
+    """Copy a checkpoint's weights into a model; CheckpointError names what does not fit, or is not finite."""
+    check_finite(weights, path)
     parameters = unique_parameters(model)
     _check_weights(parameters, weights, path)
     with torch.no_grad():

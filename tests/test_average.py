@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import torch
 from toys import TRANSFORMER, Trainer, write_dataset
 
 from s2scli.average import average
-from s2scli.checkpoint import load_checkpoint, restore_model, save_checkpoint
+from s2scli.checkpoint import LAST, load_checkpoint, restore_model, save_checkpoint
 from s2scli.configs.average import AverageConfig
 from s2scli.errors import CheckpointError, S2SError, UsageError
 from s2scli.schema import build
@@ -70,25 +72,108 @@ def test_the_last_epochs_of_a_run(epochs: list[Path], toy_runs: Path, tmp_path: 
     assert all(
         torch.equal(tensor, two.weights[name]) for name, tensor in load_checkpoint(by_hand).weights.items()
     )
-    with pytest.raises(
-        CheckpointError, match=r"3 epoch checkpoints, --num-epoch-checkpoints wants 4; train with"
-    ):
-        run(folder, output=tmp_path / "four", num_epoch_checkpoints=4)
     with pytest.raises(UsageError, match="wants one run folder as --inputs"):
         run(*epochs, output=tmp_path / "x", num_epoch_checkpoints=2)
-    assert not (tmp_path / "four").exists()
 
 
-def test_onto_one_of_the_inputs(epochs: list[Path], tmp_path: Path) -> None:
+def test_fewer_epochs_than_asked_for_are_averaged_and_said(
+    toy_runs: Path, epochs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = toy_runs / "transformer"
+    assert run(folder, output=tmp_path / "four", num_epoch_checkpoints=4) == tuple(epochs)
+    err = capsys.readouterr().err
+    assert f"{folder}: 3 epoch checkpoints, fewer than --num-epoch-checkpoints 4; the mean is of what" in err
+    (tmp_path / "none").mkdir()
+    with pytest.raises(CheckpointError, match="no epoch checkpoints.*train with --keep-last-epochs 4"):
+        run(tmp_path / "none", output=tmp_path / "five", num_epoch_checkpoints=4)
+
+
+@pytest.mark.parametrize("has_last", [True, False])
+def test_epochs_of_another_count_are_not_averaged_in_silence(
+    toy_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], has_last: bool
+) -> None:
+    """What a run left before its epochs were counted anew has higher numbers and earlier updates."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for epoch in (10, 11, 12):
+        shutil.copy(toy_runs / f"transformer/checkpoint{epoch}.safetensors", folder)
+    stands = load_checkpoint(folder / "checkpoint12.safetensors").run
+    for epoch in (1, 2):
+        at = {**stands, "epoch": epoch + 1, "update": stands["update"] + 9 * epoch}
+        for name in [f"checkpoint{epoch}", *(["checkpoint_last"] if has_last else [])]:
+            checkpoint = load_checkpoint(folder / "checkpoint12.safetensors")
+            save_checkpoint(folder / f"{name}.safetensors", replace(checkpoint, run=at))
+    (folder / "checkpoint3.safetensors").write_text("cut short")
+    inputs = run(folder, output=tmp_path / "out", num_epoch_checkpoints=4)
+    assert inputs == tuple(folder / f"checkpoint{epoch}.safetensors" for epoch in (1, 2))
+    warning = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: "))
+    for epoch in (3, 10, 11, 12):
+        assert f"{folder}/checkpoint{epoch}.safetensors" in warning
+    assert "left out" in warning
+
+
+def test_an_input_or_a_run_s_checkpoint_is_not_replaced(epochs: list[Path], tmp_path: Path) -> None:
     copies = [tmp_path / path.name for path in epochs[:2]]
     for copy, path in zip(copies, epochs, strict=False):
         copy.write_bytes(path.read_bytes())
-    run(*copies, output=tmp_path / "elsewhere")
-    expected = load_checkpoint(tmp_path / "elsewhere").weights
-    run(*copies, output=copies[1])
-    assert all(
-        torch.equal(tensor, expected[name]) for name, tensor in load_checkpoint(copies[1]).weights.items()
+    (tmp_path / "link").symlink_to(copies[1])
+    (tmp_path / LAST).write_bytes(b"of the run")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for output, said in (
+        (copies[1], "is one of the inputs"),
+        (tmp_path / "link", "is one of the inputs"),
+        (tmp_path / LAST, "is a checkpoint of a run"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            run(*copies, output=output)
+    with pytest.raises(UsageError, match="is a checkpoint of a run"):
+        run(tmp_path, output=copies[1], num_epoch_checkpoints=2)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_another_average_is_replaced(epochs: list[Path], tmp_path: Path) -> None:
+    output = tmp_path / "checkpoint_average.safetensors"
+    run(*epochs, output=output)
+    run(epochs[0], output=output)
+    of_one = load_checkpoint(epochs[0]).weights
+    assert all(torch.equal(tensor, of_one[name]) for name, tensor in load_checkpoint(output).weights.items())
+
+
+def test_other_dropout_is_no_other_model(epochs: list[Path], tmp_path: Path) -> None:
+    """A run may go on with it, and settings that an older version did not have are what they are by default."""
+    checkpoint = load_checkpoint(epochs[0])
+    model = {**checkpoint.config["model"], "dropout": 0.4, "attention_dropout": 0.2}
+    del model["copy"]
+    save_checkpoint(
+        tmp_path / "other",
+        replace(checkpoint, config={**checkpoint.config, "model": model, "arch": "transformer"}),
     )
+    run(epochs[0], tmp_path / "other", output=tmp_path / "out")
+    result = load_checkpoint(tmp_path / "out").weights
+    for name, tensor in checkpoint.weights.items():
+        torch.testing.assert_close(result[name], tensor)
+
+
+@pytest.mark.parametrize("family", ["recurrent", "convolutional"])
+def test_another_family(toy_runs: Path, epochs: list[Path], tmp_path: Path, family: str) -> None:
+    other = toy_runs / f"{family}/checkpoint12.safetensors"
+    with pytest.raises(
+        CheckpointError, match=f"not the others' model: model.name = 'transformer', theirs '{family}'"
+    ):
+        run(epochs[0], other, output=tmp_path / "out")
+    refuse(tmp_path / "out", epochs[0], other)
+
+
+def test_weights_that_are_not_finite(epochs: list[Path], tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(epochs[0])
+    name, weight = next(iter(checkpoint.weights.items()))
+    broken = {**checkpoint.weights, name: torch.full_like(weight, float("nan"))}
+    save_checkpoint(tmp_path / "broken", replace(checkpoint, weights=broken))
+    with pytest.raises(
+        CheckpointError, match=f"broken: its weights are not finite .{re.escape(name)} holds NaN"
+    ):
+        run(epochs[1], tmp_path / "broken", epochs[2], output=tmp_path / "out")
+    refuse(tmp_path / "out", epochs[1], tmp_path / "broken")
 
 
 def refuse(output: Path, *inputs: Path) -> None:

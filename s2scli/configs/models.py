@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from s2scli.configs.convolutional import ConvolutionalConfig
 from s2scli.errors import UsageError
 from s2scli.schema import setting
 
 ATTENTION_SCORES = ("additive", "dot", "scaled-dot", "general", "concat", "location", "source-only")
+
+# Settings that only training knows: the weights' shapes and what they mean are the same, whatever these are.
+TRAINING_ONLY = frozenset(
+    {"dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,3 +339,14 @@ def _check_sharing(share_all: bool | None, encoder_embed_dim: int, decoder_embed
 
 EncoderDecoderConfig = TransformerConfig | RecurrentConfig | ConvolutionalConfig
 ModelConfig = EncoderDecoderConfig | TransformerLMConfig
+
+
+def model_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The names of settings by which weights of one model are not weights of another, "name" alone for families.
+
+    one, other: the models' settings as plain values.
+    """
+    if one["name"] != other["name"]:
+        return ["name"]
+    keys = (one.keys() | other.keys()) - TRAINING_ONLY
+    return sorted(key for key in keys if one.get(key) != other.get(key))

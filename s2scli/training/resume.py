@@ -16,6 +16,7 @@ from s2scli.checkpoint import (
     load_checkpoint,
     load_weights,
 )
+from s2scli.configs.models import TRAINING_ONLY, model_differences
 from s2scli.configs.sampling import SamplingConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.console import notice
@@ -46,14 +47,7 @@ _NEEDED_BY_RATE: dict[str, tuple[str, ...]] = {
     "optimizer.lr": ("reset_lr_scheduler",),
     "best_checkpoint_metric": ("reset_meters", "reset_lr_scheduler"),
 }
-# Of the model's settings, those that change neither its weights' shapes nor what they mean.
-_FREE = (
-    "model.dropout",
-    "model.attention_dropout",
-    "model.activation_dropout",
-    "model.encoder_layerdrop",
-    "model.decoder_layerdrop",
-)
+_FREE = frozenset(f"model.{name}" for name in TRAINING_ONLY)
 # Where things are, and how a run shows itself: not worth a word.
 _SILENT = (
     "data",
@@ -178,11 +172,9 @@ def _say_what_is_done(run: Run, checkpoint: Checkpoint, path: Path, done: set[st
 def _load_weights_of_another(run: Run, checkpoint: Checkpoint, path: Path) -> None:
     """Take a checkpoint's weights, whose model may have been trained with other settings."""
     before, now = checkpoint.config["model"], as_dict(run.config.model)
-    keys = ["name"] if before["name"] != now["name"] else sorted(before.keys() | now.keys())
     changes = [
         f"model.{key} = {before.get(key)!r} there, {now.get(key)!r} here"
-        for key in keys
-        if before.get(key) != now.get(key) and f"model.{key}" not in _FREE
+        for key in model_differences(before, now)
     ]
     try:
         load_weights(run.model, checkpoint.weights, path)

@@ -1,0 +1,82 @@
+"""The epoch checkpoints of a run folder: which are of the run as it stands, and what becomes of the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from s2scli.checkpoint_file import LAST, epoch_checkpoints, open_checkpoint
+from s2scli.errors import CheckpointError
+from s2scli.io import explain_write_errors
+
+
+def read_state(path: Path) -> Mapping[str, Any]:
+    """Where a run stood when it wrote a checkpoint: epoch, update and figures; CheckpointError where it is broken."""
+    with open_checkpoint(path) as (_, header):
+        return dict(header["run"])
+
+
+def _updates(folder: Path) -> Iterator[tuple[int, Path, float]]:
+    """The epoch, the file and the update of each epoch checkpoint; a broken one is of no update, which is NaN."""
+    for number, path in epoch_checkpoints(folder).items():
+        try:
+            yield number, path, float(read_state(path)["update"])
+        except CheckpointError:
+            yield number, path, math.nan
+
+
+def left_behind(folder: Path, state: Mapping[str, Any]) -> list[Path]:
+    """The epoch checkpoints of a folder that are not of a run which stands at this epoch and update.
+
+    They are of an earlier count of epochs, as before --reset-dataloader, of a way that the run did not go on, as where
+    it went back to an older checkpoint, or broken. That of the current epoch may be there already: the run was killed
+    before the last checkpoint was written, or has ended within the epoch.
+    """
+    epoch, update = int(state["epoch"]), int(state["update"])
+    return [
+        path
+        for number, path, written in _updates(folder)
+        if not (number < epoch and written <= update) and not (number == epoch and written >= update)
+    ]
+
+
+def epochs_to_average(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The epoch checkpoints of a run as it stands, in order, and those in its folder that are not of it.
+
+    Where there is no last checkpoint, they are those up to the one of the latest update.
+    """
+    found = list(_updates(folder))
+    if (folder / LAST).exists():
+        others = left_behind(folder, read_state(folder / LAST))
+    else:
+        latest = max((update for _, _, update in found if not math.isnan(update)), default=0)
+        newest = max((number for number, _, update in found if update == latest), default=0)
+        others = [path for number, path, update in found if number > newest or math.isnan(update)]
+    return [path for _, path, _ in found if path not in others], others
+
+
+def set_aside(paths: Iterable[Path], update: int) -> Path | None:
+    """Move checkpoints into a new folder beside them, `set-aside-at-UPDATE`, and return it; None: there are none.
+
+    update: that of the run which goes on without them.
+    """
+    paths = list(paths)
+    if not paths:
+        return None
+    parent = paths[0].parent
+    names = (f"set-aside-at-{update}{f'-{number}' if number > 1 else ''}" for number in count(1))
+    folder = next(parent / name for name in names if not (parent / name).exists())
+    with explain_write_errors(folder):
+        folder.mkdir()
+        for path in paths:
+            path.replace(folder / path.name)
+    return folder
+
+
+def delete_old_epochs(folder: Path, keep: int) -> None:
+    """Delete the epoch checkpoints of a folder but for the last `keep` of them."""
+    for path in list(epoch_checkpoints(folder).values())[:-keep]:
+        path.unlink()
