@@ -58,6 +58,7 @@ __all__ = [
     "epoch_checkpoint",
     "epoch_checkpoints",
     "find_checkpoint",
+    "first_not_finite",
     "load_checkpoint",
     "load_weights",
     "restore_config",

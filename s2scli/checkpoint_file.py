@@ -64,6 +64,7 @@ class TrainedOn:
     source_form: Mapping[str, Any] = field(default_factory=dict)
     vocabularies: Mapping[str, str] = field(default_factory=dict)
     train: str = ""
+    valid: str = ""
 
 
 # What the header's metadata holds as JSON.

@@ -84,7 +84,7 @@ def test_fewer_epochs_than_asked_for_are_averaged_and_said(
     err = capsys.readouterr().err
     assert f"{folder}: 3 epoch checkpoints, fewer than --num-epoch-checkpoints 4; the mean is of what" in err
     (tmp_path / "none").mkdir()
-    with pytest.raises(CheckpointError, match="no epoch checkpoints.*train with --keep-last-epochs 4"):
+    with pytest.raises(CheckpointError, match=r"no epoch checkpoints.*train with --keep-last-epochs 4"):
         run(tmp_path / "none", output=tmp_path / "five", num_epoch_checkpoints=4)
 
 

@@ -23,7 +23,7 @@ from s2scli.generate import translate
 from s2scli.schema import build, read_toml
 from s2scli.text.vocabulary import EOS
 from s2scli.train import train
-from s2scli.training import log, loop, run
+from s2scli.training import log, progress, run
 
 LAST, BEST = "checkpoint_last.safetensors", "checkpoint_best.safetensors"
 # Nothing is learned, so no validation is better than the first.
@@ -113,8 +113,8 @@ def test_a_changed_dataset_is_named_if_asked_for(tmp_path: Path) -> None:
 
 
 def test_samples_are_shown_in_bounded_length() -> None:
-    assert loop.shorten("ba be") == "ba be"
-    assert loop.shorten("x" * 1000) == "x" * 199 + "…"
+    assert progress.shorten("ba be") == "ba be"
+    assert progress.shorten("x" * 1000) == "x" * 199 + "…"
 
 
 def test_the_log(trained: Trainer) -> None:

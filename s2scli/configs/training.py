@@ -13,6 +13,8 @@ _LR: dict[str, Any] = {
     "help": "learning rate, after the warm-up; with --lr-scheduler fixed also one for each epoch, as 0.1,0.05, the "
     "last of which stays",
     "above": 0,
+    # More is no number in the precision of the weights.
+    "at_most": 1e30,
 }
 _DECAY: dict[str, Any] = {"help": "weight decay, on weight matrices only", "at_least": 0}
 

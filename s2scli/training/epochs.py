@@ -1,4 +1,4 @@
-"""The epoch checkpoints of a run folder: which are of the run as it stands, and what becomes of the others."""
+"""The checkpoints that a run keeps: which in its folder are of the run as it stands, and what becomes of the others."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from s2scli.checkpoint_file import LAST, epoch_checkpoints, open_checkpoint
+from s2scli.checkpoint_file import (
+    LAST,
+    best_checkpoints,
+    epoch_checkpoints,
+    open_checkpoint,
+    update_checkpoints,
+)
 from s2scli.errors import CheckpointError
 from s2scli.io import explain_write_errors
+from s2scli.training.state import check_run
 
 
 def read_state(path: Path) -> Mapping[str, Any]:
     """Where a run stood when it wrote a checkpoint: epoch, update and figures; CheckpointError where it is broken."""
     with open_checkpoint(path) as (_, header):
-        return dict(header["run"])
+        return check_run(header["run"], path)
 
 
 def _updates(folder: Path) -> Iterator[tuple[int, Path, float]]:
@@ -28,8 +35,17 @@ def _updates(folder: Path) -> Iterator[tuple[int, Path, float]]:
             yield number, path, math.nan
 
 
+def kept_checkpoints(folder: Path) -> list[Path]:
+    """What a run keeps in a folder beside its best and its last checkpoint: of epochs, of updates, and the best."""
+    return [
+        *epoch_checkpoints(folder).values(),
+        *update_checkpoints(folder).values(),
+        *best_checkpoints(folder),
+    ]
+
+
 def left_behind(folder: Path, state: Mapping[str, Any]) -> list[Path]:
-    """The epoch checkpoints of a folder that are not of a run which stands at this epoch and update.
+    """The checkpoints of epochs in a folder that are not of a run which stands at this epoch and update.
 
     They are of an earlier count of epochs, as before --reset-dataloader, of a way that the run did not go on, as where
     it went back to an older checkpoint, or broken. That of the current epoch may be there already: the run was killed
@@ -41,6 +57,15 @@ def left_behind(folder: Path, state: Mapping[str, Any]) -> list[Path]:
         for number, path, written in _updates(folder)
         if not (number < epoch and written <= update) and not (number == epoch and written >= update)
     ]
+
+
+def later_updates(folder: Path, state: Mapping[str, Any]) -> list[Path]:
+    """The checkpoints of updates in a folder that a run which stands at this epoch and update has yet to make.
+
+    Those of the current epoch may be there already, as of a run that was killed.
+    """
+    later = (path for update, path in update_checkpoints(folder).items() if update > int(state["update"]))
+    return [path for path in later if int(path.name.split("_")[1]) > int(state["epoch"])]
 
 
 def epochs_to_average(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -74,9 +99,3 @@ def set_aside(paths: Iterable[Path], update: int) -> Path | None:
         for path in paths:
             path.replace(folder / path.name)
     return folder
-
-
-def delete_old_epochs(folder: Path, keep: int) -> None:
-    """Delete the epoch checkpoints of a folder but for the last `keep` of them."""
-    for path in list(epoch_checkpoints(folder).values())[:-keep]:
-        path.unlink()

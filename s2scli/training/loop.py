@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 
 from s2scli.checkpoint import BEST, LAST
+from s2scli.console import counted, warn
 from s2scli.data.column import Indices
-from s2scli.errors import Interrupted
-from s2scli.schema import by_epoch
+from s2scli.errors import Interrupted, S2SError
 from s2scli.training.divergence import WentBack, watch
 from s2scli.training.ending import begin_to_count, count_time, is_over
 from s2scli.training.keeping import keep_best, keep_epoch, keep_update
 from s2scli.training.log import Window
+from s2scli.training.progress import report_progress, shorten, total_updates
 from s2scli.training.run import Run
 from s2scli.training.signals import Stop
 from s2scli.training.step import MicroBatch
@@ -25,8 +27,9 @@ from s2scli.training.validation import higher_is_better, validate
 
 Group = list[Indices]
 
-# Characters of a sample's sentence that are shown.
-_SHOWN = 200
+
+class DataLost(Exception):  # noqa: N818 (what happened, not an error of the run)
+    """What a run reads is not there any more; the run itself is as it was."""
 
 
 def run_training(run: Run) -> None:
@@ -44,18 +47,32 @@ def run_training(run: Run) -> None:
             except WentBack:
                 continue
     except Stop:
-        # Where the last update is made but its validation is not, there is something left to do.
-        run.position.finished = ""
-        run.save(LAST, resumable=True)
+        save_where_it_stands(run)
         # A process that is gone is what torchrun ends all others for, be they saving.
         run.processes.wait()
         raise Interrupted(
             f"stopped at update {run.position.update}; {run.save_dir / LAST} is saved, repeat the command to go on",
             run.signals.received,
         ) from None
+    except DataLost as lost:
+        save_where_it_stands(run)
+        raise S2SError(
+            f"{lost}; {run.save_dir / LAST} is saved at update {run.position.update}: when that is mended, repeat the "
+            "command to go on"
+        ) from None
     finally:
         run.loader.close()
         run.log.close()
+
+
+def save_where_it_stands(run: Run) -> None:
+    """Write the last checkpoint of a run that is not at its end; S2SError where its model is no result."""
+    if run.unsound:
+        raise S2SError(run.no_result(run.unsound))
+    # Where the last update is made but its validation is not, there is something left to do.
+    finished, run.position.finished = run.position.finished, ""
+    run.save(LAST, resumable=True)
+    run.position.finished = finished
 
 
 def train_epoch(run: Run) -> None:
@@ -95,7 +112,7 @@ def train_part(run: Run) -> bool:
             window = Window(started=time.perf_counter())
             if is_over(run):
                 break
-        if due(config.save_interval_updates, position.update) and not position.skipped:
+        if due(config.save_interval_updates, position.update) and not (position.skipped or run.unsound):
             keep_update(run)
             run.save(LAST, resumable=True)
     return position.batch == len(batches)
@@ -110,28 +127,52 @@ def validate_if_due(run: Run) -> bool:
     """Validate if --validate-interval-updates says so; whether it did."""
     if not due(run.config.validate_interval_updates, run.position.update):
         return False
+    begin_folder(run)
     validate_and_keep(run)
     return True
 
 
 def end_epoch(run: Run) -> None:
-    """Validate and save at the end of an epoch, or where the run ends within one."""
-    position, config, plan = run.position, run.config, run.train_plan
-    epoch = position.epoch
-    whole = position.part + 1 == plan.parts and position.batch == len(plan.part(epoch, position.part))
-    if whole:
+    """Validate and save at the end of an epoch, or where the run ends within one.
+
+    Raises S2SError where it ends with a model that is no result; nothing is saved then.
+    """
+    config, plan, epoch = run.config, run.train_plan, run.position.epoch
+    begin_folder(run)
+    if run.position.part + 1 == plan.parts and run.position.batch == len(plan.part(epoch, run.position.part)):
         validate_and_keep(run)
-        position.epoch, position.part, position.batch = epoch + 1, 0, 0
+        run.position.epoch, run.position.part, run.position.batch = epoch + 1, 0, 0
         if epoch == config.max_epoch:
-            position.finished = f"--max-epoch {config.max_epoch}"
+            run.position.finished = f"--max-epoch {config.max_epoch}"
         is_over(run)
-    # The last checkpoint comes last: a run that is killed in between is here once more.
-    if whole or position.finished:
-        keep_epoch(run, epoch)
-    if position.finished and not whole:
+    else:
         validate_where_it_ends(run)
-    if position.finished or not position.skipped:
+    if run.position.finished:
+        check_result(run)
+    if run.unsound:
+        return
+    # The last checkpoint comes last: a run that is killed in between is here once more.
+    keep_epoch(run, epoch)
+    if run.position.finished or not run.position.skipped:
         run.save(LAST, resumable=True)
+
+
+def begin_folder(run: Run) -> None:
+    """Write the last checkpoint before any other, where there is none yet.
+
+    A folder with others and without it is taken for another run's, and the repeated command would be refused.
+    """
+    if not run.has_last and not run.position.skipped:
+        save_where_it_stands(run)
+
+
+def check_result(run: Run) -> None:
+    """S2SError where the model at the end of a run is no result: its last validation, or updates, were not finite."""
+    position, reason = run.position, run.unsound
+    if position.skipped and not run.validated_on:
+        reason = f"the last {counted(position.skipped, 'update')} had a loss or gradient that is not finite"
+    if reason:
+        raise S2SError(run.no_result(reason))
 
 
 def validate_where_it_ends(run: Run) -> None:
@@ -140,11 +181,24 @@ def validate_where_it_ends(run: Run) -> None:
     If the run is resumed to go further, it must not remember a validation that it would not have made.
     """
     position, schedule = replace(run.position), run.schedule.state_dict()
-    run.position.finished = ""
-    run.save(LAST, resumable=True)
+    if not position.skipped:
+        save_where_it_stands(run)
     validate_and_keep(run)
     run.position = position
     run.schedule.load_state_dict(schedule)
+
+
+@contextmanager
+def needing_data() -> Iterator[None]:
+    """Raise DataLost where the dataset cannot be read any more in here; the run stands as before."""
+    try:
+        yield
+    except S2SError as error:
+        raise DataLost(str(error)) from error
+    except OSError as error:
+        raise DataLost(
+            f"{error.filename or 'the dataset'}: cannot read: {error.strerror or error}"
+        ) from error
 
 
 def updates(batches: list[Indices], batches_per_update: int) -> Iterator[Group]:
@@ -158,9 +212,10 @@ def load_updates(run: Run, groups: list[Group]) -> Iterator[tuple[Group, list[Mi
     """Each group with this process's share of its batches, read and padded, ahead of time where that helps."""
     shares = [share_of(run, group) for group in groups]
     jobs = [[indices for _, indices, _ in share] for share in shares]
-    for group, share, batches in zip(
-        groups, shares, run.loader.stream(jobs, run.position.epoch), strict=True
-    ):
+    stream = run.loader.stream(jobs, run.position.epoch)
+    for group, share in zip(groups, shares, strict=True):
+        with needing_data():
+            batches = next(stream)
         yield (
             group,
             [
@@ -225,64 +280,19 @@ def count_tokens(run: Run, group: Group, micro_batches: list[MicroBatch]) -> tup
     return source, target, slots
 
 
-def shorten(text: str) -> str:
-    """A sentence to look at, of bounded length: an untrained model does not know when to end."""
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-
-
-def total_updates(run: Run, batches: int) -> int | None:
-    """The update at which the run ends at the latest, or None where only --patience ends it.
-
-    batches: those of the current part; the others' may differ by a few.
-    """
-    config, position = run.config, run.position
-    ends = [config.max_update] if config.max_update else []
-    if config.max_epoch:
-        done_in_epoch = -(-position.batch // run.batches_per_update)
-        done_in_epoch += position.part * -(-batches // run.batches_per_update)
-        ends.append(position.update + updates_from(run, position.epoch, batches) - done_in_epoch)
-    return min(ends) if ends else None
-
-
-def updates_from(run: Run, epoch: int, batches: int) -> int:
-    """The updates of an epoch and all after it, up to --max-epoch; batches: those of a part of an epoch."""
-
-    def of(number: int) -> int:
-        return run.train_plan.parts * -(-batches // (by_epoch(freq, number) * run.processes.size))
-
-    freq, last = run.config.update_freq, run.config.max_epoch
-    # From there on all epochs are alike.
-    alike = max(epoch, min(len(freq), last)) if isinstance(freq, tuple) else epoch
-    return sum(map(of, range(epoch, alike))) + (last - alike + 1) * of(alike)
-
-
-def report_progress(run: Run, window: Window, batches: int) -> None:
-    """Log the window's figures and the time left; batches: those of the current part."""
-    position = run.position
-    total = total_updates(run, batches)
-    left = None if total is None else (total - position.update) * position.seconds / position.update
-    if window.updates == 0:
-        return
-    run.log.progress(
-        {
-            "epoch": position.epoch,
-            "update": position.update,
-            **window.summary(),
-            "lr": run.rate(),
-            "seconds": round(position.seconds, 1),
-            "seconds_left": left,
-        }
-    )
-
-
 def validate_and_keep(run: Run) -> None:
     """Validate, tell the schedule, and save the best checkpoint; not twice, nor without a validation split."""
     position, config = run.position, run.config
     if not run.validated_on or position.validated == position.update:
         return
     best_by = config.best_checkpoint_metric
-    validation = validate(run)
+    with needing_data():
+        validation = validate(run)
     position.validated = position.update
+    loss = validation.figures["loss"]
+    run.unsound = "" if math.isfinite(loss) else f"the loss of validation data is {loss}"
+    if run.unsound:
+        warn(f"update {position.update}: {run.unsound}; nothing is saved while it is")
     for record in validation.samples:
         shown = {"source": record.source, "output": record.text, "reference": record.reference}
         run.log.say("\n".join(f"  {name + ':':<10} {shorten(text)}" for name, text in shown.items()))

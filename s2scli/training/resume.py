@@ -2,83 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from s2scli.checkpoint import (
     BEST,
     LAST,
     Checkpoint,
-    check_vocabularies,
+    check_finite,
     find_checkpoint,
     load_checkpoint,
     load_weights,
 )
-from s2scli.configs.models import TRAINING_ONLY, model_differences
-from s2scli.configs.sampling import SamplingConfig
+from s2scli.checkpoint_file import best_checkpoints
+from s2scli.configs.models import model_differences
 from s2scli.configs.train import TrainConfig
 from s2scli.console import notice
 from s2scli.document import blaming
 from s2scli.errors import CheckpointError, UsageError
-from s2scli.schema import as_dict, by_epoch, defaults_of
+from s2scli.schema import as_dict
+from s2scli.training.changes import (
+    ANEW,
+    RESETS,
+    check_changes,
+    check_same_vocabularies,
+    compare_updates,
+    flag_of,
+)
 from s2scli.training.ending import still_finished
+from s2scli.training.epochs import kept_checkpoints, later_updates, left_behind, read_state, set_aside
 from s2scli.training.run import Run
 from s2scli.training.state import Position, copy_tensors, restore_optimizer, saved_run
-
-# Settings that decide what the checkpoint's contents mean; each with what is to be reset so that the run does
-# without those. An entry "section." stands for all of a section.
-_NEEDED_BY: dict[str, tuple[str, ...]] = {
-    "model.": (),
-    "right_to_left": (),
-    "optimizer.name": ("reset_optimizer",),
-    "lr_scheduler.name": ("reset_lr_scheduler",),
-    "seed": ("reset_dataloader",),
-    "max_tokens": ("reset_dataloader",),
-    "batch_size": ("reset_dataloader",),
-    "max_source_length": ("reset_dataloader",),
-    "sampling.curriculum": ("reset_dataloader",),
-    "sampling.corpus_": ("reset_dataloader",),
-    "best_checkpoint_metric": ("reset_meters",),
-}
-# And where the schedule has found its rate by itself, from the figures of validations.
-_NEEDED_BY_RATE: dict[str, tuple[str, ...]] = {
-    "optimizer.lr": ("reset_lr_scheduler",),
-    "best_checkpoint_metric": ("reset_meters", "reset_lr_scheduler"),
-}
-_FREE = frozenset(f"model.{name}" for name in TRAINING_ONLY)
-# Where things are, and how a run shows itself: not worth a word.
-_SILENT = (
-    "data",
-    "save_dir",
-    "arch",
-    "restore_file",
-    "finetune_from_model",
-    "tensorboard",
-    "threads",
-    "num_workers",
-    "verify",
-    "param_init",
-    "param_init_scale",
-    "embed_init",
-    "embed_init_scale",
-    "encoder_embed_path",
-    "decoder_embed_path",
-)
-_RESETS = ("reset_optimizer", "reset_lr_scheduler", "reset_dataloader", "reset_meters")
-_ANEW = "give another --save-dir to start anew"
 
 
 def starting_point(config: TrainConfig) -> Path | None:
     """The checkpoint that a run begins from: its own last one, or else the one that is given; None: from scratch.
 
-    Raises UsageError for flags that contradict each other, and CheckpointError where there is no such checkpoint.
+    Raises UsageError for flags that contradict each other and where the run would replace another's checkpoints, and
+    CheckpointError where there is no such checkpoint.
     """
     last = config.save_dir / LAST
     if last.exists():
         return last
-    resets = [_flag(name) for name in _RESETS if getattr(config, name)]
+    path = _given_start(config)
+    _keep_checkpoints_of_another(config, path)
+    return path
+
+
+def _given_start(config: TrainConfig) -> Path | None:
+    """The checkpoint that the flags name; None: there is none."""
+    resets = [flag_of(name) for name in RESETS if getattr(config, name)]
     if config.finetune_from_model is not None:
         others = [*(["--restore-file"] if config.restore_file else []), *resets]
         if others:
@@ -97,12 +71,51 @@ def starting_point(config: TrainConfig) -> Path | None:
     return None
 
 
+def _keep_checkpoints_of_another(config: TrainConfig, start: Path | None) -> None:
+    """UsageError where a run that begins in a folder would replace checkpoints that a run has left there.
+
+    One that goes on from a checkpoint of that folder replaces none but with a better one.
+    """
+    left = [path for path in (config.save_dir / BEST, *kept_checkpoints(config.save_dir)) if path.exists()]
+    own = start is not None and any(path.samefile(start) for path in left)
+    if not left or (own and config.finetune_from_model is None):
+        return
+    raise UsageError(
+        f"--save-dir {config.save_dir}: holds {', '.join(path.name for path in left[:3])}"
+        f"{' …' if len(left) > 3 else ''} of a run but no {LAST} to go on from, and a new run would replace what is "
+        f"there; give another --save-dir, go on with --restore-file {left[0]} --reset-optimizer, or move "
+        f"{'it' if len(left) == 1 else 'them'} elsewhere"
+    )
+
+
+def _read(path: Path, config: TrainConfig, *, resume: bool = False) -> Checkpoint:
+    """The checkpoint that a run begins from; CheckpointError, with what else to go on from, where it is broken."""
+    try:
+        checkpoint = load_checkpoint(path, resume=resume)
+        check_finite(checkpoint.weights, path)
+    except CheckpointError as error:
+        if path != config.save_dir / LAST:
+            raise
+        others = {}
+        for other in (config.save_dir / BEST, *kept_checkpoints(config.save_dir)):
+            with suppress(CheckpointError):
+                others[other] = read_state(other)["update"]
+        if not others:
+            raise CheckpointError(f"{error}; {ANEW}, or remove it to begin anew there") from None
+        latest = max(others, key=lambda other: others[other])
+        raise CheckpointError(
+            f"{error}; remove it and go on from update {others[latest]} with --restore-file {latest} "
+            f"--reset-optimizer, or {ANEW}"
+        ) from None
+    return checkpoint
+
+
 def saved_choices(config: TrainConfig) -> TrainConfig:
     """The config with what a run that goes on has settled before, where it says auto: --precision and --max-tokens."""
     path = starting_point(config)
     if path is None or (path != config.save_dir / LAST and config.finetune_from_model is not None):
         return config
-    saved = load_checkpoint(path).config
+    saved = _read(path, config).config
     # Batches that begin anew, perhaps with other data, may be of another size.
     anew = config.reset_dataloader and not saved.get("reset_dataloader")
     settled = {name: saved[name] for name in ("precision", "max_tokens") if getattr(config, name) == "auto"}
@@ -117,15 +130,16 @@ def begin(run: Run) -> None:
     config, path = run.config, starting_point(run.config)
     if path is None:
         return
-    checkpoint = load_checkpoint(path, resume=True)
-    resets = {name for name in _RESETS if getattr(config, name)}
+    checkpoint = _read(path, config, resume=True)
+    run.has_last = path == run.save_dir / LAST
+    resets = {name for name in RESETS if getattr(config, name)}
     if path == run.save_dir / LAST:
         # A repeated command resets what it resets once, not at each restart.
         done = {name for name in resets if checkpoint.config.get(name)}
         resets -= done
         _say_what_is_done(run, checkpoint, path, done)
     elif config.finetune_from_model is not None:
-        _check_vocabularies(run, checkpoint, path)
+        check_same_vocabularies(run, checkpoint, path)
         _load_weights_of_another(run, checkpoint, path)
         if run.average is not None:
             copy_tensors(run.average.tensors, checkpoint.weights)
@@ -136,29 +150,40 @@ def begin(run: Run) -> None:
             f"{path}: holds no optimizer state, so there is no run to go on with; give a {LAST} as --restore-file, "
             f"or --finetune-from-model {path} to begin anew with its weights"
         )
-    _check_vocabularies(run, checkpoint, path)
-    _check_text(run, checkpoint, path, resets)
-    _check_settings(run, checkpoint, path, resets)
+    check_changes(run, checkpoint, path, resets)
     restore(run, checkpoint, path, resets)
     run.shortlist = run.shortlist or checkpoint.shortlist
-    _compare_updates(run, checkpoint)
+    compare_updates(run, checkpoint)
     run.position.finished = still_finished(run, ended=bool(checkpoint.run.get("finished")))
     if run.position.finished and path != run.save_dir / LAST:
         raise UsageError(
             f"--restore-file {path}: stands at update {run.position.update}, epoch {run.position.epoch}, and so has "
             f"nothing left to do under {run.position.finished}; raise that, or leave it out"
         )
+    if run.processes.is_first and not run.position.finished:
+        _set_aside(run, resets)
 
 
-def _flag(name: str) -> str:
-    """reset_optimizer → --reset-optimizer."""
-    return "--" + name.replace("_", "-")
+def _set_aside(run: Run, resets: set[str]) -> None:
+    """Move checkpoints elsewhere that the run would come to replace, delete or count as its own, and say so."""
+    position, best = run.position, run.save_dir / BEST
+    state = position.as_dict()
+    paths = [*left_behind(run.save_dir, state), *later_updates(run.save_dir, state)]
+    if "reset_meters" in resets and best.exists():
+        # The first validation from here on is the best one, be it worse.
+        paths += [best, *best_checkpoints(run.save_dir)]
+    folder = set_aside(paths, position.update)
+    if folder is not None:
+        notice(
+            f"{', '.join(path.name for path in paths)}: moved to {folder}, since the run goes on without "
+            f"{'it' if len(paths) == 1 else 'them'}"
+        )
 
 
 def _say_what_is_done(run: Run, checkpoint: Checkpoint, path: Path, done: set[str]) -> None:
     """Say which flags have no effect, as a run goes on with its own last checkpoint."""
     if done:
-        flags = " ".join(_flag(name) for name in _RESETS if name in done)
+        flags = " ".join(flag_of(name) for name in RESETS if name in done)
         notice(
             f"{flags}: done at an earlier start of this run, and not again; going on from {path} "
             "(to reset once more, first go on without)"
@@ -166,7 +191,9 @@ def _say_what_is_done(run: Run, checkpoint: Checkpoint, path: Path, done: set[st
     for name in ("restore_file", "finetune_from_model"):
         given = getattr(run.config, name)
         if given not in (None, path, run.save_dir) and str(given) != checkpoint.config.get(name):
-            notice(f"{_flag(name)} {given}: not used; {run.save_dir} holds a run, which goes on from {path}")
+            notice(
+                f"{flag_of(name)} {given}: not used; {run.save_dir} holds a run, which goes on from {path}"
+            )
 
 
 def _load_weights_of_another(run: Run, checkpoint: Checkpoint, path: Path) -> None:
@@ -222,86 +249,3 @@ def restore(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str] = fro
         position.best, position.stale, position.validated, position.seconds = None, 0, 0, 0.0
     position.finished = ""
     run.position = position
-
-
-def _check_vocabularies(run: Run, checkpoint: Checkpoint, path: Path) -> None:
-    remedy = f"make the dataset with the model's own vocabulary: s2s preprocess --vocab-from {path}"
-    if path == run.save_dir / LAST:
-        remedy = f"go on with data that has the run's own vocabulary (s2s preprocess --vocab-from {path}), or {_ANEW}"
-    check_vocabularies(checkpoint.tokenizers, path, run.engine.tokenizers, run.config.data, remedy)
-
-
-def _check_text(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str]) -> None:
-    """CheckpointError where the place in the training data is one in other data."""
-    before, now = checkpoint.dataset["train"], run.dataset.fingerprint("train")
-    if before != now and "reset_dataloader" not in resets:
-        raise CheckpointError(
-            f"{path}: trained on another training split ({before}, that of {run.config.data} is {now}); give "
-            f"--reset-dataloader to go on with this one, or {_other_way(run, path)}"
-        )
-
-
-def _check_settings(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str]) -> None:
-    """Say which settings have changed; CheckpointError for those that the checkpoint's contents depend on."""
-    # A run from before there was a setting had what that is by default.
-    saved = checkpoint.config
-    before = _flat(
-        {**defaults_of(TrainConfig), "sampling": as_dict(SamplingConfig()), **saved}
-        | {"model": {**as_dict(type(run.config.model)()), **saved["model"]}}
-    )
-    now = _flat(as_dict(run.config))
-    needed_by = _NEEDED_BY | (_NEEDED_BY_RATE if run.schedule.state_dict() else {})
-    allowed, refused, missing = [], [], set()
-    for key in sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
-        change = f"{key} = {before.get(key)!r} before, {now.get(key)!r} now"
-        needs = next((names for start, names in needed_by.items() if key.startswith(start)), None)
-        if needs is None or key in _FREE:
-            if key not in (*_SILENT, *_RESETS):
-                allowed.append(change)
-        elif not needs or set(needs) - resets:
-            refused.append(change)
-            missing |= set(needs) - resets or {"model"}
-    if refused:
-        it = "it" if len(refused) == 1 else "them"
-        ways = [f"set {it} back"]
-        if "model" not in missing:
-            ways.append("give " + " ".join(_flag(name) for name in _RESETS if name in missing))
-        if "model" not in missing or path == run.save_dir / LAST:
-            ways.append(_other_way(run, path))
-        raise CheckpointError(
-            f"{path}: {', '.join(refused)}; a run that goes on must keep {it}: {', or '.join(ways)}"
-        )
-    for change in allowed:
-        notice(f"resuming with {change}")
-
-
-def _other_way(run: Run, path: Path) -> str:
-    """What else to do where a run cannot go on as it is asked to."""
-    if path == run.save_dir / LAST:
-        return _ANEW
-    return f"begin anew with its weights alone by --finetune-from-model {path}"
-
-
-def _compare_updates(run: Run, checkpoint: Checkpoint) -> None:
-    """Say so where an update is now made of another number of batches."""
-    saved = checkpoint.config["update_freq"]
-    epoch = run.position.epoch
-    before = by_epoch(tuple(saved) if isinstance(saved, list) else saved, epoch)
-    before *= checkpoint.run.get("processes", 1)
-    if before != run.batches_per_update:
-        notice(
-            f"resuming with {run.batches_per_update} batches an update ({by_epoch(run.config.update_freq, epoch)} × "
-            f"{run.processes.size} processes), {before} before"
-        )
-
-
-def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """{"model": {"dropout": 0.3}} → {"model.dropout": 0.3}."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= (
-            {f"{key}.{name}": item for name, item in value.items()}
-            if isinstance(value, dict)
-            else {key: value}
-        )
-    return flat

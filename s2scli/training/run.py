@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from s2scli.checkpoint import Checkpoint, save_checkpoint
+from s2scli.checkpoint import LAST, Checkpoint, first_not_finite, save_checkpoint
 from s2scli.configs.train import TrainConfig
 from s2scli.data.batching import BatchPlan
 from s2scli.data.dataset import Dataset, Split
 from s2scli.data.loader import Loader
 from s2scli.data.shortlist import Shortlist
 from s2scli.data.source_form import SourceForm
+from s2scli.errors import S2SError
 from s2scli.inference.engine import Engine
 from s2scli.models.base import Model
 from s2scli.optim.schedules import Schedule
@@ -45,6 +46,8 @@ class Run:
     parameters: name → every parameter, frozen ones too. validated_on: the splits, the first of which decides which
     checkpoint is best; none: nothing is validated. shortlist: what the checkpoints get of the dataset's.
     counted_until: up to when position.seconds counts the time.
+    has_last: whether its folder holds its last checkpoint. unsound: why the model, as it was last validated, is no
+    result, or nothing.
     """
 
     config: TrainConfig
@@ -65,6 +68,8 @@ class Run:
     shortlist: Shortlist | None = None
     position: Position = field(default_factory=Position)
     counted_until: float = 0.0
+    has_last: bool = False
+    unsound: str = ""
 
     @property
     def model(self) -> Model:
@@ -80,6 +85,12 @@ class Run:
     def batches_per_update(self) -> int:
         """How many batches make an update in the current epoch, over all processes."""
         return by_epoch(self.config.update_freq, self.position.epoch) * self.processes.size
+
+    @property
+    def splits(self) -> dict[str, str]:
+        """The split that is trained on, as "train", and the one whose figures are compared, as "valid", if any."""
+        valid = {"valid": self.validated_on[0].split.name} if self.validated_on else {}
+        return {"train": self.train_split.name, **valid}
 
     def rate(self, ahead: int = 0) -> float:
         """The learning rate of the current update, or of the one so many later."""
@@ -106,7 +117,11 @@ class Run:
             self.objective.train()
 
     def save(self, name: str, *, resumable: bool) -> None:
-        """Write a checkpoint: to resume with all there is, or to generate with the weights as they are evaluated."""
+        """Write a checkpoint: to resume with all there is, or to generate with the weights as they are evaluated.
+
+        Raises S2SError where the weights are not finite; what was there stays.
+        """
+        self.has_last = self.has_last or name == LAST
         if not self.processes.is_first and self.processes.kind != "fsdp":
             return
         own = {name: item for name, item in self.parameters.items() if name.startswith("objective.")}
@@ -121,6 +136,7 @@ class Run:
             groups["optimizer"] = snapshot(optimizer_tensors(self.updater.optimizer, self.parameters))
         if not self.processes.is_first:
             return
+        self._check_finite(groups["weights"] | groups.get("ema", {}))
         scale = self.updater.scale
         state: dict[str, Any] = {
             **self.position.as_dict(),
@@ -133,7 +149,9 @@ class Run:
             Checkpoint(
                 config=as_dict(self.config),
                 tokenizers=self.engine.tokenizers,
-                dataset=dataset_facts(self.dataset, tuple(self.engine.tokenizers), self.engine.limits),
+                dataset=dataset_facts(
+                    self.dataset, self.splits, tuple(self.engine.tokenizers), self.engine.limits
+                ),
                 run=state,
                 resumable=resumable,
                 shortlist=self.shortlist,
@@ -141,11 +159,29 @@ class Run:
             ),
         )
 
+    def _check_finite(self, tensors: Mapping[str, Tensor]) -> None:
+        """S2SError where weights to be saved are not finite: they are no result, and nothing can be done with them."""
+        broken = first_not_finite(tensors)
+        if broken is not None:
+            raise S2SError(self.no_result(f"the weights are not finite ({broken} holds NaN or an infinity)"))
 
-def dataset_facts(dataset: Dataset, sides: Sequence[str], limits: Mapping[str, Any]) -> dict[str, Any]:
+    def no_result(self, reason: str) -> str:
+        """What to tell the user of a model that is not worth saving, and what to do about it."""
+        last, start = self.save_dir / LAST, "begin anew"
+        if last.exists():
+            start = f"go on from {last}, which is of before, or begin anew"
+        return (
+            f"after update {self.position.update} {reason}: this is no result, and is not saved; lower --lr "
+            f"({self.config.optimizer.lr:g}), lengthen --warmup-updates or clip with --clip-norm, and {start}"
+        )
+
+
+def dataset_facts(
+    dataset: Dataset, splits: Mapping[str, str], sides: Sequence[str], limits: Mapping[str, Any]
+) -> dict[str, Any]:
     """What a checkpoint remembers of the dataset, for generating and for resuming on the same one.
 
-    sides: those that the model reads; limits: of what it reads.
+    splits: see Run.splits; sides: those that the model reads; limits: of what it reads.
     """
     has_source = "source" in sides
     return {
@@ -154,5 +190,5 @@ def dataset_facts(dataset: Dataset, sides: Sequence[str], limits: Mapping[str, A
         "limits": dict(limits),
         "source_form": (dataset.source_form if has_source else SourceForm()).to_meta(),
         "vocabularies": {side: dataset.tokenizer(side).fingerprint for side in sides},
-        "train": dataset.fingerprint("train"),
+        **{use: dataset.fingerprint(split) for use, split in splits.items()},
     }

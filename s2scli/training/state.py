@@ -72,9 +72,14 @@ class SavedRun(Position):
 
 def saved_run(checkpoint: Checkpoint, path: Path) -> Mapping[str, Any]:
     """What a checkpoint says of its run; CheckpointError where that cannot be."""
+    return check_run(checkpoint.run, path)
+
+
+def check_run(run: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """What the file at a path says of its run, unchanged; CheckpointError where that cannot be."""
     with document.blaming(path, "take another checkpoint of the run", CheckpointError):
-        document.check(checkpoint.run, SavedRun, "run")
-    return checkpoint.run
+        document.check(run, SavedRun, "run")
+    return run
 
 
 def trained_parameters(objective: Objective, *, every_name: bool = False) -> dict[str, nn.Parameter]:
