@@ -55,7 +55,8 @@ class TrainingLimits:
 class TrainedOn:
     """What a checkpoint remembers of its dataset.
 
-    vocabularies: fingerprints of the tokenizers, by side; train: of the training split.
+    vocabularies: fingerprints of the tokenizers, by side; train, valid: of the split that it was trained on, and of
+    the one whose figures it compared, if any.
     """
 
     source_lang: str
