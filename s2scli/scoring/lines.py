@@ -17,6 +17,7 @@ from s2scli.metrics.error_rate import ErrorRate
 from s2scli.record import to_line
 from s2scli.scoring.differences import Pieces, differing, gains, goodness, imperfect, least
 from s2scli.scoring.results import ScoreResult
+from s2scli.scoring.tables import harmless
 from s2scli.streams import is_open_terminal
 from s2scli.styled import StyledConsole
 
@@ -38,9 +39,14 @@ def write_segments(path: Path, result: ScoreResult) -> None:
 
 
 def _tab_separated(segments: int, columns: Sequence[tuple[str, str, Floats]]) -> Iterator[str]:
-    yield "\t".join(["line", *(f"{system}:{metric}" for system, metric, _ in columns)])
+    yield "\t".join(["line", *(harmless(_one_cell(f"{system}:{metric}")) for system, metric, _ in columns)])
     for line in range(segments):
         yield "\t".join([str(line + 1), *(f"{values[line]:.6g}" for _, _, values in columns)])
+
+
+def _one_cell(text: str) -> str:
+    """A name, which may hold what ends a cell or a line, as one cell."""
+    return " ".join(text.split())
 
 
 def _json_lines(segments: int, columns: Sequence[tuple[str, str, Floats]]) -> Iterator[str]:

@@ -17,6 +17,9 @@ from s2scli.scoring.results import Breakdown, ScoreResult, SystemScore
 
 _LATEX = {**{sign: f"\\{sign}" for sign in "&%$#_{}"}, "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _LATEX["\\"] = r"\textbackslash{}"
+# What spreadsheets take for the beginning of a formula, and what is none all the same.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[+-]?[0-9.,]+(e[+-]?[0-9]+)?|-|[+-]?(inf|nan)", re.IGNORECASE)
 _NO_BOOTSTRAP = (
     "no bootstrap, which draws lines twice and finds differences where there are none; interval: jackknife"
 )
@@ -223,8 +226,14 @@ def as_text(table: Table) -> str:
 def as_csv(table: Table) -> str:
     """A header and rows, as spreadsheets read them."""
     stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([table.header, *table.rows])
+    rows = [[harmless(cell) for cell in row] for row in (table.header, *table.rows)]
+    csv.writer(stream, lineterminator="\n").writerows(rows)
     return stream.getvalue().rstrip("\n")
+
+
+def harmless(cell: str) -> str:
+    """A cell of a file that spreadsheets open; one that they would take for a formula begins with an apostrophe."""
+    return f"'{cell}" if cell[:1] in _FORMULA and not _NUMBER.fullmatch(cell) else cell
 
 
 def as_markdown(table: Table) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from s2scli.cli.app import run as run_command
 from s2scli.configs.score import ScoreConfig
 from s2scli.errors import DataError, S2SError
 from s2scli.metrics import METRICS
@@ -117,6 +118,34 @@ def test_the_table_says_where_there_is_no_bootstrap(
     assert "\nself-BLEU: no test, since " in out
     assert "\ndistinct-1, entropy-4: no bootstrap, which draws " in out
     assert "no bootstrap" not in printed(capsys, **files, metrics=("ter", "self_bleu"), resamples=50)
+
+
+@pytest.mark.parametrize("name", ["=1+2", "+cmd", "-x", "@SUM(A1)", "=a\tb"])
+def test_no_cell_is_a_formula(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in (name, "other", "ref"):
+        (tmp_path / file).write_text("a b\nc\n", encoding="utf-8")
+    words = ["--sys", f"./{name}", "./other", "--ref", "ref", "--metrics", "ter", "--segments", "lines.tsv"]
+    assert run_command(["score", *words, "--format", "csv"]) == 0
+    header, *rows = list(csv.reader(capsys.readouterr().out.splitlines()))
+    lines = [line.split("\t") for line in (tmp_path / "lines.tsv").read_text(encoding="utf-8").splitlines()]
+    cells = [cell for row in (header, *rows, *lines) for cell in row]
+    assert f"'{name}" in cells
+    assert f"'{name}:ter".replace("\t", " ") in cells
+    assert not [
+        cell for cell in cells if cell[:1] in ("=", "+", "-", "@") and cell != "-" and not is_float(cell)
+    ]
+    assert {len(line) for line in lines} == {3}
+
+
+def is_float(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def test_csv_has_a_number_a_cell(files: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
