@@ -66,7 +66,7 @@ class Service:
         """What a request asks; UsageError for settings in its query that are not known, or not allowed."""
         given: dict[str, str] = {}
         for name, value in parse_qsl(query, keep_blank_values=True):
-            key = name.replace("-", "_")
+            key = _key(name)
             if key not in SETTINGS:
                 raise UsageError(f"?{name}: a request has no such setting{did_you_mean(key, SETTINGS)}")
             if key in given:
@@ -149,7 +149,9 @@ class Asked:
                 yield Question(line, *self._own)
             return
         for line in json_lines(texts, _NAME, composer, config.source_field):
-            given = {name: value for name, value in line.extra.items() if _is_setting(name, value)}
+            given = {
+                _key(name): value for name, value in line.extra.items() if _is_setting(_key(name), value)
+            }
             if not given:
                 yield Question(line, *self._own)
                 continue
@@ -158,6 +160,10 @@ class Asked:
             except UsageError as error:
                 raise UsageError(f"{_NAME}:{line.id + 1}: {error}") from None
             yield Question(line, *own)
+
+
+def _key(name: str) -> str:
+    return name.replace("-", "_")
 
 
 def _is_setting(name: str, value: object) -> bool:
