@@ -33,11 +33,13 @@ test: $(READY) ## run the tests, as many at a time as there are processors
 test-slow: $(READY) ## run the tests that take minutes
 	$(VENV)/python -m pytest -m slow $(ARGS)
 
-soak: $(READY) ## kill runs, saving, preprocessing and workers at random moments, and see that nothing is lost or hangs
+soak: $(READY) ## kill runs and workers at random moments, attack servers: nothing may be lost, hang or be held
 	$(VENV)/python tests/soak/kill_saving.py
 	$(VENV)/python tests/soak/kill_training.py
 	$(VENV)/python tests/soak/kill_preprocess.py
 	$(VENV)/python tests/soak/kill_workers.py
+	$(VENV)/python tests/soak/stop_server.py
+	$(VENV)/python tests/soak/serve.py
 
 lint: $(READY) ## check style and types
 	$(VENV)/ruff check .

@@ -18,9 +18,10 @@ from s2scli.data.source_form import SourceComposer
 from s2scli.errors import UsageError, did_you_mean
 from s2scli.inference.answering import check_line, spell
 from s2scli.inference.connection import Refused
-from s2scli.inference.engine import Engine
+from s2scli.inference.engine import Engine, Line
 from s2scli.inference.input import json_lines, text_lines
 from s2scli.inference.loading import with_settings
+from s2scli.inference.long_lines import find_parts
 from s2scli.inference.pool import Pool, Question
 from s2scli.io import decode
 from s2scli.needs import with_changes
@@ -126,17 +127,21 @@ class Asked:
         text = body.getvalue()
         self.num_lines = text.count(b"\n") + (not text.endswith(b"\n") and bool(text))
         _check_lines(text, service.config.max_line_bytes)
+        # A token has a byte at least.
+        self._has_long = _longer(text, service.config.max_tokens) is not None
 
     @property
     def is_doubtful(self) -> bool:
         """Whether a line may turn out to be one that cannot be answered."""
         config = self._service.config
-        return self._is_json or config.score_reference or config.on_long == "error"
+        return self._is_json or self._has_long or config.score_reference or config.on_long == "error"
 
     def checked(self) -> Iterator[None]:
-        """Go through the lines; S2SError for one that cannot be answered."""
+        """Go through the lines; S2SError, or Refused, for one that cannot be answered."""
         for line, engine, config in self:
             check_line(engine, config, line)
+            if self._has_long:
+                _check_tokens(engine, config, line)
             yield
 
     def __iter__(self) -> Iterator[Question]:
@@ -173,13 +178,35 @@ def _is_setting(name: str, value: object) -> bool:
 
 def _check_lines(text: bytes, most: int) -> None:
     """Refused for a line that is too long."""
+    start = _longer(text, most)
+    if start is not None:
+        number = text.count(b"\n", 0, start) + 1
+        raise Refused(
+            413,
+            f"{_NAME}:{number}: the line has more than {most:,} bytes (--max-line-bytes); divide it, or use a pipe",
+        )
+
+
+def _longer(text: bytes, most: int) -> int | None:
+    """Where the first line with more than so many bytes begins; None where there is none."""
     start = 0
     while len(text) - start > most:
         end = text.rfind(b"\n", start, start + most + 1)
         if end < 0:
-            number = text.count(b"\n", 0, start) + 1
-            raise Refused(
-                413,
-                f"{_NAME}:{number}: the line has more than {most:,} bytes (--max-line-bytes); divide it, or use a pipe",
-            )
+            return start
         start = end + 1
+    return None
+
+
+def _check_tokens(engine: Engine, config: GenerateConfig, line: Line) -> None:
+    """Refused for a line, or a part of one that is divided, which is more than a batch: it would hold others up."""
+    encode = engine.tokenizers[engine.side].encode
+    if len(line.text.encode()) <= config.max_tokens:
+        return
+    number = max(len(encode(text)) for _, text in find_parts(engine, line, config.on_long))
+    if number > config.max_tokens:
+        raise Refused(
+            413,
+            f"{_NAME}:{line.id + 1}: the line has {number:,} tokens, and a batch {config.max_tokens:,} at most "
+            "(--max-tokens); divide it, or use a pipe",
+        )

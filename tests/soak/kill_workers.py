@@ -24,26 +24,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-WORDS = ("ba", "be", "bi", "da", "de", "di", "ga", "ge", "gi", "ka", "ke", "ki")
+from served import make_model, start, write_text
+
 DIED = "a worker process died"
 KILLED, ENDED, ALL_ENDED = "a worker killed", "SIGTERM", "SIGTERM to all"
 # What preprocess, which has no handler, and the others end with.
 BY_SIGTERM = (-signal.SIGTERM, 143)
-
-
-def start(command: str, errors: Path) -> subprocess.Popen[bytes]:
-    """Start a command in a session of its own; its messages go to a file, which cannot be full as a pipe can."""
-    with errors.open("wb") as stream:
-        return subprocess.Popen(
-            [sys.executable, "-m", "s2scli", *command.split()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=stream,
-            cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            start_new_session=True,
-        )
 
 
 def processes_of(session: int) -> dict[int, bytes]:
@@ -65,22 +51,12 @@ def workers_of(session: int) -> list[int]:
 
 def prepare(folder: Path, draw: random.Random) -> dict[str, str]:
     """What is worked on, and the commands, none of which ends by itself within a minute."""
-    for name, pairs in (("small", 200), ("large", 400_000)):
-        for side in ("aa", "bb"):
-            lines = (" ".join(draw.choices(WORDS, k=draw.randint(3, 12))) for _ in range(pairs))
-            (folder / f"{name}.{side}").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    text, model = (
-        "preprocess -s aa -t bb",
-        f"train {folder}/data --arch transformer_tiny --device cpu --threads 1",
-    )
-    for command in (
-        f"{text} --tokenizer word --trainpref {folder}/small --destdir {folder}/data",
-        f"{model} --save-dir {folder}/run --max-update 2",
-    ):
-        assert start(command, folder / "errors").wait() == 0, (folder / "errors").read_text()
+    make_model(folder)
+    write_text(folder / "large", 400_000, draw)
+    model = f"train {folder}/data --arch transformer_tiny --device cpu --threads 1"
     return {
-        "preprocess": f"{text} --vocab-from {folder}/data --trainpref {folder}/large --destdir {folder}/other"
-        " --workers 3",
+        "preprocess": f"preprocess -s aa -t bb --vocab-from {folder}/data --trainpref {folder}/large"
+        f" --destdir {folder}/other --workers 3",
         "train": f"{model} --save-dir {folder}/again --max-epoch 100000 --keep-last-epochs 1 --num-workers 3",
         "generate": f"generate --path {folder}/run --device cpu --input {folder}/large.aa --processes 3",
     }
@@ -110,7 +86,7 @@ def run(command: str, one: Try, folder: Path, seconds: float) -> tuple[str, floa
     for left in ("again", "other", ".other.partial"):
         subprocess.run(["rm", "-rf", folder / left], check=True)
     errors = folder / "errors"
-    process = start(command, errors)
+    process = start(command, errors, own_session=True)
     while not workers_of(process.pid) and process.poll() is None:
         time.sleep(0.02)
     time.sleep(one.moment)
