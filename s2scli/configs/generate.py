@@ -24,6 +24,7 @@ _NOT_SERVED = {
     **dict.fromkeys(("data", "gen_subset", "input", "output", "overwrite"), _CLIENTS),
     **dict.fromkeys(("num_shards", "shard_id"), "which answers every line of a request"),
     "follow": "which answers each request at once",
+    "context_window": "whose requests have no order",
     "processes": "which computes in one process; give it --threads",
     "attention": "which sends its answers only",
     "verbose": "whose records (--format jsonl) have what is to be said of their lines",
@@ -126,6 +127,14 @@ class GenerateConfig(SearchConfig, ServerConfig):
         "in place of translating, the model's log-probability of each token of the references; as text, their mean "
         "and the reference, tab-separated",
     )
+    context_window: int = setting(
+        0,
+        "of a language model, the tokens of the lines before a line, end symbols counted, that it reads before it "
+        "scores that line",
+        unit="tokens",
+        at_least=0,
+        needs="score_reference",
+    )
     follow: bool = setting(False, "answer each line at once, as is done when standard input is a terminal")
     format: str = setting(
         "text",
@@ -216,6 +225,11 @@ class GenerateConfig(SearchConfig, ServerConfig):
         self._check_attention()
         self._check_reranking()
         self._check_serving()
+        if self.context_window and (self.processes > 1 or self.num_shards > 1):
+            raise UsageError(
+                f"--context-window {self.context_window}: a line is scored after those before it, which --processes "
+                "and --num-shards give to others; leave them out"
+            )
         if self.data is not None and self.input_format != "auto":
             raise UsageError("--input-format is for --input; a dataset's text is known")
 

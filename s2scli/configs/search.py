@@ -26,11 +26,17 @@ class SearchConfig:
         at_least=1,
         at_most=10_000,
     )
-    lenpen: float = setting(1.0, "strength α of the length penalty", at_least=0, at_most=10)
+    lenpen: float = setting(
+        1.0, "strength α of the length penalty", at_least=0, at_most=10, needs="!unnormalized"
+    )
     length_penalty: str = setting(
         "average",
         "what scores are divided by: length^α (average), or ((5 + length) / 6)^α (gnmt)",
         choices=("average", "gnmt"),
+        needs="!unnormalized",
+    )
+    unnormalized: bool = setting(
+        False, "rank outputs by the sums of their tokens' log-probabilities, divided by nothing"
     )
     word_reward: float = setting(
         0.0, "added to the score for each token of an output", at_least=-1000, at_most=1000
@@ -134,7 +140,17 @@ class SearchConfig:
         needs="sampling",
     )
     seed: int = setting(
-        1, "of what is drawn, for each line by itself", panel=_SAMPLING, needs="sampling", at_least=0
+        1,
+        "of what is drawn, for each line by itself",
+        panel=_SAMPLING,
+        needs="sampling | retain_dropout",
+        at_least=0,
+    )
+    retain_dropout: bool = setting(
+        False,
+        "keep dropout as in training, drawn anew for each line and --seed (Monte Carlo dropout, Gal and Ghahramani "
+        "2016); slow, as each line goes through the model by itself",
+        panel=_SAMPLING,
     )
     stop: str = setting(
         "fairseq",

@@ -21,7 +21,7 @@ from s2scli.text.subword_sampling import SubwordSampling, word_starts
 from s2scli.text.tokenizer import Tokenizer
 
 # What is drawn for: numbers that are never given away again, lest a resumed run draws otherwise.
-_PURPOSES = {"source": 1, "target": 2, "noise": 3, "output": 4}
+_PURPOSES = {"source": 1, "target": 2, "noise": 3, "output": 4, "dropout": 5}
 # Numbers drawn at once.
 _CHUNK = 128
 

@@ -20,6 +20,7 @@ from s2scli.errors import UsageError, is_out_of_memory
 from s2scli.inference.attention import AttentionUses, Source
 from s2scli.inference.lexical import Lexicon
 from s2scli.inference.mbr import expected_utilities
+from s2scli.inference.monte_carlo import drawing_dropout
 from s2scli.metrics import METRICS
 from s2scli.models.base import Decodable
 from s2scli.nn.runtime import give_back_freed_memory
@@ -61,6 +62,29 @@ class Line:
     excluded: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Forced:
+    """A target to be scored: of which line, given which source, after which tokens of the text before it."""
+
+    line: int
+    source: Source
+    target: list[int]
+    context: Sequence[int] = ()
+
+    @property
+    def length(self) -> int:
+        """The tokens of the longer side, end symbols not counted."""
+        return max(len(self.source.ids), len(self.context) + len(self.target))
+
+
+def without_first(output: Output, number: int) -> Output:
+    """A scored target without its first tokens, its score the mean of the others' log-probabilities."""
+    if not number:
+        return output
+    scores = output.token_scores[number:]
+    return replace(output, ids=output.ids[number:], token_scores=scores, score=sum(scores) / len(scores))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Engine:
     """A model with what surrounds it.
@@ -69,7 +93,8 @@ class Engine:
     under. A batch holds at most batch_size sentences and max_tokens padded source tokens.
     form: that of the sources it was trained on. uses: what is made of the attention, if anything. lexicon: what outputs
     must hold and must not. right_to_left: whether it was trained on targets from right to left; outputs are in reading
-    order. rerank: puts the outputs of records in their final order, and takes so many of them. shortlist: of what
+    order. context_window: as many tokens of the text before it are read before a line that a language model scores.
+    rerank: puts the outputs of records in their final order, and takes so many of them. shortlist: of what
     outputs are made, if not of the whole vocabulary.
 
     A line is a source; for a language model, the beginning of its output.
@@ -88,6 +113,7 @@ class Engine:
     lexicon: Lexicon | None = None
     right_to_left: bool = False
     rerank: Callable[[list[Record], int], list[Record]] | None = None
+    context_window: int = 0
 
     def translate(
         self, lines: Iterable[Line], window: int, done: Callable[[int], object] = uncounted
@@ -111,15 +137,20 @@ class Engine:
         """
         stream = iter(lines)
         reads_source = self.model.reads_source
+        before: list[int] = []
         while chunk := list(islice(stream, window)):
             if not reads_source:
                 chunk = [line if line.reference else replace(line, reference=line.text) for line in chunk]
             pairs = self._encode_pairs(chunk)
             texts = [line.text if reads_source else line.reference or "" for line in chunk]
+            contexts = []
+            for _, target in pairs:
+                contexts.append(before)
+                before = [*before, *target, EOS][-self.context_window :] if self.context_window else []
             outputs = self._force(
                 {
-                    index: pair
-                    for index, pair in enumerate(pairs)
+                    index: Forced(line.id, *pair, context)
+                    for index, (line, pair, context) in enumerate(zip(chunk, pairs, contexts, strict=True))
                     if not is_blank(texts[index]) and (pair[0].ids or not reads_source)
                 },
                 done,
@@ -131,7 +162,10 @@ class Engine:
 
     def log_probabilities(self, lines: Sequence[Line]) -> list[float]:
         """The mean log-probability of the tokens of each line's reference, its end symbol counted."""
-        outputs = self._force(dict(enumerate(self._encode_pairs(lines))), uncounted)
+        pairs = zip(lines, self._encode_pairs(lines), strict=True)
+        outputs = self._force(
+            {index: Forced(line.id, *pair) for index, (line, pair) in enumerate(pairs)}, uncounted
+        )
         return [outputs[index].score for index in range(len(lines))]
 
     def _encode_pairs(self, lines: Sequence[Line]) -> list[tuple[Source, list[int]]]:
@@ -142,19 +176,34 @@ class Engine:
             for line, source in zip(lines, sources, strict=True)
         ]
 
-    def _force(
-        self, pairs: Mapping[int, tuple[Source, list[int]]], done: Callable[[int], object]
-    ) -> dict[int, Output]:
+    def _force(self, pairs: Mapping[int, Forced], done: Callable[[int], object]) -> dict[int, Output]:
         """The targets of pairs as outputs, scored by the mean of their tokens' log-probabilities."""
         outputs: dict[int, Output] = {}
-        lengths = {index: max(len(source.ids), len(target)) for index, (source, target) in pairs.items()}
-        for indices in self._batches(lengths):
-            sources, targets = zip(*(pairs[index] for index in indices), strict=True)
-            ordered = [*map(self._in_models_order, targets)]
-            batch = Batch(self._padded(sources), pad_outputs(ordered, self.model.target_size))
-            outputs |= zip(indices, self._forced(batch.to(self.device)), strict=True)
+        for indices in self._batches({index: pair.length for index, pair in pairs.items()}):
+            chosen = [self._fitting(pairs[index]) for index in indices]
+            targets = [self._in_models_order([*pair.context, *pair.target]) for pair in chosen]
+            batch = Batch(
+                self._padded([pair.source for pair in chosen]), pad_outputs(targets, self.model.target_size)
+            ).to(self.device)
+            if self.search.retain_dropout:
+                with drawing_dropout(self.model, self.search.seed, chosen[0].line):
+                    found = self._forced(batch)
+            else:
+                found = self._forced(batch)
+            outputs |= {
+                index: without_first(output, len(pair.context))
+                for index, output, pair in zip(indices, found, chosen, strict=True)
+            }
             done(len(indices))
         return outputs
+
+    def _fitting(self, pair: Forced) -> Forced:
+        """A pair with as much of its context as the model has positions for."""
+        positions = self.model.max_target_positions
+        if not pair.context or positions is None:
+            return pair
+        room = max(0, positions - 1 - len(pair.target))
+        return replace(pair, context=pair.context[max(0, len(pair.context) - room) :])
 
     def _padded(self, sources: Sequence[Source]) -> Tokens:
         extended = [source.extended for source in sources] if self._copying else None
@@ -210,8 +259,9 @@ class Engine:
         if order:
             request = self._request([(lines[index], sources[index]) for index in order])
             room = Room(min(self.batch_size, len(order)), self.max_tokens)
-            found = self._search([sources[index] for index in order], request, room, done)
-            outputs = dict(zip(order, found, strict=True))
+            ordered = [sources[index] for index in order]
+            search = self._search_with_dropout if self.search.retain_dropout else self._search
+            outputs = dict(zip(order, search(ordered, request, room, done), strict=True))
             for index in (index for index in order if not outputs[index]):
                 sources[index].notes.append(_NOTHING)
         records = [
@@ -269,6 +319,16 @@ class Engine:
         give_back_freed_memory(self.device)
         outputs = self._search(sources, request, room.halved(), uncounted)
         done(len(sources) - counted)
+        return outputs
+
+    def _search_with_dropout(
+        self, sources: list[Source], request: Request, room: Room, done: Callable[[int], object]
+    ) -> list[list[Output]]:
+        """The outputs of each source, found by itself."""
+        outputs = []
+        for row, line in enumerate(request.lines):
+            with drawing_dropout(self.model, self.search.seed, line):
+                outputs += self._search([sources[row]], request.select([row]), room, done)
         return outputs
 
     @cached_property
@@ -343,7 +403,9 @@ class Engine:
         order = sorted(lengths, key=lambda index: -lengths[index])
         while order:
             longest = lengths[order[0]] + 1
-            size = max(1, min(self.batch_size, self.max_tokens // longest))
+            # Dropout that is kept is drawn for each line by itself.
+            size = 1 if self.search.retain_dropout else self.batch_size
+            size = max(1, min(size, self.max_tokens // longest))
             yield order[:size]
             order = order[size:]
 

@@ -177,6 +177,12 @@ def _check_direction(one: _Loaded, other: _Loaded) -> None:
 def _check_settings(loaded: _Loaded, config: GenerateConfig) -> None:
     """UsageError for settings that the kind of model has no meaning for."""
     _check_prefix(config.target_prefix, loaded.right_to_left, loaded.path)
+    if config.context_window and (loaded.model.reads_source or loaded.right_to_left):
+        what = "writes from right to left" if loaded.right_to_left else "translates"
+        raise UsageError(
+            f"--context-window {config.context_window}: is for language models that read from left to right, and "
+            f"{loaded.path} {what}; leave it out"
+        )
     for name in ("constraints", "glossary", "exclude"):
         if loaded.right_to_left and getattr(config, name) is not None:
             raise UsageError(
@@ -220,6 +226,7 @@ def _engine(loaded: _Loaded, config: GenerateConfig, device: torch.device) -> En
         batch_size=config.batch_size,
         max_tokens=config.max_tokens,
         uses=attention_uses(config),
+        context_window=config.context_window,
     )
 
 

@@ -109,6 +109,11 @@ class Decodable(ABC):
     copies: bool = False
 
     @property
+    @abstractmethod
+    def members(self) -> list[nn.Module]:
+        """The models that it is made of."""
+
+    @property
     def whole(self) -> Decodable:
         """The same over its whole vocabulary, where it scores only a part of that."""
         return self
@@ -154,6 +159,11 @@ class Model(nn.Module, Decodable):
     encoder_width: int
     source_size: int
     output: OutputLayer[Any]
+
+    @property
+    def members(self) -> list[nn.Module]:
+        """The model itself."""
+        return [self]
 
     @property
     @abstractmethod

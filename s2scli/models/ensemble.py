@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from s2scli.data.batch import Batch, Tokens
 from s2scli.models.base import Decodable, Memory, State, StepOutput
@@ -54,6 +54,11 @@ class Combination(Decodable):
         self.copies = any(model.copies for model in models)
         self.max_source_positions = _least([model.max_source_positions for model in models])
         self.max_target_positions = _least([model.max_target_positions for model in models])
+
+    @property
+    def members(self) -> list[nn.Module]:
+        """The models that it is made of."""
+        return [member for model in self._models for member in model.members]
 
     @abstractmethod
     def combine(self, log_probabilities: Tensor) -> Tensor:

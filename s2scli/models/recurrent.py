@@ -315,7 +315,7 @@ class RecurrentModel(Model):
         """Run the decoder on the newest token of each hypothesis."""
         memory = cast(RecurrentMemory, memory)
         hidden, next_state = self._extend(
-            self.target_embedding(tokens),
+            self.dropout(self.target_embedding(tokens)),
             memory,
             cast(RecurrentState, state),
             self._step_products(memory, 1, tokens.size(1)),

@@ -175,13 +175,13 @@ class Embedder(nn.Module):
     def step(self, tokens: Tensor, places: Tensor, length: int) -> Tensor:
         """Embeddings [B, K, D] of tokens [B, K], each sentence's at one position, places [B], before `length`.
 
-        They are without dropout.
+        They are without dropout, but where that is retained.
         """
         positions = cast(SinusoidalPositions | LearnedPositions, self.positions)
         rows = F.embedding(tokens, self.table.weight)
         x = torch.add(positions.at(places, length)[:, None], rows, alpha=self.scale)
         embedded: Tensor = x if self.norm is None else self.norm(x)
-        return embedded
+        return self.dropout(embedded) if self.dropout.training else embedded
 
 
 def layer_config(config: TransformerConfig | TransformerLMConfig, side: str) -> LayerConfig:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -69,3 +71,22 @@ def kept_layers(number: int, p: float, training: bool) -> list[bool]:
         return [True] * number
     # Drawn on the CPU, whose generator is seeded for each batch, whatever the device is.
     return (torch.rand(number, device="cpu") >= p).tolist()
+
+
+@contextmanager
+def retained(models: Iterable[nn.Module]) -> Iterator[None]:
+    """Models in evaluation with dropout as in training in here, at every rate that they have; no layer is skipped."""
+    dropping = [
+        module
+        for model in models
+        for module in model.modules()
+        # Attention, and torch's recurrent networks, have a rate of their own.
+        if isinstance(module, Dropout) or isinstance(getattr(module, "dropout", None), float)
+    ]
+    for module in dropping:
+        module.training = True
+    try:
+        yield
+    finally:
+        for module in dropping:
+            module.training = False

@@ -1,4 +1,5 @@
-"""Transformer decoder layers position by position, for searches: without a gradient and without dropout.
+"""Transformer decoder layers position by position, for searches: without a gradient, and without dropout but where
+that is retained.
 
 Most of a short step is calling operators. So weights and views are looked up once, not in every step, and functions are
 called in place of modules, whose call takes as long as a short operator does.
@@ -25,7 +26,9 @@ from s2scli.nn.transformer import (
 )
 
 
-def look(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, heads: int) -> Tensor:
+def look(
+    queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, heads: int, dropout: float = 0.0
+) -> Tensor:
     """What `attention` gives, without a gradient, for a few queries: [B·H, few, D/H].
 
     keys and values [B·H, S, D/H], S rounded up; bias [B·H, 1, S], added to the scores, is -inf where there is no key.
@@ -34,10 +37,13 @@ def look(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, heads: int
         queries, keys, values, bias = (
             item.unflatten(0, (-1, heads)) for item in (queries, keys, values, bias.to(queries.dtype))
         )
-        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias).flatten(0, 1)
+        return F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=bias, dropout_p=dropout
+        ).flatten(0, 1)
     # On a CPU the fused kernel takes twice the time of its parts, and calling an operator as long as a short product.
     scores = torch.baddbmm(bias, queries, keys.mT, alpha=queries.size(-1) ** -0.5)
-    return torch.bmm(scores.softmax(-1), values)
+    weights = scores.softmax(-1)
+    return torch.bmm(F.dropout(weights, dropout) if dropout else weights, values)
 
 
 def bias_of(hidden: Tensor, times: int, dtype: torch.dtype) -> Tensor:
@@ -75,12 +81,13 @@ class _Frame:
     def __init__(self, residual: Residual) -> None:
         norm, self._is_before = residual.norm, residual.normalize_before
         self._norm = norm.normalized_shape, norm.weight, norm.bias, norm.eps
+        self._dropout = residual.dropout if residual.dropout.training else None
 
     def before(self, x: Tensor) -> Tensor:
         return torch.layer_norm(x, *self._norm) if self._is_before else x
 
     def after(self, x: Tensor, output: Tensor) -> Tensor:
-        joined = x + output
+        joined = x + (output if self._dropout is None else self._dropout(output))
         return joined if self._is_before else torch.layer_norm(joined, *self._norm)
 
 
@@ -88,13 +95,14 @@ class _SelfAttentionStep:
     def __init__(self, attention: SelfAttention, residual: Residual) -> None:
         self._heads, self._frame = attention.heads, _Frame(residual)
         self._qkv, self._out = _product(attention.qkv), _product(attention.out)
+        self._dropout = attention.dropout if attention.training else 0.0
 
     def __call__(self, x: Tensor, cache: LayerCache, bias: Tensor, position: int) -> Tensor:
         rows, heads = x.size(0), self._heads
         new = self._qkv(self._frame.before(x)).view(rows, 3, heads, -1)
         cache.places[position - cache.keys.size(1)].copy_(new.narrow(1, 1, 2))
         queries = new.select(1, 0).reshape(rows * heads, 1, -1)
-        attended = look(queries, cache.keys, cache.values, bias, heads)
+        attended = look(queries, cache.keys, cache.values, bias, heads, self._dropout)
         return self._frame.after(x, self._out(attended.view(rows, -1)))
 
 
@@ -102,13 +110,15 @@ class _CrossAttentionStep:
     def __init__(self, attention: CrossAttention, residual: Residual) -> None:
         self._heads, self._frame = attention.heads, _Frame(residual)
         self._query, self._out = _product(attention.query), _product(attention.out)
+        self._dropout = attention.dropout if attention.training else 0.0
 
     def __call__(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
         rows, heads, width = x.size(0), self._heads, keys.size(2)
         sentences = keys.size(0) // heads
         # [B·K, D] → [B·H, K, D/H]
         queries = self._query(self._frame.before(x)).view(sentences, -1, heads, width).transpose(1, 2)
-        attended = look(queries.reshape(sentences * heads, -1, width), keys, values, bias, heads)
+        queries = queries.reshape(sentences * heads, -1, width)
+        attended = look(queries, keys, values, bias, heads, self._dropout)
         merged = attended.view(sentences, heads, -1, width).transpose(1, 2).reshape(rows, -1)
         return self._frame.after(x, self._out(merged))
 
@@ -117,10 +127,11 @@ class _FeedForwardStep:
     def __init__(self, feed_forward: FeedForward, residual: Residual) -> None:
         self._activation, self._frame = feed_forward.activation, _Frame(residual)
         self._inner, self._outer = _product(feed_forward.inner), _product(feed_forward.outer)
+        self._dropout = feed_forward.dropout if feed_forward.dropout.training else None
 
     def __call__(self, x: Tensor) -> Tensor:
         inner = activated(self._inner(self._frame.before(x)), self._activation)
-        return self._frame.after(x, self._outer(inner))
+        return self._frame.after(x, self._outer(inner if self._dropout is None else self._dropout(inner)))
 
 
 class LayerStep:

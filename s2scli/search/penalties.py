@@ -11,8 +11,8 @@ from s2scli.configs.search import SearchConfig
 def final_score(total: float, length: int, config: SearchConfig) -> float:
     """The score of a hypothesis from its log-probability and its length in tokens, the end symbol counted.
 
-    average: total / length^α, as in fairseq. gnmt: total / ((5 + length) / 6)^α (Wu et al. 2016, equation 14). To
-    that a reward is added for each token (He et al. 2016).
+    average: total / length^α, as in fairseq; unnormalized: the total. gnmt: total / ((5 + length) / 6)^α (Wu et al.
+    2016, equation 14). To that a reward is added for each token (He et al. 2016).
     """
     return total / _divisor(length, config) + config.word_reward * length
 
@@ -39,5 +39,7 @@ def coverage_penalty(attention: Tensor | None, config: SearchConfig) -> float:
 
 
 def _divisor(length: int, config: SearchConfig) -> float:
+    if config.unnormalized:
+        return 1.0
     base = (5 + length) / 6 if config.length_penalty == "gnmt" else length
     return float(base**config.lenpen)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from s2scli.data.batch import Batch, Tokens
 from s2scli.data.shortlist import ChosenShortlist
@@ -59,6 +59,11 @@ class Shortlisted(Decodable):
         self.target_size = model.target_size
         self.max_source_positions = model.max_source_positions
         self.max_target_positions = model.max_target_positions
+
+    @property
+    def members(self) -> list[nn.Module]:
+        """The models that it is made of."""
+        return self._model.members
 
     @property
     def whole(self) -> Decodable:
