@@ -41,7 +41,10 @@ def typed(command: str, *words: str, config: Path | None = None) -> Any:
 
 
 REFUSED = [
-    ("generate", "--top-p=0.5 --seed=9", "--top-p, --seed have no effect without --sampling"),
+    ("generate", "--top-p=0.5 --min-p=0.1", "--top-p, --min-p have no effect without --sampling"),
+    ("generate", "--seed=9", "--seed has no effect without --sampling or --retain-dropout"),
+    ("generate", "--unnormalized --lenpen=2", "--lenpen has no effect beside --unnormalized"),
+    ("generate", "--context-window=5", "--context-window has no effect without --score-reference"),
     ("generate", "--top-k=5 --min-p=0.1", "--top-k, --min-p have no effect without --sampling"),
     ("generate", "--typical-p=0.5", "--typical-p has no effect without --sampling"),
     ("generate", "--seed=1", "--seed has no effect without --sampling"),
