@@ -75,14 +75,10 @@ def parse(data: bytes | str) -> Any:
     except ValueError:
         raise DataError("is not JSON that can be used: it holds a number of thousands of digits") from None
     except RecursionError:
-        raise _too_deep() from None
+        raise DataError("is JSON that is nested too deeply") from None
     if _is_too_deep(values):
-        raise _too_deep()
+        raise DataError(f"is JSON that is nested more than {DEEPEST} deep")
     return values
-
-
-def _too_deep() -> DataError:
-    return DataError(f"is JSON that is nested more than {DEEPEST} deep")
 
 
 def _is_too_deep(values: Any) -> bool:
@@ -126,7 +122,7 @@ def _check(value: Any, kind: Any, name: str, limits: Limits) -> None:
         _check_list(value, arguments, name, limits)
     elif kind not in _SIMPLE:
         _check_object(value, kind, name)
-    elif not _is_simple(value, kind, limits) or not limits.allows(value):
+    elif not _is_simple(value, kind, limits) or not (limits is _NO_LIMITS or limits.allows(value)):
         wanted = limits.describe()
         raise _invalid(value, name, f"{_SIMPLE[kind]}{f': {wanted}' if wanted else ''}")
 
@@ -139,7 +135,7 @@ def _is_simple(value: Any, kind: type, limits: Limits) -> bool:
     if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
         return False
     if isinstance(value, float):
-        return math.isfinite(value) or not limits.describe()
+        return math.isfinite(value) or limits is _NO_LIMITS
     return abs(value) <= _LARGEST_INTEGER
 
 

@@ -94,7 +94,7 @@ def test_records_bring_their_references(files: tuple[Path, Path, Path], tmp_path
     [
         (records(with_reference=3), "--ref must be given: 1 record"),
         (['{"text": 3}'], r'sys\.jsonl:1: the record has no field "text"'),
-        (["{}{"], r"sys\.jsonl:1: not a JSON record .* --sys-format text"),
+        (["{}{"], r"sys\.jsonl:1: the line is no JSON.* --sys-format text"),
         (['{"text": "", "version": 99}'], r"sys\.jsonl:1: the record is of version 99"),
     ],
 )

@@ -24,6 +24,7 @@ from s2scli.data.dataset import (
     tokenizer_file,
 )
 from s2scli.data.meta import AGAIN, END_DTYPE, META, read_meta
+from s2scli.data.progress import PROGRESS, read_progress
 from s2scli.errors import DataError, UsageError
 from s2scli.files import open_own
 from s2scli.io import explain_write_errors, partial_folder, write_atomically
@@ -32,7 +33,6 @@ from s2scli.record import to_json_text
 from s2scli.text.tokenizer import Tokenizer
 
 ENDINGS = ("ids", "ends", "text", "text_ends")
-PROGRESS = "progress.json"
 
 
 @dataclass(frozen=True)
@@ -381,7 +381,7 @@ def write_dataset(path: Path, fingerprint: str, *, overwrite: bool) -> Iterator[
     partial, replaced = partial_folder(path), path.with_name(f".{path.name}.replaced")
     with ExitStack() as resources:
         resources.enter_context(locked(partial, "wait for its end, or give another --destdir", is_own=True))
-        progress = _read_progress(partial, fingerprint)
+        progress = read_progress(partial, fingerprint)
         if progress is None:
             for entry in partial.iterdir():
                 if entry.name != LOCK:
@@ -397,15 +397,6 @@ def write_dataset(path: Path, fingerprint: str, *, overwrite: bool) -> Iterator[
             if not (isinstance(error, KeyboardInterrupt) and (partial / PROGRESS).exists()):
                 shutil.rmtree(partial, ignore_errors=True)
             raise
-
-
-def _read_progress(partial: Path, fingerprint: str) -> dict[str, Any] | None:
-    """What was noted of the same dataset, or None."""
-    try:
-        progress = json.loads((partial / PROGRESS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return progress if isinstance(progress, dict) and progress.get("fingerprint") == fingerprint else None
 
 
 def _swap(temporary: Path, path: Path, replaced: Path) -> None:

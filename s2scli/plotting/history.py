@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from s2scli import document
 from s2scli.console import notice
 from s2scli.errors import DataError
 from s2scli.io import read_raw_lines
@@ -96,10 +96,9 @@ def _parse(log: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             raise DataError(f"{log}:{broken}: not a JSON event; mend or remove the line")
         try:
             # Logs of old have Infinity and NaN.
-            event = json.loads(line)
-            if not isinstance(event, dict):
-                raise ValueError("not an object")
-        except (ValueError, RecursionError):
+            event = document.parse(line)
+            document.check(event, Mapping[str, Any])
+        except DataError:
             broken = number
             continue
         yield f"{log}:{number}", _with_infinities(event)
@@ -160,4 +159,5 @@ def _interpolate(knots: Sequence[tuple[float, float]], at: float) -> float:
 
 def is_number(value: Any) -> bool:
     """Whether a value of an event is a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    is_float = isinstance(value, float)
+    return is_float or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63)

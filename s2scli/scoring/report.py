@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from s2scli import document
 from s2scli.configs.score import ScoreConfig
 from s2scli.console import counted
 from s2scli.errors import DataError
@@ -181,6 +183,15 @@ def _section(title: str, lines: Sequence[int], result: ScoreResult, system: int)
                 yield map_table(item)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AttentionRecord:
+    """What a record has of the attention of its output: how much each token attends to each of the source."""
+
+    attention: tuple[tuple[float, ...], ...]
+    source_tokens: tuple[str, ...]
+    tokens: tuple[str, ...]
+
+
 def _marked(pieces: Pieces, tag: str) -> str:
     return "".join(f"<{tag}>{escape(part)}</{tag}>" if differs else escape(part) for part, differs in pieces)
 
@@ -190,13 +201,13 @@ def _maps(records: Sequence[dict[str, Any]], line: int, name: str) -> list[HeatM
     if not records or records[line].get("attention") is None:
         return []
     record = records[line]
-    try:
-        weights = [[float(weight) for weight in row] for row in record["attention"]]
-        columns, rows = ([str(token) for token in record[field]] for field in ("source_tokens", "tokens"))
+    with document.blaming(
+        f"{name}:{line + 1}: the record's attention cannot be read", "generate the records anew"
+    ):
+        document.check(record, AttentionRecord)
+        weights, columns, rows = (record[field] for field in ("attention", "source_tokens", "tokens"))
         if len(rows) != len(weights) or any(len(row) != len(columns) for row in weights):
-            raise ValueError("its rows and columns are not those of tokens and source_tokens")
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{name}:{line + 1}: the record's attention cannot be read: {error!r}") from None
+            raise DataError("its rows and columns are not those of tokens and source_tokens")
     hypothesis = Hypothesis(text=record["text"], score=0.0, tokens=rows, token_scores=[], attention=weights)
     whole = Record(id=line, source=str(record.get("source", "")), hypotheses=[hypothesis], attended=columns)
     return [*heat_maps(whole)]
