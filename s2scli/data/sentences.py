@@ -156,14 +156,22 @@ class Sentences:
         return _padded(
             self._split,
             examples,
-            [self._source(example, epoch, draws) for example in examples],
-            [self._ids("target", example, epoch, draws) for example in examples],
+            self._sources(indices, epoch, draws),
+            self._ids("target", indices, epoch, draws),
         )
 
-    def _source(self, example: int, epoch: int, draws: Draws) -> Sequence[int] | NDArray[np.integer]:
+    def _sources(self, indices: Indices, epoch: int, draws: Draws) -> Sequences:
         if "source" not in self._split.columns:
-            return ()
-        ids = self._ids("source", example, epoch, draws)
+            return [()] * len(indices)
+        found = self._ids("source", indices, epoch, draws)
+        return [
+            self._with_noise(ids, example, epoch, draws)
+            for ids, example in zip(found, indices.tolist(), strict=True)
+        ]
+
+    def _with_noise(
+        self, ids: Sequence[int] | NDArray[np.integer], example: int, epoch: int, draws: Draws
+    ) -> Sequence[int] | NDArray[np.integer]:
         if self._noise is None or len(ids) == 0:
             return ids
         generator = draws.begin(epoch, example, "noise")
@@ -176,10 +184,16 @@ class Sentences:
             noisy += self._noise.apply(tokens[start + 1 : end], generator) if end > start + 1 else []
         return noisy
 
-    def _ids(self, side: str, example: int, epoch: int, draws: Draws) -> Sequence[int] | NDArray[np.integer]:
-        """The ids of one side of a pair, sampled or as they are."""
+    def _ids(self, side: str, indices: Indices, epoch: int, draws: Draws) -> Sequences:
+        """The ids of one side of some pairs, sampled or as they are."""
         if side not in self._subwords:
-            return self._split.ids(side, example)
+            return self._split.ids_of(side, indices)
+        return [self._sampled(side, example, epoch, draws) for example in indices.tolist()]
+
+    def _sampled(
+        self, side: str, example: int, epoch: int, draws: Draws
+    ) -> Sequence[int] | NDArray[np.integer]:
+        """The ids of one side of a pair with its subwords sampled, or as they are where those are too many."""
         text = self._split.text(side, example)
         ids: Sequence[int] = self._subwords[side].encode(text, draws.uniform(epoch, example, side))
         limit = self._limits[f"max_{side}_length"]
