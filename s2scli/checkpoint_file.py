@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ VERSION = 1
 BEST = "checkpoint_best.safetensors"
 LAST = "checkpoint_last.safetensors"
 SIDES = ("source", "target")
+_OF_OTHERS = (
+    "as the checkpoints of fairseq, OpenNMT-py, Joey NMT and Sockeye are, and no checkpoint of s2s train; nothing is "
+    "loaded that may hold code"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +128,11 @@ def find_checkpoint(path: Path, names: Sequence[str] = (BEST, LAST)) -> Path:
         for name in names:
             if (path / name).is_file():
                 return path / name
+        foreign = next(
+            (f"; {file.name} is {found}" for file in path.glob("*.pt") if (found := _foreign(file))), ""
+        )
         raise CheckpointError(
-            f"{path}: the folder has no {' and no '.join(names)}; is it the --save-dir of a run?"
+            f"{path}: the folder has no {' and no '.join(names)}{foreign or '; is it the --save-dir of a run?'}"
         )
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint")
@@ -161,7 +169,8 @@ def open_checkpoint(
     except OSError as error:
         raise CheckpointError(f"{path}: cannot read: {error.strerror or error}") from None
     except SafetensorError as error:
-        raise CheckpointError(f"{path}: not a checkpoint, or cut short ({error}); {_others(path)}") from None
+        problem = _foreign(path) or f"not a checkpoint, or cut short ({error}); {_others(path)}"
+        raise CheckpointError(f"{path}: {problem}") from None
     except DataError as error:
         raise CheckpointError(f"{path}: the checkpoint is broken: {error}; {_others(path)}") from None
 
@@ -191,6 +200,23 @@ def _read_header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         found = ", ".join(sides)[:60]
         raise DataError(f"dataset.vocabularies = {found} is not valid; wanted: target, or source and target")
     return header
+
+
+def _foreign(path: Path) -> str:
+    """What a file is that another toolkit has written, by its first bytes and names alone; empty for other files."""
+    with suppress(OSError, zipfile.BadZipFile, ValueError):
+        with path.open("rb") as stream:
+            start = stream.read(2)
+        if start == b"PK":
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+            if any(name.endswith("data.pkl") for name in names):
+                return f"a file of PyTorch's, {_OF_OTHERS}"
+            if any(name.endswith(".npy") for name in names):
+                return "an archive of NumPy's, as Marian's models are, and no checkpoint of s2s train"
+        if start[:1] == b"\x80" and start[1:] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+            return f"a pickle, {_OF_OTHERS}"
+    return ""
 
 
 def _others(path: Path) -> str:

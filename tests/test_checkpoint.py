@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import time
 import zipfile
@@ -412,3 +413,39 @@ def test_writing_over_a_checkpoint_in_use_does_not_change_it(file: Path) -> None
     assert all(
         torch.equal(tensor, before[name] + 1) for name, tensor in load_checkpoint(file).weights.items()
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("zip", "a file of PyTorch's, as the checkpoints of fairseq, OpenNMT-py, Joey NMT and Sockeye are"),
+        ("pickle", "a pickle, as the checkpoints of fairseq, OpenNMT-py, Joey NMT and Sockeye are"),
+        ("npz", "an archive of NumPy's, as Marian's models are"),
+        ("broken zip", "not a checkpoint, or cut short"),
+    ],
+)
+def test_a_checkpoint_of_another_toolkit_is_named_and_not_loaded(
+    tmp_path: Path, kind: str, said: str
+) -> None:
+    class Trap:
+        """Makes a folder when it is unpickled."""
+
+        def __reduce__(self) -> tuple[Any, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "sprung"),)
+
+    path, pickled = tmp_path / "checkpoint_best.pt", pickle.dumps(Trap(), protocol=2)
+    if kind == "pickle":
+        path.write_bytes(pickled)
+    elif kind == "broken zip":
+        path.write_bytes(b"PK\x03\x04" + pickled)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl" if kind == "zip" else "special:model.npy", pickled)
+    with pytest.raises(CheckpointError) as raised, checkpoint_file.open_checkpoint(path):
+        pass
+    assert str(raised.value).startswith(f"{path}: {said}")
+    if kind != "broken zip":
+        with pytest.raises(CheckpointError) as raised:
+            checkpoint_file.find_checkpoint(tmp_path)
+        assert f"checkpoint_best.pt is {said}" in str(raised.value)
+    assert not (tmp_path / "sprung").exists()

@@ -16,6 +16,7 @@ import typer.core
 import typer.main
 
 from s2scli import __version__
+from s2scli.cli.completion import join_words
 from s2scli.cli.config_keys import check_keys
 from s2scli.cli.options import Flag, Given, flags_of, make_callback, resolve
 from s2scli.cli.parser import VerbCommand, spread_words
@@ -38,7 +39,8 @@ class Command:
     """A command of s2s, as "module:name" of its parts so that listing it imports none of them.
 
     config: the settings dataclass; run: the function that takes one and returns the result; show: the
-    function that prints the result, where `run` has not done so by itself.
+    function that prints the result, where `run` has not done so by itself. reads: it opens the checkpoints and the
+    dataset that its settings name, which are looked for before it is imported.
     """
 
     config: str
@@ -46,6 +48,7 @@ class Command:
     help: str
     examples: tuple[str, ...] = ()
     show: str = ""
+    reads: bool = False
 
 
 COMMANDS = {
@@ -66,6 +69,7 @@ COMMANDS = {
             "s2s train data --arch transformer --save-dir run",
             "s2s train --config run/config.toml --save-dir again",
         ),
+        reads=True,
     ),
     "generate": Command(
         "s2scli.configs.generate:GenerateConfig",
@@ -76,6 +80,7 @@ COMMANDS = {
             "s2s generate data --path run --gen-subset test --beam 5 --format jsonl > output.jsonl",
             "s2s generate --path run --serve translate.sock",
         ),
+        reads=True,
     ),
     "chat": Command(
         "s2scli.configs.chat:ChatConfig",
@@ -86,6 +91,7 @@ COMMANDS = {
             "s2s chat --path run --sampling --top-p 0.9 --seed 3",
             "s2s chat --path run --input dialogues.jsonl > answers.jsonl",
         ),
+        reads=True,
     ),
     "score": Command(
         "s2scli.configs.score:ScoreConfig",
@@ -147,6 +153,10 @@ class Call:
         check_keys(kind, file, str(path), vocabulary)
         check_keys(kind, self.given.set_by_key, "--set", vocabulary, dotted=True)
         config = resolve(kind, self.flags, self.given, file)
+        if COMMANDS[self.name].reads:
+            from s2scli.cli.early import check_inputs  # numpy and safetensors, which help has no use for
+
+            check_inputs(config)
         result = _VERBS[self.name](config)
         if self.name in _SHOWS:
             _SHOWS[self.name](config, result)
@@ -280,4 +290,5 @@ def _close_stdout() -> int:
 def main() -> NoReturn:
     """Run the command line of this process: the entry point of `s2s`."""
     open_streams()
+    join_words()
     sys.exit(run(sys.argv[1:]))

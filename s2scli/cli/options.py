@@ -15,6 +15,7 @@ from typing import Any, get_args, get_origin
 
 import typer
 
+from s2scli.cli.completion import complete
 from s2scli.configs.alias import Alias, nest
 from s2scli.errors import UsageError
 from s2scli.needs import check_needs
@@ -182,7 +183,7 @@ def _parameter(name: str, flag: Flag) -> inspect.Parameter:
     kind: Any = bool | None if flag.switch else list[str] | None if flag.many or not flag.key else str | None
     shown: dict[str, Any] = {"help": flag.help, "show_default": False, "rich_help_panel": flag.panel or None}
     if flag.choices:
-        shown["autocompletion"] = lambda: list(flag.choices)
+        shown["autocompletion"] = lambda incomplete: complete(flag.choices, incomplete, many=flag.many)
     if flag.argument:
         return _keyword(name, kind, typer.Argument(None, metavar=flag.name, **shown))
     if not flag.switch:

@@ -17,7 +17,7 @@ class Session:
     """A conversation in a terminal, and the files that it has been saved to."""
 
     conversation: Conversation
-    saved: set[Path] = field(default_factory=set)
+    saved: dict[Path, tuple[int, int, int]] = field(default_factory=dict)
 
     def turn(self, line: str) -> str | None:
         """The turn that a line is or leads to, or None for a command, which is run.
@@ -103,7 +103,12 @@ def _set(session: Session, argument: str) -> None:
     if name:
         key = name.lstrip("-").replace("-", "_")
         session.conversation.change(f"/set {name}", **{key: value.strip()})
-    _tell(session)
+        _tell(session)
+        return
+    settings = session.conversation.settings
+    width = max(map(len, settings))
+    for name, (value, usual) in settings.items():
+        notice(f"{name:<{width}}  {value}" + ("" if value == usual else f"  (by default {usual})"))
 
 
 def _tell(session: Session) -> None:
@@ -117,12 +122,22 @@ def _tell(session: Session) -> None:
 
 def _save(session: Session, argument: str) -> None:
     path = Path(argument).expanduser()
-    if path.exists() and path not in session.saved:
+    earlier = session.saved.get(path.resolve())
+    if path.exists() and earlier is None:
         raise UsageError(f"/save {argument}: is there already; give another name")
+    if path.exists() and earlier != _state(path):
+        raise UsageError(f"/save {argument}: has been changed since it was saved; give another name")
     with open_text(path) as stream:
         stream.write(f"{session.conversation.to_json()}\n")
-    session.saved.add(path)
-    notice(f"{path}: {counted(len(session.conversation.turns), 'turn')}")
+    session.saved[path.resolve()] = _state(path)
+    anew = "" if earlier is None else ", in place of what /save wrote before"
+    notice(f"{path}: {counted(len(session.conversation.turns), 'turn')}{anew}")
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """What tells a file from a later one of its name."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _help(session: Session, _: str) -> None:
@@ -147,7 +162,7 @@ COMMANDS = {
     "sample": Command("[T]", "draw answers at random, at the temperature T", _sample),
     "seed": Command("N", "what is drawn", _seed),
     "set": Command(
-        "[NAME VALUE]", "change a setting of the search, as in /set lenpen 0.6; alone: show them", _set
+        "[NAME VALUE]", "change a setting of the search, as in /set lenpen 0.6; alone: show all", _set
     ),
     "save": Command("FILE", "write the conversation as a JSON dialogue, which s2s preprocess reads", _save),
     "quit": Command("", "end, as Ctrl-D does", _quit),

@@ -106,10 +106,17 @@ class Conversation:
         self.engine = with_settings(self.engine, self.config)
 
     @property
+    def settings(self) -> dict[str, tuple[Any, Any]]:
+        """The settings of the search, each with its default, as they are typed."""
+        return {
+            name: (_typed(getattr(self.config, name)), _typed(field.default))
+            for name, field in _SEARCH.items()
+        }
+
+    @property
     def changed(self) -> dict[str, Any]:
         """The settings of the search that are not the defaults."""
-        values = {name: getattr(self.config, name) for name in _SEARCH}
-        return {name: value for name, value in values.items() if value != _SEARCH[name].default}
+        return {name: value for name, (value, usual) in self.settings.items() if value != usual}
 
     def to_json(self) -> str:
         """The conversation as a line of JSON, as s2s preprocess reads dialogues."""
@@ -117,3 +124,10 @@ class Conversation:
         if self.form.speakers:
             fields["speakers"] = self.dialogue.speakers[: len(self.turns)]
         return to_line(fields)
+
+
+def _typed(value: Any) -> Any:
+    """A setting as it would be typed; an empty text is seen as a pair of quotes."""
+    return (
+        "none" if value is None else str(value).lower() if isinstance(value, bool) else value or repr(value)
+    )

@@ -24,6 +24,8 @@ from s2scli.models.fusion import ShallowFusion
 from s2scli.nn.narrow import narrow
 from s2scli.nn.runtime import prepare, resolve_precision
 from s2scli.text.pieces import NONE, recognize
+from s2scli.text.tokenizer import Tokenizer
+from s2scli.text.vocabulary import UNK
 from s2scli.text.word import WordTokenizer
 
 
@@ -49,7 +51,7 @@ def make_engine(config: GenerateConfig) -> Engine:
 
 def with_settings(engine: Engine, config: GenerateConfig) -> Engine:
     """An engine like another one, with other settings of its search; UsageError where its model has no use for them."""
-    _check_prefix(config.target_prefix, engine.right_to_left, config.path)
+    _check_prefix(config.target_prefix, engine.tokenizers["target"], engine.right_to_left, config.path)
     return replace(engine, search=config)
 
 
@@ -176,7 +178,8 @@ def _check_direction(one: _Loaded, other: _Loaded) -> None:
 
 def _check_settings(loaded: _Loaded, config: GenerateConfig) -> None:
     """UsageError for settings that the kind of model has no meaning for."""
-    _check_prefix(config.target_prefix, loaded.right_to_left, loaded.path)
+    target = loaded.checkpoint.tokenizers["target"]
+    _check_prefix(config.target_prefix, target, loaded.right_to_left, loaded.path)
     if config.context_window and (loaded.model.reads_source or loaded.right_to_left):
         what = "writes from right to left" if loaded.right_to_left else "translates"
         raise UsageError(
@@ -198,9 +201,15 @@ def _check_settings(loaded: _Loaded, config: GenerateConfig) -> None:
         )
 
 
-def _check_prefix(prefix: str, right_to_left: bool, path: Path) -> None:
+def _check_prefix(prefix: str, target: Tokenizer, right_to_left: bool, path: Path) -> None:
     if prefix and right_to_left:
         raise UsageError(f"--target-prefix {prefix}: {path} writes from right to left, and begins at the end")
+    if UNK in target.encode(prefix):
+        words = [word for word in prefix.split() if UNK in target.encode(word)]
+        raise UsageError(
+            f"--target-prefix {prefix}: {path} has no token for {', '.join(words) or prefix}, and so no output begins "
+            "with it"
+        )
 
 
 def _engine(loaded: _Loaded, config: GenerateConfig, device: torch.device) -> Engine:

@@ -145,10 +145,43 @@ def test_a_closed_pipe_is_quiet(words: list[str], texts: tuple[str, str]) -> Non
 
 @pytest.mark.parametrize(
     ("line", "wanted"),
-    [("s2s sc", "score"), ("s2s score --tok", "--tokenize"), ("s2s score --tokenize ja", "ja-mecab")],
+    [
+        ("s2s sc", "score"),
+        ("s2s score --tok", "--tokenize"),
+        ("s2s score --tokenize ja", "ja-mecab"),
+        ("s2s train data --lr 0.1 --arch transformer_b", "transformer_big"),
+        ("s2s train data --arch = transformer_b", "transformer_big"),
+        ("s2s train --optimizer adagr", "adagrad"),
+        ("s2s train --lr-scheduler tri", "tri_stage"),
+        ("s2s train --activation-fn ge", "gelu"),
+        ("s2s score --metrics bleu,ter,chrf+", "bleu,ter,chrf++"),
+    ],
 )
 def test_shell_completion(line: str, wanted: str) -> None:
     environment = {"_S2S_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
     done = s2s(env={**os.environ, **environment})
     assert done.stdout.split() == [wanted]
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["chat", "--path", "{}"], "no such checkpoint"),
+        (["generate", "--path", "{}"], "no such checkpoint"),
+        (["generate", "--path", "{}", "--lm-path", "{}"], "no such checkpoint"),
+        (["train", "{}"], "no such dataset folder; s2s preprocess makes one"),
+    ],
+)
+def test_what_is_missing_is_said_before_torch_is_imported(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    message: str,
+) -> None:
+    # To import the command would end in an error of its own.
+    monkeypatch.setattr("s2scli.cli.app._VERBS", Registry("command that is imported", {}))
+    missing = str(tmp_path / "none")
+    assert run([word.format(missing) for word in words]) == 1
+    assert capsys.readouterr().err == f"s2s {words[0]}: error: {missing}: {message}\n"
