@@ -15,7 +15,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import IO, Any, BinaryIO, TextIO, cast
 
 from s2scli.errors import DataError, S2SError
@@ -144,6 +143,8 @@ def check_no_link(path: Path) -> None:
 
 def _owner_of_new(folder: Path) -> int:
     """Who owns what is made in a folder now: some file systems of a network have one owner for all."""
+    from tempfile import TemporaryFile  # what few need takes a while to load
+
     with TemporaryFile(dir=folder) as stream:
         return os.fstat(stream.fileno()).st_uid
 

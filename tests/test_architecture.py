@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from functools import cache
@@ -229,6 +230,56 @@ def test_nothing_loads_or_runs_what_it_reads(module: str) -> None:
             assert called not in ("eval", "exec", "compile", "torch.load", "torch.save"), (
                 f"{module}: {called}"
             )
+
+
+def calls(module: str) -> list[ast.Call]:
+    return [node for node in ast.walk(tree(module)) if isinstance(node, ast.Call)]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_terminal_has_one_door(module: str) -> None:
+    """What is shown goes through `console`, `styled` and Python's own streams, which `streams` has put in place."""
+    doors = {"tqdm": "s2scli.console", "rich.console": "s2scli.styled"}
+    for library, door in doors.items():
+        # For types alone the console's class is imported elsewhere too.
+        makes = {"tqdm", "Console", "rich.console.Console"}
+        found = [ast.unparse(call.func) for call in calls(module) if ast.unparse(call.func) in makes]
+        assert not found or module == door or library not in imports(module), f"{module}: {found}"
+    text = MODULES[module].read_text("utf-8")
+    for around in (
+        "sys.stdout.buffer",
+        "sys.stderr.buffer",
+        "sys.__stderr__",
+        "os.write(1",
+        "os.write(2",
+        "print_exc",
+    ):
+        assert around not in text, f"{module}: {around}"
+
+
+# Opened for writing by other ways than those of `files` and `io`, and why that writes into no other file.
+WRITES = {
+    "s2scli.files": "the way itself",
+    "s2scli.io": "in a temporary folder of its own, or what the user has named",
+    "s2scli.inference.output": "a pipe or a device that the user has named",
+    "s2scli.training.divergence": "in a folder that was just made",
+    "s2scli.training.budget": "/proc",
+    "s2scli.inference.heat_file": "a file without a name",
+}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_what_is_opened_for_writing_is_no_link(module: str) -> None:
+    """See `s2scli/files.py`: a file is opened by `open_own`, or is the temporary one of `write_atomically`."""
+    for call in calls(module):
+        name, words = ast.unparse(call.func), [ast.unparse(word) for word in call.args]
+        receiver, _, method = name.rpartition(".")
+        if method == "open":
+            wanted = "O_CREAT" if receiver == "os" else r"'[rbt]*[wax+][bt+]*'|^mode$"
+            writes = any(re.search(wanted, word) for word in words)
+        else:
+            writes = method in ("write_text", "write_bytes", "TemporaryFile", "NamedTemporaryFile", "mkstemp")
+        assert not writes or receiver == "temporary" or module in WRITES, f"{module}: {ast.unparse(call)}"
 
 
 @pytest.mark.parametrize("module", MODULES)
