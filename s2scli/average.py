@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from s2scli.checkpoint import (
     LAST,
     Checkpoint,
     check_finite,
-    epoch_checkpoints,
     load_checkpoint,
     restore_config,
     save_checkpoint,
@@ -25,7 +24,12 @@ from s2scli.errors import CheckpointError, UsageError
 from s2scli.needs import note_needs
 from s2scli.schema import as_dict
 from s2scli.text.sameness import difference
-from s2scli.training.epochs import epochs_to_average
+from s2scli.training.epochs import (
+    best_to_average,
+    epochs_to_average,
+    kept_checkpoints,
+    updates_to_average,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,22 @@ class AverageResult:
 
     inputs: tuple[Path, ...]
     output: Path
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Checkpoints of a run folder: what they are called, which flag of training keeps them, and which there are."""
+
+    name: str
+    kept_by: str
+    of: Callable[[Path], tuple[list[Path], list[Path]]]
+
+
+_KEPT = {
+    "--num-epoch-checkpoints": _Kind("epoch", "--keep-last-epochs", epochs_to_average),
+    "--num-update-checkpoints": _Kind("update", "--keep-interval-updates", updates_to_average),
+    "--num-best-checkpoints": _Kind("best", "--keep-best-checkpoints", best_to_average),
+}
 
 
 def average(config: AverageConfig) -> AverageResult:
@@ -64,7 +84,7 @@ def _check_output(output: Path, inputs: Sequence[Path]) -> None:
         return
     if any(path.exists() and output.samefile(path) for path in inputs):
         raise UsageError(f"--output {output}: is one of the inputs, which would be lost; give another name")
-    if output.name in (BEST, LAST) or output in epoch_checkpoints(output.parent).values():
+    if output.name in (BEST, LAST) or output in kept_checkpoints(output.parent):
         raise UsageError(
             f"--output {output}: is a checkpoint of a run, which would be lost; give another name, as "
             f"{output.with_name('checkpoint_average.safetensors')}"
@@ -104,18 +124,19 @@ def _check_same_model(one: Checkpoint, other: Checkpoint, path: Path) -> None:
 
 
 def _choose(config: AverageConfig) -> list[Path]:
-    """The checkpoints to average, the newest last."""
-    if not config.num_epoch_checkpoints:
+    """The checkpoints to average, the newest, or the best, last."""
+    if not config.numbers:
         for path in config.inputs:
             if path.is_dir():
                 raise UsageError(
                     f"--inputs {path}: is a folder; name checkpoint files in it, or give --num-epoch-checkpoints N"
                 )
         return list(config.inputs)
+    ((flag, wanted),) = config.numbers.items()
     if len(config.inputs) != 1 or not config.inputs[0].is_dir():
-        raise UsageError("--num-epoch-checkpoints wants one run folder as --inputs")
-    folder, wanted = config.inputs[0], config.num_epoch_checkpoints
-    found, others = epochs_to_average(folder)
+        raise UsageError(f"{flag} wants one run folder as --inputs")
+    folder, kind = config.inputs[0], _KEPT[flag]
+    found, others = kind.of(folder)
     if others:
         warn(
             f"{', '.join(str(path) for path in others)}: left out, since not of the run as it stands (broken, or of "
@@ -123,12 +144,11 @@ def _choose(config: AverageConfig) -> list[Path]:
         )
     if not found:
         raise CheckpointError(
-            f"{folder}: no epoch checkpoints, --num-epoch-checkpoints wants {wanted}; train with --keep-last-epochs "
-            f"{wanted}"
+            f"{folder}: no {kind.name} checkpoints, {flag} wants {wanted}; train with {kind.kept_by} {wanted}"
         )
     if len(found) < wanted:
         notice(
-            f"{folder}: {counted(len(found), 'epoch checkpoint')}, fewer than --num-epoch-checkpoints {wanted}; the "
-            f"mean is of what there is (--keep-last-epochs {wanted} keeps as many in a longer run)"
+            f"{folder}: {counted(len(found), f'{kind.name} checkpoint')}, fewer than {flag} {wanted}; the mean is of "
+            f"what there is ({kind.kept_by} {wanted} keeps as many in a longer run)"
         )
     return found[-wanted:]

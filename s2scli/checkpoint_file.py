@@ -26,6 +26,9 @@ _OF_OTHERS = (
     "as the checkpoints of fairseq, OpenNMT-py, Joey NMT and Sockeye are, and no checkpoint of s2s train; nothing is "
     "loaded that may hold code"
 )
+_BEST_NAME = re.compile(
+    r"checkpoint\.best_(?P<metric>.+)_(?P<figure>-?\d+\.\d+)_(?P<update>\d+)\.safetensors"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +118,24 @@ def best_checkpoints(folder: Path, metric: str | None = None) -> dict[Path, floa
 
     They are in the order of their updates.
     """
-    name = r".+" if metric is None else re.escape(metric)
-    pattern = re.compile(rf"checkpoint\.best_{name}_(-?\d+\.\d+)_(\d+)\.safetensors")
-    found = ((pattern.fullmatch(path.name), path) for path in folder.glob("checkpoint.best_*"))
-    ordered = sorted((int(match[2]), path, float(match[1])) for match, path in found if match)
-    return {path: figure for _, path, figure in ordered}
+    found = (
+        (int(match["update"]), path, float(match["figure"]))
+        for match, path in _of_figures(folder)
+        if metric in (None, match["metric"])
+    )
+    return {path: figure for _, path, figure in sorted(found)}
+
+
+def metrics_of_best(folder: Path) -> list[str]:
+    """The metrics by which checkpoints of a run folder are kept as the best."""
+    return sorted({match["metric"] for match, _ in _of_figures(folder)})
+
+
+def _of_figures(folder: Path) -> Iterator[tuple[re.Match[str], Path]]:
+    for path in folder.glob("checkpoint.best_*"):
+        match = _BEST_NAME.fullmatch(path.name)
+        if match:
+            yield match, path
 
 
 def find_checkpoint(path: Path, names: Sequence[str] = (BEST, LAST)) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2scli.errors import UsageError
 from s2scli.schema import setting
 
 
@@ -12,8 +13,32 @@ from s2scli.schema import setting
 class AverageConfig:
     """Which checkpoints to average, and where to write the result."""
 
-    inputs: tuple[Path, ...] = setting(..., "checkpoints, or one run folder with --num-epoch-checkpoints")
+    inputs: tuple[Path, ...] = setting(
+        ...,
+        "checkpoints, or one run folder with one of --num-epoch-checkpoints, --num-update-checkpoints and "
+        "--num-best-checkpoints",
+    )
     output: Path = setting(..., "checkpoint to write")
     num_epoch_checkpoints: int = setting(
         0, "average the last N epoch checkpoints of the run folder", at_least=0
     )
+    num_update_checkpoints: int = setting(
+        0, "average the last N that train --keep-interval-updates has kept in the run folder", at_least=0
+    )
+    num_best_checkpoints: int = setting(
+        0, "average the N best that train --keep-best-checkpoints has kept in the run folder", at_least=0
+    )
+
+    def __post_init__(self) -> None:
+        if len(self.numbers) > 1:
+            raise UsageError(f"{' and '.join(self.numbers)}: are of different checkpoints; give one of them")
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """How many checkpoints of which kind are asked for of a run folder, by flag."""
+        numbers = {
+            "--num-epoch-checkpoints": self.num_epoch_checkpoints,
+            "--num-update-checkpoints": self.num_update_checkpoints,
+            "--num-best-checkpoints": self.num_best_checkpoints,
+        }
+        return {flag: number for flag, number in numbers.items() if number}

@@ -12,12 +12,14 @@ from s2scli.checkpoint_file import (
     LAST,
     best_checkpoints,
     epoch_checkpoints,
+    metrics_of_best,
     open_checkpoint,
     update_checkpoints,
 )
-from s2scli.errors import CheckpointError
+from s2scli.errors import CheckpointError, UsageError
 from s2scli.io import explain_write_errors
 from s2scli.training.state import check_run
+from s2scli.training.validation import higher_is_better
 
 
 def read_state(path: Path) -> Mapping[str, Any]:
@@ -81,6 +83,27 @@ def epochs_to_average(folder: Path) -> tuple[list[Path], list[Path]]:
         newest = max((number for number, _, update in found if update == latest), default=0)
         others = [path for number, path, update in found if number > newest or math.isnan(update)]
     return [path for _, path, _ in found if path not in others], others
+
+
+def updates_to_average(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The updates' checkpoints of a run as it stands, in order, and those in its folder that are not of it."""
+    others = later_updates(folder, read_state(folder / LAST)) if (folder / LAST).exists() else []
+    return [path for path in update_checkpoints(folder).values() if path not in others], others
+
+
+def best_to_average(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The best checkpoints of a run, the best one last, and no others; UsageError where they go by several metrics."""
+    metrics = metrics_of_best(folder)
+    if len(metrics) > 1:
+        raise UsageError(
+            f"{folder}: has best checkpoints by {', '.join(metrics)}; name the files to average as --inputs"
+        )
+    sign = 1 if metrics and higher_is_better(metrics[0]) else -1
+    # Of equal figures the earlier one is the better.
+    ranks = {
+        path: (sign * figure, -place) for place, (path, figure) in enumerate(best_checkpoints(folder).items())
+    }
+    return sorted(ranks, key=ranks.__getitem__), []
 
 
 def set_aside(paths: Iterable[Path], update: int) -> Path | None:

@@ -8,8 +8,12 @@ import pytest
 import torch
 from toys import TRANSFORMER, Trainer
 
+from s2scli.average import average
 from s2scli.checkpoint import load_checkpoint
 from s2scli.checkpoint_file import best_checkpoint, best_checkpoints, update_checkpoint, update_checkpoints
+from s2scli.configs.average import AverageConfig
+from s2scli.errors import CheckpointError, UsageError
+from s2scli.schema import build
 
 # An epoch of the toy data is nine batches.
 EVERY_FOUR = TRANSFORMER | {"save_interval_updates": 4}
@@ -59,6 +63,49 @@ def test_the_best_validations(trained: Trainer, metric: str, rises: bool) -> Non
     best = load_checkpoint(trained.root / "run" / best_checkpoint(metric, ranked[0][1], ranked[0][0]))
     chosen = trained.checkpoint("run", "checkpoint_best")
     assert all(torch.equal(best.weights[name], chosen.weights[name]) for name in chosen.weights)
+
+
+@pytest.mark.parametrize("kind", ["update", "best"])
+def test_average_takes_them(trained: Trainer, tmp_path: Path, kind: str) -> None:
+    settings = EVERY_FOUR | {
+        "keep_interval_updates": 4,
+        "keep_best_checkpoints": 4,
+        "validate_interval_updates": 2,
+    }
+    trained("run", **settings, max_update=18, **{"optimizer.lr": 0.03})
+    folder = trained.root / "run"
+    found = [*update_checkpoints(folder).values()]
+    if kind == "best":
+        kept = best_checkpoints(folder, "loss")
+        found = sorted(kept, key=lambda path: -kept[path])
+    values = {"inputs": [folder], "output": tmp_path / "averaged", f"num_{kind}_checkpoints": 3}
+    assert list(average(build(AverageConfig, values)).inputs) == found[-3:]
+    parts = [load_checkpoint(path).weights for path in found[-3:]]
+    for name, tensor in load_checkpoint(tmp_path / "averaged").weights.items():
+        torch.testing.assert_close(
+            tensor.double(), torch.stack([part[name].double() for part in parts]).mean(0)
+        )
+    with pytest.raises(UsageError, match="is a checkpoint of a run, which would be lost"):
+        average(
+            build(AverageConfig, {"inputs": [folder / "checkpoint_best.safetensors"], "output": found[0]})
+        )
+    for path in found:
+        path.unlink()
+    with pytest.raises(
+        CheckpointError, match=f"no {kind} checkpoints, --num-{kind}-checkpoints wants 3; train with"
+    ):
+        average(build(AverageConfig, values))
+    with pytest.raises(UsageError, match="--num-epoch-checkpoints and --num-"):
+        build(AverageConfig, values | {"num_epoch_checkpoints": 2})
+
+
+def test_the_best_by_two_metrics_are_not_mixed(tmp_path: Path) -> None:
+    for metric in ("bleu", "loss"):
+        (tmp_path / best_checkpoint(metric, 3.0, 7)).touch()
+    with pytest.raises(UsageError, match="has best checkpoints by bleu, loss; name the files"):
+        average(
+            build(AverageConfig, {"inputs": [tmp_path], "output": tmp_path / "x", "num_best_checkpoints": 2})
+        )
 
 
 def test_names_are_read_back(tmp_path: Path) -> None:
