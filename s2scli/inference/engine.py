@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -43,6 +44,14 @@ if TYPE_CHECKING:
 _NOTHING = Note(
     "have an empty output, as nothing that may come holds their constraints",
     "nothing that may come holds its constraints; its output is empty",
+)
+_ALL_FORBIDDEN = Note(
+    "have an empty output, as nothing is left that may come",
+    "nothing is left that may come, as --bad-tokens, --exclude and the like forbid it; its output is empty",
+)
+_NOT_FINITE = Note(
+    "have an empty output, as the model gives scores that are no numbers: its training has diverged",
+    "the model gives scores that are no numbers: its training has diverged; its output is empty",
 )
 
 
@@ -262,12 +271,21 @@ class Engine:
             ordered = [sources[index] for index in order]
             search = self._search_with_dropout if self.search.retain_dropout else self._search
             outputs = dict(zip(order, search(ordered, request, room, done), strict=True))
-            for index in (index for index in order if not outputs[index]):
-                sources[index].notes.append(_NOTHING)
+            for index, constraints in zip(order, request.constraints, strict=True):
+                if not outputs[index]:
+                    is_constrained = constraints is not None
+                    sources[index].notes.append(
+                        _NOTHING if is_constrained else self._why_nothing(sources[index])
+                    )
         records = [
             self._record(line, sources[index], outputs.get(index, [])) for index, line in enumerate(lines)
         ]
         return records if self.rerank is None else self.rerank(records, self.search.nbest)
+
+    def _why_nothing(self, source: Source) -> Note:
+        """Why a source without constraints has no output: a score of the model tells whether it has any."""
+        score = self._force({0: (source, [])}, uncounted)[0].score
+        return _ALL_FORBIDDEN if math.isfinite(score) else _NOT_FINITE
 
     def _request(self, lines: Sequence[tuple[Line, Source]]) -> Request:
         """What is wanted of some lines' outputs; UsageError for constraints where the search cannot meet them."""

@@ -70,9 +70,12 @@ def skip_none(lines: Iterator[Line], window: int) -> tuple[Iterator[Line], int]:
 
 
 class Signals:
-    """Ctrl-C and a request to terminate, which end the work with `Interrupted`, but not within a `whole`."""
+    """Ctrl-C, a request to terminate and a terminal that closes, which end the work, but not within a `whole`.
 
-    _NUMBERS = (signal.SIGINT, signal.SIGTERM)
+    They raise Interrupted.
+    """
+
+    _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
         self._is_held = False

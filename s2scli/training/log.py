@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from s2scli.console import bar, is_silent, is_terminal, notice
+from s2scli.console import bar, counted, is_silent, is_terminal, notice, warn
+from s2scli.errors import S2SError
 from s2scli.files import open_own, open_own_text
 from s2scli.io import explain_write_errors
 from s2scli.plotting.norms import BARS, by_layer
@@ -77,6 +78,8 @@ class Log:
         self.path = save_dir / "log.jsonl"
         self._writes = not is_silent()
         self._is_mended = False
+        self._is_failing = False
+        self._unwritten: list[str] = []
         self._tensorboard = TensorBoard(save_dir / "tensorboard", resumed_at) if tensorboard else None
         self._resources = ExitStack()
         self._bar: Any = None
@@ -87,14 +90,33 @@ class Log:
         """Append one event to log.jsonl, and its figures to TensorBoard's."""
         if not self._writes:
             return
+        self._unwritten.append(to_line({"event": kind, **values}) + "\n")
+        try:
+            self._write()
+            if self._tensorboard is not None:
+                self._tensorboard.event(kind, values)
+        except S2SError as error:
+            # A disk that is full for a while costs no training: what is not written yet is tried again.
+            if not isinstance(error.__context__, OSError):
+                raise
+            if not self._is_failing:
+                warn(f"{error}; training goes on, and the log is written when that can be done again")
+            self._is_failing = True
+        else:
+            self._is_failing = False
+
+    def _write(self) -> None:
+        """Append the events that are not written yet to log.jsonl."""
         with explain_write_errors(self.path):
-            if not self._is_mended:
-                drop_broken_line(self.path)
+            while self._unwritten:
+                if not self._is_mended:
+                    drop_broken_line(self.path)
+                # What comes to be written in part only is a broken line again.
+                self._is_mended = False
+                with open_own_text(self.path, "a") as stream:
+                    stream.write(self._unwritten[0])
                 self._is_mended = True
-            with open_own_text(self.path, "a") as stream:
-                stream.write(to_line({"event": kind, **values}) + "\n")
-        if self._tensorboard is not None:
-            self._tensorboard.event(kind, values)
+                self._unwritten.pop(0)
 
     def say(self, message: str) -> None:
         """Show a line, above the moving one if there is one."""
@@ -168,7 +190,11 @@ class Log:
             self.say(row)
 
     def close(self) -> None:
-        """Remove the moving line, and end TensorBoard's file."""
+        """Remove the moving line, and end TensorBoard's file; say so where events could not be written."""
+        if self._unwritten:
+            warn(
+                f"{self.path}: lacks the last {counted(len(self._unwritten), 'event')}, which could not be written"
+            )
         if self._tensorboard is not None:
             self._tensorboard.close()
         if self._bar is not None:

@@ -10,8 +10,9 @@ from types import FrameType
 
 from s2scli.errors import Interrupted
 
-# Ctrl-C, what schedulers send to stop a job, and what Slurm can be told to send some time before the limit.
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+# Ctrl-C, what schedulers send to stop a job, what Slurm can be told to send some time before the limit, and what a
+# terminal sends when it closes.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 class Stop(Exception):  # noqa: N818 (a request, not an error)
@@ -35,7 +36,10 @@ class Signals:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        previous = {number: signal.signal(number, self._note) for number in SIGNALS}
+        # nohup has a closed terminal ignored, and so it is here.
+        ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        wanted = [number for number in SIGNALS if not (ignored and number == signal.SIGHUP)]
+        previous = {number: signal.signal(number, self._note) for number in wanted}
         self._plain_interrupt = previous[signal.SIGINT]
         try:
             yield

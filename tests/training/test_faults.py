@@ -677,6 +677,8 @@ STOPPABLE: dict[str, Any] = TRANSFORMER | {
         ("translation", 8, signal.SIGINT, 9),
         ("saving", 3, signal.SIGTERM, 9),
         ("update", 18, signal.SIGTERM, 18),
+        # As a terminal that closes sends it.
+        ("update", 12, signal.SIGHUP, 12),
     ],
 )
 def test_a_signal_saves_and_ends_the_run(
@@ -874,7 +876,7 @@ def fill(folder: Path) -> None:
                 continue
 
 
-@pytest.mark.parametrize("file", [LAST, BEST, "checkpoint2.safetensors", "log.jsonl", "config.toml"])
+@pytest.mark.parametrize("file", [LAST, BEST, "checkpoint2.safetensors", "config.toml"])
 def test_a_full_disk_is_one_line_and_the_last_checkpoint_is_whole(
     small_disk: Path,
     trained: Trainer,
@@ -887,20 +889,14 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_is_whole(
     whole = untouched.run("disk", **settings)
     on_disk = Trainer(trained.data, small_disk)
     words = command(trained, "run", **settings | {"save_dir": small_disk / "run"})
-    plain_save, plain_update = run_module.save_checkpoint, Updater.update
+    plain_save = run_module.save_checkpoint
 
     def save(path: Path, checkpoint: Checkpoint) -> None:
         if path.name == file and checkpoint.run["update"] == 18:
             fill(small_disk)
         plain_save(path, checkpoint)
 
-    def update(updater: Updater, number: int, *arguments: Any, **values: Any) -> Any:
-        if file == "log.jsonl" and number == 10:
-            fill(small_disk)
-        return plain_update(updater, number, *arguments, **values)
-
     monkeypatch.setattr(run_module, "save_checkpoint", save)
-    monkeypatch.setattr(Updater, "update", update)
     if file == "config.toml":
         on_disk("run", **settings | {"max_epoch": 1})
         fill(small_disk)
@@ -924,6 +920,34 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_is_whole(
         assert_same(on_disk.checkpoint("run", name), untouched.checkpoint(whole, name))
     for event in (small_disk / "run/log.jsonl").read_text(encoding="utf-8").splitlines():
         json.loads(event)
+
+
+def test_a_log_on_a_full_disk_costs_no_training(
+    small_disk: Path,
+    trained: Trainer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What could not be written is, as soon as that goes again."""
+    run = small_disk / "run"
+    # Events of more than what is left of the file's last block.
+    settings = TRANSFORMER | {"save_dir": run, "max_epoch": 1, "log_grad_norms": True}
+    plain = Updater.update
+
+    def update(updater: Updater, number: int, *arguments: Any, **values: Any) -> Any:
+        if number == 4:
+            fill(small_disk)
+        if number == 8:
+            (small_disk / "filler").unlink()
+        return plain(updater, number, *arguments, **values)
+
+    monkeypatch.setattr(Updater, "update", update)
+    assert app.run(command(trained, "run", **settings)) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"warning: {run / 'log.jsonl'}: cannot write: No space left on device")
+    events = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [event["update"] for event in events if event["event"] == "train"] == [*range(1, 10)]
 
 
 def test_a_power_cut_between_any_two_writes(trained: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ import pytest
 import torch
 from toys import TRANSFORMER, Trainer
 
-from s2scli.checkpoint import LAST, load_checkpoint, save_checkpoint
+from s2scli.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
+from s2scli.cli import app
 from s2scli.errors import CheckpointError, S2SError
 from s2scli.training import validation
 from s2scli.training.step import Updater
@@ -98,3 +99,22 @@ def test_weights_that_are_not_finite_are_nothing_to_begin_with(
     save_checkpoint(path, type(checkpoint)(**{**vars(checkpoint), "weights": weights}))
     with pytest.raises(CheckpointError, match=r"broken.safetensors: its weights are not finite"):
         trained("run", **QUICK, max_epoch=5, **{use: path})
+
+
+@pytest.mark.parametrize("scale", [1e30, math.nan])
+def test_generating_with_a_model_that_has_diverged_says_so(
+    trained: Trainer, first: Path, scale: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Weights may be finite where what is made of them is not; no constraints were given, and none are blamed."""
+    checkpoint = load_checkpoint(first / BEST)
+    weights = {name: weight * scale for name, weight in checkpoint.weights.items()}
+    save_checkpoint(trained.root / "broken", type(checkpoint)(**{**vars(checkpoint), "weights": weights}))
+    (trained.root / "text").write_text("ba be\n")
+    words = ["generate", "--path", str(trained.root / "broken"), "--input", str(trained.root / "text")]
+    assert app.run(words) == (1 if math.isnan(scale) else 0)
+    said = capsys.readouterr().err
+    assert "constraints" not in said
+    if math.isnan(scale):
+        assert said.startswith(f"s2s generate: error: {trained.root / 'broken'}: its weights are not finite")
+    else:
+        assert "line 1: the model gives scores that are no numbers: its training has diverged" in said
