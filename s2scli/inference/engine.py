@@ -284,7 +284,7 @@ class Engine:
 
     def _why_nothing(self, source: Source) -> Note:
         """Why a source without constraints has no output: a score of the model tells whether it has any."""
-        score = self._force({0: (source, [])}, uncounted)[0].score
+        score = self._force({0: Forced(0, source, [])}, uncounted)[0].score
         return _ALL_FORBIDDEN if math.isfinite(score) else _NOT_FINITE
 
     def _request(self, lines: Sequence[tuple[Line, Source]]) -> Request:
