@@ -105,7 +105,9 @@ class GenerateConfig(SearchConfig, ServerConfig):
         panel=_PHRASES,
     )
     bad_tokens: Path | None = setting(
-        None, "entries of the target vocabulary that no output holds, one a line", panel=_PHRASES
+        None,
+        "entries of the target vocabulary that no output holds, one a line; <unk> is one of them",
+        panel=_PHRASES,
     )
     pieces: str | None = setting(
         None,

@@ -17,7 +17,7 @@ CONSTRAINTS_NEED = (
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
-    """How the best output is looked for; the defaults are fairseq's."""
+    """How the best output is looked for; the defaults are fairseq's, but for when a sentence is done."""
 
     beam: int = setting(5, "beam width; 1: greedy", at_least=1, at_most=10_000)
     nbest: int = setting(
@@ -76,6 +76,18 @@ class SearchConfig:
         above=0,
         at_most=1000,
     )
+    unkpen: float = setting(
+        0.0,
+        "taken off the score of <unk> at every step: over 0 makes unknown words rarer, under 0 more frequent",
+    )
+    no_unk: bool = setting(False, "no output holds <unk>")
+    temperature: float = setting(
+        1.0,
+        "divide the model's scores of tokens by this before they become probabilities, in every search as in fairseq: "
+        "under 1 makes probable tokens more probable, over 1 less",
+        at_least=1e-6,
+        at_most=1e6,
+    )
     target_prefix: str = setting("", "what every output begins with")
     diverse_beam_groups: int = setting(
         1, "divide the beam into groups that keep away from each other's tokens", at_least=1
@@ -104,9 +116,6 @@ class SearchConfig:
     )
     sampling: bool = setting(
         False, "draw --nbest outputs at random in place of searching for the best", panel=_SAMPLING
-    )
-    temperature: float = setting(
-        1.0, "under 1 makes probable tokens more probable, over 1 less", above=0, panel=_SAMPLING
     )
     top_k: int = setting(
         0,
@@ -153,9 +162,11 @@ class SearchConfig:
         panel=_SAMPLING,
     )
     stop: str = setting(
-        "fairseq",
-        "when a sentence is done: once `beam` outputs have ended (fairseq), or once none can become better (exact)",
-        choices=("fairseq", "exact"),
+        "ahead",
+        "when a sentence is done: once the --nbest best outputs are ahead of all that is open, as it stands (ahead), "
+        "once `beam` outputs have ended (fairseq), or once none can become better however it goes on (exact), which "
+        "takes two to three times as long",
+        choices=("ahead", "fairseq", "exact"),
     )
 
     @property

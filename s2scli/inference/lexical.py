@@ -13,7 +13,7 @@ from s2scli.search.constraints import Constraints
 from s2scli.text.excluded import ExcludedPhrases, TokenTexts
 from s2scli.text.glossary import Glossary, read_glossary
 from s2scli.text.tokenizer import Tokenizer
-from s2scli.text.vocabulary import UNK
+from s2scli.text.vocabulary import EOS, SPECIAL_SYMBOLS, UNK
 from s2scli.text.words import extend
 
 _NO_TOKEN = "holds what the model has no token for"
@@ -124,10 +124,18 @@ class Lexicon:
 def _read_bad_tokens(path: Path, target: Tokenizer) -> tuple[int, ...]:
     tokens = []
     for number, symbol in enumerate(read_lines(path), start=1):
-        if symbol and symbol not in target.vocabulary:
+        special = SPECIAL_SYMBOLS.index(symbol) if symbol in SPECIAL_SYMBOLS else None
+        if special == EOS:
+            raise DataError(
+                f"{path}:{number}: every output ends with {symbol!r}; --min-len and --max-len-b say how soon and how "
+                "late"
+            )
+        if special is not None:
+            tokens.append(special)
+        elif symbol and symbol not in target.vocabulary:
             known = did_you_mean(symbol, target.vocabulary.ordinary_symbols) if len(target) < 100_000 else ""
             hint = known if known.startswith("; did") else ""
             raise DataError(f"{path}:{number}: {symbol!r} is not in the target vocabulary{hint}")
-        if symbol:
+        if symbol in target.vocabulary:
             tokens.append(target.vocabulary.lookup(symbol))
     return tuple(tokens)

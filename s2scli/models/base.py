@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -118,6 +118,10 @@ class Decodable(ABC):
         """The same over its whole vocabulary, where it scores only a part of that."""
         return self
 
+    def at_temperature(self, temperature: float) -> Decodable:
+        """The same with its scores divided by a temperature before they become probabilities."""
+        return Tempered(self, temperature)
+
     @abstractmethod
     def encode(self, source: Tokens) -> Memory:
         """Read the sources."""
@@ -149,6 +153,46 @@ class Decodable(ABC):
         End symbols count. The rows of target tokens sum to 1; padding of either side has 0. layer: of several that
         attend the one to ask, from 0 at the bottom, or the last. Raises UsageError where none attends.
         """
+
+
+class Tempered(Decodable):
+    """A model whose next tokens have the probabilities softmax(scores / temperature), as in fairseq.
+
+    Targets that are given are scored, and attended, as the model does it.
+    """
+
+    def __init__(self, model: Decodable, temperature: float) -> None:
+        self._model, self._temperature = model, temperature
+        self.max_source_positions = model.max_source_positions
+        self.max_target_positions = model.max_target_positions
+        self.target_size = model.target_size
+        self.reads_source, self.copies = model.reads_source, model.copies
+
+    def encode(self, source: Tokens) -> Memory:
+        """Read the sources."""
+        return self._model.encode(source)
+
+    def start(self, memory: Memory) -> State:
+        """The state of one empty hypothesis a sentence, K = 1."""
+        return self._model.start(memory)
+
+    def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
+        """Extend each hypothesis by its last token, tokens [B, K], and score what may follow."""
+        output = self._model.step(tokens, memory, state)
+        scores = output.scores.div_(self._temperature)
+        return replace(output, scores=scores, normalizer=None)
+
+    def score_targets(self, batch: Batch) -> Tensor:
+        """Those of the model."""
+        return self._model.score_targets(batch)
+
+    def limited_to(self, tokens: Tensor) -> AbstractContextManager[None]:
+        """That of the model."""
+        return self._model.limited_to(tokens)
+
+    def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
+        """That of the model."""
+        return self._model.attention(batch, layer)
 
 
 class Model(nn.Module, Decodable):

@@ -129,6 +129,10 @@ class Combination(Decodable):
 class Ensemble(Combination):
     """The mean of the models' probabilities of each next token, as in fairseq."""
 
+    def at_temperature(self, temperature: float) -> Decodable:
+        """The mean of what each of them has at a temperature, as in fairseq."""
+        return Ensemble([model.at_temperature(temperature) for model in self._models])
+
     def combine(self, log_probabilities: Tensor) -> Tensor:
         """The logarithm of the mean of the probabilities."""
         return log_probabilities.logsumexp(0) - math.log(len(log_probabilities))

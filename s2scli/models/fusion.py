@@ -18,6 +18,11 @@ class ShallowFusion(Combination):
         super().__init__((model, language_model))
         self._weight = weight
 
+    def at_temperature(self, temperature: float) -> Decodable:
+        """The model at a temperature; the language model stays as it is, as in fairseq."""
+        model, language_model = self._models
+        return ShallowFusion(model.at_temperature(temperature), language_model, self._weight)
+
     def combine(self, log_probabilities: Tensor) -> Tensor:
         """The weighted sum of both models' log-probabilities."""
         return log_probabilities[0] + self._weight * log_probabilities[1]

@@ -1,4 +1,4 @@
-"""Beam search, with fairseq's rules of what a candidate is and when a sentence is done."""
+"""Beam search, with fairseq's rules of what a candidate is, and several of when a sentence is done."""
 
 from __future__ import annotations
 
@@ -89,9 +89,9 @@ class _Beams:
 class BeamSearch:
     """A beam search that goes step by step.
 
-    As in fairseq, 2K candidates are looked at in every step, so that K of them have not ended, and an output
-    counts when it ends among the best K (with `exact`: among the 2K). width: K. outputs: what is found, by the
-    sentences' rows.
+    As in fairseq, 2K candidates are looked at in every step, so that K of them have not ended. An output counts when
+    it ends among these, or with fairseq's rule among the best K. width: K. outputs: what is found, by the sentences'
+    rows.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class BeamSearch:
         """Which candidates of a sentence end and count, and which go on, at most K."""
         del place, origins
         width = self._width
-        counted = len(ids) if self._config.stop == "exact" else width
+        counted = width if self._config.stop == "fairseq" else len(ids)
         ended, going_on = [], []
         for index, token in enumerate(ids):
             if not totals[index] > _NONE:  # nor is what is not a number a score
@@ -236,19 +236,24 @@ class BeamSearch:
     def _is_done(self, place: int, best: float) -> bool:
         """Whether a sentence, whose best hypothesis that could go on scores so much, is done.
 
-        Besides where nothing is left to extend, it is with `fairseq` once it has K outputs, and with `exact` once no
-        open hypothesis can beat the outputs it has.
+        Besides where nothing is left to extend, it is with `fairseq` once it has K outputs, with `ahead` once no open
+        hypothesis would beat those it has if it could end at no cost, and with `exact` once none can beat them however
+        it goes on.
         """
         if not best > _NONE:
             return True
         outputs, config = self.outputs[self._beams.rows[place]], self._config
         if config.stop == "fairseq":
             return len(outputs) >= self._width
-        if len(outputs) < config.nbest:
+        is_exact, length = config.stop == "exact", len(self._beams.extensions[place]) + 1
+        # Of a group of a diverse beam no more than it is wide.
+        number = config.nbest if is_exact else min(config.nbest, self._width)
+        if len(outputs) < number:
             return False
-        least = sorted((item.score for item in outputs), reverse=True)[config.nbest - 1]
-        length, longest = len(self._beams.extensions[place]) + 1, int(self._beams.rules.longest[place])
-        return least >= best_possible(best, length, longest, config)
+        least = sorted((item.score for item in outputs), reverse=True)[number - 1]
+        if not is_exact:
+            return least >= final_score(best, length + 1, config)
+        return least >= best_possible(best, length, int(self._beams.rules.longest[place]), config)
 
     def _go_on(self, steps: list[Extensions]) -> None:
         self._beams.go_on(steps)

@@ -127,7 +127,7 @@ class ConstrainedBeamSearch(BeamSearch):
         for rank, index in enumerate(_in_turn([banks[missing] for missing in sorted(banks)])):
             if ids[index] != EOS:
                 going_on.append(index)
-            elif rank < self._width or self._config.stop == "exact":
+            elif rank < self._width or self._config.stop != "fairseq":
                 ended.append(index)
         return ended, going_on[: self._width]
 

@@ -20,9 +20,11 @@ def final_score(total: float, length: int, config: SearchConfig) -> float:
 def best_possible(total: float, length: int, longest: int, config: SearchConfig) -> float:
     """The most that an open hypothesis of so many tokens can come to when it ends, at most at the longest length.
 
-    A log-probability only falls with every token, and both the divisor and the reward are monotonic in length.
+    A log-probability only falls with every token, unless one that is unknown is rewarded, and both the divisor and the
+    reward are monotonic in length.
     """
     ends = (length + 1, longest + 1)
+    total += max(0.0, -config.unkpen) * (longest - length)
     return total / max(_divisor(end, config) for end in ends) + max(config.word_reward * end for end in ends)
 
 

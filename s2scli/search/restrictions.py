@@ -11,7 +11,7 @@ from s2scli.data.batch import Tokens, pad_sequences
 from s2scli.models.base import Decodable, StepOutput
 from s2scli.search.base import Request
 from s2scli.search.exclusions import Exclusions
-from s2scli.text.vocabulary import BOS, EOS, PAD
+from s2scli.text.vocabulary import BOS, EOS, PAD, UNK
 
 # What no output holds: two neighbours.
 _NEVER = min(PAD, BOS), 2
@@ -33,6 +33,7 @@ class Restrictions:
         self._min_len = config.min_len
         self._ngram = config.no_repeat_ngram_size
         self._penalty = config.repetition_penalty
+        self._unknown_penalty, self._no_unknown = config.unkpen, config.no_unk
         prefixes = request.prefixes or [request.prefix]
         # [B, longest prefix], padded on the right; what follows a prefix is free.
         ids = pad_sequences(prefixes).ids[:, :-1]
@@ -90,6 +91,8 @@ class Restrictions:
         if self._penalty != 1 and self._most:
             scores = _penalize(scores, tokens, output.columns_of(tokens), self._penalty)
             normalizer = scores.logsumexp(-1)
+        if self._unknown_penalty:
+            scores[..., UNK] -= self._unknown_penalty
         if self._fewest >= self._prefixes.size(1):
             return self._restricted(scores, output, tokens, wanted), normalizer
         place = self.lengths.clamp(max=self._prefixes.size(1) - 1)
@@ -105,6 +108,8 @@ class Restrictions:
     ) -> Tensor:
         """The scores of what may come where no prefix says it."""
         scores.narrow(-1, *_NEVER).fill_(float("-inf"))
+        if self._no_unknown:
+            scores[..., UNK] = float("-inf")
         if self._ngram and self._most >= self._ngram:
             blocked = output.columns_of(_repeating(tokens, self._ngram))
             kept = blocked[..., :0] if wanted is None else wanted
@@ -119,7 +124,7 @@ class Restrictions:
                 too_short = too_short & ~full
             end = scores[..., EOS].clone()
             scores[too_short, :, EOS] = float("-inf")
-            if self._excluded is not None:
+            if self._excluded is not None or self._no_unknown:
                 # Where nothing else is left, the output ends too early.
                 stuck = scores.amax(-1) == float("-inf")
                 scores[..., EOS] = torch.where(stuck, end, scores[..., EOS])

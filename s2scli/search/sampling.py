@@ -19,8 +19,8 @@ from s2scli.text.vocabulary import EOS
 def sampling_search(model: Decodable, group: Group, config: SearchConfig) -> list[list[Output]]:
     """`nbest` samples of each source sentence, the most probable first.
 
-    What is drawn for a sentence depends on the seed and its line only. Token scores are the model's log-probabilities,
-    whatever part of the distribution the tokens were drawn from.
+    What is drawn for a sentence depends on the seed and its line only. Token scores are the model's log-probabilities
+    at the temperature, whatever part of the distribution the tokens were drawn from.
     """
     source = group.source
     device, size, samples = source.ids.device, len(group.rows), config.nbest
@@ -68,14 +68,14 @@ def sampling_search(model: Decodable, group: Group, config: SearchConfig) -> lis
 
 
 def truncate(scores: Tensor, config: SearchConfig) -> Tensor:
-    """The probabilities [B, K, V] to draw from, not normalized, by the scores over the temperature.
+    """The probabilities [B, K, V] to draw from, not normalized, by the scores.
 
     What is left out has none: all but the top_k most probable (Fan et al. 2018); all but the fewest that have top_p of
     the probability (Holtzman et al. 2020), or the fewest of typical information that have typical_p (Meister et al.
     2023, section 4); what has less than min_p of the most probable one's (Nguyen et al. 2024). Each looks at what the
     one before has left.
     """
-    probabilities = (scores / config.temperature).softmax(-1)
+    probabilities = scores.softmax(-1)
     if config.top_k:
         least = probabilities.topk(min(config.top_k, probabilities.size(-1))).values[..., -1:]
         probabilities = _kept(probabilities, probabilities >= least)

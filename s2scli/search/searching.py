@@ -28,7 +28,7 @@ def search(
     """The best outputs, at most `nbest`, of each source sentence, best first.
 
     room: for how many to search at a time, by default all; done: is told how many are finished, as they are.
-    With a coverage penalty all that have ended in the beam are ranked by it, or with `exact` the best `beam` of them.
+    With a coverage penalty the best `beam` are ranked by it, or with fairseq's rule all that have ended in the beam.
     """
     size = source.ids.size(0)
     request, room = request or Request(list(range(size))), room or Room(size)
@@ -52,6 +52,8 @@ def _searched(
     done: Callable[[int], object],
 ) -> list[list[Output]]:
     """What the search that the config names finds; for sentences with constraints the constrained one."""
+    if config.temperature != 1:
+        model = model.at_temperature(config.temperature)
     # A search of its own for those with constraints: the others are not to pay for them. Phrases may be made of any
     # token.
     kinds: dict[tuple[str, Decodable], list[int]] = {}

@@ -70,6 +70,10 @@ class Shortlisted(Decodable):
         """The model over its whole vocabulary."""
         return self._model
 
+    def at_temperature(self, temperature: float) -> Decodable:
+        """The same with its scores divided by a temperature."""
+        return Shortlisted(self._model.at_temperature(temperature), self._shortlist, self._always)
+
     def encode(self, source: Tokens) -> Memory:
         """Read the sources."""
         allowed = self._shortlist.allowed(source.ids)

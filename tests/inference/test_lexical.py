@@ -144,6 +144,19 @@ def test_bad_tokens_that_there_are_not(run: Generator, tmp_path: Path) -> None:
         run("ba\n", bad_tokens=bad)
 
 
+def test_special_symbols_are_bad_tokens_too(run: Generator, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.txt"
+    bad.write_text("<unk>\nki\n", encoding="utf-8")
+    as_it_is = run(joined(SENTENCES), unkpen=-30)
+    assert sum("<unk>" in line.split() for line in as_it_is) > len(SENTENCES) // 2
+    lines = run(joined(SENTENCES), unkpen=-30, bad_tokens=bad)
+    assert not any({"<unk>", "ki"} & set(line.split()) for line in lines)
+    assert run(joined(SENTENCES), no_unk=True, unkpen=-30) == run(joined(SENTENCES), no_unk=True)
+    bad.write_text("</s>\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"bad\.txt:1: every output ends with '</s>'"):
+        run("ba\n", bad_tokens=bad)
+
+
 def test_a_prefix_with_what_is_excluded(run: Generator, tmp_path: Path) -> None:
     (tmp_path / "exclude.txt").write_text("ki\n", encoding="utf-8")
     with pytest.raises(UsageError, match="line 1: --target-prefix holds what its output must not"):

@@ -26,7 +26,7 @@ from s2scli.text.excluded import ExcludedPhrases, TokenTexts
 from s2scli.text.vocabulary import Vocabulary
 from s2scli.text.word import WordTokenizer
 
-BOS, PAD, EOS = 0, 1, 2
+BOS, PAD, EOS, UNK = 0, 1, 2, 3
 SOURCE_SIZE = 9
 SOURCES = random_ids([3, 6, 1, 4], SOURCE_SIZE, seed=1)
 FAMILIES = {
@@ -42,7 +42,8 @@ def make(family: str, seed: int, target_size: int) -> Model:
 
 
 def config(**settings: Any) -> SearchConfig:
-    return build(SearchConfig, settings)
+    """Settings of a search that stops as fairseq's does, if nothing else is said."""
+    return build(SearchConfig, {"stop": "fairseq"} | settings)
 
 
 def without(tokens: list[int], target_size: int) -> ExcludedPhrases:
@@ -90,11 +91,20 @@ def probabilities(model: Model | Fused | Stated, source: list[int], ids: list[in
     return row
 
 
+def tempered(row: list[float], temperature: float) -> list[float]:
+    """softmax(log p / T), as logarithms."""
+    raw = [value / temperature for value in row]
+    total = math.log(sum(math.exp(value) for value in raw))
+    return [value - total for value in raw]
+
+
 def next_scores(
     model: Model | Fused | Stated, source: list[int], ids: list[int], settings: SearchConfig, blocked: bool
 ) -> list[float]:
     """The log-probability of each next token, -inf for one that the settings rule out but for the length's limits."""
     row = probabilities(model, source, ids)
+    if settings.temperature != 1:
+        row = tempered(row, settings.temperature)
     if settings.repetition_penalty != 1:
         assert not isinstance(model, (Fused, Stated))
         # The penalty is on scores before the softmax; a constant more or less in all of them would matter.
@@ -107,6 +117,7 @@ def next_scores(
             )
         total = math.log(sum(math.exp(value) for value in raw))
         row = [value - total for value in raw]
+    row[UNK] = -math.inf if settings.no_unk else row[UNK] - settings.unkpen
     size = settings.no_repeat_ngram_size
     if size and blocked:
         seen = {tuple(ids[at : at + size]) for at in range(len(ids) - size + 1)}
@@ -160,6 +171,27 @@ def beam_written_out(
     """
     (group,) = groups_written_out(model, source, settings, prefix, groups=1)
     return sorted(group, key=lambda item: -final(item, settings))[: settings.nbest]
+
+
+def ahead_written_out(model: Model, source: list[int], settings: SearchConfig) -> list[Hypothesis]:
+    """A search that ends once the nbest best outputs are as good as an open hypothesis would be that ended at no cost.
+
+    All that end among the 2K best extensions of a step count.
+    """
+    finished: list[Hypothesis] = []
+    going_on = [Hypothesis([], [], 0.0)]
+    while going_on:
+        candidates = sorted(extend(model, source, going_on, settings, []), key=lambda item: -item.total)
+        candidates = candidates[: 2 * settings.beam]
+        finished += [item for item in candidates if item.ids[-1] == EOS]
+        finished.sort(key=lambda item: -final(item, settings))
+        going_on = [item for item in candidates if item.ids[-1] != EOS][: settings.beam]
+        if going_on and len(finished) >= settings.nbest:
+            best = max(going_on, key=lambda item: item.total)
+            ended = Hypothesis([*best.ids, EOS], [*best.token_scores, 0.0], best.total)
+            if final(finished[settings.nbest - 1], settings) >= final(ended, settings):
+                break
+    return finished[: settings.nbest]
 
 
 def groups_written_out(

@@ -18,6 +18,7 @@ from reference import (
     SOURCE_SIZE,
     SOURCES,
     Hypothesis,
+    ahead_written_out,
     beam_written_out,
     config,
     everything,
@@ -89,6 +90,35 @@ def test_the_search_is_fairseqs(family: str, beam: int) -> None:
             check(got, beam_written_out(model, source, config(**settings)), config(**settings))
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_search_that_stops_when_it_is_ahead(family: str) -> None:
+    for seed, lenpen in enumerate((1.0, 0.0, 2.0)):
+        model = make(family, 10 + seed, target_size=23)
+        for beam, nbest in ((2, 1), (5, 1), (4, 3)):
+            settings = config(beam=beam, nbest=nbest, lenpen=lenpen, stop="ahead", max_len_b=6)
+            outputs = search(model, pad_sequences(SOURCES), settings)
+            for source, got in zip(SOURCES, outputs, strict=True):
+                check(got, ahead_written_out(model, source, settings), settings)
+
+
+def test_a_model_that_is_sure_is_not_left_too_soon() -> None:
+    """fairseq's rule takes the first K outputs that end, however bad, and is worse than greedy search for some."""
+    worse = {"fairseq": 0, "ahead": 0, "exact": 0}
+    for seed in range(6):
+        model = make("transformer", 60 + seed, target_size=7)
+        with torch.no_grad():
+            model.output.weight *= 6
+        greedy = search(model, pad_sequences(SOURCES), config(beam=1, max_len_b=12))
+        for stop in worse:
+            settings = config(beam=5, max_len_b=12, stop=stop)
+            outputs = search(model, pad_sequences(SOURCES), settings)
+            worse[stop] += sum(
+                one[0].score < other[0].score - 1e-4 for one, other in zip(outputs, greedy, strict=True)
+            )
+    assert worse["ahead"] == worse["exact"] == 0
+    assert worse["fairseq"] > 4
+
+
 @pytest.mark.parametrize("beam", [2, 3, 5])
 def test_the_search_is_fairseqs_where_most_hypotheses_want_to_end(beam: int) -> None:
     """So that several of the best candidates end in one step, and 2K are needed to have K that do not."""
@@ -133,7 +163,7 @@ def test_greedy_search_is_a_beam_of_one(family: str) -> None:
             check(one, beam_written_out(model, ids, settings), settings)
 
 
-def test_the_default_settings_are_fairseqs_options() -> None:
+def test_the_default_settings_are_fairseqs_options_but_for_when_a_sentence_is_done() -> None:
     """fairseq/options.py: --beam 5 --nbest 1 --lenpen 1 --max-len-a 0 --max-len-b 200 --min-len 1."""
     defaults = SearchConfig()
     assert (defaults.beam, defaults.nbest, defaults.lenpen) == (5, 1, 1.0)
@@ -141,7 +171,7 @@ def test_the_default_settings_are_fairseqs_options() -> None:
         0.0,
         200,
         1,
-        "fairseq",
+        "ahead",
     )
     with pytest.raises(UsageError, match=r"--nbest 3 needs a beam at least as wide; --beam is 2"):
         config(beam=2, nbest=3)

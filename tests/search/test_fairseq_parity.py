@@ -51,7 +51,9 @@ def translate(
     found: dict[int, Output] = {}
     for start in range(0, len(order), 50):
         chosen = order[start : start + 50]
-        outputs = search(model, pad_sequences([ids[index] for index in chosen]), SearchConfig(beam=beam))
+        outputs = search(
+            model, pad_sequences([ids[index] for index in chosen]), SearchConfig(beam=beam, stop="fairseq")
+        )
         found |= {index: items[0] for index, items in zip(chosen, outputs, strict=True)}
     best = [found[index] for index in range(len(lines))]
     texts = [

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from reference import BOS, EOS, FAMILIES, PAD, SOURCES, config, make
+from reference import BOS, EOS, FAMILIES, PAD, SOURCES, config, make, tempered
 from toys import log_probabilities
 
 from s2scli.configs.search import SearchConfig
@@ -75,7 +75,7 @@ def test_what_is_drawn_from(cut: dict[str, Any]) -> None:
     scores = 2 * torch.randn(3, 2, 30)
     scores[..., PAD] = scores[..., BOS] = float("-inf")
     settings = config(sampling=True, **cut)
-    found = truncate(scores, settings)
+    found = truncate(scores / settings.temperature, settings)
     for row in range(3):
         for hypothesis in range(2):
             expected = written_out(scores[row, hypothesis].tolist(), settings)
@@ -124,7 +124,7 @@ def test_outputs_are_as_frequent_as_they_are_probable(family: str) -> None:
     for output in outputs[:50]:
         rows = log_probabilities(model, SOURCES[0], [output.ids[:-1]])[0]
         assert output.token_scores == pytest.approx(
-            [rows[at, token].item() for at, token in enumerate(output.ids)], abs=1e-4
+            [tempered(rows[at].tolist(), 0.7)[token] for at, token in enumerate(output.ids)], abs=1e-4
         )
 
 
