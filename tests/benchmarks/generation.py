@@ -106,6 +106,8 @@ class Contest:
             "path": str(self._checkpoint),
             "input": str(self._text),
             "beam": beam,
+            # As the others stop.
+            "stop": "fairseq",
             "batch_size": batch,
             "buffer_size": lines,
             "processes": processes,

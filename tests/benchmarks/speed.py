@@ -81,7 +81,7 @@ def train_once(
 def generate_once(checkpoint: Path, text: Path, beam: int, threads: int) -> tuple[float, int]:
     """Seconds of the whole command, and lines."""
     started = time.perf_counter()
-    words = ["--path", checkpoint, "--input", text, "--beam", beam, "--threads", threads]
+    words = ["--path", checkpoint, "--input", text, "--beam", beam, "--stop", "fairseq", "--threads", threads]
     lines = s2s("generate", *words, stdout=subprocess.PIPE).stdout.count(b"\n")
     return time.perf_counter() - started, lines
 
