@@ -64,7 +64,8 @@ class TrainedOn:
     """What a checkpoint remembers of its dataset.
 
     vocabularies: fingerprints of the tokenizers, by side; train, valid: of the split that it was trained on, and of
-    the one whose figures it compared, if any.
+    the one whose figures it compared, if any. longest: the tokens of the longest line of training, by side, end symbols
+    not counted; older checkpoints do not say.
     """
 
     source_lang: str
@@ -74,6 +75,7 @@ class TrainedOn:
     vocabularies: Mapping[str, str] = field(default_factory=dict)
     train: str = ""
     valid: str = ""
+    longest: Mapping[str, int] = field(default_factory=dict)
 
 
 # What the header's metadata holds as JSON.

@@ -183,7 +183,8 @@ class GenerateConfig(SearchConfig, ServerConfig):
     on_long: str | None = setting(
         None,
         "what becomes of a line longer than those the model was trained on or has positions for: truncate, split "
-        "into sentences and join their outputs, or error; if not given, as in training, with a warning",
+        "into sentences and join their outputs, or error; if not given, as preprocess was told, else split, with a "
+        "warning",
         choices=("truncate", "split", "error"),
     )
     num_shards: int = setting(

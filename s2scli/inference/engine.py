@@ -100,6 +100,7 @@ class Engine:
 
     tokenizers: of both sides, or of a language model the target's. limits: the dataset's, which the model was trained
     under. A batch holds at most batch_size sentences and max_tokens padded source tokens.
+    on_long: what becomes of a line that is too long where a command does not say, see long_lines.
     form: that of the sources it was trained on. uses: what is made of the attention, if anything. lexicon: what outputs
     must hold and must not. right_to_left: whether it was trained on targets from right to left; outputs are in reading
     order. context_window: as many tokens of the text before it are read before a line that a language model scores.
@@ -120,6 +121,7 @@ class Engine:
     uses: AttentionUses | None = None
     shortlist: ChosenShortlist | None = None
     lexicon: Lexicon | None = None
+    on_long: str | None = None
     right_to_left: bool = False
     rerank: Callable[[list[Record], int], list[Record]] | None = None
     context_window: int = 0

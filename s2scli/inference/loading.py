@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,6 +28,9 @@ from s2scli.text.pieces import NONE, recognize
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import UNK
 from s2scli.text.word import WordTokenizer
+
+# How much longer than the longest line of training a line may be.
+_BEYOND = 1.0
 
 
 def make_engine(config: GenerateConfig) -> Engine:
@@ -215,12 +219,12 @@ def _check_prefix(prefix: str, target: Tokenizer, right_to_left: bool, path: Pat
 def _engine(loaded: _Loaded, config: GenerateConfig, device: torch.device) -> Engine:
     """An engine that decodes as the config says."""
     checkpoint = loaded.checkpoint
-    limits = checkpoint.dataset["limits"]
+    limits, on_long = _limits(loaded, config.on_long)
     return Engine(
         model=loaded.model,
         tokenizers=checkpoint.tokenizers,
-        # What is too long even in parts is cut.
-        limits=limits | {"on_long": "truncate"} if config.on_long in ("truncate", "split") else limits,
+        limits=limits,
+        on_long=on_long,
         form=SourceForm.from_meta(checkpoint.dataset.get("source_form", {})),
         lexicon=Lexicon(
             checkpoint.tokenizers,
@@ -237,6 +241,25 @@ def _engine(loaded: _Loaded, config: GenerateConfig, device: torch.device) -> En
         uses=attention_uses(config),
         context_window=config.context_window,
     )
+
+
+def _limits(loaded: _Loaded, on_long: str | None) -> tuple[dict[str, Any], str | None]:
+    """The limits of the lines that a model reads, and what becomes of longer ones where the config does not say it.
+
+    Those of its dataset and of its positions hold as in training. Where neither is as tight, lines may be as long as
+    the longest of training times `_BEYOND`; longer ones are split, or of a language model cut.
+    """
+    facts, reads_source = loaded.checkpoint.dataset, loaded.model.reads_source
+    side = "source" if reads_source else "target"
+    limits, name = dict(facts["limits"]), f"max_{side}_length"
+    positions = loaded.model.max_source_positions if reads_source else loaded.model.max_target_positions
+    others = [limit for limit in (limits.get(name, 0), positions and positions - 1) if limit]
+    supported = int(_BEYOND * facts.get("longest", {}).get(side, 0))
+    if supported and supported < min(others, default=supported + 1):
+        limits[name] = supported
+        on_long = on_long or ("split" if reads_source else "truncate")
+    # What is too long even in parts is cut.
+    return limits | ({"on_long": "truncate"} if on_long in ("truncate", "split") else {}), on_long
 
 
 def attention_uses(config: GenerateConfig) -> AttentionUses | None:

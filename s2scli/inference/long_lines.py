@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate, islice
 
-from s2scli.console import uncounted
+from s2scli.console import uncounted, warn
 from s2scli.errors import DataError
 from s2scli.inference.engine import Engine, Line
 from s2scli.inference.input import UntilBroken
@@ -23,6 +23,8 @@ _SENTENCE_END = re.compile(
     r"(?<![.!?…؟۔।॥։።])[.!?…؟۔।॥։።]++[\"'”’»)\]]*+(?=\s)|(?<![。！？｡])[。！？｡]++[”’」』）]*+"
 )
 _WHITE_SPACE = re.compile(r"\s+")
+# Of a character; more come only where normalization makes several characters of one.
+_MOST_TOKENS = 4
 
 
 def translate_lines(
@@ -33,7 +35,9 @@ def translate_lines(
     *,
     on_long: str | None = None,
 ) -> Iterator[Record]:
-    """Engine.translate, with what on_long says for lines that are too long: `split`, `error`, or the engine's way.
+    """Engine.translate, with what on_long says for lines that are too long: `split`, `truncate` or `error`.
+
+    Where it says nothing, the engine does.
 
     An error comes when the lines before it have been answered.
     """
@@ -51,7 +55,10 @@ def translate_lines(
 def find_parts(engine: Engine, line: Line, on_long: str | None) -> list[Part]:
     """The parts to translate one by one; DataError for a line that is too long if that is an error."""
     longest, encode = engine.longest_source, engine.tokenizers[engine.side].encode
+    is_told, on_long = on_long is not None, on_long or engine.on_long
     if on_long not in ("split", "error") or longest is None or is_blank(line.text):
+        return [("", line.text)]
+    if len(line.text) * _MOST_TOKENS <= longest:
         return [("", line.text)]
     length = len(encode(line.text))
     # Of constraints nobody knows to which part they belong: a line that has some is cut.
@@ -65,6 +72,11 @@ def find_parts(engine: Engine, line: Line, on_long: str | None) -> list[Part]:
     tag, own = engine.form.line_of(line.text)
     tagged = f"{tag} {{}}".format if tag else str
     parts = split_line(own, lambda text: len(encode(tagged(text))) <= longest)
+    if not is_told and len(parts) > 1:
+        warn(
+            f"line {line.id + 1}: {length} {engine.side} tokens, more than the {longest} that the model was trained "
+            f"for; translated in {len(parts)} parts"
+        )
     # Where the line alone is short enough, the engine leaves out of its context what is too much.
     return [(space, tagged(text)) for space, text in parts] if len(parts) > 1 else [("", line.text)]
 

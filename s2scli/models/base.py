@@ -168,6 +168,11 @@ class Tempered(Decodable):
         self.target_size = model.target_size
         self.reads_source, self.copies = model.reads_source, model.copies
 
+    @property
+    def members(self) -> list[nn.Module]:
+        """The models that it is made of."""
+        return self._model.members
+
     def encode(self, source: Tokens) -> Memory:
         """Read the sources."""
         return self._model.encode(source)

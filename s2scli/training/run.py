@@ -137,7 +137,7 @@ class Run:
         if not self.processes.is_first:
             return
         self._check_finite(groups["weights"] | groups.get("ema", {}))
-        scale = self.updater.scale
+        scale, sides = self.updater.scale, tuple(self.engine.tokenizers)
         state: dict[str, Any] = {
             **self.position.as_dict(),
             "processes": self.processes.size,
@@ -149,9 +149,8 @@ class Run:
             Checkpoint(
                 config=as_dict(self.config),
                 tokenizers=self.engine.tokenizers,
-                dataset=dataset_facts(
-                    self.dataset, self.splits, tuple(self.engine.tokenizers), self.engine.limits
-                ),
+                dataset=dataset_facts(self.dataset, self.splits, sides, self.engine.limits)
+                | {"longest": {side: self.train_split.longest(side) for side in sides}},
                 run=state,
                 resumable=resumable,
                 shortlist=self.shortlist,
