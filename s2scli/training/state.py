@@ -76,10 +76,10 @@ def saved_run(checkpoint: Checkpoint, path: Path) -> Mapping[str, Any]:
 
 
 def check_run(run: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
-    """What the file at a path says of its run, unchanged; CheckpointError where that cannot be."""
+    """What the file at a path says of its run, and what it does not by default; CheckpointError where it cannot be."""
     with document.blaming(path, "take another checkpoint of the run", CheckpointError):
         document.check(run, SavedRun, "run")
-    return run
+    return {**asdict(SavedRun()), **run}
 
 
 def trained_parameters(objective: Objective, *, every_name: bool = False) -> dict[str, nn.Parameter]:

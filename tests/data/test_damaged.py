@@ -13,7 +13,7 @@ from toys import TRANSFORMER, Trainer
 from s2scli.data.batching import BatchPlan
 from s2scli.data.dataset import Dataset
 from s2scli.data.sentences import read_pairs
-from s2scli.errors import DataError
+from s2scli.errors import DataError, S2SError
 
 SHARD = Path("train/main-00000")
 
@@ -71,10 +71,10 @@ def test_no_batch_is_empty() -> None:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_ids_beyond_the_vocabulary(data: Path, workers: int) -> None:
     rewrite(data / SHARD / "source.ids", "<u2", {7: 60000})
-    with pytest.raises(
-        DataError, match=r"source\.ids: holds the id 60000, and the vocabulary has 16 symbols"
-    ):
+    words = r"source\.ids: holds the id 60000, and the vocabulary has 16 symbols; .*--verify"
+    with pytest.raises(S2SError, match=words) as raised:
         Trainer(data, data.parent)("run", **TRANSFORMER, max_epoch=1, num_workers=workers)
+    assert raised.value.exit_code == 1
 
 
 def test_text_that_is_not_utf_8(data: Path) -> None:

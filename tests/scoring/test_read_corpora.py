@@ -54,7 +54,10 @@ def test_references_as_lists(tmp_path: Path) -> None:
     assert read(sys=(system,), ref=(lists,)).references == [["A", "B", "C"], [None, "BB", None]]
     for line in ('{"id": 1}', '{"a": ["b"], "c": ["d"]}', "[]", "[1]", "7", "{", "[" * 100_000):
         write(lists, '["A"]', line, '["C"]')
-        with pytest.raises(DataError, match=r"ref\.jsonl:2: (wanted a list of texts|the line is no JSON|the line's JSON is nested)"):
+        with pytest.raises(
+            DataError,
+            match=r"ref\.jsonl:2: (wanted a list of texts|the line is no JSON|the line's JSON is nested)",
+        ):
             read(sys=(system,), ref=(lists,))
 
 
