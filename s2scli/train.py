@@ -52,6 +52,7 @@ from s2scli.training.signals import Signals
 from s2scli.training.starting import first_weights
 from s2scli.training.state import saved_run, trained_parameters
 from s2scli.training.step import Updater
+from s2scli.training.warnings import warn_before_start
 from s2scli.workers import Workers
 
 
@@ -320,6 +321,7 @@ def _introduce(run: Run) -> None:
         notice(f"nothing is left to do: the run has ended before ({position.finished}); raise that to go on")
         return
     notice(f"ends after {ends(config, validates=bool(run.validated_on))}")
+    warn_before_start(run)
     if position.update:
         notice(f"resuming at update {position.update}, epoch {position.epoch}")
 

@@ -184,8 +184,8 @@ def test_json_of_a_dataset(toy_data: Path, capsys: pytest.CaptureFixture[str]) -
     found = json.loads(printed([str(toy_data), "--format", "json", "--verify", "--examples", "1"], capsys))
     assert (found["kind"], found["version"], found["verified"]) == ("dataset", 1, True)
     assert set(found["splits"]["test"]) == {
-        "num_examples", "sides", "tags", "dropped", "truncated", "truncated_tokens", "num_shards", "bytes",
-        "fingerprint"
+        "num_examples", "sides", "tags", "dropped", "truncated", "truncated_tokens", "in_training", "num_shards",
+        "bytes", "fingerprint"
     }  # fmt: skip
     assert list(found["splits"]["test"]["sides"]["target"]["lengths"]["quantiles"]) == [
         "5", "25", "50", "75", "95", "99"

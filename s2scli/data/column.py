@@ -106,6 +106,12 @@ class Column:
         ends = np.cumsum(lengths).tolist()
         return [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
+    def at(self, places: Indices) -> Ids:
+        """The ids at some places among all."""
+        ids: Ids = self._ids[places]
+        self._check(ids)
+        return ids
+
     def slice(self, start: int, stop: int) -> Ids:
         """Some of the ids of all examples, one after the other."""
         ids: Ids = self._ids[start:stop]

@@ -11,6 +11,7 @@ import numpy as np
 
 from s2scli.data.dataset import SHORTLIST, TAG, Dataset, Split, tokenizer_file
 from s2scli.data.meta import META
+from s2scli.data.sameness import count_shared
 from s2scli.errors import DataError
 from s2scli.inspection.lengths import Lengths, choose_bins, describe_lengths
 from s2scli.inspection.survey import RANKINGS, Ranked, Survey, survey
@@ -37,7 +38,8 @@ class SplitReport:
     """A split.
 
     tags: how many examples have each. dropped: pairs that preprocess left out, by reason; truncated: sentences that it
-    cut, by side; truncated_tokens: what they lost.
+    cut, by side; truncated_tokens: what they lost. in_training: how many examples are in the training split too; None
+    for that one itself.
     """
 
     num_examples: int
@@ -46,6 +48,7 @@ class SplitReport:
     dropped: dict[str, int]
     truncated: dict[str, int]
     truncated_tokens: dict[str, int]
+    in_training: int | None
     num_shards: int
     bytes: int
     fingerprint: str
@@ -165,6 +168,11 @@ def _describe_split(dataset: Dataset, split: Split, found: Survey, bins: tuple[i
         dropped={reason: int(number) for reason, number in meta.get("dropped", {}).items()},
         truncated={side: int(number) for side, number in meta.get("truncated", {}).items()},
         truncated_tokens={side: int(number) for side, number in meta.get("truncated_tokens", {}).items()},
+        in_training=(
+            count_shared(split, dataset.split("train"))
+            if name != "train" and "train" in dataset.splits
+            else None
+        ),
         num_shards=len(shards),
         bytes=sum(int(file["bytes"]) for shard in shards for file in shard["files"].values()),
         fingerprint=dataset.fingerprint(name),

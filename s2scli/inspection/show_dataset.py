@@ -106,11 +106,14 @@ def _quantiles(report: DatasetReport) -> list[str]:
 
 
 def _notes(report: DatasetReport) -> Iterator[str]:
-    """Which tags there are, and what preprocess dropped and cut, and why."""
+    """Which tags there are, what is training data too, and what preprocess dropped and cut, and why."""
     for name, split in report.splits.items():
         if split.tags:
             tags = ", ".join(f"{tag} {number:,}" for tag, number in split.tags.items())
             yield f"{name}: tags {tags}, none {split.num_examples - sum(split.tags.values()):,}"
+        if split.in_training:
+            share = percent(split.in_training, split.num_examples)
+            yield f"{name}: {counted(split.in_training, 'pair')}, {share}, of the training split too"
         if split.dropped:
             reasons = ", ".join(reasons_in_words(split.dropped))
             yield f"{name}: {counted(sum(split.dropped.values()), 'pair')} left out: {reasons}"

@@ -1,0 +1,75 @@
+"""Examples of one split that are in another too, as where validation data is training data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2scli.data.column import Column, Indices
+from s2scli.data.dataset import Split
+
+# Examples that are looked at at once: what bounds the memory.
+_ROWS = 1 << 18
+# An odd number of 64 bits, by which what has been found so far is spread before more is added.
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
+
+Keys = NDArray[np.uint64]
+
+
+def count_shared(split: Split, other: Split) -> int:
+    """How many examples of a split are examples of another split too: the same tokens on all sides.
+
+    Of each example of the other split, the lengths and a few tokens are read; only where they are those of one that is
+    looked for, the rest of it is. So a million examples take about a second, and the memory is that of the first split.
+    """
+    wanted: dict[tuple[bytes, ...], list[int]] = {}
+    keys: list[Keys] = []
+    number = 0
+    for columns, rows in _parts(split):
+        keys.append(_keys(columns, rows))
+        for tokens in _tokens(columns, rows):
+            wanted.setdefault(tokens, []).append(number)
+            number += 1
+    if not number:
+        return 0
+    known = np.unique(np.concatenate(keys))
+    found: set[int] = set()
+    for columns, rows in _parts(other):
+        places = np.searchsorted(known, candidates := _keys(columns, rows))
+        matching = known[np.minimum(places, len(known) - 1)] == candidates
+        for tokens in _tokens(columns, rows[matching]):
+            found.update(wanted.pop(tokens, ()))
+    return len(found)
+
+
+def _parts(split: Split) -> Iterator[tuple[Mapping[str, Column], Indices]]:
+    """The text columns of each shard, with some of its rows at a time."""
+    for _, size, columns in split.shards():
+        texts = {name: columns[name] for name in split.text_columns}
+        for first in range(0, size, _ROWS):
+            yield texts, np.arange(first, min(first + _ROWS, size))
+
+
+def _keys(columns: Mapping[str, Column], rows: Indices) -> Keys:
+    """A number for each example that equal ones have in common, of lengths and of first, middle and last tokens."""
+    keys = np.zeros(len(rows), np.uint64)
+    for column in columns.values():
+        starts, ends = column.spans(rows)
+        lengths = ends - starts
+        parts = [lengths]
+        if column.num_ids:
+            for places in (starts, starts + lengths // 2, ends - 1):
+                tokens = column.at(np.clip(places, 0, column.num_ids - 1))
+                parts.append(np.where(lengths > 0, tokens, 0))
+        for part in parts:
+            keys = (keys ^ part.astype(np.uint64)) * _SPREAD
+            keys ^= keys >> np.uint64(29)
+    return keys
+
+
+def _tokens(columns: Mapping[str, Column], rows: Indices) -> Iterator[tuple[bytes, ...]]:
+    """All tokens of each of some examples, by side."""
+    sides = [[ids.tobytes() for ids in column.ids(rows)] for column in columns.values()]
+    return zip(*sides, strict=True)
