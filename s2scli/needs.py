@@ -90,7 +90,7 @@ def without_effect(config: Any, typed: Iterable[str] = ()) -> Iterator[Lack]:
             if value is False or (key not in typed and value == field.default):
                 continue
             for needs in needs_of(limits_of(field), section):
-                known = tuple(need for need in needs if _owner(config, need.key) is not None)
+                known = tuple(need for need in needs if _can_be(need, config))
                 if known and not any(_is_met(need, config, typed) for need in known):
                     yield Lack(key, value, known)
                     break
@@ -146,6 +146,16 @@ def _owner(config: Any, key: str) -> Any:
     section, _, name = key.rpartition(".")
     part = getattr(config, section, None) if section else config
     return part if hasattr(part, name) else None
+
+
+def _can_be(need: Need, config: Any) -> bool:
+    """Whether a config has such a setting, with such values: one that it shares with another command may need none."""
+    owner, name = _owner(config, need.key), need.key.rpartition(".")[2]
+    if owner is None:
+        return False
+    fields = [field for field in dataclasses.fields(owner) if field.name == name]
+    choices = limits_of(fields[0]).choices if fields else ()
+    return not choices or need.excluded or not need.values or not {*choices}.isdisjoint(need.values)
 
 
 def _is_met(need: Need, config: Any, typed: Iterable[str]) -> bool:

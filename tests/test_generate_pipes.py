@@ -390,7 +390,6 @@ def test_shards_put_together_are_the_whole(run: Generator, tmp_path: Path, setti
     ("settings", "error", "message"),
     [
         ({"num_shards": 2, "shard_id": 2}, UsageError, "--shard-id 2 must be under --num-shards 2"),
-        ({"data": Path("x"), "input_format": "text"}, UsageError, "--input-format is for --input"),
     ],
 )
 def test_settings_that_cannot_be(

@@ -937,8 +937,6 @@ def test_words_by_the_rules_of_the_languages(run: Run, texts: Path) -> None:
     ]
     with pytest.raises(UsageError, match="--tokenizer moses splits each language by its own rules"):
         run(tokenizer="moses", joined_dictionary=True)
-    with pytest.raises(UsageError, match="--byte-fallback is not for --tokenizer moses"):
-        run(tokenizer="moses", byte_fallback=True)
 
 
 def test_a_checkpoints_vocabulary_must_have_the_tags(toy_data: Path, tmp_path: Path) -> None:

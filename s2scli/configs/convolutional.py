@@ -41,7 +41,7 @@ class ConvolutionalConfig:
     max_source_positions: int = setting(1024, "longest source", unit="tokens", at_least=1, at_most=10_000_000)
     max_target_positions: int = setting(1024, "longest target", unit="tokens", at_least=1, at_most=10_000_000)
     dropout: float = setting(
-        0.1, "dropout on embeddings, inputs of convolutions and before the output", at_least=0, below=1
+        0.1, "dropout on embeddings, inputs of convolutions and before the output", at_least=0, at_most=0.99
     )
     share_decoder_input_output_embed: bool = setting(False, "tie the decoder's embedding and output weights")
     share_all_embeddings: bool | None = setting(

@@ -73,14 +73,19 @@ class GenerateConfig(SearchConfig, ServerConfig):
         at_most=10_000,
     )
     gen_subset: str = setting("test", "split of the dataset folder", needs="data")
-    input: Path = setting(Path("-"), "text file to translate, one sentence a line; -: standard input")
+    input: Path = setting(
+        Path("-"), "text file to translate, one sentence a line; -: standard input", needs="!data"
+    )
     input_format: str = setting(
         "auto",
         "lines of text, or JSON records, whose other fields go into JSON output unless it has fields of that name; "
         "auto: jsonl where --input ends so, else text",
         choices=("auto", "text", "jsonl"),
+        needs="!data",
     )
-    source_field: str = setting("source", "JSON field to translate; a.b: b within a")
+    source_field: str = setting(
+        "source", "JSON field to translate; a.b: b within a", needs=("!data", "input_format=jsonl | input")
+    )
     output: Path | None = setting(
         None,
         "file to write in place of standard output; it appears when it is complete, and a repeated command goes on "
@@ -202,6 +207,7 @@ class GenerateConfig(SearchConfig, ServerConfig):
         "make each output of so many likely translations of each source token, and frequent tokens, only; from a table "
         "that s2s preprocess --shortlist has learnt; 0: of any token",
         at_least=0,
+        at_most=10_000,
     )
     shortlist_frequent: int = setting(
         500,
@@ -233,8 +239,6 @@ class GenerateConfig(SearchConfig, ServerConfig):
                 f"--context-window {self.context_window}: a line is scored after those before it, which --processes "
                 "and --num-shards give to others; leave them out"
             )
-        if self.data is not None and self.input_format != "auto":
-            raise UsageError("--input-format is for --input; a dataset's text is known")
 
     @property
     def shows_attention(self) -> bool:

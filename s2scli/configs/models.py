@@ -71,14 +71,16 @@ class TransformerConfig:
         needs="attention_window",
         at_most=10_000_000,
     )
-    dropout: float = setting(0.1, "dropout on embeddings and sublayer outputs", at_least=0, below=1)
-    attention_dropout: float = setting(0.0, "dropout on attention weights", at_least=0, below=1)
-    activation_dropout: float = setting(0.0, "dropout inside the feed-forward layers", at_least=0, below=1)
+    dropout: float = setting(0.1, "dropout on embeddings and sublayer outputs", at_least=0, at_most=0.99)
+    attention_dropout: float = setting(0.0, "dropout on attention weights", at_least=0, at_most=0.99)
+    activation_dropout: float = setting(
+        0.0, "dropout inside the feed-forward layers", at_least=0, at_most=0.99
+    )
     encoder_layerdrop: float = setting(
         0.0, "probability that a training batch skips an encoder layer (Fan et al. 2020)", at_least=0, below=1
     )
     decoder_layerdrop: float = setting(
-        0.0, "probability that a training batch skips a decoder layer", at_least=0, below=1
+        0.0, "probability that a training batch skips a decoder layer", at_least=0, at_most=0.99
     )
     layernorm_embedding: bool = setting(False, "normalize embeddings with their positions, before dropout")
     share_decoder_input_output_embed: bool = setting(True, "tie the decoder's embedding and output weights")
@@ -164,11 +166,13 @@ class TransformerLMConfig:
         needs="positions=learned",
         at_most=10_000_000,
     )
-    dropout: float = setting(0.1, "dropout on embeddings and sublayer outputs", at_least=0, below=1)
-    attention_dropout: float = setting(0.0, "dropout on attention weights", at_least=0, below=1)
-    activation_dropout: float = setting(0.0, "dropout inside the feed-forward layers", at_least=0, below=1)
+    dropout: float = setting(0.1, "dropout on embeddings and sublayer outputs", at_least=0, at_most=0.99)
+    attention_dropout: float = setting(0.0, "dropout on attention weights", at_least=0, at_most=0.99)
+    activation_dropout: float = setting(
+        0.0, "dropout inside the feed-forward layers", at_least=0, at_most=0.99
+    )
     decoder_layerdrop: float = setting(
-        0.0, "probability that a training batch skips a decoder layer", at_least=0, below=1
+        0.0, "probability that a training batch skips a decoder layer", at_least=0, at_most=0.99
     )
     layernorm_embedding: bool = setting(False, "normalize embeddings with their positions, before dropout")
     share_decoder_input_output_embed: bool = setting(True, "tie the decoder's embedding and output weights")
@@ -253,7 +257,7 @@ class RecurrentConfig:
         at_most=10_000_000,
     )
     dropout: float = setting(
-        0.2, "dropout on embeddings, between layers and before the output", at_least=0, below=1
+        0.2, "dropout on embeddings, between layers and before the output", at_least=0, at_most=0.99
     )
     share_decoder_input_output_embed: bool = setting(True, "tie the decoder's embedding and output weights")
     share_all_embeddings: bool | None = setting(

@@ -76,8 +76,11 @@ class PreprocessConfig:
     source_field: str | None = setting(
         None,
         "where the source is: TSV: a column from 1, default 1; JSONL: a field, a.b within another, default source",
+        needs="train_file | valid_file | test_file",
     )
-    target_field: str | None = setting(None, "where the target is, default 2 or target")
+    target_field: str | None = setting(
+        None, "where the target is, default 2 or target", needs="train_file | valid_file | test_file"
+    )
     encoding_errors: str = setting(
         "error",
         "text that is not UTF-8 or holds NUL: stop, put U+FFFD there, or skip the pair (training only, else replace)",
@@ -111,16 +114,28 @@ class PreprocessConfig:
         at_most=10_000_000,
     )
     vocab_sample: int = setting(
-        500_000, "SentencePiece learns from an even selection of at most so many lines; 0: all", at_least=0
+        500_000,
+        "SentencePiece learns from an even selection of at most so many lines; 0: all",
+        at_least=0,
+        needs="tokenizer=sentencepiece",
     )
-    sentencepiece_model: str = setting("unigram", "kind of SentencePiece model", choices=("unigram", "bpe"))
+    sentencepiece_model: str = setting(
+        "unigram", "kind of SentencePiece model", choices=("unigram", "bpe"), needs="tokenizer=sentencepiece"
+    )
     character_coverage: float = setting(
-        1.0, "share of the training characters SentencePiece keeps; 0.9995 suits Chinese", above=0, at_most=1
+        1.0,
+        "share of the training characters SentencePiece keeps; 0.9995 suits Chinese",
+        at_least=0.98,
+        at_most=1,
+        needs="tokenizer=sentencepiece",
     )
-    split_digits: bool = setting(False, "SentencePiece takes every digit as a piece")
+    split_digits: bool = setting(
+        False, "SentencePiece takes every digit as a piece", needs="tokenizer=sentencepiece"
+    )
     byte_fallback: bool = setting(
         False,
         "SentencePiece splits characters it has not learnt into bytes: 256 pieces, and nothing is unknown",
+        needs="tokenizer=sentencepiece",
     )
     source_sentencepiece: Path | None = setting(
         None,
@@ -165,6 +180,7 @@ class PreprocessConfig:
         "learn that many translations of each source token from the training pairs (IBM model 1), which s2s train puts "
         "into its checkpoints for vocabulary shortlists; 0: none, 100 is usual",
         at_least=0,
+        at_most=10_000,
     )
 
     unicode_normalization: str = setting("none", "Unicode form of the text", choices=_FORMS)

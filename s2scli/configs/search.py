@@ -19,7 +19,7 @@ CONSTRAINTS_NEED = (
 class SearchConfig:
     """How the best output is looked for; the defaults are fairseq's, but for when a sentence is done."""
 
-    beam: int = setting(5, "beam width; 1: greedy", at_least=1, at_most=10_000)
+    beam: int = setting(5, "beam width; 1: greedy", at_least=1, at_most=10_000, needs="!sampling")
     nbest: int = setting(
         1,
         "outputs for each line, best first; as text, line number from 0, score and output, tab-separated",
@@ -53,6 +53,7 @@ class SearchConfig:
         "decoder layer, not of a recurrent model, whose attention is meant wherever attention is asked for, from 0 "
         "at the bottom; by default the last; of six layers that before it may align better",
         at_least=0,
+        needs="print_alignment | print_attention | attention | format=table | replace_unk | coverage_penalty",
     )
     max_len_a: float = setting(
         0.0, "longest output: max_len_a · source length + max_len_b", at_least=0, at_most=100
@@ -68,7 +69,11 @@ class SearchConfig:
         1, "shortest output, end symbol not counted", unit="tokens", at_least=0, at_most=100_000
     )
     no_repeat_ngram_size: int = setting(
-        0, "no sequence of so many tokens comes twice in an output; 0: any may", unit="tokens", at_least=0
+        0,
+        "no sequence of so many tokens comes twice in an output; 0: any may",
+        unit="tokens",
+        at_least=0,
+        at_most=100_000,
     )
     repetition_penalty: float = setting(
         1.0,
@@ -79,6 +84,9 @@ class SearchConfig:
     unkpen: float = setting(
         0.0,
         "taken off the score of <unk> at every step: over 0 makes unknown words rarer, under 0 more frequent",
+        at_least=-1000,
+        at_most=1000,
+        needs="!no_unk",
     )
     no_unk: bool = setting(False, "no output holds <unk>")
     temperature: float = setting(
@@ -90,7 +98,10 @@ class SearchConfig:
     )
     target_prefix: str = setting("", "what every output begins with")
     diverse_beam_groups: int = setting(
-        1, "divide the beam into groups that keep away from each other's tokens", at_least=1
+        1,
+        "divide the beam into groups that keep away from each other's tokens",
+        at_least=1,
+        needs="!sampling",
     )
     diverse_beam_strength: float = setting(
         0.5,
@@ -104,6 +115,7 @@ class SearchConfig:
         "how much less the n-th best extension of one hypothesis scores, times n",
         at_least=0,
         at_most=1000,
+        needs="!sampling",
     )
     mbr: str = setting(
         "none",
@@ -112,7 +124,7 @@ class SearchConfig:
         choices=("none", "chrf", "bleu", *ROUGE_NAMES),
     )
     mbr_candidates: int = setting(
-        16, "outputs to choose from with --mbr", at_least=1, needs="mbr", at_most=10_000
+        16, "outputs to choose from with --mbr", at_least=1, needs="mbr", at_most=1000
     )
     sampling: bool = setting(
         False, "draw --nbest outputs at random in place of searching for the best", panel=_SAMPLING
@@ -167,6 +179,7 @@ class SearchConfig:
         "once `beam` outputs have ended (fairseq), or once none can become better however it goes on (exact), which "
         "takes two to three times as long",
         choices=("ahead", "fairseq", "exact"),
+        needs="!sampling",
     )
 
     @property

@@ -312,7 +312,8 @@ class TrainConfig(RunningConfig, StartingConfig):
         for layer, origin in ((file, "config file"), (flags, "--set")):
             _check_sections(layer, origin)
         arch = _arch_of({**file, **flags}, names)
-        if "arch" in file and file["arch"] != arch:
+        # What is written by hand does not name the model beside the preset, and says what it means for any.
+        if file.get("arch", arch) != arch and "name" in file.get("model", {}):
             file = _beyond_preset(file, _arch_of(file, {}), names)
         components = {
             section: _component(
@@ -342,7 +343,7 @@ def _arch_of(values: Mapping[str, Any], names: Mapping[str, str]) -> str:
 def _beyond_preset(file: Mapping[str, Any], arch: str, names: Mapping[str, str]) -> dict[str, Any]:
     """A file's settings without those that its own preset `arch` gives, so that another can take its place.
 
-    A run's config.toml holds every setting, and over another preset's they would leave nothing of that.
+    A run's config.toml holds every setting: those of its preset would leave nothing of the other.
     """
     preset, kept, stay = PRESETS[arch], dict(file), []
     for section in (name for name in COMPONENTS if name in file):

@@ -239,7 +239,7 @@ class MinimumRiskConfig(LabelSmoothedCrossEntropyConfig):
         choices=("bleu", "chrf"),
     )
     risk_samples: int = setting(
-        16, "outputs drawn for each source; a batch needs the memory of as many", at_least=1, at_most=10_000
+        16, "outputs drawn for each source; a batch needs the memory of as many", at_least=1, at_most=1000
     )
     risk_alpha: float = setting(
         0.005,

@@ -32,7 +32,7 @@ _LEARNT = (
     *(f"{side}{name}" for side in ("", "source_", "target_") for name in (*_REWRITING, "stopwords")),
 )
 _OF_LEARNING = ("sentencepiece_model", "character_coverage", "split_digits", "byte_fallback")
-_OF_SENTENCEPIECE = (*_OF_LEARNING, "source_sentencepiece", "target_sentencepiece")
+_MODELS = ("source_sentencepiece", "target_sentencepiece")
 
 # What has no meaning where there is no source.
 _OF_SOURCES = (
@@ -112,7 +112,7 @@ def _check_tokenizer(config: PreprocessConfig) -> None:
             "word, which takes them as they are"
         )
     if config.tokenizer != "sentencepiece":
-        _check_nothing_given(config, _OF_SENTENCEPIECE, f"is not for --tokenizer {config.tokenizer}")
+        _check_nothing_given(config, _MODELS, f"is not for --tokenizer {config.tokenizer}")
     elif all(given_model(config, side) for side in config.sides):
         _check_nothing_given(
             config, ("vocab_size", *_OF_LEARNING), "is for learning a SentencePiece model, and one is given"

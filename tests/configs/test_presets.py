@@ -32,10 +32,12 @@ def test_a_runs_config_with_another_preset_is_that_preset_with_what_was_chosen_b
     assert said.endswith("stays: model.dropout, lr_scheduler.warmup_updates\n") or arch == file["arch"]
 
 
-def test_what_a_file_says_itself_stays_where_it_names_no_preset() -> None:
-    of_tiny = PRESETS["transformer_tiny"]["model"]
-    config = TrainConfig.resolve({"data": "data", "model": dict(of_tiny)}, {"arch": "transformer_big"})
-    assert config.model.decoder_layers == of_tiny["decoder_layers"]
+@pytest.mark.parametrize("own", [{}, {"arch": "transformer_tiny"}])
+def test_what_is_written_by_hand_holds_for_any_preset(own: dict[str, str]) -> None:
+    file = {"data": "data", **own, "model": {"decoder_layers": 4}, "optimizer": {"lr": 0.005}}
+    config = TrainConfig.resolve(file, {"arch": "transformer_big"})
+    assert (config.model.decoder_layers, config.optimizer.lr) == (4, 0.005)
+    assert config.model.encoder_layers == PRESETS["transformer_big"]["model"]["encoder_layers"]
 
 
 def test_a_model_of_another_family_than_its_preset_is_refused() -> None:
