@@ -180,7 +180,12 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
             batch_size=128,
             max_tokens=config.max_tokens,
         ),
-        log=Log(config.save_dir, tensorboard=config.tensorboard),
+        log=Log(
+            config.save_dir,
+            tensorboard=config.tensorboard,
+            wandb_project=config.wandb_project,
+            config=as_dict(config),
+        ),
         shortlist=Shortlist.of(dataset.shortlist()),
     )
 

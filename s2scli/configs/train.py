@@ -209,6 +209,9 @@ class TrainConfig(RunningConfig, StartingConfig):
     tensorboard: bool = setting(
         False, "write the log's figures for TensorBoard too, in the folder tensorboard of --save-dir"
     )
+    wandb_project: str = setting(
+        "", "send the log's figures to this project of Weights & Biases too; needs the extra wandb"
+    )
     log_interval: int = setting(100, "updates between two progress lines", unit="updates", at_least=1)
     seed: int = setting(1, "seed of all randomness", at_least=0)
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps", pattern="auto|cpu|cuda(:[0-9]{1,3})?|mps")

@@ -48,6 +48,7 @@ _SILENT = (
     "restore_file",
     "finetune_from_model",
     "tensorboard",
+    "wandb_project",
     "threads",
     "num_workers",
     "verify",

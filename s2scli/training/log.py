@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from s2scli.console import bar, counted, is_silent, is_terminal, notice, warn
@@ -21,6 +22,7 @@ from s2scli.plotting.norms import bar as bar_character
 from s2scli.record import to_line
 from s2scli.streams import columns
 from s2scli.training.tensorboard import TensorBoard
+from s2scli.training.weights_and_biases import WeightsAndBiases
 
 _SEPARATOR = " | "
 # What the lowest and the highest bar of a gradient norm stand for: a step is a factor of ten.
@@ -69,32 +71,45 @@ def duration(seconds: float) -> str:
 class Log:
     """Appends every event to log.jsonl and shows it: a moving line on a terminal, plain lines elsewhere.
 
-    tensorboard: write the figures for TensorBoard too. resumed_at: the update after which this run goes on,
-    where it is known already; what TensorBoard has of later ones is from before and hidden. Of several processes
-    only the one that speaks writes.
+    tensorboard: write the figures for TensorBoard too. wandb_project: send them to this project of Weights & Biases
+    too, with the run's settings, config. resumed_at: the update after which this run goes on, where it is known
+    already; what TensorBoard has of later ones is from before and hidden. Of several processes only the one that
+    speaks writes.
     """
 
-    def __init__(self, save_dir: Path, tensorboard: bool = False, resumed_at: int = 0) -> None:
+    def __init__(
+        self,
+        save_dir: Path,
+        tensorboard: bool = False,
+        resumed_at: int = 0,
+        *,
+        wandb_project: str = "",
+        config: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self.path = save_dir / "log.jsonl"
         self._writes = not is_silent()
         self._is_mended = False
         self._is_failing = False
         self._unwritten: list[str] = []
-        self._tensorboard = TensorBoard(save_dir / "tensorboard", resumed_at) if tensorboard else None
+        self._others: list[TensorBoard | WeightsAndBiases] = []
+        if tensorboard:
+            self._others.append(TensorBoard(save_dir / "tensorboard", resumed_at))
+        if wandb_project and self._writes:
+            self._others.append(WeightsAndBiases(wandb_project, save_dir, config))
         self._resources = ExitStack()
         self._bar: Any = None
         if is_terminal():
             self._bar = self._resources.enter_context(bar(unit=" updates", dynamic_ncols=True))
 
     def event(self, kind: str, values: dict[str, Any]) -> None:
-        """Append one event to log.jsonl, and its figures to TensorBoard's."""
+        """Append one event to log.jsonl, and give its figures to who else draws them."""
         if not self._writes:
             return
         self._unwritten.append(to_line({"event": kind, **values}) + "\n")
         try:
             self._write()
-            if self._tensorboard is not None:
-                self._tensorboard.event(kind, values)
+            for other in self._others:
+                other.event(kind, values)
         except S2SError as error:
             # A disk that is full for a while costs no training: what is not written yet is tried again.
             if not isinstance(error.__context__, OSError):
@@ -160,7 +175,7 @@ class Log:
             spare=("left", "padding", "gnorm", "speed", "coverage", "lr", "ppl"),
         )
 
-    def validation(self, values: dict[str, Any], subset: str, best: bool) -> None:
+    def validation(self, values: dict[str, Any], best: bool, subset: str = "valid") -> None:
         """Log and show the figures of a validation on a split, and on a line each those of others, SPLIT/FIGURE."""
         self.event("valid", values)
         figures: dict[str, list[str]] = {subset: []}
@@ -190,6 +205,7 @@ class Log:
             self.say(row)
 
     def close(self) -> None:
+<<<<<<< HEAD
         """Remove the moving line, and end TensorBoard's file; say so where events could not be written."""
         if self._unwritten:
             warn(
@@ -197,6 +213,10 @@ class Log:
             )
         if self._tensorboard is not None:
             self._tensorboard.close()
+=======
+        """Remove the moving line, and end what else is written."""
+        for other in self._others:
+            other.close()
         if self._bar is not None:
             self._bar.refresh()
         self._resources.close()

@@ -49,7 +49,7 @@ class TensorBoard:
             if self._writer is None:
                 self._writer = self._new_writer(self._folder, purge_step=max(update, self._resumed_at + 1))
             self._latest = update
-            for name, value in _scalars(kind, values):
+            for name, value in scalars(kind, values):
                 self._writer.add_scalar(name, value, update)
             # A run that is killed keeps what it has logged.
             self._writer.flush()
@@ -63,9 +63,10 @@ class TensorBoard:
             self._writer, self._resumed_at = None, self._latest
 
 
-def _scalars(kind: str, values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def scalars(kind: str, values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The numbers of an event as KIND/NAME, but for the update and the time left."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _scalars(kind, value)
+            yield from scalars(kind, value)
         elif isinstance(value, int | float) and not isinstance(value, bool) and name not in _LEFT_OUT:
             yield f"{kind}/{name}", float(value)

@@ -54,12 +54,15 @@ JOEYNMT = Toolkit(
         "--level": "--tokenizer",
         "preprocess --trg": "--target-lang",
         "--return-prob": "--format jsonl",
+        "--initializer": "--param-init",
+        "--init-weight": "--param-init-scale",
+        "--init-gain": "--param-init-scale",
+        "--embed-initializer": "--embed-init",
+        "--embed-init-weight": "--embed-init-scale",
     },
     needless={
         "--normalization": "the loss is a mean over tokens",
         "--shuffle": "every epoch is shuffled anew",
-        "--initializer": "each layer begins as its paper has it",
-        "--embed-initializer": "each layer begins as its paper has it",
         "--loss": "--criterion says it",
     },
 )

@@ -70,6 +70,9 @@ OPENNMT = Toolkit(
         "--world-size": _TORCHRUN,
         "--gpu-ranks": _TORCHRUN,
         "--tensorboard-log-dir": "--tensorboard",
+        "--param-init-glorot": "--param-init xavier_uniform",
+        "--pre-word-vecs-enc": "--encoder-embed-path FILE",
+        "--pre-word-vecs-dec": "--decoder-embed-path FILE",
         "--model-dtype": "--precision",
         "--save-data": "--destdir FOLDER",
         "--src-vocab": "--srcdict FILE",
@@ -103,8 +106,6 @@ OPENNMT = Toolkit(
     },
     needless={
         "--position-encoding": "every Transformer here has positions",
-        "--param-init": "each layer begins as its paper has it",
-        "--param-init-glorot": "each layer begins as its paper has it",
         "--normalization": "the loss is a mean over tokens",
         "--max-generator-batches": "the output layer goes through a batch in pieces by itself",
         "--dynamic-dict": "--copy needs no dictionary of its own",
