@@ -36,6 +36,7 @@ from s2scli.checkpoint_file import (
 )
 from s2scli.configs.models import ModelConfig
 from s2scli.configs.train import TrainConfig
+from s2scli.console import counted
 from s2scli.data.learning import read_tokenizers
 from s2scli.data.shortlist import Shortlist
 from s2scli.data.source_form import SourceForm
@@ -237,7 +238,7 @@ def check_vocabularies(
         of_model, of_data = own[side], tokenizers[side]
         if differs := difference(of_model, of_data):
             names = [
-                f"{item.vocabulary.fingerprint} ({len(item):,} symbols, {item.kind})"
+                f"{item.vocabulary.fingerprint} ({counted(len(item), 'symbol')}, {item.kind})"
                 for item in (of_model, of_data)
             ]
             raise CheckpointError(
@@ -338,7 +339,7 @@ def _outline(config: ModelConfig, sizes: tuple[int, int], most: int, path: Path)
         # What torch finds in numbers that are too large, or have no meaning.
         raise CheckpointError(
             f"{path}: its settings, config.model, are of a model that cannot be built for vocabularies of {sizes[0]:,} "
-            f"and {sizes[1]:,} symbols"
+            f"and {counted(sizes[1], 'symbol')}"
         ) from error
     finally:
         hook.remove()

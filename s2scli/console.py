@@ -37,8 +37,12 @@ def is_silent() -> bool:
 
 
 def counted(number: int, what: str) -> str:
-    """A number of things: 1 update, 2,000 updates."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    """A number of things: 1 update, 2,000 updates, 2 batches, 2 entries."""
+    if number == 1:
+        return f"1 {what}"
+    if what.endswith(("ch", "s", "x")):
+        return f"{number:,} {what}es"
+    return f"{number:,} {what[:-1]}ies" if what.endswith("ry") else f"{number:,} {what}s"
 
 
 def notice(message: str) -> None:

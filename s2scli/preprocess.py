@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from s2scli.configs.preprocess import PreprocessConfig
-from s2scli.console import notice
+from s2scli.console import counted, notice
 from s2scli.data.assembly import Assembly, reasons_in_words
 from s2scli.data.consistency import check_settings
 from s2scli.data.corpus import Corpus, find_corpora, find_speakers
@@ -281,24 +281,26 @@ def _tell(config: PreprocessConfig, result: PreprocessResult) -> None:
     """Tell the user what was dropped, cut and written."""
     for split, dropped in result.dropped.items():
         if dropped:
-            notice(f"{split}: left out {sum(dropped.values())} pairs: {', '.join(reasons_in_words(dropped))}")
+            notice(
+                f"{split}: left out {counted(sum(dropped.values()), 'pair')}: {', '.join(reasons_in_words(dropped))}"
+            )
     for split, cut in result.truncated.items():
         for side, number in cut.items():
             limit = getattr(config, f"max_{side}_length")
             lost = result.truncated_tokens[split][side]
             notice(
-                f"{split}: cut {number} {side} sentences to {limit} tokens, {lost:,} of "
-                f"{result.num_tokens[split][side] + lost:,} tokens left out"
+                f"{split}: cut {counted(number, f'{side} sentence')} to {limit} tokens, {lost:,} of "
+                f"{counted(result.num_tokens[split][side] + lost, 'token')} left out"
             )
     if config.valid_fraction:
-        notice(f"valid: {result.num_examples['valid']} pairs held out of the training data")
+        notice(f"valid: {counted(result.num_examples['valid'], 'pair')} held out of the training data")
     for split, number in result.num_examples.items():
         sides = []
         for side in result.vocabulary_sizes:
             tokens = result.num_tokens[split][side]
             share = 100 * result.num_unknown[split][side] / max(1, tokens)
-            sides.append(f"{side} {tokens} tokens, {share:.2f}% unknown")
-        notice(f"{split}: {number} pairs; {'; '.join(sides)}")
+            sides.append(f"{side} {counted(tokens, 'token')}, {share:.2f}% unknown")
+        notice(f"{split}: {counted(number, 'pair')}; {'; '.join(sides)}")
     if "train" in result.num_examples and "valid" not in result.num_examples:
         notice(
             "no validation data: --validpref names some, --valid-fraction 0.02 holds out some training pairs"

@@ -300,10 +300,10 @@ def _introduce(run: Run) -> None:
     batches = plan.part(position.epoch, position.part)
     company = f"{processes.size} × {processes.device.type} ({processes.kind})" if processes.size > 1 else ""
     notice(
-        f"{config.arch}: {count:,} parameters{f', {trained:,} of them trained,' if trained < count else ''} "
+        f"{config.arch}: {counted(count, 'parameter')}{f', {trained:,} of them trained,' if trained < count else ''} "
         f"on {company or processes.device} ({counted(torch.get_num_threads(), 'thread')}, {config.precision}); "
-        f"{plan.num_pairs:,} training pairs in {'about ' if plan.parts > 1 else ''}{plan.parts * len(batches):,} "
-        f"batches, {plan.padding(batches):.1%} padding"
+        f"{counted(plan.num_pairs, 'training pair')} in {'about ' if plan.parts > 1 else ''}"
+        f"{counted(plan.parts * len(batches), 'batch')}, {plan.padding(batches):.1%} padding"
     )
     for split in (run.train_split, *(part.split for part in run.validated_on)):
         for side, longest in _longest(config).items():
@@ -316,7 +316,8 @@ def _introduce(run: Run) -> None:
                         f"--set model.max_{side}_positions=N has more"
                     )
                 notice(
-                    f"{split.name}: {counted(number, f'{side} sentence')} cut to {longest:,} tokens, {tokens:,} "
+                    f"{split.name}: {counted(number, f'{side} sentence')} cut to {counted(longest, 'token')}, "
+                    f"{tokens:,} "
                     f"tokens left out, {reason}"
                 )
     if not run.validated_on:

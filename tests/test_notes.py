@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+import s2scli
 from s2scli.cli.app import run
+from s2scli.console import counted
 from s2scli.notes import Note, Summary
 
 
@@ -57,3 +60,40 @@ def test_generate_tells_of_lines_that_are_cut_and_mended(
         assert any(
             f"{source}: 2 lines are not UTF-8" in line and ": 5, 6; --verbose" in line for line in told
         )
+
+
+@pytest.mark.parametrize(
+    ("number", "what", "wanted"),
+    [
+        (1, "batch", "1 batch"),
+        (2, "batch", "2 batches"),
+        (0, "process", "0 processes"),
+        (3, "entry", "3 entries"),
+        (2000, "source token", "2,000 source tokens"),
+    ],
+)
+def test_things_are_counted_in_words_that_agree(number: int, what: str, wanted: str) -> None:
+    assert counted(number, what) == wanted
+
+
+def test_no_message_counts_one_thing_as_several() -> None:
+    """Numbers that may be 1 go through `counted`: an f-string with a number before a plural is on a list of others."""
+    plural = re.compile(
+        r"\{[^{}]*\} (samples|pairs|symbols|batches|sentences|examples|columns|entries|processes)\b"
+    )
+    allowed = {
+        # Two or more always, a limit, or part of a list that is put together elsewhere.
+        ("training/step.py", "sentences"),
+        ("scoring/report.py", "samples"),
+        ("preprocess.py", "symbols"),
+        ("configs/generate.py", "processes"),
+    }
+    package = Path(s2scli.__file__).parent
+    found = {
+        (str(path.relative_to(package)), match[1])
+        for path in package.rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if 'f"' in line
+        for match in plural.finditer(line)
+    }
+    assert found <= allowed

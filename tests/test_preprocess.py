@@ -268,7 +268,7 @@ def test_settings_that_contradict(run: Run, texts: Path, settings: dict, message
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("train.zh", b"a\n", r"train\.en has 36 lines and .*train\.zh has 1 lines;"),
+        ("train.zh", b"a\n", r"train\.en has 36 lines and .*train\.zh has 1 line;"),
         ("train.en", b"", r"train\.en: the file is empty"),
         ("test.en", b"a\nb\xff\n", r"test\.en:2: the line is not UTF-8"),
         ("valid.zh", b"a\nb\0\n", r"valid\.zh:2: the line holds a NUL"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 from s2scli.configs.preprocess import PreprocessConfig
-from s2scli.console import counter, notice
+from s2scli.console import counted, counter, notice
 from s2scli.data.corpus import Corpus
 from s2scli.data.dataset import TAG
 from s2scli.data.dataset_writer import DatasetWriter
@@ -73,7 +73,7 @@ class Assembly:
         noted = time.monotonic()
         if self._done:
             notice(
-                f"going on after {sum(self._done.values()):,} lines, which a process that was killed has done"
+                f"going on after {counted(sum(self._done.values()), 'line')}, which a process that was killed has done"
             )
         with open_own(self.rejects, "r+b" if self._rejects_size else "wb") as stream:
             stream.truncate(self._rejects_size)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from s2scli.console import counted
 from s2scli.data.batch import Batch
 from s2scli.data.column import Indices
 from s2scli.data.dataset import Split
@@ -83,7 +84,7 @@ class BatchPlan:
             if (longest := int(lengths.max())) > max_tokens:
                 line = int(np.flatnonzero(lengths[np.arange(len(lengths))] == longest)[0])
                 raise DataError(
-                    f"training example {line + 1} has {longest} {side} tokens with its end symbol, "
+                    f"training example {line + 1} has {counted(longest, f'{side} token')} with its end symbol, "
                     f"more than --max-tokens {max_tokens}; "
                     f"give --max-tokens {longest} or more, or preprocess with --max-{side}-length"
                 )
@@ -150,7 +151,8 @@ class BatchPlan:
             size = int(np.searchsorted(padded, self.max_tokens, side="right"))
             if not size:
                 raise DataError(
-                    f"a training example has {reach[0]} tokens, more than its dataset says that any has, and than "
+                    f"a training example has {counted(reach[0], 'token')}, more than its dataset says that any "
+                    f"has, and than "
                     f"--max-tokens {self.max_tokens}; {CHANGED}"
                 )
             size -= size % _SIZE_MULTIPLE if size > _SIZE_MULTIPLE else 0

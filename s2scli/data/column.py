@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from s2scli.console import counted
 from s2scli.data.meta import AGAIN, CHANGED, END_DTYPE
 from s2scli.errors import DataError
 
@@ -74,7 +75,9 @@ class Column:
             ends = self._ends[rows]
             starts = np.where(rows > 0, self._ends[rows - 1], 0)
         except IndexError:
-            raise self._contradicts("ends", f"has {len(self._ends):,} entries, fewer than examples") from None
+            raise self._contradicts(
+                "ends", f"has {counted(len(self._ends), 'entry')}, fewer than examples"
+            ) from None
         if len(rows):
             lengths = ends - starts
             wrong = (lengths < 0) | (lengths > self._longest) | (starts < 0) | (ends > len(self._ids))
@@ -121,7 +124,8 @@ class Column:
     def _check(self, ids: npt.NDArray[Any]) -> None:
         if len(ids) and (largest := int(ids.max())) >= self._vocabulary_size:
             raise self._contradicts(
-                "ids", f"holds the id {largest}, and the vocabulary has {self._vocabulary_size:,} symbols"
+                "ids",
+                f"holds the id {largest}, and the vocabulary has {counted(self._vocabulary_size, 'symbol')}",
             )
 
     def text(self, row: int) -> str:
@@ -130,7 +134,7 @@ class Column:
         start, end = (int(ends[row - 1]) if row else 0), int(ends[row])
         if not 0 <= start <= end <= size:
             raise self._contradicts(
-                "text_ends", f"example {row + 1:,} goes from {start} to {end}, of {size} bytes"
+                "text_ends", f"example {row + 1:,} goes from {start} to {end}, of {counted(size, 'byte')}"
             )
         try:
             return self._text[start:end].tobytes().decode("utf-8")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from s2scli.configs.preprocess import PreprocessConfig
-from s2scli.console import warn
+from s2scli.console import counted, warn
 from s2scli.data.dialogue import Dialogue, DialogueForm, exchanges, one_line, read_dialogue
 from s2scli.errors import DataError, UsageError, did_you_mean
 from s2scli.io import COMPRESSED, STDIN, count_lines, decode, input_name, read_raw_lines, remedy_for
@@ -209,10 +209,10 @@ class Corpus:
             if not count:
                 raise DataError(f"{input_name(path)}: the file is empty")
         if len(set(counts)) > 1:
-            raise DataError(
-                f"{' and '.join(f'{path} has {count} lines' for path, count in zip(self.paths, counts, strict=True))}; "
-                "line N of each must belong to the same pair"
-            )
+            found = [
+                f"{path} has {counted(count, 'line')}" for path, count in zip(self.paths, counts, strict=True)
+            ]
+            raise DataError(f"{' and '.join(found)}; line N of each must belong to the same pair")
         return counts[0]
 
     def _count_pairs_of_dialogues(self) -> int:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from s2scli.console import counted
 from s2scli.data.dataset import (
     SHORTLIST,
     SHORTLIST_DTYPE,
@@ -170,7 +171,9 @@ def count_tokens(file: Path, dtype: np.dtype[Any], counts: npt.NDArray[np.int64]
     for start in range(0, len(ids), 1 << 24):
         found = np.bincount(ids[start : start + (1 << 24)], minlength=len(counts))
         if len(found) > len(counts):
-            raise DataError(f"{file}: holds an id beyond its vocabulary of {len(counts):,} symbols; {AGAIN}")
+            raise DataError(
+                f"{file}: holds an id beyond its vocabulary of {counted(len(counts), 'symbol')}; {AGAIN}"
+            )
         counts += found
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2scli.configs.preprocess import PreprocessConfig
+from s2scli.console import counted
 from s2scli.data.corpus import SIDES, Corpus, Pair, is_held_out
 from s2scli.data.dataset import TAG
 from s2scli.data.dataset_writer import ColumnChunk
@@ -177,7 +178,7 @@ class Encoder:
                 continue
             if self._config.on_long == "error":
                 raise DataError(
-                    f"{corpus.place(at, number)}: {length} tokens, --max-{side}-length is {limit}; "
+                    f"{corpus.place(at, number)}: {counted(length, 'token')}, --max-{side}-length is {limit}; "
                     "raise it, or use --on-long truncate or skip"
                 )
             if self._config.on_long == "truncate":

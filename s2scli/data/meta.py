@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from s2scli import document
+from s2scli.console import counted
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import DataError
 from s2scli.schema import setting
@@ -177,8 +178,8 @@ def _check_column(shard: Mapping[str, Any], column: str, id_size: int, place: st
     ends = shard["num_examples"] * END_DTYPE.itemsize
     if sizes["ends"] != ends or sizes["text_ends"] != ends or sizes["ids"] % id_size:
         raise DataError(
-            f"{place}: {shard['num_examples']} examples cannot be in files of {column} with "
-            f"{', '.join(f'{size} bytes ({ending})' for ending, size in sizes.items())}"
+            f"{place}: {counted(shard['num_examples'], 'example')} cannot be in files of {column} with "
+            f"{', '.join(f'{size} B ({ending})' for ending, size in sizes.items())}"
         )
 
 
@@ -202,7 +203,7 @@ def check_files(path: Path, meta: Mapping[str, Any]) -> None:
     for file, expected in files(path, meta):
         size = file.stat().st_size if file.is_file() else None
         if size != expected["bytes"]:
-            found = "is missing" if size is None else f"has {size} bytes, not {expected['bytes']}"
+            found = "is missing" if size is None else f"has {counted(size, 'byte')}, not {expected['bytes']}"
             raise DataError(f"{file}: the file {found}; {AGAIN}")
     for split in meta["splits"].values():
         for shard in (shard for corpus in split["corpora"] for shard in corpus["shards"]):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+from s2scli.console import counted
 from s2scli.errors import DataError, UsageError, did_you_mean
 from s2scli.io import read_lines
 from s2scli.notes import Note, Summary
@@ -86,7 +87,7 @@ class Lexicon:
             elif excluded is not None and excluded.occurs_in(ids):
                 problem = "holds what is excluded"
             elif room is not None and sum(map(len, found)) + len(ids) > room:
-                problem = f"does not fit into the {room} tokens that the model has positions for"
+                problem = f"does not fit into the {counted(room, 'token')} that the model has positions for"
             if problem:
                 notes.append(Note(_LEFT_OUT, f"the constraint {phrase!r} {problem}; it is left out"))
             elif ids:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate, islice
 
-from s2scli.console import uncounted, warn
+from s2scli.console import counted, uncounted, warn
 from s2scli.errors import DataError
 from s2scli.inference.engine import Engine, Line
 from s2scli.inference.input import UntilBroken
@@ -66,7 +66,8 @@ def find_parts(engine: Engine, line: Line, on_long: str | None) -> list[Part]:
         return [("", line.text)]
     if on_long == "error":
         raise DataError(
-            f"line {line.id + 1}: {length} {engine.side} tokens, more than the {longest} that the model was made for; "
+            f"line {line.id + 1}: {counted(length, f'{engine.side} token')}, more than the {longest} that the "
+            f"model was made for; "
             "shorten it, or give --on-long truncate or split"
         )
     tag, own = engine.form.line_of(line.text)

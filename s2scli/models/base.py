@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from s2scli.configs.models import EncoderDecoderConfig, ModelConfig
+from s2scli.console import counted
 from s2scli.data.batch import Batch, Tokens, decoder_input
 from s2scli.errors import UsageError
 from s2scli.models import MODELS
@@ -285,7 +286,8 @@ class Embeddings:
     ) -> None:
         if config.share_all_embeddings and source_size != target_size:
             raise UsageError(
-                f"--share-all-embeddings needs one vocabulary, but the source has {source_size} symbols and the "
+                f"--share-all-embeddings needs one vocabulary, but the source has "
+                f"{counted(source_size, 'symbol')} and the "
                 f"target {target_size}; preprocess with --joined-dictionary"
             )
         self.target = initial_embedding(target_size, config.decoder_embed_dim, PAD)

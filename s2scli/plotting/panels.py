@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from s2scli.console import notice
+from s2scli.console import counted, notice
 from s2scli.errors import DataError, UsageError, did_you_mean
 from s2scli.plotting.history import History, is_number, x_axis
 from s2scli.plotting.norms import by_layer
@@ -173,7 +173,7 @@ def _line(
     """A line through the points that are finite, or none if none are."""
     finite = [(update, value) for update, value in points if math.isfinite(value)]
     if where and len(finite) < len(points):
-        notice(f"{where}: {len(points) - len(finite)} {kind} values are not finite and left out")
+        notice(f"{where}: {counted(len(points) - len(finite), f'{kind} value')} left out, not finite")
     if not finite:
         return []
     logged = tuple(value for _, value in finite)

@@ -98,7 +98,9 @@ def _names(paths: Sequence[Path]) -> tuple[str, ...]:
 def check_length(name: str, length: int, system: str, segments: int) -> None:
     """Say where something is not parallel to the system output."""
     if length != segments:
-        raise DataError(f"{system} has {segments} lines but {name} has {length}; they must be parallel")
+        raise DataError(
+            f"{system} has {counted(segments, 'line')} but {name} has {length}; they must be parallel"
+        )
 
 
 def text_of(value: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from s2scli.configs.score import ScoreConfig
+from s2scli.console import counted
 from s2scli.errors import DataError, UsageError, did_you_mean
 from s2scli.io import input_name, read_lines
 from s2scli.scoring.corpus import Corpus, check_length, is_jsonl, parse, text_of
@@ -72,7 +73,9 @@ def _of_columns(lines: list[str], config: ScoreConfig, segments: int) -> Groups:
     check_length(name, len(rows) - is_named, input_name(config.sys[0]), segments)
     for number, row in enumerate(rows, start=1):
         if len(row) != len(rows[0]):
-            raise DataError(f"{name}:{number}: {len(row)} columns, where the first line has {len(rows[0])}")
+            raise DataError(
+                f"{name}:{number}: {counted(len(row), 'column')}, where the first line has {len(rows[0])}"
+            )
     if is_named:
         names = rows.pop(0)
     elif len(rows[0]) == 1:

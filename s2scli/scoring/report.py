@@ -80,7 +80,7 @@ def _page(config: ScoreConfig, result: ScoreResult) -> Iterator[str]:
         name, first = result.systems[system], result.systems[0]
         better, worse = (gained > 0).sum(), (gained < 0).sum()
         yield f"<h2>{escape(name)} beside {escape(first)}</h2>\n"
-        yield f"<p>{better:,} lines are better, {worse:,} worse, {result.segments - better - worse:,} equal.</p>\n"
+        yield f"<p>Lines: {better:,} better, {worse:,} worse, {result.segments - better - worse:,} equal.</p>\n"
         yield from _section("Most improved", least(-gained, _LINES, 0), result, system)
         yield from _section("Most worsened", least(gained, _LINES, 0), result, system)
     if len(result.systems) == 1:

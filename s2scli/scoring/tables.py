@@ -12,6 +12,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from s2scli.configs.score import OF_SACREBLEU, ScoreConfig
+from s2scli.console import counted
 from s2scli.record import to_json_text
 from s2scli.scoring.results import Breakdown, ScoreResult, SystemScore
 
@@ -24,7 +25,7 @@ _NO_BOOTSTRAP = (
     "no bootstrap, which draws lines twice and finds differences where there are none; interval: jackknife"
 )
 _NO_TEST = "no test, since the score of a line depends on the other lines of its system"
-_MEANING = "95 % intervals and p-values against {first}: {samples:,} samples, seed {seed}"
+_MEANING = "95 % intervals and p-values against {first}: {samples}, seed {seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +90,11 @@ def score_table(config: ScoreConfig, result: ScoreResult) -> Table:
     notes += parts(config, result)
     if are_sampled:
         notes.append(
-            _MEANING.format(first=result.systems[0], samples=config.resamples, seed=config.seed)
+            _MEANING.format(
+                first=result.systems[0], samples=counted(config.resamples, "sample"), seed=config.seed
+            )
             if are_several
-            else f"95 % intervals: {config.resamples:,} samples, seed {config.seed}"
+            else f"95 % intervals: {counted(config.resamples, 'sample')}, seed {config.seed}"
         )
         names = [metric.name for metric in result.metrics.values() if not metric.is_additive]
         notes += [f"{', '.join(names)}: {_NO_BOOTSTRAP}"] if names else []

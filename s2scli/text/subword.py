@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import sentencepiece
 
+from s2scli.console import counted
 from s2scli.errors import DataError, UsageError
 from s2scli.files import read_small
 from s2scli.text.normalization import Normalization
@@ -366,7 +367,7 @@ def _explain(error: RuntimeError) -> Exception:
     if too_small := re.search(r"required_chars\. (\d+) vs (\d+)", message):
         return UsageError(
             f"--vocab-size {too_small[1]} is too small: the characters of the training text need "
-            f"{too_small[2]} symbols; raise it, or lower --character-coverage"
+            f"{counted(int(too_small[2]), 'symbol')}; raise it, or lower --character-coverage"
         )
     if "required_chars_.empty()" in message or "sentences_.empty()" in message:
         return DataError("the training text is blank: there is nothing to learn a vocabulary from")

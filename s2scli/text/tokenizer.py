@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 from s2scli import document
-from s2scli.console import notice
+from s2scli.console import counted, notice
 from s2scli.errors import DataError, S2SError, UsageError
 from s2scli.schema import setting
 from s2scli.text import TOKENIZERS
@@ -280,17 +280,20 @@ def report_size(learned: int, wanted: int, name: str, *, most: int = 0) -> None:
     """Tell the user of a vocabulary smaller than was asked for, or larger than the most, 0 where any will do."""
     if 0 < most < learned:
         notice(
-            f"{name}: {learned} symbols instead of {most}; special symbols and those to keep whole always stay"
+            f"{name}: {counted(learned, 'symbol')} instead of {most}; special symbols and those to keep whole "
+            f"always stay"
         )
     if learned < wanted:
-        notice(f"{name}: {learned} symbols instead of {wanted}; the training text and limits give no more")
+        notice(
+            f"{name}: {counted(learned, 'symbol')} instead of {wanted}; the training text and limits give no more"
+        )
 
 
 def common_parts(values: Mapping[str, Any]) -> tuple[Vocabulary, Normalization, tuple[str, ...]]:
     """Vocabulary, normalization and user symbols of a tokenizer document that has been checked."""
     symbols, counts, user_symbols = values["symbols"], values["counts"], values["user_symbols"]
     if len(symbols) != len(counts):
-        raise DataError(f"{len(symbols):,} symbols have {len(counts):,} counts")
+        raise DataError(f"{counted(len(symbols), 'symbol')} have {counted(len(counts), 'count')}")
     if "" in user_symbols:
         raise DataError("one of its user symbols is empty")
     rewriting = dict(values["normalization"])

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from s2scli.console import counted
 from s2scli.errors import DataError
 from s2scli.io import read_lines
 
@@ -24,7 +25,7 @@ class Vocabulary:
 
     def __init__(self, symbols: Sequence[str], counts: Sequence[int]) -> None:
         if len(symbols) != len(counts):
-            raise ValueError(f"{len(symbols)} symbols, {len(counts)} counts")
+            raise ValueError(f"{counted(len(symbols), 'symbol')}, {counted(len(counts), 'count')}")
         self.symbols = (*SPECIAL_SYMBOLS, *symbols)
         self.counts = (*(0 for _ in SPECIAL_SYMBOLS), *counts)
         self._ids = {symbol: number for number, symbol in enumerate(symbols, start=NUM_SPECIAL)}

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from s2scli.console import notice, warn
+from s2scli.console import counted, notice, warn
 from s2scli.data.batch import Batch
 from s2scli.data.batching import PART_SIZE, BatchPlan, load_batch, pair_lengths
 from s2scli.data.column import Indices
@@ -79,12 +79,13 @@ def largest_budget(
     allowed = f"a batch may take {_in_words(limit)} of the {_in_words(free)} that are free"
     if points.get(found, inf) > limit:
         warn(
-            f"--max-tokens auto: {found:,} tokens a batch, as the longest sentence needs; {allowed}, this takes more"
+            f"--max-tokens auto: {counted(found, 'token')} a batch, as the longest sentence needs; {allowed}, "
+            f"this takes more"
         )
         return found
     reason = f", with more an epoch has fewer than {_UPDATES_AN_EPOCH} updates" if found == cap else ""
     tried = f"tried {len(points)} size{'s' if len(points) > 1 else ''}"
-    notice(f"--max-tokens auto: {found:,} tokens a batch ({tried}; {allowed}{reason})")
+    notice(f"--max-tokens auto: {counted(found, 'token')} a batch ({tried}; {allowed}{reason})")
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from s2scli.checkpoint import LAST, Checkpoint, check_vocabularies
 from s2scli.configs.models import TRAINING_ONLY
 from s2scli.configs.train import COMPONENTS, SECTIONS, TrainConfig
-from s2scli.console import notice
+from s2scli.console import counted, notice
 from s2scli.errors import CheckpointError
 from s2scli.schema import as_dict, by_epoch, defaults_of
 from s2scli.training.run import Run
@@ -170,8 +170,9 @@ def compare_updates(run: Run, checkpoint: Checkpoint) -> None:
     before *= checkpoint.run.get("processes", 1)
     if before != run.batches_per_update:
         notice(
-            f"resuming with {run.batches_per_update} batches an update ({by_epoch(run.config.update_freq, epoch)} × "
-            f"{run.processes.size} processes), {before} before"
+            f"resuming with {counted(run.batches_per_update, 'batch')} an update "
+            f"({by_epoch(run.config.update_freq, epoch)} × "
+            f"{counted(run.processes.size, 'process')}), {before} before"
         )
 
 

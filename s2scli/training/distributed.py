@@ -25,7 +25,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from s2scli.console import silence
+from s2scli.console import counted, silence
 from s2scli.data.batch import Batch
 from s2scli.errors import S2SError
 from s2scli.training.objectives.base import Loss, Objective
@@ -116,7 +116,7 @@ def joined(device: torch.device, kind: str) -> Iterator[Processes]:
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise S2SError(
-            f"cannot join the other {size - 1} processes ({reason}); start them with torchrun"
+            f"cannot join the other {counted(size - 1, 'process')} ({reason}); start them with torchrun"
         ) from None
     try:
         with nullcontext() if rank == 0 else silence():

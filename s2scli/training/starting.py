@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from s2scli.configs.starting import StartingConfig
-from s2scli.console import notice
+from s2scli.console import counted, notice
 from s2scli.errors import DataError, UsageError
 from s2scli.models.base import Model
 from s2scli.nn.initial import initialize, initialize_embeddings
@@ -44,9 +44,9 @@ def first_weights(config: StartingConfig, model: Model, tokenizers: Mapping[str,
         vectors = read_vectors(path, numbers, table.size(1), f"--{part}-embed-dim")
         if not vectors:
             raise DataError(
-                f"{path}: has none of the {len(symbols):,} {side} symbols, as {', '.join(symbols[:3])}; the "
+                f"{path}: has none of the {counted(len(symbols), f'{side} symbol')}, as {', '.join(symbols[:3])}; the "
                 "vectors must be of the units that the text is split into"
             )
         with torch.no_grad():
             table[list(vectors)] = torch.tensor(list(vectors.values()), dtype=table.dtype)
-        notice(f"{path}: vectors of {len(vectors):,} of {len(symbols):,} {side} symbols")
+        notice(f"{path}: vectors of {len(vectors):,} of {counted(len(symbols), f'{side} symbol')}")

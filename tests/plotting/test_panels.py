@@ -152,7 +152,7 @@ def test_values_that_are_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
     train: Events = {1: {"loss": math.inf}, 2: {"loss": 5.0, "ppl": math.nan}, 3: {"loss": math.nan}}
     (panel,) = panels(make_history(train=train))
     assert points(panel) == {2: 5}
-    assert "run: loss: 2 train values are not finite and left out\n" in capsys.readouterr().err
+    assert "run: loss: 2 train values left out, not finite\n" in capsys.readouterr().err
     with pytest.raises(DataError, match=r"^run: no finite value to draw$"):
         panels(make_history(train=train), figures=("ppl",))
 

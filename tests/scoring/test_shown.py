@@ -321,7 +321,7 @@ def test_the_report(files: dict[str, Any], tmp_path: Path) -> None:
         METRICS["chrf"]().sentence(new, [right]) > METRICS["chrf"]().sentence(old, [right])
         for old, new, right in zip(BASE, NEW, RIGHT, strict=True)
     )
-    assert f"{better} lines are better" in page.text
+    assert f"Lines: {better} better" in page.text
 
 
 def test_the_report_of_one_system_has_its_attention(tmp_path: Path) -> None:

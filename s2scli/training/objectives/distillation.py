@@ -10,6 +10,7 @@ from torch import Tensor
 
 from s2scli.checkpoint import find_checkpoint, load_checkpoint, restore_model
 from s2scli.configs.training import DistillationConfig
+from s2scli.console import counted
 from s2scli.data.batch import Batch
 from s2scli.errors import UsageError
 from s2scli.models.base import Model
@@ -95,7 +96,9 @@ class Distillation(LabelSmoothedCrossEntropy):
             theirs = teacher.tokenizers[side]
             if differs := difference(theirs, tokenizer):
                 raise UsageError(
-                    f"--teacher {teacher.path}: its {side} vocabulary ({len(theirs)} symbols) is not that of {data} "
-                    f"({len(tokenizer)} symbols): {differs}; train the teacher on this dataset folder, or make the "
+                    f"--teacher {teacher.path}: its {side} vocabulary ({counted(len(theirs), 'symbol')}) is "
+                    f"not that of {data} "
+                    f"({counted(len(tokenizer), 'symbol')}): {differs}; train the teacher on this dataset "
+                    f"folder, or make the "
                     f"dataset with s2s preprocess --vocab-from {teacher.path}"
                 )
