@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate, islice
 
-from s2scli.console import counted, uncounted, warn
+from s2scli.console import counted, uncounted
 from s2scli.errors import DataError
 from s2scli.inference.engine import Engine, Line
 from s2scli.inference.input import UntilBroken
+from s2scli.notes import Note
 from s2scli.record import Alignment, Hypothesis, Record
 from s2scli.text.normalization import is_blank
 from s2scli.text.words import places_of_words
@@ -48,14 +49,15 @@ def translate_lines(
         parts = (replace(line, text=text) for line, found in chunk for _, text in found)
         records = engine.translate(parts, window, done)
         for line, found in chunk:
-            yield join_parts(engine, line, found, list(islice(records, len(found))))
+            of_parts = list(islice(records, len(found)))
+            yield join_parts(engine, line, found, of_parts, is_asked=on_long is not None)
     stream.check()
 
 
 def find_parts(engine: Engine, line: Line, on_long: str | None) -> list[Part]:
     """The parts to translate one by one; DataError for a line that is too long if that is an error."""
     longest, encode = engine.longest_source, engine.tokenizers[engine.side].encode
-    is_told, on_long = on_long is not None, on_long or engine.on_long
+    on_long = on_long or engine.on_long
     if on_long not in ("split", "error") or longest is None or is_blank(line.text):
         return [("", line.text)]
     if len(line.text) * _MOST_TOKENS <= longest:
@@ -73,11 +75,6 @@ def find_parts(engine: Engine, line: Line, on_long: str | None) -> list[Part]:
     tag, own = engine.form.line_of(line.text)
     tagged = f"{tag} {{}}".format if tag else str
     parts = split_line(own, lambda text: len(encode(tagged(text))) <= longest)
-    if not is_told and len(parts) > 1:
-        warn(
-            f"line {line.id + 1}: {length} {engine.side} tokens, more than the {longest} that the model was trained "
-            f"for; translated in {len(parts)} parts"
-        )
     # Where the line alone is short enough, the engine leaves out of its context what is too much.
     return [(space, tagged(text)) for space, text in parts] if len(parts) > 1 else [("", line.text)]
 
@@ -109,8 +106,10 @@ def _halved(text: str, fits: Callable[[str], bool], space: str) -> list[Part]:
     ]
 
 
-def join_parts(engine: Engine, line: Line, parts: Sequence[Part], records: Sequence[Record]) -> Record:
-    """The record of a line from those of its parts."""
+def join_parts(
+    engine: Engine, line: Line, parts: Sequence[Part], records: Sequence[Record], *, is_asked: bool
+) -> Record:
+    """The record of a line from those of its parts; with a note of them, unless it was asked for that."""
     if len(records) == 1:
         return records[0]
     # Of characters that normalization removes there is no output.
@@ -134,7 +133,20 @@ def join_parts(engine: Engine, line: Line, parts: Sequence[Part], records: Seque
         hypotheses=hypotheses,
         source_tokens=[token for record in records for token in record.source_tokens],
         attended=[token for record in records for token in record.attended],
-        notes=[note for record in records for note in record.notes],
+        notes=[
+            *([] if is_asked else [_note_of_parts(engine, records)]),
+            *(note for record in records for note in record.notes),
+        ],
+    )
+
+
+def _note_of_parts(engine: Engine, records: Sequence[Record]) -> Note:
+    which = f"more than the {engine.longest_source} that the model was trained for"
+    length = counted(sum(len(record.source_tokens) for record in records), f"{engine.side} token")
+    return Note(
+        f"have more than the {engine.longest_source} {engine.side} tokens that the model was trained for, and are "
+        "translated in parts",
+        f"{length}, {which}; translated in {len(records)} parts",
     )
 
 

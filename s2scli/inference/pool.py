@@ -123,7 +123,8 @@ class _Job:
         del self.begun[piece.place]
         records = [begun.records[part] for part in range(len(begun.parts))]
         line, engine, config = begun.question
-        return {piece.place: Answer(join_parts(engine, line, begun.parts, records), config)}
+        record = join_parts(engine, line, begun.parts, records, is_asked=config.on_long is not None)
+        return {piece.place: Answer(record, config)}
 
     def fail(self, error: Exception) -> None:
         """Let the client know, and do nothing more for it."""
