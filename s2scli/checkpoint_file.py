@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from s2scli import document
 from s2scli.errors import CheckpointError, DataError
 from s2scli.files import is_regular, kind_of, name_in_utf8
-from s2scli.schema import setting
+from s2scli.schema import Limits, setting
 
 FORMAT = "s2s-checkpoint"
 VERSION = 1
@@ -75,7 +75,9 @@ class TrainedOn:
     vocabularies: Mapping[str, str] = field(default_factory=dict)
     train: str = ""
     valid: str = ""
-    longest: Mapping[str, int] = field(default_factory=dict)
+    longest: Mapping[str, int] = field(
+        default_factory=dict, metadata={"limits": Limits(help="tokens", at_least=0)}
+    )
 
 
 # What the header's metadata holds as JSON.

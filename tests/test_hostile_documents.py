@@ -62,7 +62,10 @@ def checkpoint(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Safetens
         Checkpoint(
             config=as_dict(config),
             tokenizers=tokenizers,
-            dataset=dataset_facts(dataset, dataset.sides, dataset.meta["limits"]),
+            dataset=dataset_facts(
+                dataset, {"train": "train", "valid": "valid"}, dataset.sides, dataset.meta["limits"]
+            )
+            | {"longest": {"source": 9, "target": 8}},
             weights=weights,
             run={**Position(best=2.5, update=7).as_dict(), **state},
             resumable=True,
