@@ -205,16 +205,11 @@ class Log:
             self.say(row)
 
     def close(self) -> None:
-<<<<<<< HEAD
-        """Remove the moving line, and end TensorBoard's file; say so where events could not be written."""
+        """Remove the moving line, and end what else is written; say so where events could not be written."""
         if self._unwritten:
             warn(
                 f"{self.path}: lacks the last {counted(len(self._unwritten), 'event')}, which could not be written"
             )
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-=======
-        """Remove the moving line, and end what else is written."""
         for other in self._others:
             other.close()
         if self._bar is not None:
