@@ -175,7 +175,7 @@ class Log:
             spare=("left", "padding", "gnorm", "speed", "coverage", "lr", "ppl"),
         )
 
-    def validation(self, values: dict[str, Any], best: bool, subset: str = "valid") -> None:
+    def validation(self, values: dict[str, Any], subset: str, best: bool) -> None:
         """Log and show the figures of a validation on a split, and on a line each those of others, SPLIT/FIGURE."""
         self.event("valid", values)
         figures: dict[str, list[str]] = {subset: []}

@@ -306,7 +306,7 @@ def validate_and_keep(run: Run) -> None:
         position.best = figure
     subset = run.validated_on[0].split.name
     run.log.validation(
-        {"epoch": position.epoch, "update": position.update, **validation.figures}, is_best, subset
+        {"epoch": position.epoch, "update": position.update, **validation.figures}, subset, is_best
     )
     keep_best(run, figure)
     if is_best:
