@@ -20,7 +20,7 @@ from typing import Any, Self
 
 import sentencepiece
 
-from s2scli.console import counted
+from s2scli.console import counted, notice
 from s2scli.errors import DataError, UsageError
 from s2scli.files import read_small
 from s2scli.text.normalization import Normalization
@@ -43,7 +43,9 @@ _UNESCAPE = {"\u2582\u2582": "\u2582", "\u25821": _SPACE, "\u25825": "\u2585"}
 _RESERVED = "\u2581\u2582\u2585"
 _ESCAPED = re.compile("\u2582[\u258215]")
 _BOS_NAME, _PAD_NAME, _EOS_NAME, _UNK_NAME = (f"\u2585{symbol}" for symbol in SPECIAL_SYMBOLS)
-_MAX_SENTENCE_BYTES = 2**30
+# Learning takes a time that grows with the square of a line that repeats itself. Lines over SentencePiece's own limit
+# of bytes are learnt from in parts, cut at white space where there is some, of so many characters at most.
+_LEARNT_WHOLE, _PART = 4192, 1024
 # The sums of the unigram model depend on how the work is divided, so the number of threads is fixed.
 _NUM_THREADS = 4
 
@@ -316,15 +318,34 @@ def _unescape(text: str) -> str:
     return _ESCAPED.sub(lambda match: _UNESCAPE[match[0]], text.replace(_SPACE, " "))
 
 
+def learnt_parts(text: str) -> list[str]:
+    """The parts of escaped text that a model learns from, all of it: one, unless it is very long."""
+    if len(text) <= _PART or len(text.encode()) <= _LEARNT_WHOLE:
+        return [text]
+    parts: list[str] = []
+    start = 0
+    while len(text) - start > _PART:
+        # The space stays with the word after it, as everywhere.
+        space = text.rfind(" ", start + 1, start + _PART + 1)
+        end = space if space > start else start + _PART
+        parts.append(text[start:end])
+        start = end
+    return [*parts, text[start:]]
+
+
 def _train(corpus: LearningText, settings: LearningSettings) -> bytes:
     """Train a SentencePiece model and return its file."""
     size = settings.vocab_size or DEFAULT_VOCAB_SIZE
+    num_long = 0
 
     def sentences() -> Iterator[str]:
+        nonlocal num_long
         for parts in corpus():
             for index in range(0, len(parts), 2):
                 if parts[index]:
-                    yield _escape(parts[index], first=index == 0)
+                    found = learnt_parts(_escape(parts[index], first=index == 0))
+                    num_long += len(found) > 1
+                    yield from found
 
     writer = io.BytesIO()
     try:
@@ -341,7 +362,7 @@ def _train(corpus: LearningText, settings: LearningSettings) -> bytes:
             remove_extra_whitespaces=False,
             add_dummy_prefix=False,
             hard_vocab_limit=False,
-            max_sentence_length=_MAX_SENTENCE_BYTES,
+            max_sentence_length=_LEARNT_WHOLE,
             num_threads=_NUM_THREADS,
             minloglevel=2,
             bos_id=0,
@@ -355,6 +376,10 @@ def _train(corpus: LearningText, settings: LearningSettings) -> bytes:
         )
     except RuntimeError as error:
         raise _explain(error) from None
+    if num_long:
+        notice(
+            f"{settings.name}: {counted(num_long, 'line')} over {_LEARNT_WHOLE:,} bytes learnt from in parts"
+        )
     model = writer.getvalue()
     learned = len(sentencepiece.SentencePieceProcessor(model_proto=model))
     report_size(learned, size, settings.name)
