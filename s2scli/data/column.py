@@ -6,6 +6,7 @@ ends and ids say is compared with what there is whenever it is asked for, and ne
 
 from __future__ import annotations
 
+import mmap
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class Column:
         self._dtype = dtype
         self._longest = longest
         self._vocabulary_size = vocabulary_size
+        self._mapped: dict[str, mmap.mmap] = {}
 
     def _file(self, ending: str) -> Path:
         return self._stem.with_name(f"{self._stem.name}.{ending}")
@@ -42,11 +44,23 @@ class Column:
         try:
             if path.stat().st_size == 0:  # an empty file cannot be mapped
                 return np.zeros(0, dtype)
-            return np.asarray(np.memmap(path, dtype, mode="r"))  # plain arrays are quicker to index
+            with path.open("rb") as stream:
+                mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            self._mapped[ending] = mapped
+            return np.frombuffer(mapped, dtype)
         except OSError as error:
             raise DataError(f"{path}: cannot read: {error.strerror}; {AGAIN}") from None
         except ValueError:
             raise DataError(f"{path}: has no whole number of entries; {CHANGED}") from None
+
+    def _check_whole(self, *endings: str) -> None:
+        """DataError where a file that is mapped has been cut: to read what is gone would end the process at once."""
+        for ending in endings:
+            mapped = self._mapped.get(ending)
+            if mapped is not None and mapped.size() < len(mapped):
+                raise self._contradicts(
+                    ending, f"was cut from {len(mapped)} bytes to {mapped.size()} while in use"
+                )
 
     @cached_property
     def _ids(self) -> npt.NDArray[Any]:
@@ -71,6 +85,7 @@ class Column:
 
     def spans(self, rows: Indices) -> tuple[Indices, Indices]:
         """Where the ids of some examples begin and end among all."""
+        self._check_whole("ends", "ids")
         try:
             ends = self._ends[rows]
             starts = np.where(rows > 0, self._ends[rows - 1], 0)
@@ -111,12 +126,14 @@ class Column:
 
     def at(self, places: Indices) -> Ids:
         """The ids at some places among all."""
+        self._check_whole("ids")
         ids: Ids = self._ids[places]
         self._check(ids)
         return ids
 
     def slice(self, start: int, stop: int) -> Ids:
         """Some of the ids of all examples, one after the other."""
+        self._check_whole("ids")
         ids: Ids = self._ids[start:stop]
         self._check(ids)
         return ids
@@ -130,6 +147,7 @@ class Column:
 
     def text(self, row: int) -> str:
         """The raw text of one example."""
+        self._check_whole("text", "text_ends")
         ends, size = self._text_ends, len(self._text)
         start, end = (int(ends[row - 1]) if row else 0), int(ends[row])
         if not 0 <= start <= end <= size:

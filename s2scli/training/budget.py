@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from collections.abc import Mapping
+import resource
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from math import inf, isfinite
 from pathlib import Path
@@ -35,6 +36,8 @@ _FIRST, _GROWTH, _STEP = 1024, 4, 256
 _AIM, _ENOUGH = 0.98, 0.95
 _MOST_TRIALS = 12
 _STATUS = Path("/proc/self/status")
+# The control groups, and which of them this process is in.
+_GROUPS, _MEMBER = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def largest_budget(
@@ -195,14 +198,62 @@ class _Memory:
 
 
 def _free_host_memory() -> int:
-    """Bytes of the host's memory that are available, within the container's limit."""
-    available = _proc_bytes(Path("/proc/meminfo"), "MemAvailable")
+    """Bytes of the host's memory that this process may still take: what is there, within all limits on it."""
+    return max(
+        0, min(_proc_bytes(Path("/proc/meminfo"), "MemAvailable"), *_process_limits(), *_group_limits())
+    )
+
+
+def _process_limits() -> Iterator[int]:
+    """What is left of the limits on this process, as `ulimit -v` and `ulimit -d` set them."""
+    for kind, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        limit = resource.getrlimit(kind)[0]
+        if limit != resource.RLIM_INFINITY:
+            yield limit - _proc_bytes(_STATUS, used)
+
+
+def _group_limits(root: Path = _GROUPS, member: Path = _MEMBER) -> Iterator[int]:
+    """What is left of the limits of the control groups that this process is in: a container's, a job's, a service's.
+
+    The file `member` says which group it is, of version 2 (0::PATH) or 1 (4:memory:PATH); those above it count too.
+    """
     try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii"))
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
+        lines = member.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for number, _, rest in (line.partition(":") for line in lines):
+        kinds, _, path = rest.partition(":")
+        if number == "0" and not kinds:
+            folder, names = root, ("memory.max", "memory.current")
+        elif "memory" in kinds.split(","):
+            folder, names = root / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        else:
+            continue
+        # In a container the folder may be that of the group itself, whatever it is called outside.
+        own = folder / path.lstrip("/")
+        for group in {folder, *(each for each in (own, *own.parents) if each.is_relative_to(folder))}:
+            limit, used = (_number(group / name) for name in names)
+            if limit is not None and used is not None:
+                # Pages of files that were read count as used, but make way.
+                yield limit - used + _stat(group / "memory.stat", "inactive_file")
+
+
+def _number(path: Path) -> int | None:
+    """The number in a file; None where there is none, as in "max"."""
+    try:
+        return int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
-        return available
-    return min(available, max(0, limit - used))
+        return None
+
+
+def _stat(path: Path, field: str) -> int:
+    """A field of a control group's statistics, or 0."""
+    with suppress(OSError, ValueError):
+        for line in path.read_text(encoding="ascii").splitlines():
+            name, _, value = line.partition(" ")
+            if name == field:
+                return int(value)
+    return 0
 
 
 def _proc_bytes(path: Path, field: str) -> int:
