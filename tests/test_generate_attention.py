@@ -279,7 +279,11 @@ def test_a_model_without_attention(
         ({"attention": "maps.gif"}, r"--attention maps.gif: the ending must be one of .html, .png, .svg"),
         (
             {"print_alignment": True, "alignment_layer": 7},
-            "--alignment-layer 7: the model has 1 decoder layers",
+            "--alignment-layer 7: the model has 1 decoder layer; allowed: 0 to 0, or -1 to -1 from the top",
+        ),
+        (
+            {"print_alignment": True, "alignment_layer": -2},
+            "--alignment-layer -2: the model has 1 decoder layer; allowed: 0 to 0, or -1 to -1 from the top",
         ),
     ],
 )

@@ -93,8 +93,9 @@ class TransformerConfig:
     )
     alignment_layer: int | None = setting(
         None,
-        "with --copy, the decoder layer whose attention says what to copy, from 0 at the bottom; by default the last",
-        at_least=0,
+        "with --copy, the decoder layer whose attention says what to copy, from 0 at the bottom, or from -1 at the "
+        "top; by default the last",
+        at_least=-1000,
         needs="copy",
     )
     alignment_heads: int = setting(
@@ -115,10 +116,10 @@ class TransformerConfig:
             raise UsageError(
                 f"model.attention_window = {self.attention_window} must be even: it reaches as far to either side"
             )
-        if self.pointing_layer >= self.decoder_layers:
+        if not 0 <= self.pointing_layer < self.decoder_layers:
             raise UsageError(
                 f"model.alignment_layer = {self.alignment_layer}: the model has {self.decoder_layers} decoder layers; "
-                f"allowed: 0 to {self.decoder_layers - 1}"
+                f"allowed: 0 to {self.decoder_layers - 1}, or -1 to {-self.decoder_layers} from the top"
             )
         if self.alignment_heads > self.decoder_attention_heads:
             raise UsageError(
@@ -134,7 +135,8 @@ class TransformerConfig:
     @property
     def pointing_layer(self) -> int:
         """The decoder layer whose attention is the copy distribution, from 0."""
-        return self.decoder_layers - 1 if self.alignment_layer is None else self.alignment_layer
+        layer = -1 if self.alignment_layer is None else self.alignment_layer
+        return layer if layer >= 0 else self.decoder_layers + layer
 
     @property
     def positions_of(self) -> dict[str, int]:

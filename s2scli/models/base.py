@@ -325,13 +325,17 @@ def join_present(one: Tensor | None, other: Tensor | None, dim: int) -> Tensor |
 
 
 def chosen_layer(layer: int | None, count: int) -> int:
-    """The decoder layer whose attention is meant, of so many, by default the last; UsageError if there is none such."""
-    layer = count - 1 if layer is None else layer
-    if layer >= count:
+    """The decoder layer whose attention is meant, of so many, by default the last; UsageError if there is none such.
+
+    layer: from 0 at the bottom, or from -1 at the top.
+    """
+    layer = -1 if layer is None else layer
+    if not -count <= layer < count:
         raise UsageError(
-            f"--alignment-layer {layer}: the model has {count} decoder layers; allowed: 0 to {count - 1}"
+            f"--alignment-layer {layer}: the model has {counted(count, 'decoder layer')}; allowed: 0 to {count - 1}, or "
+            f"-1 to {-count} from the top"
         )
-    return layer
+    return layer % count
 
 
 def beam_rows(beams: Tensor, width: int, sentences: Tensor | None = None) -> Tensor:

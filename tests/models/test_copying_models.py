@@ -164,7 +164,7 @@ def test_coverage_is_the_sum_of_the_attention_before() -> None:
 
 def test_the_copy_distribution_of_a_transformer_is_the_mean_of_some_heads() -> None:
     """With all heads it is the attention that is shown, which another test holds against the formula."""
-    for layer in (0, 1):
+    for layer in (0, 1, -1, -2):
         config = small_transformer(copy=True, alignment_layer=layer, alignment_heads=4)
         model = random_model(config, SOURCE_SIZE, TARGET_SIZE)
         batch = Batch(copyable(SOURCES, TARGET_SIZE), pad_outputs(TARGETS, TARGET_SIZE))
@@ -172,6 +172,7 @@ def test_the_copy_distribution_of_a_transformer_is_the_mean_of_some_heads() -> N
         assert isinstance(states, CopyStates)
         assert batch.target is not None
         close(states.attention * batch.target.mask[..., None], model.attention(batch, layer))
+        close(model.attention(batch, layer), model.attention(batch, layer % 2))
         close(states.attention.sum(-1), torch.ones(3, 5))
 
 
@@ -179,7 +180,8 @@ WRONG: list[tuple[type[Any], dict[str, Any], str]] = [
     (RecurrentConfig, {"copy": True, "attention": "none"}, "choose a score, as --attention additive"),
     (RecurrentConfig, {"coverage": True}, "needs model.copy and model.attention 'additive'"),
     (RecurrentConfig, {"copy": True, "coverage": True, "attention": "general"}, "not 'general'"),
-    (TransformerConfig, {"copy": True, "alignment_layer": 6}, "allowed: 0 to 5"),
+    (TransformerConfig, {"copy": True, "alignment_layer": 6}, "allowed: 0 to 5, or -1 to -6"),
+    (TransformerConfig, {"copy": True, "alignment_layer": -7}, "allowed: 0 to 5, or -1 to -6"),
     (TransformerConfig, {"copy": True, "alignment_heads": 9}, "has 8; give no more"),
 ]
 
