@@ -332,7 +332,8 @@ def chosen_layer(layer: int | None, count: int) -> int:
     layer = -1 if layer is None else layer
     if not -count <= layer < count:
         raise UsageError(
-            f"--alignment-layer {layer}: the model has {counted(count, 'decoder layer')}; allowed: 0 to {count - 1}, or "
+            f"--alignment-layer {layer}: the model has {counted(count, 'decoder layer')}; allowed: 0 to "
+            f"{count - 1}, or "
             f"-1 to {-count} from the top"
         )
     return layer % count
