@@ -19,6 +19,7 @@ from s2scli.configs.train import TrainConfig
 from s2scli.data.batching import plan_batches
 from s2scli.data.dataset import Dataset
 from s2scli.data.dataset_writer import ENDINGS
+from s2scli.data.progress import read_progress
 from s2scli.data.sentences import read_pairs
 from s2scli.inspect import inspect, show
 from s2scli.models.base import build_model, unique_parameters
@@ -26,6 +27,7 @@ from s2scli.plotting.history import read_events
 from s2scli.schema import as_dict, build
 from s2scli.text import TOKENIZERS
 from s2scli.text.normalization import Normalization
+from s2scli.text.subword_sampling import SubwordSampling
 from s2scli.text.tokenizer import LearningSettings, load_tokenizer
 from s2scli.training.run import dataset_facts
 from s2scli.training.state import Position, saved_run
@@ -150,6 +152,22 @@ def test_a_tokenizer_that_lies(kind: str) -> None:
     assert not lied + broke
 
 
+def test_a_model_of_subwords_with_flipped_bits() -> None:
+    """SentencePiece takes some that are broken, of which sampling cannot be made."""
+    document = tokenizer_document("sentencepiece")
+    found: list[bytes] = []
+
+    def use() -> None:
+        model = base64.b64encode(found[-1]).decode()
+        tokenizer = load_tokenizer(json.dumps(document | {"model": model}).encode())
+        sampling = SubwordSampling(tokenizer, alpha=0.1, dropout=0.1, side="source")
+        sampling.encode("a b c d e", iter([0.1, 0.5, 0.7] * 400))
+
+    _, broke = problems(damaged(base64.b64decode(document["model"]), 300), found.append, use)
+    # The kind of a model may be flipped into one that has nothing to sample.
+    assert not [line for line in broke if "of kind" not in line]
+
+
 def tokenizer_document(kind: str) -> dict[str, Any]:
     """What a tokenizer of a few words has written."""
     text = ["a b c d e", "a b <x> c", "d e f g a b"]
@@ -178,3 +196,27 @@ def test_a_log_that_lies(tmp_path: Path) -> None:
     lines = [(name, data + b"\n{}") for name, data in damaged(json.dumps(events[0]).encode(), 60)]
     _, broke = problems(lines, log.write_bytes, lambda: read_events(log))
     assert not found + broke
+
+
+def test_progress_that_lies(tmp_path: Path) -> None:
+    """What a killed process noted is believed as a whole or not at all."""
+    shard = {"num_examples": 3, "longest": {"target": 4}, "last_ends": {}, "sizes": {"target.ids": 8}}
+    values = {
+        "fingerprint": "f",
+        "done": {"train/main": 3},
+        "splits": {"train": {"main": {"shards": [], "current": shard}}},
+        "dropped": {"copy": 1},
+        "truncated": {"train": {"source": 1}},
+        "truncated_tokens": {"train": {"source": 9}},
+        "samples": {"copy": [{"line": 1}]},
+        "rejects_size": 5,
+    }
+    write = write_json(tmp_path / "progress.json")
+    write(values)
+    assert read_progress(tmp_path, "f") == values
+    assert read_progress(tmp_path, "another") is None
+    for name, changed in lies(values):
+        write(changed)
+        found = read_progress(tmp_path, "f")
+        assert found is None or found.keys() == values.keys(), name
+        assert found is None or isinstance(found["splits"], dict), name

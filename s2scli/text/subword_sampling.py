@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
-from s2scli.errors import UsageError
+from s2scli.errors import DataError, UsageError
 from s2scli.text.bpe_dropout import BpeDropout
 from s2scli.text.piece_model import WORD_START, read_piece_model
 from s2scli.text.segmentation import SegmentationSampler
@@ -28,7 +29,13 @@ class SubwordSampling:
                 "text; leave the flag out, or preprocess with --tokenizer sentencepiece"
             )
         self._tokenizer = tokenizer
-        model = read_piece_model(tokenizer.model)
+        try:
+            model = read_piece_model(tokenizer.model)
+        except (ValueError, TypeError, struct.error):
+            # SentencePiece itself may take what is broken in a model, as pieces that are not UTF-8.
+            raise DataError(
+                f"the SentencePiece model of the {side} tokenizer is broken; run s2s preprocess again"
+            ) from None
         self.kind = model.kind
         known = tokenizer.model_ids_in_vocabulary()
         self._sampler: SegmentationSampler
