@@ -124,7 +124,7 @@ def test_long_lines_and_bodies_of_the_wrong_method(start: Callable[..., Client])
         assert message.startswith(
             f"request:{line}: the line has more than 100 bytes (--max-line-bytes); divide"
         )
-    small = start(max_tokens=20)
+    small = start(max_line_tokens=20)
     for body, headers in (
         ("ba\n" + "ba " * 21, {}),
         (joined([LINE, json.dumps({"source": "ba " * 21})]), JSON),
@@ -132,7 +132,7 @@ def test_long_lines_and_bodies_of_the_wrong_method(start: Callable[..., Client])
         status, message = Client(small.place).ask(body, headers)
         assert status == 413
         assert message.startswith(
-            "request:2: the line has 21 tokens, and a batch 20 at most (--max-tokens); divide"
+            "request:2: the line has 21 tokens, more than 20 (--max-line-tokens); divide"
         )
     assert small.ask("b" * 99)[0] == 200
     for method in ("GET", "HEAD"):

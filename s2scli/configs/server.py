@@ -36,6 +36,15 @@ class ServerConfig:
         panel=_PANEL,
         needs="serve",
     )
+    max_line_tokens: int = setting(
+        4096,
+        "most tokens of a line of a request, or of a part of one with --on-long split, since the work for a line rises "
+        "faster than its length; one with more is refused",
+        unit="tokens",
+        at_least=1,
+        panel=_PANEL,
+        needs="serve",
+    )
     max_pending_bytes: int = setting(
         256 << 20,
         "bytes of all requests that are read or answered at a time, but for the first --max-line-bytes of each; beyond "

@@ -15,6 +15,8 @@ from s2scli.configs.server import ServerConfig
 _BLOCK = 1 << 16
 # How long a client that is refused may still send, in seconds; before that it may not see why.
 _LINGER = 5.0
+# What a connection has for its request before it gives way to another one, in seconds.
+_MOMENT = 1.0
 # A signal that another thread has received is seen by the main thread when that wakes up: after so long at most.
 _WAKE_SECONDS = 0.2
 # The client sends no more, and the client is not there any more.
@@ -170,12 +172,20 @@ class Connections:
         self._is_ending = False
 
     def add(self, connection: Connection) -> bool:
-        """Take one in, for which another one may have to give way; False where none can."""
+        """Take one in, for which another one may have to give way, after its moment; False where none can."""
         with self._changed:
-            if self._is_ending or (len(self._all) >= self._most and not self._make_room()):
-                return False
-            self._all.add(connection)
-            return True
+            while len(self._all) >= self._most and not self._is_ending:
+                waiting = self._waiting()
+                if not waiting:
+                    return False
+                left = min(item.since for item in waiting) + _MOMENT - time.monotonic()
+                if left > 0:
+                    self._changed.wait(left)
+                else:
+                    self._close(waiting, time.monotonic() - _MOMENT)
+            if not self._is_ending:
+                self._all.add(connection)
+            return not self._is_ending
 
     def remove(self, connection: Connection) -> None:
         """Take note of the end of one."""
@@ -183,22 +193,24 @@ class Connections:
             self._all.discard(connection)
             self._changed.notify_all()
 
-    def make_room(self) -> bool:
-        """Close the one that has waited longest without a whole request; False where there is none."""
+    def make_room(self) -> None:
+        """Close the one that has waited longest without a whole request, if there is one."""
         with self._changed:
-            return self._make_room()
+            self._close(self._waiting(), time.monotonic())
 
-    def _make_room(self) -> bool:
-        waiting = [item for item in self._all if item.state != State.ANSWERING]
-        if not waiting:
-            return False
-        longest = min(waiting, key=lambda item: (item.state, item.since))
-        # It is counted no more, though its thread may take a moment to end.
-        self._all.discard(longest)
-        longest.give_way(
-            Refused(503, "the server has too many connections (--max-connections); ask again later")
-        )
-        return True
+    def _waiting(self) -> list[Connection]:
+        return [item for item in self._all if item.state != State.ANSWERING]
+
+    def _close(self, waiting: list[Connection], since: float) -> None:
+        """Close the one that has waited longest, of those that wait since then or longer."""
+        old = [item for item in waiting if item.since <= since]
+        if old:
+            longest = min(old, key=lambda item: (item.state, item.since))
+            # It is counted no more, though its thread may take a moment to end.
+            self._all.discard(longest)
+            longest.give_way(
+                Refused(503, "the server has too many connections (--max-connections); ask again later")
+            )
 
     def hold(self, connection: Connection, number: int) -> None:
         """Take note of bytes that a request has sent; Refused where they are too many and no other one has more."""

@@ -128,7 +128,7 @@ class Asked:
         self.num_lines = text.count(b"\n") + (not text.endswith(b"\n") and bool(text))
         _check_lines(text, service.config.max_line_bytes)
         # A token has a byte at least.
-        self._has_long = _longer(text, service.config.max_tokens) is not None
+        self._has_long = _longer(text, service.config.max_line_tokens) is not None
 
     @property
     def is_doubtful(self) -> bool:
@@ -199,14 +199,14 @@ def _longer(text: bytes, most: int) -> int | None:
 
 
 def _check_tokens(engine: Engine, config: GenerateConfig, line: Line) -> None:
-    """Refused for a line, or a part of one that is divided, which is more than a batch: it would hold others up."""
+    """Refused for a line, or a part of one that is divided, which would hold others up."""
     encode = engine.tokenizers[engine.side].encode
-    if len(line.text.encode()) <= config.max_tokens:
+    if len(line.text.encode(errors="replace")) <= config.max_line_tokens:
         return
     number = max(len(encode(text)) for _, text in find_parts(engine, line, config.on_long))
-    if number > config.max_tokens:
+    if number > config.max_line_tokens:
         raise Refused(
             413,
-            f"{_NAME}:{line.id + 1}: the line has {number:,} tokens, and a batch {config.max_tokens:,} at most "
-            "(--max-tokens); divide it, or use a pipe",
+            f"{_NAME}:{line.id + 1}: the line has {number:,} tokens, more than {config.max_line_tokens:,} "
+            "(--max-line-tokens); divide it, or use a pipe",
         )

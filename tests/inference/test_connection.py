@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from s2scli.configs.server import ServerConfig
+from s2scli.inference import connection as connection_module
 from s2scli.inference.connection import Connection, Connections, Gone, Refused, State
 
 Pair = tuple[Connection, socket.socket]
@@ -46,7 +47,10 @@ def all_of(most: int, **limits: Any) -> Connections:
     return Connections(most, ServerConfig(**limits))
 
 
-def test_who_has_waited_longest_without_a_request_gives_way(connect: Callable[..., Pair]) -> None:
+def test_who_has_waited_longest_without_a_request_gives_way(
+    connect: Callable[..., Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "_MOMENT", 0.05)
     everyone = all_of(3)
     pairs = [connect() for _ in range(5)]
     connections = [connection for connection, _ in pairs]
@@ -65,11 +69,24 @@ def test_who_has_waited_longest_without_a_request_gives_way(connect: Callable[..
     assert refused.value.status == 503
     everyone.begin_answer(connections[4])
     # Those that are answered stay.
-    assert not everyone.make_room()
+    everyone.make_room()
     assert not everyone.add(connect()[0])
     everyone.end_answer(connections[4])
     everyone.remove(connections[4])
     assert everyone.add(connect()[0])
+
+
+def test_everyone_has_a_moment_for_a_request(
+    connect: Callable[..., Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "_MOMENT", 0.3)
+    everyone = all_of(2)
+    began = time.monotonic()
+    for _ in range(2):
+        assert everyone.add(connect()[0])
+    first, _ = connect()
+    assert everyone.add(first)
+    assert time.monotonic() - began >= 0.3
 
 
 def test_of_too_many_bytes_the_largest_body_is_refused(connect: Callable[..., Pair]) -> None:
