@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from test_generate import SENTENCES, Generator, joined, limited
@@ -38,17 +39,18 @@ def with_settings(**settings: Any) -> str:
 def test_a_request_has_settings_of_its_own(run: Generator, start: Callable[..., Client]) -> None:  # noqa: F811
     client = start()
     text = joined(SENTENCES[:4])
+    prefix = run(text)[0].split()[0]
     for settings in (
         {"beam": 1},
         {"nbest": 3},
         {"beam": 2, "lenpen": 0.3},
         {"sampling": True, "seed": 4, "top_k": 3},
         {"max_len_b": 2, "min_len": 2},
-        {"no_repeat_ngram_size": 1, "target_prefix": "x"},
+        {"no_repeat_ngram_size": 1, "target_prefix": prefix},
     ):
         expected = joined(run(text, **settings))
         query = "&".join(f"{name.replace('_', '-')}={value}" for name, value in settings.items())
-        assert client.ask(text, path=f"/?{query}") == (200, expected)
+        assert client.ask(text, path=f"/?{quote(query, safe='=&')}") == (200, expected)
         records = joined([json.dumps({"source": line, **settings}) for line in SENTENCES[:4]])
         assert client.ask(records, JSON) == (200, expected)
     # Those of a record go over those of the query, and each line has its own.
@@ -78,6 +80,7 @@ def test_a_request_has_settings_of_its_own(run: Generator, start: Callable[..., 
         ("mbr=chrf&mbr-candidates=99", "?mbr_candidates = 99 is not allowed"),
         ("max_len_b=6", "?max_len_b = 6 is not allowed; allowed: ≤ 5 (the server's --max-len-b)"),
         ("max_len_a=1.5", "?max_len_a = 1.5 is not allowed; allowed: ≤ 1"),
+        ("target-prefix=?", "--target-prefix ?: "),
         ("top_p=0.5", "?top_p has no effect without ?sampling"),
         ("nbest=9", "--nbest 9 needs a beam at least as wide"),
     ],
@@ -124,7 +127,7 @@ def test_long_lines_and_bodies_of_the_wrong_method(start: Callable[..., Client])
         assert message.startswith(
             f"request:{line}: the line has more than 100 bytes (--max-line-bytes); divide"
         )
-    small = start(max_line_tokens=20)
+    small = start(max_line_tokens=20, on_long="truncate")
     for body, headers in (
         ("ba\n" + "ba " * 21, {}),
         (joined([LINE, json.dumps({"source": "ba " * 21})]), JSON),
@@ -135,6 +138,8 @@ def test_long_lines_and_bodies_of_the_wrong_method(start: Callable[..., Client])
             "request:2: the line has 21 tokens, more than 20 (--max-line-tokens); divide"
         )
     assert small.ask("b" * 99)[0] == 200
+    # In parts it is as short as any.
+    assert start(max_line_tokens=20, on_long="split").ask("ba " * 99)[0] == 200
     for method in ("GET", "HEAD"):
         assert Client(client.place).ask("ba\n", method=method)[0] == 400
 
