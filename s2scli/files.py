@@ -100,13 +100,16 @@ def _open_own(path: Path, mode: str, **options: Any) -> IO[Any]:
     def opener(name: str, flags: int) -> int:
         # Emptied when it is known what it is.
         safe = flags & ~os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        kind, descriptor = "", -1
         try:
             descriptor = os.open(name, safe, 0o666)
         except OSError as error:
-            kind = {errno.ELOOP: "a link", errno.ENXIO: "a pipe or a socket"}.get(error.errno or 0)
-            if kind is None:
+            kind = {errno.ELOOP: "a link", errno.ENXIO: "a pipe or a socket"}.get(error.errno or 0, "")
+            if not kind:
                 raise
-            raise _not_ours(path, kind) from None
+        if kind:
+            # Out of the handler: this is no failure of writing, which may pass.
+            raise _not_ours(path, kind)
         found = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(found):
             os.close(descriptor)

@@ -18,7 +18,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import count
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 from weakref import WeakSet
@@ -130,10 +130,7 @@ def read_raw_lines(path: Path) -> Iterator[bytes]:
     name, number = input_name(path), 0
     with open_input(path) as stream:
         try:
-            for number in count(1):
-                raw = stream.readline(LONGEST_LINE + 1)
-                if not raw:
-                    return
+            for number, raw in enumerate(iter(partial(stream.readline, LONGEST_LINE + 1), b""), start=1):
                 if len(raw) > LONGEST_LINE:
                     raise too_long(f"{name}:{number}")
                 if number == 1:

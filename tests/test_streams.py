@@ -94,7 +94,7 @@ def test_signs_keep_the_length() -> None:
         ["train", "data", "--save-dir", NAME, "--config", NAME],
         ["train", "data", "--lr", NAME, "--debug"],
         ["generate", "--path", NAME],
-        ["generate", "--path", "x", "--serve", f"/{NAME}/{NAME}"],
+        ["generate", "--path", NAME, "--serve", "x.sock"],
         ["chat", "--path", NAME],
         ["score", "--sys", NAME, "--ref", NAME],
         ["score", "--metrics", NAME, "--sys", "x", "--ref", "x"],
@@ -113,7 +113,7 @@ def test_messages_do_not_steer_a_terminal(
     monkeypatch.chdir(tmp_path)
     shown = on_terminal([word.format(texts=texts) for word in words])
     assert foreign_controls(shown) == set()
-    assert "␛]0;pwned␇" in shown or "\\x1b]0;pwned" in shown
+    assert any(f"{escape}]0;pwned" in shown for escape in ("␛", "\\x1b", "\\u001b"))
     assert "error: " in shown
     assert "internal error" not in shown
 
@@ -162,7 +162,8 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         key: value for key, value in TRANSFORMER.items() if key.startswith("model.") and "dropout" not in key
     }
     shown = on_terminal(
-        ["train", str(data), "--save-dir", str(run), "--arch", "transformer_tiny", "--lr", "0.02", "--max-update", "30",
+        ["train", str(data), "--save-dir", str(run), "--arch", "transformer_tiny", "--lr", "0.02",
+         "--warmup-updates", "1", "--max-update", "30",
          "--eval-metrics", "chrf", "--log-interval", "10", "--threads", "1",
          *(word for key, value in sizes.items() for word in ("--set", f"{key}={value}"))]
     )  # fmt: skip
