@@ -25,11 +25,11 @@ from s2scli.console import notice
 from s2scli.errors import Interrupted, S2SError, UsageError, did_you_mean, is_out_of_memory
 from s2scli.registry import Registry
 from s2scli.schema import read_toml
-from s2scli.streams import open_streams
+from s2scli.streams import columns, open_streams
 
 # What a shell reports for a program that a signal has ended: 128 + its number.
 INTERRUPTED, BROKEN_PIPE = 130, 141
-# Columns that a message of several lines keeps to.
+# Columns that a message of several lines keeps to, where the terminal has them.
 _WIDTH = 80
 _LAYOUT: Any = {"initial_indent": "  ", "subsequent_indent": "      ", "break_on_hyphens": False}
 
@@ -274,7 +274,7 @@ def explain(error: Exception) -> tuple[str, int]:
 def _fail(label: str, message: str, code: int, details: Sequence[str] = ()) -> int:
     notice(f"{label}: {message}{':' if details else ''}")
     for detail in details:
-        notice(textwrap.fill(detail, _WIDTH, **_LAYOUT))
+        notice(textwrap.fill(detail, min(_WIDTH, columns(sys.stderr)), **_LAYOUT))
     return code
 
 

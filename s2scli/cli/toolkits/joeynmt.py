@@ -53,6 +53,7 @@ JOEYNMT = Toolkit(
         "--trg-voc-min-freq": "--thresholdtgt N",
         "--level": "--tokenizer",
         "preprocess --trg": "--target-lang",
+        "--generate-unk": "--no-unk",
         "--return-prob": "--format jsonl",
         "--initializer": "--param-init",
         "--init-weight": "--param-init-scale",

@@ -92,6 +92,7 @@ MARIAN = Toolkit(
         "--sync-sgd": "updates are synchronous",
         "--quiet-translation": "standard output holds the translations alone",
         "--lr-report": "every progress line has the rate",
+        "--allow-unk": "outputs may hold <unk>, unless --no-unk is given",
         "--keep-best": "checkpoint_best is kept always",
         "--cost-type": "the loss is a mean over tokens",
         "--check-nan": "an update that is not finite is skipped, with a warning",

@@ -36,6 +36,7 @@ OPENNMT = Toolkit(
         "--random-sampling-temp": "--temperature",
     },
     instead={
+        "--ban-unk-token": "--no-unk",
         "--n-best": "--nbest N",
         "train --data": "the dataset folder, without a flag: s2s train FOLDER",
         "--save-model": "--save-dir FOLDER",

@@ -96,5 +96,6 @@ SOCKEYE = Toolkit(
         "--disable-device-locking": "nothing is locked",
         "--lock-dir": "nothing is locked",
         "--loss": "--criterion says it",
+        "--strip-unknown-words": "--no-unk keeps them out of outputs",
     },
 )
