@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import textwrap
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, NoReturn
 
 import typer
@@ -288,7 +290,26 @@ def _close_stdout() -> int:
 
 
 def main() -> NoReturn:
-    """Run the command line of this process: the entry point of `s2s`."""
+    """Run the command line of this process.
+
+    Ctrl-C ends a command in its own way, and comes out as one line; a second one ends the process at once, wherever it
+    comes: in what a command does at its end, in the line itself, or in what Python does after it.
+    """
     open_streams()
     join_words()
-    sys.exit(run(sys.argv[1:]))
+    # A shell has it ignored in what runs in the background, and so it stays.
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _interrupt)
+    try:
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(code)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    del frame
+    signal.signal(number, signal.SIG_DFL)
+    raise KeyboardInterrupt
