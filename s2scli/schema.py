@@ -336,7 +336,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{path}: not a TOML file: line {line} is not UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path}: not a TOML file: {error}") from None
+        hint = "; YAML's key: value is key = value here" if path.suffix.lower() in (".yaml", ".yml") else ""
+        raise UsageError(f"{path}: not a TOML file: {error}{hint}") from None
     except (ValueError, RecursionError):
         raise UsageError(
             f"{path}: not a TOML file: a number of thousands of digits, or lists within lists"

@@ -54,6 +54,14 @@ def test_all_keys_that_are_wrong_are_told_at_once(tmp_path: Path, capsys: pytest
     ]
 
 
+def test_a_yaml_file_is_told_how_toml_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("training:\n    learning_rate: 0.1\n")
+    message = said(capsys, "train", "data", "--config", str(path))
+    assert message.startswith(f"s2s train: error: {path}: not a TOML file: ")
+    assert message.endswith("; YAML's key: value is key = value here\n")
+
+
 def test_keys_of_set_are_told_where_they_belong(capsys: pytest.CaptureFixture[str]) -> None:
     for key, hint in (
         ("lr", "write optimizer.lr"),

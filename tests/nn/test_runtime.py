@@ -21,7 +21,9 @@ def test_auto_takes_what_is_there() -> None:
     assert prepare("cpu", 0) == torch.device("cpu")
 
 
-@pytest.mark.parametrize("device", ["cuda:63", "gpu", "meta:x", ""])
+@pytest.mark.parametrize(
+    "device", ["cuda:63", "gpu", "meta:x", "", *([] if torch.backends.mps.is_available() else ["mps"])]
+)
 def test_a_device_that_is_not_there_is_one_clear_line(device: str) -> None:
     with pytest.raises(UsageError, match=r"^--device .* allowed: auto, cpu, cuda") as raised:
         prepare(device, 0)

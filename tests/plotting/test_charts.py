@@ -61,6 +61,15 @@ def test_one_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert {letter for row in plot for letter in row if letter.isalpha()} == {"t", "v"}
 
 
+@pytest.mark.parametrize("columns", ["0", "-1", "many"])
+def test_a_width_that_is_none_is_the_usual_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    usual = shown(capsys, straight("run", 0.1))
+    monkeypatch.setenv("COLUMNS", columns)
+    assert shown(capsys, straight("run", 0.1)) == usual
+
+
 def test_two_runs_are_told_apart_by_letters(capsys: pytest.CaptureFixture[str]) -> None:
     rows = shown(capsys, straight("first", 0.1), straight("second", -0.05, valid=False))
     assert rows[:3] == [
