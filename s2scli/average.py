@@ -21,6 +21,7 @@ from s2scli.configs.average import AverageConfig
 from s2scli.configs.models import model_differences
 from s2scli.console import counted, notice, warn
 from s2scli.errors import CheckpointError, UsageError
+from s2scli.files import keep_inputs
 from s2scli.needs import note_needs
 from s2scli.schema import as_dict
 from s2scli.text.sameness import difference
@@ -80,11 +81,8 @@ def average(config: AverageConfig) -> AverageResult:
 
 def _check_output(output: Path, inputs: Sequence[Path]) -> None:
     """UsageError where writing the output would replace what is averaged, or what a run goes on with."""
-    if not output.exists():
-        return
-    if any(path.exists() and output.samefile(path) for path in inputs):
-        raise UsageError(f"--output {output}: is one of the inputs, which would be lost; give another name")
-    if output.name in (BEST, LAST) or output in kept_checkpoints(output.parent):
+    keep_inputs("--output", output, inputs)
+    if output.exists() and (output.name in (BEST, LAST) or output in kept_checkpoints(output.parent)):
         raise UsageError(
             f"--output {output}: is a checkpoint of a run, which would be lost; give another name, as "
             f"{output.with_name('checkpoint_average.safetensors')}"

@@ -12,12 +12,12 @@ import builtins
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TextIO, cast
 
-from s2scli.errors import DataError, S2SError
+from s2scli.errors import DataError, S2SError, UsageError
 
 # What is small by its nature, as settings or a tokenizer, has this many bytes at most.
 SMALL = 64 << 20
@@ -34,6 +34,16 @@ _KINDS = {
 def kind_of(mode: int) -> str:
     """What a file is by its mode, if it is no regular one: "a folder", "a named pipe"."""
     return _KINDS.get(stat.S_IFMT(mode), "no regular file")
+
+
+def keep_inputs(flag: str, output: Path | None, inputs: Iterable[Path | None]) -> None:
+    """UsageError where a file that is to be written, as the flag says, is one of those that are read."""
+    if output is not None and output.exists() and is_regular(output):
+        for path in inputs:
+            if path is not None and path.exists() and output.samefile(path):
+                raise UsageError(
+                    f"{flag} {output}: is one of the inputs, which would be lost; give another name"
+                )
 
 
 def is_regular(path: Path) -> bool:

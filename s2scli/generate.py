@@ -19,6 +19,7 @@ from s2scli.data.dataset import Dataset
 from s2scli.data.learning import read_tokenizers
 from s2scli.data.source_form import SourceComposer, SourceForm
 from s2scli.errors import Interrupted, S2SError, UsageError
+from s2scli.files import keep_inputs
 from s2scli.inference.answering import answers, answers_of_processes, spell, told
 from s2scli.inference.engine import Line
 from s2scli.inference.heat_file import open_heat_file
@@ -70,6 +71,7 @@ def generate(config: GenerateConfig) -> GenerateResult:
         serve(config, make_engine)
     lines = 0
     output_path = None if config.output == STDIN else config.output
+    keep_inputs("--output", output_path, [config.input, *(getattr(config, name) for name in PHRASE_FILES)])
     is_shown = output_path is None and is_open_terminal(sys.stdout)
     with ExitStack() as resources:
         signals = resources.enter_context(Signals().caught())

@@ -28,6 +28,7 @@ from s2scli.data.meta import FORMAT, VERSION
 from s2scli.data.source_form import SourceForm
 from s2scli.data.spool import spooled
 from s2scli.errors import UsageError
+from s2scli.files import keep_inputs
 from s2scli.io import can_be_read_again, write_named
 from s2scli.needs import note_needs
 from s2scli.record import to_json_text
@@ -67,6 +68,8 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
     part = (config.shard_id, config.num_shards) if config.num_shards > 1 else None
     destdir = part_folder(config.destdir, *part) if part else config.destdir
     corpora = find_corpora(config)
+    for flag, output in (("--report", config.report), ("--rejects", config.rejects)):
+        keep_inputs(flag, output, [path for corpus in corpora for path in corpus.paths])
     check_settings(config, {corpus.split for corpus in corpora})
     fingerprint = _fingerprint(config, corpora)
     with write_dataset(destdir, fingerprint, overwrite=config.overwrite) as writer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from s2scli.configs.score import ScoreConfig
 from s2scli.console import notice, warn
+from s2scli.files import keep_inputs
 from s2scli.metrics import METRICS, MODEL_METRICS
 from s2scli.metrics.base import Metric, MetricOptions
 from s2scli.metrics.words import bleu_tokenizer
@@ -19,6 +20,8 @@ def score(config: ScoreConfig) -> ScoreResult:
     no reference, or a metric or tokenizer cannot be used.
     """
     note_needs(config)
+    for flag, output in (("--report", config.report), ("--segments", config.segments)):
+        keep_inputs(flag, output, [*config.sys, *config.ref, config.src])
     options = MetricOptions(
         tokenize=config.tokenize,
         lowercase=config.lowercase,
