@@ -262,6 +262,11 @@ class TrainConfig(RunningConfig, StartingConfig):
 
     def __post_init__(self) -> None:
         self.check_running()
+        if self.compile and self.checkpoint_activations:
+            raise UsageError(
+                "--compile and --checkpoint-activations: compiled layers choose by themselves what they keep; give one "
+                "of them"
+            )
         if self.disable_validation and self.lr_scheduler.reads_figures:
             raise UsageError(
                 f"--lr-scheduler {self.lr_scheduler.name}: goes by the figures of validations, which "

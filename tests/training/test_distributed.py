@@ -119,6 +119,19 @@ def test_two_processes_are_one_with_two_batches_an_update(trained: Trainer, kind
     assert said.count("valid:") == len(trained.events("two", "valid"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_activations_are_computed_anew_and_layers_skipped_as_by_one(trained: Trainer, kind: str) -> None:
+    """Each process skips layers of its own, of which DDP must not wait for the gradients; FSDP cannot."""
+    settings = FAMILIES["transformer"] | COMMON | {"checkpoint_activations": True}
+    dropping = {"model.encoder_layerdrop": 0.4, "model.decoder_layerdrop": 0.4}
+    if kind == "ddp":
+        settings = settings | dropping | {"model.encoder_layers": 3, "model.decoder_layers": 3}
+    trained("alone", **settings | {"update_freq": 2})
+    together(trained, "two", settings | {"distributed": kind})
+    assert_close(trained.checkpoint("two"), trained.checkpoint("alone"), 1e-5)
+
+
 SMALL_PIECES = """
 import sys
 from s2scli.cli.app import run

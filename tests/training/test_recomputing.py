@@ -82,6 +82,8 @@ def test_recomputing_keeps_less(trained: Trainer) -> None:
 def test_a_model_without_layers_is_named(trained: Trainer) -> None:
     with pytest.raises(UsageError, match=r"--checkpoint-activations: this model has no layers"):
         trained("run", **LUONG, checkpoint_activations=True)
+    with pytest.raises(UsageError, match=r"--compile and --checkpoint-activations: .*give one of them"):
+        trained.config("run", **TRANSFORMER, checkpoint_activations=True, compile=True)
 
 
 def test_layers_are_dropped_as_often_as_asked() -> None:
