@@ -271,6 +271,7 @@ def _make_updater(config: TrainConfig, objective: Objective, processes: Processe
         else None,
         precision=config.precision,
         clip_norm=config.clip_norm,
+        skips_layers=config.model.skips_layers,
         seed=config.seed,
         scale=LossScale.of(config.precision),
     )

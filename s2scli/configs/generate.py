@@ -43,6 +43,13 @@ class GenerateConfig(SearchConfig, ServerConfig):
     path: Path = setting(
         ..., "checkpoint, or run folder (then its best checkpoint); several are an ensemble: run1:run2"
     )
+    encoder_layers_to_keep: tuple[int, ...] = setting(
+        (),
+        "of a Transformer, these encoder layers only, from 0 at the bottom, as 0,2,4: faster, for a model "
+        "that was trained with --encoder-layerdrop; if not given, all",
+        at_least=0,
+    )
+    decoder_layers_to_keep: tuple[int, ...] = setting((), "the same of the decoder", at_least=0)
     lm_path: Path | None = setting(
         None, "language model over the same target vocabulary, whose log-probabilities count at every step"
     )

@@ -38,6 +38,11 @@ def make_engine(config: GenerateConfig) -> Engine:
     device = prepare(config.device, config.threads)
     model = _with_pieces(_load(config.path, config.precision, device), config)
     _check_settings(model, config)
+    for member in model.model.members:
+        for side in ("encoder", "decoder"):
+            numbers = getattr(config, f"{side}_layers_to_keep")
+            if numbers:
+                member.keep_layers(side, numbers)
     engine = replace(_engine(model, config, device), shortlist=_shortlist(model, config, device))
     if config.lm_path is not None:
         engine = replace(engine, model=_fused(model, config.lm_path, config, device))

@@ -7,7 +7,7 @@ hypotheses, [B, K, …]. A search needs nothing else, so it drives every model a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -111,7 +111,7 @@ class Decodable(ABC):
 
     @property
     @abstractmethod
-    def members(self) -> list[nn.Module]:
+    def members(self) -> list[Model]:
         """The models that it is made of."""
 
     @property
@@ -170,7 +170,7 @@ class Tempered(Decodable):
         self.reads_source, self.copies = model.reads_source, model.copies
 
     @property
-    def members(self) -> list[nn.Module]:
+    def members(self) -> list[Model]:
         """The models that it is made of."""
         return self._model.members
 
@@ -211,9 +211,19 @@ class Model(nn.Module, Decodable):
     output: OutputLayer[Any]
 
     @property
-    def members(self) -> list[nn.Module]:
+    def members(self) -> list[Model]:
         """The model itself."""
         return [self]
+
+    def keep_layers(self, side: str, numbers: Sequence[int]) -> None:
+        """Leave out all layers of a side, "encoder" or "decoder", but some, from 0 at the bottom (Fan et al. 2020).
+
+        Raises UsageError for layers that there are not, and for models that cannot do without one.
+        """
+        raise UsageError(
+            f"--{side}-layers-to-keep {','.join(map(str, numbers))}: is for Transformers, whose layers can be left "
+            "out; leave it out"
+        )
 
     @property
     @abstractmethod

@@ -9,10 +9,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from s2scli.data.batch import Batch, Tokens
-from s2scli.models.base import Decodable, Memory, State, StepOutput
+from s2scli.models.base import Decodable, Memory, Model, State, StepOutput
 from s2scli.text.vocabulary import UNK
 
 
@@ -56,7 +56,7 @@ class Combination(Decodable):
         self.max_target_positions = _least([model.max_target_positions for model in models])
 
     @property
-    def members(self) -> list[nn.Module]:
+    def members(self) -> list[Model]:
         """The models that it is made of."""
         return [member for model in self._models for member in model.members]
 

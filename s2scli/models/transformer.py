@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 from s2scli.configs.models import TransformerConfig, TransformerLMConfig
 from s2scli.data.batch import Batch, Tokens, decoder_input
+from s2scli.errors import UsageError
 from s2scli.models.base import (
     Embeddings,
     Memory,
@@ -219,6 +221,22 @@ class TransformerDecoder(Model):
     def blocks(self) -> list[nn.Module]:
         """The decoder's layers."""
         return [*self.decoder_layers]
+
+    def keep_layers(self, side: str, numbers: Sequence[int]) -> None:
+        """Leave out all layers of a side but some; which of them says what to copy is not left out."""
+        layers: nn.ModuleList | None = getattr(self, f"{side}_layers", None)
+        flag, kept = f"--{side}-layers-to-keep {','.join(map(str, numbers))}", sorted(set(numbers))
+        if layers is None:
+            raise UsageError(f"{flag}: a language model has no encoder; leave it out")
+        if kept[-1] >= len(layers):
+            raise UsageError(
+                f"{flag}: the model has {len(layers)} {side} layers; allowed: 0 to {len(layers) - 1}"
+            )
+        if side == "decoder" and self.pointing_layer is not None:
+            if self.pointing_layer not in kept:
+                raise UsageError(f"{flag}: layer {self.pointing_layer} says what to copy; keep it too")
+            self.pointing_layer = kept.index(self.pointing_layer)
+        setattr(self, f"{side}_layers", nn.ModuleList(layers[number] for number in kept))
 
     def decode(self, memory: Memory, inputs: Tensor) -> Hidden:
         """Decoder states [B, T, D] of all target positions."""

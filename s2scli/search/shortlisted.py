@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from s2scli.data.batch import Batch, Tokens
 from s2scli.data.shortlist import ChosenShortlist
-from s2scli.models.base import Decodable, Memory, State, StepOutput
+from s2scli.models.base import Decodable, Memory, Model, State, StepOutput
 from s2scli.text.vocabulary import PAD
 
 
@@ -61,7 +61,7 @@ class Shortlisted(Decodable):
         self.max_target_positions = model.max_target_positions
 
     @property
-    def members(self) -> list[nn.Module]:
+    def members(self) -> list[Model]:
         """The models that it is made of."""
         return self._model.members
 

@@ -90,7 +90,7 @@ class Updater:
     """Makes updates of an objective's parameters.
 
     replica: what wraps the objective where each of several processes has all of it. parameters: name → those
-    that are trained. clip_norm 0 clips nothing.
+    that are trained. clip_norm 0 clips nothing. skips_layers: whether a pass may leave layers out (LayerDrop).
     """
 
     objective: Objective
@@ -100,6 +100,7 @@ class Updater:
     replica: DistributedDataParallel | None = None
     precision: str = "fp32"
     clip_norm: float = 0.0
+    skips_layers: bool = False
     seed: int = 1
     scale: LossScale = field(default_factory=LossScale)
     # The largest batch that has gone through; the one under way, and whether other processes wait within its pass.
@@ -221,6 +222,10 @@ class Updater:
     def _step(
         self, loss: float, nll: float, rate: float, log_norms: bool, figures: Mapping[str, float]
     ) -> UpdateResult:
+        if self.skips_layers:
+            # The gradient of a layer that every batch has skipped is zero, however many processes there are.
+            for item in self.parameters.values():
+                item.grad = torch.zeros_like(item) if item.grad is None else item.grad
         gradients = [item.grad for item in self.parameters.values() if item.grad is not None]
         total = whole(get_total_norm(gradients, foreach=True))
         norm = float(total) / self.scale.value

@@ -125,7 +125,7 @@ def test_a_pass_is_that_of_the_layers_that_are_kept(trained: Trainer) -> None:
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "lion"])
 def test_layerdrop_goes_on_as_if_there_had_been_no_stop(trained: Trainer, optimizer: str) -> None:
-    """Some layers have no gradient in the first update, so that the optimizer has no state of theirs yet."""
+    """Some layers are skipped by all of the first update; the optimizer takes their gradient for zero."""
     settings = DROPPING | {"optimizer.name": optimizer, "optimizer.lr": 0.001, "lr_scheduler.name": "fixed"}
     trained("whole", **settings, max_update=12)
     for stop in (1, 5):
