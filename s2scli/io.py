@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, TextIO, cast
 from weakref import WeakSet
 
 from s2scli.errors import DataError, S2SError, UsageError
-from s2scli.files import is_regular
+from s2scli.files import is_regular, kind_of
 from s2scli.notes import Note, Summary
 
 STDIN = Path("-")
@@ -258,6 +258,9 @@ def write_atomically(path: Path) -> Iterator[Path]:
     try:
         with explain_write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.is_symlink() and path.exists() and not is_regular(path):
+                # A device that is replaced would be gone for all.
+                raise S2SError(f"{path}: is {kind_of(path.stat().st_mode)}, not a file; give another name")
             remove_leftovers(path)
             # A folder, since some writers put temporary files of their own beside what they write; nobody else's links
             # can be in it.
@@ -280,20 +283,36 @@ def write_named(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to as `write_atomically` does, for a file that the user has named.
 
     Where that is a link, what it leads to is written, and where its ending is that of a compressed file, what has been
-    written is compressed in the end.
+    written is compressed in the end. What is no file, as /dev/null or a pipe, stays what it is and is written to.
     """
-    with write_atomically(path.resolve()) as temporary:
+    if path.is_dir():
+        raise S2SError(f"{path}: is a folder, not a file")
+    if not path.exists() or is_regular(path):
+        with write_atomically(path.resolve()) as temporary:
+            yield temporary
+            if path.suffix in COMPRESSED:
+                plain = temporary.with_name("plain")
+                temporary.rename(plain)
+                _copy(plain, temporary, path.suffix)
+                plain.unlink()
+        return
+    from tempfile import TemporaryDirectory  # what few need takes a while to load
+
+    with TemporaryDirectory() as folder:
+        temporary = Path(folder, path.name)
         yield temporary
-        if path.suffix in COMPRESSED:
-            plain = temporary.with_name("plain")
-            temporary.rename(plain)
-            with (
-                plain.open("rb") as stream,
-                temporary.open("wb") as target,
-                compressing(target, path.suffix) as compressor,
-            ):
-                shutil.copyfileobj(stream, compressor, 1 << 20)
-            plain.unlink()
+        with explain_write_errors(path):
+            _copy(temporary, path, path.suffix)
+
+
+def _copy(source: Path, target: Path, ending: str) -> None:
+    """Write what is in a file to another, compressed where the ending of its name says so."""
+    with ExitStack() as stack:
+        stream = stack.enter_context(source.open("rb"))
+        into: BinaryIO = stack.enter_context(target.open("wb"))
+        if ending in COMPRESSED:
+            into = stack.enter_context(compressing(into, ending))
+        shutil.copyfileobj(stream, into, 1 << 20)
 
 
 def compressing(stream: BinaryIO, ending: str) -> BinaryIO:

@@ -161,6 +161,30 @@ def test_files_that_replace_others_replace_links_of_our_own_names_and_follow_the
     assert gzip.decompress((tmp_path / "text.gz").read_bytes()) == b"line\n"
 
 
+def test_what_is_no_file_is_never_replaced(
+    toy_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    found: list[str] = []
+    for number in range(2):
+        reader = threading.Thread(
+            target=lambda: found.append(Path("pipe").read_text(encoding="utf-8")), daemon=True
+        )
+        reader.start()
+        with write_named(Path("pipe")) as temporary:
+            temporary.write_text(f"through {number}", encoding="utf-8")
+        reader.join()
+    assert found == ["through 0", "through 1"]
+    for path, kind in (("pipe", "a named pipe"), (".", "a folder")):
+        with pytest.raises(S2SError, match=f"is {kind}, not a file"), write_atomically(Path(path).resolve()):
+            pass
+    checkpoint = toy_runs / "transformer" / "checkpoint_last.safetensors"
+    assert run_command(["average", "--inputs", str(checkpoint), "--output", "pipe"]) == 1
+    assert "pipe: is a named pipe, not a file" in capsys.readouterr().err
+    assert Path("pipe").is_fifo()
+
+
 def test_small_files_have_a_limit_and_pipes_are_not_waited_for(tmp_path: Path) -> None:
     path, pipe = tmp_path / "config", tmp_path / "pipe"
     path.write_bytes(b"x" * 100)
