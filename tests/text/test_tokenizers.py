@@ -165,6 +165,17 @@ def test_a_tiny_corpus_lowers_the_vocabulary_with_a_notice(
     assert streams.err.count("\n") == 1  # nothing of SentencePiece's own log
 
 
+@pytest.mark.parametrize("limit", ["vocab_size", "num_words"])
+def test_symbols_that_stay_beyond_the_size_are_said(limit: str, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = tuple(f"<{number}>" for number in range(9))
+    limits = {"vocab_size": None, limit: 8}
+    tokenizer = learn.__wrapped__("word", user_symbols=kept, name="source vocabulary", **limits)
+    assert len(tokenizer) == 13
+    assert capsys.readouterr().err.startswith(
+        "source vocabulary: 13 symbols instead of 8; special symbols and"
+    )
+
+
 @pytest.mark.parametrize("model", ["unigram", "bpe"])
 def test_a_long_line_is_learned_from(model: str) -> None:
     tokenizer = learn("sentencepiece", model, lines=("x" * 20000 + " ж", "y"), user_symbols=())
