@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from terminals import on_terminal
 
+from s2scli.data.dataset import Dataset
 from s2scli.io import lines_ahead
 from s2scli.streams import columns
 
@@ -50,6 +51,22 @@ def test_generate_shows_how_many_lines_there_are(
     words = ["generate", "--path", str(toy_runs / "transformer"), "--device", "cpu", "--threads", "1"]
     shown = on_terminal([*words, "--input", str(source), "--output", str(tmp_path / "output"), *shards])
     assert f"/{total} [" in shown
+
+
+def test_generate_shows_how_many_pairs_a_split_has(toy_data: Path, toy_runs: Path, tmp_path: Path) -> None:
+    words = [
+        "generate",
+        str(toy_data),
+        "--path",
+        str(toy_runs / "transformer"),
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+    ]
+    flags = ["--gen-subset", "valid", "--beam", "1", "--output", str(tmp_path / "output")]
+    number = len(Dataset.open(toy_data).split("valid"))
+    assert f"/{number} [" in on_terminal([*words, *flags])
 
 
 def test_training_lines_fit_the_terminal(toy_data: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,16 @@ VOCABULARIES = {name: Vocabulary(name, flags_of(CONFIGS[name]), app._commands_wi
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 # Other programs' own, which hints name.
 OTHERS = {"--nproc-per-node"}
+
+
+# What is taken as it is of fairseq's line for XSum.
+XSUM = (
+    "--max-tokens 4096 --layernorm-embedding --share-all-embeddings --encoder-normalize-before"
+    " --decoder-normalize-before --alignment-layer -2 --alignment-heads 1 --criterion label_smoothed_cross_entropy"
+    " --label-smoothing 0.1 --dropout 0.1 --attention-dropout 0.1 --weight-decay 0.01 --optimizer adam"
+    " --adam-betas '(0.9, 0.999)' --adam-eps 1e-08 --clip-norm 0.1 --lr-scheduler inverse_sqrt --lr 0.001"
+    " --max-update 20000 --warmup-updates 500 --update-freq 4"
+)
 
 
 def problems(capsys: pytest.CaptureFixture[str], line: str) -> dict[str, str]:
@@ -57,6 +68,14 @@ def problems(capsys: pytest.CaptureFixture[str], line: str) -> dict[str, str]:
             " --warmup-updates 4000 --lr 0.0005 --dropout 0.3 --weight-decay 0.0"
             " --criterion label_smoothed_cross_entropy --label-smoothing 0.1 --max-tokens 3584 --fp16",
             "'--arch transformer_vaswani_wmt_en_de_big' --fp16",
+        ),
+        (
+            # fairseq, examples/pointer_generator/README.xsum.md
+            f"train data --user-dir src --task translation --source-lang src --target-lang tgt --truncate-source {XSUM}"
+            " --required-batch-size-multiple 1 --arch transformer_pointer_generator --source-position-markers 1000"
+            " --skip-invalid-size-inputs-valid-test",
+            "--user-dir --task --source-lang --target-lang --truncate-source --required-batch-size-multiple"
+            " '--arch transformer_pointer_generator' --source-position-markers --skip-invalid-size-inputs-valid-test",
         ),
         (
             # fairseq, examples/translation/README.md
@@ -116,6 +135,13 @@ def test_a_documented_command_line_takes_one_round(
     found = problems(capsys, line)
     assert sorted(found) == sorted(shlex.split(wanted))
     assert [name for name, hint in found.items() if "--help" in hint] == []
+
+
+def test_after_that_round_the_line_is_taken(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """With what the hints give in place of what was not taken, nothing is missing but the data."""
+    line = f"train {tmp_path / 'none'} {XSUM} --max-source-length 400 --arch transformer --copy"
+    assert app.run(shlex.split(line)) == 1
+    assert "no such dataset folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
