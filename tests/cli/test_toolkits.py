@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 from pathlib import Path
@@ -16,7 +17,9 @@ from s2scli.cli.vocabulary import Vocabulary
 from s2scli.registry import Registry
 
 CONFIGS = Registry("command", {name: command.config for name, command in app.COMMANDS.items()})
-VOCABULARIES = {name: Vocabulary(name, flags_of(CONFIGS[name]), app._commands_with) for name in app.COMMANDS}
+# Which commands have a flag is worked out once for each.
+elsewhere = functools.cache(app._commands_with)
+VOCABULARIES = {name: Vocabulary(name, flags_of(CONFIGS[name]), elsewhere) for name in app.COMMANDS}
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 # Other programs' own, which hints name.
 OTHERS = {"--nproc-per-node"}
