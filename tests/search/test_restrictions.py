@@ -23,10 +23,10 @@ SETTINGS: list[tuple[dict[str, Any], list[int]]] = [
     ({"length_penalty": "gnmt", "lenpen": 0.8}, []),
     ({"word_reward": 0.7}, []),
     ({"length_penalty": "gnmt", "lenpen": 1.5, "word_reward": -0.4}, [4]),
-    ({"unkpen": 2.5}, []),
-    ({"unkpen": -3.0}, [3, 5]),
-    ({"no_unk": True, "temperature": 2.5}, [3]),
-    ({"temperature": 0.4, "unkpen": -2.0}, []),
+    ({"unkpen": -12.0}, []),
+    ({"unkpen": 3.0}, [3, 5]),
+    ({"no_unk": True, "temperature": 2.5}, [5]),
+    ({"temperature": 0.4, "unkpen": -14.0}, []),
 ]
 
 
