@@ -40,7 +40,7 @@ def counted(number: int, what: str) -> str:
     """A number of things: 1 update, 2,000 updates, 2 batches, 2 entries."""
     if number == 1:
         return f"1 {what}"
-    if what.endswith(("ch", "s", "x")):
+    if what.endswith(("tch", "s", "x")):
         return f"{number:,} {what}es"
     return f"{number:,} {what[:-1]}ies" if what.endswith("ry") else f"{number:,} {what}s"
 

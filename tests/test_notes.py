@@ -67,6 +67,7 @@ def test_generate_tells_of_lines_that_are_cut_and_mended(
     [
         (1, "batch", "1 batch"),
         (2, "batch", "2 batches"),
+        (2, "epoch", "2 epochs"),
         (0, "process", "0 processes"),
         (3, "entry", "3 entries"),
         (2000, "source token", "2,000 source tokens"),
