@@ -349,6 +349,6 @@ def test_what_may_change_is_said(trained: Trainer, capsys: pytest.CaptureFixture
     assert "resuming with log_interval = 1 before, 7 now" in errors
     assert "resuming with model.dropout = 0.3 before, 0.2 now" in errors
     assert "resuming with precision = 'fp32' before, 'bf16' now" in errors
-    assert "resuming with 2 batches an update (2 × 1 processes), 1 before" in errors
+    assert "resuming with 2 batches an update (2 × 1 process), 1 before" in errors
     assert "resuming at update 2, epoch 1" in errors
     assert json.loads((trained.root / "run/log.jsonl").read_text().splitlines()[-1])["update"] == 4
