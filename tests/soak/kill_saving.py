@@ -27,11 +27,14 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import torch  # noqa: E402
 
 from s2scli.checkpoint import LAST, Checkpoint, load_checkpoint, save_checkpoint  # noqa: E402
+from s2scli.configs.train import TrainConfig  # noqa: E402
 from s2scli.errors import S2SError  # noqa: E402
+from s2scli.schema import as_dict  # noqa: E402
 from s2scli.text.vocabulary import Vocabulary  # noqa: E402
 from s2scli.text.word import WordTokenizer  # noqa: E402
 
 TOKENIZER = WordTokenizer(Vocabulary(["a", "b"], [2, 1]))
+CONFIG = as_dict(TrainConfig.resolve({}, {"data": "data"}))
 TENSORS = 32
 
 
@@ -45,11 +48,11 @@ def save(path: Path, number: int, megabytes: float) -> None:
     save_checkpoint(
         path,
         Checkpoint(
-            config={},
+            config=CONFIG,
             tokenizers={"source": TOKENIZER, "target": TOKENIZER},
-            dataset={},
+            dataset={"source_lang": "aa", "target_lang": "bb", "limits": {"on_long": "error"}},
             weights=weights,
-            optimizer=optimizer,
+            optimizer={f"exp_avg.{name}": tensor for name, tensor in optimizer.items()},
             run={"update": number},
         ),
     )
