@@ -33,7 +33,7 @@ _AHEAD = 3
 # a scheduler.
 _NOT_FOR_WORKERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 # A signal that another thread has received is seen by the main thread when that wakes up: after so long at most.
-_WAKE_SECONDS = 0.2
+WAKE_SECONDS = 0.2
 _DIED = "a worker process died, perhaps for want of memory; try fewer of them"
 
 
@@ -155,7 +155,7 @@ def _kill(processes: Iterable[SpawnProcess]) -> None:
 
 def _result(future: Future[Result]) -> Result:
     while not future.done():
-        wait((future,), _WAKE_SECONDS)
+        wait((future,), WAKE_SECONDS)
     return future.result()
 
 

@@ -203,6 +203,13 @@ def test_idle_and_unfinished_connections_shut_nobody_out(
             assert Client(client.place).ask("ba be\n") == (200, joined(run("ba be\n")))
 
 
+def test_one_connection_may_send_more_than_is_held_at_a_time(start: Callable[..., Client]) -> None:  # noqa: F811
+    client = start(max_pending_bytes=1000, max_line_bytes=10)
+    for _ in range(5):
+        assert client.ask("ba be\n" * 100)[0] == 200
+    assert client.ask("ba be\n" * 200)[0] == 503
+
+
 def test_the_grace_period_ends(run: Generator, tmp_path: Path) -> None:  # noqa: F811
     """A client that does not read, and one whose answer takes long, keep the server no longer than that."""
     place = tmp_path / "a.sock"

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from s2scli.workers import WAKE_SECONDS
+
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
 
@@ -39,7 +41,10 @@ def prefetch(items: Iterable[Item], load: Callable[[Item], Loaded]) -> Iterator[
     threading.Thread(target=work, daemon=True, name="prefetch").start()
     try:
         while True:
-            loaded, error = ready.get()
+            try:
+                loaded, error = ready.get(timeout=WAKE_SECONDS)
+            except queue.Empty:
+                continue
             if isinstance(error, StopIteration):
                 return
             if error is not None:

@@ -11,14 +11,13 @@ from contextlib import suppress
 from enum import IntEnum
 
 from s2scli.configs.server import ServerConfig
+from s2scli.workers import WAKE_SECONDS
 
 _BLOCK = 1 << 16
 # How long a client that is refused may still send, in seconds; before that it may not see why.
 _LINGER = 5.0
 # What a connection has for its request before it gives way to another one, in seconds.
 _MOMENT = 1.0
-# A signal that another thread has received is seen by the main thread when that wakes up: after so long at most.
-_WAKE_SECONDS = 0.2
 # The client sends no more, and the client is not there any more.
 _HALF_CLOSED = getattr(select, "POLLRDHUP", 0)
 _CLOSED = select.POLLHUP | select.POLLERR
@@ -233,11 +232,6 @@ class Connections:
     def _excess(self, connection: Connection) -> int:
         return max(0, connection.num_held - self._limits.max_line_bytes)
 
-    def release(self, connection: Connection) -> None:
-        """Take note that nothing of a connection's request is held any more."""
-        with self._changed:
-            connection.num_held = 0
-
     def begin_answer(self, connection: Connection) -> None:
         """Take note that a request is whole; Refused where it had to give way before."""
         with self._changed:
@@ -245,8 +239,9 @@ class Connections:
             connection.enter(State.ANSWERING)
 
     def end_answer(self, connection: Connection) -> None:
-        """Take note that a request is answered."""
+        """Take note that a request is answered, and nothing of it held any more."""
         with self._changed:
+            connection.num_held = 0
             connection.enter(State.IDLE)
             self._changed.notify_all()
 
@@ -272,4 +267,4 @@ class Connections:
     def _wait(self, is_so: Callable[[], bool], seconds: float) -> None:
         end = time.monotonic() + seconds
         while not is_so() and (left := end - time.monotonic()) > 0:
-            self._changed.wait(min(left, _WAKE_SECONDS))
+            self._changed.wait(min(left, WAKE_SECONDS))

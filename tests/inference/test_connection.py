@@ -108,7 +108,7 @@ def test_of_too_many_bytes_the_largest_body_is_refused(connect: Callable[..., Pa
     everyone.hold(small, 10)
     with pytest.raises(Refused, match="max-pending-bytes"):
         everyone.hold(small, 60)
-    everyone.release(answered)
+    everyone.end_answer(answered)
     everyone.hold(small, 60)
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import pytest
 
+from s2scli.data.prefetch import prefetch
 from s2scli.errors import Interrupted
 from s2scli.inference.output import Signals
 from s2scli.workers import Workers
@@ -80,4 +81,19 @@ def test_waiting_for_workers_ends_too() -> None:
             list(workers.map(sleep, [60]))
         workers.close()
         assert time.monotonic() - began < 10
+        thread.join()
+
+
+def test_waiting_for_what_is_read_ahead_ends_too() -> None:
+    over = threading.Event()
+    items = prefetch(iter([1, 2]), lambda item: item if item == 1 else over.wait(60))
+    with Signals().caught():
+        assert next(items) == 1
+        thread = threading.Thread(target=receive, args=(signal.SIGTERM, 0.1))
+        thread.start()
+        began = time.monotonic()
+        with pytest.raises(Interrupted):
+            next(items)
+        assert time.monotonic() - began < 0.9
+        over.set()
         thread.join()
