@@ -132,6 +132,19 @@ class Connection:
         if found & _HALF_CLOSED and self.is_port and probe and not self._is_probed:
             self.send(probe)
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether another thread has refused what is read."""
+        return self._refusal is not None
+
+    def has_unread(self) -> bool:
+        """Whether the client has sent what its thread did not come to reading."""
+        poll = select.poll()
+        with suppress(OSError, ValueError):  # it is closed by now
+            poll.register(self._client, select.POLLIN)
+            return bool(poll.poll(0))
+        return False
+
     def check_refusal(self) -> None:
         """Raise the Refused that another thread has given it."""
         if self._refusal is not None:
@@ -204,7 +217,7 @@ class Connections:
         """Close the one that has waited longest, of those that wait since then or longer."""
         old = [item for item in waiting if item.since <= since]
         if old:
-            longest = min(old, key=lambda item: (item.state, item.since))
+            longest = min(old, key=lambda item: (item.has_unread(), item.state, item.since))
             # It is counted no more, though its thread may take a moment to end.
             self._all.discard(longest)
             longest.give_way(
@@ -212,22 +225,28 @@ class Connections:
             )
 
     def hold(self, connection: Connection, number: int) -> None:
-        """Take note of bytes that a request has sent; Refused where they are too many and no other one has more."""
+        """Take note of bytes that a request has sent; of too many the largest request that is read is refused.
+
+        Waits until that one has let go of them, so that they are never more. Raises Refused where it is this one.
+        """
+        most = self._limits.max_pending_bytes
+        refusal = Refused(
+            503, f"the server holds {most:,} bytes of requests (--max-pending-bytes); ask again later"
+        )
         with self._changed:
             connection.num_held += number
-            most = self._limits.max_pending_bytes
+            connection.check_refusal()
             # What is small is always taken: others cannot shut it out.
-            if not self._excess(connection) or sum(map(self._excess, self._all)) <= most:
-                return
-            reading = (item for item in self._all if item.state == State.READING)
-            largest = max(reading, key=self._excess, default=connection)
-            largest.num_held = 0
-            refusal = Refused(
-                503, f"the server holds {most:,} bytes of requests (--max-pending-bytes); ask again later"
-            )
-            if largest is connection:
-                raise refusal
-            largest.give_way(refusal)
+            while self._excess(connection) and sum(map(self._excess, self._all)) > most:
+                kept = [item for item in self._all if not item.is_refused]
+                if sum(map(self._excess, kept)) > most:
+                    reading = (item for item in kept if item.state == State.READING)
+                    largest = max(reading, key=self._excess, default=connection)
+                    if largest is connection:
+                        raise refusal
+                    largest.give_way(refusal)
+                self._changed.wait(WAKE_SECONDS)
+                connection.check_refusal()
 
     def _excess(self, connection: Connection) -> int:
         return max(0, connection.num_held - self._limits.max_line_bytes)

@@ -99,17 +99,22 @@ def test_of_too_many_bytes_the_largest_body_is_refused(connect: Callable[..., Pa
     everyone.begin_answer(answered)
     everyone.hold(large, 30)
     everyone.hold(larger, 50)
-    everyone.hold(large, 15)
-    # 30, 35 and 40 bytes beyond the first ten of each are more than 100.
+    # 30, 35 and 40 bytes beyond the first ten of each are more than 100: it waits for those of the largest.
+    thread = threading.Thread(target=everyone.hold, args=(large, 15))
+    thread.start()
     with pytest.raises(Refused, match="the server holds 100 bytes"):
         larger.line(10)
+    assert thread.is_alive()
+    everyone.remove(larger)
+    thread.join()
     everyone.begin_answer(large)
     # What is small is taken at any time, and what is not has to wait for the others.
     everyone.hold(small, 10)
     with pytest.raises(Refused, match="max-pending-bytes"):
         everyone.hold(small, 60)
+    everyone.remove(small)
     everyone.end_answer(answered)
-    everyone.hold(small, 60)
+    everyone.hold(answered, 60)
 
 
 def test_times_end_what_does_not_come(connect: Callable[..., Pair]) -> None:
