@@ -46,7 +46,7 @@ class ServerConfig:
         needs="serve",
     )
     max_pending_bytes: int = setting(
-        256 << 20,
+        128 << 20,
         "bytes of all requests that are read or answered at a time, but for the first --max-line-bytes of each; beyond "
         "it that which has sent most of those not yet read is refused",
         unit="bytes",

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from s2scli.errors import S2SError
 
-# Connections that wait to be accepted, while the model is loaded too.
-_BACKLOG = 128
+# Connections that wait to be accepted, while the model is loaded too; a socket takes no more at once, and says so.
+_BACKLOG = 1024
 _PROBE_SECONDS = 5
 
 
