@@ -176,7 +176,7 @@ def test_a_very_long_line(run: Generator) -> None:
     assert [lines[0], lines[2]] == expected
     # It is answered in parts of what training had at most.
     assert len(lines[1].split()) > 20
-    assert "line 2: 2100 source tokens, more than the 8 that the model was trained for" in errors
+    assert "line 2: 2,100 source tokens, more than the 8 that the model was trained for" in errors
 
 
 def test_unknown_words_and_special_symbols_are_text(transformer: Generator) -> None:

@@ -125,9 +125,9 @@ PHRASES = st.lists(st.lists(st.integers(3, 8), min_size=1, max_size=4), min_size
     chosen=st.fixed_dictionaries(
         {
             "beam": st.integers(2, 6),
-            "max_len_b": st.integers(1, 12),
+            "max_len_b": st.integers(3, 12),
             "min_len": st.integers(0, 3),
-            "stop": st.sampled_from(["fairseq", "exact"]),
+            "stop": st.sampled_from(["ahead", "fairseq", "exact"]),
             "no_repeat_ngram_size": st.integers(0, 3),
             "repetition_penalty": st.sampled_from([1.0, 1.4]),
         }
