@@ -103,10 +103,11 @@ class Connection:
             raise Refused(
                 408, f"a request must be there within {limit:g} seconds (--request-timeout)"
             ) from None
-        except OSError as error:
-            raise self._refusal or Gone from error
+        except OSError:
+            found = b""
         if not found:
-            raise self._refusal or Gone
+            self.check_refusal()
+            raise Gone
         self._buffer += found
 
     def send(self, data: bytes) -> None:
@@ -148,7 +149,8 @@ class Connection:
     def check_refusal(self) -> None:
         """Raise the Refused that another thread has given it."""
         if self._refusal is not None:
-            raise self._refusal
+            # Another one each time: one that is kept would keep, with its traceback, the body that was read.
+            raise Refused(self._refusal.status, str(self._refusal))
 
     def give_way(self, refusal: Refused) -> None:
         """From another thread: let no more be read, so that the thread that reads has this refusal."""
@@ -230,9 +232,7 @@ class Connections:
         Waits until that one has let go of them, so that they are never more. Raises Refused where it is this one.
         """
         most = self._limits.max_pending_bytes
-        refusal = Refused(
-            503, f"the server holds {most:,} bytes of requests (--max-pending-bytes); ask again later"
-        )
+        message = f"the server holds {most:,} bytes of requests (--max-pending-bytes); ask again later"
         with self._changed:
             connection.num_held += number
             connection.check_refusal()
@@ -243,8 +243,8 @@ class Connections:
                     reading = (item for item in kept if item.state == State.READING)
                     largest = max(reading, key=self._excess, default=connection)
                     if largest is connection:
-                        raise refusal
-                    largest.give_way(refusal)
+                        raise Refused(503, message)
+                    largest.give_way(Refused(503, message))
                 self._changed.wait(WAKE_SECONDS)
                 connection.check_refusal()
 
