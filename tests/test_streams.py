@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from toys import TRANSFORMER, Trainer
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.preprocess import preprocess
 from s2scli.schema import build
-from s2scli.streams import visible
+from s2scli.streams import Messages, visible
 
 # What would steer a terminal: a title, a cleared screen, blinking by a C1 byte, a bell, a cursor set back, turned text.
 HOSTILE = "\x1b]0;pwned\x07\x1b[2J\x1b[5mblink\x9b5m\r\u202e"
@@ -198,3 +201,14 @@ def test_a_chat_does_not_steer_a_terminal(taught: tuple[Path, str]) -> None:
     shown = on_terminal(["chat", "--path", str(taught[0])], b"ba\n/history\n/quit\n")
     assert foreign_controls(shown) == set()
     assert shown.count(VISIBLE_WORD) >= 2
+
+
+def test_a_terminal_that_is_closed_ends_no_training(
+    toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal, descriptor = pty.openpty()
+    monkeypatch.setattr(sys, "stderr", Messages(descriptor))
+    os.close(terminal)
+    Trainer(toy_data, tmp_path)("run", **TRANSFORMER | {"max_update": 2})
+    os.close(descriptor)
+    assert (tmp_path / "run" / "checkpoint_last.safetensors").exists()
