@@ -2,7 +2,7 @@
 
     python tests/soak/serve.py [--seconds 8] [--latency 5] [--memory 1500] [--only NAME,NAME] [--seed 1]
 
-For each kind of attack a server with a model of no limits (sinusoidal positions) is started, with few open files; some
+For each kind of attack a server with a model of no limits (sinusoidal positions) is started; some
 clients attack it for so many seconds, while another one sends one sentence after the other, each over a new connection.
 Printed are how many of those were answered, the median and the longest time, the most seconds of a processor that the
 server took meanwhile (where the machine does nothing else, these are the longest time), how many megabytes the server
