@@ -20,9 +20,9 @@ import typer.main
 from s2scli import __version__
 from s2scli.cli.completion import join_words
 from s2scli.cli.config_keys import check_keys
+from s2scli.cli.known_flags import HELP_NAMES, KnownFlags
 from s2scli.cli.options import Flag, Given, flags_of, make_callback, resolve
 from s2scli.cli.parser import VerbCommand, spread_words
-from s2scli.cli.vocabulary import HELP_NAMES, Vocabulary
 from s2scli.console import notice
 from s2scli.errors import Interrupted, S2SError, UsageError, did_you_mean, is_out_of_memory
 from s2scli.registry import Registry
@@ -151,7 +151,7 @@ class Call:
         """Resolve the config, run the command, and print its result."""
         kind, path = _CONFIGS[self.name], self.given.config
         file = read_toml(path) if path else {}
-        vocabulary = Vocabulary(self.name, self.flags, _commands_with)
+        vocabulary = KnownFlags(self.name, self.flags, _commands_with)
         check_keys(kind, file, str(path), vocabulary)
         check_keys(kind, self.given.set_by_key, "--set", vocabulary, dotted=True)
         config = resolve(kind, self.flags, self.given, file)
@@ -177,7 +177,7 @@ class CommandGroup(typer.core.TyperGroup):
         flags = flags_of(_CONFIGS[name])
         # While the shell completes a line, it is not finished and so not to be judged.
         if not ctx.resilient_parsing:
-            words = spread_words(words, Vocabulary(name, flags, _commands_with))
+            words = spread_words(words, KnownFlags(name, flags, _commands_with))
         return name, make_command(name, flags), words
 
 

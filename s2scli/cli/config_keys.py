@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from s2scli.cli.vocabulary import Vocabulary, nearest
+from s2scli.cli.known_flags import KnownFlags, nearest
 from s2scli.errors import UsageError, did_you_mean
 
 
 def check_keys(
-    config: type[Any], values: Mapping[str, Any], name: str, vocabulary: Vocabulary, *, dotted: bool = False
+    config: type[Any], values: Mapping[str, Any], name: str, vocabulary: KnownFlags, *, dotted: bool = False
 ) -> None:
     """Raise UsageError for all keys at once that are not known where they stand, each with where they belong.
 
@@ -35,7 +35,7 @@ def check_keys(
 class _Keys:
     """The keys of a command's config: those of each section, and those before the first one."""
 
-    vocabulary: Vocabulary
+    vocabulary: KnownFlags
     sections: Mapping[str, frozenset[str]]
     top: set[str]
     dotted: bool

@@ -8,14 +8,14 @@ from typing import Any
 
 import typer.core
 
+from s2scli.cli.known_flags import KnownFlags
 from s2scli.cli.toolkits import spellings
-from s2scli.cli.vocabulary import Vocabulary
 from s2scli.errors import UsageError
 
 _NUMBER = re.compile(r"-\.?\d")
 
 
-def spread_words(words: Sequence[str], vocabulary: Vocabulary) -> list[str]:
+def spread_words(words: Sequence[str], vocabulary: KnownFlags) -> list[str]:
     """The words as typer reads them: each value after its option's name, and another toolkit's flags as ours.
 
     An option's name is repeated before each of several words: --ref a b → --ref a --ref b. Where an argument takes
@@ -56,14 +56,14 @@ def spread_words(words: Sequence[str], vocabulary: Vocabulary) -> list[str]:
     return spread
 
 
-def _check_arguments(arguments: Sequence[str], vocabulary: Vocabulary) -> None:
+def _check_arguments(arguments: Sequence[str], vocabulary: KnownFlags) -> None:
     names = [flag.name for flag in vocabulary.flags if flag.argument]
     if vocabulary.is_greedy and len(arguments) > len(names):
         takes = f"takes {' and '.join(names)} without a flag" if names else "takes nothing without a flag"
         raise UsageError(f"{' '.join(arguments[len(names) :])}: too much; s2s {vocabulary.command} {takes}")
 
 
-def _take_values(typed: str, rest: list[str], vocabulary: Vocabulary) -> list[str]:
+def _take_values(typed: str, rest: list[str], vocabulary: KnownFlags) -> list[str]:
     """Take the value of an option, or its values, from the words that are left."""
     flag = vocabulary.options[vocabulary.same(typed)]
     if not rest or rest[0].partition("=")[0] in vocabulary.options or rest[0] == "--":
@@ -85,7 +85,7 @@ def _is_option(word: str) -> bool:
     return len(word) > 1 and word[0] == "-" and not _NUMBER.match(word)
 
 
-def _has_value_attached(word: str, vocabulary: Vocabulary) -> bool:
+def _has_value_attached(word: str, vocabulary: KnownFlags) -> bool:
     """Whether it is a short option with its value, -sde, and nothing that another toolkit writes with one hyphen."""
     if word.startswith("--") or len(word) < len("-sX") or word[:2] not in vocabulary.options:
         return False

@@ -35,7 +35,7 @@ class Gone(Exception):  # noqa: N818 (what a client may do at any time)
     """The client has closed the connection, or does not read what is sent."""
 
 
-class State(IntEnum):
+class Activity(IntEnum):
     """What a connection is at, in the order in which it gives way to others."""
 
     IDLE = 0
@@ -53,10 +53,10 @@ class Connection:
         self._refusal: Refused | None = None
         self._is_probed = False
         self.is_port = client.family != socket.AF_UNIX
-        self.state, self.since = State.IDLE, time.monotonic()
+        self.state, self.since = Activity.IDLE, time.monotonic()
         self.num_held = 0
 
-    def enter(self, state: State) -> None:
+    def enter(self, state: Activity) -> None:
         """Take note of what is going on from now on."""
         self.state, self.since = state, time.monotonic()
 
@@ -213,7 +213,7 @@ class Connections:
             self._close(self._waiting(), time.monotonic())
 
     def _waiting(self) -> list[Connection]:
-        return [item for item in self._all if item.state != State.ANSWERING]
+        return [item for item in self._all if item.state != Activity.ANSWERING]
 
     def _close(self, waiting: list[Connection], since: float) -> None:
         """Close the one that has waited longest, of those that wait since then or longer."""
@@ -240,7 +240,7 @@ class Connections:
             while self._excess(connection) and sum(map(self._excess, self._all)) > most:
                 kept = [item for item in self._all if not item.is_refused]
                 if sum(map(self._excess, kept)) > most:
-                    reading = (item for item in kept if item.state == State.READING)
+                    reading = (item for item in kept if item.state == Activity.READING)
                     largest = max(reading, key=self._excess, default=connection)
                     if largest is connection:
                         raise Refused(503, message)
@@ -255,13 +255,13 @@ class Connections:
         """Take note that a request is whole; Refused where it had to give way before."""
         with self._changed:
             connection.check_refusal()
-            connection.enter(State.ANSWERING)
+            connection.enter(Activity.ANSWERING)
 
     def end_answer(self, connection: Connection) -> None:
         """Take note that a request is answered, and nothing of it held any more."""
         with self._changed:
             connection.num_held = 0
-            connection.enter(State.IDLE)
+            connection.enter(Activity.IDLE)
             self._changed.notify_all()
 
     def end(self, seconds: float) -> int:
@@ -270,7 +270,7 @@ class Connections:
         with self._changed:
             self._is_ending = True
             for item in self._all:
-                if item.state != State.ANSWERING:
+                if item.state != Activity.ANSWERING:
                     item.give_way(ending)
             self._wait(lambda: self._num_answering == 0, seconds)
             number = self._num_answering
@@ -281,7 +281,7 @@ class Connections:
 
     @property
     def _num_answering(self) -> int:
-        return sum(item.state == State.ANSWERING for item in self._all)
+        return sum(item.state == Activity.ANSWERING for item in self._all)
 
     def _wait(self, is_so: Callable[[], bool], seconds: float) -> None:
         end = time.monotonic() + seconds

@@ -11,7 +11,7 @@ from itertools import chain
 from s2scli import __version__
 from s2scli.console import warn
 from s2scli.errors import S2SError
-from s2scli.inference.connection import Connection, Connections, Gone, Refused, State
+from s2scli.inference.connection import Activity, Connection, Connections, Gone, Refused
 from s2scli.inference.request import Head, check_length, check_origin, read_body, read_head
 from s2scli.inference.service import Service
 from s2scli.streams import to_bytes
@@ -55,7 +55,7 @@ class Handler:
         return number
 
     def _answer_request(self) -> None:
-        self._connection.enter(State.READING)
+        self._connection.enter(Activity.READING)
         self._head = head = read_head(self._connection)
         self._is_last = not head.may_go_on
         if self._connection.is_port:

@@ -26,7 +26,7 @@ class Scorer:
     weight: float
     backwards: bool
 
-    def scores(self, pairs: Sequence[Pair], piece_kind: str) -> list[float]:
+    def scores(self, pairs: Sequence[OutputPair], piece_kind: str) -> list[float]:
         """The mean log-probability of the tokens of what is scored, for some sources and outputs.
 
         piece_kind: in what pieces of words outputs were made; where it reads the same, they are given to it so.
@@ -43,7 +43,7 @@ class Scorer:
         )
 
 
-class Pair(NamedTuple):
+class OutputPair(NamedTuple):
     """A source, and an output for it, whole and in its pieces."""
 
     source: str
@@ -76,10 +76,10 @@ class Reranking:
                 total[pair] += scorer.weight * score
         return [self._ranked(record, lines[record.source], total, nbest) for record in records]
 
-    def _pair(self, source: str, item: Hypothesis) -> Pair:
-        return Pair(source, item.text, item.text if self.piece_kind == NONE else item.pieces)
+    def _pair(self, source: str, item: Hypothesis) -> OutputPair:
+        return OutputPair(source, item.text, item.text if self.piece_kind == NONE else item.pieces)
 
-    def _ranked(self, record: Record, source: str, total: Mapping[Pair, float], nbest: int) -> Record:
+    def _ranked(self, record: Record, source: str, total: Mapping[OutputPair, float], nbest: int) -> Record:
         hypotheses = [
             replace(item, score=item.score + total[self._pair(source, item)]) for item in record.hypotheses
         ]

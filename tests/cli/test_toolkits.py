@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from s2scli.cli import app
+from s2scli.cli.known_flags import KnownFlags
 from s2scli.cli.options import flags_of
 from s2scli.cli.toolkits import TOOLKITS
 from s2scli.cli.toolkits.table import Toolkit
-from s2scli.cli.vocabulary import Vocabulary
 from s2scli.registry import Registry
 
 CONFIGS = Registry("command", {name: command.config for name, command in app.COMMANDS.items()})
 # Which commands have a flag is worked out once for each.
 elsewhere = functools.cache(app._commands_with)
-VOCABULARIES = {name: Vocabulary(name, flags_of(CONFIGS[name]), elsewhere) for name in app.COMMANDS}
+VOCABULARIES = {name: KnownFlags(name, flags_of(CONFIGS[name]), elsewhere) for name in app.COMMANDS}
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 # Other programs' own, which hints name.
 OTHERS = {"--nproc-per-node"}

@@ -13,7 +13,7 @@ import pytest
 
 from s2scli.configs.server import ServerConfig
 from s2scli.inference import connection as connection_module
-from s2scli.inference.connection import Connection, Connections, Gone, Refused, State
+from s2scli.inference.connection import Activity, Connection, Connections, Gone, Refused
 
 Pair = tuple[Connection, socket.socket]
 
@@ -57,7 +57,7 @@ def test_who_has_waited_longest_without_a_request_gives_way(
     for connection in connections[:3]:
         assert everyone.add(connection)
         time.sleep(0.002)
-    connections[0].enter(State.READING)
+    connections[0].enter(Activity.READING)
     assert everyone.add(connections[3])
     # The second has waited longest of those who have sent nothing.
     assert not connections[1].begins()
@@ -94,7 +94,7 @@ def test_of_too_many_bytes_the_largest_body_is_refused(connect: Callable[..., Pa
     small, large, larger, answered = (connect()[0] for _ in range(4))
     for connection in (small, large, larger, answered):
         everyone.add(connection)
-        connection.enter(State.READING)
+        connection.enter(Activity.READING)
     everyone.hold(answered, 40)
     everyone.begin_answer(answered)
     everyone.hold(large, 30)

@@ -26,7 +26,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class KnownFlags:
     """The flags of a command. elsewhere: which other commands have a flag."""
 
     command: str
