@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import torch
@@ -42,12 +43,18 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
+@cache
+def _has_kernels(dtype: torch.dtype) -> bool:
+    """Whether oneDNN multiplies numbers of a kind on this CPU; bf16 takes AVX-512, or the like of it."""
+    return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def pack(weight: Tensor) -> Tensor | None:
     """A weight [N, K] as oneDNN wants it in a product, so that it need not be brought into that order each time.
 
     None where there is no such order; what is given is for `packed_product` only.
     """
-    if _ONEDNN is None or weight.device.type != "cpu":
+    if _ONEDNN is None or weight.device.type != "cpu" or not _has_kernels(weight.dtype):
         return None
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, _PACKED_FOR)
     return packed
