@@ -303,7 +303,8 @@ def test_another_vocabulary(transformer: Generator, tmp_path: Path) -> None:
     other = write_dataset(tmp_path, sizes=(60, 5, 5), nwordssrc=12)
     with pytest.raises(
         CheckpointError,
-        match=r"trained with source vocabulary \w+ \(.*\), but .* has \w+ \(.*\); use the dataset",
+        match=r"trained with source vocabulary \w+ \(.*\), but .* has \w+ \(.*\): the first symbol that differs, "
+        r"number 6, is 'ki' there and 'de' here; use the dataset",
     ) as raised:
         transformer("", data=other)
     assert "\n" not in str(raised.value)

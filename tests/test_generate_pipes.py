@@ -248,7 +248,8 @@ def test_fairseq_format(run: Generator, toy_data: Path) -> None:
             [float(score) for score in expected], abs=2e-4
         )
     assert run("xyzzy ba\n\n", format="fairseq")[0] == "S-0\t<unk> ba"
-    assert run("\n", format="fairseq") == ["S-0\t"]
+    # A blank line has the lines of an empty output, so that those cut out of the whole stay parallel to the input.
+    assert run("\n", format="fairseq") == ["S-0\t", "H-0\t0.0\t", "D-0\t0.0\t", "P-0\t"]
 
 
 def test_json_lines(run: Generator, tmp_path: Path) -> None:

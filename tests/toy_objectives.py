@@ -53,7 +53,7 @@ def save_teacher(folder: Path, config: ModelConfig, seed: int = 7) -> Path:
         Checkpoint(
             config=as_dict(TrainConfig.resolve({}, {"data": "data", "arch": arch, **values})),
             tokenizers=toy_tokenizers(),
-            dataset={"source_lang": "aa", "target_lang": "bb", "limits": {}},
+            dataset={"source_lang": "aa", "target_lang": "bb", "limits": {"on_long": "error"}},
             weights={name: item.detach() for name, item in unique_parameters(model).items()},
         ),
     )

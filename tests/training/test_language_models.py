@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toys import LANGUAGE_MODEL, TRANSFORMER, Trainer, assert_same_run, reversed_pairs, write_lines
+from toys import (
+    LANGUAGE_MODEL,
+    TRANSFORMER,
+    Trainer,
+    assert_same_run,
+    reversed_pairs,
+    write_dataset,
+    write_lines,
+)
 
 from s2scli.checkpoint import load_checkpoint
 from s2scli.configs.inspect import InspectConfig
@@ -209,10 +217,12 @@ def test_a_model_that_reads_a_source_needs_one(mono: Path, tmp_path: Path) -> No
         Trainer(mono, tmp_path)("run", **TRANSFORMER, max_update=1)
 
 
-def test_other_text_needs_the_same_vocabulary(mono: Path, toy_data: Path, tmp_path: Path) -> None:
+def test_other_text_needs_the_same_vocabulary(mono: Path, tmp_path: Path) -> None:
     Trainer(mono, tmp_path)("run", **LANGUAGE_MODEL, max_update=2)
+    (tmp_path / "text").mkdir()
+    other = write_dataset(tmp_path / "text", sizes=(40, 9, 0), joined_dictionary=False, nwordstgt=12)
     with pytest.raises(CheckpointError, match="trained with target vocabulary"):
-        Trainer(toy_data, tmp_path)(
+        Trainer(other, tmp_path)(
             "other", **LANGUAGE_MODEL, finetune_from_model=tmp_path / "run", max_update=2
         )
     assert (

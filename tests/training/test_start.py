@@ -242,10 +242,12 @@ def test_both_vocabularies_are_named(
         trainer("run", **QUICK, **{flag: runs / "first"})
     message = one_line(raised)
     for data in (trained.data, others["vocabulary"]):
-        assert f"{Dataset.open(data).tokenizer('source').fingerprint} (16 symbols, word)" in message
+        assert (
+            f"{Dataset.open(data).tokenizer('source').vocabulary.fingerprint} (16 symbols, word)" in message
+        )
     assert message.startswith(f"{path}: trained with source vocabulary ")
     assert str(others["vocabulary"]) in message
-    assert "preprocess the data with the model's own vocabulary" in message
+    assert "with the model's own vocabulary: s2s preprocess --vocab-from" in message
     assert not (trained.root / "run").exists()
 
 

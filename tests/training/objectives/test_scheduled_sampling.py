@@ -149,7 +149,7 @@ class Recorder(Model):
         self.own = own
         return self.decode(memory, inputs)
 
-    encode = encoder_states = start = step = attention = None  # type: ignore[assignment]
+    encode = embeddings = encoder_states = start = step = attention = None  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize(
