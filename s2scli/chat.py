@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import TextIOWrapper
 from itertools import chain
@@ -48,7 +49,8 @@ def chat(config: ChatConfig) -> ChatResult:
     settings = config.of_generate()
     engine = for_dialogues(make_engine(settings), config.path, config.context_turns, config.speaker)
     if config.input == STDIN and is_open_terminal(sys.stdin):
-        return ChatResult(answers=_converse(Conversation(engine, settings)))
+        with _interruptible():
+            return ChatResult(answers=_converse(Conversation(engine, settings)))
     number = 0
     with Signals().caught() as signals:
         try:
@@ -92,6 +94,18 @@ def _answers_to_turns(conversation: Conversation, texts: Iterable[str]) -> Itera
         else:
             conversation.turns.clear()
             yield Record(id=number, source=text)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let every Ctrl-C in here be a KeyboardInterrupt; elsewhere only the first one of a process is."""
+    previous = signal.getsignal(signal.SIGINT)
+    if previous != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _converse(conversation: Conversation) -> int:

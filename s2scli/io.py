@@ -144,7 +144,8 @@ def read_raw_lines(path: Path) -> Iterator[bytes]:
             # bz2 raises a plain OSError for data that is no bzip2.
             if isinstance(error, OSError) and error.errno and not isinstance(error, _BROKEN):
                 raise DataError(f"{name}: cannot read: {error.strerror}") from None
-            raise DataError(f"{name}:{number}: broken {path.suffix or 'compressed'} data ({error})") from None
+            kind = path.suffix or "compressed"
+            raise DataError(f"{name}:{number + 1}: broken {kind} data ({error})") from None
 
 
 def too_long(place: str) -> DataError:

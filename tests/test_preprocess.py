@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import random
 import shutil
 import subprocess
@@ -310,8 +311,12 @@ def test_the_same_command_again_works_but_other_folders_are_safe(run: Run, texts
     assert (texts / "train.en").exists()
 
 
+def die(*_: object) -> None:
+    os._exit(9)
+
+
 def test_a_dead_worker_is_one_clear_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoding, "_start_worker", sys.exit)
+    monkeypatch.setattr(encoding, "_start_worker", die)
     with pytest.raises(S2SError, match="a worker process died"):
         run(workers=2)
 

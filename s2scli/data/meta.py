@@ -203,7 +203,9 @@ def check_files(path: Path, meta: Mapping[str, Any]) -> None:
     for file, expected in files(path, meta):
         size = file.stat().st_size if file.is_file() else None
         if size != expected["bytes"]:
-            found = "is missing" if size is None else f"has {counted(size, 'byte')}, not {expected['bytes']}"
+            found = (
+                "is missing" if size is None else f"has {counted(size, 'byte')}, not {expected['bytes']:,}"
+            )
             raise DataError(f"{file}: the file {found}; {AGAIN}")
     for split in meta["splits"].values():
         for shard in (shard for corpus in split["corpora"] for shard in corpus["shards"]):

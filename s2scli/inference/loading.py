@@ -51,7 +51,8 @@ def make_engine(config: GenerateConfig) -> Engine:
         for path, weight in zip(config.rerank_path, config.rerank_weights, strict=True):
             other = _load(path, config.precision, device)
             backwards = is_backwards(model.checkpoint.dataset, other.checkpoint.dataset, path)
-            scorers.append(Scorer(engine=_engine(other, config, device), weight=weight, backwards=backwards))
+            engine_of_other = _engine(other, config, device, scores=True)
+            scorers.append(Scorer(engine=engine_of_other, weight=weight, backwards=backwards))
         piece_kind = engine.tokenizers["target"].piece_kind
         rerank = Reranking(scorers=scorers, form=engine.form, piece_kind=piece_kind)
         engine = replace(engine, rerank=rerank)
@@ -221,10 +222,10 @@ def _check_prefix(prefix: str, target: Tokenizer, right_to_left: bool, path: Pat
         )
 
 
-def _engine(loaded: _Loaded, config: GenerateConfig, device: torch.device) -> Engine:
-    """An engine that decodes as the config says."""
+def _engine(loaded: _Loaded, config: GenerateConfig, device: torch.device, *, scores: bool = False) -> Engine:
+    """An engine that decodes as the config says, or `scores` given targets."""
     checkpoint = loaded.checkpoint
-    limits, on_long = _limits(loaded, config.on_long)
+    limits, on_long = _limits(loaded, config.on_long, scores=scores or config.score_reference)
     return Engine(
         model=loaded.model,
         tokenizers=checkpoint.tokenizers,
@@ -248,18 +249,19 @@ def _engine(loaded: _Loaded, config: GenerateConfig, device: torch.device) -> En
     )
 
 
-def _limits(loaded: _Loaded, on_long: str | None) -> tuple[dict[str, Any], str | None]:
+def _limits(loaded: _Loaded, on_long: str | None, *, scores: bool) -> tuple[dict[str, Any], str | None]:
     """The limits of the lines that a model reads, and what becomes of longer ones where the config does not say it.
 
     Those of its dataset and of its positions hold as in training. Where neither is as tight, lines may be as long as
-    the longest of training times `_BEYOND`; longer ones are split, or of a language model cut.
+    the longest of training times `_BEYOND`; longer ones are split, or of a language model cut. A model that `scores`
+    given targets reads all of their sources.
     """
     facts, reads_source = loaded.checkpoint.dataset, loaded.model.reads_source
     side = "source" if reads_source else "target"
     limits, name = dict(facts["limits"]), f"max_{side}_length"
     positions = loaded.model.max_source_positions if reads_source else loaded.model.max_target_positions
     others = [limit for limit in (limits.get(name, 0), positions and positions - 1) if limit]
-    supported = int(_BEYOND * facts.get("longest", {}).get(side, 0))
+    supported = 0 if scores else int(_BEYOND * facts.get("longest", {}).get(side, 0))
     if supported and supported < min(others, default=supported + 1):
         limits[name] = supported
         on_long = on_long or ("split" if reads_source else "truncate")

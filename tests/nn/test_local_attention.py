@@ -13,6 +13,7 @@ from toys import random_model, random_tokens, small_transformer
 
 from s2scli.data.batch import Batch
 from s2scli.errors import UsageError
+from s2scli.needs import without_effect
 from s2scli.nn.local_attention import local_attention, local_mask
 from s2scli.nn.transformer import attention
 
@@ -154,5 +155,5 @@ def test_how_far_a_token_is_heard() -> None:
 def test_settings_that_make_no_sense() -> None:
     with pytest.raises(UsageError, match="attention_window = 7 must be even"):
         small_transformer(attention_window=7)
-    with pytest.raises(UsageError, match="global_tokens = 1 needs model"):
-        small_transformer(global_tokens=1)
+    (lack,) = without_effect(small_transformer(global_tokens=1))
+    assert (lack.key, lack.reason(str)) == ("global_tokens", "without attention_window")

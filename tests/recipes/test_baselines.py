@@ -105,4 +105,4 @@ def test_they_are_scored_beside_the_model(recipe: str, source: str, names: list[
     paths = [tmp_path / "work" / "baselines" / f"{name}.txt" for name in names]
     assert all(len(path.read_text().splitlines()) == lines.count("\n") for path in paths)
     *_, scored = calls(tmp_path)
-    assert scored.startswith(f"score --sys {' '.join(map(str, paths))} {tmp_path}/work/run")
+    assert f" --sys {' '.join(map(str, paths))} {tmp_path}/work/run" in scored

@@ -149,7 +149,7 @@ def test_groups_of_records(tmp_path: Path) -> None:
 
 def test_groups_are_checked(tmp_path: Path) -> None:
     uneven = write(tmp_path / "uneven", "x\ty", "z", "a\tb")
-    with pytest.raises(DataError, match="uneven:2: 1 columns, where the first line has 2"):
+    with pytest.raises(DataError, match="uneven:2: 1 column, where the first line has 2"):
         groups(tmp_path, groups=uneven)
     named = write(tmp_path / "named.tsv", "kind\tkind", "x\t1", "y\t1", "x\t2")
     with pytest.raises(DataError, match=r"named\.tsv:1: names a column twice: kind, kind"):

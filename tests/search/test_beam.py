@@ -227,7 +227,7 @@ def test_the_longest_output_is_each_sentences_own(beam: int) -> None:
 @pytest.mark.parametrize("beam", [1, 3])
 def test_the_longest_output_is_stronger_than_the_shortest(beam: int) -> None:
     model = make("transformer", 4, target_size=9)
-    outputs = search(model, pad_sequences(SOURCES), config(beam=beam, min_len=9, max_len_b=4))
+    outputs = search(model, pad_sequences(SOURCES), config(beam=beam, min_len=9, max_len_a=0.01, max_len_b=4))
     assert [len(items) for items in outputs] == [1] * len(SOURCES)
     for (best,), source in zip(outputs, SOURCES, strict=True):
         assert len(best.ids) == 5

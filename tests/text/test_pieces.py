@@ -88,7 +88,7 @@ def test_a_tokenizer_of_pieces_writes_words_and_reads_back() -> None:
     assert again.decode(ids) == "strasse und ansse"
     assert again.fingerprint == TOKENIZER.fingerprint
     broken = TOKENIZER.to_bytes().replace(b'"subword-nmt"', b'"bpe"')
-    with pytest.raises(DataError, match="unknown kind of pieces"):
+    with pytest.raises(DataError, match="pieces = 'bpe' is not valid"):
         load_tokenizer(broken)
 
 
