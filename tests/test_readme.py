@@ -70,7 +70,10 @@ def test_every_flag_and_file_the_readme_names_exists() -> None:
     for name in re.findall(r"\]\(((?!http|#)[^)]+)\)", text):
         assert (ROOT / name).exists(), name
     commands = ("preprocess", "train", "generate", "chat", "score", "average", "plot", "inspect")
-    words = [[sys.executable, "-m", "s2scli", command, "--help"] for command in commands]
+    words = [
+        [sys.executable, "-m", "s2scli", *command, "--help"]
+        for command in ([], *([name] for name in commands))
+    ]
     known = "".join(subprocess.run(word, capture_output=True, text=True, check=True).stdout for word in words)
     # In the table of fairseq's flags, the first column is fairseq's own unless the second says "the same".
     ours = re.sub(r"^\| .*?(?<!\\)\| (?!the same)", "", text, flags=re.M)
