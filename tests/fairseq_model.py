@@ -108,7 +108,11 @@ def _save(
         Checkpoint(
             config=as_dict(config),
             tokenizers={"source": tokenizer, "target": tokenizer},
-            dataset={"limits": {"max_source_length": 0, "on_long": "truncate"}},
+            dataset={
+                "source_lang": "en",
+                "target_lang": "de",
+                "limits": {"max_source_length": 0, "on_long": "truncate"},
+            },
             weights=unique_parameters(model),
             shortlist=None if pairs is None else _shortlist(pairs, tokenizer),
         ),
