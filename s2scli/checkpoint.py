@@ -249,7 +249,7 @@ def check_vocabularies(
 def first_not_finite(tensors: Mapping[str, Tensor], *, every: bool = True) -> str | None:
     """The name of the first tensor that holds NaN or an infinity, or None.
 
-    every: look at each of its elements; else at some that are evenly spaced, which takes a millisecond or two.
+    every: look at each of its elements; else at some that are evenly spaced, a bounded number of them.
     """
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():

@@ -22,7 +22,7 @@ def count_shared(split: Split, other: Split) -> int:
     """How many examples of a split are examples of another split too: the same tokens on all sides.
 
     Of each example of the other split, the lengths and a few tokens are read; only where they are those of one that is
-    looked for, the rest of it is. So a million examples take about a second, and the memory is that of the first split.
+    looked for, the rest of it is. So the memory is that of the first split, however many examples the other has.
     """
     wanted: dict[tuple[bytes, ...], list[int]] = {}
     keys: list[Keys] = []
