@@ -22,7 +22,7 @@ from s2scli.inference.reranking import Reranking, Scorer, is_backwards
 from s2scli.models.base import Decodable, Model
 from s2scli.models.ensemble import Ensemble
 from s2scli.models.fusion import ShallowFusion
-from s2scli.nn.narrow import narrow
+from s2scli.nn.quantized import quantize
 from s2scli.nn.runtime import prepare, resolve_precision
 from s2scli.text.pieces import NONE, recognize
 from s2scli.text.tokenizer import Tokenizer
@@ -131,7 +131,7 @@ def _tell_of_pieces(path: Path, target: WordTokenizer) -> None:
 
 def _restored(checkpoint: Checkpoint, path: Path, precision: str, device: torch.device) -> Model:
     model = restore_model(checkpoint, path).to(device)
-    narrow(model, resolve_precision(precision, device))
+    quantize(model, resolve_precision(precision, device))
     return model
 
 

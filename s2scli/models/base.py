@@ -23,7 +23,8 @@ from s2scli.data.batch import Batch, Tokens, decoder_input
 from s2scli.errors import UsageError
 from s2scli.models import MODELS
 from s2scli.nn.copying import CopyOutput, Hidden
-from s2scli.nn.output import OutputLayer, SoftmaxOutput, chunk_rows
+from s2scli.nn.kernels.chunked import chunk_rows
+from s2scli.nn.output import OutputLayer, SoftmaxOutput
 from s2scli.nn.transformer import initial_embedding
 from s2scli.text.vocabulary import EOS, PAD
 

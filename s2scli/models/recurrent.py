@@ -16,7 +16,7 @@ from s2scli.models.recurrent_state import RecurrentMemory, RecurrentState, Step,
 from s2scli.nn.attention import SCORES, CoverageScore, Score, attend
 from s2scli.nn.copying import CopyStates, Gate, Hidden, joined
 from s2scli.nn.dropout import Dropout
-from s2scli.nn.product import RepeatedLinear, linear, product_dtype
+from s2scli.nn.kernels.products import RepeatedLinear, linear, product_dtype
 from s2scli.nn.rnn import (
     STATE_PARTS,
     RecurrentDecoder,

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from s2scli.nn.product import RepeatedLinear, linear, product_dtype
+from s2scli.nn.kernels.products import RepeatedLinear, linear, product_dtype
 from s2scli.registry import Registry
 
 # Numbers in memory at once in the additive score on a CPU: 4 MB of float32.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from s2scli.nn.dropout import Dropout
-from s2scli.nn.product import NormalizedLinear
+from s2scli.nn.linear import NormalizedLinear
 
 _ROOT_HALF = sqrt(0.5)
 

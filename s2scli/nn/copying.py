@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2scli.nn.chunked import chunked_sum
-from s2scli.nn.output import OutputLayer, chunk_rows, projection
+from s2scli.nn.kernels.chunked import chunk_rows, chunked_sum
+from s2scli.nn.output import OutputLayer, projection
 
 # The logarithm of the probability of what cannot be: finite, so that gradients are.
 _NEVER = -1e4

@@ -8,9 +8,9 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
+from s2scli.nn.linear import NormalizedLinear
 from s2scli.nn.output import OutputLayer
 from s2scli.nn.positions import LearnedPositions
-from s2scli.nn.product import NormalizedLinear
 
 # Unless they are told: the gain of xavier and kaiming, the standard deviation of normal, the bound of uniform.
 INITIAL_SCALES = {

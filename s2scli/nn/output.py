@@ -6,23 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2scli.nn.product import product, projected
-
-# Logits in memory at once while the loss is computed: 4 MB of float32, of the order of a core's cache.
-_CHUNK_ELEMENTS = 1 << 20
-# The last chunk is padded to a multiple of so many rows: oneDNN keeps a kernel for every shape that it has met.
-_ROW_MULTIPLE = 64
-
-
-def chunk_rows(vocabulary: int) -> int:
-    """How many rows of scores over a vocabulary are computed at once."""
-    return max(1, _CHUNK_ELEMENTS // vocabulary // _ROW_MULTIPLE) * _ROW_MULTIPLE
+from s2scli.nn.kernels.chunked import ROW_MULTIPLE, chunk_rows
+from s2scli.nn.kernels.products import product, projected
+from s2scli.nn.kernels.quantized import QuantizedProduct
 
 
 class _ChunkedLoss(torch.autograd.Function):
@@ -65,7 +57,7 @@ class _ChunkedLoss(torch.autograd.Function):
             strict=True,
         ):
             length = len(part)
-            part = F.pad(part, (0, 0, 0, -length % _ROW_MULTIPLE))
+            part = F.pad(part, (0, 0, 0, -length % ROW_MULTIPLE))
             padded = product(part, narrow_weight).float()  # [rows, V]
             logits = padded[:length]
             largest = logits.amax(1, keepdim=True)
@@ -97,18 +89,6 @@ class _ChunkedLoss(torch.autograd.Function):
         return d_hidden, d_weight, None, None, None, None
 
 
-class NarrowProduct(Protocol):
-    """A product with a weight [N, K] that is kept for it alone: nn/narrow.py has them."""
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Give [..., N] for x [..., K]."""
-        ...
-
-    def of_rows(self, rows: Tensor) -> Self:
-        """The same with some rows of the weight, [any]."""
-        ...
-
-
 States = TypeVar("States")
 
 
@@ -116,12 +96,12 @@ class OutputLayer(nn.Module, ABC, Generic[States]):
     """From decoder states to the distribution of the next token, by a linear projection to the vocabulary.
 
     States: a tensor [..., D], or one with more beside it. The weight may be an embedding's.
-    width D, vocabulary V; `tied`: the embedding whose weight [V, D] is used. narrow: as in product.Linear.
+    width D, vocabulary V; `tied`: the embedding whose weight [V, D] is used. quantized: as in linear.Linear.
     """
 
     # Whether the scores of `forward` are log-probabilities.
     is_normalized: ClassVar[bool] = False
-    narrow: NarrowProduct | None = None
+    quantized: QuantizedProduct | None = None
     _some: tuple[Tensor, Callable[[Tensor], Tensor]] | None = None
     _of_some: Callable[[Tensor], Tensor] | None = None
 
@@ -153,8 +133,8 @@ class OutputLayer(nn.Module, ABC, Generic[States]):
         """The projection [..., V] of hidden states [..., D]."""
         if self._of_some is not None:
             return self._of_some(hidden)
-        if self.narrow is not None:
-            return self.narrow(hidden)
+        if self.quantized is not None:
+            return self.quantized(hidden)
         return projected(hidden, self.weight)
 
     @contextmanager
@@ -162,8 +142,8 @@ class OutputLayer(nn.Module, ABC, Generic[States]):
         """Score some tokens only in here, [C] in their order: scores are [..., C]."""
         if self._some is None or self._some[0] is not tokens:
             # Kept for the next step: gathering the weights costs as much as a product with them.
-            if self.narrow is not None:
-                self._some = tokens, self.narrow.of_rows(tokens)
+            if self.quantized is not None:
+                self._some = tokens, self.quantized.of_rows(tokens)
             else:
                 self._some = tokens, partial(product, weight=self.weight[tokens])
         self._of_some = self._some[1]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from s2scli.nn.dropout import Dropout
-from s2scli.nn.product import RepeatedLinear, linear, product_dtype
+from s2scli.nn.kernels.products import RepeatedLinear, linear, product_dtype
 
 STATE_PARTS = {"tanh": 1, "relu": 1, "gru": 1, "lstm": 2}
 LayerState = tuple[Tensor, ...]

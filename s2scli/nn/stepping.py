@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from s2scli.nn.product import Linear
+from s2scli.nn.linear import Linear
 from s2scli.nn.transformer import (
     KEYS_MULTIPLE,
     CrossAttention,
@@ -72,7 +72,7 @@ def layer_caches(cache: Tensor) -> list[LayerCache]:
 
 
 def _product(layer: Linear) -> Callable[[Tensor], Tensor]:
-    return layer.narrow or layer.forward
+    return layer.quantized or layer.forward
 
 
 class _Frame:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from s2scli.nn.dropout import Dropout
-from s2scli.nn.product import Linear
+from s2scli.nn.linear import Linear
 
 # Initial weights as in fairseq. Attention has Glorot's, with a smaller gain for queries, keys and values; the
 # feed-forward layers keep torch's own, which are smaller still: with Glorot's, a post-norm stack learns more slowly.

@@ -17,8 +17,8 @@ from s2scli.errors import UsageError
 from s2scli.models.base import build_model
 from s2scli.models.convolutional import ConvolutionalModel
 from s2scli.nn.convolution import ConvolutionalDecoderLayer, ConvolutionalEncoderLayer, GatedConvolution
-from s2scli.nn.narrow import narrow
-from s2scli.nn.product import NormalizedLinear
+from s2scli.nn.linear import NormalizedLinear
+from s2scli.nn.quantized import quantize
 
 SOURCE_SIZE, TARGET_SIZE = 13, 11
 EOS, PAD = 2, 1
@@ -219,7 +219,7 @@ def test_layers_keep_the_variance_of_what_they_read() -> None:
 def test_narrow_weights_are_the_normalized_ones(precision: str, tolerance: float) -> None:
     batch = Batch(pad_sequences(SOURCES), pad_sequences(TARGETS))
     model, plain = make(), make()
-    narrow(model, precision)
+    quantize(model, precision)
     with torch.inference_mode():
         expected = plain(batch)
         error = (model(batch) - expected)[batch.target.mask].norm() / expected[batch.target.mask].norm()  # type: ignore[union-attr]

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from s2scli.nn import output
 from s2scli.nn.attention import CoverageScore, attention_weights
 from s2scli.nn.copying import CopyOutput, CopyStates, Gate, coverage_loss, joined
+from s2scli.nn.kernels import chunked
 
 # Words: the vocabulary's are 0 to 6; the first source has the own words 7 and 8, the second 7, the third none.
 V, D = 7, 5
@@ -117,7 +117,7 @@ def rows_and_targets(dtype: torch.dtype) -> tuple[CopyStates, Tensor]:
 @pytest.mark.parametrize("epsilon", [0.0, 0.1])
 @pytest.mark.parametrize("rows", [1, 1000])
 def test_the_loss_and_its_gradients(monkeypatch: pytest.MonkeyPatch, epsilon: float, rows: int) -> None:
-    monkeypatch.setattr(output, "_CHUNK_ELEMENTS", rows * V)
+    monkeypatch.setattr(chunked, "_CHUNK_ELEMENTS", rows * V)
     made, (given, targets) = layer(), rows_and_targets(torch.float32)
     inputs = [item.requires_grad_() for item in (given.hidden, given.gate, given.attention)]
     wide = [item.detach().double().requires_grad_() for item in (*inputs, made.weight)]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2scli.nn import output
+from s2scli.nn.kernels import chunked
 from s2scli.nn.output import SoftmaxOutput
 
 # More rows than three chunks of the least size have, and not a multiple of it.
@@ -43,7 +43,7 @@ def test_the_references_smoothing_is_fairseqs() -> None:
 @pytest.mark.parametrize("rows", [1, 130, N, 1000])
 @pytest.mark.parametrize("tied", [False, True])
 def test_loss_and_gradients(monkeypatch: pytest.MonkeyPatch, epsilon: float, rows: int, tied: bool) -> None:
-    monkeypatch.setattr(output, "_CHUNK_ELEMENTS", rows * V)
+    monkeypatch.setattr(chunked, "_CHUNK_ELEMENTS", rows * V)
     layer, hidden, targets = layer_and_inputs(tied)
     weight = layer.weight.detach().double().requires_grad_()
     wide = hidden.detach().double().requires_grad_()

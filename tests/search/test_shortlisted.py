@@ -13,7 +13,7 @@ from s2scli.data.batch import pad_sequences
 from s2scli.data.shortlist import ChosenShortlist, Shortlist
 from s2scli.models.base import Model
 from s2scli.models.ensemble import Ensemble
-from s2scli.nn.narrow import narrow
+from s2scli.nn.quantized import quantize
 from s2scli.search.base import Output, Request
 from s2scli.search.searching import search
 from s2scli.search.shortlisted import Shortlisted
@@ -125,7 +125,7 @@ def test_lines_with_excluded_phrases_are_searched_over_the_whole_vocabulary() ->
 def test_narrow_products_of_a_part(precision: str) -> None:
     """The scores of a shortlist are those that the whole vocabulary's product gives."""
     model = make("transformer", 74, TARGET_SIZE)
-    narrow(model, precision)
+    quantize(model, precision)
     hidden = torch.randn(5, 3, model.output.weight.size(1))
     some = torch.tensor([0, 1, 2, 3, 7, 11])
     with torch.inference_mode():

@@ -24,7 +24,7 @@ from s2scli.data.dataset import Dataset
 from s2scli.errors import DataError, UsageError
 from s2scli.models.base import Model, build_model
 from s2scli.nn.initial import INITIAL_SCALES, initialize, initialize_embeddings
-from s2scli.nn.product import NormalizedLinear
+from s2scli.nn.linear import NormalizedLinear
 from s2scli.text.vectors import read_vectors
 from s2scli.train import make_run
 from s2scli.training.distributed import Processes

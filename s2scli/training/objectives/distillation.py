@@ -14,8 +14,8 @@ from s2scli.console import counted
 from s2scli.data.batch import Batch
 from s2scli.errors import UsageError
 from s2scli.models.base import Model
-from s2scli.nn.chunked import soft_cross_entropy
 from s2scli.nn.copying import Hidden
+from s2scli.nn.losses import soft_cross_entropy
 from s2scli.text.sameness import difference
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.training.objectives.cross_entropy import LabelSmoothedCrossEntropy

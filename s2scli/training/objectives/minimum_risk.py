@@ -17,9 +17,9 @@ from s2scli.data.batch import Batch, Tokens, decoder_input, pad_outputs
 from s2scli.errors import UsageError
 from s2scli.metrics import METRICS
 from s2scli.models.base import Model
-from s2scli.nn.chunked import weighted_cross_entropy
 from s2scli.nn.copying import Hidden
-from s2scli.nn.output import chunk_rows
+from s2scli.nn.kernels.chunked import chunk_rows
+from s2scli.nn.losses import weighted_cross_entropy
 from s2scli.search.base import Request
 from s2scli.search.searching import search
 from s2scli.text.tokenizer import Tokenizer

@@ -7,8 +7,8 @@ from torch import Tensor
 from s2scli.configs.training import RDropConfig
 from s2scli.data.batch import Batch
 from s2scli.models.base import Model
-from s2scli.nn.chunked import symmetric_divergence
 from s2scli.nn.copying import Hidden
+from s2scli.nn.losses import symmetric_divergence
 from s2scli.training.objectives.cross_entropy import LabelSmoothedCrossEntropy
 
 

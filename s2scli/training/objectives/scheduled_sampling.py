@@ -11,7 +11,7 @@ from s2scli.configs.training import LabelSmoothedCrossEntropyConfig
 from s2scli.data.batch import Tokens, decoder_input, known
 from s2scli.models.base import Memory, Model
 from s2scli.nn.copying import Hidden
-from s2scli.nn.output import chunk_rows
+from s2scli.nn.kernels.chunked import chunk_rows
 from s2scli.text.vocabulary import BOS, PAD
 
 

@@ -15,7 +15,8 @@ from toys import random_model, random_tokens, small_convolutional, small_recurre
 from s2scli.configs.training import LabelSmoothedCrossEntropyConfig
 from s2scli.data.batch import Batch, decoder_input
 from s2scli.models.base import Memory, Model, unique_parameters
-from s2scli.nn import output
+from s2scli.nn.kernels import chunked
+from s2scli.nn.output import SoftmaxOutput
 from s2scli.schema import build
 from s2scli.training.objectives.scheduled_sampling import ScheduledSampling
 
@@ -136,7 +137,7 @@ class Recorder(Model):
 
     def __init__(self) -> None:
         super().__init__()
-        self.output = output.SoftmaxOutput(4, TARGET_SIZE)
+        self.output = SoftmaxOutput(4, TARGET_SIZE)
 
     def decode(self, memory: Memory, inputs: Tensor) -> Tensor:
         del memory
@@ -214,7 +215,7 @@ def test_predictions_come_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     model = make("transformer")
     hidden = torch.randn(7, 31, 16)
     whole = sampling("linear").predict(model, hidden)
-    monkeypatch.setattr(output, "_CHUNK_ELEMENTS", 1)
+    monkeypatch.setattr(chunked, "_CHUNK_ELEMENTS", 1)
     assert torch.equal(sampling("linear").predict(model, hidden), whole)
 
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from s2scli.errors import UsageError
-from s2scli.nn.narrow import Int8Product, WideProduct, narrow
-from s2scli.nn.product import Linear
+from s2scli.nn.kernels.quantized import Int8Product, WideProduct
+from s2scli.nn.linear import Linear
+from s2scli.nn.quantized import quantize
 
 
 def rounded(row: torch.Tensor) -> tuple[list[int], float]:
@@ -64,14 +65,14 @@ def test_a_layer_is_close_to_its_own_in_full_precision(precision: str, close: fl
     x = torch.randn(200, 64)  # no short product
     with torch.inference_mode():
         full = layer(x)
-        narrow(layer, precision)
+        quantize(layer, precision)
         error = (layer(x) - full).norm() / full.norm()
     assert 0 < error < close
 
 
 def test_fp16_is_for_a_gpu() -> None:
     with pytest.raises(UsageError, match="--precision fp16 is for a GPU; on a CPU take bf16 or int8"):
-        narrow(Linear(4, 4), "fp16")
+        quantize(Linear(4, 4), "fp16")
 
 
 @pytest.mark.parametrize("rows", [1, 7, 700])
@@ -91,6 +92,6 @@ def test_a_layer_needs_its_weight_no_more() -> None:
     x = torch.randn(3, 512)
     with torch.inference_mode():
         before = layer(x)
-        narrow(layer, "fp32")
+        quantize(layer, "fp32")
         assert layer.weight is None
         assert torch.allclose(layer(x), before, atol=1e-5)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from s2scli.nn import chunked, output
-from s2scli.nn.chunked import chunked_sum
+from s2scli.nn import losses
+from s2scli.nn.kernels import chunked
+from s2scli.nn.kernels.chunked import chunked_sum
 from s2scli.nn.output import SoftmaxOutput
 
 # Three chunks of the least size, and a bit.
@@ -20,7 +21,7 @@ Formula = Callable[..., Tensor]
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output, "_CHUNK_ELEMENTS", V)
+    monkeypatch.setattr(chunked, "_CHUNK_ELEMENTS", V)
 
 
 def tensors(*shapes: tuple[int, ...], seed: int = 1) -> list[Tensor]:
@@ -37,7 +38,7 @@ def layer(weight: Tensor) -> SoftmaxOutput:
 
 
 def symmetric_divergence(weight: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    return chunked.symmetric_divergence(layer(weight), one, other)
+    return losses.symmetric_divergence(layer(weight), one, other)
 
 
 def compare(function: Formula, reference: Formula, inputs: list[Tensor]) -> None:
@@ -77,7 +78,7 @@ def test_cross_entropy_with_a_teacher(temperature: float) -> None:
         return -(q * log_probs(hidden / temperature, weight)).sum()
 
     def function(weight: Tensor, hidden: Tensor, teacher_weight: Tensor, teacher_hidden: Tensor) -> Tensor:
-        return chunked.soft_cross_entropy(
+        return losses.soft_cross_entropy(
             layer(weight), hidden, layer(teacher_weight), teacher_hidden, temperature
         )
 
@@ -99,7 +100,7 @@ def test_cross_entropy_with_weights() -> None:
         return -(picked * weights.double()).sum()
 
     def function(weight: Tensor, hidden: Tensor) -> Tensor:
-        return chunked.weighted_cross_entropy(layer(weight), hidden, targets, weights)
+        return losses.weighted_cross_entropy(layer(weight), hidden, targets, weights)
 
     compare(function, reference, tensors((V, D), (N, D)))
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Self
+from typing import Protocol, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from s2scli.errors import UsageError
-from s2scli.nn.output import NarrowProduct, OutputLayer
-from s2scli.nn.product import Linear, pack, packed_product, product
+from s2scli.nn.kernels.products import pack, packed_product, product
 
 # Products in memory at once where they are wide, 1 MB: what is done to them then happens in a core's cache.
 _BLOCK_ELEMENTS = 1 << 18
 # Multiplications, with a weight of so many numbers at most, for which calling oneDNN takes longer than what it saves.
 _SHORT, _SMALL_WEIGHT = 1 << 20, 1 << 18
+
+
+class QuantizedProduct(Protocol):
+    """A product with a weight [N, K] that is kept for it alone."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Give [..., N] for x [..., K]."""
+        ...
+
+    def of_rows(self, rows: Tensor) -> Self:
+        """The same with some rows of the weight, [any]."""
+        ...
 
 
 class WideProduct:
@@ -109,36 +118,3 @@ def _scale(rows: Tensor) -> Tensor:
 
 def _rounded(rows: Tensor, scale: Tensor) -> Tensor:
     return (rows / scale).round_().to(torch.int8)
-
-
-_PRODUCTS: dict[str, Callable[[Tensor, Tensor | None], NarrowProduct]] = {
-    "fp32": WideProduct,
-    "bf16": WideProduct.bf16,
-    "int8": Int8Product.of,
-}
-_WHOLE = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def narrow(model: nn.Module, precision: str) -> None:
-    """Let a model, for decoding only, compute in fp32, bf16, fp16 or int8 on the device where it is.
-
-    A GPU computes everything in half precision; a CPU only the products of linear layers and the output layer.
-    Raises UsageError for what the device is no help with.
-    """
-    device = next(model.parameters()).device.type
-    if device != "cpu":
-        if precision == "int8":
-            raise UsageError(f"--precision int8 is for a CPU; on {device} take bf16 or fp16")
-        if precision in _WHOLE:
-            model.to(_WHOLE[precision])
-        return
-    if precision not in _PRODUCTS:
-        raise UsageError(f"--precision {precision} is for a GPU; on a CPU take bf16 or int8")
-    for module in model.modules():
-        if isinstance(module, (Linear, OutputLayer)):
-            bias = getattr(module, "bias", None)
-            weight = (module.matrix() if isinstance(module, Linear) else module.weight).detach()
-            module.narrow = _PRODUCTS[precision](weight, None if bias is None else bias.detach())
-        if isinstance(module, Linear):
-            # An output layer's weight may be an embedding too; this one is of no more use.
-            module.register_parameter("weight", None)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 # torch sends a CPU's float32 products to MKL, which on other makers' chips is half as fast as oneDNN.
@@ -125,45 +125,6 @@ def projected(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if torch.is_grad_enabled():
         return linear(x, weight, bias)
     return F.linear(x, weight, bias) if torch.is_autocast_enabled("cpu") else product(x, weight, bias)
-
-
-class Linear(nn.Linear):
-    """torch's linear layer, with the fastest product.
-
-    blocks: how many matrices its own is made of, one below the other. narrow: what takes its place in decoding, see
-    nn/narrow.py.
-    """
-
-    blocks: int = 1
-    narrow: Callable[[Tensor], Tensor] | None = None
-
-    def matrix(self) -> Tensor:
-        """W, [N, K]."""
-        return self.weight
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Give x Wᵀ + b of x [..., K], as [..., N]."""
-        if self.narrow is not None:
-            return self.narrow(input)
-        return projected(input, self.matrix(), self.bias)
-
-
-class NormalizedLinear(Linear):
-    """A linear layer whose weight has its lengths and directions apart: row w = g · v / ‖v‖ (Salimans and Kingma 2016).
-
-    v is `weight`, drawn from N(0, std²), and g `gain`, at first ‖v‖; biases are zero at first.
-    """
-
-    def __init__(self, inputs: int, outputs: int, std: float) -> None:
-        super().__init__(inputs, outputs)
-        nn.init.normal_(self.weight, std=std)
-        nn.init.zeros_(self.bias)
-        self.gain = nn.Parameter(self.weight.detach().norm(dim=1))
-
-    def matrix(self) -> Tensor:
-        """W, [N, K]."""
-        matrix: Tensor = self.weight * (self.gain / self.weight.norm(dim=1))[:, None]
-        return matrix
 
 
 class _Slots(torch.autograd.Function):

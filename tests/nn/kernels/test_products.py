@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from s2scli.nn.product import RepeatedLinear, linear, product
+from s2scli.nn.kernels.products import RepeatedLinear, linear, product
 
 ROWS, IN, OUT, STEPS = 3, 4, 4, 5
 

@@ -1,0 +1,48 @@
+"""Linear layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from s2scli.nn.kernels.products import projected
+
+
+class Linear(nn.Linear):
+    """torch's linear layer, with the fastest product.
+
+    blocks: how many matrices its own is made of, one below the other. quantized: what takes its place in decoding,
+    see nn/quantized.py.
+    """
+
+    blocks: int = 1
+    quantized: Callable[[Tensor], Tensor] | None = None
+
+    def matrix(self) -> Tensor:
+        """W, [N, K]."""
+        return self.weight
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Give x Wᵀ + b of x [..., K], as [..., N]."""
+        if self.quantized is not None:
+            return self.quantized(input)
+        return projected(input, self.matrix(), self.bias)
+
+
+class NormalizedLinear(Linear):
+    """A linear layer whose weight has its lengths and directions apart: row w = g · v / ‖v‖ (Salimans and Kingma 2016).
+
+    v is `weight`, drawn from N(0, std²), and g `gain`, at first ‖v‖; biases are zero at first.
+    """
+
+    def __init__(self, inputs: int, outputs: int, std: float) -> None:
+        super().__init__(inputs, outputs)
+        nn.init.normal_(self.weight, std=std)
+        nn.init.zeros_(self.bias)
+        self.gain = nn.Parameter(self.weight.detach().norm(dim=1))
+
+    def matrix(self) -> Tensor:
+        """W, [N, K]."""
+        matrix: Tensor = self.weight * (self.gain / self.weight.norm(dim=1))[:, None]
+        return matrix

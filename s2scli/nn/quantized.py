@@ -1,0 +1,45 @@
+"""Models for decoding only, whose weights are packed, in bf16 or in int8; all else is in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from s2scli.errors import UsageError
+from s2scli.nn.kernels.quantized import Int8Product, QuantizedProduct, WideProduct
+from s2scli.nn.linear import Linear
+from s2scli.nn.output import OutputLayer
+
+_PRODUCTS: dict[str, Callable[[Tensor, Tensor | None], QuantizedProduct]] = {
+    "fp32": WideProduct,
+    "bf16": WideProduct.bf16,
+    "int8": Int8Product.of,
+}
+_WHOLE = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def quantize(model: nn.Module, precision: str) -> None:
+    """Let a model, for decoding only, compute in fp32, bf16, fp16 or int8 on the device where it is.
+
+    A GPU computes everything in half precision; a CPU only the products of linear layers and the output layer.
+    Raises UsageError for what the device is no help with.
+    """
+    device = next(model.parameters()).device.type
+    if device != "cpu":
+        if precision == "int8":
+            raise UsageError(f"--precision int8 is for a CPU; on {device} take bf16 or fp16")
+        if precision in _WHOLE:
+            model.to(_WHOLE[precision])
+        return
+    if precision not in _PRODUCTS:
+        raise UsageError(f"--precision {precision} is for a GPU; on a CPU take bf16 or int8")
+    for module in model.modules():
+        if isinstance(module, (Linear, OutputLayer)):
+            bias = getattr(module, "bias", None)
+            weight = (module.matrix() if isinstance(module, Linear) else module.weight).detach()
+            module.quantized = _PRODUCTS[precision](weight, None if bias is None else bias.detach())
+        if isinstance(module, Linear):
+            # An output layer's weight may be an embedding too; this one is of no more use.
+            module.register_parameter("weight", None)
