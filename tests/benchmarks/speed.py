@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests/helpers"))
 
 # The peers' letters for architectures of equal shape, our flags, the tokens of a batch, and what a measurement is
 # shorter by: a small Transformer, an LSTM with attention, and a Transformer of 6+6 layers and width 512.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_shown import BASE, NEW, RIGHT
+from systems import BASE, NEW, RIGHT
 
 from s2scli.configs.score import ScoreConfig
 from s2scli.score import score

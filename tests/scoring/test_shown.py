@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from systems import BASE, NEW, RIGHT
 
 from s2scli.cli.app import run as run_command
 from s2scli.configs.score import ScoreConfig
@@ -21,25 +22,6 @@ from s2scli.metrics import METRICS
 from s2scli.score import score, show
 from s2scli.scoring.differences import differing
 from s2scli.scoring.results import length_label
-
-BASE = [
-    "the cat sat on the mat",
-    "a dog ran through <the> park & back",
-    "no idea",
-    "one two three four five six",
-]
-NEW = [
-    "the cat sat on the mat",
-    "a dog runs in <the> park & out",
-    "good idea at last",
-    "one two three four five",
-]
-RIGHT = [
-    "the cat sat on the mat",
-    "a dog ran through <the> park & out",
-    "a good idea at last",
-    "one two three",
-]
 
 
 @pytest.fixture

@@ -7,8 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from reference import SOURCES, Stated, beam_written_out, config, everything, groups_written_out, same
-from toys import copyable, random_model, small_recurrent, small_transformer, small_transformer_lm
+from reference import (
+    SOURCE_SIZE,
+    SOURCES,
+    Stated,
+    beam_written_out,
+    config,
+    everything,
+    groups_written_out,
+    same,
+)
+from search_models import COPYING, copying_model, language_model
+from toys import copyable, random_model, small_transformer
 
 from s2scli.data.batch import Batch, pad_outputs, pad_sequences
 from s2scli.models.base import Decodable, Model
@@ -22,29 +32,12 @@ from s2scli.text.excluded import ExcludedPhrases, TokenTexts
 from s2scli.text.vocabulary import UNK, Vocabulary
 from s2scli.text.word import WordTokenizer
 
-SOURCE_SIZE, SIZE = 9, 7
-MODELS = {
-    "coverage": small_recurrent(copy=True, coverage=True, attention_query="current"),
-    "bahdanau": small_recurrent(copy=True),
-    "transformer": small_transformer(copy=True),
-}
-families = pytest.mark.parametrize("family", MODELS)
-
-
-def make(family: str, seed: int = 0, size: int = SIZE) -> Model:
-    """A model that copies often."""
-    model = random_model(MODELS[family], SOURCE_SIZE, size, seed=seed + 6, spread=0.4)
-    with torch.no_grad():
-        dict(model.named_parameters())["gate.bias"].fill_(-1.5)
-    return model
+SIZE = 7
+families = pytest.mark.parametrize("family", COPYING)
 
 
 def plain(seed: int = 5) -> Model:
     return random_model(small_transformer(), SOURCE_SIZE, SIZE, seed=seed, spread=0.4)
-
-
-def language_model() -> Model:
-    return random_model(small_transformer_lm(), 0, SIZE, seed=3, spread=0.4)
 
 
 def next_log_p(model: Model, source: list[int], ids: list[int]) -> list[float]:
@@ -74,7 +67,7 @@ def has_copied(found: list[list[Output]], size: int = SIZE) -> bool:
 def test_the_search_is_that_written_out(family: str, settings: dict[str, Any]) -> None:
     # Vocabularies that are smaller and larger than a block of columns.
     for size in (SIZE, 70):
-        model, chosen = make(family, 1, size), config(max_len_b=6, **settings)
+        model, chosen = copying_model(family, 1, size), config(max_len_b=6, **settings)
         found = run(model, max_len_b=6, **settings)
         assert has_copied(found, size)
         for source, outputs in zip(SOURCES, found, strict=True):
@@ -84,7 +77,7 @@ def test_the_search_is_that_written_out(family: str, settings: dict[str, Any]) -
 @families
 def test_an_exhaustive_search(family: str) -> None:
     settings: dict[str, Any] = {"beam": 150, "nbest": 8, "stop": "exact", "max_len_b": 3}
-    model, chosen = make(family), config(**settings)
+    model, chosen = copying_model(family), config(**settings)
     for source, outputs in zip(SOURCES[:1], run(model, SOURCES[:1], **settings), strict=True):
         assert same(outputs, everything(stated(model), source, chosen)[:8], chosen)
 
@@ -92,7 +85,7 @@ def test_an_exhaustive_search(family: str) -> None:
 @families
 def test_diverse_beams(family: str) -> None:
     settings: dict[str, Any] = {"beam": 4, "nbest": 4, "diverse_beam_groups": 2, "max_len_b": 6}
-    model, chosen = make(family, 1), config(**settings)
+    model, chosen = copying_model(family, 1), config(**settings)
     for source, outputs in zip(SOURCES, run(model, **settings), strict=True):
         groups = groups_written_out(stated(model), source, chosen, [], groups=2)
         expected = {tuple(item.ids) for group in groups for item in group}
@@ -113,7 +106,7 @@ def test_diverse_beams(family: str) -> None:
 )
 def test_a_line_does_not_know_the_others(family: str, settings: dict[str, Any]) -> None:
     """Sentences of different lengths are set aside, narrowed and joined on the way."""
-    model = make(family, 2)
+    model = copying_model(family, 2)
     chosen = config(max_len_a=2, max_len_b=3, **settings)
     sources = [source[: 1 + number % len(source)] for number, source in enumerate(SOURCES * 3)]
     lines = list(range(len(sources)))
@@ -128,7 +121,7 @@ def test_a_line_does_not_know_the_others(family: str, settings: dict[str, Any]) 
 
 @families
 def test_samples_come_as_often_as_they_are_probable(family: str) -> None:
-    model, source, number = make(family), SOURCES[1], 4000
+    model, source, number = copying_model(family), SOURCES[1], 4000
     found = search(
         model,
         copyable([source], SIZE),
@@ -148,7 +141,7 @@ def test_samples_come_as_often_as_they_are_probable(family: str) -> None:
 @families
 def test_an_ensemble_with_a_model_that_does_not_copy(family: str) -> None:
     """The mean of the probabilities, of which the other has none for the source's own words."""
-    one, other = make(family, 1), plain()
+    one, other = copying_model(family, 1), plain()
     chosen = config(beam=3, nbest=3, max_len_b=6)
 
     def mean(source: list[int], ids: list[int]) -> list[float]:
@@ -166,7 +159,7 @@ def test_an_ensemble_with_a_model_that_does_not_copy(family: str) -> None:
 
 
 def test_an_ensemble_of_models_that_copy() -> None:
-    models = [make(family, 4) for family in MODELS]
+    models = [copying_model(family, 4) for family in COPYING]
     chosen = config(beam=3, nbest=3, max_len_b=6)
 
     def mean(source: list[int], ids: list[int]) -> list[float]:
@@ -181,7 +174,7 @@ def test_an_ensemble_of_models_that_copy() -> None:
 
 @families
 def test_a_language_model_has_the_unknown_word_for_what_is_copied(family: str) -> None:
-    model, other, weight = make(family, 1), language_model(), 0.6
+    model, other, weight = copying_model(family, 1), language_model(SIZE), 0.6
     chosen = config(beam=3, nbest=3, max_len_b=6)
 
     def fused(source: list[int], ids: list[int]) -> list[float]:
@@ -197,12 +190,12 @@ def test_a_language_model_has_the_unknown_word_for_what_is_copied(family: str) -
 
 @pytest.mark.parametrize("kind", ["alone", "ensemble", "with the other first", "fusion"])
 def test_forced_outputs_have_the_scores_of_the_search(kind: str) -> None:
-    one, other = make("coverage", 1), plain()
+    one, other = copying_model("coverage", 1), plain()
     model: Decodable = {
         "alone": one,
         "ensemble": Ensemble([one, other]),
         "with the other first": Ensemble([other, one]),
-        "fusion": ShallowFusion(one, language_model(), 0.5),
+        "fusion": ShallowFusion(one, language_model(SIZE), 0.5),
     }[kind]
     found = run(model, beam=3, max_len_b=6)
     assert has_copied(found)
@@ -216,7 +209,7 @@ def test_forced_outputs_have_the_scores_of_the_search(kind: str) -> None:
 
 @families
 def test_what_is_copied_can_be_demanded(family: str) -> None:
-    model = make(family, 1)
+    model = copying_model(family, 1)
     phrases = [[SIZE, 5], [4], [SIZE], [5, SIZE]]
     request = Request(list(range(4)), constraints=[Constraints([phrase]) for phrase in phrases])
     source = copyable(SOURCES, SIZE)
@@ -237,7 +230,7 @@ def test_what_is_copied_can_be_demanded(family: str) -> None:
 @families
 @pytest.mark.parametrize("settings", [{"beam": 1}, {"beam": 3}, {"sampling": True, "nbest": 2}])
 def test_what_is_excluded_is_not_copied_either(family: str, settings: dict[str, Any]) -> None:
-    model = make(family, 1)
+    model = copying_model(family, 1)
     free = run(model, max_len_b=6, **settings)
     words = WordTokenizer(Vocabulary([f"w{number}" for number in range(SIZE - 4)], [1] * (SIZE - 4)))
     own = words.with_words(("name", "place", "thing"))
@@ -254,10 +247,10 @@ def test_what_is_excluded_is_not_copied_either(family: str, settings: dict[str, 
 
 @families
 def test_outputs_with_copied_words_have_their_attention(family: str) -> None:
-    found = run(make(family, 1), beam=3, max_len_b=6)
+    found = run(copying_model(family, 1), beam=3, max_len_b=6)
     assert has_copied(found)
     chosen = config()
-    attended = with_attention(make(family, 1), copyable(SOURCES, SIZE), found, chosen, Room(2))
+    attended = with_attention(copying_model(family, 1), copyable(SOURCES, SIZE), found, chosen, Room(2))
     for source, items in zip(SOURCES, attended, strict=True):
         for item in items:
             assert item.attention is not None

@@ -18,10 +18,10 @@ from reference import (
     make,
     same,
 )
-from toys import log_probabilities, random_ids, random_model, small_transformer_lm
+from search_models import language_model
+from toys import log_probabilities, random_ids
 
 from s2scli.data.batch import Batch, pad_sequences
-from s2scli.models.base import Model
 from s2scli.models.ensemble import Ensemble
 from s2scli.models.fusion import ShallowFusion
 from s2scli.search.searching import search
@@ -29,15 +29,11 @@ from s2scli.search.searching import search
 SIZE = 23
 
 
-def language_model(seed: int = 3, size: int = SIZE) -> Model:
-    return random_model(small_transformer_lm(), 0, size, seed=seed, spread=0.4)
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("beam", [1, 3])
 def test_the_search_is_that_over_summed_log_probabilities(family: str, beam: int) -> None:
     chosen, weight = config(beam=beam, nbest=beam, max_len_b=6), 0.3 * beam
-    model, other = make(family, 10, target_size=SIZE), language_model()
+    model, other = make(family, 10, target_size=SIZE), language_model(SIZE)
     found = search(ShallowFusion(model, other, weight), pad_sequences(SOURCES), chosen)
     alone = search(model, pad_sequences(SOURCES), chosen)
     assert [item.ids for row in found for item in row] != [item.ids for row in alone for item in row]
@@ -47,7 +43,7 @@ def test_the_search_is_that_over_summed_log_probabilities(family: str, beam: int
 
 def test_an_exhaustive_search() -> None:
     chosen = config(beam=100, nbest=8, stop="exact", max_len_b=3)
-    model, other = make("transformer", 1, target_size=7), language_model(size=7)
+    model, other = make("transformer", 1, target_size=7), language_model(7)
     found = search(ShallowFusion(model, other, 0.7), pad_sequences(SOURCES[:1]), chosen)
     for source, outputs in zip(SOURCES[:1], found, strict=True):
         assert same(outputs, everything(Fused(model, other, 0.7), source, chosen)[:8], chosen)
@@ -55,7 +51,7 @@ def test_an_exhaustive_search() -> None:
 
 def test_diverse_beams() -> None:
     chosen = config(beam=4, nbest=4, diverse_beam_groups=2, max_len_b=6)
-    model, other = make("luong", 1, target_size=SIZE), language_model()
+    model, other = make("luong", 1, target_size=SIZE), language_model(SIZE)
     found = search(ShallowFusion(model, other, 0.5), pad_sequences(SOURCES), chosen)
     for source, outputs in zip(SOURCES, found, strict=True):
         groups = groups_written_out(Fused(model, other, 0.5), source, chosen, (), groups=2)
@@ -65,7 +61,7 @@ def test_diverse_beams() -> None:
 
 def test_samples_have_the_summed_scores() -> None:
     chosen = config(sampling=True, nbest=3, max_len_b=6)
-    model, other = make("transformer", 1, target_size=SIZE), language_model()
+    model, other = make("transformer", 1, target_size=SIZE), language_model(SIZE)
     found = search(ShallowFusion(model, other, 0.5), pad_sequences(SOURCES), chosen)
     for source, outputs in zip(SOURCES, found, strict=True):
         for item in outputs:
@@ -83,7 +79,7 @@ def test_without_weight_it_is_the_model_alone(settings: dict[str, Any]) -> None:
         make("transformer", 4, SIZE),
         Ensemble([make("transformer", 4, SIZE), make("bahdanau", 5, SIZE)]),
     ):
-        fused = search(ShallowFusion(model, language_model(), 0.0), pad_sequences(SOURCES), chosen)
+        fused = search(ShallowFusion(model, language_model(SIZE), 0.0), pad_sequences(SOURCES), chosen)
         for outputs, others in zip(fused, search(model, pad_sequences(SOURCES), chosen), strict=True):
             assert [item.ids for item in outputs] == [item.ids for item in others]
             for one, other in zip(outputs, others, strict=True):
@@ -91,7 +87,7 @@ def test_without_weight_it_is_the_model_alone(settings: dict[str, Any]) -> None:
 
 
 def test_targets_are_scored_by_the_sum() -> None:
-    model, other = make("transformer", 1, target_size=SIZE), language_model()
+    model, other = make("transformer", 1, target_size=SIZE), language_model(SIZE)
     targets = random_ids([2, 5, 0, 7], SIZE, seed=4)
     batch = Batch(pad_sequences(SOURCES), pad_sequences(targets))
     with torch.inference_mode():

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 from reference import SOURCES, config, make, without
+from search_models import BEST, FIRST, NOTHING, TARGET_SIZE, table
 from torch import Tensor
 
 from s2scli.data.batch import pad_sequences
-from s2scli.data.shortlist import ChosenShortlist, Shortlist
+from s2scli.data.shortlist import ChosenShortlist
 from s2scli.models.base import Model
 from s2scli.models.ensemble import Ensemble
 from s2scli.nn.quantized import quantize
@@ -18,17 +19,6 @@ from s2scli.search.base import Output, Request
 from s2scli.search.searching import search
 from s2scli.search.shortlisted import Shortlisted
 from s2scli.search.waiting import Room
-
-TARGET_SIZE, BEST, FIRST = 20, 3, 2
-NOTHING = torch.tensor([], dtype=torch.long)
-
-
-def table() -> ChosenShortlist:
-    generator = torch.Generator().manual_seed(4)
-    targets = torch.randint(4, TARGET_SIZE, (9, BEST), generator=generator, dtype=torch.int32)
-    targets[:3] = -1
-    frequent = torch.randperm(TARGET_SIZE, generator=generator).to(torch.int32)
-    return ChosenShortlist(Shortlist(targets, frequent), FIRST, BEST)
 
 
 class Masked(torch.nn.Module):

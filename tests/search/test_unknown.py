@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 import torch
 from reference import SOURCES, config, everything, make, tempered
-from test_copied_words import make as make_copying
-from test_fusion import language_model
-from test_shortlisted import NOTHING, TARGET_SIZE, table
+from search_models import NOTHING, TARGET_SIZE, copying_model, language_model, table
 from toys import copyable, log_probabilities
 
 from s2scli.data.batch import pad_sequences
@@ -55,9 +53,9 @@ def models() -> dict[str, Decodable]:
     return {
         "one": one,
         "recurrent": Unsure(make("bahdanau", 1, target_size=TARGET_SIZE)),
-        "copying": Unsure(make_copying("bahdanau")),
+        "copying": Unsure(copying_model("bahdanau")),
         "ensemble": Ensemble([one, other]),
-        "fused": ShallowFusion(one, language_model(size=TARGET_SIZE), 0.2),
+        "fused": ShallowFusion(one, language_model(TARGET_SIZE), 0.2),
         "shortlisted": Shortlisted(one, table(), NOTHING),
     }
 
@@ -115,7 +113,7 @@ def test_an_exact_search_knows_that_unknown_words_are_rewarded() -> None:
 def test_the_temperature_is_of_each_model(temperature: float) -> None:
     """In an ensemble the mean is of the models' probabilities at it; a language model listened to has none."""
     one, other = (make("transformer", seed, target_size=TARGET_SIZE) for seed in (1, 2))
-    listened = language_model(size=TARGET_SIZE)
+    listened = language_model(TARGET_SIZE)
     members: dict[str, Decodable] = {
         "ensemble": Ensemble([one, other]),
         "fused": ShallowFusion(one, listened, 0.2),

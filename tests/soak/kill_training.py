@@ -27,7 +27,7 @@ from typing import Any
 # Before torch is loaded: sums must not depend on how many threads there are.
 os.environ["OMP_NUM_THREADS"] = "1"
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests/helpers")]
 
 import toys  # noqa: E402
 

@@ -11,52 +11,12 @@ import sacremoses
 import sentencepiece
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from learned_tokenizers import ALPHABET, LINES, LOSSLESS, USER_SYMBOLS, VARIANTS, learn
 
 from s2scli.errors import DataError, S2SError, UsageError
-from s2scli.text import TOKENIZERS
-from s2scli.text.normalization import Normalization, user_symbol_pattern
-from s2scli.text.tokenizer import LearningSettings, Tokenizer, check_user_symbols, load_tokenizer
+from s2scli.text.normalization import Normalization
+from s2scli.text.tokenizer import check_user_symbols, load_tokenizer
 from s2scli.text.vocabulary import NUM_SPECIAL, UNK, Vocabulary
-
-ALPHABET = "abcdé <>/sun\t\u2581\u2582\u2585\u3000\ufffd\u200d15中文字。ー👍"
-LINES = [
-    "a sun and a sand bed",
-    "das sun bed <ENT> s </s> <unk> <s> <pad>",
-    "中文字。没有空格",
-    "  two  spaces  ",
-    "bad dance; cead nudes",
-    ALPHABET,
-    "",
-]
-USER_SYMBOLS = ("<ENT>", "<ENT2>")
-VARIANTS = [
-    ("sentencepiece", "unigram"),
-    ("sentencepiece", "bpe"),
-    ("word", "unigram"),
-    ("character", "unigram"),
-]
-LOSSLESS = [variant for variant in VARIANTS if variant[0] != "word"]
-
-
-@cache
-def learn(
-    kind: str,
-    model: str = "unigram",
-    normalization: Normalization | None = None,
-    lines: tuple[str, ...] = tuple(LINES * 5),
-    given_model: bytes | None = None,
-    **limits: object,
-) -> Tokenizer:
-    values: dict = {"sentencepiece_model": model, "vocab_size": 100, "user_symbols": USER_SYMBOLS} | limits
-    values["model"] = given_model
-    normalization = normalization or Normalization()
-    pattern = user_symbol_pattern(values["user_symbols"])
-    tokenizer: Tokenizer = TOKENIZERS[kind].learn(
-        lambda: (normalization.split(line, pattern) for line in lines),
-        LearningSettings(**values),
-        normalization,
-    )
-    return tokenizer
 
 
 @pytest.mark.parametrize(("kind", "model"), LOSSLESS)

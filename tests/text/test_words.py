@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_tokenizers import LINES, learn
+from learned_tokenizers import LINES, learn
 
 from s2scli.text.normalization import Normalization
 from s2scli.text.tokenizer import Tokenizer

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-RECIPES = Path(__file__).parents[1] / "recipes"
+RECIPES = Path(__file__).parents[2] / "recipes"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
