@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
+    from generating import Generator
     from toys import Trainer
 
 # The files that take longest: begun last, one of them would be all that is left to run.
@@ -81,3 +83,19 @@ def trained(toy_data: Path, tmp_path: Path) -> Trainer:
     from toys import Trainer
 
     return Trainer(toy_data, tmp_path)
+
+
+@pytest.fixture
+def generating(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Path], Generator]:
+    """Call it with a checkpoint or a run's folder to have `generate` run on text with it."""
+    from generating import Generator
+
+    return lambda path: Generator(path, capsys, monkeypatch)
+
+
+@pytest.fixture
+def transformer(toy_runs: Path, generating: Callable[[Path], Generator]) -> Generator:
+    """`generate` with the Transformer of the toy runs."""
+    return generating(toy_runs / "transformer")

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from generating import SENTENCES, Generator, joined
 from hostile import DEEP, WRONG, damaged, problem
-from test_generate import SENTENCES, Generator, joined
-from test_generate_pipes import Interrupting
 
-from s2scli.configs.generate import GenerateConfig
-from s2scli.errors import Interrupted
-from s2scli.generate import generate
 from s2scli.inference.engine import Engine, Line
 from s2scli.inference.output import open_output
 from s2scli.record import Record
-from s2scli.schema import build
 
 SETTINGS = {"beam": 5, "path": [["/a", 3]], "lenpen": 1.0}
 LINES = [Line(number, f"line {number}") for number in range(6)]
@@ -91,13 +84,9 @@ def test_records_that_are_torn(begun: Path, tmp_path_factory: pytest.TempPathFac
 
 
 def test_a_resumed_output_has_the_same_batches(
-    toy_runs: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    transformer: Generator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The last digits of scores depend on what is in a batch: windows begin where they would have."""
-    run = Generator(toy_runs / "transformer", capsys, monkeypatch)
     text, output = (
         joined([*SENTENCES[:9], " ".join(SENTENCES[9:13]), *SENTENCES[13:22]]),
         tmp_path / "out.jsonl",
@@ -111,17 +100,14 @@ def test_a_resumed_output_has_the_same_batches(
         return window(engine, lines, *rest)
 
     monkeypatch.setattr(Engine, "_window", recorded)
-    expected, whole = run(text, **settings), windows.copy()
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Interrupting(text, after=14)))
-    values = {"path": run.path, "device": "cpu", "max_len_a": 1.0, "max_len_b": 5, "output": output}
-    with pytest.raises(Interrupted):
-        generate(build(GenerateConfig, values | settings))
+    expected, whole = transformer(text, **settings), windows.copy()
+    transformer.interrupted(text, after=14, output=output, **settings)
     partial = tmp_path / f".{output.name}.partial"
     assert len((partial / "output").read_text().splitlines()) == 12
     # As if it had been killed amid the writing of a window.
     data = (partial / "output").read_text().splitlines(keepends=True)
     (partial / "output").write_text("".join(data[:8]))
     windows.clear()
-    run(text, output=output, **settings)
+    transformer(text, output=output, **settings)
     assert output.read_text().splitlines() == expected
     assert windows == whole[1:]

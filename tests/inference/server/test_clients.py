@@ -17,17 +17,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from test_generate import SENTENCES, Generator, joined, limited
-from test_generate_serve import (  # noqa: F401 (fixtures)
-    JSON,
-    Client,
-    Gate,
-    closed,
-    raw,
-    run,
-    start,
-    wait_until,
-)
+from clients import JSON, Client, Gate, wait_until
+from generating import SENTENCES, Generator, joined, limited
 
 LINE = json.dumps({"source": SENTENCES[0]})
 
@@ -36,7 +27,7 @@ def with_settings(**settings: Any) -> str:
     return json.dumps({"source": SENTENCES[0], **settings})
 
 
-def test_a_request_has_settings_of_its_own(run: Generator, start: Callable[..., Client]) -> None:  # noqa: F811
+def test_a_request_has_settings_of_its_own(run: Generator, start: Callable[..., Client]) -> None:
     client = start()
     text = joined(SENTENCES[:4])
     prefix = run(text)[0].split()[0]
@@ -86,7 +77,7 @@ def test_a_request_has_settings_of_its_own(run: Generator, start: Callable[..., 
     ],
 )
 def test_settings_that_are_not_known_or_not_allowed(
-    start: Callable[..., Client],  # noqa: F811
+    start: Callable[..., Client],
     query: str,
     message: str,
 ) -> None:
@@ -101,14 +92,14 @@ def test_settings_that_are_not_known_or_not_allowed(
     assert client.ask("ba\n", method="GET", path=f"/?{query}")[0] == 400
 
 
-def test_other_fields_of_a_record_go_into_its_answer(start: Callable[..., Client]) -> None:  # noqa: F811
+def test_other_fields_of_a_record_go_into_its_answer(start: Callable[..., Client]) -> None:
     client = start(format="jsonl")
     status, answer = client.ask(with_settings(doc=[1], nbest=[{"text": "a"}], beam=2), JSON)
     assert status == 200
     assert json.loads(answer)["doc"] == [1]
 
 
-def test_only_a_port_asks_for_whose_page_it_is(start: Callable[..., Client]) -> None:  # noqa: F811
+def test_only_a_port_asks_for_whose_page_it_is(start: Callable[..., Client]) -> None:
     port, path = start("127.0.0.1:0"), start()
     for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}):
         assert Client(port.place).ask("ba\n", headers)[0] == 403
@@ -117,7 +108,7 @@ def test_only_a_port_asks_for_whose_page_it_is(start: Callable[..., Client]) -> 
     assert port.ask("ba\n", {"Host": "localhost:1", "Origin": "http://127.0.0.1:3000"})[0] == 200
 
 
-def test_long_lines_and_bodies_of_the_wrong_method(start: Callable[..., Client]) -> None:  # noqa: F811
+def test_long_lines_and_bodies_of_the_wrong_method(start: Callable[..., Client]) -> None:
     client = start(max_line_bytes=100)
     fits, too_long = "ba " * 33, "ba " * 34
     assert client.ask(f"ba\n{fits}\n{fits}")[0] == 200
@@ -145,7 +136,7 @@ def test_long_lines_and_bodies_of_the_wrong_method(start: Callable[..., Client])
 
 
 def test_a_client_that_has_gone_stops_its_work(
-    start: Callable[..., Client],  # noqa: F811
+    start: Callable[..., Client],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gate = Gate(monkeypatch)
@@ -166,8 +157,8 @@ def test_a_client_that_has_gone_stops_its_work(
 
 
 def test_work_of_others_goes_on_between_the_parts_of_a_line(
-    run: Generator,  # noqa: F811
-    start: Callable[..., Client],  # noqa: F811
+    run: Generator,
+    start: Callable[..., Client],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -189,8 +180,8 @@ def test_work_of_others_goes_on_between_the_parts_of_a_line(
 
 
 def test_idle_and_unfinished_connections_shut_nobody_out(
-    run: Generator,  # noqa: F811
-    start: Callable[..., Client],  # noqa: F811
+    run: Generator,
+    start: Callable[..., Client],
 ) -> None:
     client = start(max_connections=4, max_pending_bytes=50_000, max_line_bytes=1000)
     head = b"POST / HTTP/1.1\r\nContent-Length: 60000\r\n\r\n"
@@ -203,14 +194,14 @@ def test_idle_and_unfinished_connections_shut_nobody_out(
             assert Client(client.place).ask("ba be\n") == (200, joined(run("ba be\n")))
 
 
-def test_one_connection_may_send_more_than_is_held_at_a_time(start: Callable[..., Client]) -> None:  # noqa: F811
+def test_one_connection_may_send_more_than_is_held_at_a_time(start: Callable[..., Client]) -> None:
     client = start(max_pending_bytes=1000, max_line_bytes=10)
     for _ in range(5):
         assert client.ask("ba be\n" * 100)[0] == 200
     assert client.ask("ba be\n" * 200)[0] == 503
 
 
-def test_the_grace_period_ends(run: Generator, tmp_path: Path) -> None:  # noqa: F811
+def test_the_grace_period_ends(run: Generator, tmp_path: Path) -> None:
     """A client that does not read, and one whose answer takes long, keep the server no longer than that."""
     place = tmp_path / "a.sock"
     words = f"generate --path {run.path} --device cpu --serve {place} --grace-period 1".split()

@@ -7,24 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_generate import Generator
+from generating import Generator
 
 from s2scli.checkpoint import load_checkpoint, save_checkpoint
 from s2scli.errors import DataError
 from s2scli.inference.long_lines import split_line
 
-FAMILIES = ("transformer", "recurrent", "convolutional")
+families = pytest.mark.parametrize("run", ["transformer", "recurrent", "convolutional"], indirect=True)
 LONG = " ".join(["ba be bi da de di ga ge", "ki ke ka gi", "be ba"] * 4)
-
-
-@pytest.fixture(params=FAMILIES)
-def run(
-    request: pytest.FixtureRequest,
-    toy_runs: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Generator:
-    return Generator(toy_runs / request.param, capsys, monkeypatch)
 
 
 def longest_line(toy_data: Path) -> int:
@@ -40,6 +30,7 @@ def without_the_number(run: Generator, tmp_path: Path) -> Path:
     return tmp_path / "old.safetensors"
 
 
+@families
 def test_what_is_longer_than_all_of_training_is_split_and_said(run: Generator, toy_data: Path) -> None:
     longest = longest_line(toy_data)
     parts = [text for _, text in split_line(LONG, lambda text: len(text.split()) <= longest)]
@@ -58,6 +49,7 @@ def test_what_is_longer_than_all_of_training_is_split_and_said(run: Generator, t
     assert run.errors == ""
 
 
+@families
 def test_it_is_cut_or_refused_where_that_is_asked_for(run: Generator, toy_data: Path) -> None:
     longest = longest_line(toy_data)
     first = " ".join(LONG.split()[:longest])
@@ -68,6 +60,7 @@ def test_it_is_cut_or_refused_where_that_is_asked_for(run: Generator, toy_data: 
         run(f"ba be\n{LONG}\n", on_long="error")
 
 
+@families
 def test_a_line_without_an_end_is_answered_in_parts(run: Generator) -> None:
     words = 3000
     (line,) = run(" ".join(["ba", "be", "ki"] * (words // 3)) + "\n", beam=1)
@@ -75,6 +68,7 @@ def test_a_line_without_an_end_is_answered_in_parts(run: Generator) -> None:
     assert len(run.errors.splitlines()) == 1
 
 
+@families
 def test_an_older_checkpoint_is_as_it_was(run: Generator, tmp_path: Path) -> None:
     old = without_the_number(run, tmp_path)
     settings: dict[str, Any] = {"path": old}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_generate import SENTENCES, Generator
+from generating import SENTENCES, Generator
 
 from s2scli.checkpoint import load_checkpoint, save_checkpoint
 from s2scli.data.shortlist import Shortlist
@@ -15,16 +15,7 @@ from s2scli.errors import UsageError
 from s2scli.text.vocabulary import NUM_SPECIAL
 
 TEXT = "\n".join(SENTENCES) + "\n"
-
-
-@pytest.fixture(params=["transformer", "recurrent", "convolutional"])
-def run(
-    request: pytest.FixtureRequest,
-    toy_runs: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Generator:
-    return Generator(toy_runs / request.param, capsys, monkeypatch)
+pytestmark = pytest.mark.parametrize("run", ["transformer", "recurrent", "convolutional"], indirect=True)
 
 
 @pytest.mark.parametrize("beam", [1, 4])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_generate import SENTENCES, Generator, joined, limited
+from generating import SENTENCES, Generator, joined, limited
 from toys import BAHDANAU, TRANSFORMER, Trainer, write_dataset, write_lines
 
 from s2scli.checkpoint import load_checkpoint, restore_model
@@ -20,23 +20,6 @@ from s2scli.data.batch import Batch, pad_sequences
 from s2scli.errors import DataError, S2SError, UsageError
 from s2scli.inference import heat_file
 from s2scli.record import Hypothesis, Record
-
-
-@pytest.fixture(params=["transformer", "recurrent"])
-def run(
-    request: pytest.FixtureRequest,
-    toy_runs: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Generator:
-    return Generator(toy_runs / request.param, capsys, monkeypatch)
-
-
-@pytest.fixture
-def transformer(
-    toy_runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Generator:
-    return Generator(toy_runs / "transformer", capsys, monkeypatch)
 
 
 def records_of(run: Generator, text: str, **settings: Any) -> list[Any]:
