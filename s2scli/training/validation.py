@@ -21,7 +21,7 @@ from s2scli.training.log import perplexity
 from s2scli.training.run import Run, ValidationSplit
 
 # Lines that are translated between two looks at whether a signal has come in.
-_LINES_A_ROUND = 512
+LINES_A_ROUND = 512
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ def translation_scores(run: Run, part: ValidationSplit) -> tuple[dict[str, float
     mine = run.processes.share(lines)
     outputs: list[tuple[int, str]] = []
     summary = Summary(name=part.split.name, remedy="")
-    for start in range(0, -(-len(lines) // run.processes.size), _LINES_A_ROUND):
+    for start in range(0, -(-len(lines) // run.processes.size), LINES_A_ROUND):
         run.stop_if_asked()
-        records = run.engine.translate(mine[start : start + _LINES_A_ROUND], window=_LINES_A_ROUND)
+        records = run.engine.translate(mine[start : start + LINES_A_ROUND], window=LINES_A_ROUND)
         for record in records:
             outputs.append((record.id, record.text))
             summary.add(record.id, record.notes)
