@@ -42,7 +42,8 @@ from s2scli.data.shortlist import Shortlist
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import CheckpointError, DataError, UsageError
 from s2scli.io import write_atomically
-from s2scli.models.base import Model, build_model, unique_parameters
+from s2scli.models.base import Model
+from s2scli.models.factory import build_model, unique_parameters
 from s2scli.nn.sharded import like
 from s2scli.record import to_line
 from s2scli.schema import as_dict, spelled

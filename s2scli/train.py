@@ -30,7 +30,7 @@ from s2scli.inference.engine import Engine
 from s2scli.io import write_atomically
 from s2scli.locks import locked
 from s2scli.metrics import METRICS
-from s2scli.models.base import build_model, unique_parameters
+from s2scli.models.factory import build_model, unique_parameters
 from s2scli.needs import note_needs
 from s2scli.nn.recomputing import recompute_blocks
 from s2scli.nn.runtime import be_deterministic, compile_blocks, prepare, resolve_precision

@@ -33,7 +33,7 @@ from s2scli.checkpoint import (
 from s2scli.configs.train import TrainConfig
 from s2scli.data.shortlist import Shortlist
 from s2scli.errors import CheckpointError, S2SError
-from s2scli.models.base import build_model, unique_parameters
+from s2scli.models.factory import build_model, unique_parameters
 from s2scli.schema import as_dict
 from s2scli.text.vocabulary import Vocabulary
 from s2scli.text.word import WordTokenizer

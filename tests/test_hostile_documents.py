@@ -22,7 +22,7 @@ from s2scli.data.dataset_writer import ENDINGS
 from s2scli.data.progress import read_progress
 from s2scli.data.sentences import read_pairs
 from s2scli.inspect import inspect, show
-from s2scli.models.base import build_model, unique_parameters
+from s2scli.models.factory import build_model, unique_parameters
 from s2scli.plotting.history import read_events
 from s2scli.schema import as_dict, build
 from s2scli.text import TOKENIZERS

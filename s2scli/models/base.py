@@ -17,16 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2scli.configs.models import EncoderDecoderConfig, ModelConfig
 from s2scli.console import counted
 from s2scli.data.batch import Batch, Tokens, decoder_input
 from s2scli.errors import UsageError
-from s2scli.models import MODELS
-from s2scli.nn.copying import CopyOutput, Hidden
+from s2scli.nn.copying import Hidden
 from s2scli.nn.kernels.chunked import chunk_rows
-from s2scli.nn.output import OutputLayer, SoftmaxOutput
-from s2scli.nn.transformer import initial_embedding
-from s2scli.text.vocabulary import EOS, PAD
+from s2scli.nn.output import OutputLayer
+from s2scli.text.vocabulary import EOS
 
 
 class Memory(ABC):
@@ -289,52 +286,6 @@ class Model(nn.Module, Decodable):
         return StepOutput(scores, normalizer, state)
 
 
-class Embeddings:
-    """The source and target embeddings and the output layer, tied as the config says."""
-
-    def __init__(
-        self, config: EncoderDecoderConfig, source_size: int, target_size: int, output_width: int
-    ) -> None:
-        if config.share_all_embeddings and source_size != target_size:
-            raise UsageError(
-                f"--share-all-embeddings needs one vocabulary, but the source has "
-                f"{counted(source_size, 'symbol')} and the "
-                f"target {target_size}; preprocess with --joined-dictionary"
-            )
-        self.target = initial_embedding(target_size, config.decoder_embed_dim, PAD)
-        self.source = (
-            self.target
-            if config.share_all_embeddings
-            else initial_embedding(source_size, config.encoder_embed_dim, PAD)
-        )
-        tied = config.share_all_embeddings or config.share_decoder_input_output_embed
-        layer = CopyOutput if config.copy else SoftmaxOutput
-        self.output: OutputLayer[Any] = layer(output_width, target_size, self.target if tied else None)
-
-
-def build_model(config: ModelConfig, source_size: int, target_size: int) -> Model:
-    """A freshly initialized model; source_size and target_size are those of the vocabularies, 0: there is none."""
-    model: Model = MODELS[config.name](config, source_size, target_size)
-    return model
-
-
-def unique_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Name → parameter, a tied one under its first name only."""
-    return dict(model.named_parameters())
-
-
-def join_padded(one: Tensor, other: Tensor, dim: int) -> Tensor:
-    """Two tensors [B, …] one after the other, padded with zeros at the end to one size of a dimension."""
-    size = max(one.size(dim), other.size(dim))
-    behind = (0, 0) * (one.dim() - 1 - dim)
-    return torch.cat([F.pad(item, (*behind, 0, size - item.size(dim))) for item in (one, other)])
-
-
-def join_present(one: Tensor | None, other: Tensor | None, dim: int) -> Tensor | None:
-    """The same of what both have or neither; None where there is none."""
-    return None if one is None or other is None else join_padded(one, other, dim)
-
-
 def chosen_layer(layer: int | None, count: int) -> int:
     """The decoder layer whose attention is meant, of so many, by default the last; UsageError if there is none such.
 
@@ -348,10 +299,3 @@ def chosen_layer(layer: int | None, count: int) -> int:
             f"-1 to {-count} from the top"
         )
     return layer % count
-
-
-def beam_rows(beams: Tensor, width: int, sentences: Tensor | None = None) -> Tensor:
-    """Indices into flattened rows [B·width] of hypotheses beams [B, K], or [K] alike, of each sentence, or of some."""
-    if sentences is None:
-        sentences = torch.arange(beams.size(0), device=beams.device)
-    return (beams + sentences[:, None] * width).flatten()

@@ -12,16 +12,9 @@ from torch.nn import functional as F
 
 from s2scli.configs.convolutional import ConvolutionalConfig, layer_shapes
 from s2scli.data.batch import Batch, Tokens, decoder_input
-from s2scli.models.base import (
-    Embeddings,
-    Memory,
-    Model,
-    State,
-    StepOutput,
-    beam_rows,
-    chosen_layer,
-    join_padded,
-)
+from s2scli.models.base import Memory, Model, State, StepOutput, chosen_layer
+from s2scli.models.embeddings import Embeddings
+from s2scli.models.rows import beam_rows, join_padded
 from s2scli.nn.convolution import (
     ConvolutionalDecoderLayer,
     ConvolutionalEncoderLayer,

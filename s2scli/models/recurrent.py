@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from s2scli.configs.models import RecurrentConfig
 from s2scli.data.batch import Batch, Tokens, decoder_input
 from s2scli.errors import UsageError
-from s2scli.models.base import Embeddings, Memory, Model, State, StepOutput
+from s2scli.models.base import Memory, Model, State, StepOutput
+from s2scli.models.embeddings import Embeddings
 from s2scli.models.recurrent_state import RecurrentMemory, RecurrentState, Step, StepProducts
 from s2scli.nn.attention import SCORES, CoverageScore, Score, attend
 from s2scli.nn.copying import CopyStates, Gate, Hidden, joined

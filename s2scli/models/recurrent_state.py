@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from s2scli.models.base import Memory, State, beam_rows, join_padded, join_present
+from s2scli.models.base import Memory, State
+from s2scli.models.rows import beam_rows, join_padded, join_present
 from s2scli.nn.attention import attention_weights
 from s2scli.nn.rnn import DecoderSteps, LayerState
 

@@ -16,17 +16,9 @@ from torch.nn import functional as F
 from s2scli.configs.models import TransformerConfig, TransformerLMConfig
 from s2scli.data.batch import Batch, Tokens, decoder_input
 from s2scli.errors import UsageError
-from s2scli.models.base import (
-    Embeddings,
-    Memory,
-    Model,
-    State,
-    StepOutput,
-    beam_rows,
-    chosen_layer,
-    join_padded,
-    join_present,
-)
+from s2scli.models.base import Memory, Model, State, StepOutput, chosen_layer
+from s2scli.models.embeddings import Embeddings
+from s2scli.models.rows import beam_rows, join_padded, join_present
 from s2scli.nn.copying import CopyStates, Gate, Hidden
 from s2scli.nn.dropout import Dropout, kept_layers
 from s2scli.nn.local_attention import LocalSelfAttention, local_mask

@@ -21,7 +21,8 @@ from s2scli.configs.models import ATTENTION_SCORES, ModelConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.errors import UsageError
 from s2scli.models import MODELS
-from s2scli.models.base import Model, build_model, unique_parameters
+from s2scli.models.base import Model
+from s2scli.models.factory import build_model, unique_parameters
 
 SOURCE_SIZE, TARGET_SIZE = 13, 11
 EOS = 2

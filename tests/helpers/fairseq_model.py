@@ -17,7 +17,8 @@ from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.data.dataset import Dataset
 from s2scli.data.shortlist import Shortlist
-from s2scli.models.base import Model, build_model, unique_parameters
+from s2scli.models.base import Model
+from s2scli.models.factory import build_model, unique_parameters
 from s2scli.nn.positions import sinusoids
 from s2scli.preprocess import preprocess
 from s2scli.schema import as_dict, build

@@ -13,7 +13,8 @@ from s2scli.checkpoint import Checkpoint, save_checkpoint
 from s2scli.configs.models import ModelConfig
 from s2scli.configs.train import COMPONENTS, TrainConfig
 from s2scli.data.batch import Batch, pad_sequences
-from s2scli.models.base import Model, unique_parameters
+from s2scli.models.base import Model
+from s2scli.models.factory import unique_parameters
 from s2scli.schema import as_dict, build
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import NUM_SPECIAL, Vocabulary

@@ -18,7 +18,8 @@ from s2scli.configs.models import ModelConfig, RecurrentConfig, TransformerConfi
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.data.batch import Batch, Tokens, pad_sequences
-from s2scli.models.base import Model, build_model
+from s2scli.models.base import Model
+from s2scli.models.factory import build_model
 from s2scli.preprocess import preprocess
 from s2scli.schema import build
 from s2scli.text.vocabulary import NUM_SPECIAL

@@ -14,8 +14,8 @@ from toys import random_ids, random_model, small_convolutional
 from s2scli.configs.convolutional import layer_shapes
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.errors import UsageError
-from s2scli.models.base import build_model
 from s2scli.models.convolutional import ConvolutionalModel
+from s2scli.models.factory import build_model
 from s2scli.nn.convolution import ConvolutionalDecoderLayer, ConvolutionalEncoderLayer, GatedConvolution
 from s2scli.nn.linear import NormalizedLinear
 from s2scli.nn.quantized import quantize

@@ -12,7 +12,8 @@ from toys import copyable, random_ids, random_model, small_recurrent, small_tran
 from s2scli.configs.models import EncoderDecoderConfig, RecurrentConfig, TransformerConfig
 from s2scli.data.batch import Batch, known, pad_outputs
 from s2scli.errors import UsageError
-from s2scli.models.base import Model, unique_parameters
+from s2scli.models.base import Model
+from s2scli.models.factory import unique_parameters
 from s2scli.models.recurrent import RecurrentModel
 from s2scli.nn.copying import CopyStates
 from s2scli.schema import build

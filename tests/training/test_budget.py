@@ -14,7 +14,7 @@ from s2scli.data.batch import Batch, Tokens, pad_sequences
 from s2scli.data.batching import BatchPlan
 from s2scli.data.dataset import Dataset, Split
 from s2scli.errors import UsageError
-from s2scli.models.base import build_model
+from s2scli.models.factory import build_model
 from s2scli.nn.runtime import keep_freed_memory
 from s2scli.schema import read_toml
 from s2scli.training import budget

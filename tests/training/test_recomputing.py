@@ -10,7 +10,7 @@ from toys import CONVOLUTIONAL, LANGUAGE_MODEL, LUONG, TRANSFORMER, Trainer, ass
 
 from s2scli.data.dataset import Dataset
 from s2scli.errors import UsageError
-from s2scli.models.base import build_model
+from s2scli.models.factory import build_model
 from s2scli.nn import recomputing
 from s2scli.nn.dropout import kept_layers
 from s2scli.train import make_run

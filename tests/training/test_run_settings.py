@@ -17,7 +17,7 @@ from toys import BAHDANAU, LUONG, TRANSFORMER, Trainer, assert_same_run
 from s2scli.data.batching import load_batch, plan_batches
 from s2scli.data.dataset import Dataset
 from s2scli.errors import Interrupted
-from s2scli.models.base import build_model
+from s2scli.models.factory import build_model
 from s2scli.training import loop
 from s2scli.training.objectives.base import build_objective
 from s2scli.training.step import Updater

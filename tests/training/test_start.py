@@ -19,7 +19,7 @@ from s2scli.configs.average import AverageConfig
 from s2scli.data.batching import load_batch, plan_batches
 from s2scli.data.dataset import Dataset
 from s2scli.errors import CheckpointError, S2SError, UsageError
-from s2scli.models.base import build_model
+from s2scli.models.factory import build_model
 from s2scli.schema import read_toml
 from s2scli.training.step import MicroBatch, Updater
 

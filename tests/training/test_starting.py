@@ -22,7 +22,8 @@ from toys import (
 
 from s2scli.data.dataset import Dataset
 from s2scli.errors import DataError, UsageError
-from s2scli.models.base import Model, build_model
+from s2scli.models.base import Model
+from s2scli.models.factory import build_model
 from s2scli.nn.initial import INITIAL_SCALES, initialize, initialize_embeddings
 from s2scli.nn.linear import NormalizedLinear
 from s2scli.text.vectors import read_vectors

@@ -14,7 +14,8 @@ from toys import random_model, random_tokens, small_convolutional, small_recurre
 
 from s2scli.configs.training import LabelSmoothedCrossEntropyConfig
 from s2scli.data.batch import Batch, decoder_input
-from s2scli.models.base import Memory, Model, unique_parameters
+from s2scli.models.base import Memory, Model
+from s2scli.models.factory import unique_parameters
 from s2scli.nn.kernels import chunked
 from s2scli.nn.output import SoftmaxOutput
 from s2scli.schema import build

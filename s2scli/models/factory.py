@@ -1,0 +1,20 @@
+"""How a model is made from its config, and what of it is trained and kept."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from s2scli.configs.models import ModelConfig
+from s2scli.models import MODELS
+from s2scli.models.base import Model
+
+
+def build_model(config: ModelConfig, source_size: int, target_size: int) -> Model:
+    """A freshly initialized model of a config; the sizes are those of the vocabularies, 0 where there is none."""
+    model: Model = MODELS[config.name](config, source_size, target_size)
+    return model
+
+
+def unique_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """A model's parameters by their names; one that is used in several places has the first of its names only."""
+    return dict(model.named_parameters())
