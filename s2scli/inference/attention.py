@@ -15,7 +15,7 @@ from s2scli.errors import DataError
 from s2scli.io import read_lines
 from s2scli.notes import Note
 from s2scli.record import Alignment, Hypothesis
-from s2scli.search.base import Output
+from s2scli.search.base import ScoredOutput
 from s2scli.text.pieces import NONE
 from s2scli.text.tokenizer import SplittingTokenizer, Tokenizer
 from s2scli.text.vocabulary import UNK
@@ -42,7 +42,11 @@ class AttentionUses:
     dictionary: Mapping[str, str] = field(default_factory=dict)
 
     def apply(
-        self, hypothesis: Hypothesis, output: Output, tokenizers: Mapping[str, Tokenizer], source: Source
+        self,
+        hypothesis: Hypothesis,
+        output: ScoredOutput,
+        tokenizers: Mapping[str, Tokenizer],
+        source: Source,
     ) -> Hypothesis:
         """The hypothesis with what is wanted of its output's attention."""
         weights = output.attention

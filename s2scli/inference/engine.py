@@ -27,10 +27,10 @@ from s2scli.models.base import Decodable
 from s2scli.nn.runtime import give_back_freed_memory
 from s2scli.notes import Note
 from s2scli.record import Hypothesis, Record
-from s2scli.search.base import Output, Request
-from s2scli.search.searching import search, with_attention
+from s2scli.search.base import Request, ScoredOutput
+from s2scli.search.decoding import search, with_attention
+from s2scli.search.queue import BatchLimits
 from s2scli.search.shortlisted import Shortlisted
-from s2scli.search.waiting import Room
 from s2scli.text.normalization import is_blank
 from s2scli.text.pieces import NONE
 from s2scli.text.tokenizer import Tokenizer
@@ -86,7 +86,7 @@ class Forced:
         return max(len(self.source.ids), len(self.context) + len(self.target))
 
 
-def without_first(output: Output, number: int) -> Output:
+def without_first(output: ScoredOutput, number: int) -> ScoredOutput:
     """A scored target without its first tokens, its score the mean of the others' log-probabilities."""
     if not number:
         return output
@@ -187,9 +187,9 @@ class Engine:
             for line, source in zip(lines, sources, strict=True)
         ]
 
-    def _force(self, pairs: Mapping[int, Forced], done: Callable[[int], object]) -> dict[int, Output]:
+    def _force(self, pairs: Mapping[int, Forced], done: Callable[[int], object]) -> dict[int, ScoredOutput]:
         """The targets of pairs as outputs, scored by the mean of their tokens' log-probabilities."""
-        outputs: dict[int, Output] = {}
+        outputs: dict[int, ScoredOutput] = {}
         for indices in self._batches({index: pair.length for index, pair in pairs.items()}):
             chosen = [self._fitting(pairs[index]) for index in indices]
             targets = [self._in_models_order([*pair.context, *pair.target]) for pair in chosen]
@@ -233,7 +233,7 @@ class Engine:
     def _in_models_order(self, ids: list[int]) -> list[int]:
         return ids[::-1] if self.right_to_left else ids
 
-    def _in_reading_order(self, output: Output) -> Output:
+    def _in_reading_order(self, output: ScoredOutput) -> ScoredOutput:
         """An output of the model as it is read, its end symbol last."""
         if not self.right_to_left:
             return output
@@ -245,18 +245,18 @@ class Engine:
             attention=None if output.attention is None else output.attention[order],
         )
 
-    def _forced(self, batch: Batch) -> list[Output]:
+    def _forced(self, batch: Batch) -> list[ScoredOutput]:
         """The targets of a batch as outputs."""
         assert batch.target is not None
         with torch.inference_mode():
             scores = self.model.score_targets(batch).tolist()
         rows = zip(batch.target.predicted.tolist(), scores, batch.target.lengths.tolist(), strict=True)
         outputs = [
-            Output(ids[:length], row[:length], sum(row[:length]) / length) for ids, row, length in rows
+            ScoredOutput(ids[:length], row[:length], sum(row[:length]) / length) for ids, row, length in rows
         ]
         if self.uses:
             single = with_attention(
-                self.model, batch.source, [[item] for item in outputs], self.search, Room(len(outputs))
+                self.model, batch.source, [[item] for item in outputs], self.search, BatchLimits(len(outputs))
             )
             outputs = [items[0] for items in single]
         return [self._in_reading_order(item) for item in outputs]
@@ -266,10 +266,10 @@ class Engine:
         wanted = [index for index, source in enumerate(sources) if source.ids or not self.model.reads_source]
         # The longest first: what is too much for the memory is found out at once.
         order = sorted(wanted, key=lambda index: -len(sources[index].ids))
-        outputs: dict[int, list[Output]] = {}
+        outputs: dict[int, list[ScoredOutput]] = {}
         if order:
             request = self._request([(lines[index], sources[index]) for index in order])
-            room = Room(min(self.batch_size, len(order)), self.max_tokens)
+            room = BatchLimits(min(self.batch_size, len(order)), self.max_tokens)
             ordered = [sources[index] for index in order]
             search = self._search_with_dropout if self.search.retain_dropout else self._search
             outputs = dict(zip(order, search(ordered, request, room, done), strict=True))
@@ -309,8 +309,8 @@ class Engine:
         return self.lexicon or Lexicon(self.tokenizers)
 
     def _search(
-        self, sources: list[Source], request: Request, room: Room, done: Callable[[int], object]
-    ) -> list[list[Output]]:
+        self, sources: list[Source], request: Request, room: BatchLimits, done: Callable[[int], object]
+    ) -> list[list[ScoredOutput]]:
         """The outputs of each source; when the memory is not enough, in half the room."""
         if not self.model.reads_source:
             prefixes = [self._in_models_order([*self._prefix, *source.ids]) for source in sources]
@@ -342,8 +342,8 @@ class Engine:
         return outputs
 
     def _search_with_dropout(
-        self, sources: list[Source], request: Request, room: Room, done: Callable[[int], object]
-    ) -> list[list[Output]]:
+        self, sources: list[Source], request: Request, room: BatchLimits, done: Callable[[int], object]
+    ) -> list[list[ScoredOutput]]:
         """The outputs of each source, found by itself."""
         outputs = []
         for row, line in enumerate(request.lines):
@@ -429,7 +429,7 @@ class Engine:
             yield order[:size]
             order = order[size:]
 
-    def _record(self, line: Line, source: Source, outputs: list[Output]) -> Record:
+    def _record(self, line: Line, source: Source, outputs: list[ScoredOutput]) -> Record:
         target, pieces = self.tokenizers["target"], self.tokenizers[self.side].pieces(source.ids)
         hypotheses = [self._hypothesis(output, source.words) for output in outputs]
         if self.uses:
@@ -452,7 +452,7 @@ class Engine:
             extra=line.extra,
         )
 
-    def _choose(self, outputs: list[Output], words: Sequence[str]) -> list[Output]:
+    def _choose(self, outputs: list[ScoredOutput], words: Sequence[str]) -> list[ScoredOutput]:
         """The outputs, or with --mbr those that are most like all of them, scored by that."""
         if self._utility is None or len(outputs) < 2:
             return outputs
@@ -464,7 +464,7 @@ class Engine:
     def _utility(self) -> Metric | None:
         return None if self.search.mbr == "none" else METRICS[self.search.mbr]()
 
-    def _hypothesis(self, output: Output, words: Sequence[str]) -> Hypothesis:
+    def _hypothesis(self, output: ScoredOutput, words: Sequence[str]) -> Hypothesis:
         return Hypothesis(
             text=self._text(output, words),
             score=output.score,
@@ -472,7 +472,7 @@ class Engine:
             token_scores=output.token_scores,
         )
 
-    def _text(self, output: Output, words: Sequence[str]) -> str:
+    def _text(self, output: ScoredOutput, words: Sequence[str]) -> str:
         tokenizer = self.tokenizers["target"].with_words(words)
         text = tokenizer.decode([token for token in output.ids if token != EOS])
         # A line of output is a line: what a character or byte model writes must not break it.

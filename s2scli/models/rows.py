@@ -20,7 +20,7 @@ def join_present(one: Tensor | None, other: Tensor | None, dim: int) -> Tensor |
 
 
 def beam_rows(beams: Tensor, width: int, sentences: Tensor | None = None) -> Tensor:
-    """The indices [B·K] of hypotheses among the rows [B·width] of a state whose sentences and hypotheses are one dimension.
+    """The indices [B·K] of hypotheses among the rows [B·width] of a state that has those of all sentences in one list.
 
     beams [B, K], or [K] for every sentence alike: which hypotheses of each sentence, from 0 to width - 1.
     sentences [B]: which sentences, by default all in their order.

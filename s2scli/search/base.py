@@ -43,7 +43,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Output:
+class ScoredOutput:
     """A finished hypothesis.
 
     ids and token_scores: its tokens with the end symbol, and the log-probability (base e) of each.

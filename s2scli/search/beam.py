@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable, Memory, State, StepOutput
-from s2scli.search.base import Output, join_histories, last_tokens, worth_dropping
+from s2scli.search.base import ScoredOutput, join_histories, last_tokens, worth_dropping
 from s2scli.search.candidates import top_candidates
 from s2scli.search.penalties import best_possible, final_score
+from s2scli.search.queue import SentenceBatch, SentenceQueue, search_all
 from s2scli.search.restrictions import Restrictions
-from s2scli.search.waiting import Group, Waiting, search_all
 from s2scli.text.vocabulary import EOS
 
 # The score of a hypothesis that does not exist.
@@ -95,7 +95,7 @@ class BeamSearch:
     """
 
     def __init__(
-        self, model: Decodable, group: Group, memory: Memory, config: SearchConfig, width: int
+        self, model: Decodable, group: SentenceBatch, memory: Memory, config: SearchConfig, width: int
     ) -> None:
         self._model, self._config, self._width = model, config, width
         device = group.source.ids.device
@@ -109,7 +109,7 @@ class BeamSearch:
             state=model.start(memory),
             extensions=[[] for _ in range(size)],
         )
-        self.outputs: dict[int, list[Output]] = {row: [] for row in group.rows}
+        self.outputs: dict[int, list[ScoredOutput]] = {row: [] for row in group.rows}
         self.num_open = size
 
     @property
@@ -231,7 +231,7 @@ class BeamSearch:
         ids.reverse()
         sums.reverse()
         gains = [after - before for before, after in pairwise([0.0, *sums])]
-        outputs.append(Output(ids, gains, final_score(total, len(ids), config)))
+        outputs.append(ScoredOutput(ids, gains, final_score(total, len(ids), config)))
 
     def _is_done(self, place: int, best: float) -> bool:
         """Whether a sentence, whose best hypothesis that could go on scores so much, is done.
@@ -262,11 +262,11 @@ class BeamSearch:
         self._beams.keep(kept)
 
 
-def beam_search(model: Decodable, waiting: Waiting, config: SearchConfig) -> list[list[Output]]:
+def beam_search(model: Decodable, waiting: SentenceQueue, config: SearchConfig) -> list[list[ScoredOutput]]:
     """The best outputs of each source sentence, at most `nbest`, best first."""
-    outputs: dict[int, list[Output]] = {}
+    outputs: dict[int, list[ScoredOutput]] = {}
 
-    def begin(group: Group) -> BeamSearch:
+    def begin(group: SentenceBatch) -> BeamSearch:
         search = BeamSearch(model, group, model.encode(group.source), config, config.beam)
         outputs.update(search.outputs)
         return search
@@ -275,7 +275,7 @@ def beam_search(model: Decodable, waiting: Waiting, config: SearchConfig) -> lis
     return best_of([outputs[row] for row in range(len(waiting))], config)
 
 
-def best_of(outputs: list[list[Output]], config: SearchConfig) -> list[list[Output]]:
+def best_of(outputs: list[list[ScoredOutput]], config: SearchConfig) -> list[list[ScoredOutput]]:
     """The best outputs of each sentence, at most `nbest`, best first."""
     return [sorted(found, key=lambda item: -item.score)[: config.nbest] for found in outputs]
 

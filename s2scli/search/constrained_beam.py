@@ -10,11 +10,11 @@ from torch import Tensor
 
 from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable, StepOutput
-from s2scli.search.base import Output
+from s2scli.search.base import ScoredOutput
 from s2scli.search.beam import BeamSearch, Extensions, best_of
 from s2scli.search.candidates import top_candidates
 from s2scli.search.constraints import Constraints
-from s2scli.search.waiting import Group, by_batches
+from s2scli.search.queue import SentenceBatch, by_batches
 from s2scli.text.vocabulary import EOS, PAD
 
 
@@ -29,7 +29,7 @@ class ConstrainedBeamSearch(BeamSearch):
     output is as long as the prefix and the phrases at least.
     """
 
-    def __init__(self, model: Decodable, group: Group, config: SearchConfig, width: int) -> None:
+    def __init__(self, model: Decodable, group: SentenceBatch, config: SearchConfig, width: int) -> None:
         super().__init__(model, group, model.encode(group.source), config, width)
         request = group.request
         self._constraints = [item or Constraints(()) for item in request.constraints]
@@ -139,7 +139,9 @@ def _in_turn(banks: Sequence[Sequence[int]]) -> Iterator[int]:
 
 
 @by_batches
-def constrained_beam_search(model: Decodable, group: Group, config: SearchConfig) -> list[list[Output]]:
+def constrained_beam_search(
+    model: Decodable, group: SentenceBatch, config: SearchConfig
+) -> list[list[ScoredOutput]]:
     """The best outputs of each source sentence that hold its constraints, at most `nbest`, best first.
 
     A sentence has none where rules of other kinds, such as excluded phrases, leave no way to meet its constraints.

@@ -8,13 +8,15 @@ import torch
 
 from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable
-from s2scli.search.base import Output
+from s2scli.search.base import ScoredOutput
 from s2scli.search.beam import BeamSearch, best_of
-from s2scli.search.waiting import Group, by_batches
+from s2scli.search.queue import SentenceBatch, by_batches
 
 
 @by_batches
-def diverse_beam_search(model: Decodable, group: Group, config: SearchConfig) -> list[list[Output]]:
+def diverse_beam_search(
+    model: Decodable, group: SentenceBatch, config: SearchConfig
+) -> list[list[ScoredOutput]]:
     """The best outputs of each source sentence over all groups, at most `nbest`, best first.
 
     Each group is a beam search of width beam / groups. In every step a token costs it `diverse_beam_strength` for each
@@ -38,6 +40,6 @@ def diverse_beam_search(model: Decodable, group: Group, config: SearchConfig) ->
     return best_of(_distinct(merged), config)
 
 
-def _distinct(outputs: list[list[Output]]) -> list[list[Output]]:
+def _distinct(outputs: list[list[ScoredOutput]]) -> list[list[ScoredOutput]]:
     """Each output once, though groups may come to the same."""
     return [list({tuple(item.ids): item for item in found}.values()) for found in outputs]

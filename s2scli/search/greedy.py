@@ -6,11 +6,11 @@ import torch
 
 from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable
-from s2scli.search.base import Output, join_histories, last_tokens, worth_dropping
+from s2scli.search.base import ScoredOutput, join_histories, last_tokens, worth_dropping
 from s2scli.search.candidates import best_columns
 from s2scli.search.penalties import final_score
+from s2scli.search.queue import SentenceBatch, SentenceQueue, search_all
 from s2scli.search.restrictions import Restrictions
-from s2scli.search.waiting import Group, Waiting, search_all
 from s2scli.text.vocabulary import EOS
 
 
@@ -20,7 +20,7 @@ class _GreedySearch:
     ids and scores: the outputs and the log-probabilities of their tokens, by the sentences' rows.
     """
 
-    def __init__(self, model: Decodable, group: Group, config: SearchConfig) -> None:
+    def __init__(self, model: Decodable, group: SentenceBatch, config: SearchConfig) -> None:
         self._model = model
         # By place in the batch: the sentence's row, and whether its output has ended.
         self._rows = [*group.rows]
@@ -81,12 +81,12 @@ class _GreedySearch:
         self._memory, self._state = self._memory.select(rows), self._state.select(rows)
 
 
-def greedy_search(model: Decodable, waiting: Waiting, config: SearchConfig) -> list[list[Output]]:
+def greedy_search(model: Decodable, waiting: SentenceQueue, config: SearchConfig) -> list[list[ScoredOutput]]:
     """One output for each source sentence."""
     ids: dict[int, list[int]] = {}
     scores: dict[int, list[float]] = {}
 
-    def begin(group: Group) -> _GreedySearch:
+    def begin(group: SentenceBatch) -> _GreedySearch:
         search = _GreedySearch(model, group, config)
         ids.update(search.ids)
         scores.update(search.scores)
@@ -94,4 +94,4 @@ def greedy_search(model: Decodable, waiting: Waiting, config: SearchConfig) -> l
 
     search_all(begin, waiting)
     pairs = [(ids[row], scores[row]) for row in range(len(waiting))]
-    return [[Output(row, gains, final_score(sum(gains), len(row), config))] for row, gains in pairs]
+    return [[ScoredOutput(row, gains, final_score(sum(gains), len(row), config))] for row, gains in pairs]

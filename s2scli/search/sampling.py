@@ -8,15 +8,15 @@ from torch import Tensor
 from s2scli.configs.search import SearchConfig
 from s2scli.data.sentences import Draws
 from s2scli.models.base import Decodable
-from s2scli.search.base import Output, last_tokens, worth_dropping
+from s2scli.search.base import ScoredOutput, last_tokens, worth_dropping
 from s2scli.search.penalties import final_score
+from s2scli.search.queue import SentenceBatch, by_batches
 from s2scli.search.restrictions import Restrictions
-from s2scli.search.waiting import Group, by_batches
 from s2scli.text.vocabulary import EOS
 
 
 @by_batches
-def sampling_search(model: Decodable, group: Group, config: SearchConfig) -> list[list[Output]]:
+def sampling_search(model: Decodable, group: SentenceBatch, config: SearchConfig) -> list[list[ScoredOutput]]:
     """`nbest` samples of each source sentence, the most probable first.
 
     What is drawn for a sentence depends on the seed and its line only. Token scores are the model's log-probabilities
@@ -31,7 +31,7 @@ def sampling_search(model: Decodable, group: Group, config: SearchConfig) -> lis
     rows = torch.arange(size, device=device)
     tokens = rows.new_empty(size, 1, 0)
     token_scores = torch.empty(size, 1, 0, device=device)
-    finished: list[list[Output]] = [[] for _ in range(size)]
+    finished: list[list[ScoredOutput]] = [[] for _ in range(size)]
     ended = torch.zeros(size, samples, dtype=torch.bool, device=device)
     while True:
         length = tokens.size(2)
@@ -53,7 +53,7 @@ def sampling_search(model: Decodable, group: Group, config: SearchConfig) -> lis
         for sentence, sample in ((drawn == EOS) & ~ended).nonzero().tolist():
             ids, gains = tokens[sentence, sample].tolist(), token_scores[sentence, sample].tolist()
             finished[int(rows[sentence])].append(
-                Output(ids, gains, final_score(sum(gains), len(ids), config))
+                ScoredOutput(ids, gains, final_score(sum(gains), len(ids), config))
             )
         ended |= drawn == EOS
         going_on = (~ended.all(1)).nonzero()[:, 0]

@@ -21,7 +21,7 @@ from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.models.base import Model
 from s2scli.schema import build
-from s2scli.search.base import Output
+from s2scli.search.base import ScoredOutput
 from s2scli.text.excluded import ExcludedPhrases, TokenTexts
 from s2scli.text.vocabulary import Vocabulary
 from s2scli.text.word import WordTokenizer
@@ -240,7 +240,7 @@ def everything(model: Model | Fused | Stated, source: list[int], settings: Searc
     return sorted(found, key=lambda item: -final(item, settings))
 
 
-def same(outputs: list[Output], expected: list[Hypothesis], settings: SearchConfig) -> bool:
+def same(outputs: list[ScoredOutput], expected: list[Hypothesis], settings: SearchConfig) -> bool:
     if [output.ids for output in outputs] != [item.ids for item in expected]:
         return False
     return all(

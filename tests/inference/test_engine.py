@@ -13,8 +13,8 @@ from toys import random_ids, random_model, small_transformer
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Tokens
 from s2scli.inference.engine import Engine, Line
-from s2scli.search.searching import search
-from s2scli.search.waiting import Group, Waiting
+from s2scli.search.decoding import search
+from s2scli.search.queue import SentenceBatch, SentenceQueue
 from s2scli.text.character import CharacterTokenizer
 from s2scli.text.vocabulary import EOS, Vocabulary
 from s2scli.text.word import WordTokenizer
@@ -44,15 +44,15 @@ def engine(**settings: Any) -> Engine:
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[Tokens]:
     seen: list[Tokens] = []
-    take = Waiting.take
+    take = SentenceQueue.take
 
-    def noting(waiting: Waiting) -> Group | None:
+    def noting(waiting: SentenceQueue) -> SentenceBatch | None:
         group = take(waiting)
         if group is not None:
             seen.append(group.source)
         return group
 
-    monkeypatch.setattr(Waiting, "take", noting)
+    monkeypatch.setattr(SentenceQueue, "take", noting)
     return seen
 
 

@@ -13,7 +13,7 @@ from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.models.ensemble import Ensemble
 from s2scli.schema import build
-from s2scli.search.searching import search
+from s2scli.search.decoding import search
 
 SOURCES = random_ids([3, 6, 1, 4], 9, seed=1)
 

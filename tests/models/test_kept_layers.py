@@ -24,7 +24,7 @@ from s2scli.data.batch import Batch
 from s2scli.errors import UsageError
 from s2scli.inference.loading import make_engine
 from s2scli.schema import build
-from s2scli.search.searching import search
+from s2scli.search.decoding import search
 
 
 def test_it_is_the_model_of_those_layers_alone() -> None:

@@ -19,7 +19,7 @@ from s2scli.models.transformer_lm import TransformerLanguageModel
 from s2scli.nn.positions import sinusoids
 from s2scli.nn.transformer import DecoderLayer
 from s2scli.schema import build
-from s2scli.search.searching import search
+from s2scli.search.decoding import search
 
 SIZE = 11
 EOS = 2

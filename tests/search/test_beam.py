@@ -35,24 +35,24 @@ from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.errors import UsageError
 from s2scli.models.base import Model
-from s2scli.search.base import Output, Request
+from s2scli.search.base import Request, ScoredOutput
 from s2scli.search.beam import beam_search
 from s2scli.search.candidates import best_columns, top_candidates
+from s2scli.search.decoding import search
 from s2scli.search.greedy import greedy_search
-from s2scli.search.searching import search
-from s2scli.search.waiting import Room, Waiting
+from s2scli.search.queue import BatchLimits, SentenceQueue
 
 
-def all_at_once(sources: list[list[int]]) -> Waiting:
-    return Waiting(pad_sequences(sources), Request([]), Room(len(sources)))
+def all_at_once(sources: list[list[int]]) -> SentenceQueue:
+    return SentenceQueue(pad_sequences(sources), Request([]), BatchLimits(len(sources)))
 
 
-def run(model: Model, sources: list[list[int]], **settings: Any) -> list[list[Output]]:
+def run(model: Model, sources: list[list[int]], **settings: Any) -> list[list[ScoredOutput]]:
     with torch.inference_mode():
         return beam_search(model, all_at_once(sources), config(**settings))
 
 
-def check(outputs: list[Output], expected: list[Hypothesis], settings: SearchConfig) -> None:
+def check(outputs: list[ScoredOutput], expected: list[Hypothesis], settings: SearchConfig) -> None:
     assert [output.ids for output in outputs] == [item.ids for item in expected]
     for output, item in zip(outputs, expected, strict=True):
         assert output.score == pytest.approx(final(item, settings), abs=1e-4)

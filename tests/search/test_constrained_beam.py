@@ -16,9 +16,9 @@ from toys import log_probabilities
 
 from s2scli.data.batch import pad_sequences
 from s2scli.models.ensemble import Ensemble
-from s2scli.search.base import Output, Request
+from s2scli.search.base import Request, ScoredOutput
 from s2scli.search.constraints import Constraints
-from s2scli.search.searching import search
+from s2scli.search.decoding import search
 
 Phrases = Sequence[Sequence[int]]
 
@@ -94,7 +94,7 @@ def test_what_a_sentence_gets_does_not_depend_on_the_others(beam: int, stop: str
             close(together[row], plain[row])
 
 
-def close(outputs: list[Output], expected: list[Output]) -> None:
+def close(outputs: list[ScoredOutput], expected: list[ScoredOutput]) -> None:
     assert [item.ids for item in outputs] == [item.ids for item in expected]
     for one, other in zip(outputs, expected, strict=True):
         assert one.score == pytest.approx(other.score, abs=1e-5)

@@ -24,10 +24,10 @@ from s2scli.data.batch import Batch, pad_outputs, pad_sequences
 from s2scli.models.base import Decodable, Model
 from s2scli.models.ensemble import Ensemble
 from s2scli.models.fusion import ShallowFusion
-from s2scli.search.base import Output, Request
+from s2scli.search.base import Request, ScoredOutput
 from s2scli.search.constraints import Constraints
-from s2scli.search.searching import search, with_attention
-from s2scli.search.waiting import Room
+from s2scli.search.decoding import search, with_attention
+from s2scli.search.queue import BatchLimits
 from s2scli.text.excluded import ExcludedPhrases, TokenTexts
 from s2scli.text.vocabulary import UNK, Vocabulary
 from s2scli.text.word import WordTokenizer
@@ -52,11 +52,11 @@ def stated(model: Model) -> Stated:
     return Stated(lambda source, ids: next_log_p(model, source, ids))
 
 
-def run(model: Decodable, sources: list[list[int]] = SOURCES, **settings: Any) -> list[list[Output]]:
+def run(model: Decodable, sources: list[list[int]] = SOURCES, **settings: Any) -> list[list[ScoredOutput]]:
     return search(model, copyable(sources, model.target_size), config(**settings))
 
 
-def has_copied(found: list[list[Output]], size: int = SIZE) -> bool:
+def has_copied(found: list[list[ScoredOutput]], size: int = SIZE) -> bool:
     return any(token >= size for outputs in found for item in outputs for token in item.ids)
 
 
@@ -110,7 +110,7 @@ def test_a_line_does_not_know_the_others(family: str, settings: dict[str, Any]) 
     chosen = config(max_len_a=2, max_len_b=3, **settings)
     sources = [source[: 1 + number % len(source)] for number, source in enumerate(SOURCES * 3)]
     lines = list(range(len(sources)))
-    found = search(model, copyable(sources, SIZE), chosen, Request(lines), Room(4))
+    found = search(model, copyable(sources, SIZE), chosen, Request(lines), BatchLimits(4))
     assert has_copied(found)
     for line, (source, outputs) in enumerate(zip(sources, found, strict=True)):
         alone = search(model, copyable([source], SIZE), chosen, Request([line]))[0]
@@ -250,7 +250,9 @@ def test_outputs_with_copied_words_have_their_attention(family: str) -> None:
     found = run(copying_model(family, 1), beam=3, max_len_b=6)
     assert has_copied(found)
     chosen = config()
-    attended = with_attention(copying_model(family, 1), copyable(SOURCES, SIZE), found, chosen, Room(2))
+    attended = with_attention(
+        copying_model(family, 1), copyable(SOURCES, SIZE), found, chosen, BatchLimits(2)
+    )
     for source, items in zip(SOURCES, attended, strict=True):
         for item in items:
             assert item.attention is not None

@@ -13,9 +13,9 @@ from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.models.base import Model
 from s2scli.models.ensemble import Ensemble
-from s2scli.search.base import Output
+from s2scli.search.base import ScoredOutput
+from s2scli.search.decoding import search
 from s2scli.search.penalties import coverage_penalty
-from s2scli.search.searching import search
 
 FAMILIES = ("transformer", "bahdanau", "luong")
 
@@ -37,7 +37,7 @@ def written_out(weights: list[list[float]], strength: float) -> float:
 
 
 def check(
-    got: list[Output], model: Model, source: list[int], found: list[Hypothesis], settings: SearchConfig
+    got: list[ScoredOutput], model: Model, source: list[int], found: list[Hypothesis], settings: SearchConfig
 ) -> None:
     """The outputs are the found hypotheses in the order of their penalized scores, and have what they attend to."""
     scores = [

@@ -7,7 +7,7 @@ from reference import FAMILIES, SOURCES, beam_written_out, config, final, groups
 
 from s2scli.data.batch import pad_sequences
 from s2scli.errors import UsageError
-from s2scli.search.searching import search
+from s2scli.search.decoding import search
 
 
 @pytest.mark.parametrize(("beam", "groups"), [(2, 2), (6, 3), (6, 2)])

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import pad_sequences
 from s2scli.models.base import Model
-from s2scli.search.base import Output
-from s2scli.search.searching import search
+from s2scli.search.base import ScoredOutput
+from s2scli.search.decoding import search
 from s2scli.text.vocabulary import EOS, Vocabulary
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -42,13 +42,13 @@ def model_a() -> tuple[Model, Vocabulary]:
 
 def translate(
     model: Model, vocabulary: Vocabulary, lines: list[str], beam: int
-) -> tuple[list[str], list[Output]]:
+) -> tuple[list[str], list[ScoredOutput]]:
     from sentencepiece import SentencePieceProcessor
 
     pieces = SentencePieceProcessor(model_file=str(MODEL / "spm.model"))
     ids = [[vocabulary.lookup(piece) for piece in pieces.encode(line, out_type=str)] for line in lines]
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
-    found: dict[int, Output] = {}
+    found: dict[int, ScoredOutput] = {}
     for start in range(0, len(order), 50):
         chosen = order[start : start + 50]
         outputs = search(

@@ -24,7 +24,7 @@ from toys import log_probabilities, random_ids
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.models.ensemble import Ensemble
 from s2scli.models.fusion import ShallowFusion
-from s2scli.search.searching import search
+from s2scli.search.decoding import search
 
 SIZE = 23
 

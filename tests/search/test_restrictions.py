@@ -9,7 +9,7 @@ from reference import FAMILIES, SOURCES, beam_written_out, config, everything, m
 
 from s2scli.data.batch import pad_sequences
 from s2scli.search.base import Request
-from s2scli.search.searching import search
+from s2scli.search.decoding import search
 
 SETTINGS: list[tuple[dict[str, Any], list[int]]] = [
     ({"no_repeat_ngram_size": 1}, []),

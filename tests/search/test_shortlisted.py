@@ -15,10 +15,10 @@ from s2scli.data.shortlist import ChosenShortlist
 from s2scli.models.base import Model
 from s2scli.models.ensemble import Ensemble
 from s2scli.nn.quantized import quantize
-from s2scli.search.base import Output, Request
-from s2scli.search.searching import search
+from s2scli.search.base import Request, ScoredOutput
+from s2scli.search.decoding import search
+from s2scli.search.queue import BatchLimits
 from s2scli.search.shortlisted import Shortlisted
-from s2scli.search.waiting import Room
 
 
 class Masked(torch.nn.Module):
@@ -38,7 +38,7 @@ class Masked(torch.nn.Module):
         return masked
 
 
-def expected(model: Model, settings: dict[str, Any], request: Request) -> list[list[Output]]:
+def expected(model: Model, settings: dict[str, Any], request: Request) -> list[list[ScoredOutput]]:
     """Sentence by sentence, over the whole vocabulary with the rest masked."""
     found = []
     for row, source in enumerate(SOURCES):
@@ -69,7 +69,7 @@ def test_as_if_the_rest_were_impossible(family: str, settings: dict[str, Any], r
     settings = {"max_len_b": 9, **settings}
     for request in (Request([0, 1, 2, 3]), Request([0, 1, 2, 3], (7, 6))):
         limited = Shortlisted(model, table(), torch.tensor(request.prefix, dtype=torch.long))
-        found = search(limited, pad_sequences(SOURCES), config(**settings), request, Room(room))
+        found = search(limited, pad_sequences(SOURCES), config(**settings), request, BatchLimits(room))
         for outputs, wanted in zip(found, expected(model, settings, request), strict=True):
             assert [item.ids for item in outputs] == [item.ids for item in wanted]
             for output, other in zip(outputs, wanted, strict=True):

@@ -15,9 +15,9 @@ from s2scli.data.batch import pad_sequences
 from s2scli.models.base import Decodable, Memory, State, StepOutput, Tempered
 from s2scli.models.ensemble import Ensemble
 from s2scli.models.fusion import ShallowFusion
-from s2scli.search.base import Output, Request
+from s2scli.search.base import Request, ScoredOutput
 from s2scli.search.constraints import Constraints
-from s2scli.search.searching import search
+from s2scli.search.decoding import search
 from s2scli.search.shortlisted import Shortlisted
 from s2scli.text.vocabulary import EOS, UNK
 
@@ -60,7 +60,7 @@ def models() -> dict[str, Decodable]:
     }
 
 
-def outputs_of(name: str, model: Decodable, **settings: Any) -> list[Output]:
+def outputs_of(name: str, model: Decodable, **settings: Any) -> list[ScoredOutput]:
     size = model.target_size
     source = copyable(SOURCES, size) if model.copies else pad_sequences(SOURCES)
     held = [Constraints([[5]]) if name == "constrained" else None for _ in SOURCES]

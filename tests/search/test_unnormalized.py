@@ -6,8 +6,8 @@ import pytest
 from toys import random_model, random_tokens, small_transformer
 
 from s2scli.configs.search import SearchConfig
+from s2scli.search.decoding import search
 from s2scli.search.penalties import best_possible, final_score
-from s2scli.search.searching import search
 
 
 @pytest.mark.parametrize("stop", ["fairseq", "exact"])

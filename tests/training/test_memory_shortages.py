@@ -25,7 +25,7 @@ from s2scli.data.batch import Batch
 from s2scli.data.batching import plan_batches
 from s2scli.data.dataset import Dataset
 from s2scli.inference import engine
-from s2scli.search.waiting import Room
+from s2scli.search.queue import BatchLimits
 from s2scli.text.vocabulary import EOS, PAD
 from s2scli.training.objectives.base import Loss
 from s2scli.training.objectives.cross_entropy import LabelSmoothedCrossEntropy
@@ -221,7 +221,7 @@ def test_a_shortage_in_validation(
 
     plain = engine.search
 
-    def search(model: Any, source: Any, config: Any, request: Any, room: Room, done: Any) -> Any:
+    def search(model: Any, source: Any, config: Any, request: Any, room: BatchLimits, done: Any) -> Any:
         if room.sentences > 3:
             most["translation"] += 1
             raise out_of_memory()

@@ -12,7 +12,7 @@ from toys import BAHDANAU, TRANSFORMER, Trainer
 
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Batch, pad_sequences
-from s2scli.search.searching import search
+from s2scli.search.decoding import search
 from s2scli.text.vocabulary import EOS
 from s2scli.train import make_run
 from s2scli.training.distributed import Processes

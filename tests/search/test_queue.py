@@ -12,23 +12,23 @@ from toys import random_ids
 from s2scli.data.batch import pad_sequences
 from s2scli.models.base import Decodable
 from s2scli.models.ensemble import Ensemble
-from s2scli.search.base import Output, Request
-from s2scli.search.searching import search
-from s2scli.search.waiting import Room, Waiting
+from s2scli.search.base import Request, ScoredOutput
+from s2scli.search.decoding import search
+from s2scli.search.queue import BatchLimits, SentenceQueue
 
 # In no order, some of them long.
 SOURCES = random_ids([3, 6, 1, 4, 9, 2, 17, 5, 5, 12, 1, 8, 3, 7, 2, 6, 10, 4, 1, 5], SOURCE_SIZE, seed=8)
 TARGET_SIZE = 12
 
 
-def alone(model: Decodable, request: Request, **settings: Any) -> list[list[Output]]:
+def alone(model: Decodable, request: Request, **settings: Any) -> list[list[ScoredOutput]]:
     outputs = []
     for row, source in enumerate(SOURCES):
         outputs += search(model, pad_sequences([source]), config(**settings), request.select([row]))
     return outputs
 
 
-def same(one: list[list[Output]], other: list[list[Output]]) -> None:
+def same(one: list[list[ScoredOutput]], other: list[list[ScoredOutput]]) -> None:
     for outputs, expected in zip(one, other, strict=True):
         assert [item.ids for item in outputs] == [item.ids for item in expected]
         for output, item in zip(outputs, expected, strict=True):
@@ -44,7 +44,7 @@ def test_room_changes_nothing(family: str, beam: int, room: int) -> None:
         model = make(family, 30 + seed, TARGET_SIZE)
         settings: dict[str, Any] = {"beam": beam, "nbest": beam, "max_len_a": 1.5, "max_len_b": 5}
         request = Request(list(range(len(SOURCES))))
-        got = search(model, pad_sequences(SOURCES), config(**settings), request, Room(room))
+        got = search(model, pad_sequences(SOURCES), config(**settings), request, BatchLimits(room))
         same(got, alone(model, request, **settings))
 
 
@@ -62,7 +62,7 @@ def test_rules_hold_for_what_has_been_set_aside(settings: dict[str, Any], beam: 
     prefixes = [[5] * (row % 4) + [6] for row in range(len(SOURCES))]
     settings = {"beam": beam, "max_len_b": 40, **settings}
     for request in (Request([], (4, 5)), Request([], prefixes=prefixes)):
-        got = search(model, pad_sequences(SOURCES), config(**settings), request, Room(8))
+        got = search(model, pad_sequences(SOURCES), config(**settings), request, BatchLimits(8))
         same(got, alone(model, request, **settings))
 
 
@@ -84,7 +84,7 @@ def test_other_searches_with_little_room(name: str) -> None:
         settings |= {"sampling": True, "nbest": 2}
     else:
         settings |= {"beam": 4, "diverse_beam_groups": 2}
-    got = search(model, pad_sequences(SOURCES), config(**settings), request, Room(6))
+    got = search(model, pad_sequences(SOURCES), config(**settings), request, BatchLimits(6))
     same(got, alone(model, request, **settings))
 
 
@@ -101,7 +101,11 @@ def test_sentences_are_set_aside_and_joined(monkeypatch: pytest.MonkeyPatch, bea
 
     monkeypatch.setattr(type(model), "step", noting)
     search(
-        model, pad_sequences(SOURCES * 3), config(beam=beam, max_len_a=1.5, max_len_b=3), Request([]), Room(8)
+        model,
+        pad_sequences(SOURCES * 3),
+        config(beam=beam, max_len_a=1.5, max_len_b=3),
+        Request([]),
+        BatchLimits(8),
     )
     assert any(mixed)
 
@@ -110,7 +114,7 @@ def test_progress_comes_to_the_number_of_sentences() -> None:
     model = make("transformer", 30, TARGET_SIZE)
     told: list[int] = []
     settings = config(beam=2, max_len_b=30)
-    search(model, pad_sequences(SOURCES), settings, Request([]), Room(8), told.append)
+    search(model, pad_sequences(SOURCES), settings, Request([]), BatchLimits(8), told.append)
     assert sum(told) == len(SOURCES)
     assert len(told) > 1
     assert min(told) > 0
@@ -118,8 +122,8 @@ def test_progress_comes_to_the_number_of_sentences() -> None:
 
 def test_groups_keep_to_the_room() -> None:
     source = pad_sequences(SOURCES)
-    for room in (Room(4), Room(100, 20), Room(3, 1)):
-        waiting, rows = Waiting(source, Request([]), room), []
+    for room in (BatchLimits(4), BatchLimits(100, 20), BatchLimits(3, 1)):
+        waiting, rows = SentenceQueue(source, Request([]), room), []
         while group := waiting.take():
             size, longest = group.source.ids.shape
             assert size == 1 or (
@@ -129,6 +133,6 @@ def test_groups_keep_to_the_room() -> None:
             rows += group.rows
         assert rows == list(range(len(SOURCES)))
         assert waiting.is_empty
-    assert Room(7, 30).halved() == Room(3, 15)
-    assert Room(1).halved() == Room(1)
+    assert BatchLimits(7, 30).halved() == BatchLimits(3, 15)
+    assert BatchLimits(1).halved() == BatchLimits(1)
     assert torch.equal(source.ids, pad_sequences(SOURCES).ids)

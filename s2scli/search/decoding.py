@@ -12,9 +12,9 @@ from s2scli.console import uncounted
 from s2scli.data.batch import Batch, Tokens, pad_outputs
 from s2scli.models.base import Decodable
 from s2scli.search import SEARCHES
-from s2scli.search.base import Output, Request
+from s2scli.search.base import Request, ScoredOutput
 from s2scli.search.penalties import coverage_penalty
-from s2scli.search.waiting import Room, Waiting
+from s2scli.search.queue import BatchLimits, SentenceQueue
 
 
 def search(
@@ -22,16 +22,16 @@ def search(
     source: Tokens,
     config: SearchConfig,
     request: Request | None = None,
-    room: Room | None = None,
+    room: BatchLimits | None = None,
     done: Callable[[int], object] = uncounted,
-) -> list[list[Output]]:
+) -> list[list[ScoredOutput]]:
     """The best outputs, at most `nbest`, of each source sentence, best first.
 
     room: for how many to search at a time, by default all; done: is told how many are finished, as they are.
     With a coverage penalty the best `beam` are ranked by it, or with fairseq's rule all that have ended in the beam.
     """
     size = source.ids.size(0)
-    request, room = request or Request(list(range(size))), room or Room(size)
+    request, room = request or Request(list(range(size))), room or BatchLimits(size)
     is_ranked = not config.coverage_penalty
     wanted = config if is_ranked or config.sampling else replace(config, nbest=config.beam)
     with torch.inference_mode():
@@ -48,9 +48,9 @@ def _searched(
     source: Tokens,
     config: SearchConfig,
     request: Request,
-    room: Room,
+    room: BatchLimits,
     done: Callable[[int], object],
-) -> list[list[Output]]:
+) -> list[list[ScoredOutput]]:
     """What the search that the config names finds; for sentences with constraints the constrained one."""
     if config.temperature != 1:
         model = model.at_temperature(config.temperature)
@@ -62,31 +62,35 @@ def _searched(
         has_excluded = bool(request.excluded) and request.excluded[row] is not None
         name = "constrained_beam" if is_constrained else config.search
         kinds.setdefault((name, model.whole if is_constrained or has_excluded else model), []).append(row)
-    found: dict[int, list[Output]] = {}
+    found: dict[int, list[ScoredOutput]] = {}
     for (name, of_kind), rows in kinds.items():
-        waiting = Waiting(source.select(rows), request.select(rows), room, done)
+        waiting = SentenceQueue(source.select(rows), request.select(rows), room, done)
         found |= zip(rows, SEARCHES[name](of_kind, waiting, config), strict=True)
     return [found[row] for row in range(len(found))]
 
 
 def with_attention(
-    model: Decodable, source: Tokens, outputs: list[list[Output]], config: SearchConfig, room: Room
-) -> list[list[Output]]:
+    model: Decodable,
+    source: Tokens,
+    outputs: list[list[ScoredOutput]],
+    config: SearchConfig,
+    room: BatchLimits,
+) -> list[list[ScoredOutput]]:
     """The outputs of sentences with what they attend to; room: at how many of them to look at a time."""
     if all(item.attention is not None for items in outputs for item in items):
         return outputs
-    found: list[list[Output]] = []
-    waiting = Waiting(source, Request(list(range(len(outputs)))), room)
+    found: list[list[ScoredOutput]] = []
+    waiting = SentenceQueue(source, Request(list(range(len(outputs)))), room)
     while group := waiting.take():
         found += _attended(model, group.source, [outputs[row] for row in group.rows], config)
     return found
 
 
 def _attended(
-    model: Decodable, source: Tokens, outputs: list[list[Output]], config: SearchConfig
-) -> list[list[Output]]:
+    model: Decodable, source: Tokens, outputs: list[list[ScoredOutput]], config: SearchConfig
+) -> list[list[ScoredOutput]]:
     """The same for a batch: a forced pass for the n-th outputs of all."""
-    found: list[list[Output]] = [[] for _ in outputs]
+    found: list[list[ScoredOutput]] = [[] for _ in outputs]
     for rank in range(max(map(len, outputs))):
         rows = [row for row, items in enumerate(outputs) if rank < len(items)]
         items = [outputs[row][rank] for row in rows]
@@ -99,7 +103,7 @@ def _attended(
     return found
 
 
-def _rank_by_coverage(outputs: list[list[Output]], config: SearchConfig) -> list[list[Output]]:
+def _rank_by_coverage(outputs: list[list[ScoredOutput]], config: SearchConfig) -> list[list[ScoredOutput]]:
     """The outputs with the coverage penalty added to their scores, the best `nbest` of each sentence, best first."""
     penalized = [
         [replace(item, score=item.score + coverage_penalty(item.attention, config)) for item in items]

@@ -12,14 +12,14 @@ from s2scli.configs.search import SearchConfig
 from s2scli.console import uncounted
 from s2scli.data.batch import Tokens
 from s2scli.models.base import Decodable
-from s2scli.search.base import Output, Request
+from s2scli.search.base import Request, ScoredOutput
 
 # A batch is left when so little of it is open; a step for a few sentences takes nearly as long as for many.
 _LEFT = 1 / 4
 
 
 @dataclass(frozen=True)
-class Room:
+class BatchLimits:
     """How much is searched for at a time: sentences, and source tokens with their padding; at least one sentence."""
 
     sentences: int
@@ -29,13 +29,13 @@ class Room:
         """Whether there is room for so many sentences of so many tokens at most."""
         return sentences <= self.sentences and (self.tokens is None or sentences * longest <= self.tokens)
 
-    def halved(self) -> Room:
+    def halved(self) -> BatchLimits:
         """Half of it."""
-        return Room(max(1, self.sentences // 2), None if self.tokens is None else self.tokens // 2)
+        return BatchLimits(max(1, self.sentences // 2), None if self.tokens is None else self.tokens // 2)
 
 
 @dataclass(frozen=True)
-class Group:
+class SentenceBatch:
     """Some of the sentences; rows: their places among all."""
 
     rows: list[int]
@@ -43,17 +43,17 @@ class Group:
     request: Request
 
 
-OfGroup = Callable[[Decodable, Group, SearchConfig], list[list[Output]]]
+OfGroup = Callable[[Decodable, SentenceBatch, SearchConfig], list[list[ScoredOutput]]]
 
 
-class Waiting:
+class SentenceQueue:
     """All sentences, in their order; those of similar lengths are best next to each other.
 
     room: for how many of them to search at a time. done: is told how many have been searched for, as they are.
     """
 
     def __init__(
-        self, source: Tokens, request: Request, room: Room, done: Callable[[int], object] = uncounted
+        self, source: Tokens, request: Request, room: BatchLimits, done: Callable[[int], object] = uncounted
     ) -> None:
         self._source, self._request, self.room, self._done = source, request, room, done
         self._lengths = source.lengths.tolist()
@@ -69,7 +69,7 @@ class Waiting:
         """Whether all have been taken."""
         return self._begun == len(self._lengths)
 
-    def take(self) -> Group | None:
+    def take(self) -> SentenceBatch | None:
         """The next sentences, as many as there is room for; None when there are none."""
         if self.is_empty:
             return None
@@ -82,7 +82,7 @@ class Waiting:
             end += 1
         self._begun = end
         rows = list(range(start, end))
-        return Group(rows, self._source.rows(slice(start, end)), self._request.select(rows))
+        return SentenceBatch(rows, self._source.rows(slice(start, end)), self._request.select(rows))
 
     def report(self, num_open: int) -> None:
         """Say how many are done, when so many of those taken are not."""
@@ -115,7 +115,7 @@ class Stepwise(Protocol):
 S = TypeVar("S", bound=Stepwise)
 
 
-def search_all(begin: Callable[[Group], S], waiting: Waiting) -> None:
+def search_all(begin: Callable[[SentenceBatch], S], waiting: SentenceQueue) -> None:
     """Search for all sentences; `begin` begins a search for some.
 
     What is open when most of a batch is done is set aside, until there is enough of it for a batch.
@@ -141,7 +141,7 @@ def search_all(begin: Callable[[Group], S], waiting: Waiting) -> None:
         waiting.report(aside.num_open if aside is not None else 0)
 
 
-def _set_aside(search: S, aside: S | None, waiting: Waiting) -> tuple[S | None, S | None]:
+def _set_aside(search: S, aside: S | None, waiting: SentenceQueue) -> tuple[S | None, S | None]:
     """What to go on with, if not with new sentences, and what is set aside then."""
     room = waiting.room
     if aside is not None:
@@ -153,12 +153,12 @@ def _set_aside(search: S, aside: S | None, waiting: Waiting) -> tuple[S | None, 
     return (search, None) if is_full or waiting.is_empty else (None, search)
 
 
-def by_batches(run: OfGroup) -> Callable[[Decodable, Waiting, SearchConfig], list[list[Output]]]:
+def by_batches(run: OfGroup) -> Callable[[Decodable, SentenceQueue, SearchConfig], list[list[ScoredOutput]]]:
     """A search for all sentences from one for a group of them."""
 
     @wraps(run)
-    def search(model: Decodable, waiting: Waiting, config: SearchConfig) -> list[list[Output]]:
-        outputs: list[list[Output]] = []
+    def search(model: Decodable, waiting: SentenceQueue, config: SearchConfig) -> list[list[ScoredOutput]]:
+        outputs: list[list[ScoredOutput]] = []
         while group := waiting.take():
             outputs += run(model, group, config)
         waiting.report(0)
