@@ -1,64 +1,27 @@
-"""`train` as a function: what it writes, when it ends, which checkpoint is best."""
+"""`train` as a function: what it writes, what it logs and says, and what it refuses."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sacrebleu
 import torch
-from torch.nn import functional as F
+from faults import names
 from toys import BAHDANAU, LUONG, TRANSFORMER, Trainer, write_dataset
+from trained_runs import same, valid_loss, weights
 
-from s2scli.checkpoint import find_checkpoint, load_checkpoint, restore_model
+from s2scli.checkpoint import BEST, LAST
 from s2scli.configs.generate import GenerateConfig
 from s2scli.configs.train import TrainConfig
-from s2scli.data.batch import Batch, pad_sequences
 from s2scli.data.dataset import Dataset
 from s2scli.errors import CheckpointError, DataError, S2SError, UsageError
 from s2scli.generate import translate
 from s2scli.schema import build, read_toml
-from s2scli.text.vocabulary import EOS
 from s2scli.train import train
 from s2scli.training import log, progress, run
-
-LAST, BEST = "checkpoint_last.safetensors", "checkpoint_best.safetensors"
-# Nothing is learned, so no validation is better than the first.
-STANDSTILL: dict[str, Any] = {"optimizer.lr": 1e-30, "eval_metrics": ()}
-
-
-def files(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
-
-
-def weights(trainer: Trainer, name: str, file: str = "checkpoint_last") -> dict[str, torch.Tensor]:
-    return dict(trainer.checkpoint(name, file).weights)
-
-
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def valid_loss(path: Path, data: Path) -> float:
-    """The smoothed loss in bits of a checkpoint on the validation split, by torch, one pair at a time."""
-    model = restore_model(load_checkpoint(path), path)
-    split = Dataset.open(data).split("valid")
-    total, tokens = 0.0, 0
-    for index in range(len(split)):
-        source, target = split.ids("source", index).tolist(), split.ids("target", index).tolist()
-        with torch.inference_mode():
-            logits = model.output(model(Batch(pad_sequences([source]), pad_sequences([target]))))[0].double()
-        size = logits.size(1)
-        labels = torch.tensor([*target, EOS])
-        total += F.cross_entropy(
-            logits, labels, reduction="sum", label_smoothing=0.1 * size / (size - 1)
-        ).item()
-        tokens += len(target) + 1
-    return total / tokens / math.log(2)
 
 
 @pytest.mark.parametrize("settings", [TRANSFORMER, BAHDANAU, LUONG], ids=["transformer", "bahdanau", "luong"])
@@ -67,7 +30,7 @@ def test_a_run_from_python(
 ) -> None:
     result = trained("run", **settings, max_epoch=4)
     assert (result.save_dir, result.updates, result.finished) == (trained.root / "run", 36, "--max-epoch 4")
-    assert files(result.save_dir) == {LAST, BEST, "config.toml", "log.jsonl"}
+    assert names(result.save_dir) == {LAST, BEST, "config.toml", "log.jsonl"}
     losses = [event["loss"] for event in trained.events("run", "valid")]
     assert len(losses) == 4
     assert losses[-1] < losses[0] - 0.02
@@ -79,17 +42,6 @@ def test_a_run_from_python(
     for file in (LAST, BEST):
         expected = losses[-1] if file == LAST else min(losses)
         assert valid_loss(result.save_dir / file, trained.data) == pytest.approx(expected, abs=1e-4)
-
-
-def test_what_ends_a_run_is_said(trained: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
-    trained("run", **TRANSFORMER, max_update=1)
-    said = capsys.readouterr().err
-    assert "\nends after 1 update or 10 validations without a better loss\n" in said
-    assert "done after 1 update in" in said
-    trained("run", **TRANSFORMER, max_update=1)
-    said = capsys.readouterr().err
-    assert "nothing is left to do: the run has ended before (--max-update 1); raise that to go on" in said
-    assert "ends after" not in said
 
 
 def test_a_file_is_no_place_for_checkpoints(trained: Trainer) -> None:
@@ -185,80 +137,6 @@ def test_the_saved_config_is_the_run(trained: Trainer) -> None:
     assert second == saved | {"save_dir": str(trained.root / "second")}
 
 
-def test_best_is_best(trained: Trainer) -> None:
-    """A rate so high that the loss goes up and down."""
-    settings = TRANSFORMER | {
-        "optimizer.lr": 0.3,
-        "lr_scheduler.name": "fixed",
-        "lr_scheduler.warmup_updates": 0,
-    }
-    result = trained("run", **settings, max_epoch=6, patience=0)
-    losses = [event["loss"] for event in trained.events("run", "valid")]
-    best = losses.index(min(losses))
-    assert best < 5, "the test needs a last epoch that is not the best one"
-    assert result.best == losses[best]
-    checkpoint = load_checkpoint(trained.root / "run" / BEST)
-    assert checkpoint.run["update"] == 9 * (best + 1)
-    assert checkpoint.run["best"] == losses[best]
-    assert valid_loss(trained.root / "run" / BEST, trained.data) == pytest.approx(losses[best], abs=1e-4)
-    assert find_checkpoint(trained.root / "run") == trained.root / "run" / BEST
-
-
-def test_best_by_bleu(trained: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = TRANSFORMER | {"optimizer.lr": 0.05, "best_checkpoint_metric": "bleu", "model.dropout": 0.0}
-    result = trained("run", **settings, max_epoch=6, eval_samples=2, eval_beam=2)
-    figures = [event["bleu"] for event in trained.events("run", "valid")]
-    assert result.best == max(figures) > min(figures)
-    assert load_checkpoint(trained.root / "run" / BEST).run["update"] == 9 * (figures.index(max(figures)) + 1)
-    for path, expected in ((BEST, max(figures)), (LAST, figures[-1])):
-        config = {"data": trained.data, "gen_subset": "valid", "path": trained.root / "run" / path, "beam": 2}
-        records = list(translate(build(GenerateConfig, config)))
-        references = [str(record.reference) for record in records]
-        assert sacrebleu.corpus_bleu(
-            [record.text for record in records], [references]
-        ).score == pytest.approx(expected)
-    lines = capsys.readouterr().err.splitlines()
-    samples = [line for line in lines if line.startswith("  ")]
-    assert len(samples) == 6 * 2 * 3
-    assert [line.split(":")[0] for line in samples[-3:]] == ["  source", "  output", "  reference"]
-    split = Dataset.open(trained.data).split("valid")
-    assert samples[-3].split(": ")[1].strip() in split.texts("source")
-    assert samples[-1].split(": ")[1].strip() in split.texts("target")
-
-
-def test_patience(trained: Trainer) -> None:
-    result = trained("run", **TRANSFORMER | STANDSTILL, patience=2, max_epoch=50)
-    assert (result.updates, result.finished) == (27, "--patience 2")
-    assert len(trained.events("run", "valid")) == 3
-    again = trained("run", **TRANSFORMER | STANDSTILL, patience=2, max_epoch=50)
-    assert again.updates == 27
-    more = trained("run", **TRANSFORMER | STANDSTILL, patience=3, max_epoch=50)
-    assert (more.updates, more.finished) == (36, "--patience 3")
-
-
-def test_patience_counts_validations_within_an_epoch_and_none_is_made_twice(trained: Trainer) -> None:
-    settings = TRANSFORMER | STANDSTILL | {"validate_interval_updates": 2}
-    result = trained("run", **settings, patience=2, max_epoch=50)
-    assert (result.updates, result.finished) == (6, "--patience 2")
-    assert [event["update"] for event in trained.events("run", "valid")] == [2, 4, 6]
-
-
-def test_no_patience(trained: Trainer) -> None:
-    result = trained("run", **TRANSFORMER | STANDSTILL, patience=0, max_epoch=13)
-    assert (result.updates, result.finished) == (117, "--max-epoch 13")
-
-
-@pytest.mark.parametrize("keep", [1, 2])
-def test_the_last_epochs_are_kept(trained: Trainer, keep: int) -> None:
-    trained("run", **TRANSFORMER, max_epoch=3, keep_last_epochs=keep)
-    kept = {f"checkpoint{epoch}.safetensors" for epoch in range(4 - keep, 4)}
-    assert files(trained.root / "run") == {LAST, BEST, "config.toml", "log.jsonl", *kept}
-    assert same(weights(trained, "run", "checkpoint3"), weights(trained, "run"))
-    if keep == 2:
-        trained("short", **TRANSFORMER, max_epoch=2)
-        assert same(weights(trained, "run", "checkpoint2"), weights(trained, "short"))
-
-
 def test_what_a_checkpoint_holds(trained: Trainer) -> None:
     trained("run", **TRANSFORMER, max_epoch=2, keep_last_epochs=1)
     last, best, epoch = (trained.checkpoint("run", f"checkpoint{name}") for name in ("_last", "_best", "2"))
@@ -272,17 +150,6 @@ def test_what_a_checkpoint_holds(trained: Trainer) -> None:
     for checkpoint in (last, best, epoch):
         for side in ("source", "target"):
             assert checkpoint.tokenizers[side].to_bytes() == dataset.tokenizer(side).to_bytes()
-
-
-def test_without_validation_data_the_last_checkpoint_is_the_result(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    trainer = Trainer(write_dataset(tmp_path, sizes=(60, 0, 0)), tmp_path)
-    result = trainer("run", **TRANSFORMER, max_epoch=2)
-    assert (result.best, result.finished) == (None, "--max-epoch 2")
-    assert files(trainer.root / "run") == {LAST, "config.toml", "log.jsonl"}
-    assert find_checkpoint(trainer.root / "run") == trainer.root / "run" / LAST
-    assert "no validation split: the last checkpoint is the result" in capsys.readouterr().err
 
 
 def test_two_vocabularies(tmp_path: Path) -> None:
@@ -367,7 +234,7 @@ def test_a_full_disk_is_one_clear_line(trained: Trainer, monkeypatch: pytest.Mon
     with pytest.raises(S2SError, match=r"cannot write: No space left on device; free some space") as raised:
         trained("run", **TRANSFORMER, max_epoch=3)
     assert "\n" not in str(raised.value)
-    assert files(trained.root / "run") == {LAST, BEST, "config.toml", "log.jsonl"}
+    assert names(trained.root / "run") == {LAST, BEST, "config.toml", "log.jsonl"}
     monkeypatch.undo()
     assert trained.checkpoint("run").run["update"] == 9
     assert trained("run", **TRANSFORMER, max_epoch=3).updates == 27
