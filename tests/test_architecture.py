@@ -285,3 +285,20 @@ def test_what_is_opened_for_writing_is_no_link(module: str) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_says_what_it_is(module: str) -> None:
     assert not tree(module).body or ast.get_docstring(tree(module))
+
+
+TESTS = Path(__file__).parent
+# Folders of tests that are of no folder or module of the package.
+OTHER_TESTS = {"contracts", "recipes", "soak"}
+
+
+@pytest.mark.parametrize("file", sorted(str(path.relative_to(TESTS)) for path in TESTS.rglob("test_*.py")))
+def test_tests_stand_where_what_they_test_stands(file: str) -> None:
+    """tests/a/test_b.py is of s2scli/a/b.py, if there is a b.py; and a folder of tests is a folder or module of ours."""
+    folder, name = Path(file).parent, Path(file).name.removeprefix("test_")
+    if folder.parts[:1] and folder.parts[0] in OTHER_TESTS:
+        return
+    of_a_module = (PACKAGE / folder).with_suffix(".py").is_file() and folder.parts
+    assert of_a_module or (PACKAGE / folder).is_dir(), f"{file}: there is no s2scli/{folder}"
+    homes = [path.parent.relative_to(PACKAGE) for path in PACKAGE.rglob(name)]
+    assert of_a_module or not homes or folder in homes, f"{file}: {name} is in {', '.join(map(str, homes))}"

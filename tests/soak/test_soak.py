@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SOAK = Path(__file__).resolve().parents[1] / "soak"
+SOAK = Path(__file__).resolve().parent
 
 
 def last_lines(script: str, *options: str) -> list[str]:
