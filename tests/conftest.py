@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +83,20 @@ def trained(toy_data: Path, tmp_path: Path) -> Trainer:
     from toys import Trainer
 
     return Trainer(toy_data, tmp_path)
+
+
+@pytest.fixture
+def ends() -> Iterator[None]:
+    """Fail where a test would hang: what it waits for by then has many times as long as the slowest machine needs."""
+
+    def hang(*_: object) -> None:
+        raise AssertionError("nothing has come")
+
+    before = signal.signal(signal.SIGALRM, hang)
+    signal.alarm(120)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

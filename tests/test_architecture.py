@@ -287,9 +287,58 @@ def test_every_module_says_what_it_is(module: str) -> None:
     assert not tree(module).body or ast.get_docstring(tree(module))
 
 
+# Names of classes that still mean two things, as they are without an underscore.
+NAMED_TWICE = {
+    *("Command", "Corpus", "Lengths", "Lexicon", "Line", "Linear", "Memory", "Reading", "Score", "Signals"),
+    *("Step", "Tokenizer"),
+}
+# Gradients that are written out still stand beside formulas there.
+OWN_GRADIENTS = {f"s2scli.nn.{name}" for name in ("attention", "convolution", "dropout", "output", "rnn")}
+# They ask which model's settings they have.
+ASKS_FOR_CONFIGS = {"s2scli.train"}
+
+
+def classes(module: str) -> list[ast.ClassDef]:
+    return [node for node in ast.walk(tree(module)) if isinstance(node, ast.ClassDef)]
+
+
+def test_a_class_name_means_one_thing() -> None:
+    """Private ones too: whoever reads of a Memory, or of a _Memory, need not ask which."""
+    homes: dict[str, list[str]] = {}
+    for module in MODULES:
+        for node in classes(module):
+            homes.setdefault(node.name.lstrip("_"), []).append(module)
+    assert {name: found for name, found in homes.items() if len(found) > 1}.keys() == NAMED_TWICE
+
+
+def test_gradients_are_written_out_in_kernels_alone() -> None:
+    """What is fast and is not the formula stands in nn/kernels/."""
+    found = {
+        module
+        for module in MODULES
+        for node in classes(module)
+        if any(ast.unparse(base).endswith("autograd.Function") for base in node.bases)
+    }
+    assert {module for module in found if not module.startswith("s2scli.nn.kernels")} == OWN_GRADIENTS
+
+
+def test_nobody_asks_which_config_it_has() -> None:
+    """What depends on a component is a field or a method of its config: a new component is asked for nowhere."""
+    configs = {node.name for module in MODULES if part_of(module) == "configs" for node in classes(module)}
+    found = set()
+    for module in MODULES:
+        for call in calls(module):
+            if ast.unparse(call.func) in ("isinstance", "issubclass"):
+                asked = {node.id for node in ast.walk(call.args[1]) if isinstance(node, ast.Name)}
+                found.update({module} if asked & configs else ())
+    assert found == ASKS_FOR_CONFIGS
+
+
 TESTS = Path(__file__).parent
 # Folders of tests that are of no folder or module of the package.
 OTHER_TESTS = {"contracts", "recipes", "soak"}
+# Of modules that are still to be moved.
+AHEAD = ("inference/server", "inference/test_signals.py")
 
 
 def test_tests_stand_where_what_they_test_stands() -> None:
@@ -297,6 +346,8 @@ def test_tests_stand_where_what_they_test_stands() -> None:
     for path in TESTS.rglob("test_*.py"):
         folder, name = path.parent.relative_to(TESTS), path.name.removeprefix("test_")
         if folder.parts and folder.parts[0] in OTHER_TESTS:
+            continue
+        if str(path.relative_to(TESTS)).startswith(AHEAD):
             continue
         if folder.parts and (PACKAGE / folder).with_suffix(".py").is_file():
             continue

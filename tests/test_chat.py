@@ -11,6 +11,7 @@ import re
 import select
 import signal
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -124,6 +125,15 @@ class Terminal:
         raw = line.encode() if isinstance(line, str) else line
         os.write(self.descriptor, raw + b"\r")
         return self.read().split("\n")[1:-1]
+
+    def wait_until_it_answers(self) -> None:
+        """Wait until it has taken a line: while it reads keys, the terminal does not edit lines by itself."""
+        end = time.monotonic() + SECONDS
+        while not termios.tcgetattr(self.descriptor)[3] & termios.ICANON:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        # From having a line to looking for an answer it is a few steps of Python.
+        time.sleep(0.2)
 
     def end(self, key: bytes) -> tuple[str, int]:
         """Press a key that ends it; what is shown, and the exit code."""
@@ -241,7 +251,7 @@ def test_ctrl_c_stops_an_answer_and_at_the_prompt_the_conversation(
     # A minimum length makes it write for long.
     chatting = terminal("--min-len", "100000", "--max-len-b", "100000", "--beam", "100")
     os.write(chatting.descriptor, b"ba be\r")
-    time.sleep(1)
+    chatting.wait_until_it_answers()
     os.write(chatting.descriptor, b"\x03")
     assert "stopped; the turn is taken back" in chatting.read()
     assert chatting.type("/history") == []

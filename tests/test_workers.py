@@ -75,13 +75,13 @@ def fail_to_start() -> None:
     raise DataError("cannot begin")
 
 
+@pytest.mark.usefixtures("ends")
 @pytest.mark.parametrize("killed", ["busy", "idle"])
 def test_one_that_is_killed_ends_all_at_once(workers: Workers, killed: str) -> None:
-    """As the kernel kills one where memory is short; the other is busy for a minute, and ignores what would end it."""
+    """As the kernel kills one where memory is short; the other is busy for an hour, and ignores what would end it."""
     first, second = workers.map(pid_after, [0.3, 0.3])
     assert first != second
-    began = time.monotonic()
-    results = workers.map(pid_after, [60, 60] if killed == "busy" else [0] * 1000)
+    results = workers.map(pid_after, [3600, 3600] if killed == "busy" else [0] * 1000)
     if killed == "busy":
         threading.Timer(0.3, os.kill, (first, signal.SIGKILL)).start()
     else:
@@ -94,17 +94,15 @@ def test_one_that_is_killed_ends_all_at_once(workers: Workers, killed: str) -> N
     with pytest.raises(S2SError, match="a worker process died"):
         list(workers.map(pid_after, [0]))
     workers.close()
-    assert time.monotonic() - began < 10
     assert not _is_running(first)
     assert not _is_running(second)
 
 
+@pytest.mark.usefixtures("ends")
 def test_closing_ends_what_they_are_doing(workers: Workers) -> None:
-    results = workers.map(pid_after, [0, 60, 60, 60, 60, 60, 60, 60])
+    results = workers.map(pid_after, [0, *[3600] * 7])
     first = next(results)
-    began = time.monotonic()
     workers.close()
-    assert time.monotonic() - began < 10
     assert not _is_running(first)
     with pytest.raises(S2SError):
         next(results)

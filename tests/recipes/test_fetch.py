@@ -34,7 +34,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         if self.path == "/raw/slow.gz":
             with suppress(OSError):
-                for _ in range(100):
+                while True:
                     self.wfile.write(b"H")
                     time.sleep(0.05)
             return
@@ -203,9 +203,7 @@ def test_a_download_that_trickles_ends(
     server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch, "TIMEOUT", 0.3)
-    started = time.monotonic()
     assert run(server, tmp_path, ("raw/slow.gz", 10, "0" * 64)) == 1
-    assert time.monotonic() - started < 3
     assert "broke off (not there after 0 seconds)" in lines_of(capsys)
     assert list((tmp_path / "out").iterdir()) == []
 

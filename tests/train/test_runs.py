@@ -22,6 +22,7 @@ from s2scli.generate import translate
 from s2scli.schema import build, read_toml
 from s2scli.train import train
 from s2scli.training import log, progress, run
+from s2scli.training.log import duration
 
 
 @pytest.mark.parametrize("settings", [TRANSFORMER, BAHDANAU, LUONG], ids=["transformer", "bahdanau", "luong"])
@@ -38,7 +39,7 @@ def test_a_run_from_python(
     assert result.seconds > 0
     streams = capsys.readouterr()
     assert streams.out == ""
-    assert f"done after 36 updates in 0:00:0{round(result.seconds)}" in streams.err
+    assert f"done after 36 updates in {duration(result.seconds)}" in streams.err
     for file in (LAST, BEST):
         expected = losses[-1] if file == LAST else min(losses)
         assert valid_loss(result.save_dir / file, trained.data) == pytest.approx(expected, abs=1e-4)
