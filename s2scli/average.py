@@ -18,7 +18,7 @@ from s2scli.checkpoint import (
     save_checkpoint,
 )
 from s2scli.configs.average import AverageConfig
-from s2scli.configs.models import model_differences
+from s2scli.configs.model import model_differences
 from s2scli.console import counted, notice, warn
 from s2scli.errors import CheckpointError, UsageError
 from s2scli.files import keep_inputs

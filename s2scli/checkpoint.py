@@ -34,7 +34,7 @@ from s2scli.checkpoint_file import (
     find_checkpoint,
     open_checkpoint,
 )
-from s2scli.configs.models import ModelConfig
+from s2scli.configs.model import ModelConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.console import counted
 from s2scli.data.learning import read_tokenizers

@@ -10,7 +10,7 @@
     eval_beam: int = setting(1, "…", needs="eval_metrics | best_checkpoint_metric!=loss,ppl")
 
 `name`: another value than its default, or typed beside it; `!name`: its default; `|` parts alternatives, of which one
-is enough; of several texts all are needed.
+is enough; of several texts all are needed. A function in place of a text gives it whenever it is asked for.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ class Lack:
 
 def needs_of(limits: Limits, section: str = "") -> tuple[tuple[Need, ...], ...]:
     """Read what a setting of a section was declared to need: all of it, and of each the alternatives."""
-    return tuple(tuple(_read(part.strip(), section) for part in text.split("|")) for text in limits.needs)
+    texts = [text if isinstance(text, str) else text() for text in limits.needs]
+    return tuple(tuple(_read(part.strip(), section) for part in text.split("|")) for text in texts)
 
 
 def _read(text: str, section: str) -> Need:
@@ -164,6 +165,5 @@ def _is_met(need: Need, config: Any, typed: Iterable[str]) -> bool:
     if need.values:
         words = {str(item).lower() for item in (value if isinstance(value, tuple) else (value,))}
         return words.isdisjoint(need.values) if need.excluded else not words.isdisjoint(need.values)
-    # What a family of models never has is no field of its config, but false there.
-    default = next((field.default for field in dataclasses.fields(owner) if field.name == name), False)
+    default = next(field.default for field in dataclasses.fields(owner) if field.name == name)
     return value == default if need.excluded else value != default or need.key in typed

@@ -15,7 +15,7 @@ import json
 import re
 import tomllib
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from math import inf
 from pathlib import Path
@@ -39,17 +39,22 @@ _LONGEST_SHOWN = 80
 _LARGEST_CONFIG = 1 << 20
 
 
+Needed = str | Callable[[], str]
+"""What a setting needs to have an effect, in the words of needs.py, or what tells them when they are asked for."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Limits:
     """What a setting says about itself beyond its type.
 
     argument: the command line takes it by position; short: its one-letter flag, "-s"; panel: its heading in the help;
     needs: what it has no effect without (s2scli/needs.py); pattern: what a text must match, which the help describes.
+    training_only: of a model: only training knows it, and weights have the same shapes and meaning whatever it is.
     """
 
     help: str
     unit: str = ""
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()
     at_least: float | None = None
     at_most: float | None = None
     above: float | None = None
@@ -57,8 +62,9 @@ class Limits:
     argument: bool = False
     short: str = ""
     panel: str = ""
-    needs: tuple[str, ...] = ()
+    needs: tuple[Needed, ...] = ()
     pattern: str = ""
+    training_only: bool = False
 
     def describe(self, value: Any = None) -> str:
         """What is allowed, in words; with the bounds that go without saying where a value is beyond those."""
@@ -103,9 +109,9 @@ class Limits:
         )
 
 
-def setting(default: Any, help: str, *, needs: str | tuple[str, ...] = (), **limits: Any) -> Any:
+def setting(default: Any, help: str, *, needs: Needed | tuple[Needed, ...] = (), **limits: Any) -> Any:
     """A dataclass field with its help text and limits (see Limits); `...` means required."""
-    needs = (needs,) if isinstance(needs, str) else needs
+    needs = needs if isinstance(needs, tuple) else (needs,)
     metadata = {"limits": Limits(help=help, needs=needs, **limits)}
     if default is ...:
         return dataclasses.field(metadata=metadata)

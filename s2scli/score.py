@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from s2scli.components import METRICS, MODEL_METRICS
 from s2scli.configs.score import ScoreConfig
 from s2scli.console import notice, warn
 from s2scli.files import keep_inputs
-from s2scli.metrics import METRICS, MODEL_METRICS
 from s2scli.metrics.base import Metric, MetricOptions
 from s2scli.metrics.words import bleu_tokenizer
 from s2scli.needs import note_needs

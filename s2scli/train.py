@@ -13,8 +13,7 @@ import torch
 from torch import nn
 
 from s2scli.checkpoint import BEST, SIDES, load_checkpoint, vocabulary_sizes
-from s2scli.configs.convolutional import ConvolutionalConfig
-from s2scli.configs.models import TransformerLMConfig
+from s2scli.components import METRICS
 from s2scli.configs.search import SearchConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.console import counted, notice
@@ -29,7 +28,6 @@ from s2scli.errors import DataError, UsageError
 from s2scli.inference.engine import Engine
 from s2scli.io import write_atomically
 from s2scli.locks import locked
-from s2scli.metrics import METRICS
 from s2scli.models.factory import build_model, unique_parameters
 from s2scli.needs import note_needs
 from s2scli.nn.recomputing import recompute_blocks
@@ -207,7 +205,7 @@ def _reading(config: TrainConfig, dataset: Dataset) -> Reading:
     return Reading(
         source=config.model.reads_source,
         right_to_left=config.right_to_left,
-        copies=config.model.copy,
+        copies=config.model.copies,
         longest=_longest(config),
     )
 
@@ -232,23 +230,12 @@ def _settle(config: TrainConfig, tokenizers: Mapping[str, Tokenizer], processes:
     """Decide what the config leaves open until the device and the vocabularies are known."""
     config = saved_choices(config)
     config = replace(config, precision=resolve_precision(config.precision, processes.device))
-    if processes.kind == "fsdp" and config.optimizer.name == "adafactor":
-        raise UsageError(
-            "--optimizer adafactor keeps sums over whole matrices, which --distributed fsdp cuts up; use ddp"
-        )
-    if processes.kind == "fsdp" and config.model.skips_layers:
-        raise UsageError(
-            "--encoder-layerdrop and --decoder-layerdrop: each process skips other layers, and --distributed fsdp "
-            "gathers a layer in all of them at once; use ddp"
-        )
-    if isinstance(config.model, TransformerLMConfig) or config.model.share_all_embeddings is not None:
-        return config
-    source, target = (tokenizers[side].vocabulary.fingerprint for side in SIDES)
-    widths = {config.model.encoder_embed_dim, config.model.decoder_embed_dim}
-    if isinstance(config.model, ConvolutionalConfig):
-        widths.add(config.model.out_width)
-    share = source == target and len(widths) == 1
-    return replace(config, model=replace(config.model, share_all_embeddings=share))
+    if processes.kind == "fsdp":
+        config.optimizer.check_sharded()
+        config.model.check_sharded()
+    fingerprints = [tokenizers[side].vocabulary.fingerprint for side in SIDES if side in tokenizers]
+    one_vocabulary = len(fingerprints) == len(SIDES) and len({*fingerprints}) == 1
+    return replace(config, model=config.model.settled(one_vocabulary=one_vocabulary))
 
 
 def _make_updater(config: TrainConfig, objective: Objective, processes: Processes) -> Updater:

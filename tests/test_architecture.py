@@ -23,6 +23,7 @@ LAYERS = (
         "errors",
         "document",
         "registry",
+        "components",
         "schema",
         "needs",
         "notes",

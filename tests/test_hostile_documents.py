@@ -14,6 +14,7 @@ from hostile import WRONG, Safetensors, damaged, lies, problems, write_json
 from toys import small_transformer, write_dataset
 
 from s2scli.checkpoint import Checkpoint, load_checkpoint, restore_model, save_checkpoint
+from s2scli.components import TOKENIZERS
 from s2scli.configs.inspect import InspectConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.data.batching import plan_batches
@@ -25,7 +26,6 @@ from s2scli.inspect import inspect, show
 from s2scli.models.factory import build_model, unique_parameters
 from s2scli.plotting.history import read_events
 from s2scli.schema import as_dict, build
-from s2scli.text import TOKENIZERS
 from s2scli.text.normalization import Normalization
 from s2scli.text.subword_sampling import SubwordSampling
 from s2scli.text.tokenizer import LearningSettings, load_tokenizer

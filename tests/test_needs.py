@@ -15,7 +15,7 @@ from s2scli.configs.generate import GenerateConfig
 from s2scli.configs.presets import PRESETS
 from s2scli.configs.score import ScoreConfig
 from s2scli.configs.search import SearchConfig
-from s2scli.configs.train import COMPONENTS, SECTIONS
+from s2scli.configs.sections import COMPONENTS, SECTIONS
 from s2scli.errors import UsageError
 from s2scli.needs import Need, check_needs, needs_of, note_needs, with_changes, without_effect
 from s2scli.registry import Registry

@@ -7,21 +7,24 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from s2scli.cli.known_flags import KnownFlags, nearest
+from s2scli.configs.command import CommandConfig
 from s2scli.errors import UsageError, did_you_mean
 
 
 def check_keys(
-    config: type[Any], values: Mapping[str, Any], name: str, vocabulary: KnownFlags, *, dotted: bool = False
+    config: type[CommandConfig],
+    values: Mapping[str, Any],
+    name: str,
+    vocabulary: KnownFlags,
+    *,
+    dotted: bool = False,
 ) -> None:
     """Raise UsageError for all keys at once that are not known where they stand, each with where they belong.
 
     values: the content of the config file called `name`, sections as mappings. dotted: keys of sections are written
-    as section.key, and not as [section] key. Of a class that resolves itself and does not list the keys of its
-    sections, nothing is checked.
+    as section.key, and not as [section] key.
     """
-    sections: Mapping[str, frozenset[str]] = getattr(config, "SECTION_KEYS", {})
-    if hasattr(config, "resolve") and not sections:
-        return
+    sections = config.section_keys()
     top = {field.name for field in dataclasses.fields(config)} - {*sections}
     problems = [*_Keys(vocabulary, sections, top, dotted).problems(values)]
     if len(problems) > 1:

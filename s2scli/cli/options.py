@@ -17,9 +17,10 @@ import typer
 
 from s2scli.cli.completion import complete
 from s2scli.configs.alias import Alias, nest
+from s2scli.configs.command import CommandConfig
 from s2scli.errors import UsageError
 from s2scli.needs import check_needs
-from s2scli.schema import Limits, build, limits_of, plain_type, setting_types
+from s2scli.schema import Limits, limits_of, plain_type, setting_types
 
 _CONFIG_HELP = "read settings from a TOML file; flags go over it"
 _SET_HELP = "set any config key by its full name, such as model.dropout=0.3; may be repeated"
@@ -80,13 +81,13 @@ class Given:
         return nest({key: self.values[key] for key, name in self.names.items() if name == f"{_SET} {key}"})
 
 
-def flags_of(config: type[Any]) -> list[Flag]:
+def flags_of(config: type[CommandConfig]) -> list[Flag]:
     """List the flags of a config class: its fields, then its aliases."""
     kinds = setting_types(config)
     # A field without limits is a component's table, which --set, an alias or the file fills.
     fields = [field for field in dataclasses.fields(config) if "limits" in field.metadata]
     flags = [_flag_of(field, kinds[field.name]) for field in fields]
-    aliases: Mapping[str, Alias] = getattr(config, "ALIASES", {})
+    aliases: Mapping[str, Alias] = config.aliases()
     flags += [
         Flag(
             name,
@@ -105,7 +106,7 @@ def flags_of(config: type[Any]) -> list[Flag]:
             flag if flag.argument else dataclasses.replace(flag, metavar=flag.metavar.replace("...", ",..."))
             for flag in flags
         ]
-    if aliases or hasattr(config, "resolve"):
+    if aliases:
         flags.append(Flag(_SET, "", _SET_HELP, metavar="KEY=VALUE"))
     return flags
 
@@ -126,7 +127,7 @@ def _flag_of(field: dataclasses.Field[Any], kind: Any) -> Flag:
         metavar=f"{metavar}..." if many else metavar,
         short=limits.short,
         panel=limits.panel,
-        choices=limits.choices,
+        choices=tuple(limits.choices),
         many=many,
         switch=kind is bool,
         argument=limits.argument,
@@ -215,8 +216,8 @@ def _collect(typed: Mapping[Flag, Any], config: Path | None, debug: bool) -> Giv
     return Given(values, names, config, debug)
 
 
-def resolve(config: type[Any], flags: list[Flag], given: Given, file: Mapping[str, Any]) -> Any:
-    """Build the config: defaults < config file < flags, by the class's own `resolve` where it has one.
+def resolve(config: type[CommandConfig], flags: list[Flag], given: Given, file: Mapping[str, Any]) -> Any:
+    """Build the config: defaults < config file < flags, by the class's own `resolve`.
 
     file: the content of the config file. `resolve(file, given, names)` gets it, the flags' values under dotted keys,
     and what to call each key in a message: the flag, or the file and the key in it.
@@ -228,10 +229,7 @@ def resolve(config: type[Any], flags: list[Flag], given: Given, file: Mapping[st
     if missing:
         raise UsageError(f"{', '.join(missing)} must be given")
     values = {key: _split_lists(config, key, value) for key, value in given.values.items()}
-    if hasattr(config, "resolve"):
-        resolved = config.resolve(file, values, names)
-    else:
-        resolved = build(config, {**file, **values}, names=names)
+    resolved = config.resolve(file, values, names)
     of_keys = {flag.key: flag.name for flag in flags}
     check_needs(resolved, given.names, lambda key: of_keys.get(key, f"--set {key}"))
     return resolved

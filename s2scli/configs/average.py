@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2scli.configs.command import CommandConfig
 from s2scli.errors import UsageError
 from s2scli.schema import setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class AverageConfig:
+class AverageConfig(CommandConfig):
     """Which checkpoints to average, and where to write the result."""
 
     inputs: tuple[Path, ...] = setting(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from s2scli.configs.command import CommandConfig
 from s2scli.configs.generate import GenerateConfig
 from s2scli.configs.search import SearchConfig
 from s2scli.schema import same_setting, setting
@@ -14,7 +15,7 @@ _OF_GENERATE = [field.name for field in fields(GenerateConfig)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChatConfig(SearchConfig):
+class ChatConfig(SearchConfig, CommandConfig):
     """Which model answers, what it is told of the turns before, and how it searches for an answer."""
 
     path: Path = setting(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from s2scli.configs.address import parse_address
+from s2scli.configs.command import CommandConfig
 from s2scli.configs.search import CONSTRAINTS_NEED, SearchConfig
 from s2scli.configs.server import ServerConfig
 from s2scli.errors import UsageError
@@ -32,7 +33,7 @@ _NOT_SERVED = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateConfig(SearchConfig, ServerConfig):
+class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
     """Which model, which text, how to search and how to print."""
 
     data: Path | None = setting(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2scli.configs.command import CommandConfig
 from s2scli.schema import setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectConfig:
+class InspectConfig(CommandConfig):
     """What to look into, and how to show it."""
 
     path: Path = setting(

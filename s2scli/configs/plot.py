@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2scli.configs.command import CommandConfig
 from s2scli.schema import setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlotConfig:
+class PlotConfig(CommandConfig):
     """Which runs to draw, what of them, and where."""
 
     runs: tuple[Path, ...] = setting(..., "run folders, or their log.jsonl files", argument=True)

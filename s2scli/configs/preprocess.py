@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2scli.components import OF_GIVEN_MODELS, TOKENIZERS
+from s2scli.configs.command import CommandConfig
 from s2scli.errors import UsageError
+from s2scli.registry import Names
 from s2scli.schema import setting
 
 _SPLITS = ("train", "valid", "test")
@@ -15,7 +18,7 @@ _FORMS = ("none", "NFC", "NFD", "NFKC", "NFKD")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreprocessConfig:
+class PreprocessConfig(CommandConfig):
     """Which text, which tokenizer, and where the dataset folder goes."""
 
     source_lang: str | None = setting(None, "source language, the ending of its files: en", short="-s")
@@ -98,7 +101,7 @@ class PreprocessConfig:
     tokenizer: str = setting(
         "sentencepiece",
         "how text is split; moses: into words as the language's rules have it, joined again by them (extra words)",
-        choices=("sentencepiece", "word", "moses", "character"),
+        choices=Names(TOKENIZERS, without=OF_GIVEN_MODELS),
     )
     pieces: str = setting(
         "auto",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from s2scli.configs.score import METRIC_NAMES
+from s2scli.components import METRICS
 from s2scli.errors import UsageError
+from s2scli.registry import Names
 from s2scli.schema import setting
 
 _KEEPING = "Keeping checkpoints"
@@ -52,14 +53,14 @@ class RunningConfig:
     best_checkpoint_metric: str = setting(
         "loss",
         "validation figure that decides which checkpoint is best",
-        choices=("loss", "ppl", *METRIC_NAMES),
+        choices=Names("loss", "ppl", METRICS),
         panel=_VALIDATION,
         needs="!disable_validation",
     )
     eval_metrics: tuple[str, ...] = setting(
         (),
         "translate the validation set at each validation and score it",
-        choices=METRIC_NAMES,
+        choices=METRICS,
         panel=_VALIDATION,
         needs="!disable_validation",
     )

@@ -3,77 +3,111 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
+from s2scli.configs.component import ComponentConfig, called
 from s2scli.errors import UsageError
 from s2scli.schema import setting
 
+_KIND = "learning-rate schedule"
+
 
 @dataclass(frozen=True, kw_only=True)
-class FixedConfig:
-    """A constant rate after a linear warm-up."""
+class ScheduleConfig(ComponentConfig):
+    """Settings of a learning-rate schedule, which all begin with a warm-up.
 
-    name: str = setting("fixed", "learning-rate schedule", choices=("fixed",))
+    `builds` is called with the config and the rate, or rates; it gives an `optim.schedules.Schedule`.
+
+    takes_rates: whether there may be a rate for each epoch: where the schedule does not change the rate by itself.
+    reads_figures: whether the rate follows from the figures of validations.
+    """
+
+    takes_rates: ClassVar[bool] = False
+    reads_figures: ClassVar[bool] = False
+
     warmup_updates: int = setting(0, "linear warm-up", unit="updates", at_least=0)
     warmup_init_lr: float = setting(
         0.0, "rate at the start of the warm-up", at_least=0, needs="warmup_updates!=0"
     )
-
-    @property
-    def takes_rates(self) -> bool:
-        """Whether there may be a rate for each epoch: where the schedule does not change the rate by itself."""
-        return self.name == "fixed"
-
-    @property
-    def reads_figures(self) -> bool:
-        """Whether the rate follows from the figures of validations."""
-        return self.name == "reduce_on_plateau"
 
     def settled(self, max_update: int) -> Self:
         """The same settings with the schedule's length filled in, where it is left to the run's."""
         del max_update
         return self
 
+    def check_beside(self, lr: float | tuple[float, ...], *, validates: bool) -> None:
+        """UsageError for rates that the schedule cannot take, and where it would wait for validations in vain."""
+        if self.reads_figures and not validates:
+            raise UsageError(
+                f"--lr-scheduler {self.name}: goes by the figures of validations, which "
+                "--disable-validation leaves out; give one of them"
+            )
+        if isinstance(lr, tuple) and not self.takes_rates:
+            rates = ",".join(f"{rate:g}" for rate in lr)
+            raise UsageError(
+                f"--lr {rates}: a rate for each epoch is for --lr-scheduler fixed, not {self.name}; "
+                "choose that, or give one rate"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
-class InverseSqrtConfig(FixedConfig):
+class FixedConfig(ScheduleConfig):
+    """A constant rate after a linear warm-up."""
+
+    builds = "s2scli.optim.schedules:Schedule"
+    takes_rates = True
+
+    name: str = called("fixed", _KIND)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InverseSqrtConfig(ScheduleConfig):
     """A linear warm-up, then decay with the inverse square root of the update (Vaswani et al. 2017)."""
 
-    name: str = setting("inverse_sqrt", "learning-rate schedule", choices=("inverse_sqrt",))
+    builds = "s2scli.optim.schedules:InverseSqrt"
+
+    name: str = called("inverse_sqrt", _KIND)
     warmup_updates: int = setting(4000, "linear warm-up", unit="updates", at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReduceOnPlateauConfig(FixedConfig):
+class ReduceOnPlateauConfig(ScheduleConfig):
     """A rate that is multiplied by lr_shrink when the validation metric stops improving."""
 
-    name: str = setting("reduce_on_plateau", "learning-rate schedule", choices=("reduce_on_plateau",))
+    builds = "s2scli.optim.schedules:ReduceOnPlateau"
+    reads_figures = True
+
+    name: str = called("reduce_on_plateau", _KIND)
     lr_shrink: float = setting(0.5, "factor at each reduction", above=0, below=1)
     lr_patience: int = setting(0, "validations without improvement before a reduction", at_least=0)
     lr_threshold: float = setting(1e-4, "relative change that counts as an improvement", at_least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepConfig(FixedConfig):
+class StepConfig(ScheduleConfig):
     """A constant rate, then lr_shrink times it after every so many updates (Luong et al. 2015)."""
 
-    name: str = setting("step", "learning-rate schedule", choices=("step",))
+    builds = "s2scli.optim.decays:Step"
+
+    name: str = called("step", _KIND)
     start_decay_at: int = setting(50_000, "last update at the full rate", unit="updates", at_least=0)
     decay_every: int = setting(10_000, "updates that one decay of the rate takes", unit="updates", at_least=1)
     lr_shrink: float = setting(0.5, "factor at each reduction", above=0, below=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExponentialConfig(FixedConfig):
+class ExponentialConfig(ScheduleConfig):
     """A rate that falls by the factor gamma, smoothly, in every decay_every updates."""
 
-    name: str = setting("exponential", "learning-rate schedule", choices=("exponential",))
+    builds = "s2scli.optim.decays:Exponential"
+
+    name: str = called("exponential", _KIND)
     gamma: float = setting(0.5, "factor by which the rate falls in decay_every updates", above=0, below=1)
     decay_every: int = setting(10_000, "updates that one decay of the rate takes", unit="updates", at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TotalConfig(FixedConfig):
+class TotalConfig(ScheduleConfig):
     """What the schedules share that end at an update, the run's last unless they are told another."""
 
     total_updates: int = setting(
@@ -120,7 +154,9 @@ class TotalConfig(FixedConfig):
 class LinearConfig(TotalConfig):
     """A warm-up, then a line down to end_learning_rate."""
 
-    name: str = setting("linear", "learning-rate schedule", choices=("linear",))
+    builds = "s2scli.optim.decays:Linear"
+
+    name: str = called("linear", _KIND)
     end_learning_rate: float = setting(0.0, "rate at the end of the decay", at_least=0)
 
 
@@ -128,7 +164,9 @@ class LinearConfig(TotalConfig):
 class PolynomialDecayConfig(LinearConfig):
     """A warm-up, then a power of the line down to end_learning_rate."""
 
-    name: str = setting("polynomial_decay", "learning-rate schedule", choices=("polynomial_decay",))
+    builds = "s2scli.optim.decays:PolynomialDecay"
+
+    name: str = called("polynomial_decay", _KIND)
     power: float = setting(1.0, "power of what is left of the decay; 1: a line", above=0)
 
 
@@ -136,7 +174,9 @@ class PolynomialDecayConfig(LinearConfig):
 class CosineConfig(TotalConfig):
     """A warm-up, then half a cosine down to min_lr, with warm restarts (SGDR, Loshchilov and Hutter 2017)."""
 
-    name: str = setting("cosine", "learning-rate schedule", choices=("cosine",))
+    builds = "s2scli.optim.decays:Cosine"
+
+    name: str = called("cosine", _KIND)
     min_lr: float = setting(0.0, "rate at the end of each period of the cosine", at_least=0)
     lr_period_updates: int = setting(
         0, "first period of the cosine; 0: one period, no restarts", unit="updates", at_least=0
@@ -163,7 +203,9 @@ class CosineConfig(TotalConfig):
 class TriStageConfig(TotalConfig):
     """A warm-up, a constant rate, then exponential decay (Park et al. 2019, SpecAugment)."""
 
-    name: str = setting("tri_stage", "learning-rate schedule", choices=("tri_stage",))
+    builds = "s2scli.optim.decays:TriStage"
+
+    name: str = called("tri_stage", _KIND)
     hold_updates: int = setting(0, "constant rate between warm-up and decay", unit="updates", at_least=0)
     decay_updates: int = setting(
         0, "length of the decay; 0: until --total-num-update", unit="updates", at_least=0
@@ -183,16 +225,3 @@ class TriStageConfig(TotalConfig):
     def needs_total(self) -> bool:
         """Whether no other setting says when the decay ends."""
         return not self.decay_updates
-
-
-ScheduleConfig = (
-    FixedConfig
-    | InverseSqrtConfig
-    | ReduceOnPlateauConfig
-    | StepConfig
-    | ExponentialConfig
-    | LinearConfig
-    | PolynomialDecayConfig
-    | CosineConfig
-    | TriStageConfig
-)

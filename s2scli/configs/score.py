@@ -1,11 +1,14 @@
-"""The settings of `s2s score`, and the names of the metrics."""
+"""The settings of `s2s score`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2scli.components import METRICS, MODEL_METRICS
+from s2scli.configs.command import CommandConfig
 from s2scli.errors import UsageError
+from s2scli.registry import Names
 from s2scli.schema import setting
 
 # sacrebleu's; the help is printed without importing it.
@@ -14,33 +17,11 @@ _SUBWORD = ("spm", "flores101", "flores200", "spBLEU-1K")
 TOKENIZERS = (*_SPLITTERS, *_SUBWORD)
 ROUGE_NAMES = ("rouge1", "rouge2", "rougel", "rougelsum")
 OF_SACREBLEU = ("bleu", "chrf", "chrf++", "ter")
-# The entries of metrics.METRICS and metrics.MODEL_METRICS.
-METRIC_NAMES = (
-    *OF_SACREBLEU,
-    *ROUGE_NAMES,
-    "exact_match",
-    "f1",
-    "wer",
-    "cer",
-    "per",
-    "ser",
-    "accuracy",
-    "span_f1",
-    "distinct1",
-    "distinct2",
-    "entropy",
-    "self_bleu",
-    "length",
-    "length_ratio",
-    "repetition",
-    "copy_rate",
-)
-MODEL_METRIC_NAMES = ("ppl", "bpc")
 _LINES = "Lines and breakdowns"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreConfig:
+class ScoreConfig(CommandConfig):
     """What to score, against what, and how."""
 
     data: Path | None = setting(
@@ -67,7 +48,7 @@ class ScoreConfig:
         choices=("auto", "text", "jsonl"),
     )
     metrics: tuple[str, ...] = setting(
-        ("bleu", "chrf", "ter"), "metrics to compute", choices=(*METRIC_NAMES, *MODEL_METRIC_NAMES)
+        ("bleu", "chrf", "ter"), "metrics to compute", choices=Names(METRICS, MODEL_METRICS)
     )
     path: Path | None = setting(
         None,
@@ -130,10 +111,10 @@ class ScoreConfig:
 
     def __post_init__(self) -> None:
         if not self.metrics:
-            raise UsageError(f"--metrics must name a metric; known: {', '.join(METRIC_NAMES)}")
+            raise UsageError(f"--metrics must name a metric; known: {', '.join(METRICS)}")
         if len(set(self.metrics)) < len(self.metrics):
             raise UsageError(f"--metrics {','.join(self.metrics)}: names one of them twice")
-        of_model = [name for name in self.metrics if name in MODEL_METRIC_NAMES]
+        of_model = [name for name in self.metrics if name in MODEL_METRICS]
         if of_model and self.path is None:
             raise UsageError(f"--metrics {','.join(of_model)}: asks a model; give its checkpoint as --path")
         if len(set(self.group_by)) < len(self.group_by):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from s2scli.components import SEARCHES
+from s2scli.configs.component import ComponentConfig
 from s2scli.configs.score import ROUGE_NAMES
 from s2scli.errors import UsageError
 from s2scli.schema import setting
@@ -13,6 +16,29 @@ CONSTRAINTS_NEED = (
     "constraints need a beam search: a --beam of 2 or more, without --sampling, --diverse-beam-groups and "
     "--sibling-diversity"
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchMethodConfig(ComponentConfig):
+    """A search, which has no settings but those that all searches have.
+
+    `builds` is called with the model, the sentences in the order in which the search takes them, and the settings; it
+    gives the outputs of each sentence, best first.
+    """
+
+    def is_called_for(self, settings: SearchConfig) -> bool:
+        """Whether the settings call for the search where they name none."""
+        del settings
+        return False
+
+    def check(self, settings: SearchConfig) -> None:
+        """UsageError where the settings do not go with the search."""
+        del settings
+
+    def can_be_constrained(self, settings: SearchConfig) -> bool:
+        """Whether outputs can be made to hold given phrases with these settings."""
+        del settings
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +199,12 @@ class SearchConfig:
         "2016); slow, as each line goes through the model by itself",
         panel=_SAMPLING,
     )
+    search: str | None = setting(
+        None,
+        "the search to use, as one that --user-dir adds; by default the one that --beam, --diverse-beam-groups and "
+        "--sampling call for",
+        choices=SEARCHES,
+    )
     stop: str = setting(
         "ahead",
         "when a sentence is done: once the --nbest best outputs are ahead of all that is open, as it stands (ahead), "
@@ -183,18 +215,18 @@ class SearchConfig:
     )
 
     @property
-    def search(self) -> str:
-        """The name of the search that the settings call for."""
-        if self.sampling:
-            return "sampling"
-        if self.diverse_beam_groups > 1:
-            return "diverse_beam"
-        return "greedy" if self.beam == 1 else "beam"
+    def method(self) -> SearchMethodConfig:
+        """The search that is named, or else the first that the settings call for."""
+        if self.search is not None:
+            named: SearchMethodConfig = SEARCHES[self.search]()
+            return named
+        methods: Iterator[SearchMethodConfig] = (SEARCHES[name]() for name in SEARCHES)
+        return next(method for method in methods if method.is_called_for(self))
 
     @property
     def can_be_constrained(self) -> bool:
         """Whether the search can make outputs hold given phrases."""
-        return self.search == "beam" and not self.sibling_diversity
+        return self.method.can_be_constrained(self)
 
     @property
     def of_candidates(self) -> SearchConfig:
@@ -207,6 +239,7 @@ class SearchConfig:
         )
 
     def __post_init__(self) -> None:
+        self.method.check(self)
         if self.min_len > self.max_len_b and not self.max_len_a:
             raise UsageError(
                 f"--min-len {self.min_len} is more than --max-len-b {self.max_len_b}, the longest output"

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2scli.checkpoint_file import find_checkpoint, open_checkpoint, sides_of, tokenizer_bytes
+from s2scli.components import TOKENIZERS
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import notice, progress, warn
 from s2scli.data.corpus import SIDES, Corpus, is_held_out
@@ -21,7 +22,6 @@ from s2scli.data.meta import META
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import UsageError
 from s2scli.io import read_lines
-from s2scli.text import TOKENIZERS
 from s2scli.text.normalization import Normalization, user_symbol_pattern
 from s2scli.text.pieces import GOES_ON, NONE, SUBWORD_NMT, recognize
 from s2scli.text.subword import GivenSentencePieceTokenizer, read_sentencepiece_model

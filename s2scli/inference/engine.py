@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from s2scli.components import METRICS
 from s2scli.configs.search import CONSTRAINTS_NEED, SearchConfig
 from s2scli.console import uncounted
 from s2scli.data.batch import Batch, Tokens, pad_outputs, pad_sequences
@@ -22,7 +23,6 @@ from s2scli.inference.attention import AttentionUses, Source
 from s2scli.inference.lexical import Lexicon
 from s2scli.inference.mbr import expected_utilities
 from s2scli.inference.monte_carlo import drawing_dropout
-from s2scli.metrics import METRICS
 from s2scli.models.base import Decodable
 from s2scli.nn.runtime import give_back_freed_memory
 from s2scli.notes import Note

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from s2scli.configs.models import EncoderDecoderConfig
+from s2scli.configs.model import EncoderDecoderConfig
 from s2scli.console import counted
 from s2scli.errors import UsageError
 from s2scli.nn.copying import CopyOutput
@@ -32,5 +32,5 @@ class Embeddings:
             else initial_embedding(source_size, config.encoder_embed_dim, PAD)
         )
         tied = config.share_all_embeddings or config.share_decoder_input_output_embed
-        layer = CopyOutput if config.copy else SoftmaxOutput
+        layer = CopyOutput if config.copies else SoftmaxOutput
         self.output: OutputLayer[Any] = layer(output_width, target_size, self.target if tied else None)

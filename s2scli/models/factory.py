@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from torch import nn
 
-from s2scli.configs.models import ModelConfig
-from s2scli.models import MODELS
+from s2scli.configs.model import ModelConfig
 from s2scli.models.base import Model
 
 
 def build_model(config: ModelConfig, source_size: int, target_size: int) -> Model:
     """A freshly initialized model of a config; the sizes are those of the vocabularies, 0 where there is none."""
-    model: Model = MODELS[config.name](config, source_size, target_size)
+    model: Model = config.builder(config, source_size, target_size)
     return model
 
 

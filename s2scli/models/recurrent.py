@@ -8,13 +8,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from s2scli.configs.models import RecurrentConfig
+from s2scli.configs.recurrent import RecurrentConfig
 from s2scli.data.batch import Batch, Tokens, decoder_input
 from s2scli.errors import UsageError
 from s2scli.models.base import Memory, Model, State, StepOutput
 from s2scli.models.embeddings import Embeddings
 from s2scli.models.recurrent_state import RecurrentMemory, RecurrentState, Step, StepProducts
-from s2scli.nn.attention import SCORES, CoverageScore, Score, attend
+from s2scli.nn.attention import CoverageScore, Score, attend
 from s2scli.nn.copying import CopyStates, Gate, Hidden, joined
 from s2scli.nn.dropout import Dropout
 from s2scli.nn.kernels.products import RepeatedLinear, linear, product_dtype
@@ -98,9 +98,9 @@ class RecurrentModel(Model):
         )
         key_size = config.encoder_hidden_size * self.encoder.directions
         self.bridge = Bridge(config, key_size)
-        self.has_attention = config.attention != "none"
-        if self.has_attention:
-            score = CoverageScore if config.coverage else SCORES[config.attention]
+        self.has_attention = config.score is not None
+        if config.score is not None:
+            score = CoverageScore if config.coverage else config.score.builder
             self.score = score(
                 config.decoder_hidden_size, key_size, config.attention_dim, config.max_source_positions
             )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2scli.configs.models import TransformerConfig, TransformerLMConfig
+from s2scli.configs.transformer import TransformerConfig, TransformerLMConfig
 from s2scli.data.batch import Batch, Tokens, decoder_input
 from s2scli.errors import UsageError
 from s2scli.models.base import Memory, Model, State, StepOutput, chosen_layer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from s2scli.configs.models import TransformerLMConfig
+from s2scli.configs.transformer import TransformerLMConfig
 from s2scli.data.batch import Batch, Tokens
 from s2scli.errors import UsageError
 from s2scli.models.base import Memory

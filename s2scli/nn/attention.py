@@ -20,23 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from s2scli.nn.kernels.products import RepeatedLinear, linear, product_dtype
-from s2scli.registry import Registry
 
 # Numbers in memory at once in the additive score on a CPU: 4 MB of float32.
 _BLOCK_ELEMENTS = 1 << 20
-
-SCORES = Registry(
-    "attention score",
-    {
-        "additive": "s2scli.nn.attention:AdditiveScore",
-        "dot": "s2scli.nn.attention:DotScore",
-        "scaled-dot": "s2scli.nn.attention:ScaledDotScore",
-        "general": "s2scli.nn.attention:GeneralScore",
-        "concat": "s2scli.nn.attention:ConcatScore",
-        "location": "s2scli.nn.attention:LocationScore",
-        "source-only": "s2scli.nn.attention:SourceOnlyScore",
-    },
-)
 
 
 class Score(nn.Module, ABC):

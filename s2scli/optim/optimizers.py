@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from s2scli.configs.training import (
+from s2scli.configs.optimizers import (
     AdadeltaConfig,
     AdafactorConfig,
     AdagradConfig,
@@ -20,7 +20,6 @@ from s2scli.configs.training import (
     RMSpropConfig,
     SGDConfig,
 )
-from s2scli.optim import OPTIMIZERS
 from s2scli.optim.lion import Lion
 from s2scli.schema import by_epoch
 
@@ -33,7 +32,7 @@ def build_optimizer(config: OptimizerConfig, parameters: list[nn.Parameter]) -> 
         {"params": [item for item in parameters if item.dim() >= 2], "weight_decay": config.weight_decay},
         {"params": [item for item in parameters if item.dim() < 2], "weight_decay": 0.0},
     ]
-    optimizer: Optimizer = OPTIMIZERS[config.name]([group for group in groups if group["params"]], config)
+    optimizer: Optimizer = config.builder([group for group in groups if group["params"]], config)
     return optimizer
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from s2scli import document
-from s2scli.configs.schedules import FixedConfig, InverseSqrtConfig, ReduceOnPlateauConfig, ScheduleConfig
-from s2scli.optim import SCHEDULES
+from s2scli.configs.schedules import InverseSqrtConfig, ReduceOnPlateauConfig, ScheduleConfig
 from s2scli.schema import by_epoch, setting
 
 
@@ -18,7 +17,7 @@ class Schedule:
     lr: one rate, or of the constant rate one for each epoch, the last of which stays.
     """
 
-    def __init__(self, config: FixedConfig, lr: float | tuple[float, ...]) -> None:
+    def __init__(self, config: ScheduleConfig, lr: float | tuple[float, ...]) -> None:
         self.config = config
         self.rates = lr if isinstance(lr, tuple) else ()
         self.lr = lr[0] if isinstance(lr, tuple) else lr
@@ -110,5 +109,5 @@ class ReduceOnPlateau(Schedule):
 def build_schedule(config: ScheduleConfig, lr: float | tuple[float, ...]) -> Schedule:
     """The chosen schedule of the learning rate lr, or rates; UsageError if it lacks its length."""
     # TrainConfig.resolve has filled the length in; a config that was made without it has only its own.
-    schedule: Schedule = SCHEDULES[config.name](config.settled(0), lr)
+    schedule: Schedule = config.builder(config.settled(0), lr)
     return schedule

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import torch
 
+from s2scli.components import SEARCHES
 from s2scli.configs.search import SearchConfig
 from s2scli.console import uncounted
 from s2scli.data.batch import Batch, Tokens, pad_outputs
 from s2scli.models.base import Decodable
-from s2scli.search import SEARCHES
 from s2scli.search.base import Request, ScoredOutput
 from s2scli.search.penalties import coverage_penalty
 from s2scli.search.queue import BatchLimits, SentenceQueue
@@ -60,12 +60,12 @@ def _searched(
     for row in range(source.ids.size(0)):
         is_constrained = bool(request.constraints) and request.constraints[row] is not None
         has_excluded = bool(request.excluded) and request.excluded[row] is not None
-        name = "constrained_beam" if is_constrained else config.search
+        name = "constrained_beam" if is_constrained else config.method.name
         kinds.setdefault((name, model.whole if is_constrained or has_excluded else model), []).append(row)
     found: dict[int, list[ScoredOutput]] = {}
     for (name, of_kind), rows in kinds.items():
         waiting = SentenceQueue(source.select(rows), request.select(rows), room, done)
-        found |= zip(rows, SEARCHES[name](of_kind, waiting, config), strict=True)
+        found |= zip(rows, SEARCHES[name]().builder(of_kind, waiting, config), strict=True)
     return [found[row] for row in range(len(found))]
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 from s2scli import document
+from s2scli.components import TOKENIZERS
 from s2scli.console import counted, notice
 from s2scli.errors import DataError, S2SError, UsageError
 from s2scli.schema import setting
-from s2scli.text import TOKENIZERS
 from s2scli.text.normalization import Normalization, user_symbol_pattern
 from s2scli.text.pieces import NONE, join_pieces
 from s2scli.text.vocabulary import BOS, EOS, NUM_SPECIAL, PAD, SPECIAL_SYMBOLS, Vocabulary, select_symbols

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from s2scli.checkpoint import LAST, Checkpoint, check_vocabularies
-from s2scli.configs.models import TRAINING_ONLY
-from s2scli.configs.train import COMPONENTS, SECTIONS, TrainConfig
+from s2scli.configs.model import training_only
+from s2scli.configs.sections import COMPONENTS, SECTIONS
+from s2scli.configs.train import TrainConfig
 from s2scli.console import counted, notice
 from s2scli.errors import CheckpointError
 from s2scli.schema import as_dict, by_epoch, defaults_of
@@ -39,7 +40,6 @@ _NEEDED_BY_RATE: dict[str, tuple[str, ...]] = {
 _FIGURES_NEED = ("max_source_length",)
 _LOSS_NEEDS = ("objective.",)
 _SCORES_NEED = ("eval_beam", "decode_and_evaluate")
-_FREE = frozenset(f"model.{name}" for name in TRAINING_ONLY)
 # Where things are, and how a run shows itself: not worth a word.
 _SILENT = (
     "data",
@@ -131,11 +131,12 @@ def _check_settings(run: Run, checkpoint: Checkpoint, path: Path, resets: set[st
     """Say which settings have changed; CheckpointError for those that the checkpoint's contents depend on."""
     before, now = _flat(_with_defaults(checkpoint.config, run.config)), _flat(as_dict(run.config))
     needed_by = _needed_by(run, checkpoint)
+    free = {f"model.{name}" for name in training_only(type(run.config.model))}
     allowed, refused, missing = [], [], set()
     for key in sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
         change = f"{key} = {before.get(key)!r} before, {now.get(key)!r} now"
         needs = next((names for start, names in needed_by.items() if key.startswith(start)), None)
-        if needs is None or key in _FREE:
+        if needs is None or key in free:
             if key not in (*_SILENT, *RESETS):
                 allowed.append(change)
         elif not needs or set(needs) - resets:

@@ -16,7 +16,7 @@ from s2scli.checkpoint import (
     load_weights,
 )
 from s2scli.checkpoint_file import best_checkpoints
-from s2scli.configs.models import model_differences
+from s2scli.configs.model import model_differences
 from s2scli.configs.train import TrainConfig
 from s2scli.console import notice
 from s2scli.document import blaming

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from s2scli.metrics import METRICS
+from s2scli.components import METRICS
 from s2scli.metrics.base import Metric
 from s2scli.metrics.significance import Difference, measure
 

@@ -28,12 +28,12 @@ sys.path.insert(0, str(ROOT / "tests/helpers"))
 
 from toys import write_lines  # noqa: E402
 
+from s2scli.components import METRICS  # noqa: E402
 from s2scli.configs.generate import GenerateConfig  # noqa: E402
 from s2scli.configs.preprocess import PreprocessConfig  # noqa: E402
 from s2scli.configs.train import TrainConfig  # noqa: E402
 from s2scli.console import silence  # noqa: E402
 from s2scli.generate import translate  # noqa: E402
-from s2scli.metrics import METRICS  # noqa: E402
 from s2scli.preprocess import preprocess  # noqa: E402
 from s2scli.schema import build  # noqa: E402
 from s2scli.train import train  # noqa: E402

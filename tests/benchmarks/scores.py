@@ -22,7 +22,7 @@ import numpy as np
 from sacrebleu.metrics import BLEU, CHRF, TER
 from sacrebleu.significance import PairedTest
 
-from s2scli.metrics import METRICS
+from s2scli.components import METRICS
 from s2scli.metrics.significance import measure
 
 NAMES = ("bleu", "chrf", "ter")

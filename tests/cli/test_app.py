@@ -17,7 +17,8 @@ import pytest
 from s2scli import __version__
 from s2scli.cli.app import COMMANDS, run
 from s2scli.cli.options import flags_of
-from s2scli.configs.train import COMPONENTS, TrainConfig
+from s2scli.configs.sections import COMPONENTS
+from s2scli.configs.train import TrainConfig
 from s2scli.registry import Registry
 from s2scli.schema import setting_types
 
@@ -75,7 +76,7 @@ def test_help_has_every_option(name: str, capsys: pytest.CaptureFixture[str]) ->
 
 def test_help_says_which_component_a_flag_is_of() -> None:
     """Each of them is named, unless it is all that can be chosen, and then the flag means the same in all."""
-    for alias in TrainConfig.ALIASES.values():
+    for alias in TrainConfig.aliases().values():
         section, _, name = alias.key.partition(".")
         if section not in COMPONENTS:
             continue
@@ -84,7 +85,7 @@ def test_help_says_which_component_a_flag_is_of() -> None:
         groups = re.findall(r"\(([a-z_, ]+)\)(?:;|$)", alias.help)
         named = [part for group in groups for part in group.split(", ")]
         assert sorted(named) == sorted(owners) if named else owners == [*classes]
-    helps = {alias.key: alias.help for alias in TrainConfig.ALIASES.values()}
+    helps = {alias.key: alias.help for alias in TrainConfig.aliases().values()}
     assert helps["model.reverse_source"].endswith("(recurrent)")
     assert helps["model.activation_fn"].endswith("[relu|gelu|swiglu] (transformer, transformer_lm)")
     assert helps["model.encoder_layers"].startswith("encoder layers (recurrent, transformer); channels")

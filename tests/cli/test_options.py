@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import pytest
 
 import s2scli.cli.app as app
 from s2scli.configs.alias import Alias
+from s2scli.configs.command import CommandConfig
 from s2scli.errors import S2SError
 from s2scli.registry import Registry
 from s2scli.schema import setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlainConfig:
+class PlainConfig(CommandConfig):
     """Every kind of field."""
 
     data: Path = setting(..., "a folder", argument=True)
@@ -33,24 +34,32 @@ class PlainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComponentConfig:
+class SectionConfig(CommandConfig):
     """A class that resolves itself; it keeps what it was called with."""
 
     seed: int = setting(1, "seed")
     called: tuple[Any, ...]
 
-    ALIASES: ClassVar[Mapping[str, Alias]] = {
-        "--encoder-layers": Alias("model.encoder_layers", "layers", panel="Model"),
-        "--share": Alias("model.share", "share weights", is_flag=True),
-    }
+    @classmethod
+    def aliases(cls) -> Mapping[str, Alias]:
+        return {
+            "--encoder-layers": Alias("model.encoder_layers", "layers", panel="Model"),
+            "--share": Alias("model.share", "share weights", is_flag=True),
+        }
 
     @classmethod
-    def resolve(cls, file: Mapping[str, Any], given: Mapping[str, Any], names: Mapping[str, str]) -> Self:
-        return cls(called=(dict(file), dict(given), dict(names)))
+    def section_keys(cls) -> Mapping[str, frozenset[str]]:
+        return {"model": frozenset({"encoder_layers", "share", "a", "heads", "dropout"})}
+
+    @classmethod
+    def resolve(
+        cls, file: Mapping[str, Any], given: Mapping[str, Any], names: Mapping[str, str] | None = None
+    ) -> Self:
+        return cls(called=(dict(file), dict(given), dict(names or {})))
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeveralConfig:
+class SeveralConfig(CommandConfig):
     """An argument that takes several words."""
 
     runs: tuple[Path, ...] = setting(..., "some folders", argument=True)
@@ -72,7 +81,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> None:
     here = __name__
     table = {
         "plain": app.Command(f"{here}:PlainConfig", f"{here}:verb", "Plain."),
-        "component": app.Command(f"{here}:ComponentConfig", f"{here}:verb", "Components."),
+        "component": app.Command(f"{here}:SectionConfig", f"{here}:verb", "Components."),
         "several": app.Command(f"{here}:SeveralConfig", f"{here}:verb", "Several words."),
     }
     monkeypatch.setattr(app, "COMMANDS", table)

@@ -15,7 +15,7 @@ import pytest
 
 from s2scli.cli.app import COMMANDS
 from s2scli.cli.options import Flag, Given, flags_of, resolve
-from s2scli.configs.train import COMPONENTS, SECTIONS
+from s2scli.configs.sections import COMPONENTS, SECTIONS
 from s2scli.errors import UsageError
 from s2scli.registry import Registry
 from s2scli.schema import read_toml, setting_types

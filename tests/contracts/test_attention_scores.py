@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from toys import random_ids, random_model, small_convolutional, small_recurrent, small_transformer
 
-from s2scli.configs.models import ATTENTION_SCORES, ModelConfig
+from s2scli.components import ATTENTION_SCORES
+from s2scli.configs.model import ModelConfig
 from s2scli.data.batch import Batch, decoder_input, pad_sequences
 from s2scli.errors import UsageError
 from s2scli.models.base import Model

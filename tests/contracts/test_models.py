@@ -17,10 +17,10 @@ from toys import (
     small_transformer_lm,
 )
 
-from s2scli.configs.models import ATTENTION_SCORES, ModelConfig
+from s2scli.components import ATTENTION_SCORES, MODELS
+from s2scli.configs.model import ModelConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.errors import UsageError
-from s2scli.models import MODELS
 from s2scli.models.base import Model
 from s2scli.models.factory import build_model, unique_parameters
 

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from s2scli.configs.train import COMPONENTS
-from s2scli.optim import OPTIMIZERS
+from s2scli.components import OPTIMIZERS
 from s2scli.optim.optimizers import build_optimizer
 from s2scli.schema import build
 from s2scli.training.state import optimizer_tensors, restore_optimizer
@@ -30,7 +29,7 @@ Named = dict[str, nn.Parameter]
 
 def make(variant: str, parameters: Iterable[nn.Parameter], **settings: Any) -> Optimizer:
     name = variant.split()[0]
-    config = build(COMPONENTS["optimizer"][name], VARIANTS[variant] | settings)
+    config = build(OPTIMIZERS[name], VARIANTS[variant] | settings)
     return build_optimizer(config, list(parameters))
 
 
@@ -65,7 +64,7 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 def test_every_optimizer_is_here() -> None:
-    assert {variant.split()[0] for variant in VARIANTS} == set(COMPONENTS["optimizer"])
+    assert {variant.split()[0] for variant in VARIANTS} == set(OPTIMIZERS)
 
 
 @pytest.mark.parametrize("device", DEVICES)

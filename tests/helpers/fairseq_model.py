@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from s2scli.checkpoint import Checkpoint, save_checkpoint
-from s2scli.configs.models import TransformerConfig
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.configs.train import TrainConfig
+from s2scli.configs.transformer import TransformerConfig
 from s2scli.data.dataset import Dataset
 from s2scli.data.shortlist import Shortlist
 from s2scli.models.base import Model

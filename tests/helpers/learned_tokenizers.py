@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from s2scli.text import TOKENIZERS
+from s2scli.components import TOKENIZERS
 from s2scli.text.normalization import Normalization, user_symbol_pattern
 from s2scli.text.tokenizer import LearningSettings, Tokenizer
 

@@ -10,8 +10,10 @@ import torch
 from toys import random_ids, random_model
 
 from s2scli.checkpoint import Checkpoint, save_checkpoint
-from s2scli.configs.models import ModelConfig
-from s2scli.configs.train import COMPONENTS, TrainConfig
+from s2scli.components import OBJECTIVES
+from s2scli.configs.model import ModelConfig
+from s2scli.configs.objectives import ObjectiveConfig
+from s2scli.configs.train import TrainConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.models.base import Model
 from s2scli.models.factory import unique_parameters
@@ -19,7 +21,6 @@ from s2scli.schema import as_dict, build
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import NUM_SPECIAL, Vocabulary
 from s2scli.text.word import WordTokenizer
-from s2scli.training.objectives import OBJECTIVES
 from s2scli.training.objectives.base import Objective
 
 SOURCE_SIZE, TARGET_SIZE = 13, 11
@@ -64,6 +65,7 @@ def save_teacher(folder: Path, config: ModelConfig, seed: int = 7) -> Path:
 def toy_objective(name: str, model: Model, **settings: Any) -> Objective:
     """An objective in training mode."""
     torch.manual_seed(11)
-    objective: Objective = OBJECTIVES[name](build(COMPONENTS["objective"][name], settings), model)
+    config: ObjectiveConfig = build(OBJECTIVES[name], settings)
+    objective: Objective = config.builder(config, model)
     objective.use_tokenizers(toy_tokenizers(), Path("data"), right_to_left=False)
     return objective.train()

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from s2scli.checkpoint import Checkpoint, load_checkpoint
 from s2scli.configs.convolutional import ConvolutionalConfig
-from s2scli.configs.models import ModelConfig, RecurrentConfig, TransformerConfig, TransformerLMConfig
+from s2scli.configs.model import ModelConfig
 from s2scli.configs.preprocess import PreprocessConfig
+from s2scli.configs.recurrent import RecurrentConfig
 from s2scli.configs.train import TrainConfig
+from s2scli.configs.transformer import TransformerConfig, TransformerLMConfig
 from s2scli.data.batch import Batch, Tokens, pad_sequences
 from s2scli.models.base import Model
 from s2scli.models.factory import build_model

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 from sacrebleu.metrics import BLEU
 
+from s2scli.components import METRICS, MODEL_METRICS
 from s2scli.errors import UsageError
-from s2scli.metrics import METRICS, MODEL_METRICS
 from s2scli.metrics.base import MetricOptions
 from s2scli.metrics.span_f1 import spans
 from s2scli.metrics.squad import normalize

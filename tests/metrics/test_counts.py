@@ -11,7 +11,7 @@ import pytest
 from sacrebleu.metrics import BLEU, CHRF, TER
 from sacrebleu.metrics.lib_ter import translation_edit_rate
 
-from s2scli.metrics import METRICS
+from s2scli.components import METRICS
 from s2scli.metrics.base import MetricOptions
 from s2scli.metrics.edits import edits
 from s2scli.metrics.ngram_counts import of_characters, of_words

@@ -15,7 +15,7 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU, CHRF, TER
 
-from s2scli.metrics import METRICS
+from s2scli.components import METRICS
 from s2scli.metrics.base import MetricOptions
 from s2scli.metrics.span_f1 import spans
 from s2scli.metrics.words import characters

@@ -10,7 +10,7 @@ import pytest
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.significance import PairedTest
 
-from s2scli.metrics import METRICS
+from s2scli.components import METRICS
 from s2scli.metrics.base import Floats, Metric, Rows
 from s2scli.metrics.significance import (
     block_weights,

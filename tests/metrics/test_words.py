@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from s2scli.metrics import METRICS
+from s2scli.components import METRICS
 from s2scli.metrics.base import MetricOptions
 from s2scli.metrics.words import bleu_tokenizer, characters, looks_latin
 

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from toys import copyable, random_ids, random_model, small_recurrent, small_transformer
 
-from s2scli.configs.models import EncoderDecoderConfig, RecurrentConfig, TransformerConfig
+from s2scli.configs.model import EncoderDecoderConfig
+from s2scli.configs.recurrent import RecurrentConfig
+from s2scli.configs.transformer import TransformerConfig
 from s2scli.data.batch import Batch, known, pad_outputs
 from s2scli.errors import UsageError
 from s2scli.models.base import Model

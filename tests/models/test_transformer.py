@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from toys import random_model, random_tokens, small_transformer
 
-from s2scli.configs.models import TransformerConfig
+from s2scli.configs.transformer import TransformerConfig
 from s2scli.data.batch import Batch
 from s2scli.errors import UsageError
 from s2scli.models.transformer import Embedder, TransformerModel

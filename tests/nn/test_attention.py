@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from s2scli.configs.models import ATTENTION_SCORES
-from s2scli.nn.attention import SCORES, Score, attend
+from s2scli.components import ATTENTION_SCORES
+from s2scli.nn.attention import Score, attend
 
 B, Q, S, INNER, POSITIONS = 2, 3, 5, 4, 9
 
 
 def make(name: str, query_size: int, key_size: int, positions: int = POSITIONS) -> Score:
     torch.manual_seed(1)
-    score: Score = SCORES[name](query_size, key_size, INNER, positions)
+    score: Score = ATTENTION_SCORES[name]().builder(query_size, key_size, INNER, positions)
     return score.double()
 
 
@@ -87,10 +87,10 @@ def states(query_size: int, key_size: int) -> tuple[Tensor, Tensor]:
 
 
 def test_every_score_has_a_formula_and_can_be_chosen() -> None:
-    assert set(FORMULAS) == set(SCORES) == set(ATTENTION_SCORES)
+    assert set(FORMULAS) == set(ATTENTION_SCORES)
 
 
-@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("name", ATTENTION_SCORES)
 def test_the_score_is_the_formula(name: str) -> None:
     query_size, key_size = (6, 6) if "dot" in name else (6, 7)
     score = make(name, query_size, key_size)
@@ -104,7 +104,7 @@ def test_the_score_is_the_formula(name: str) -> None:
     torch.testing.assert_close(got, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", [name for name in SCORES if "dot" not in name])
+@pytest.mark.parametrize("name", [name for name in ATTENTION_SCORES if "dot" not in name])
 def test_every_weight_of_a_score_is_used(name: str) -> None:
     score = make(name, 6, 6)
     query, keys = states(6, 6)
@@ -116,7 +116,7 @@ def test_every_weight_of_a_score_is_used(name: str) -> None:
             assert parameter.grad.abs().max() > 1e-6, parameter_name
 
 
-@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("name", ATTENTION_SCORES)
 def test_padding_gets_no_weight(name: str) -> None:
     score = make(name, 6, 6)
     query, keys = states(6, 6)

@@ -18,7 +18,9 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from s2scli.configs.train import COMPONENTS, TrainConfig
+from s2scli.components import SCHEDULES
+from s2scli.configs.sections import COMPONENTS
+from s2scli.configs.train import TrainConfig
 from s2scli.errors import UsageError
 from s2scli.optim.schedules import Schedule, build_schedule
 from s2scli.schema import as_dict, build
@@ -34,7 +36,7 @@ ENDING: dict[str, dict[str, Any]] = {
 
 
 def make(name: str, lr: float = LR, **settings: Any) -> Schedule:
-    return build_schedule(build(COMPONENTS["lr_scheduler"][name], settings), lr)
+    return build_schedule(build(SCHEDULES[name], settings), lr)
 
 
 def torchs(make_scheduler: Callable[[SGD], LRScheduler], updates: int) -> list[float]:
@@ -209,7 +211,7 @@ def resolve(name: str, **settings: Any) -> TrainConfig:
 def test_the_length_is_the_runs(name: str) -> None:
     config = resolve(name, max_update="300", **ENDING[name])
     assert config.lr_scheduler == build(
-        COMPONENTS["lr_scheduler"][name], {"warmup_updates": 10, "total_updates": 300, **ENDING[name]}
+        SCHEDULES[name], {"warmup_updates": 10, "total_updates": 300, **ENDING[name]}
     )
     saved = as_dict(config)
     assert saved["lr_scheduler"]["total_updates"] == 300
@@ -289,8 +291,8 @@ def test_fairseqs_flags() -> None:
         "--adadelta-rho": "optimizer.rho",
         "--momentum": "optimizer.momentum",
     }
-    assert {flag: TrainConfig.ALIASES[flag].key for flag in wanted} == wanted
-    keys = {alias.key for alias in TrainConfig.ALIASES.values()}
+    assert {flag: TrainConfig.aliases()[flag].key for flag in wanted} == wanted
+    keys = {alias.key for alias in TrainConfig.aliases().values()}
     for section in ("optimizer", "lr_scheduler"):
         for cls in COMPONENTS[section].values():
             assert {f"{section}.{name}" for name in as_dict(cls())} <= keys

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from s2scli.configs.train import COMPONENTS
+from s2scli.components import OPTIMIZERS
 from s2scli.optim.lion import Lion
 from s2scli.optim.optimizers import build_optimizer
 from s2scli.schema import build
@@ -31,7 +31,7 @@ def test_it_is_the_papers_algorithm() -> None:
     parameters = [nn.Parameter(torch.randn(shape, dtype=torch.float64)) for shape in shapes]
     before = [parameter.detach().clone() for parameter in parameters]
     gradients = [[torch.randn(shape, dtype=torch.float64) for _ in rates] for shape in shapes]
-    config = build(COMPONENTS["optimizer"]["lion"], {"betas": (0.8, 0.95), "weight_decay": 0.3})
+    config = build(OPTIMIZERS["lion"], {"betas": (0.8, 0.95), "weight_decay": 0.3})
     optimizer = build_optimizer(config, parameters)
     for step, rate in enumerate(rates):
         for group in optimizer.param_groups:

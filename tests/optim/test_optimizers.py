@@ -10,10 +10,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from s2scli.configs.train import COMPONENTS
-from s2scli.configs.training import OptimizerConfig
+from s2scli.components import OPTIMIZERS
+from s2scli.configs.optimizers import OptimizerConfig
 from s2scli.errors import UsageError
-from s2scli.optim import OPTIMIZERS
 from s2scli.optim.optimizers import build_optimizer
 from s2scli.schema import build
 
@@ -70,7 +69,7 @@ def network() -> nn.Sequential:
 
 
 def make(name: str, parameters: list[nn.Parameter], **settings: Any) -> Optimizer:
-    config: OptimizerConfig = build(COMPONENTS["optimizer"][name], settings)
+    config: OptimizerConfig = build(OPTIMIZERS[name], settings)
     return build_optimizer(config, parameters)
 
 
@@ -82,7 +81,7 @@ def loss_of(model: nn.Sequential, step: int) -> torch.Tensor:
 
 def test_every_optimizer_is_tested() -> None:
     tested = {name.split()[0] for name in CASES}
-    assert tested | {"lion"} == set(OPTIMIZERS) == set(COMPONENTS["optimizer"])  # lion is in test_lion.py
+    assert tested | {"lion"} == set(OPTIMIZERS)  # lion is in test_lion.py
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -159,7 +158,7 @@ def test_nesterov_looks_ahead() -> None:
 
 def test_nesterov_needs_momentum() -> None:
     with pytest.raises(UsageError, match=r"nesterov needs a momentum above 0, such as --momentum 0.9"):
-        build(COMPONENTS["optimizer"]["sgd"], {"nesterov": True})
+        build(OPTIMIZERS["sgd"], {"nesterov": True})
 
 
 def paper_adafactor(weight: torch.Tensor, gradients: list[torch.Tensor]) -> torch.Tensor:
@@ -217,7 +216,7 @@ def test_a_row_without_gradient_does_not_upset_adafactor() -> None:
 
 def test_adafactor_takes_no_eps_that_float32_lacks() -> None:
     with pytest.raises(UsageError, match=r"adafactor_eps = .1e-50, 1e-3. is not allowed; allowed: ≥ 1e-37"):
-        build(COMPONENTS["optimizer"]["adafactor"], {"adafactor_eps": "1e-50, 1e-3"})
+        build(OPTIMIZERS["adafactor"], {"adafactor_eps": "1e-50, 1e-3"})
 
 
 def test_adagrad_starts_from_the_initial_value() -> None:

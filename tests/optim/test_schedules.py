@@ -8,19 +8,14 @@ from typing import Any
 
 import pytest
 
-from s2scli.configs.train import COMPONENTS
+from s2scli.components import SCHEDULES
 from s2scli.errors import UsageError
-from s2scli.optim import SCHEDULES
 from s2scli.optim.schedules import Schedule, build_schedule
 from s2scli.schema import build
 
 
 def make(name: str, lr: float = 0.8, **settings: Any) -> Schedule:
-    return build_schedule(build(COMPONENTS["lr_scheduler"][name], settings).settled(5000), lr)
-
-
-def test_every_schedule_has_settings() -> None:
-    assert set(SCHEDULES) == set(COMPONENTS["lr_scheduler"])
+    return build_schedule(build(SCHEDULES[name], settings).settled(5000), lr)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

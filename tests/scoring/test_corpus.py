@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from s2scli.configs.score import METRIC_NAMES, ScoreConfig
+from s2scli.components import METRICS
+from s2scli.configs.score import ScoreConfig
 from s2scli.errors import DataError, S2SError, UsageError
 from s2scli.score import score, show
 from s2scli.scoring.corpus import Corpus, read_corpus
@@ -197,7 +198,7 @@ def test_any_text_has_scores(
             sys=(columns[0], columns[1]),
             ref=(columns[2],),
             src=columns[1],
-            metrics=METRIC_NAMES if form == "table" else ("bleu",),
+            metrics=tuple(METRICS) if form == "table" else ("bleu",),
             resamples=5,
             format=form,
             by_length=True,

@@ -11,9 +11,9 @@ from toys import TRANSFORMER, Trainer, log_probabilities, write_lines
 
 from s2scli.checkpoint import load_checkpoint, restore_model
 from s2scli.checkpoint_file import find_checkpoint
+from s2scli.components import METRICS
 from s2scli.configs.score import ScoreConfig
 from s2scli.errors import UsageError
-from s2scli.metrics import METRICS
 from s2scli.score import score
 from s2scli.text.vocabulary import EOS
 

@@ -16,9 +16,9 @@ import pytest
 from systems import BASE, NEW, RIGHT
 
 from s2scli.cli.app import run as run_command
+from s2scli.components import METRICS
 from s2scli.configs.score import ScoreConfig
 from s2scli.errors import DataError, S2SError
-from s2scli.metrics import METRICS
 from s2scli.score import score, show
 from s2scli.scoring.differences import differing
 from s2scli.scoring.results import length_label

@@ -15,8 +15,9 @@ import sentencepiece
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from s2scli.components import TOKENIZERS
 from s2scli.errors import UsageError
-from s2scli.text import TOKENIZERS, bpe_dropout, unigram_sampling
+from s2scli.text import bpe_dropout, unigram_sampling
 from s2scli.text.bpe_dropout import BpeDropout
 from s2scli.text.normalization import Normalization, user_symbol_pattern
 from s2scli.text.piece_model import BYTE, UNKNOWN, USER_DEFINED, WORD_START, read_piece_model

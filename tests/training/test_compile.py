@@ -22,8 +22,8 @@ from toys import (
     small_transformer,
 )
 
-from s2scli.configs.models import ModelConfig
-from s2scli.configs.training import LabelSmoothedCrossEntropyConfig
+from s2scli.configs.model import ModelConfig
+from s2scli.configs.objectives import LabelSmoothedCrossEntropyConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.errors import UsageError
 from s2scli.models.base import Model

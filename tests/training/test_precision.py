@@ -8,8 +8,8 @@ import pytest
 import torch
 from toys import BAHDANAU, TRANSFORMER, Trainer, assert_same_run, random_model, small_transformer
 
-from s2scli.configs.models import ModelConfig
-from s2scli.configs.training import LabelSmoothedCrossEntropyConfig
+from s2scli.configs.model import ModelConfig
+from s2scli.configs.objectives import LabelSmoothedCrossEntropyConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.models.base import Model
 from s2scli.nn import runtime

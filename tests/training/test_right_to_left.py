@@ -12,6 +12,7 @@ import pytest
 from toys import LANGUAGE_MODEL, TRANSFORMER, Trainer, reversed_pairs, write_dataset, write_lines
 
 from s2scli.average import average
+from s2scli.components import METRICS
 from s2scli.configs.average import AverageConfig
 from s2scli.configs.generate import GenerateConfig
 from s2scli.configs.sampling import SamplingConfig
@@ -19,7 +20,6 @@ from s2scli.data.dataset import Dataset, Reading
 from s2scli.data.sentences import Sentences, read_pairs
 from s2scli.errors import CheckpointError, UsageError
 from s2scli.generate import translate
-from s2scli.metrics import METRICS
 from s2scli.record import Record
 from s2scli.schema import build
 

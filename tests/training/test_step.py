@@ -12,8 +12,9 @@ import torch
 from torch import nn
 from toys import random_ids, random_model, small_convolutional, small_recurrent, small_transformer
 
-from s2scli.configs.models import ATTENTION_SCORES, ModelConfig
-from s2scli.configs.training import LabelSmoothedCrossEntropyConfig
+from s2scli.components import ATTENTION_SCORES
+from s2scli.configs.model import ModelConfig
+from s2scli.configs.objectives import LabelSmoothedCrossEntropyConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.models.base import Model
 from s2scli.training.distributed import Processes

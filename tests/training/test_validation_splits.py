@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from toys import TRANSFORMER, Trainer
 
+from s2scli.components import METRICS
 from s2scli.errors import DataError, UsageError
-from s2scli.metrics import METRICS
 
 
 def test_several_splits_the_first_decides(trained: Trainer, capsys: pytest.CaptureFixture[str]) -> None:

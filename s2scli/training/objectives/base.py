@@ -9,11 +9,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from s2scli.configs.training import ObjectiveConfig
+from s2scli.configs.objectives import ObjectiveConfig
 from s2scli.data.batch import Batch
 from s2scli.models.base import Model
 from s2scli.text.tokenizer import Tokenizer
-from s2scli.training.objectives import OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,6 @@ def build_objective(
 
     right_to_left: how its targets are read.
     """
-    objective: Objective = OBJECTIVES[config.name](config, model)
+    objective: Objective = config.builder(config, model)
     objective.use_tokenizers(tokenizers, data, right_to_left=right_to_left)
     return objective

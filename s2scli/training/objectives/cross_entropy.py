@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from s2scli.configs.training import LabelSmoothedCrossEntropyConfig
+from s2scli.configs.objectives import LabelSmoothedCrossEntropyConfig
 from s2scli.data.batch import Batch, Tokens
 from s2scli.models.base import Model
 from s2scli.nn.copying import CopyStates, Hidden, coverage_loss

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from s2scli.checkpoint import find_checkpoint, load_checkpoint, restore_model
-from s2scli.configs.training import DistillationConfig
+from s2scli.configs.objectives import DistillationConfig
 from s2scli.console import counted
 from s2scli.data.batch import Batch
 from s2scli.errors import UsageError

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from s2scli.components import METRICS
+from s2scli.configs.objectives import MinimumRiskConfig
 from s2scli.configs.search import SearchConfig
-from s2scli.configs.training import MinimumRiskConfig
 from s2scli.data.batch import Batch, Tokens, decoder_input, pad_outputs
 from s2scli.errors import UsageError
-from s2scli.metrics import METRICS
 from s2scli.models.base import Model
 from s2scli.nn.copying import Hidden
 from s2scli.nn.kernels.chunked import chunk_rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from s2scli.configs.training import RDropConfig
+from s2scli.configs.objectives import RDropConfig
 from s2scli.data.batch import Batch
 from s2scli.models.base import Model
 from s2scli.nn.copying import Hidden

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from s2scli.configs.training import LabelSmoothedCrossEntropyConfig
+from s2scli.configs.objectives import LabelSmoothedCrossEntropyConfig
 from s2scli.data.batch import Tokens, decoder_input, known
 from s2scli.models.base import Memory, Model
 from s2scli.nn.copying import Hidden

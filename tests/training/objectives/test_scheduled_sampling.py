@@ -12,7 +12,7 @@ from torch import Tensor
 from toy_objectives import SOURCE_SIZE, TARGET_SIZE, TARGETS, toy_batch, toy_objective
 from toys import random_model, random_tokens, small_convolutional, small_recurrent, small_transformer
 
-from s2scli.configs.training import LabelSmoothedCrossEntropyConfig
+from s2scli.configs.objectives import LabelSmoothedCrossEntropyConfig
 from s2scli.data.batch import Batch, decoder_input
 from s2scli.models.base import Memory, Model
 from s2scli.models.factory import unique_parameters

@@ -1,0 +1,139 @@
+"""Every component that can be chosen by name: one row each, its name and what it is, as "module:attribute".
+
+A row of a model, an attention score, an optimizer, a schedule, an objective or a search names its config, a
+dataclass without torch that says its settings and what builds it (see configs/component.py). A metric and a
+tokenizer have no settings of their own, and their classes need no torch: their rows name the class.
+
+A module that --user-dir names adds rows of its own: `MODELS.add("toy", "my_module:ToyConfig")`.
+"""
+
+from __future__ import annotations
+
+from s2scli.registry import Registry
+
+MODELS = Registry(
+    "model",
+    {
+        "recurrent": "s2scli.configs.recurrent:RecurrentConfig",
+        "transformer": "s2scli.configs.transformer:TransformerConfig",
+        "transformer_lm": "s2scli.configs.transformer:TransformerLMConfig",
+        "convolutional": "s2scli.configs.convolutional:ConvolutionalConfig",
+    },
+)
+
+# Of recurrent models.
+ATTENTION_SCORES = Registry(
+    "attention score",
+    {
+        "additive": "s2scli.configs.attention:AdditiveScoreConfig",
+        "dot": "s2scli.configs.attention:DotScoreConfig",
+        "scaled-dot": "s2scli.configs.attention:ScaledDotScoreConfig",
+        "general": "s2scli.configs.attention:GeneralScoreConfig",
+        "concat": "s2scli.configs.attention:ConcatScoreConfig",
+        "location": "s2scli.configs.attention:LocationScoreConfig",
+        "source-only": "s2scli.configs.attention:SourceOnlyScoreConfig",
+    },
+)
+
+OPTIMIZERS = Registry(
+    "optimizer",
+    {
+        "adam": "s2scli.configs.optimizers:AdamConfig",
+        "adamw": "s2scli.configs.optimizers:AdamWConfig",
+        "rmsprop": "s2scli.configs.optimizers:RMSpropConfig",
+        "sgd": "s2scli.configs.optimizers:SGDConfig",
+        "adagrad": "s2scli.configs.optimizers:AdagradConfig",
+        "adadelta": "s2scli.configs.optimizers:AdadeltaConfig",
+        "adafactor": "s2scli.configs.optimizers:AdafactorConfig",
+        "lion": "s2scli.configs.optimizers:LionConfig",
+    },
+)
+
+SCHEDULES = Registry(
+    "learning-rate schedule",
+    {
+        "fixed": "s2scli.configs.schedules:FixedConfig",
+        "inverse_sqrt": "s2scli.configs.schedules:InverseSqrtConfig",
+        "reduce_on_plateau": "s2scli.configs.schedules:ReduceOnPlateauConfig",
+        "step": "s2scli.configs.schedules:StepConfig",
+        "exponential": "s2scli.configs.schedules:ExponentialConfig",
+        "linear": "s2scli.configs.schedules:LinearConfig",
+        "polynomial_decay": "s2scli.configs.schedules:PolynomialDecayConfig",
+        "cosine": "s2scli.configs.schedules:CosineConfig",
+        "tri_stage": "s2scli.configs.schedules:TriStageConfig",
+    },
+)
+
+OBJECTIVES = Registry(
+    "objective",
+    {
+        "label_smoothed_cross_entropy": "s2scli.configs.objectives:LabelSmoothedCrossEntropyConfig",
+        "r_drop": "s2scli.configs.objectives:RDropConfig",
+        "distillation": "s2scli.configs.objectives:DistillationConfig",
+        "minimum_risk": "s2scli.configs.objectives:MinimumRiskConfig",
+    },
+)
+
+# The first that the settings of a search call for is used, where they name none.
+SEARCHES = Registry(
+    "search",
+    {
+        "sampling": "s2scli.configs.searches:SamplingSearchConfig",
+        "diverse_beam": "s2scli.configs.searches:DiverseBeamSearchConfig",
+        "greedy": "s2scli.configs.searches:GreedySearchConfig",
+        "beam": "s2scli.configs.searches:BeamSearchConfig",
+        "constrained_beam": "s2scli.configs.searches:ConstrainedBeamSearchConfig",
+    },
+)
+
+METRICS = Registry(
+    "metric",
+    {
+        "bleu": "s2scli.metrics.bleu:Bleu",
+        "chrf": "s2scli.metrics.chrf:Chrf",
+        "chrf++": "s2scli.metrics.chrf:ChrfPlusPlus",
+        "ter": "s2scli.metrics.ter:Ter",
+        "rouge1": "s2scli.metrics.rouge:Rouge1",
+        "rouge2": "s2scli.metrics.rouge:Rouge2",
+        "rougel": "s2scli.metrics.rouge:RougeL",
+        "rougelsum": "s2scli.metrics.rouge:RougeLsum",
+        "exact_match": "s2scli.metrics.squad:ExactMatch",
+        "f1": "s2scli.metrics.squad:TokenF1",
+        "wer": "s2scli.metrics.error_rate:Wer",
+        "cer": "s2scli.metrics.error_rate:Cer",
+        "per": "s2scli.metrics.error_rate:Per",
+        "ser": "s2scli.metrics.error_rate:Ser",
+        "accuracy": "s2scli.metrics.accuracy:Accuracy",
+        "span_f1": "s2scli.metrics.span_f1:SpanF1",
+        "distinct1": "s2scli.metrics.diversity:Distinct1",
+        "distinct2": "s2scli.metrics.diversity:Distinct2",
+        "entropy": "s2scli.metrics.diversity:Entropy4",
+        "self_bleu": "s2scli.metrics.self_bleu:SelfBleu",
+        "length": "s2scli.metrics.length:Length",
+        "length_ratio": "s2scli.metrics.length:LengthRatio",
+        "repetition": "s2scli.metrics.repetition:Repetition",
+        "copy_rate": "s2scli.metrics.copy_rate:CopyRate",
+    },
+)
+
+# Metrics of what a checkpoint finds the outputs to be worth; they are made with its forced scoring.
+MODEL_METRICS = Registry(
+    "metric",
+    {
+        "ppl": "s2scli.metrics.perplexity:Perplexity",
+        "bpc": "s2scli.metrics.perplexity:BitsPerCharacter",
+    },
+)
+
+TOKENIZERS = Registry(
+    "tokenizer",
+    {
+        "sentencepiece": "s2scli.text.subword:SentencePieceTokenizer",
+        "word": "s2scli.text.word:WordTokenizer",
+        "moses": "s2scli.text.moses:MosesTokenizer",
+        "character": "s2scli.text.character:CharacterTokenizer",
+        "given sentencepiece": "s2scli.text.subword:GivenSentencePieceTokenizer",
+    },
+)
+# What --source-sentencepiece and --target-sentencepiece choose, and --tokenizer cannot.
+OF_GIVEN_MODELS = ("given sentencepiece",)
