@@ -16,8 +16,8 @@ MODELS = Registry(
     {
         "recurrent": "s2scli.configs.recurrent:RecurrentConfig",
         "transformer": "s2scli.configs.transformer:TransformerConfig",
-        "transformer_lm": "s2scli.configs.transformer:TransformerLMConfig",
         "convolutional": "s2scli.configs.convolutional:ConvolutionalConfig",
+        "transformer_lm": "s2scli.configs.transformer:TransformerLMConfig",
     },
 )
 
