@@ -48,6 +48,9 @@ class Presets(Mapping[str, Preset]):
             raise UsageError(f"unknown preset {name!r}{did_you_mean(name, found)}")
         return found[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._all()
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._all())
 
