@@ -17,12 +17,12 @@ from s2scli.data.dialogue import one_line
 from s2scli.data.source_form import SourceComposer
 from s2scli.errors import Interrupted, S2SError
 from s2scli.inference.answering import answers, spell, told
-from s2scli.inference.chat_commands import COMMANDS, Session
-from s2scli.inference.conversation import Conversation, for_dialogues
+from s2scli.inference.chat.commands import COMMANDS, Session
+from s2scli.inference.chat.conversation import Conversation, for_dialogues
 from s2scli.inference.engine import Engine
 from s2scli.inference.input import input_format, json_lines
 from s2scli.inference.loading import make_engine
-from s2scli.inference.output import Signals
+from s2scli.inference.signals import InterruptSignals
 from s2scli.io import STDIN, input_name, read_lines
 from s2scli.needs import note_needs
 from s2scli.notes import TELLS_EACH, Summary
@@ -52,7 +52,7 @@ def chat(config: ChatConfig) -> ChatResult:
         with _interruptible():
             return ChatResult(answers=_converse(Conversation(engine, settings)))
     number = 0
-    with Signals().caught() as signals:
+    with InterruptSignals().caught() as signals:
         try:
             for text in _answered(config, settings, engine):
                 with signals.whole():

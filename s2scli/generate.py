@@ -21,12 +21,13 @@ from s2scli.data.source_form import SourceComposer, SourceForm
 from s2scli.errors import Interrupted, S2SError, UsageError
 from s2scli.files import keep_inputs
 from s2scli.inference.answering import answers, answers_of_processes, spell, told
-from s2scli.inference.engine import Line
 from s2scli.inference.heat_file import open_heat_file
 from s2scli.inference.input import input_format, json_lines, text_lines
+from s2scli.inference.lines import Line
 from s2scli.inference.loading import attention_uses, make_engine
-from s2scli.inference.output import Signals, open_output, skip_none
-from s2scli.inference.serving import serve
+from s2scli.inference.output import open_output, skip_none
+from s2scli.inference.server.serve import serve
+from s2scli.inference.signals import InterruptSignals
 from s2scli.io import STDIN, input_name, lines_ahead, read_lines
 from s2scli.needs import note_needs
 from s2scli.notes import TELLS_EACH, Summary
@@ -74,7 +75,7 @@ def generate(config: GenerateConfig) -> GenerateResult:
     keep_inputs("--output", output_path, [config.input, *(getattr(config, name) for name in PHRASE_FILES)])
     is_shown = output_path is None and is_open_terminal(sys.stdout)
     with ExitStack() as resources:
-        signals = resources.enter_context(Signals().caught())
+        signals = resources.enter_context(InterruptSignals().caught())
         try:
             output = resources.enter_context(
                 open_output(output_path, _settings(config) if output_path else {}, overwrite=config.overwrite)

@@ -8,8 +8,9 @@ from itertools import islice
 
 from s2scli.configs.generate import GenerateConfig
 from s2scli.console import uncounted
-from s2scli.inference.engine import Engine, Line
+from s2scli.inference.engine import Engine
 from s2scli.inference.input import UntilBroken
+from s2scli.inference.lines import Line
 from s2scli.inference.long_lines import find_parts, translate_lines
 from s2scli.notes import Summary
 from s2scli.plotting.heat import heat_maps, table

@@ -20,7 +20,8 @@ from s2scli.data.shortlist import ChosenShortlist
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import UsageError, is_out_of_memory
 from s2scli.inference.attention import AttentionUses, Source
-from s2scli.inference.lexical import Lexicon
+from s2scli.inference.lexical_constraints import LexicalConstraints
+from s2scli.inference.lines import Line
 from s2scli.inference.mbr import expected_utilities
 from s2scli.inference.monte_carlo import drawing_dropout
 from s2scli.models.base import Decodable
@@ -53,22 +54,6 @@ _NOT_FINITE = Note(
     "have an empty output, as the model gives scores that are no numbers: its training has diverged",
     "the model gives scores that are no numbers: its training has diverged; its output is empty",
 )
-
-
-@dataclass(frozen=True)
-class Line:
-    """A source line, numbered from 0, with its reference if there is one.
-
-    extra: what else was with it in the input, for its record. constraints, excluded: phrases that its output must hold,
-    and must not.
-    """
-
-    id: int
-    text: str
-    reference: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    constraints: tuple[str, ...] = ()
-    excluded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,7 +105,7 @@ class Engine:
     form: SourceForm = field(default_factory=SourceForm)
     uses: AttentionUses | None = None
     shortlist: ChosenShortlist | None = None
-    lexicon: Lexicon | None = None
+    lexicon: LexicalConstraints | None = None
     on_long: str | None = None
     right_to_left: bool = False
     rerank: Callable[[list[Record], int], list[Record]] | None = None
@@ -305,8 +290,8 @@ class Engine:
         return Request([line.id for line, _ in lines], self._prefix, constraints, excluded)
 
     @cached_property
-    def _lexicon(self) -> Lexicon:
-        return self.lexicon or Lexicon(self.tokenizers)
+    def _lexicon(self) -> LexicalConstraints:
+        return self.lexicon or LexicalConstraints(self.tokenizers)
 
     def _search(
         self, sources: list[Source], request: Request, room: BatchLimits, done: Callable[[int], object]

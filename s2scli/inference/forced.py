@@ -12,7 +12,8 @@ from s2scli.console import counter, warn
 from s2scli.data.source_form import SourceComposer, SourceForm
 from s2scli.errors import UsageError
 from s2scli.inference.answering import told
-from s2scli.inference.engine import Engine, Line
+from s2scli.inference.engine import Engine
+from s2scli.inference.lines import Line
 from s2scli.nn.runtime import prepare
 from s2scli.notes import Summary
 from s2scli.text.pieces import NONE

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from s2scli.data.corpus import text_field, why_no_record
 from s2scli.data.source_form import SourceComposer
 from s2scli.errors import DataError
-from s2scli.inference.engine import Line
+from s2scli.inference.lines import Line
 from s2scli.io import COMPRESSED
 from s2scli.record import NOT_TEXT, read_json
 from s2scli.text.normalization import is_blank

@@ -17,7 +17,7 @@ from s2scli.data.source_form import SourceForm
 from s2scli.errors import CheckpointError, UsageError
 from s2scli.inference.attention import AttentionUses, read_replacements
 from s2scli.inference.engine import Engine
-from s2scli.inference.lexical import Lexicon
+from s2scli.inference.lexical_constraints import LexicalConstraints
 from s2scli.inference.reranking import Reranking, Scorer, is_backwards
 from s2scli.models.base import Decodable, Model
 from s2scli.models.ensemble import Ensemble
@@ -232,7 +232,7 @@ def _engine(loaded: _Loaded, config: GenerateConfig, device: torch.device, *, sc
         limits=limits,
         on_long=on_long,
         form=SourceForm.from_meta(checkpoint.dataset.get("source_form", {})),
-        lexicon=Lexicon(
+        lexicon=LexicalConstraints(
             checkpoint.tokenizers,
             ordered=config.constraints == "ordered",
             glossary=config.glossary,

@@ -9,8 +9,9 @@ from itertools import accumulate, islice
 
 from s2scli.console import counted, uncounted
 from s2scli.errors import DataError
-from s2scli.inference.engine import Engine, Line
+from s2scli.inference.engine import Engine
 from s2scli.inference.input import UntilBroken
+from s2scli.inference.lines import Line
 from s2scli.notes import Note
 from s2scli.record import Alignment, Hypothesis, Record
 from s2scli.text.normalization import is_blank

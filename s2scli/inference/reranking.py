@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import CheckpointError
-from s2scli.inference.engine import Engine, Line
+from s2scli.inference.engine import Engine
+from s2scli.inference.lines import Line
 from s2scli.record import Hypothesis, Record
 from s2scli.text.pieces import NONE
 

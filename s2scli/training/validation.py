@@ -14,7 +14,7 @@ from s2scli.components import METRICS
 from s2scli.data.batch import Batch
 from s2scli.data.batching import load_batch
 from s2scli.errors import is_out_of_memory
-from s2scli.inference.engine import Line
+from s2scli.inference.lines import Line
 from s2scli.nn.runtime import give_back_freed_memory
 from s2scli.notes import Summary
 from s2scli.training.log import perplexity

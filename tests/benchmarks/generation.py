@@ -56,7 +56,7 @@ def search_once(values: dict[str, Any], lines: int, passes: int) -> None:
     """
     from s2scli.configs.generate import GenerateConfig
     from s2scli.inference.answering import answers, answers_of_processes
-    from s2scli.inference.engine import Line
+    from s2scli.inference.lines import Line
     from s2scli.inference.loading import make_engine
     from s2scli.schema import build
 

@@ -21,7 +21,7 @@ from s2scli.configs.score import ScoreConfig
 from s2scli.data.dataset import Dataset
 from s2scli.errors import UsageError
 from s2scli.generate import generate
-from s2scli.inference.output import PartialFile
+from s2scli.inference.partial_file import PartialFile
 from s2scli.preprocess import preprocess
 from s2scli.record import Record
 from s2scli.schema import build

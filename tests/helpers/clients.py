@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from s2scli.inference import pool
+from s2scli.inference.server import pool
 
 JSON = {"Content-Type": "application/json"}
 SEARCH = {"device": "cpu", "max_len_a": 1.0, "max_len_b": 5}

@@ -12,7 +12,8 @@ from toys import random_ids, random_model, small_transformer
 
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Tokens
-from s2scli.inference.engine import Engine, Line
+from s2scli.inference.engine import Engine
+from s2scli.inference.lines import Line
 from s2scli.search.decoding import search
 from s2scli.search.queue import SentenceBatch, SentenceQueue
 from s2scli.text.character import CharacterTokenizer

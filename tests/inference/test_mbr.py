@@ -12,7 +12,8 @@ from toys import random_ids, random_model, small_transformer
 from s2scli.components import METRICS
 from s2scli.configs.search import SearchConfig
 from s2scli.errors import UsageError
-from s2scli.inference.engine import Engine, Line
+from s2scli.inference.engine import Engine
+from s2scli.inference.lines import Line
 from s2scli.inference.mbr import expected_utilities
 from s2scli.schema import build
 from s2scli.text.tokenizer import Tokenizer

@@ -11,7 +11,8 @@ import pytest
 from generating import SENTENCES, Generator, joined
 from hostile import DEEP, WRONG, damaged, problem
 
-from s2scli.inference.engine import Engine, Line
+from s2scli.inference.engine import Engine
+from s2scli.inference.lines import Line
 from s2scli.inference.output import open_output
 from s2scli.record import Record
 

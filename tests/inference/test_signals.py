@@ -12,7 +12,7 @@ import pytest
 
 from s2scli.data.prefetch import prefetch
 from s2scli.errors import Interrupted
-from s2scli.inference.output import Signals
+from s2scli.inference.signals import InterruptSignals
 from s2scli.workers import Workers
 
 pytestmark = pytest.mark.usefixtures("ends")
@@ -43,7 +43,7 @@ def signalled() -> Iterator[Callable[[int], None]]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_waiting_ends_whichever_thread_receives_it(number: int, signalled: Callable[[int], None]) -> None:
-    with Signals().caught() as signals:
+    with InterruptSignals().caught() as signals:
         signalled(number)
         assert signals.wait() == number
         # The second one ends what is done after that.
@@ -52,7 +52,7 @@ def test_waiting_ends_whichever_thread_receives_it(number: int, signalled: Calla
 
 
 def test_one_that_came_before_is_not_waited_for() -> None:
-    with Signals().caught() as signals:
+    with InterruptSignals().caught() as signals:
         # As where it is raised within a finalizer, and so lost.
         with suppress(Interrupted):
             signal.raise_signal(signal.SIGTERM)
@@ -72,7 +72,7 @@ def sleep(seconds: float) -> None:
 def test_waiting_for_workers_ends_too(signalled: Callable[[int], None]) -> None:
     workers = Workers(1, nothing)
     list(workers.map(sleep, [0]))
-    with Signals().caught():
+    with InterruptSignals().caught():
         signalled(signal.SIGTERM)
         with pytest.raises(Interrupted):
             list(workers.map(sleep, [3600]))
@@ -82,7 +82,7 @@ def test_waiting_for_workers_ends_too(signalled: Callable[[int], None]) -> None:
 def test_waiting_for_what_is_read_ahead_ends_too(signalled: Callable[[int], None]) -> None:
     over = threading.Event()
     items = prefetch(iter([1, 2]), lambda item: item if item == 1 else over.wait())
-    with Signals().caught():
+    with InterruptSignals().caught():
         assert next(items) == 1
         signalled(signal.SIGTERM)
         with pytest.raises(Interrupted):

@@ -14,9 +14,9 @@ from generating import Generator
 from s2scli.configs.address import parse_address
 from s2scli.configs.generate import GenerateConfig
 from s2scli.generate import make_engine
-from s2scli.inference.listening import listening
-from s2scli.inference.service import Service
-from s2scli.inference.serving import serving
+from s2scli.inference.server.serve import serving
+from s2scli.inference.server.service import Service
+from s2scli.inference.server.sockets import listening
 from s2scli.schema import build
 
 

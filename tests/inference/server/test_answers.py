@@ -15,7 +15,7 @@ from generating import SENTENCES, Generator, joined
 
 from s2scli.configs.generate import GenerateConfig
 from s2scli.generate import make_engine
-from s2scli.inference.service import Service
+from s2scli.inference.server.service import Service
 from s2scli.schema import build
 
 

@@ -22,7 +22,7 @@ _NO_TOKEN = "holds what the model has no token for"
 _LEFT_OUT = "have constraints that cannot be met and are left out"
 
 
-class Lexicon:
+class LexicalConstraints:
     """Turns what is wanted of lines into tokens.
 
     ordered: whether a line's constraints come in their order. glossary, exclude, bad_tokens: files for all lines:

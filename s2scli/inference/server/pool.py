@@ -13,7 +13,8 @@ from typing import NamedTuple, TypeVar
 
 from s2scli.configs.generate import GenerateConfig
 from s2scli.inference.answering import answers_of_parts
-from s2scli.inference.engine import Engine, Line
+from s2scli.inference.engine import Engine
+from s2scli.inference.lines import Line
 from s2scli.inference.long_lines import Part, find_parts, join_parts
 from s2scli.record import Record
 

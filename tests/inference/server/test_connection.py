@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from s2scli.configs.server import ServerConfig
-from s2scli.inference import connection as connection_module
-from s2scli.inference.connection import Activity, Connection, Connections, Gone, Refused
+from s2scli.inference.server import connection as connection_module
+from s2scli.inference.server.connection import Activity, Connection, Connections, Gone, Refused
 
 Pair = tuple[Connection, socket.socket]
 

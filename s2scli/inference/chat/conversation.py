@@ -13,7 +13,8 @@ from s2scli.data.dialogue import Dialogue, DialogueForm
 from s2scli.data.source_form import SourceComposer
 from s2scli.errors import UsageError, did_you_mean
 from s2scli.inference.answering import answers
-from s2scli.inference.engine import Engine, Line
+from s2scli.inference.engine import Engine
+from s2scli.inference.lines import Line
 from s2scli.inference.loading import with_settings
 from s2scli.needs import with_changes
 from s2scli.record import Record, to_line

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from s2scli.console import counted, notice
 from s2scli.errors import UsageError, did_you_mean
-from s2scli.inference.conversation import Conversation
+from s2scli.inference.chat.conversation import Conversation
 from s2scli.io import open_text
 
 
@@ -40,7 +40,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Command:
+class ChatCommand:
     """What is typed after its name, in [] if it may be left out; run: does it, and gives a turn to answer if any."""
 
     argument: str
@@ -153,18 +153,20 @@ def _quit(session: Session, _: str) -> None:
 
 
 COMMANDS = {
-    "help": Command("", "list the commands", _help),
-    "reset": Command("", "begin a new conversation", _reset),
-    "undo": Command("", "take the last turn and its answer back", _undo),
-    "retry": Command("", "answer the last turn again; when sampling, with the next seed", _retry),
-    "history": Command("", "show the turns so far", _history),
-    "beam": Command("N", "search with a beam of N; 1: greedy", _beam),
-    "sample": Command("[T]", "draw answers at random, at the temperature T", _sample),
-    "seed": Command("N", "what is drawn", _seed),
-    "set": Command(
+    "help": ChatCommand("", "list the commands", _help),
+    "reset": ChatCommand("", "begin a new conversation", _reset),
+    "undo": ChatCommand("", "take the last turn and its answer back", _undo),
+    "retry": ChatCommand("", "answer the last turn again; when sampling, with the next seed", _retry),
+    "history": ChatCommand("", "show the turns so far", _history),
+    "beam": ChatCommand("N", "search with a beam of N; 1: greedy", _beam),
+    "sample": ChatCommand("[T]", "draw answers at random, at the temperature T", _sample),
+    "seed": ChatCommand("N", "what is drawn", _seed),
+    "set": ChatCommand(
         "[NAME VALUE]", "change a setting of the search, as in /set lenpen 0.6; alone: show all", _set
     ),
-    "save": Command("FILE", "write the conversation as a JSON dialogue, which s2s preprocess reads", _save),
-    "quit": Command("", "end, as Ctrl-D does", _quit),
+    "save": ChatCommand(
+        "FILE", "write the conversation as a JSON dialogue, which s2s preprocess reads", _save
+    ),
+    "quit": ChatCommand("", "end, as Ctrl-D does", _quit),
 }
 _OTHER_NAMES = {"exit": "quit", "bye": "quit", "h": "help", "?": "help", "q": "quit"}

@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from s2scli.configs.server import ServerConfig
-from s2scli.inference.connection import Connection, Gone, Refused
-from s2scli.inference.request import Head, check_origin, read_body, read_head
+from s2scli.inference.server.connection import Connection, Gone, Refused
+from s2scli.inference.server.request import Head, check_origin, read_body, read_head
 
 POST = b"POST / HTTP/1.1\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"

@@ -20,7 +20,7 @@ from s2scli.configs.address import parse_address
 from s2scli.configs.generate import GenerateConfig
 from s2scli.errors import S2SError, UsageError
 from s2scli.generate import generate
-from s2scli.inference.listening import listening, name_of
+from s2scli.inference.server.sockets import listening, name_of
 from s2scli.schema import build
 
 

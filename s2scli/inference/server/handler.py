@@ -11,9 +11,9 @@ from itertools import chain
 from s2scli import __version__
 from s2scli.console import warn
 from s2scli.errors import S2SError
-from s2scli.inference.connection import Activity, Connection, Connections, Gone, Refused
-from s2scli.inference.request import Head, check_length, check_origin, read_body, read_head
-from s2scli.inference.service import Service
+from s2scli.inference.server.connection import Activity, Connection, Connections, Gone, Refused
+from s2scli.inference.server.request import Head, check_length, check_origin, read_body, read_head
+from s2scli.inference.server.service import Service
 from s2scli.streams import to_bytes
 
 _METHODS = ("GET", "HEAD", "POST")

@@ -16,12 +16,12 @@ from s2scli.configs.address import parse_address
 from s2scli.configs.generate import GenerateConfig
 from s2scli.console import counted, notice
 from s2scli.errors import Interrupted, S2SError
-from s2scli.inference.connection import Connection, Connections
 from s2scli.inference.engine import Engine
-from s2scli.inference.handler import Handler
-from s2scli.inference.listening import listening, name_of
-from s2scli.inference.output import Signals
-from s2scli.inference.service import Service
+from s2scli.inference.server.connection import Connection, Connections
+from s2scli.inference.server.handler import Handler
+from s2scli.inference.server.service import Service
+from s2scli.inference.server.sockets import listening, name_of
+from s2scli.inference.signals import InterruptSignals
 
 # How long to wait where there are too many open files; there will be fewer.
 _PAUSE_SECONDS = 0.05
@@ -124,7 +124,7 @@ def serve(config: GenerateConfig, make_engine: Callable[[GenerateConfig], Engine
     Raises Interrupted in the end, and S2SError where there is no place to listen.
     """
     assert config.serve is not None
-    with Signals().caught() as signals, listening(parse_address(config.serve)) as listener:
+    with InterruptSignals().caught() as signals, listening(parse_address(config.serve)) as listener:
         # Clients that connect from here on wait until the model is loaded.
         server = Server(listener, Service(make_engine(config), config))
         notice(f"{name_of(listener)}: ready")

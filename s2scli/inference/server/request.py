@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from s2scli.configs.address import is_loopback
-from s2scli.inference.connection import Connection, Refused
+from s2scli.inference.server.connection import Connection, Refused
 
 _LONGEST_LINE = 16 << 10
 _MOST_HEADERS = 100

@@ -17,12 +17,13 @@ from s2scli.configs.search import SearchConfig
 from s2scli.data.source_form import SourceComposer
 from s2scli.errors import UsageError, did_you_mean
 from s2scli.inference.answering import check_line, spell
-from s2scli.inference.connection import Refused
-from s2scli.inference.engine import Engine, Line
+from s2scli.inference.engine import Engine
 from s2scli.inference.input import json_lines, text_lines
+from s2scli.inference.lines import Line
 from s2scli.inference.loading import with_settings
 from s2scli.inference.long_lines import find_parts
-from s2scli.inference.pool import Pool, Question
+from s2scli.inference.server.connection import Refused
+from s2scli.inference.server.pool import Pool, Question
 from s2scli.io import decode
 from s2scli.needs import with_changes
 from s2scli.record import to_line

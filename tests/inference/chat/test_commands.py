@@ -13,8 +13,8 @@ import pytest
 from s2scli.configs.generate import GenerateConfig
 from s2scli.configs.search import SearchConfig
 from s2scli.errors import UsageError
-from s2scli.inference.chat_commands import Session
-from s2scli.inference.conversation import Conversation
+from s2scli.inference.chat.commands import Session
+from s2scli.inference.chat.conversation import Conversation
 
 
 @pytest.fixture
