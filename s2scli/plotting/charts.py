@@ -13,7 +13,7 @@ from rich.text import Text
 from s2scli.console import counted
 from s2scli.plotting.history import History, is_number
 from s2scli.plotting.norms import BARS, bar
-from s2scli.plotting.panels import Line, Panel, is_norms, x_range
+from s2scli.plotting.panels import Curve, Panel, is_norms, x_range
 from s2scli.styled import StyledConsole
 
 _COLOURS = ("bright_blue", "bright_red", "bright_green", "bright_magenta", "bright_cyan", "bright_yellow")
@@ -120,7 +120,7 @@ def chart(
     return [_title(panel, marks, width), *body, *_x_axis(left, right, x, columns)]
 
 
-def _mark(line: Line, marks: Sequence[str]) -> str:
+def _mark(line: Curve, marks: Sequence[str]) -> str:
     return marks[line.run][line.kind == "valid"]
 
 

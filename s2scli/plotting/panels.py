@@ -31,7 +31,7 @@ _MANY, _BEGINNING = 20, 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class Curve:
     """One line of a panel.
 
     run: its number, from 0, which decides the colour; kind: train, valid or norms; name: the run's, or the
@@ -58,7 +58,7 @@ class Panel:
     title: str
     log_y: bool
     limits: tuple[float, float]
-    lines: tuple[Line, ...]
+    lines: tuple[Curve, ...]
 
 
 def make_panels(
@@ -91,7 +91,7 @@ def make_panels(
     return panels
 
 
-def _panel(figure: str, label: str, title: str, log_y: bool, lines: Sequence[Line]) -> Panel:
+def _panel(figure: str, label: str, title: str, log_y: bool, lines: Sequence[Curve]) -> Panel:
     points = [point for line in lines for y in (line.y, line.logged) for point in zip(line.x, y, strict=True)]
     values = [value for _, value in points] or [0.0]
     log_y = (log_y or figure == "ppl" or is_norms(figure)) and min(values) > 0
@@ -129,7 +129,7 @@ def _figures(histories: Sequence[History]) -> tuple[list[str], list[str]]:
 
 def _lines(
     figure: str, histories: Sequence[History], axes: Sequence[Callable[[int], float]], smooth: int
-) -> list[Line]:
+) -> list[Curve]:
     lines = []
     for run, history in enumerate(histories):
         for kind in ("train", "valid"):
@@ -143,7 +143,7 @@ def _lines(
     return lines
 
 
-def _layers(run: int, history: History, axis: Callable[[int], float], layer: str) -> list[Line]:
+def _layers(run: int, history: History, axis: Callable[[int], float], layer: str) -> list[Curve]:
     """A line for each layer, or for each part of one, in the order of the model."""
     points: dict[str, list[tuple[int, float]]] = {}
     for update, event in history.events[NORMS].items():
@@ -169,7 +169,7 @@ def _line(
     axis: Callable[[int], float],
     smooth: int,
     where: str,
-) -> list[Line]:
+) -> list[Curve]:
     """A line through the points that are finite, or none if none are."""
     finite = [(update, value) for update, value in points if math.isfinite(value)]
     if where and len(finite) < len(points):
@@ -178,7 +178,7 @@ def _line(
         return []
     logged = tuple(value for _, value in finite)
     x = tuple(axis(update) for update, _ in finite)
-    return [Line(run=run, kind=kind, name=name, x=x, y=moving_average(logged, smooth), logged=logged)]
+    return [Curve(run=run, kind=kind, name=name, x=x, y=moving_average(logged, smooth), logged=logged)]
 
 
 def is_norms(figure: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s2scli.errors import S2SError, UsageError
-from s2scli.plotting.panels import Line, Panel, is_norms, x_range
+from s2scli.plotting.panels import Curve, Panel, is_norms, x_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -137,7 +137,7 @@ def _train_style(panel: Panel) -> dict[str, Any]:
     return {"linewidth": 0.9, "linestyle": (0, (3, 1.2)) if both else "-"}
 
 
-def _dot(line: Line) -> dict[str, Any]:
+def _dot(line: Curve) -> dict[str, Any]:
     """A dot for a line of one point, which has no length."""
     return {"marker": "o", "markersize": 3} if len(line.x) == 1 else {}
 
