@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from s2scli.errors import DataError
 from s2scli.io import read_lines
 from s2scli.notes import Note
 from s2scli.record import Alignment, Hypothesis
-from s2scli.search.base import ScoredOutput
+from s2scli.search.request import ScoredOutput
 from s2scli.text.pieces import NONE
 from s2scli.text.tokenizer import SplittingTokenizer, Tokenizer
 from s2scli.text.vocabulary import UNK
@@ -26,6 +26,9 @@ from s2scli.text.words import (
     is_punctuation,
     words_of_line,
 )
+
+Weights = NDArray[np.float32]
+"""Attention weights [T, S], or [words, S]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +75,7 @@ class AttentionUses:
             return replace(hypothesis, alignment=_strongest(_of_words(over, text, owners)))
         return hypothesis
 
-    def _instead(self, ids: Sequence[int], weights: Tensor, words: Words) -> dict[int, str]:
+    def _instead(self, ids: Sequence[int], weights: Weights, words: Words) -> dict[int, str]:
         """The text in place of each unknown token, by its place."""
         found = {target: words.texts[source] for source, target in _strongest(_over_words(weights, words))}
         return {
@@ -97,25 +100,27 @@ class Source:
     notes: list[Note] = field(default_factory=list)
 
 
-def _over_words(weights: Tensor, words: Words) -> Tensor:
+def _over_words(weights: Weights, words: Words) -> Weights:
     """How much of the attention each word has: the sum over its tokens; weights [T, S] → [T, words]."""
-    places = torch.tensor(words.of_token)
-    is_in = places >= 0
-    return weights.new_zeros(len(weights), len(words.texts)).index_add_(1, places[is_in], weights[:, is_in])
+    owners = np.array(words.of_token, np.int64)
+    is_in = owners >= 0
+    sums = np.zeros((len(weights), len(words.texts)), weights.dtype)
+    np.add.at(sums.T, owners[is_in], weights.T[is_in])
+    return sums
 
 
-def _of_words(weights: Tensor, text: str, owners: Sequence[int]) -> Tensor:
+def _of_words(weights: Weights, text: str, owners: Sequence[int]) -> Weights:
     """The mean attention of the tokens that wrote each word of a text; weights [T, any] → [words, any]."""
     rows, at = [], 0
     for word in text.split():
         rows.append(weights[sorted(set(owners[at : at + len(word)]))].mean(0))
         at += len(word)
-    return torch.stack(rows) if rows else weights[:0]
+    return np.stack(rows) if rows else weights[:0]
 
 
-def _strongest(weights: Tensor) -> Alignment:
+def _strongest(weights: Weights) -> Alignment:
     """For each row of weights [target, source] the column with the most: pairs of source and target."""
-    if not weights.size(1):
+    if not weights.shape[1]:
         return []
     return [(source, target) for target, source in enumerate(weights.argmax(1).tolist())]
 

@@ -28,9 +28,8 @@ from s2scli.models.base import Decodable
 from s2scli.nn.runtime import give_back_freed_memory
 from s2scli.notes import Note
 from s2scli.record import Hypothesis, Record
-from s2scli.search.base import Request, ScoredOutput
 from s2scli.search.decoding import search, with_attention
-from s2scli.search.queue import BatchLimits
+from s2scli.search.request import BatchLimits, Request, ScoredOutput
 from s2scli.search.shortlisted import Shortlisted
 from s2scli.text.normalization import is_blank
 from s2scli.text.pieces import NONE

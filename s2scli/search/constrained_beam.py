@@ -10,11 +10,11 @@ from torch import Tensor
 
 from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable, StepOutput
-from s2scli.search.base import ScoredOutput
 from s2scli.search.beam import BeamSearch, Extensions, best_of
 from s2scli.search.candidates import top_candidates
 from s2scli.search.constraints import Constraints
 from s2scli.search.queue import SentenceBatch, by_batches
+from s2scli.search.request import ScoredOutput
 from s2scli.text.vocabulary import EOS, PAD
 
 

@@ -12,9 +12,9 @@ from s2scli.configs.search import SearchConfig
 from s2scli.console import uncounted
 from s2scli.data.batch import Batch, Tokens, pad_outputs
 from s2scli.models.base import Decodable
-from s2scli.search.base import Request, ScoredOutput
 from s2scli.search.penalties import coverage_penalty
-from s2scli.search.queue import BatchLimits, SentenceQueue
+from s2scli.search.queue import SentenceQueue
+from s2scli.search.request import BatchLimits, Request, ScoredOutput
 
 
 def search(
@@ -99,7 +99,7 @@ def _attended(
             weights = model.attention(Batch(source.select(rows), target), config.alignment_layer).cpu()
         for row, item, own in zip(rows, items, weights, strict=True):
             inside = own[: len(item.ids), : int(source.lengths[row])]
-            found[row].append(replace(item, attention=inside.clone()))
+            found[row].append(replace(item, attention=inside.clone().numpy()))
     return found
 
 

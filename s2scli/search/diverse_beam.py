@@ -8,9 +8,9 @@ import torch
 
 from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable
-from s2scli.search.base import ScoredOutput
 from s2scli.search.beam import BeamSearch, best_of
 from s2scli.search.queue import SentenceBatch, by_batches
+from s2scli.search.request import ScoredOutput
 
 
 @by_batches

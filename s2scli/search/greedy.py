@@ -6,10 +6,11 @@ import torch
 
 from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable
-from s2scli.search.base import ScoredOutput, join_histories, last_tokens, worth_dropping
+from s2scli.search.base import join_histories, last_tokens, worth_dropping
 from s2scli.search.candidates import best_columns
 from s2scli.search.penalties import final_score
 from s2scli.search.queue import SentenceBatch, SentenceQueue, search_all
+from s2scli.search.request import ScoredOutput
 from s2scli.search.restrictions import Restrictions
 from s2scli.text.vocabulary import EOS
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from s2scli.configs.search import SearchConfig
 
@@ -28,13 +29,13 @@ def best_possible(total: float, length: int, longest: int, config: SearchConfig)
     return total / max(_divisor(end, config) for end in ends) + max(config.word_reward * end for end in ends)
 
 
-def coverage_penalty(attention: Tensor | None, config: SearchConfig) -> float:
+def coverage_penalty(attention: NDArray[np.float32] | None, config: SearchConfig) -> float:
     """β Σ_j log(min(Σ_i p_ij, 1)) over the source tokens j (Wu et al. 2016, equation 14): 0 where all are attended to.
 
     attention p [T, S]: of each token of an output, its end symbol counted; that of the source is none to be covered.
     """
     assert attention is not None
-    covered = attention[:, :-1].sum(0)
+    covered = torch.from_numpy(attention)[:, :-1].sum(0)
     # What no token can look at would make the sum infinite, for every output alike.
     least = torch.finfo(covered.dtype).tiny
     return config.coverage_penalty * float(covered.clamp(min=least, max=1).log().sum())

@@ -12,26 +12,10 @@ from s2scli.configs.search import SearchConfig
 from s2scli.console import uncounted
 from s2scli.data.batch import Tokens
 from s2scli.models.base import Decodable
-from s2scli.search.base import Request, ScoredOutput
+from s2scli.search.request import BatchLimits, Request, ScoredOutput
 
 # A batch is left when so little of it is open; a step for a few sentences takes nearly as long as for many.
 _LEFT = 1 / 4
-
-
-@dataclass(frozen=True)
-class BatchLimits:
-    """How much is searched for at a time: sentences, and source tokens with their padding; at least one sentence."""
-
-    sentences: int
-    tokens: int | None = None
-
-    def holds(self, sentences: int, longest: int) -> bool:
-        """Whether there is room for so many sentences of so many tokens at most."""
-        return sentences <= self.sentences and (self.tokens is None or sentences * longest <= self.tokens)
-
-    def halved(self) -> BatchLimits:
-        """Half of it."""
-        return BatchLimits(max(1, self.sentences // 2), None if self.tokens is None else self.tokens // 2)
 
 
 @dataclass(frozen=True)

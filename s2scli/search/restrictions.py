@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Tokens, pad_sequences
 from s2scli.models.base import Decodable, StepOutput
-from s2scli.search.base import Request
 from s2scli.search.exclusions import Exclusions
+from s2scli.search.request import Request
 from s2scli.text.vocabulary import BOS, EOS, PAD, UNK
 
 # What no output holds: two neighbours.

@@ -8,9 +8,10 @@ from torch import Tensor
 from s2scli.configs.search import SearchConfig
 from s2scli.data.sentences import Draws
 from s2scli.models.base import Decodable
-from s2scli.search.base import ScoredOutput, last_tokens, worth_dropping
+from s2scli.search.base import last_tokens, worth_dropping
 from s2scli.search.penalties import final_score
 from s2scli.search.queue import SentenceBatch, by_batches
+from s2scli.search.request import ScoredOutput
 from s2scli.search.restrictions import Restrictions
 from s2scli.text.vocabulary import EOS
 

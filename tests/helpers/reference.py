@@ -21,7 +21,7 @@ from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.models.base import Model
 from s2scli.schema import build
-from s2scli.search.base import ScoredOutput
+from s2scli.search.request import ScoredOutput
 from s2scli.text.excluded import ExcludedPhrases, TokenTexts
 from s2scli.text.vocabulary import Vocabulary
 from s2scli.text.word import WordTokenizer

@@ -13,7 +13,7 @@ from toys import write_lines
 from s2scli.errors import DataError
 from s2scli.inference.attention import AttentionUses, Source, put_in_place, read_replacements
 from s2scli.record import Hypothesis
-from s2scli.search.base import ScoredOutput
+from s2scli.search.request import ScoredOutput
 from s2scli.text.character import CharacterTokenizer
 from s2scli.text.normalization import Normalization
 from s2scli.text.subword import SentencePieceTokenizer
@@ -31,7 +31,7 @@ def read(
     source_ids = tokenizer.encode(source)
     weights = torch.full((len(ids) + 1, len(source_ids) + 1), 0.001)
     weights[:-1] = torch.tensor(looks).view(len(ids), len(source_ids) + 1)
-    output = ScoredOutput([*ids, EOS], [0.0] * (len(ids) + 1), 0.0, weights)
+    output = ScoredOutput([*ids, EOS], [0.0] * (len(ids) + 1), 0.0, weights.numpy())
     hypothesis = Hypothesis(
         text=tokenizer.decode(ids),
         score=0.0,

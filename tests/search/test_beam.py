@@ -35,12 +35,12 @@ from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.errors import UsageError
 from s2scli.models.base import Model
-from s2scli.search.base import Request, ScoredOutput
 from s2scli.search.beam import beam_search
 from s2scli.search.candidates import best_columns, top_candidates
 from s2scli.search.decoding import search
 from s2scli.search.greedy import greedy_search
-from s2scli.search.queue import BatchLimits, SentenceQueue
+from s2scli.search.queue import SentenceQueue
+from s2scli.search.request import BatchLimits, Request, ScoredOutput
 
 
 def all_at_once(sources: list[list[int]]) -> SentenceQueue:

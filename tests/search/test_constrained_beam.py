@@ -16,9 +16,9 @@ from toys import log_probabilities
 
 from s2scli.data.batch import pad_sequences
 from s2scli.models.ensemble import Ensemble
-from s2scli.search.base import Request, ScoredOutput
 from s2scli.search.constraints import Constraints
 from s2scli.search.decoding import search
+from s2scli.search.request import Request, ScoredOutput
 
 Phrases = Sequence[Sequence[int]]
 

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import pad_sequences
 from s2scli.models.base import Model
-from s2scli.search.base import ScoredOutput
 from s2scli.search.decoding import search
+from s2scli.search.request import ScoredOutput
 from s2scli.text.vocabulary import EOS, Vocabulary
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"

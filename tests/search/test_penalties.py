@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from reference import SOURCES, Hypothesis, config, everything, final, groups_written_out, make
@@ -13,9 +14,9 @@ from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.models.base import Model
 from s2scli.models.ensemble import Ensemble
-from s2scli.search.base import ScoredOutput
 from s2scli.search.decoding import search
 from s2scli.search.penalties import coverage_penalty
+from s2scli.search.request import ScoredOutput
 
 FAMILIES = ("transformer", "bahdanau", "luong")
 
@@ -50,15 +51,15 @@ def check(
     for item in got:
         assert item.attention is not None
         expected = torch.tensor(attention(model, source, item.ids))
-        torch.testing.assert_close(item.attention, expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(torch.from_numpy(item.attention), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_the_penalty_by_hand() -> None:
-    weights = torch.tensor([[0.5, 0.1, 0.4], [0.7, 0.1, 0.2]])
+    weights = np.array([[0.5, 0.1, 0.4], [0.7, 0.1, 0.2]], np.float32)
     settings = config(coverage_penalty=0.5)
     # Columns: 1.2, which counts as 1; 0.2; the end symbol, which does not count.
     assert coverage_penalty(weights, settings) == pytest.approx(0.5 * math.log(0.2))
-    assert coverage_penalty(torch.tensor([[0.0, 1.0]]), settings) > -math.inf
+    assert coverage_penalty(np.array([[0.0, 1.0]], np.float32), settings) > -math.inf
 
 
 @pytest.mark.parametrize(

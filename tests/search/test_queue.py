@@ -12,9 +12,9 @@ from toys import random_ids
 from s2scli.data.batch import pad_sequences
 from s2scli.models.base import Decodable
 from s2scli.models.ensemble import Ensemble
-from s2scli.search.base import Request, ScoredOutput
 from s2scli.search.decoding import search
-from s2scli.search.queue import BatchLimits, SentenceQueue
+from s2scli.search.queue import SentenceQueue
+from s2scli.search.request import BatchLimits, Request, ScoredOutput
 
 # In no order, some of them long.
 SOURCES = random_ids([3, 6, 1, 4, 9, 2, 17, 5, 5, 12, 1, 8, 3, 7, 2, 6, 10, 4, 1, 5], SOURCE_SIZE, seed=8)

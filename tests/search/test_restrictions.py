@@ -8,8 +8,8 @@ import pytest
 from reference import FAMILIES, SOURCES, beam_written_out, config, everything, make, same
 
 from s2scli.data.batch import pad_sequences
-from s2scli.search.base import Request
 from s2scli.search.decoding import search
+from s2scli.search.request import Request
 
 SETTINGS: list[tuple[dict[str, Any], list[int]]] = [
     ({"no_repeat_ngram_size": 1}, []),

@@ -14,8 +14,8 @@ from toys import log_probabilities
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import pad_sequences
 from s2scli.errors import UsageError
-from s2scli.search.base import Request
 from s2scli.search.decoding import search
+from s2scli.search.request import Request
 from s2scli.search.sampling import draw, truncate
 
 CUTS: list[dict[str, Any]] = [

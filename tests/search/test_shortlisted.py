@@ -15,9 +15,8 @@ from s2scli.data.shortlist import ChosenShortlist
 from s2scli.models.base import Model
 from s2scli.models.ensemble import Ensemble
 from s2scli.nn.quantized import quantize
-from s2scli.search.base import Request, ScoredOutput
 from s2scli.search.decoding import search
-from s2scli.search.queue import BatchLimits
+from s2scli.search.request import BatchLimits, Request, ScoredOutput
 from s2scli.search.shortlisted import Shortlisted
 
 

@@ -15,9 +15,9 @@ from s2scli.data.batch import pad_sequences
 from s2scli.models.base import Decodable, Memory, State, StepOutput, Tempered
 from s2scli.models.ensemble import Ensemble
 from s2scli.models.fusion import ShallowFusion
-from s2scli.search.base import Request, ScoredOutput
 from s2scli.search.constraints import Constraints
 from s2scli.search.decoding import search
+from s2scli.search.request import Request, ScoredOutput
 from s2scli.search.shortlisted import Shortlisted
 from s2scli.text.vocabulary import EOS, UNK
 

@@ -25,7 +25,7 @@ from s2scli.data.batch import Batch
 from s2scli.data.batching import plan_batches
 from s2scli.data.dataset import Dataset
 from s2scli.inference import engine
-from s2scli.search.queue import BatchLimits
+from s2scli.search.request import BatchLimits
 from s2scli.text.vocabulary import EOS, PAD
 from s2scli.training.objectives.base import Loss
 from s2scli.training.objectives.cross_entropy import LabelSmoothedCrossEntropy

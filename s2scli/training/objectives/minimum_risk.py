@@ -20,8 +20,8 @@ from s2scli.models.base import Model
 from s2scli.nn.copying import Hidden
 from s2scli.nn.kernels.chunked import chunk_rows
 from s2scli.nn.losses import weighted_cross_entropy
-from s2scli.search.base import Request
 from s2scli.search.decoding import search
+from s2scli.search.request import Request
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import EOS
 from s2scli.training.distributed import gathered
