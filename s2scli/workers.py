@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from s2scli.errors import S2SError
 from s2scli.streams import open_streams
+from s2scli.user_code import load_from_environment
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -170,6 +171,7 @@ def _work(parent: Connection) -> None:
     """Make the calls that a parent asks for."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     open_streams()
+    load_from_environment()
     with suppress(EOFError, BrokenPipeError):  # the parent has closed it
         while True:
             parent.send(_answer(*parent.recv()))

@@ -35,6 +35,7 @@ LAYERS = (
         "locks",
         "console",
         "workers",
+        "user_code",
     },
     {"configs", "text", "metrics", "checkpoint_file"},
     {"data", "nn", "plotting"},

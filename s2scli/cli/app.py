@@ -10,6 +10,7 @@ import textwrap
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -28,6 +29,7 @@ from s2scli.errors import Interrupted, S2SError, UsageError, did_you_mean, is_ou
 from s2scli.registry import Registry
 from s2scli.schema import read_toml
 from s2scli.streams import columns, open_streams
+from s2scli.user_code import load_from_environment, load_user_dir
 
 # What a shell reports for a program that a signal has ended: 128 + its number.
 INTERRUPTED, BROKEN_PIPE = 130, 141
@@ -234,6 +236,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code; an error is one line on standard error."""
     label = "s2s " + arguments[0] if arguments and arguments[0] in COMMANDS else "s2s"
     try:
+        _load_user_code(arguments)
         outcome = make_app().main(list(arguments), prog_name="s2s", standalone_mode=False)
         if isinstance(outcome, Call):
             outcome.run()
@@ -252,6 +255,19 @@ def run(arguments: Sequence[str]) -> int:
         details = error.details if isinstance(error, S2SError) else ()
         return _fail(label, f"error: {message}", code, details)
     return outcome if isinstance(outcome, int) else 0
+
+
+def _load_user_code(arguments: Sequence[str]) -> None:
+    """Add the user's own components before there are flags, whose names and choices they extend.
+
+    What --user-dir names and is not there is told when the line has been read.
+    """
+    load_from_environment()
+    words = list(arguments[: arguments.index("--")] if "--" in arguments else arguments)
+    for word, value in zip(words, [*words[1:], ""], strict=True):
+        name, equals, attached = word.partition("=")
+        if name == "--user-dir" and (path := Path(attached if equals else value)).exists():
+            load_user_dir(path)
 
 
 def explain(error: Exception) -> tuple[str, int]:

@@ -14,6 +14,7 @@ HELP_NAMES = ("--help", "-h")
 # What every command has besides its config's flags.
 _OWN = [
     Flag("--config", "", "", metavar="FILE"),
+    Flag("--user-dir", "", "", metavar="PATH"),
     *(Flag(name, "", "", switch=True) for name in ("--debug", *HELP_NAMES)),
 ]
 # How like a flag a name must be for it to be taken for a slip of the finger, from 0 to 1.

@@ -21,9 +21,13 @@ from s2scli.configs.command import CommandConfig
 from s2scli.errors import UsageError
 from s2scli.needs import check_needs
 from s2scli.schema import Limits, limits_of, plain_type, setting_types
+from s2scli.user_code import load_user_dir
 
 _CONFIG_HELP = "read settings from a TOML file; flags go over it"
 _SET_HELP = "set any config key by its full name, such as model.dropout=0.3; may be repeated"
+_USER_DIR_HELP = (
+    "Python module of your own, a folder or a file, that adds models, searches and the like; it is run"
+)
 _SET = "--set"
 _TYPE_NAMES = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH", bool: "true|false"}
 
@@ -157,12 +161,17 @@ def make_callback(flags: list[Flag], then: Callable[[Given], Any]) -> Callable[.
     if len(named) != len(flags):
         raise ValueError("two flags have the same name")
 
-    def callback(*, config: Path | None, debug: bool, **typed: Any) -> Any:
+    def callback(*, config: Path | None, user_dir: Path | None, debug: bool, **typed: Any) -> Any:
+        if user_dir is not None:
+            load_user_dir(user_dir)
         given = {named[name]: value for name, value in typed.items() if value is not None}
         return then(_collect(given, config, debug))
 
     parameters = [_parameter(name, flag) for name, flag in named.items()] + [
         _keyword("config", Path | None, typer.Option(None, "--config", metavar="FILE", help=_CONFIG_HELP)),
+        _keyword(
+            "user_dir", Path | None, typer.Option(None, "--user-dir", metavar="PATH", help=_USER_DIR_HELP)
+        ),
         _keyword("debug", bool, typer.Option(False, "--debug", help="show the traceback of an error")),
     ]
     callback.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

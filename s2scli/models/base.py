@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -202,7 +202,6 @@ class Tempered(Decodable):
 class Model(nn.Module, Decodable):
     """A sequence-to-sequence model over two vocabularies."""
 
-    Config: ClassVar[type[Any]]
     # The width of `encoder_states`, and the size of the source vocabulary.
     encoder_width: int
     source_size: int

@@ -91,8 +91,6 @@ class ConvolutionalModel(Model):
     As in fairseq, from which the paper's models come; but that the output layer has no bias, and no normalized weights.
     """
 
-    Config = ConvolutionalConfig
-
     def __init__(self, config: ConvolutionalConfig, source_size: int, target_size: int) -> None:
         super().__init__()
         width, dropout = config.encoder_embed_dim, config.dropout

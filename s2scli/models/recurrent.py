@@ -79,8 +79,6 @@ class RecurrentModel(Model):
     of Bahdanau et al. with tanh in place of maxout, and equation 5 of Luong et al.
     """
 
-    Config = RecurrentConfig
-
     def __init__(self, config: RecurrentConfig, source_size: int, target_size: int) -> None:
         super().__init__()
         self.config = config

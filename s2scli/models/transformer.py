@@ -311,8 +311,6 @@ class TransformerDecoder(Model):
 class TransformerModel(TransformerDecoder):
     """Encoder and decoder stacks over shared or separate embeddings."""
 
-    Config = TransformerConfig
-
     def __init__(self, config: TransformerConfig, source_size: int, target_size: int) -> None:
         super().__init__()
         embeddings = Embeddings(config, source_size, target_size, config.decoder_embed_dim)

@@ -26,7 +26,6 @@ class TransformerLanguageModel(TransformerDecoder):
     source_size is 0.
     """
 
-    Config = TransformerLMConfig
     reads_source = False
 
     def __init__(self, config: TransformerLMConfig, source_size: int, target_size: int) -> None:

@@ -77,7 +77,7 @@ def problems(capsys: pytest.CaptureFixture[str], line: str) -> dict[str, str]:
             f"train data --user-dir src --task translation --source-lang src --target-lang tgt --truncate-source {XSUM}"
             " --required-batch-size-multiple 1 --arch transformer_pointer_generator --source-position-markers 1000"
             " --skip-invalid-size-inputs-valid-test",
-            "--user-dir --task --source-lang --target-lang --truncate-source --required-batch-size-multiple"
+            "--task --source-lang --target-lang --truncate-source --required-batch-size-multiple"
             " '--arch transformer_pointer_generator' --source-position-markers --skip-invalid-size-inputs-valid-test",
         ),
         (

@@ -91,7 +91,6 @@ FAIRSEQ = Toolkit(
         "preprocess --task": "s2s train --arch says it",
         "--sample-break-mode": _LINE_BY_LINE,
         "--tokens-per-sample": _LINE_BY_LINE,
-        "--user-dir": "models and the like are added in the source, a file and a line each (CONTRIBUTING.md)",
         "--source-lang": _DATASET_KNOWS,
         "--target-lang": _DATASET_KNOWS,
         **{

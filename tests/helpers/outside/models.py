@@ -1,0 +1,92 @@
+"""A model and an attention score from outside the package."""
+
+# ruff: noqa: ARG002 (a contract gives more than each has a use for)
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from outside.configs import BagOfWordsConfig
+from s2scli.data.batch import Batch, Tokens
+from s2scli.errors import UsageError
+from s2scli.models.base import Memory, Model, State, StepOutput
+from s2scli.nn.attention import Score
+from s2scli.nn.output import SoftmaxOutput
+
+
+@dataclass(frozen=True)
+class Bag(Memory):
+    """The embeddings [B, S, D] of sources, and their mean [B, D]."""
+
+    embedded: Tensor
+    mean: Tensor
+
+    def select(self, rows: Tensor) -> Bag:
+        return Bag(self.embedded[rows], self.mean[rows])
+
+    def join(self, other: Bag) -> Bag:
+        return Bag(self.embedded[:0], torch.cat([self.mean, other.mean]))
+
+
+class Nothing(State):
+    """All that is known of a hypothesis is its last token."""
+
+    def select(self, rows: Tensor) -> Nothing:
+        return self
+
+    def reorder(self, beams: Tensor) -> Nothing:
+        return self
+
+    def join(self, other: Nothing) -> Nothing:
+        return self
+
+
+class BagOfWordsModel(Model):
+    """tanh(W [last target token; mean of the source's tokens]) predicts the next token."""
+
+    def __init__(self, config: BagOfWordsConfig, source_size: int, target_size: int) -> None:
+        super().__init__()
+        width = config.bag_width
+        self.source_size, self.target_size, self.encoder_width = source_size, target_size, width
+        self.source_table = nn.Embedding(source_size, width)
+        self.target_table = nn.Embedding(target_size, width)
+        self.combine = nn.Linear(2 * width, width)
+        self.output = SoftmaxOutput(width, target_size, None)
+
+    @property
+    def embeddings(self) -> dict[str, nn.Embedding]:
+        return {"source": self.source_table, "target": self.target_table}
+
+    def encode(self, source: Tokens) -> Bag:
+        embedded = self.source_table(source.ids) * source.mask[..., None]
+        return Bag(embedded, embedded.sum(1) / source.lengths[:, None])
+
+    def encoder_states(self, memory: Memory) -> Tensor:
+        assert isinstance(memory, Bag)
+        return memory.embedded
+
+    def decode(self, memory: Memory, inputs: Tensor) -> Tensor:
+        assert isinstance(memory, Bag)
+        mean = memory.mean[:, None].expand(-1, inputs.size(1), -1)
+        hidden: Tensor = self.combine(torch.cat([self.target_table(inputs), mean], dim=2)).tanh()
+        return hidden
+
+    def start(self, memory: Memory) -> Nothing:
+        return Nothing()
+
+    def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
+        return self.score_next(self.decode(memory, tokens), state)
+
+    def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
+        raise UsageError("a bag of words has no attention to show")
+
+
+class DistanceScore(Score):
+    """−‖s − h_j‖²."""
+
+    def repeated(self, prepared: Tensor, steps: int, queries: int) -> Callable[[Tensor], Tensor]:
+        return lambda query: -(query[:, :, None] - prepared[:, None]).square().sum(-1)
