@@ -264,7 +264,7 @@ def _load_user_code(arguments: Sequence[str]) -> None:
     """
     load_from_environment()
     words = list(arguments[: arguments.index("--")] if "--" in arguments else arguments)
-    for word, value in zip(words, [*words[1:], ""], strict=True):
+    for word, value in zip(words, [*words, ""][1:], strict=True):
         name, equals, attached = word.partition("=")
         if name == "--user-dir" and (path := Path(attached if equals else value)).exists():
             load_user_dir(path)
