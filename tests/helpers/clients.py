@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from s2scli.inference.server import pool
+from s2scli.inference.server.connection import Connection, Gone
 
 JSON = {"Content-Type": "application/json"}
 SEARCH = {"device": "cpu", "max_len_a": 1.0, "max_len_b": 5}
@@ -49,6 +50,20 @@ class Gate:
         self.opened, self.entered = threading.Event(), threading.Semaphore(0)
         self.batches: list[list[str]] = []
         self.answers = pool.answers_of_parts
+        # The connections that wait for answers: the server looks now and then whether their clients are there.
+        self.waiting: set[Connection] = set()
+        self.num_gone = 0
+        plain = Connection.check
+
+        def check(connection: Connection, probe: bytes = b"") -> None:
+            self.waiting.add(connection)
+            try:
+                plain(connection, probe)
+            except Gone:
+                self.num_gone += 1
+                raise
+
+        monkeypatch.setattr(Connection, "check", check)
         monkeypatch.setattr(pool, "answers_of_parts", self)
 
     def __call__(self, engine: Any, config: Any, lines: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -70,8 +69,7 @@ def test_requests_that_wait_are_one_batch(
         first = threads.submit(client.ask, f"{SENTENCES[0]}\n")
         gate.entered.acquire()
         others = [threads.submit(Client(client.place).ask, text) for text in texts]
-        wait_until(lambda: threading.active_count() >= 4)
-        time.sleep(0.2)
+        wait_until(lambda: len(gate.waiting) == 4)
         gate.opened.set()
         assert first.result() == (200, joined(run(f"{SENTENCES[0]}\n")))
         for text, other in zip(texts[:2], others[:2], strict=True):

@@ -37,8 +37,8 @@ def connect() -> Iterator[Callable[..., Pair]]:
         yield made
 
 
-def check_for_a_while(connection: Connection) -> None:
-    for _ in range(500):
+def check_until_gone(connection: Connection) -> None:
+    while True:
         connection.check(b"x")
         time.sleep(0.01)
 
@@ -117,16 +117,16 @@ def test_of_too_many_bytes_the_largest_body_is_refused(connect: Callable[..., Pa
     everyone.hold(answered, 60)
 
 
+@pytest.mark.usefixtures("ends")
 def test_times_end_what_does_not_come(connect: Callable[..., Pair]) -> None:
     connection, client = connect(idle_timeout=0.2, request_timeout=0.3)
     assert not connection.begins()
     client.sendall(b"a")
     assert connection.begins()
-    began = time.monotonic()
+    over = threading.Event()
 
     def trickle() -> None:
-        for _ in range(20):
-            time.sleep(0.05)
+        while not over.wait(0.05):
             client.sendall(b"a")
 
     thread = threading.Thread(target=trickle)
@@ -134,13 +134,13 @@ def test_times_end_what_does_not_come(connect: Callable[..., Pair]) -> None:
     with pytest.raises(Refused, match=r"within 0\.3 seconds \(--request-timeout\)") as refused:
         connection.line(1000)
     assert refused.value.status == 408
-    assert time.monotonic() - began < 5
+    over.set()
     thread.join()
 
 
+@pytest.mark.usefixtures("ends")
 def test_a_client_that_does_not_read_is_dropped(connect: Callable[..., Pair]) -> None:
     connection, client = connect(send_timeout=0.3)
-    began = time.monotonic()
     done = threading.Event()
 
     def trickle() -> None:
@@ -151,11 +151,11 @@ def test_a_client_that_does_not_read_is_dropped(connect: Callable[..., Pair]) ->
     thread.start()
     with pytest.raises(Gone):
         connection.send(b"a" * (1 << 24))
-    assert time.monotonic() - began < 5
     done.set()
     thread.join()
 
 
+@pytest.mark.usefixtures("ends")
 @pytest.mark.parametrize("at_port", [False, True])
 def test_a_client_that_has_gone_is_told_from_one_that_only_sends_no_more(
     connect: Callable[..., Pair], at_port: bool
@@ -175,9 +175,10 @@ def test_a_client_that_has_gone_is_told_from_one_that_only_sends_no_more(
     gone, client = connect(at_port=at_port)
     client.close()
     with pytest.raises(Gone):
-        check_for_a_while(gone)
+        check_until_gone(gone)
 
 
+@pytest.mark.usefixtures("ends")
 def test_the_end_waits_for_what_is_answered_but_not_for_ever(connect: Callable[..., Pair]) -> None:
     everyone = all_of(9)
     (idle, _), (quick, _), (slow, _) = pairs = [connect() for _ in range(3)]
@@ -192,13 +193,13 @@ def test_the_end_waits_for_what_is_answered_but_not_for_ever(connect: Callable[.
         everyone.end_answer(quick)
         everyone.remove(quick)
         with pytest.raises(Gone):
-            check_for_a_while(slow)
+            check_until_gone(slow)
         everyone.remove(slow)
 
     thread = threading.Thread(target=finish)
     thread.start()
     began = time.monotonic()
     assert everyone.end(0.5) == 1
-    assert 0.4 < time.monotonic() - began < 5
+    assert time.monotonic() - began > 0.4
     thread.join()
     assert not everyone.add(connect()[0])
