@@ -8,15 +8,8 @@ from pathlib import Path
 
 import torch
 
-from s2scli.checkpoint import (
-    BEST,
-    LAST,
-    Checkpoint,
-    check_finite,
-    load_checkpoint,
-    restore_config,
-    save_checkpoint,
-)
+from s2scli.checkpoint import Checkpoint, check_finite, load_checkpoint, restore_config, save_checkpoint
+from s2scli.checkpoint_file import BEST, LAST
 from s2scli.configs.average import AverageConfig
 from s2scli.configs.model import model_differences
 from s2scli.console import counted, notice, warn

@@ -24,14 +24,9 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from s2scli.checkpoint_file import (
-    BEST,
     FORMAT,
-    LAST,
     SIDES,
     VERSION,
-    epoch_checkpoint,
-    epoch_checkpoints,
-    find_checkpoint,
     open_checkpoint,
 )
 from s2scli.configs.model import ModelConfig
@@ -49,25 +44,6 @@ from s2scli.record import to_line
 from s2scli.schema import as_dict, spelled
 from s2scli.text.sameness import difference
 from s2scli.text.tokenizer import Tokenizer
-
-__all__ = [
-    "BEST",
-    "LAST",
-    "SIDES",
-    "Checkpoint",
-    "check_finite",
-    "check_vocabularies",
-    "epoch_checkpoint",
-    "epoch_checkpoints",
-    "find_checkpoint",
-    "first_not_finite",
-    "load_checkpoint",
-    "load_weights",
-    "restore_config",
-    "restore_model",
-    "save_checkpoint",
-    "vocabulary_sizes",
-]
 
 # So many of a tensor's elements are looked at when it is read; training that went wrong spares none of its layers.
 _LOOKED_AT = 1 << 16

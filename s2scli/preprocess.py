@@ -17,15 +17,19 @@ from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import counted, notice
 from s2scli.data.assembly import Assembly, reasons_in_words
 from s2scli.data.consistency import check_settings
-from s2scli.data.corpus import Corpus, find_corpora, find_speakers
-from s2scli.data.dataset import TAG, Split, ids_dtype
-from s2scli.data.dataset_writer import SplitWriter, write_dataset
+from s2scli.data.corpora import find_corpora
+from s2scli.data.corpus import Corpus
+from s2scli.data.dataset_writer import DatasetWriter, write_dataset
 from s2scli.data.dialogue import DialogueForm, speaker_symbol
+from s2scli.data.dialogue_corpus import DialogueCorpus, find_speakers
+from s2scli.data.folder import TAG, ids_dtype
 from s2scli.data.learning import learn_tokenizers, with_counts
 from s2scli.data.lexical import learn_shortlist
 from s2scli.data.merging import merge_parts, part_folder
 from s2scli.data.meta import FORMAT, VERSION
 from s2scli.data.source_form import SourceForm
+from s2scli.data.split import Split
+from s2scli.data.split_writer import SplitWriter
 from s2scli.data.spool import spooled
 from s2scli.errors import UsageError
 from s2scli.files import keep_inputs
@@ -65,8 +69,8 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
     note_needs(config)
     if config.merge:
         return _merge(config)
-    part = (config.shard_id, config.num_shards) if config.num_shards > 1 else None
-    destdir = part_folder(config.destdir, *part) if part else config.destdir
+    is_part = config.num_shards > 1
+    destdir = part_folder(config.destdir, *_part(config)) if is_part else config.destdir
     corpora = find_corpora(config)
     for flag, output in (("--report", config.report), ("--rejects", config.rejects)):
         keep_inputs(flag, output, [path for corpus in corpora for path in corpus.paths])
@@ -76,27 +80,22 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
         corpora = [spooled(corpus, writer.folder) for corpus in corpora]
         num_lines = {corpus.key: corpus.count() for corpus in corpora}
         form = _source_form(config, corpora)
-        corpora = [replace(corpus, form=form.dialogue) for corpus in corpora]
+        corpora = [corpus.with_form(form.dialogue) for corpus in corpora]
         tokenizers = learn_tokenizers(config, corpora, num_lines, form, writer)
         assembly = Assembly(config, corpora, num_lines, tokenizers, form, writer, fingerprint)
         assembly.run()
-        if "train" in assembly.splits and part is None:
+        if "train" in assembly.splits and not is_part:
             assembly.check_what_is_left()
-        counted_anew = config.tokenizer == "sentencepiece" and config.vocab_from is None
-        if counted_anew and part is None and "train" in assembly.splits:
-            counts = assembly.splits["train"].token_counts
-            tokenizers = with_counts(tokenizers, counts, joined=config.joined_dictionary)
+            tokenizers = _counted(config, assembly, tokenizers)
         for side, tokenizer in tokenizers.items():
             writer.write_tokenizer(side, tokenizer)
         num_read = Counter[str]()
         for corpus in corpora:
             num_read[corpus.split] += num_lines[corpus.key]
         result = _result(destdir, num_read, assembly, tokenizers)
-        meta = _meta(config, tokenizers, form, assembly.splits, result) | ({"part": part} if part else {})
-        if config.shortlist and part is None:
-            train = Split(writer.folder, "train", meta)
-            table = learn_shortlist(train, result.vocabulary_sizes, config.shortlist)
-            meta["shortlist"] = writer.write_shortlist(table)
+        meta = _meta(config, tokenizers, form, assembly.splits, result)
+        # What only all of the training text tells is for the command that merges the parts.
+        meta |= {"part": _part(config)} if is_part else _shortlist(config, writer, meta, result)
         _write_beside(config, assembly, meta, result)
         for corpus in corpora:
             for spool in corpus.spools:
@@ -104,6 +103,31 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
         writer.write_meta(meta)
     _tell(config, result)
     return result
+
+
+def _part(config: PreprocessConfig) -> tuple[int, int]:
+    """Which part of the dataset a command with --num-shards makes, and how many there are."""
+    return config.shard_id, config.num_shards
+
+
+def _counted(
+    config: PreprocessConfig, assembly: Assembly, tokenizers: Mapping[str, Tokenizer]
+) -> Mapping[str, Tokenizer]:
+    """The tokenizers with the counts of their symbols in the training split; words have theirs from learning."""
+    if config.tokenizer != "sentencepiece" or config.vocab_from is not None:
+        return tokenizers
+    return with_counts(tokenizers, assembly.splits["train"].token_counts, joined=config.joined_dictionary)
+
+
+def _shortlist(
+    config: PreprocessConfig, writer: DatasetWriter, meta: Mapping[str, Any], result: PreprocessResult
+) -> dict[str, Any]:
+    """Learn and write the shortlist table if it is asked for; returns what meta.json says of it."""
+    if not config.shortlist:
+        return {}
+    train = Split(writer.folder, "train", meta)
+    table = learn_shortlist(train, result.vocabulary_sizes, config.shortlist)
+    return {"shortlist": writer.write_shortlist(table)}
 
 
 def _merge(config: PreprocessConfig) -> PreprocessResult:
@@ -139,8 +163,7 @@ def _fingerprint(config: PreprocessConfig, corpora: list[Corpus]) -> str:
         files.append(
             [str(path), *((stat.st_size, stat.st_mtime_ns) if stat else (os.getpid(), time.time_ns()))]
         )
-    part = config.shard_id, config.num_shards
-    facts = [VERSION, _settings(config), part, config.rejects is not None, files]
+    facts = [VERSION, _settings(config), _part(config), config.rejects is not None, files]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -157,11 +180,12 @@ def _source_form(config: PreprocessConfig, corpora: list[Corpus]) -> SourceForm:
 
 def _dialogue_form(config: PreprocessConfig, corpora: list[Corpus]) -> DialogueForm | None:
     """How sources are made of turns; UsageError for symbols that cannot be."""
-    form = corpora[0].form
-    if form is None:
+    if not isinstance(corpora[0], DialogueCorpus):
         return None
+    form = corpora[0].form
     if config.speakers:
-        form = replace(form, speakers=find_speakers(corpora))
+        dialogues = [corpus for corpus in corpora if isinstance(corpus, DialogueCorpus)]
+        form = replace(form, speakers=find_speakers(dialogues))
     check_user_symbols(form.symbols, "--turn-symbol, --speakers")
     if form.symbol in map(speaker_symbol, form.speakers):
         raise UsageError(f"--turn-symbol {form.symbol}: is the symbol of a speaker; give another")

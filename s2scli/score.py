@@ -9,7 +9,7 @@ from s2scli.files import keep_inputs
 from s2scli.metrics.base import Metric, MetricOptions
 from s2scli.metrics.words import bleu_tokenizer
 from s2scli.needs import note_needs
-from s2scli.scoring.corpus import Corpus, read_corpus
+from s2scli.scoring.corpus import ScoredCorpus, read_corpus
 from s2scli.scoring.results import ScoreResult, compare
 
 
@@ -68,7 +68,7 @@ def show(config: ScoreConfig, result: ScoreResult) -> None:
         show_lines(config, result)
 
 
-def _warn_about_tokens(config: ScoreConfig, corpus: Corpus) -> None:
+def _warn_about_tokens(config: ScoreConfig, corpus: ScoredCorpus) -> None:
     """Warn where the text and BLEU's tokenizer do not go together."""
     if "bleu" not in config.metrics or config.tokenize != "auto":
         return

@@ -12,18 +12,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from s2scli.checkpoint import BEST, SIDES, load_checkpoint, vocabulary_sizes
+from s2scli.checkpoint import load_checkpoint, vocabulary_sizes
+from s2scli.checkpoint_file import BEST, SIDES
 from s2scli.components import METRICS
 from s2scli.configs.search import SearchConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.console import counted, notice
 from s2scli.data.batching import plan_batches
-from s2scli.data.dataset import Dataset, Reading, Split
+from s2scli.data.dataset import Dataset, ReadOptions
 from s2scli.data.loader import Loader
 from s2scli.data.mixture import mix, read_weights
 from s2scli.data.sentences import Sentences, start_worker
 from s2scli.data.shortlist import Shortlist
 from s2scli.data.source_form import SourceForm
+from s2scli.data.split import Split
 from s2scli.errors import DataError, UsageError
 from s2scli.inference.engine import Engine
 from s2scli.io import write_atomically
@@ -46,7 +48,7 @@ from s2scli.training.objectives.base import Objective, build_objective
 from s2scli.training.precision import LossScale
 from s2scli.training.resume import begin, saved_choices, starting_point
 from s2scli.training.run import Run, ValidationSplit
-from s2scli.training.signals import Signals
+from s2scli.training.signals import StopSignals
 from s2scli.training.starting import first_weights
 from s2scli.training.state import saved_run, trained_parameters
 from s2scli.training.step import Updater
@@ -70,7 +72,7 @@ def train(config: TrainConfig) -> TrainResult:
 
     Raises Interrupted when a signal stopped the run, which is saved then.
     """
-    signals = Signals()
+    signals = StopSignals()
     if config.save_dir.exists() and not config.save_dir.is_dir():
         raise UsageError(f"--save-dir {config.save_dir}: is a file, not a folder")
     for name in {config.best_checkpoint_metric, *config.eval_metrics} & set(METRICS):
@@ -86,7 +88,7 @@ def train(config: TrainConfig) -> TrainResult:
             return _train(config, processes, signals)
 
 
-def _train(config: TrainConfig, processes: Processes, signals: Signals) -> TrainResult:
+def _train(config: TrainConfig, processes: Processes, signals: StopSignals) -> TrainResult:
     """Train in one of the processes; the run is gone when this returns, before the processes part."""
     note_needs(config)
     run = make_run(config, processes, signals)
@@ -100,7 +102,7 @@ def _train(config: TrainConfig, processes: Processes, signals: Signals) -> Train
     return _conclude(run)
 
 
-def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run:
+def make_run(config: TrainConfig, processes: Processes, signals: StopSignals) -> Run:
     """A run that stands at its beginning, with everything settled that the config left open."""
     dataset = Dataset.open(config.data)
     if config.verify and processes.is_first:
@@ -188,21 +190,21 @@ def make_run(config: TrainConfig, processes: Processes, signals: Signals) -> Run
     )
 
 
-def _valid_splits(config: TrainConfig, dataset: Dataset, reading: Reading) -> list[Split]:
+def _valid_splits(config: TrainConfig, dataset: Dataset, reading: ReadOptions) -> list[Split]:
     """The splits to validate on; DataError where the dataset lacks one that was asked for."""
     if config.disable_validation or (config.valid_subset == ("valid",) and "valid" not in dataset.splits):
         return []
     return [dataset.split(name, reading) for name in config.valid_subset]
 
 
-def _reading(config: TrainConfig, dataset: Dataset) -> Reading:
+def _reading(config: TrainConfig, dataset: Dataset) -> ReadOptions:
     """How the model reads the dataset; UsageError where that has no sources and the model needs them."""
     if config.model.reads_source and "source" not in dataset.sides:
         raise UsageError(
             f"{config.data}: the dataset has no source, which --arch {config.arch} reads; train a language model on "
             "it, as --arch transformer_lm"
         )
-    return Reading(
+    return ReadOptions(
         source=config.model.reads_source,
         right_to_left=config.right_to_left,
         copies=config.model.copies,

@@ -14,7 +14,8 @@ import torch
 from toys import TRANSFORMER, Trainer, write_dataset
 
 from s2scli.average import average
-from s2scli.checkpoint import LAST, load_checkpoint, restore_model, save_checkpoint
+from s2scli.checkpoint import load_checkpoint, restore_model, save_checkpoint
+from s2scli.checkpoint_file import LAST
 from s2scli.configs.average import AverageConfig
 from s2scli.errors import CheckpointError, S2SError, UsageError
 from s2scli.schema import build

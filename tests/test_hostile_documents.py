@@ -19,7 +19,7 @@ from s2scli.configs.inspect import InspectConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.data.batching import plan_batches
 from s2scli.data.dataset import Dataset
-from s2scli.data.dataset_writer import ENDINGS
+from s2scli.data.meta import ENDINGS
 from s2scli.data.progress import read_progress
 from s2scli.data.sentences import read_pairs
 from s2scli.inspect import inspect, show

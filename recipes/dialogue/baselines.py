@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from s2scli.data.dataset import Dataset, Split
+from s2scli.data.dataset import Dataset
 from s2scli.data.source_form import SourceForm
+from s2scli.data.split import Split
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from baseline import WORDS

@@ -10,10 +10,10 @@ from typing import Any, BinaryIO
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import counted, counter, notice
 from s2scli.data.corpus import Corpus
-from s2scli.data.dataset import TAG
 from s2scli.data.dataset_writer import DatasetWriter
 from s2scli.data.duplicates import Duplicates, find_duplicates
-from s2scli.data.encoding import EncodedChunk, Lines, chunks, encode_all
+from s2scli.data.encoding import Chunk, EncodedChunk, chunks, encode_all
+from s2scli.data.folder import TAG
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import DataError
 from s2scli.files import open_own
@@ -84,7 +84,7 @@ class Assembly:
                     self._note(stream)
                     noted = time.monotonic()
 
-    def _work(self) -> Iterator[Lines]:
+    def _work(self) -> Iterator[Chunk]:
         """The lines of all corpora that are not done, in order, with a bar that shows how far they are read."""
         training = [corpus for corpus in self._corpora if corpus.split == "train"]
         repeated: Duplicates = {}
@@ -96,9 +96,9 @@ class Assembly:
             done = self._done.get(corpus.key, 0)
             with counter(f"encoding {corpus.key}", total=stop - start, initial=done) as count:
                 repeats, context = repeated.get(corpus.key), self._form.context_lines
-                for lines in chunks(corpus, start + done, stop, repeats, context):
-                    yield lines
-                    count(len(lines.raw))
+                for chunk in chunks(corpus, start + done, stop, repeats, context):
+                    yield chunk
+                    count(len(chunk.items))
 
     def _range(self, corpus: Corpus) -> tuple[int, int]:
         """The lines of a corpus that are encoded here, from 0."""

@@ -10,10 +10,10 @@ import numpy as np
 from s2scli.console import counted
 from s2scli.data.batch import Batch
 from s2scli.data.column import Indices
-from s2scli.data.dataset import Split
 from s2scli.data.meta import CHANGED
 from s2scli.data.mixture import Mixture
 from s2scli.data.sentences import read_pairs
+from s2scli.data.split import Split
 from s2scli.errors import DataError
 
 # An epoch over more pairs than this is planned in parts of so many, which takes about a second each.

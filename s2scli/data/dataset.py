@@ -20,63 +20,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple, cast
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from s2scli import document
-from s2scli.data.column import Column, Ids, Indices
 from s2scli.data.copying import Copying
-from s2scli.data.meta import AGAIN, CHANGED, check_files, files, read_meta
+from s2scli.data.folder import tokenizer_file, tokenizer_of
+from s2scli.data.meta import AGAIN, check_files, files, read_meta
+from s2scli.data.shortlist_table import ShortlistTable, read_shortlist
 from s2scli.data.source_form import SourceForm
+from s2scli.data.split import Cut, Split, SplitView
 from s2scli.errors import DataError, did_you_mean
-from s2scli.text.tokenizer import Tokenizer, read_tokenizer
-
-TAG = "tag"
-SHORTLIST = ("shortlist.targets", "shortlist.frequent")
-SHORTLIST_DTYPE = np.dtype("<i4")
-
-
-def ids_dtype(vocabulary_size: int) -> np.dtype[Any]:
-    """The smallest type that holds every id of a vocabulary."""
-    return np.dtype("<u2") if vocabulary_size <= 0x10000 else np.dtype("<u4")
-
-
-def tokenizer_file(name: str) -> str:
-    """The name of a tokenizer's document in the folder."""
-    return f"{name}.tokenizer.json"
-
-
-def tokenizer_of(folder: Path, name: str) -> Tokenizer:
-    """The tokenizer of a column in a dataset folder; DataError, with the file, where it is broken."""
-    path = folder / tokenizer_file(name)
-    with document.blaming(path, AGAIN):
-        return read_tokenizer(path)
-
-
-class ShortlistTable(NamedTuple):
-    """What vocabulary shortlists are made from.
-
-    targets: the most probable target tokens of each source token, the best first, [source vocabulary, N], -1 where
-    there are fewer. frequent: all target tokens, from the most to the least frequent, special symbols last.
-    """
-
-    targets: npt.NDArray[np.int32]
-    frequent: npt.NDArray[np.int32]
+from s2scli.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How a model reads examples: with their sources or without, and the tokens of targets from right to left or not.
+class ReadOptions:
+    """How a model reads the examples of a dataset.
 
-    longest: by column, the most tokens, end symbols not counted, that it takes; longer examples are cut.
-    copies: whether it copies words of the source.
+    source: whether it reads sources. right_to_left: whether it reads targets from their last token to their first.
+    copies: whether it copies words of the source. longest: by column, the most tokens, end symbols not counted, that it
+    takes; longer examples are cut.
     """
 
     source: bool = True
@@ -85,159 +51,7 @@ class Reading:
     longest: Mapping[str, int] = field(default_factory=dict)
 
 
-AS_IT_IS = Reading()
-
-
-class Cut(NamedTuple):
-    """The most tokens that examples of a column are to have, and how longer ones are cut to that."""
-
-    longest: int
-    cut: Callable[[Any, int], Any]
-
-
-NO_CUTS: Mapping[str, Cut] = MappingProxyType({})
-
-
-class Split:
-    """The examples of one split, over all its corpora and shards.
-
-    meta: what meta.json says; columns: those that are read, None: all.
-    cuts: by column, what is too long. right_to_left: whether the ids of a target begin with its last one. copying:
-    what writes pairs in the vocabulary of a model that copies, for such a model.
-    """
-
-    def __init__(
-        self,
-        root: Path,
-        name: str,
-        meta: Mapping[str, Any],
-        columns: Sequence[str] | None = None,
-        cuts: Mapping[str, Cut] = NO_CUTS,
-        *,
-        right_to_left: bool = False,
-        copying: Copying | None = None,
-    ) -> None:
-        self._cuts = cuts
-        self.right_to_left = right_to_left
-        self.copying = copying
-        self.name = name
-        self.meta = meta["splits"][name]
-        facts = {column: meta["columns"][column] for column in columns or meta["columns"]}
-        self.columns: tuple[str, ...] = tuple(facts)
-        self.text_columns = tuple(column for column in facts if facts[column]["kind"] == "text")
-        shards = [shard for corpus in self.meta["corpora"] for shard in corpus["shards"]]
-        self._shards = [
-            {
-                column: Column(
-                    root / shard["path"] / column,
-                    np.dtype(fact["dtype"]).newbyteorder("<"),
-                    longest=shard["longest"][column],
-                    vocabulary_size=meta["tokenizers"][fact["tokenizer"]]["size"],
-                )
-                for column, fact in facts.items()
-            }
-            for shard in shards
-        ]
-        self._shard_ends = np.cumsum([0, *(shard["num_examples"] for shard in shards)])
-        self._longest = {
-            column: max((int(shard["longest"][column]) for shard in shards), default=0) for column in facts
-        }
-
-    def __len__(self) -> int:
-        return int(self._shard_ends[-1])
-
-    @property
-    def corpora(self) -> tuple[tuple[str, int], ...]:
-        """The name of each corpus and how many examples it has, in the order of the examples."""
-        return tuple(
-            (corpus["name"], sum(shard["num_examples"] for shard in corpus["shards"]))
-            for corpus in self.meta["corpora"]
-        )
-
-    def shards(self) -> Iterator[tuple[int, int, dict[str, Column]]]:
-        """The index of the first example of each shard, the number of its examples, and its columns."""
-        for number, columns in enumerate(self._shards):
-            first, end = (int(self._shard_ends[place]) for place in (number, number + 1))
-            yield first, end - first, columns
-
-    def _locate(self, column: str, index: int) -> tuple[Column, int]:
-        if not 0 <= index < len(self):
-            raise IndexError(f"example {index} of {len(self)} in {self.name}")
-        self._check(column)
-        shard = int(np.searchsorted(self._shard_ends, index, side="right")) - 1
-        return self._shards[shard][column], index - int(self._shard_ends[shard])
-
-    def _check(self, column: str) -> None:
-        if column not in self.columns:
-            raise DataError(f"the dataset has no column {column!r}{did_you_mean(column, self.columns)}")
-
-    def lengths(self, column: str, rows: Indices | None = None) -> npt.NDArray[np.int64]:
-        """The number of tokens of each example, or of some without a look at others; end symbols not counted."""
-        self._check(column)
-        if rows is None:
-            rows = np.arange(len(self))
-        shards = np.searchsorted(self._shard_ends, rows, side="right") - 1
-        lengths = np.zeros(len(rows), np.int64)
-        for shard in np.unique(shards):
-            chosen = shards == shard
-            lengths[chosen] = self._shards[shard][column].lengths(rows[chosen] - self._shard_ends[shard])
-        return np.minimum(lengths, self._cuts[column].longest) if column in self._cuts else lengths
-
-    def longest(self, column: str) -> int:
-        """The most tokens that an example has, without its end symbol; reads no example."""
-        self._check(column)
-        longest = self._longest[column]
-        return min(longest, self._cuts[column].longest) if column in self._cuts else longest
-
-    def count_cut(self, column: str) -> tuple[int, int]:
-        """How many examples are cut, and how many tokens they lose; reads lengths only where there are any."""
-        if column not in self._cuts or self._longest[column] <= (limit := self._cuts[column].longest):
-            return 0, 0
-        number = tokens = 0
-        for _, number_here, columns in self.shards():
-            lost = columns[column].lengths(np.arange(number_here)) - limit
-            number += int((lost > 0).sum())
-            tokens += int(lost[lost > 0].sum())
-        return number, tokens
-
-    def ids(self, column: str, index: int) -> Ids:
-        """The token ids of one example, without an end symbol; [num_tokens]."""
-        shard, local = self._locate(column, index)
-        return self._as_read(column, shard.ids(np.array([local]))[0])
-
-    def ids_of(self, column: str, rows: Indices) -> list[Ids]:
-        """The same of some examples at once, which takes less time."""
-        self._check(column)
-        if len(self._shards) == 1:
-            return [self._as_read(column, ids) for ids in self._shards[0][column].ids(rows)]
-        found: list[Ids] = [np.zeros(0, np.uint16)] * len(rows)
-        shards = np.searchsorted(self._shard_ends, rows, side="right") - 1
-        for shard in np.unique(shards):
-            places = np.flatnonzero(shards == shard)
-            read = self._shards[shard][column].ids(rows[places] - self._shard_ends[shard])
-            for place, ids in zip(places.tolist(), read, strict=True):
-                found[place] = self._as_read(column, ids)
-        return found
-
-    def _as_read(self, column: str, ids: Ids) -> Ids:
-        """The ids of an example as the model reads them: cut, and in its direction."""
-        if column in self._cuts and len(ids) > (limit := self._cuts[column].longest):
-            ids = cast(Ids, np.asarray(self._cuts[column].cut(ids, limit), ids.dtype))
-        return ids[::-1] if self.right_to_left and column == "target" else ids
-
-    def mismatch(self, index: int) -> DataError:
-        """An error that says that the ids of a source or target are not those of its text."""
-        shard, local = self._locate("target", index)
-        return shard.mismatch(local)
-
-    def text(self, column: str, index: int) -> str:
-        """The raw text of one example."""
-        shard, local = self._locate(column, index)
-        return shard.text(local)
-
-    def texts(self, column: str) -> Iterator[str]:
-        """The raw text of every example, in order."""
-        return (self.text(column, index) for index in range(len(self)))
+AS_IT_IS = ReadOptions()
 
 
 class Dataset:
@@ -316,33 +130,25 @@ class Dataset:
         return int((self.meta.get("shortlist") or {}).get("num_translations", 0))
 
     def shortlist(self) -> ShortlistTable | None:
-        """The table that s2s preprocess --shortlist has learnt, or None."""
+        """The table that `s2s preprocess --shortlist` has learnt; None: there is none."""
         if not self.num_translations:
             return None
-        sizes = [len(self.tokenizer(side)) for side in ("source", "target")]
-        targets, frequent = (np.fromfile(self.path / name, SHORTLIST_DTYPE) for name in SHORTLIST)
-        for name, table, least, number in (
-            (SHORTLIST[0], targets, -1, sizes[0] * self.num_translations),
-            (SHORTLIST[1], frequent, 0, sizes[1]),
-        ):
-            if len(table) != number or not ((table >= least) & (table < sizes[1])).all():
-                raise DataError(f"{self.path / name}: not a table of these vocabularies; {CHANGED}")
-        return ShortlistTable(targets.reshape(-1, self.num_translations), frequent)
+        sizes = {side: len(self.tokenizer(side)) for side in ("source", "target")}
+        return read_shortlist(self.path, sizes, self.num_translations)
 
-    def split(self, name: str, reading: Reading = AS_IT_IS) -> Split:
+    def split(self, name: str, options: ReadOptions = AS_IT_IS) -> Split:
         """The examples of a split, as a model reads them; DataError with the nearest name where there is none."""
         if name not in self.meta["splits"]:
             raise DataError(f"{self.path}: no split {name!r}{did_you_mean(name, self.splits)}")
-        cuts = {column: Cut(limit, self._cut_of(column)) for column, limit in reading.longest.items()}
-        return Split(
-            self.path,
-            name,
-            self.meta,
-            None if reading.source else ("target",),
-            cuts,
-            right_to_left=reading.right_to_left,
-            copying=Copying(self.tokenizer("source"), self.tokenizer("target")) if reading.copies else None,
+        cuts = {column: Cut(limit, self._cut_of(column)) for column, limit in options.longest.items()}
+        copying = Copying(self.tokenizer("source"), self.tokenizer("target")) if options.copies else None
+        view = SplitView(
+            columns=None if options.source else ("target",),
+            cuts=cuts,
+            right_to_left=options.right_to_left,
+            copying=copying,
         )
+        return Split(self.path, name, self.meta, view)
 
     def _cut_of(self, column: str) -> Callable[[Any, int], Any]:
         """How what is too long is cut."""

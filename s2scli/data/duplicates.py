@@ -57,10 +57,9 @@ def _write_hashes(corpora: Sequence[Corpus], by: str, scratch: Path) -> list[int
     sizes = []
     with open_own(scratch, "wb") as stream:
         for corpus in corpora:
-            number = 0
-            for number, lines in enumerate(corpus.raw_lines(), start=1):
-                pair = corpus.parse(lines, number)
+            sizes.append(0)
+            for pair in corpus.pairs():
                 text = "\n".join(pair.sides[side] for side in chosen)
                 stream.write(hashlib.blake2b(text.encode(), digest_size=_HASH.itemsize).digest())
-            sizes.append(number)
+                sizes[-1] += 1
     return sizes

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import counted
-from s2scli.data.corpus import SIDES, Corpus, Pair, is_held_out
-from s2scli.data.dataset import TAG
-from s2scli.data.dataset_writer import ColumnChunk
+from s2scli.data.corpus import SIDES, Corpus, Item, Pair, is_held_out, size_of
 from s2scli.data.filters import DOCUMENT_END, DUPLICATE, length_filters, text_filters
+from s2scli.data.folder import TAG
+from s2scli.data.shard_writer import ColumnChunk
 from s2scli.data.source_form import SourceComposer, SourceForm
 from s2scli.errors import DataError
 from s2scli.text.normalization import is_blank
@@ -29,17 +29,17 @@ BYTES_A_CHUNK = 2_000_000
 _SAMPLES = 5
 
 
-class Lines(NamedTuple):
-    """Some undecoded lines of a corpus; `first` is the number of the first, counted from 1.
+class Chunk(NamedTuple):
+    """Some items of a corpus, to be parsed; `first` is the number of the first, counted from 1.
 
     before: those just before the first, for context. repeated: which of them are duplicates of earlier ones; None: that
     was not looked for.
     """
 
     first: int
-    raw: list[tuple[bytes, ...]]
+    items: list[Item]
     corpus: Corpus
-    before: list[tuple[bytes, ...]]
+    before: list[Item]
     repeated: npt.NDArray[np.bool_] | None = None
 
 
@@ -55,7 +55,7 @@ class Reject(NamedTuple):
 
 @dataclass
 class EncodedChunk:
-    """The pairs of each split that came out of some lines of a corpus, and what was left out or cut, by reason.
+    """The pairs of each split that came out of a chunk of a corpus, and what was left out or cut, by reason.
 
     truncated: how many were cut, by split and side; truncated_tokens: and how many tokens they lost. rejects: all that
     were left out, or samples of each reason.
@@ -85,32 +85,34 @@ class Encoder:
         self._text_filters = text_filters(config)
         self._length_filters = length_filters(config)
 
-    def encode(self, lines: Lines) -> EncodedChunk:
+    def encode(self, chunk: Chunk) -> EncodedChunk:
         """Encode some pairs; DataError where one is broken or too long and the config says to stop."""
-        result = EncodedChunk(lines.corpus, len(lines.raw))
-        training = lines.corpus.split == "train"
-        pairs = [lines.corpus.parse(raw, number) for number, raw in enumerate(lines.raw, start=lines.first)]
-        reasons = [self._reason(pair, lines, index) for index, pair in enumerate(pairs)] if training else []
+        result = EncodedChunk(chunk.corpus, len(chunk.items))
+        training = chunk.corpus.split == "train"
+        pairs = [
+            chunk.corpus.parse(item, number) for number, item in enumerate(chunk.items, start=chunk.first)
+        ]
+        reasons = [self._reason(pair, chunk, index) for index, pair in enumerate(pairs)] if training else []
         chosen = [index for index in range(len(pairs)) if not training or not reasons[index]]
-        texts = self._texts(lines, pairs)
+        texts = self._texts(chunk, pairs)
         ids = [
             self._tokenizers[side].encode_all([texts[index][at] for index in chosen])
             for side, at in self._sides.items()
         ]
         kept: dict[str, list[tuple[int, tuple[list[int], ...]]]] = {}
         for index, tokens in zip(chosen, zip(*ids, strict=True), strict=True):
-            pair, split = pairs[index], lines.corpus.split
+            pair, split = pairs[index], chunk.corpus.split
             if training and self._config.valid_fraction:
                 split = "valid" if is_held_out(pair, self._config.valid_fraction) else split
-            reason = self._fit(tokens, pair.line or index + lines.first, split, lines.corpus, result)
+            reason = self._fit(tokens, pair.line or index + chunk.first, split, chunk.corpus, result)
             if reason:
                 reasons[index] = reason
             else:
                 kept.setdefault(split, []).append((index, tokens))
         for index, reason in enumerate(reasons):
             if reason:
-                number = pairs[index].line or index + lines.first
-                self._reject(Reject(lines.corpus.name, number, reason, *pairs[index].sides), result)
+                number = pairs[index].line or index + chunk.first
+                self._reject(Reject(chunk.corpus.name, number, reason, *pairs[index].sides), result)
         for split, items in kept.items():
             result.columns[split] = {
                 side: _column(
@@ -124,18 +126,18 @@ class Encoder:
                 result.columns[split][TAG] = _column(tags, [[lookup(tag)] if tag else [] for tag in tags])
         return result
 
-    def _texts(self, lines: Lines, pairs: Sequence[Pair]) -> list[tuple[str, str]]:
+    def _texts(self, chunk: Chunk, pairs: Sequence[Pair]) -> list[tuple[str, str]]:
         """The texts of both sides, with context and tags in the sources."""
         if not self._form.symbols:
             return [(pair.source, pair.target) for pair in pairs]
         composer = SourceComposer(self._form)
-        first = lines.first - len(lines.before)
+        first = chunk.first - len(chunk.before)
         composer.follow(
-            lines.corpus.parse(raw, number).source for number, raw in enumerate(lines.before, start=first)
+            chunk.corpus.parse(item, number).source for number, item in enumerate(chunk.before, start=first)
         )
         return [(composer.compose(pair.source, pair.tag), pair.target) for pair in pairs]
 
-    def _reason(self, pair: Pair, lines: Lines, index: int) -> str:
+    def _reason(self, pair: Pair, chunk: Chunk, index: int) -> str:
         """Why a training pair is left out for its text, or nothing."""
         if pair.problem:
             return pair.problem
@@ -150,7 +152,7 @@ class Encoder:
         for name, leaves_out in self._text_filters:
             if leaves_out(source, target):
                 return name
-        if lines.repeated is not None and lines.repeated[index]:
+        if chunk.repeated is not None and chunk.repeated[index]:
             return DUPLICATE
         return ""
 
@@ -178,7 +180,7 @@ class Encoder:
                 continue
             if self._config.on_long == "error":
                 raise DataError(
-                    f"{corpus.place(at, number)}: {counted(length, 'token')}, --max-{side}-length is {limit}; "
+                    f"{corpus.location(at, number)}: {counted(length, 'token')}, --max-{side}-length is {limit}; "
                     "raise it, or use --on-long truncate or skip"
                 )
             if self._config.on_long == "truncate":
@@ -208,35 +210,35 @@ def chunks(
     stop: int,
     repeated: npt.NDArray[np.bool_] | None = None,
     context_lines: int = 0,
-) -> Iterator[Lines]:
-    """Group the lines of a corpus from `start`, counted from 0, to `stop`; a chunk is bounded in lines and bytes.
+) -> Iterator[Chunk]:
+    """Group the items of a corpus from `start`, counted from 0, to `stop`; a chunk is bounded in number and in size.
 
-    repeated: which lines of the corpus are duplicates. context_lines: how many before its first a chunk brings along.
+    repeated: which items of the corpus are duplicates. context_lines: how many before its first a chunk brings along.
     """
-    chunk: list[tuple[bytes, ...]] = []
+    items: list[Item] = []
     first, size = start + 1, 0
-    stream = corpus.raw_lines()
+    stream = corpus.items()
     before = deque(islice(stream, start), context_lines)
 
-    def finished() -> Lines:
-        flags = None if repeated is None else repeated[first - 1 : first - 1 + len(chunk)]
-        return Lines(first, chunk, corpus, list(before), flags)
+    def finished() -> Chunk:
+        flags = None if repeated is None else repeated[first - 1 : first - 1 + len(items)]
+        return Chunk(first, items, corpus, list(before), flags)
 
-    for raw in islice(stream, stop - start):
-        chunk.append(raw)
-        size += sum(map(len, raw))
-        if len(chunk) == LINES_A_CHUNK or size >= BYTES_A_CHUNK:
+    for item in islice(stream, stop - start):
+        items.append(item)
+        size += size_of(item)
+        if len(items) == LINES_A_CHUNK or size >= BYTES_A_CHUNK:
             yield finished()
-            before.extend(chunk)
-            first, size, chunk = first + len(chunk), 0, []
-    if chunk:
+            before.extend(items)
+            first, size, items = first + len(items), 0, []
+    if items:
         yield finished()
 
 
 def encode_all(
-    work: Iterable[Lines], config: PreprocessConfig, tokenizers: Mapping[str, Tokenizer], form: SourceForm
+    work: Iterable[Chunk], config: PreprocessConfig, tokenizers: Mapping[str, Tokenizer], form: SourceForm
 ) -> Iterator[EncodedChunk]:
-    """Encode chunks and yield the results in the order of the chunks, whatever the number of workers."""
+    """Encode chunks and yield the results in the order of the chunks, however many workers there are."""
     if config.workers == 1:
         encoder = Encoder(config, tokenizers, form)
         yield from map(encoder.encode, work)
@@ -257,5 +259,5 @@ def _start_worker(config: PreprocessConfig, documents: Mapping[str, bytes], form
     _worker_encoder.append(Encoder(config, tokenizers, form))
 
 
-def _encode_in_worker(lines: Lines) -> EncodedChunk:
-    return _worker_encoder[0].encode(lines)
+def _encode_in_worker(chunk: Chunk) -> EncodedChunk:
+    return _worker_encoder[0].encode(chunk)

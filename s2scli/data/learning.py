@@ -15,9 +15,10 @@ from s2scli.checkpoint_file import find_checkpoint, open_checkpoint, sides_of, t
 from s2scli.components import TOKENIZERS
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import notice, progress, warn
-from s2scli.data.corpus import SIDES, Corpus, is_held_out
-from s2scli.data.dataset import Dataset, tokenizer_of
+from s2scli.data.corpus import SIDES, Corpus, Item, is_held_out
+from s2scli.data.dataset import Dataset
 from s2scli.data.dataset_writer import DatasetWriter
+from s2scli.data.folder import tokenizer_of
 from s2scli.data.meta import META
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import UsageError
@@ -72,18 +73,18 @@ def _lines(
     """
     pattern = user_symbol_pattern(user_symbols)
 
-    def numbered() -> Iterator[tuple[Corpus, int, tuple[bytes, ...]]]:
+    def numbered() -> Iterator[tuple[Corpus, int, Item]]:
         for corpus in training:
-            for number, line in enumerate(corpus.raw_lines(), start=1):
-                yield corpus, number, line
+            for number, item in enumerate(corpus.items(), start=1):
+                yield corpus, number, item
 
     def lines() -> Iterator[list[str]]:
         for side, normalization in normalizations.items():
             chosen = islice(numbered(), 0, None, every)
-            for corpus, number, line in progress(
+            for corpus, number, item in progress(
                 chosen, description=f"{side} vocabulary", total=total // every
             ):
-                pair = corpus.parse(line, number)
+                pair = corpus.parse(item, number)
                 held_out = config.valid_fraction and is_held_out(pair, config.valid_fraction)
                 if not held_out and not pair.problem:
                     yield normalization.split(pair.sides[SIDES.index(side)], pattern)

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from s2scli.console import progress
 from s2scli.data.column import Indices, ranges
-from s2scli.data.dataset import ShortlistTable, Split
+from s2scli.data.shortlist_table import ShortlistTable
+from s2scli.data.split import Split
 from s2scli.text.vocabulary import NUM_SPECIAL
 
 ITERATIONS = 5

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from s2scli.data.dataset import Split, ids_dtype, tokenizer_of
-from s2scli.data.dataset_writer import count_tokens, write_dataset
+from s2scli.data.dataset_writer import write_dataset
+from s2scli.data.folder import ids_dtype, tokenizer_of
 from s2scli.data.learning import with_counts
 from s2scli.data.lexical import learn_shortlist
 from s2scli.data.meta import check_files, read_meta
+from s2scli.data.shard_writer import count_tokens
+from s2scli.data.split import Split
 from s2scli.errors import DataError
 from s2scli.io import explain_write_errors
 from s2scli.text.tokenizer import Tokenizer

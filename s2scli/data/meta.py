@@ -20,7 +20,7 @@ FORMAT = "s2s-dataset"
 VERSION = 1
 META = "meta.json"
 END_DTYPE = np.dtype("<i8")
-_ENDINGS = ("ids", "ends", "text", "text_ends")
+ENDINGS = ("ids", "ends", "text", "text_ends")
 AGAIN = "run s2s preprocess again"
 # What --verify is for, where a file contradicts the others and the sizes alone do not tell which has changed.
 CHANGED = f"{AGAIN} (s2s inspect DATA --verify names the files that have changed)"
@@ -171,10 +171,10 @@ def _check_column(shard: Mapping[str, Any], column: str, id_size: int, place: st
     """DataError where the sizes of a column's files are not those of so many examples."""
     if column not in shard["longest"]:
         raise DataError(f"{place}: longest.{column} is missing")
-    for ending in _ENDINGS:
+    for ending in ENDINGS:
         if f"{column}.{ending}" not in shard["files"]:
             raise DataError(f"{place}: files.{column}.{ending} is missing")
-    sizes = {ending: shard["files"][f"{column}.{ending}"]["bytes"] for ending in _ENDINGS}
+    sizes = {ending: shard["files"][f"{column}.{ending}"]["bytes"] for ending in ENDINGS}
     ends = shard["num_examples"] * END_DTYPE.itemsize
     if sizes["ends"] != ends or sizes["text_ends"] != ends or sizes["ids"] % id_size:
         raise DataError(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2scli.data.column import Column, Indices
-from s2scli.data.dataset import Split
+from s2scli.data.split import Split
 
 # Examples that are looked at at once: what bounds the memory.
 _ROWS = 1 << 18

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from s2scli.configs.sampling import DEFAULT_ALPHA, DEFAULT_BPE_DROPOUT, SamplingConfig
 from s2scli.data.column import Indices
-from s2scli.data.dataset import AS_IT_IS, Dataset, Reading, Split
+from s2scli.data.dataset import AS_IT_IS, Dataset, ReadOptions
 from s2scli.data.noise import WordNoise
 from s2scli.data.padding import Padded, pad
 from s2scli.data.source_form import SourceForm
+from s2scli.data.split import Split
 from s2scli.errors import UsageError
 from s2scli.text.subword_sampling import SubwordSampling, word_starts
 from s2scli.text.tokenizer import Tokenizer
@@ -64,13 +65,14 @@ Sequences = Sequence[Sequence[int] | NDArray[np.integer]]
 
 def _padded(split: Split, examples: Sequence[int], sources: Sequences, targets: Sequences) -> PaddedPairs:
     """Pad the ids of some pairs; for a model that copies, with those of the extended vocabulary."""
-    if split.copying is None:
+    copying = split.view.copying
+    if copying is None:
         return PaddedPairs(pad(sources), pad(targets))
     extended = []
     for example, source, target in zip(examples, sources, targets, strict=True):
         sides = (source, split.text("source", example)), (target, split.text("target", example))
         try:
-            extended.append(split.copying.pair(*sides, right_to_left=split.right_to_left))
+            extended.append(copying.pair(*sides, right_to_left=split.view.right_to_left))
         except ValueError:
             raise split.mismatch(example) from None
     return PaddedPairs(
@@ -128,15 +130,15 @@ class Sentences:
         split: str,
         config: SamplingConfig,
         seed: int,
-        reading: Reading = AS_IT_IS,
+        options: ReadOptions = AS_IT_IS,
     ) -> Sentences:
         """Those of a dataset's split."""
-        examples = dataset.split(split, reading)
+        examples = dataset.split(split, options)
         return cls(
             examples,
             config,
             tokenizers={side: dataset.tokenizer(side) for side in examples.text_columns},
-            limits=_tighter(dataset.meta["limits"], reading.longest),
+            limits=_tighter(dataset.meta["limits"], options.longest),
             form=dataset.source_form,
             seed=seed,
         )
@@ -203,7 +205,7 @@ class Sentences:
             if not was_cut:
                 return plain
             ids = self._form.cut(ids, limit, self._marks) if side == "source" else ids[:limit]
-        return ids[::-1] if self._split.right_to_left and side == "target" else ids
+        return ids[::-1] if self._split.view.right_to_left and side == "target" else ids
 
 
 def _tighter(limits: Mapping[str, Any], longest: Mapping[str, int]) -> dict[str, Any]:

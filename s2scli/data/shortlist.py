@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from s2scli.data.dataset import ShortlistTable
+from s2scli.data.shortlist_table import ShortlistTable
 from s2scli.text.vocabulary import NUM_SPECIAL
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from s2scli.data.corpus import text_field, why_no_record
+from s2scli.data.record_fields import text_field, why_no_record
 from s2scli.data.source_form import SourceComposer
 from s2scli.errors import DataError
 from s2scli.inference.lines import Line

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from s2scli.data.dataset import SHORTLIST, TAG, Dataset, Split, tokenizer_file
+from s2scli.data.dataset import Dataset
+from s2scli.data.folder import TAG, tokenizer_file
 from s2scli.data.meta import META
 from s2scli.data.sameness import count_shared
+from s2scli.data.shortlist_table import SHORTLIST
+from s2scli.data.split import Split
 from s2scli.errors import DataError
-from s2scli.inspection.lengths import Lengths, choose_bins, describe_lengths
+from s2scli.inspection.lengths import LengthStatistics, choose_bins, describe_lengths
 from s2scli.inspection.survey import RANKINGS, Ranked, Survey, survey
 from s2scli.inspection.vocabulary import (
     OverlapReport,
@@ -30,7 +33,7 @@ class SideReport:
 
     num_tokens: int
     num_unknown: int
-    lengths: Lengths
+    lengths: LengthStatistics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +229,7 @@ def _bytes_by_kind(dataset: Dataset) -> dict[str, int]:
     return sizes
 
 
-def all_lengths(report: DatasetReport) -> Mapping[str, Mapping[str, Lengths]]:
+def all_lengths(report: DatasetReport) -> Mapping[str, Mapping[str, LengthStatistics]]:
     """Column → split → lengths, of the splits that hold examples."""
     columns = list(next(iter(report.splits.values())).sides)
     return {

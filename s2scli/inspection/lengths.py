@@ -17,7 +17,7 @@ Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lengths:
+class LengthStatistics:
     """The numbers of tokens of a split's examples on one side, end symbols not counted; all 0 where there are none.
 
     quantiles: percentage → the least length that so many of the examples, or more, do not exceed.
@@ -51,12 +51,12 @@ def choose_bins(counts: Iterable[Counts]) -> tuple[int, int]:
     return width, longest // width + 2
 
 
-def describe_lengths(counts: Counts, bin_width: int, num_bins: int) -> Lengths:
+def describe_lengths(counts: Counts, bin_width: int, num_bins: int) -> LengthStatistics:
     """Put lengths into figures; counts: how many examples there are of each length, [length + 1]."""
     present = np.flatnonzero(counts)
     bins = np.minimum(present // bin_width, num_bins - 1)
     total = int(counts.sum())
-    return Lengths(
+    return LengthStatistics(
         mean=float(present @ counts[present]) / max(1, total),
         minimum=int(present[0]) if total else 0,
         maximum=int(present[-1]) if total else 0,

@@ -24,7 +24,7 @@ from s2scli.inspection.layout import (
     table,
     text_width,
 )
-from s2scli.inspection.lengths import PERCENTS, Lengths
+from s2scli.inspection.lengths import PERCENTS, LengthStatistics
 from s2scli.inspection.vocabulary import OverlapReport, VocabularyReport
 
 _BAR = 18
@@ -144,7 +144,7 @@ def _histograms(report: DatasetReport) -> Iterator[str]:
         yield f"{label:>{width}}  {'  '.join(cells)}"
 
 
-def _range(lengths: Lengths, number: int) -> str:
+def _range(lengths: LengthStatistics, number: int) -> str:
     low = number * lengths.bin_width
     if number == len(lengths.histogram) - 1:
         return f"{low:,}+"

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2scli.data.column import Column
-from s2scli.data.dataset import Split
+from s2scli.data.split import Split
 from s2scli.inspection.lengths import Counts
 from s2scli.text.vocabulary import UNK
 

@@ -16,7 +16,7 @@ from s2scli.record import NOT_TEXT, VERSION, NotJSONError, read_json
 
 
 @dataclass(frozen=True, kw_only=True)
-class Corpus:
+class ScoredCorpus:
     """The outputs of each system, and what is parallel to them.
 
     references: of each kind one for every line, or None where it is missing; each line has one at least. sources: may
@@ -39,7 +39,7 @@ class Corpus:
         return next((item[line] for item in self.references if item[line] is not None), None) or ""
 
 
-def read_corpus(config: ScoreConfig, needs: frozenset[str]) -> Corpus:
+def read_corpus(config: ScoreConfig, needs: frozenset[str]) -> ScoredCorpus:
     """Read all that the config names.
 
     needs: what must be there, "references" or "sources". Raises DataError where a file is empty, broken or not parallel
@@ -74,7 +74,7 @@ def read_corpus(config: ScoreConfig, needs: frozenset[str]) -> Corpus:
         raise UsageError(
             "--src must be given: the sources, parallel to the system output; or a dataset folder, or JSON records"
         )
-    return Corpus(
+    return ScoredCorpus(
         names=_names(config.sys),
         systems=systems,
         references=_complete(references, [input_name(path) for path in config.ref] or [where]),

@@ -11,7 +11,7 @@ from s2scli.configs.score import ScoreConfig
 from s2scli.console import counted
 from s2scli.errors import DataError, UsageError, did_you_mean
 from s2scli.io import input_name, read_lines
-from s2scli.scoring.corpus import Corpus, check_length, is_jsonl, parse, text_of
+from s2scli.scoring.corpus import ScoredCorpus, check_length, is_jsonl, parse, text_of
 
 Groups = dict[str, list[str]]
 """What the groups are of, and the label of each line."""
@@ -19,7 +19,7 @@ Groups = dict[str, list[str]]
 _TAKEN = "length"
 
 
-def read_groups(config: ScoreConfig, corpus: Corpus) -> Groups:
+def read_groups(config: ScoreConfig, corpus: ScoredCorpus) -> Groups:
     """The groups that the config asks for, by the name of their column or field, in the order in which it is given.
 
     Raises DataError where a file is not parallel to the outputs or has no label somewhere; UsageError where there is no

@@ -12,7 +12,7 @@ from s2scli.configs.score import ScoreConfig
 from s2scli.metrics.base import Floats, Metric, Rows, Score
 from s2scli.metrics.significance import Measured, measure
 from s2scli.metrics.words import splitter
-from s2scli.scoring.corpus import Corpus
+from s2scli.scoring.corpus import ScoredCorpus
 from s2scli.scoring.groups import read_groups
 
 # Upper bounds of the classes of length, in words.
@@ -57,7 +57,7 @@ class ScoreResult:
     scores: tuple[SystemScore, ...]
     segments: int
     breakdowns: tuple[Breakdown, ...]
-    corpus: Corpus = field(compare=False, repr=False)
+    corpus: ScoredCorpus = field(compare=False, repr=False)
     metrics: Mapping[str, Metric] = field(compare=False, repr=False)
     tables: Sequence[Sequence[Rows]] = field(compare=False, repr=False)
 
@@ -80,7 +80,7 @@ class ScoreResult:
         return list(self.metrics.values())[metric].segments(self.tables[system][metric])
 
 
-def compare(config: ScoreConfig, corpus: Corpus, metrics: Mapping[str, Metric]) -> ScoreResult:
+def compare(config: ScoreConfig, corpus: ScoredCorpus, metrics: Mapping[str, Metric]) -> ScoreResult:
     """Score every system of a corpus by every metric, the statistics of each line computed once."""
     classes = _classes(config, corpus, [*metrics.values()])
     tables: list[list[Rows]] = []
@@ -115,7 +115,7 @@ def compare(config: ScoreConfig, corpus: Corpus, metrics: Mapping[str, Metric]) 
 
 
 def _classes(
-    config: ScoreConfig, corpus: Corpus, metrics: Sequence[Metric]
+    config: ScoreConfig, corpus: ScoredCorpus, metrics: Sequence[Metric]
 ) -> dict[str, tuple[list[str], list[str]]]:
     """What scores are to be broken down by: the labels in their order, and that of each line."""
     classes = {
@@ -150,7 +150,7 @@ def _breakdown(
     return Breakdown(kind=kind, labels=tuple(labels), lines=tuple(lines), values=values)
 
 
-def words_of_lines(corpus: Corpus, metric: Metric) -> dict[str, list[int]]:
+def words_of_lines(corpus: ScoredCorpus, metric: Metric) -> dict[str, list[int]]:
     """The number of words of each line, of the references and of every system, as the metric's options split them."""
     texts = (
         {"reference": [corpus.reference(line) for line in range(len(corpus))]} if corpus.references else {}
@@ -168,7 +168,7 @@ def length_label(words: int) -> str:
     return f"over {_LENGTHS[-1]}"
 
 
-def _length_classes(corpus: Corpus, metric: Metric) -> tuple[list[str], list[str]]:
+def _length_classes(corpus: ScoredCorpus, metric: Metric) -> tuple[list[str], list[str]]:
     """By length of the references, or of the first system's outputs where there are none."""
     lengths = next(iter(words_of_lines(corpus, metric).values()))
     of_lines = [length_label(length) for length in lengths]

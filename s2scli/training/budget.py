@@ -18,7 +18,7 @@ from s2scli.console import counted, notice, warn
 from s2scli.data.batch import Batch
 from s2scli.data.batching import PART_SIZE, BatchPlan, load_batch, pair_lengths
 from s2scli.data.column import Indices
-from s2scli.data.dataset import Split
+from s2scli.data.split import Split
 from s2scli.errors import UsageError, is_out_of_memory
 from s2scli.nn.runtime import autocast
 from s2scli.training.distributed import Processes
@@ -62,7 +62,7 @@ def largest_budget(
     source, target = (side[sample] for side in sides)
     total = int(np.maximum(source, target).sum()) * len(split) // len(sample)
     cap = max(longest, total // (_UPDATES_AN_EPOCH * update_freq * processes.size))
-    memory = _Memory(processes.device)
+    memory = _DeviceMemory(processes.device)
     # The optimizer's two moments and the gradients are not there yet.
     extra = 3 * sum(item.numel() * item.element_size() for item in objective.parameters())
     free = processes.least(memory.free() - extra)
@@ -128,7 +128,7 @@ def _worst(plan: BatchPlan) -> list[Indices]:
     return [batches[number] for number in sorted({int(np.argmax(slots)), int(np.argmax(lengths))})]
 
 
-def _peak(objective: Objective, batches: list[Batch], memory: _Memory, precision: str) -> float:
+def _peak(objective: Objective, batches: list[Batch], memory: _DeviceMemory, precision: str) -> float:
     """Bytes that training on the batches takes at most; infinite where memory ran out."""
     memory.begin()
     try:
@@ -146,7 +146,7 @@ def _peak(objective: Objective, batches: list[Batch], memory: _Memory, precision
     return memory.peak()
 
 
-class _Memory:
+class _DeviceMemory:
     """A device's memory, or the host's for a CPU: what may be used of it, and the most that was used since `begin`.
 
     Both are counted from what was in use at first.

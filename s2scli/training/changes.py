@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from s2scli.checkpoint import LAST, Checkpoint, check_vocabularies
+from s2scli.checkpoint import Checkpoint, check_vocabularies
+from s2scli.checkpoint_file import LAST
 from s2scli.configs.model import training_only
 from s2scli.configs.sections import COMPONENTS, SECTIONS
 from s2scli.configs.train import TrainConfig

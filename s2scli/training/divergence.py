@@ -8,7 +8,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from s2scli.checkpoint import LAST, load_checkpoint
+from s2scli.checkpoint import load_checkpoint
+from s2scli.checkpoint_file import LAST
 from s2scli.console import warn
 from s2scli.data.column import Indices
 from s2scli.errors import S2SError

@@ -11,7 +11,7 @@ from itertools import islice
 
 import numpy as np
 
-from s2scli.checkpoint import BEST, LAST
+from s2scli.checkpoint_file import BEST, LAST
 from s2scli.console import counted, warn
 from s2scli.data.column import Indices
 from s2scli.errors import Interrupted, S2SError

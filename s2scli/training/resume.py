@@ -6,16 +6,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from s2scli.checkpoint import (
-    BEST,
-    LAST,
-    Checkpoint,
-    check_finite,
-    find_checkpoint,
-    load_checkpoint,
-    load_weights,
-)
-from s2scli.checkpoint_file import best_checkpoints
+from s2scli.checkpoint import Checkpoint, check_finite, load_checkpoint, load_weights
+from s2scli.checkpoint_file import BEST, LAST, best_checkpoints, find_checkpoint
 from s2scli.configs.model import model_differences
 from s2scli.configs.train import TrainConfig
 from s2scli.console import notice

@@ -10,13 +10,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from s2scli.checkpoint import LAST, Checkpoint, first_not_finite, save_checkpoint
+from s2scli.checkpoint import Checkpoint, first_not_finite, save_checkpoint
+from s2scli.checkpoint_file import LAST
 from s2scli.configs.train import TrainConfig
 from s2scli.data.batching import BatchPlan
-from s2scli.data.dataset import Dataset, Split
+from s2scli.data.dataset import Dataset
 from s2scli.data.loader import Loader
 from s2scli.data.shortlist import Shortlist
 from s2scli.data.source_form import SourceForm
+from s2scli.data.split import Split
 from s2scli.errors import S2SError
 from s2scli.inference.engine import Engine
 from s2scli.models.base import Model
@@ -26,7 +28,7 @@ from s2scli.training.average import WeightAverage
 from s2scli.training.distributed import Processes, gathered
 from s2scli.training.log import Log
 from s2scli.training.objectives.base import Objective
-from s2scli.training.signals import Signals
+from s2scli.training.signals import StopSignals
 from s2scli.training.state import Position, optimizer_tensors, snapshot
 from s2scli.training.step import Updater
 
@@ -53,7 +55,7 @@ class Run:
     config: TrainConfig
     dataset: Dataset
     processes: Processes
-    signals: Signals
+    signals: StopSignals
     objective: Objective
     parameters: dict[str, nn.Parameter]
     updater: Updater

@@ -1,4 +1,4 @@
-"""Signals that end a run: at once while there is nothing to lose, and at a border of updates afterwards."""
+"""StopSignals that end a run: at once while there is nothing to lose, and at a border of updates afterwards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Stop(Exception):  # noqa: N818 (a request, not an error)
     """The run is to be saved and ended here."""
 
 
-class Signals:
+class StopSignals:
     """Which signal has asked the run to end, if any.
 
     Until `prepared` a signal raises Interrupted where it arrives. After it the first one is only noted, and

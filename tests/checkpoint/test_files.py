@@ -15,15 +15,8 @@ from safetensors.torch import load_file
 
 from s2scli import checkpoint as module
 from s2scli import checkpoint_file
-from s2scli.checkpoint import (
-    epoch_checkpoint,
-    epoch_checkpoints,
-    find_checkpoint,
-    load_checkpoint,
-    restore_config,
-    restore_model,
-    save_checkpoint,
-)
+from s2scli.checkpoint import load_checkpoint, restore_config, restore_model, save_checkpoint
+from s2scli.checkpoint_file import epoch_checkpoint, epoch_checkpoints, find_checkpoint
 from s2scli.data.shortlist import Shortlist
 from s2scli.errors import CheckpointError, S2SError
 from s2scli.schema import as_dict

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from s2scli.configs.preprocess import PreprocessConfig
-from s2scli.data.corpus import MAIN, find_corpora
+from s2scli.data.corpora import find_corpora
+from s2scli.data.corpus import MAIN
 from s2scli.errors import DataError, UsageError
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from s2scli.data.dataset import Dataset, ids_dtype
-from s2scli.data.dataset_writer import ColumnChunk, DatasetWriter, check_destination, write_dataset
+from s2scli.data.dataset import Dataset
+from s2scli.data.dataset_writer import DatasetWriter, check_destination, write_dataset
+from s2scli.data.folder import ids_dtype
+from s2scli.data.shard_writer import ColumnChunk
 from s2scli.errors import DataError, S2SError, UsageError
 from s2scli.text.vocabulary import Vocabulary
 from s2scli.text.word import WordTokenizer

@@ -16,9 +16,10 @@ from toys import WORDS
 
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.data import encoding
-from s2scli.data.dataset import Dataset, Split
+from s2scli.data.dataset import Dataset
 from s2scli.data.dialogue import Dialogue, DialogueForm
 from s2scli.data.source_form import SourceComposer, SourceForm
+from s2scli.data.split import Split
 from s2scli.errors import DataError, S2SError, UsageError
 from s2scli.preprocess import PreprocessResult, preprocess
 from s2scli.schema import build

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from s2scli.data.batch import pad_sequences
-from s2scli.data.dataset import ShortlistTable
 from s2scli.data.shortlist import Shortlist
+from s2scli.data.shortlist_table import ShortlistTable
 from s2scli.text.vocabulary import NUM_SPECIAL
 
 # Of six source tokens and nine target tokens.

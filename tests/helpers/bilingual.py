@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from s2scli.data.dataset import Split
+from s2scli.data.split import Split
 from s2scli.preprocess import PreprocessResult
 
 NOUNS = ["cat", "dog", "bird", "house", "tree", "river"]

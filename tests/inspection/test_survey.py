@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from s2scli.data.dataset import Dataset
-from s2scli.data.dataset_writer import ColumnChunk, ShardWriter
+from s2scli.data.shard_writer import ColumnChunk, ShardWriter
 from s2scli.errors import DataError
 from s2scli.inspection import survey as module
 from s2scli.inspection.lengths import PERCENTS, choose_bins, describe_lengths, quantile

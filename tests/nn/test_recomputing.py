@@ -15,7 +15,7 @@ from s2scli.nn import recomputing
 from s2scli.nn.dropout import kept_layers
 from s2scli.train import make_run
 from s2scli.training.distributed import Processes
-from s2scli.training.signals import Signals
+from s2scli.training.signals import StopSignals
 
 FAMILIES = {
     "transformer": TRANSFORMER | {"model.encoder_layers": 2, "model.attention_window": 4},
@@ -61,7 +61,7 @@ def test_recomputing_keeps_less(trained: Trainer) -> None:
         run = make_run(
             trained.config(f"run {recompute}", **settings, checkpoint_activations=recompute),
             Processes(torch.device("cpu")),
-            Signals(),
+            StopSignals(),
         )
         batch = next(iter(run.loader.stream([[run.train_plan.part(1)[0]]], 1)))[0]
         total = 0

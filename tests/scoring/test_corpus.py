@@ -12,7 +12,7 @@ from s2scli.components import METRICS
 from s2scli.configs.score import ScoreConfig
 from s2scli.errors import DataError, S2SError, UsageError
 from s2scli.score import score, show
-from s2scli.scoring.corpus import Corpus, read_corpus
+from s2scli.scoring.corpus import ScoredCorpus, read_corpus
 
 REFERENCES = frozenset({"references"})
 
@@ -22,7 +22,7 @@ def write(path: Path, *lines: str) -> Path:
     return path
 
 
-def read(**values: Any) -> Corpus:
+def read(**values: Any) -> ScoredCorpus:
     return read_corpus(ScoreConfig(**values), REFERENCES)
 
 

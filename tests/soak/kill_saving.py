@@ -26,7 +26,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests/helpers")]
 
 import torch  # noqa: E402
 
-from s2scli.checkpoint import LAST, Checkpoint, load_checkpoint, save_checkpoint  # noqa: E402
+from s2scli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint  # noqa: E402
+from s2scli.checkpoint_file import LAST  # noqa: E402
 from s2scli.configs.train import TrainConfig  # noqa: E402
 from s2scli.errors import S2SError  # noqa: E402
 from s2scli.schema import as_dict  # noqa: E402

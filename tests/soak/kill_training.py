@@ -31,7 +31,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests/helpers")]
 
 import toys  # noqa: E402
 
-from s2scli.checkpoint import LAST, load_checkpoint  # noqa: E402
+from s2scli.checkpoint import load_checkpoint  # noqa: E402
+from s2scli.checkpoint_file import LAST  # noqa: E402
 from s2scli.cli import app  # noqa: E402
 from s2scli.configs.train import TrainConfig  # noqa: E402
 from s2scli.plotting.history import read_events  # noqa: E402

@@ -11,7 +11,8 @@ from faults import names
 from toys import TRANSFORMER, Trainer, write_dataset
 from trained_runs import same, valid_loss, weights
 
-from s2scli.checkpoint import BEST, LAST, find_checkpoint, load_checkpoint
+from s2scli.checkpoint import load_checkpoint
+from s2scli.checkpoint_file import BEST, LAST, find_checkpoint
 from s2scli.configs.generate import GenerateConfig
 from s2scli.data.dataset import Dataset
 from s2scli.generate import translate

@@ -13,7 +13,7 @@ from faults import names
 from toys import BAHDANAU, LUONG, TRANSFORMER, Trainer, write_dataset
 from trained_runs import same, valid_loss, weights
 
-from s2scli.checkpoint import BEST, LAST
+from s2scli.checkpoint_file import BEST, LAST
 from s2scli.configs.generate import GenerateConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.data.dataset import Dataset

@@ -10,7 +10,7 @@ from faults import Untouched
 from toys import BAHDANAU, Trainer, write_dataset
 
 from s2scli.average import average
-from s2scli.checkpoint import BEST, LAST
+from s2scli.checkpoint_file import BEST, LAST
 from s2scli.configs.average import AverageConfig
 
 

@@ -12,7 +12,8 @@ from toys import BAHDANAU, TRANSFORMER, Trainer, assert_same_run
 
 from s2scli.data.batch import Batch, Tokens, pad_sequences
 from s2scli.data.batching import BatchPlan
-from s2scli.data.dataset import Dataset, Split
+from s2scli.data.dataset import Dataset
+from s2scli.data.split import Split
 from s2scli.errors import UsageError
 from s2scli.models.factory import build_model
 from s2scli.nn.runtime import keep_freed_memory
@@ -61,7 +62,7 @@ class Machine:
         self.tried: list[int] = []
         self.takes, self.free, self.runs_out = takes, free, runs_out
         monkeypatch.setattr(budget, "_SHARE", {"cpu": 1.0})
-        monkeypatch.setattr(budget._Memory, "free", lambda _: int(free))
+        monkeypatch.setattr(budget._DeviceMemory, "free", lambda _: int(free))
         monkeypatch.setattr(budget, "load_batch", lambda _, rows: rows)
         monkeypatch.setattr(budget, "_peak", self._peak)
         plain = budget._worst
@@ -257,7 +258,7 @@ def test_what_is_measured_is_what_is_used() -> None:
     """In any order: memory that was freed is not counted, and counted again when it is used again."""
     keep_freed_memory()
     objective = Hungry(torch.nn.Linear(1, 1), most=10**9)
-    memory = budget._Memory(torch.device("cpu"))
+    memory = budget._DeviceMemory(torch.device("cpu"))
     for slots in (40_000, 10_000, 80_000, 20_000, 40_000):
         ids = torch.zeros(1, slots // 2, dtype=torch.int64)
         side = Tokens(ids, torch.tensor([slots // 2]))

@@ -11,7 +11,7 @@ import torch
 from begun_runs import ALL_RESETS, FIRST, QUICK, WHOLE, one_line, reader, run_reset
 from toys import TRANSFORMER, Trainer, assert_same_run
 
-from s2scli.checkpoint import BEST, LAST
+from s2scli.checkpoint_file import BEST, LAST
 from s2scli.data.batching import load_batch, plan_batches
 from s2scli.data.dataset import Dataset
 from s2scli.errors import CheckpointError, UsageError

@@ -16,7 +16,7 @@ from toys import BAHDANAU, TRANSFORMER, Trainer, assert_same_run, preprocess_toy
 from s2scli.configs.generate import GenerateConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.data.batching import load_batch
-from s2scli.data.dataset import Dataset, Reading
+from s2scli.data.dataset import Dataset, ReadOptions
 from s2scli.errors import UsageError
 from s2scli.generate import translate
 from s2scli.record import Record
@@ -81,7 +81,7 @@ def test_the_pairs_that_are_read_have_extended_ids(data: Path) -> None:
     dataset = Dataset.open(data)
     source, target = dataset.tokenizer("source"), dataset.tokenizer("target")
     for right_to_left in (False, True):
-        split = dataset.split("test", Reading(copies=True, right_to_left=right_to_left))
+        split = dataset.split("test", ReadOptions(copies=True, right_to_left=right_to_left))
         batch = load_batch(split, torch.arange(len(split)).numpy())
         assert batch.target is not None
         for index in range(len(split)):

@@ -22,7 +22,8 @@ from faults import (
 from torch import Tensor
 from toys import TRANSFORMER, Trainer, assert_same_run
 
-from s2scli.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, save_checkpoint
+from s2scli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from s2scli.checkpoint_file import BEST, LAST
 from s2scli.cli import app
 from s2scli.configs.train import TrainConfig
 from s2scli.data.batch import Batch

@@ -12,7 +12,7 @@ import torch
 from begun_runs import QUICK, changed, one_line, reader
 from toys import Trainer, assert_same_run
 
-from s2scli.checkpoint import BEST, LAST
+from s2scli.checkpoint_file import BEST, LAST
 from s2scli.errors import CheckpointError, UsageError
 from s2scli.models.factory import build_model
 

@@ -19,7 +19,8 @@ from faults import (
 )
 from toys import TRANSFORMER, Trainer, assert_same_run
 
-from s2scli.checkpoint import BEST, LAST, Checkpoint
+from s2scli.checkpoint import Checkpoint
+from s2scli.checkpoint_file import BEST, LAST
 from s2scli.cli import app
 from s2scli.locks import locked
 from s2scli.training import run as run_module

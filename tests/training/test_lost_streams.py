@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from toys import TRANSFORMER, Trainer
 
-from s2scli.checkpoint import LAST
+from s2scli.checkpoint_file import LAST
 from s2scli.schema import as_dict, to_toml
 
 S2S = "from s2scli.cli.app import main; main()"

@@ -10,7 +10,8 @@ import pytest
 from toys import BAHDANAU, TRANSFORMER, Trainer, write_dataset
 
 from s2scli.average import average
-from s2scli.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
+from s2scli.checkpoint import load_checkpoint, save_checkpoint
+from s2scli.checkpoint_file import BEST, LAST
 from s2scli.configs.average import AverageConfig
 from s2scli.errors import CheckpointError, S2SError, UsageError
 from s2scli.training.run import Run

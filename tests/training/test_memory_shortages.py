@@ -19,7 +19,7 @@ from faults import (
 from torch import Tensor
 from toys import TRANSFORMER, Trainer
 
-from s2scli.checkpoint import LAST
+from s2scli.checkpoint_file import LAST
 from s2scli.cli import app
 from s2scli.data.batch import Batch
 from s2scli.data.batching import plan_batches

@@ -11,7 +11,8 @@ import pytest
 import torch
 from toys import TRANSFORMER, Trainer
 
-from s2scli.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
+from s2scli.checkpoint import load_checkpoint, save_checkpoint
+from s2scli.checkpoint_file import BEST, LAST
 from s2scli.cli import app
 from s2scli.errors import CheckpointError, S2SError
 from s2scli.training import validation

@@ -9,7 +9,7 @@ import pytest
 from begun_runs import FIRST, QUICK, WHOLE, one_line, reader
 from toys import Trainer, assert_same_run, write_dataset
 
-from s2scli.checkpoint import BEST, LAST
+from s2scli.checkpoint_file import BEST, LAST
 from s2scli.data.dataset import Dataset
 from s2scli.errors import CheckpointError, UsageError
 

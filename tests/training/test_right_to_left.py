@@ -16,14 +16,14 @@ from s2scli.components import METRICS
 from s2scli.configs.average import AverageConfig
 from s2scli.configs.generate import GenerateConfig
 from s2scli.configs.sampling import SamplingConfig
-from s2scli.data.dataset import Dataset, Reading
+from s2scli.data.dataset import Dataset, ReadOptions
 from s2scli.data.sentences import Sentences, read_pairs
 from s2scli.errors import CheckpointError, UsageError
 from s2scli.generate import translate
 from s2scli.record import Record
 from s2scli.schema import build
 
-BACKWARDS = Reading(right_to_left=True)
+BACKWARDS = ReadOptions(right_to_left=True)
 
 
 def turned(data: Path, root: Path) -> Path:
@@ -49,13 +49,13 @@ def records(path: Path, tmp_path: Path, **settings: Any) -> list[Record]:
 def test_targets_are_read_backwards_and_end_with_the_end_symbol(toy_data: Path) -> None:
     dataset = Dataset.open(toy_data)
     plain, backwards = (
-        read_pairs(dataset.split("train", how), np.arange(5)) for how in (Reading(), BACKWARDS)
+        read_pairs(dataset.split("train", how), np.arange(5)) for how in (ReadOptions(), BACKWARDS)
     )
     assert plain.source.ids.tolist() == backwards.source.ids.tolist()
     for one, other, length in zip(plain.target.ids, backwards.target.ids, plain.target.lengths, strict=True):
         assert other[: length - 1].tolist() == one[: length - 1][::-1].tolist()
         assert other[length - 1 :].tolist() == one[length - 1 :].tolist()
-    cut = dataset.split("train", Reading(right_to_left=True, longest={"target": 2}))
+    cut = dataset.split("train", ReadOptions(right_to_left=True, longest={"target": 2}))
     assert [cut.ids("target", row).tolist() for row in range(5)] == [
         dataset.split("train").ids("target", row)[:2][::-1].tolist() for row in range(5)
     ]
@@ -66,7 +66,7 @@ def test_sampled_subwords_are_read_backwards(tmp_path: Path) -> None:
     dataset, config = Dataset.open(data), build(SamplingConfig, {"subword_sampling": "both"})
     plain, backwards = (
         Sentences.of(dataset, "train", config, 1, how).read(np.arange(40), epoch=1).target
-        for how in (Reading(), BACKWARDS)
+        for how in (ReadOptions(), BACKWARDS)
     )
     assert plain.lengths.max() == 10
     for one, other, length in zip(plain.ids, backwards.ids, plain.lengths, strict=True):

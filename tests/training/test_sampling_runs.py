@@ -16,7 +16,7 @@ from s2scli.schema import as_dict, read_toml, to_toml
 from s2scli.train import TrainConfig, make_run
 from s2scli.training import resume
 from s2scli.training.distributed import Processes
-from s2scli.training.signals import Signals
+from s2scli.training.signals import StopSignals
 from s2scli.training.step import Updater
 from s2scli.training.validation import validate
 
@@ -74,7 +74,9 @@ def test_validation_sees_the_data_as_it_is(sampled: Trainer) -> None:
     figures = []
     for name, settings in (("plain", TRANSFORMER), ("sampled", SAMPLED)):
         run = make_run(
-            sampled.config(name, **settings, eval_metrics="bleu"), Processes(torch.device("cpu")), Signals()
+            sampled.config(name, **settings, eval_metrics="bleu"),
+            Processes(torch.device("cpu")),
+            StopSignals(),
         )
         figures.append(validate(run).figures)
         run.log.close()

@@ -16,13 +16,13 @@ from faults import (
 )
 from toys import TRANSFORMER, Trainer, assert_same_run
 
-from s2scli.checkpoint import BEST, LAST
+from s2scli.checkpoint_file import BEST, LAST
 from s2scli.cli import app
 from s2scli.data.batch import Batch
 from s2scli.errors import Interrupted
 from s2scli.train import train
 from s2scli.training import validation
-from s2scli.training.signals import Signals
+from s2scli.training.signals import StopSignals
 
 STOPPABLE: dict[str, Any] = TRANSFORMER | {
     "max_epoch": 2,
@@ -208,7 +208,7 @@ def test_a_run_in_another_thread(trained: Trainer) -> None:
     assert during == [3, before[1]]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == before
     assert_same_run(trained.checkpoint("threaded"), trained.checkpoint("plain"))
-    with Signals().caught():
+    with StopSignals().caught():
         assert signal.getsignal(signal.SIGTERM) != before[1]
 
 

@@ -29,7 +29,7 @@ from s2scli.nn.linear import NormalizedLinear
 from s2scli.text.vectors import read_vectors
 from s2scli.train import make_run
 from s2scli.training.distributed import Processes
-from s2scli.training.signals import Signals
+from s2scli.training.signals import StopSignals
 
 torch_initializers = {
     "xavier_uniform": (torch.nn.init.xavier_uniform_, {"gain": 1.0}),
@@ -42,7 +42,7 @@ torch_initializers = {
 
 
 def start(trained: Trainer, settings: dict[str, Any]) -> Model:
-    run = make_run(trained.config("run", **settings), Processes(torch.device("cpu")), Signals())
+    run = make_run(trained.config("run", **settings), Processes(torch.device("cpu")), StopSignals())
     run.loader.close()
     run.log.close()
     return run.model

@@ -17,7 +17,7 @@ from s2scli.text.vocabulary import EOS
 from s2scli.train import make_run
 from s2scli.training.distributed import Processes
 from s2scli.training.log import duration, perplexity
-from s2scli.training.signals import Signals
+from s2scli.training.signals import StopSignals
 from s2scli.training.validation import higher_is_better, validate
 
 CPU = torch.device("cpu")
@@ -28,7 +28,7 @@ FAMILIES = {"transformer": TRANSFORMER, "recurrent": BAHDANAU}
 def test_the_figures(trained: Trainer, family: str) -> None:
     settings = {"objective.label_smoothing": 0.2, "eval_beam": 2, "max_tokens": 60}
     settings |= {"eval_metrics": "bleu,chrf,ter"}
-    run = make_run(trained.config("run", **FAMILIES[family] | settings), Processes(CPU), Signals())
+    run = make_run(trained.config("run", **FAMILIES[family] | settings), Processes(CPU), StopSignals())
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in run.parameters.values():

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from s2scli.checkpoint import find_checkpoint, load_checkpoint, restore_model
+from s2scli.checkpoint import load_checkpoint, restore_model
+from s2scli.checkpoint_file import find_checkpoint
 from s2scli.configs.objectives import DistillationConfig
 from s2scli.console import counted
 from s2scli.data.batch import Batch

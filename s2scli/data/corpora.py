@@ -1,0 +1,202 @@
+"""Which text each split of a dataset is made of: the files that prefixes and explicit names mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from s2scli.configs.preprocess import PreprocessConfig
+from s2scli.console import warn
+from s2scli.data.corpus import MAIN, SIDES, Corpus
+from s2scli.data.dialogue import DialogueForm
+from s2scli.data.dialogue_corpus import LAYOUT, DialogueCorpus
+from s2scli.data.line_corpus import LineCorpus
+from s2scli.errors import DataError, UsageError, did_you_mean
+from s2scli.io import COMPRESSED, STDIN
+from s2scli.schema import to_whole
+
+_ONE_FILE = ("tsv", "jsonl")
+# news=text/news; a path with a = in it has a folder or a dot before that.
+_NAMED = re.compile(r"([\w-]+)=(.+)")
+
+
+def find_corpora(config: PreprocessConfig) -> list[Corpus]:
+    """The text of every split, from prefixes and explicit names.
+
+    Raises DataError for a file that is missing and UsageError for flags that contradict each other.
+    """
+    corpora: list[Corpus] = []
+    for split in ("train", "valid", "test"):
+        prefixes: Sequence[str] = getattr(config, f"{split}pref")
+        source, target, both = (getattr(config, f"{split}_{name}") for name in ("source", "target", "file"))
+        given = {
+            f"--{split}pref": prefixes,
+            f"--{split}-source/--{split}-target": source or target,
+            f"--{split}-file": both,
+        }
+        named = [flag for flag, value in given.items() if value]
+        if len(named) > 1:
+            raise UsageError(f"{' and '.join(named)} name the same text; give one")
+        if (source is None) != (target is None) and not config.only_target:
+            raise UsageError(f"--{split}-source and --{split}-target must be given together")
+        # Of validation and test sets every line counts, so none is left out.
+        on_broken = (
+            config.encoding_errors if split == "train" else config.encoding_errors.replace("skip", "replace")
+        )
+        if prefixes:
+            corpora += _from_prefixes(split, prefixes, config, on_broken)
+        elif both is not None:
+            corpora.append(_from_one_file(split, both, config, on_broken))
+        elif target is not None and config.only_target:
+            _check_exists(target)
+            corpora.append(LineCorpus(split=split, paths=(target,), on_broken=on_broken))
+        elif source is not None and target is not None:
+            corpora.append(_from_two_files(split, (source, target), on_broken))
+            if config.tag_field:
+                raise UsageError(
+                    f"--tag-field {config.tag_field}: is an ending after --trainpref P, or a field of a file with both "
+                    f"sides; --{split}-source and --{split}-target have no tags"
+                )
+    return _with_tags(corpora, config.source_tag)
+
+
+def _with_tags(corpora: list[Corpus], tags: Sequence[str]) -> list[Corpus]:
+    """The corpora with the tags of --source-tag: "<bt>" for all, "back=<bt>" for training text of that name."""
+    by_name: dict[str, str] = {}
+    for tag in tags:
+        match = _NAMED.fullmatch(tag)
+        by_name[match[1] if match else ""] = match[2] if match else tag
+    names = {corpus.name for corpus in corpora if corpus.split == "train"}
+    for name in by_name:
+        if name and name not in names:
+            raise UsageError(
+                f"--source-tag {name}={by_name[name]}: no training text has that name{did_you_mean(name, names)} "
+                f"(--trainpref {name}=PATH gives it)"
+            )
+    everywhere = by_name.get("", "")
+    return [
+        replace(corpus, tag=by_name.get(corpus.name, everywhere) if corpus.split == "train" else everywhere)
+        for corpus in corpora
+    ]
+
+
+def _from_one_file(split: str, path: Path, config: PreprocessConfig, on_broken: str) -> Corpus:
+    endings = [ending for ending in path.suffixes[-2:] if ending not in COMPRESSED]
+    layout = config.input_format
+    if layout == "auto":
+        layout = endings[-1].removeprefix(".") if endings else ""
+        if layout not in _ONE_FILE:
+            raise UsageError(
+                f"--{split}-file {path}: the ending does not tell its format; give --input-format"
+            )
+    _check_exists(path)
+    if layout == LAYOUT:
+        return DialogueCorpus(split=split, paths=(path,), on_broken=on_broken, form=_dialogue_form(config))
+    default = ("1", "2") if layout == "tsv" else SIDES
+    source, target = config.source_field or default[0], config.target_field or default[1]
+    by_flag = {"source": source, "target": target, "tag": config.tag_field}
+    if config.only_target:
+        # A file of one language has it in its first column.
+        by_flag = {"target": config.target_field or ("1" if layout == "tsv" else "target")}
+    names = tuple(name for name in by_flag.values() if name)
+    for flag, name in zip(by_flag, names, strict=False):
+        if layout == "tsv" and not _is_column(name):
+            raise UsageError(f"--{flag}-field {name}: of a TSV file give the column's number, counted from 1")
+    return LineCorpus(split=split, paths=(path,), layout=layout, fields=names, on_broken=on_broken)
+
+
+def _is_column(name: str) -> bool:
+    try:
+        return to_whole(name) > 0
+    except ValueError:
+        return False
+
+
+def _dialogue_form(config: PreprocessConfig) -> DialogueForm:
+    """How dialogues are read, before it is known who speaks in them."""
+    return DialogueForm(
+        context_turns=config.context_turns, symbol=config.turn_symbol, targets=config.target_speaker
+    )
+
+
+def _from_two_files(split: str, paths: tuple[Path, Path], on_broken: str) -> Corpus:
+    for side, path in zip(SIDES, paths, strict=True):
+        if path == STDIN:
+            raise UsageError(
+                f"--{split}-{side}: standard input cannot be one of two files; give it as --{split}-file -, with both "
+                "sides in each line"
+            )
+        _check_exists(path)
+    if paths[0].resolve() == paths[1].resolve():
+        warn(f"{paths[0]}: is both source and target of the {split} split")
+    return LineCorpus(split=split, paths=paths, on_broken=on_broken)
+
+
+def _check_exists(path: Path) -> None:
+    if path != STDIN and not path.exists():
+        raise DataError(f"{path}: no such file")
+
+
+def _from_prefixes(
+    split: str, prefixes: Sequence[str], config: PreprocessConfig, on_broken: str
+) -> list[Corpus]:
+    languages = {side: getattr(config, f"{side}_lang") for side in config.sides}
+    if not all(languages.values()):
+        flags = " and ".join(f"--{side}-lang" for side in config.sides)
+        raise UsageError(f"--{split}pref needs {flags}, the endings of its files")
+    if len(set(languages.values())) < len(languages):
+        raise UsageError(
+            f"--source-lang and --target-lang are both {config.source_lang}; their files would be the same"
+        )
+    endings = (*languages.values(), *((config.tag_field,) if config.tag_field else ()))
+    corpora = []
+    for number, prefix in enumerate(prefixes):
+        # Several training texts are parts of one split; several test sets are splits of their own.
+        name, path = _name_and_path(prefix, endings) if split == "train" else (MAIN, prefix)
+        corpora.append(
+            LineCorpus(
+                split=split if split == "train" else f"{split}{number or ''}",
+                paths=tuple(_with_ending(path, ending, named=prefix) for ending in endings),
+                on_broken=on_broken,
+                name=name,
+            )
+        )
+    names = [corpus.name for corpus in corpora]
+    if split == "train" and len(set(names)) < len(names):
+        raise UsageError(
+            f"--trainpref {' '.join(prefixes)}: give each a name of its own: "
+            f"{' '.join(f'--trainpref {name}={prefix}' for name, prefix in zip('ab', prefixes, strict=False))}"
+        )
+    return corpora
+
+
+def _name_and_path(prefix: str, endings: Sequence[str]) -> tuple[str, str]:
+    """The name and the path of news=text/news; a path that is there has no name, whatever = is in it."""
+    match = _NAMED.fullmatch(prefix)
+    if match is None or any(_find(prefix, ending) for ending in endings):
+        return MAIN, prefix
+    return match[1], match[2]
+
+
+def _find(prefix: str, wanted: str) -> Path | None:
+    path = Path(f"{prefix}.{wanted}")
+    candidates = (path, *(Path(f"{path}{ending}") for ending in COMPRESSED))
+    return next((candidate for candidate in candidates if candidate.exists()), None)
+
+
+def _with_ending(prefix: str, wanted: str, *, named: str) -> Path:
+    """The file of a prefix; `named`: the prefix as it was given, perhaps with a name before it."""
+    found = _find(prefix, wanted)
+    if found is not None:
+        return found
+    path = Path(f"{prefix}.{wanted}")
+    stem = Path(prefix).name + "."
+    folder = path.parent
+    names = folder.iterdir() if folder.is_dir() else ()
+    endings = sorted({entry.name.removeprefix(stem) for entry in names if entry.name.startswith(stem)})
+    there = f"; found with this prefix: {', '.join(endings)}" if endings else "; nothing has this prefix"
+    if named != prefix:
+        there += f", nor {named}, whose beginning was taken as a name"
+    raise DataError(f"{path}: no such file{there}")
