@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,10 +108,16 @@ class Batch:
         """The same in memory that a GPU can copy from while it works."""
         return Batch(self.source.pin(), self.target.pin() if self.target else None)
 
-    def count(self) -> tuple[int, int, int]:
-        """Source tokens, target tokens, and the positions of both sides, padding counted."""
-        target = int(self.target.lengths.sum()) if self.target else 0
-        return int(self.source.lengths.sum()), target, self.size()[0]
+    def count(self, sides: Collection[str] = ("source", "target")) -> tuple[int, int, int]:
+        """Source tokens, target tokens, and the positions of both, padding counted.
+
+        sides: those that count. What stands for the source of a language model is none of its tokens.
+        """
+        found = {"source": self.source, "target": self.target}
+        counted = {side: tokens for side, tokens in found.items() if side in sides and tokens is not None}
+        num_tokens = {side: int(tokens.lengths.sum()) for side, tokens in counted.items()}
+        positions = sum(tokens.ids.numel() for tokens in counted.values())
+        return num_tokens.get("source", 0), num_tokens.get("target", 0), positions
 
     def size(self) -> tuple[int, int]:
         """Positions of both sides, padding counted, and the longer side's length: what memory depends on."""

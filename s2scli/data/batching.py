@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -47,8 +47,8 @@ class Lengths(Protocol):
 class BatchPlan:
     """The batches of every epoch, as a function of (seed, epoch) alone.
 
-    source, target: tokens of each pair, end symbols counted. A batch holds as many pairs as
-    keep both padded sides within max_tokens, and at most batch_size of them (0: no limit).
+    sides: the tokens of each pair on each side that there is, "source" before "target", end symbols counted. A batch
+    holds as many pairs as keep every padded side within max_tokens, and at most batch_size of them (0: no limit).
     mixture: which pairs an epoch has, if not each once.
     In the first `curriculum` epochs the batches of a part come from short to long sentences.
 
@@ -60,8 +60,7 @@ class BatchPlan:
 
     def __init__(
         self,
-        source: Lengths,
-        target: Lengths,
+        sides: Mapping[str, Lengths],
         *,
         max_tokens: int,
         batch_size: int,
@@ -69,9 +68,9 @@ class BatchPlan:
         curriculum: int = 0,
         mixture: Mixture | None = None,
     ) -> None:
-        self._sides = {"source": source, "target": target}
+        self.sides = dict(sides)
         self._mixture = mixture
-        self.num_pairs = len(source) if mixture is None else len(mixture)
+        self.num_pairs = len(self.sides["target"]) if mixture is None else len(mixture)
         self.max_tokens = max_tokens
         self.batch_size = batch_size or self.num_pairs
         self.seed = seed
@@ -80,7 +79,7 @@ class BatchPlan:
         self._blocks_in_part = PART_SIZE // BLOCK_SIZE
         # The last part that was asked for: grouping a million pairs takes a second.
         self._latest: tuple[tuple[int, int], list[Indices]] = ((0, 0), [])
-        for side, lengths in self._sides.items():
+        for side, lengths in self.sides.items():
             if (longest := int(lengths.max())) > max_tokens:
                 line = int(np.flatnonzero(lengths[np.arange(len(lengths))] == longest)[0])
                 raise DataError(
@@ -115,29 +114,30 @@ class BatchPlan:
         return self._group(np.arange(self.num_pairs))
 
     def lengths(self, pairs: Indices) -> Indices:
-        """Source and target tokens of some pairs, end symbols counted; [2, num_pairs]."""
-        return np.stack([side[pairs] for side in self._sides.values()])
+        """The tokens of some pairs on each side, the target's last, end symbols counted; [num_sides, num_pairs]."""
+        return np.stack([side[pairs] for side in self.sides.values()])
 
     def _pairs(self, epoch: int, part: int) -> Indices:
         """The pairs of a part."""
-        places = self._places(epoch, part)
-        return places if self._mixture is None else self._mixture.pairs(places, epoch)
+        positions = self._positions(epoch, part)
+        return positions if self._mixture is None else self._mixture.pairs(positions, epoch)
 
-    def _places(self, epoch: int, part: int) -> Indices:
-        """The places in an epoch of a part's pairs, all there are where it is the only one."""
+    def _positions(self, epoch: int, part: int) -> Indices:
+        """The positions in an epoch of a part's pairs, all there are where it is the only part."""
         if self.parts == 1:
             return np.arange(self.num_pairs)
         blocks = np.random.default_rng((self.seed, epoch)).permutation(self._blocks)
         chosen = blocks[part * self._blocks_in_part : (part + 1) * self._blocks_in_part]
-        places = (chosen[:, None] * BLOCK_SIZE + np.arange(BLOCK_SIZE)).ravel()
-        return places[places < self.num_pairs]
+        positions = (chosen[:, None] * BLOCK_SIZE + np.arange(BLOCK_SIZE)).ravel()
+        return positions[positions < self.num_pairs]
 
     def _group(self, order: Indices) -> list[Indices]:
         """Cut pairs into batches; their `order` decides among those of equal lengths."""
-        lengths = self.lengths(order)
-        by_length = np.lexsort((lengths[0], lengths[1]))
+        lengths = self.lengths(order)  # [sides, pairs]
+        by_length = np.lexsort((lengths[0], lengths[-1]))
         order, lengths = order[by_length], lengths[:, by_length]
         for number, (start, end) in enumerate(self._slices(lengths)):
+            # Without sources there is one side, which is sorted already.
             by_source = np.argsort(lengths[0, start:end], kind="stable")
             # Up and down in turn, so that a batch over the border of two slices has similar sources too.
             moved = start + by_source[:: -1 if number % 2 else 1]
@@ -164,23 +164,24 @@ class BatchPlan:
         """Borders of slices of sorted sentences that hold whole target lengths and enough batches each."""
         filled = np.cumsum(lengths.max(0))
         start, used = 0, 0
-        for end in [*(np.flatnonzero(np.diff(lengths[1])) + 1).tolist(), lengths.shape[1]]:
+        for end in [*(np.flatnonzero(np.diff(lengths[-1])) + 1).tolist(), lengths.shape[1]]:
             if end == lengths.shape[1] or filled[end - 1] - used >= _BATCHES_PER_SLICE * self.max_tokens:
                 yield start, end
                 start, used = end, int(filled[end - 1])
 
     def count(self, batches: list[Indices]) -> tuple[int, int, int]:
-        """Source tokens and target tokens of some batches, and the positions of both sides, padding counted."""
+        """Source tokens and target tokens of some batches, and the positions of all sides, padding counted."""
         lengths = self.lengths(np.concatenate(batches))
-        source, target = (int(total) for total in lengths.sum(1))
+        tokens = dict(zip(self.sides, lengths.sum(1).tolist(), strict=True))
         starts = np.cumsum([0, *map(len, batches[:-1])])
         sizes = np.array([len(batch) for batch in batches])
-        return source, target, int((np.maximum.reduceat(lengths, starts, axis=1) * sizes).sum())
+        positions = int((np.maximum.reduceat(lengths, starts, axis=1) * sizes).sum())
+        return tokens.get("source", 0), tokens["target"], positions
 
     def padding(self, batches: list[Indices]) -> float:
-        """The share of padded positions among all, both sides together."""
-        source, target, slots = self.count(batches)
-        return 1 - (source + target) / slots
+        """The share of padded positions among all, all sides together."""
+        source, target, positions = self.count(batches)
+        return 1 - (source + target) / positions
 
 
 class _ColumnLengths:
@@ -199,27 +200,9 @@ class _ColumnLengths:
         return self._split.longest(self._column) + 1
 
 
-class _NoLengths:
-    """Those of sources that are not there: an end symbol each."""
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-
-    def __len__(self) -> int:
-        return self._number
-
-    def __getitem__(self, rows: Indices, /) -> Indices:
-        return np.ones(len(rows), np.int64)
-
-    def max(self) -> int:
-        return 1
-
-
-def pair_lengths(split: Split) -> tuple[Lengths, Lengths]:
-    """The tokens of both sides of a split's pairs, end symbols counted, read when asked for."""
-    has_source = "source" in split.columns
-    source = _ColumnLengths(split, "source") if has_source else _NoLengths(len(split))
-    return source, _ColumnLengths(split, "target")
+def side_lengths(split: Split) -> dict[str, Lengths]:
+    """The tokens of a split's pairs on each side that there is, end symbols counted, read when asked for."""
+    return {side: _ColumnLengths(split, side) for side in ("source", "target") if side in split.columns}
 
 
 def plan_batches(
@@ -233,11 +216,11 @@ def plan_batches(
     mixture: Mixture | None = None,
 ) -> BatchPlan:
     """The batch plan of a dataset's split; `stretch` makes room for a sentence longer than max_tokens."""
-    sides = pair_lengths(split)
+    sides = side_lengths(split)
     if stretch:
-        max_tokens = max(max_tokens, *(int(side.max()) for side in sides))
+        max_tokens = max(max_tokens, *(int(side.max()) for side in sides.values()))
     return BatchPlan(
-        *sides,
+        sides,
         max_tokens=max_tokens,
         batch_size=batch_size,
         seed=seed,

@@ -16,7 +16,7 @@ import torch
 
 from s2scli.console import counted, notice, warn
 from s2scli.data.batch import Batch
-from s2scli.data.batching import PART_SIZE, BatchPlan, load_batch, pair_lengths
+from s2scli.data.batching import PART_SIZE, BatchPlan, load_batch, side_lengths
 from s2scli.data.column import Indices
 from s2scli.data.split import Split
 from s2scli.errors import UsageError, is_out_of_memory
@@ -55,12 +55,12 @@ def largest_budget(
     batch with the most positions and the one with the longest sentence, and the line through them tells which to
     try next, up to a few times the last; what is returned has been tried. The weights are left as they are.
     """
-    sides = pair_lengths(split)
-    longest = max(int(side.max()) for side in sides)
+    sides = side_lengths(split)
+    longest = max(int(side.max()) for side in sides.values())
     # Of a very large corpus, some of the data tells.
     sample = np.arange(min(len(split), PART_SIZE))
-    source, target = (side[sample] for side in sides)
-    total = int(np.maximum(source, target).sum()) * len(split) // len(sample)
+    sampled = {name: side[sample] for name, side in sides.items()}
+    total = int(np.max([*sampled.values()], axis=0).sum()) * len(split) // len(sample)
     cap = max(longest, total // (_UPDATES_AN_EPOCH * update_freq * processes.size))
     memory = _DeviceMemory(processes.device)
     # The optimizer's two moments and the gradients are not there yet.
@@ -69,7 +69,7 @@ def largest_budget(
     limit = free * _SHARE[processes.device.type]
 
     def measure(budget: int) -> float:
-        plan = BatchPlan(source, target, max_tokens=budget, batch_size=batch_size, seed=1)
+        plan = BatchPlan(sampled, max_tokens=budget, batch_size=batch_size, seed=1)
         used = _peak(objective, [load_batch(split, rows) for rows in _worst(plan)], memory, precision)
         return processes.sum([used])[0] / processes.size
 

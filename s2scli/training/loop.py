@@ -275,7 +275,7 @@ def count_tokens(run: Run, group: Group, micro_batches: list[MicroBatch]) -> tup
     counts = np.zeros(3, np.int64)
     for item in micro_batches:
         if item.counts:
-            counts += item.batch.count()
+            counts += item.batch.count(run.train_plan.sides)
     source, target, slots = (round(total) for total in run.processes.sum(counts.tolist()))
     return source, target, slots
 

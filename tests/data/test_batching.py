@@ -23,16 +23,17 @@ MULTI30K = Path(__file__).resolve().parents[3] / "shared/data/multi30k_bpe"
 def plan(
     source: list[int], target: list[int], *, max_tokens: int = 50, batch_size: int = 0, seed: int = 1
 ) -> BatchPlan:
-    return BatchPlan(
-        np.array(source), np.array(target), max_tokens=max_tokens, batch_size=batch_size, seed=seed
-    )
+    sides = {"source": np.array(source), "target": np.array(target)}
+    return BatchPlan(sides, max_tokens=max_tokens, batch_size=batch_size, seed=seed)
 
 
 def random_plan(number: int, *, max_tokens: int = 200, batch_size: int = 0, seed: int = 1) -> BatchPlan:
     draw = np.random.default_rng(5)
     source = draw.integers(1, 30, number)
     target = np.clip(source + draw.integers(-4, 5, number), 1, None)
-    return BatchPlan(source, target, max_tokens=max_tokens, batch_size=batch_size, seed=seed)
+    return BatchPlan(
+        {"source": source, "target": target}, max_tokens=max_tokens, batch_size=batch_size, seed=seed
+    )
 
 
 def as_lists(batches: list[np.ndarray]) -> list[list[int]]:
@@ -119,7 +120,9 @@ def test_a_large_corpus_is_planned_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(batching, "BLOCK_SIZE", 10)
     monkeypatch.setattr(batching, "PART_SIZE", 400)
     sides = [Watched(np.random.default_rng(side).integers(1, 30, 3995)) for side in (1, 2)]
-    plan = BatchPlan(*sides, max_tokens=120, batch_size=0, seed=1)
+    plan = BatchPlan(
+        dict(zip(("source", "target"), sides, strict=True)), max_tokens=120, batch_size=0, seed=1
+    )
     assert plan.parts == 10
     assert not sides[0].read
     parts = [as_lists(plan.part(1, part)) for part in range(10)]
@@ -127,7 +130,9 @@ def test_a_large_corpus_is_planned_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
     assert sorted(index for part in seen for index in part) == list(range(3995))
     for part, pairs in enumerate(seen):
         sides[0].read.clear()
-        again = BatchPlan(*sides, max_tokens=120, batch_size=0, seed=1)
+        again = BatchPlan(
+            dict(zip(("source", "target"), sides, strict=True)), max_tokens=120, batch_size=0, seed=1
+        )
         assert as_lists(again.part(1, part)) == parts[part]
         assert sides[0].read == set(pairs)
         assert again.padding(again.part(1, part)) < 0.25
@@ -235,3 +240,11 @@ def test_the_decoder_reads_what_comes_before() -> None:
     assert decoder_input(target).tolist() == [[2, 5, 6, 7], [2, 8, 2, 1]]
     moved = Tokens(target.ids, target.lengths).to(torch.device("cpu"))
     assert torch.equal(moved.ids, target.ids)
+
+
+@given(target=st.lists(lengths, min_size=1, max_size=300), seed=st.integers(0, 5))
+def test_sides_that_are_absent_change_no_batch(target: list[int], seed: int) -> None:
+    """A side of ones, which sorts nothing and is never the longest, makes the batches that there are without it."""
+    alone = BatchPlan({"target": np.array(target)}, max_tokens=50, batch_size=0, seed=seed)
+    beside_ones = plan([1] * len(target), target, seed=seed)
+    assert as_lists(alone.part(1)) == as_lists(beside_ones.part(1))

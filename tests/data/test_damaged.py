@@ -65,7 +65,7 @@ def test_no_batch_is_empty() -> None:
             return 5
 
     with pytest.raises(DataError, match="a training example has 50 tokens, more than its dataset says"):
-        BatchPlan(Lying(), Lying(), max_tokens=20, batch_size=0, seed=1).part(1)
+        BatchPlan({"source": Lying(), "target": Lying()}, max_tokens=20, batch_size=0, seed=1).part(1)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -52,7 +52,9 @@ def test_batches_have_the_pairs_of_the_mixture(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(batching, "PART_SIZE", part_size)
     lengths = np.random.default_rng(0).integers(1, 20, 70)
     mixture = Mixture((50, 20), (30, 60))
-    plan = BatchPlan(lengths, lengths, max_tokens=60, batch_size=0, seed=1, mixture=mixture)
+    plan = BatchPlan(
+        {"source": lengths, "target": lengths}, max_tokens=60, batch_size=0, seed=1, mixture=mixture
+    )
     assert plan.num_pairs == 90
     for epoch in (1, 2):
         chosen = [

@@ -109,7 +109,7 @@ def test_it_comes_near_the_limit_from_below(
     assert found in machine.tried
     assert found % 256 == 0
     plan = BatchPlan(
-        *(split.lengths(side) + 1 for side in ("source", "target")),
+        {side: split.lengths(side) + 1 for side in ("source", "target")},
         max_tokens=found,
         batch_size=0,
         seed=1,
@@ -140,9 +140,8 @@ def test_all_data_would_fit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert found == total // 50 == machine.tried[-1]
     assert "with more an epoch has fewer than 50 updates" in capsys.readouterr().err
     split = lengths()
-    plan = BatchPlan(
-        split.lengths("source") + 1, split.lengths("target") + 1, max_tokens=found, batch_size=0, seed=1
-    )
+    sides = {side: split.lengths(side) + 1 for side in ("source", "target")}
+    plan = BatchPlan(sides, max_tokens=found, batch_size=0, seed=1)
     assert 50 <= len(plan.part(1)) <= 55
     assert machine.find(lengths(), update_freq=4) == total // 200
 

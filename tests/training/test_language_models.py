@@ -22,7 +22,7 @@ from toys import (
 from s2scli.checkpoint import load_checkpoint
 from s2scli.configs.inspect import InspectConfig
 from s2scli.configs.preprocess import PreprocessConfig
-from s2scli.data.batching import load_batch, pair_lengths
+from s2scli.data.batching import load_batch, plan_batches, side_lengths
 from s2scli.data.dataset import Dataset
 from s2scli.errors import CheckpointError, UsageError
 from s2scli.inspect import inspect, show
@@ -61,10 +61,12 @@ def test_a_dataset_without_a_source(mono: Path, capsys: pytest.CaptureFixture[st
     assert batch.target is not None
     assert batch.source.lengths.tolist() == [1, 1, 1]
     assert batch.target.lengths.tolist() == [len(line.split()) + 1 for line in lines[:3]]
-    assert [side[np.arange(2)].tolist() for side in pair_lengths(split)] == [
-        [1, 1],
-        [len(line.split()) + 1 for line in lines[:2]],
-    ]
+    sides = {side: lengths[np.arange(2)].tolist() for side, lengths in side_lengths(split).items()}
+    assert sides == {"target": [len(line.split()) + 1 for line in lines[:2]]}
+    plan = plan_batches(split, max_tokens=400, batch_size=0, seed=1)
+    tokens = sum(len(line.split()) + 1 for line in lines)
+    assert plan.count(plan.in_order())[:2] == (0, tokens), "what is absent has no tokens"
+    assert batch.count(plan.sides) == (0, int(batch.target.lengths.sum()), batch.target.ids.numel())
     config = build(InspectConfig, {"path": mono, "verify": True})
     show(config, inspect(config))
     said = capsys.readouterr().out

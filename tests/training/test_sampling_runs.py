@@ -9,7 +9,7 @@ import pytest
 import torch
 from toys import TRANSFORMER, Trainer, assert_same_run, write_dataset
 
-from s2scli.data.batching import pair_lengths
+from s2scli.data.batching import side_lengths
 from s2scli.data.dataset import Dataset
 from s2scli.errors import CheckpointError, UsageError
 from s2scli.schema import as_dict, read_toml, to_toml
@@ -66,7 +66,7 @@ def test_gradients_are_divided_by_the_tokens_that_were_loaded(
     assert all(tokens == loaded for tokens, loaded in found)
     epochs = [sum(tokens for tokens, _ in found[start : start + 5]) for start in (0, 5)]
     data = Dataset.open(sampled.data).split("train")
-    assert min(epochs) > 1.2 * int(pair_lengths(data)[1][torch.arange(len(data)).numpy()].sum())
+    assert min(epochs) > 1.2 * int(side_lengths(data)["target"][torch.arange(len(data)).numpy()].sum())
     assert epochs[0] != epochs[1]
 
 
