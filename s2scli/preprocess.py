@@ -111,8 +111,8 @@ def _part(config: PreprocessConfig) -> tuple[int, int]:
 
 
 def _counted(
-    config: PreprocessConfig, assembly: Assembly, tokenizers: Mapping[str, Tokenizer]
-) -> Mapping[str, Tokenizer]:
+    config: PreprocessConfig, assembly: Assembly, tokenizers: dict[str, Tokenizer]
+) -> dict[str, Tokenizer]:
     """The tokenizers with the counts of their symbols in the training split; words have theirs from learning."""
     if config.tokenizer != "sentencepiece" or config.vocab_from is not None:
         return tokenizers

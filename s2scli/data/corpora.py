@@ -151,7 +151,7 @@ def _from_prefixes(
             f"--source-lang and --target-lang are both {config.source_lang}; their files would be the same"
         )
     endings = (*languages.values(), *((config.tag_field,) if config.tag_field else ()))
-    corpora = []
+    corpora: list[Corpus] = []
     for number, prefix in enumerate(prefixes):
         # Several training texts are parts of one split; several test sets are splits of their own.
         name, path = _name_and_path(prefix, endings) if split == "train" else (MAIN, prefix)
