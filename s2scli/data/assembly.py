@@ -12,7 +12,7 @@ from s2scli.console import counted, counter, notice
 from s2scli.data.corpus import Corpus
 from s2scli.data.dataset_writer import DatasetWriter
 from s2scli.data.duplicates import Duplicates, find_duplicates
-from s2scli.data.encoding import Chunk, EncodedChunk, chunks, encode_all
+from s2scli.data.encoding import EncodedChunk, TextChunk, chunks, encode_all
 from s2scli.data.folder import TAG
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import DataError
@@ -84,7 +84,7 @@ class Assembly:
                     self._note(stream)
                     noted = time.monotonic()
 
-    def _work(self) -> Iterator[Chunk]:
+    def _work(self) -> Iterator[TextChunk]:
         """The lines of all corpora that are not done, in order, with a bar that shows how far they are read."""
         training = [corpus for corpus in self._corpora if corpus.split == "train"]
         repeated: Duplicates = {}

@@ -29,7 +29,7 @@ BYTES_A_CHUNK = 2_000_000
 _SAMPLES = 5
 
 
-class Chunk(NamedTuple):
+class TextChunk(NamedTuple):
     """Some items of a corpus, to be parsed; `first` is the number of the first, counted from 1.
 
     before: those just before the first, for context. repeated: which of them are duplicates of earlier ones; None: that
@@ -85,7 +85,7 @@ class Encoder:
         self._text_filters = text_filters(config)
         self._length_filters = length_filters(config)
 
-    def encode(self, chunk: Chunk) -> EncodedChunk:
+    def encode(self, chunk: TextChunk) -> EncodedChunk:
         """Encode some pairs; DataError where one is broken or too long and the config says to stop."""
         result = EncodedChunk(chunk.corpus, len(chunk.items))
         training = chunk.corpus.split == "train"
@@ -126,7 +126,7 @@ class Encoder:
                 result.columns[split][TAG] = _column(tags, [[lookup(tag)] if tag else [] for tag in tags])
         return result
 
-    def _texts(self, chunk: Chunk, pairs: Sequence[Pair]) -> list[tuple[str, str]]:
+    def _texts(self, chunk: TextChunk, pairs: Sequence[Pair]) -> list[tuple[str, str]]:
         """The texts of both sides, with context and tags in the sources."""
         if not self._form.symbols:
             return [(pair.source, pair.target) for pair in pairs]
@@ -137,7 +137,7 @@ class Encoder:
         )
         return [(composer.compose(pair.source, pair.tag), pair.target) for pair in pairs]
 
-    def _reason(self, pair: Pair, chunk: Chunk, index: int) -> str:
+    def _reason(self, pair: Pair, chunk: TextChunk, index: int) -> str:
         """Why a training pair is left out for its text, or nothing."""
         if pair.problem:
             return pair.problem
@@ -210,7 +210,7 @@ def chunks(
     stop: int,
     repeated: npt.NDArray[np.bool_] | None = None,
     context_lines: int = 0,
-) -> Iterator[Chunk]:
+) -> Iterator[TextChunk]:
     """Group the items of a corpus from `start`, counted from 0, to `stop`; a chunk is bounded in number and in size.
 
     repeated: which items of the corpus are duplicates. context_lines: how many before its first a chunk brings along.
@@ -220,9 +220,9 @@ def chunks(
     stream = corpus.items()
     before = deque(islice(stream, start), context_lines)
 
-    def finished() -> Chunk:
+    def finished() -> TextChunk:
         flags = None if repeated is None else repeated[first - 1 : first - 1 + len(items)]
-        return Chunk(first, items, corpus, list(before), flags)
+        return TextChunk(first, items, corpus, list(before), flags)
 
     for item in islice(stream, stop - start):
         items.append(item)
@@ -236,7 +236,7 @@ def chunks(
 
 
 def encode_all(
-    work: Iterable[Chunk], config: PreprocessConfig, tokenizers: Mapping[str, Tokenizer], form: SourceForm
+    work: Iterable[TextChunk], config: PreprocessConfig, tokenizers: Mapping[str, Tokenizer], form: SourceForm
 ) -> Iterator[EncodedChunk]:
     """Encode chunks and yield the results in the order of the chunks, however many workers there are."""
     if config.workers == 1:
@@ -259,5 +259,5 @@ def _start_worker(config: PreprocessConfig, documents: Mapping[str, bytes], form
     _worker_encoder.append(Encoder(config, tokenizers, form))
 
 
-def _encode_in_worker(chunk: Chunk) -> EncodedChunk:
+def _encode_in_worker(chunk: TextChunk) -> EncodedChunk:
     return _worker_encoder[0].encode(chunk)
