@@ -50,6 +50,7 @@ class Limits:
     argument: the command line takes it by position; short: its one-letter flag, "-s"; panel: its heading in the help;
     needs: what it has no effect without (s2scli/needs.py); pattern: what a text must match, which the help describes.
     training_only: of a model: only training knows it, and weights have the same shapes and meaning whatever it is.
+    common: it is one of the few that people change, which the help shows first.
     """
 
     help: str
@@ -65,6 +66,7 @@ class Limits:
     needs: tuple[Needed, ...] = ()
     pattern: str = ""
     training_only: bool = False
+    common: bool = False
 
     def describe(self, value: Any = None) -> str:
         """What is allowed, in words; with the bounds that go without saying where a value is beyond those."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import s2scli
-from s2scli.cli.app import COMMANDS
+from s2scli.cli.commands import COMMANDS
 from s2scli.registry import Registry
 
 PACKAGE = Path(s2scli.__file__).parent
@@ -36,6 +36,7 @@ LAYERS = (
         "console",
         "workers",
         "user_code",
+        "manual",
     },
     {"configs", "text", "metrics", "checkpoint_file"},
     {"data", "nn", "plotting"},

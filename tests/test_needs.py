@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from s2scli.cli.app import COMMANDS
+from s2scli.cli.commands import COMMANDS
 from s2scli.cli.options import Given, flags_of, resolve
 from s2scli.configs.generate import GenerateConfig
 from s2scli.configs.presets import PRESETS

@@ -1,4 +1,4 @@
-"""The README's commands run as they stand there, on less data and for fewer updates unless asked for all."""
+"""The commands of the README and of the manual run as they stand there, on less data unless asked for all."""
 
 from __future__ import annotations
 
@@ -8,10 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import manual_tables
 import pytest
 
+from s2scli.cli import help as help_texts
+from s2scli.cli.commands import COMMANDS
+from s2scli.cli.options import Given
+from s2scli.cli.toolkits import TOOLKITS
+from s2scli.cli.toolkits.table import Toolkit
+from s2scli.manual import CHAPTERS, chapter
+
 ROOT = Path(__file__).resolve().parents[1]
-# What makes the tour's commands quick; each must be there to be replaced.
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# What makes the commands quick; each must be there to be replaced.
 SMALLER = {
     "--train 20000": "--train 400 --valid 30 --test 30",
     "--train 4000 --valid 100 --test 300": "--train 60 --valid 10 --test 10",
@@ -22,13 +31,23 @@ SMALLER = {
     "generate data": "generate data --max-len-b 30",
     "generate --path": "generate --max-len-b 30 --path",
 }
+# Flags of other programs: corpus.py's, TensorBoard's, torchrun's, sacrebleu's, and what flags are made of.
+OTHERS = {"--train", "--logdir", "--max-restarts", "--paired-bs", "--source-", "--target-", "--no-"}
 
 
-def tour() -> str:
-    """All of the README's shell blocks, in order."""
-    blocks = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
-    assert len(blocks) >= 5
-    return "set -euo pipefail\n" + "".join(blocks)
+def blocks(text: str) -> list[str]:
+    """The shell and Python blocks of a text, in order; Python is given to `python`."""
+    found = re.findall(r"^```(sh|python)\n(.*?)^```$", text, re.M | re.S)
+    return [
+        re.sub(r" \\\n +", " ", code) if kind == "sh" else f"python - <<'END'\n{code}END\n"
+        for kind, code in found
+    ]
+
+
+def script(*texts: str) -> str:
+    """All blocks of the texts, each once."""
+    distinct = dict.fromkeys(block for text in texts for block in blocks(text))
+    return "set -euo pipefail\n" + "".join(distinct)
 
 
 def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -44,12 +63,12 @@ def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_tour_runs_from_text_to_scores(tmp_path: Path) -> None:
-    script = tour()
+def test_the_commands_of_readme_and_manual_run_in_order(tmp_path: Path) -> None:
+    commands = script(README, *map(chapter, CHAPTERS))
     for long, short in SMALLER.items():
-        assert long in script
-        script = script.replace(long, short)
-    done = run(script, tmp_path)
+        assert long in commands
+        commands = commands.replace(long, short)
+    done = run(commands, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "BLEU" in done.stdout
     references = (tmp_path / "corpus" / "test.de").read_text(encoding="utf-8").splitlines()
@@ -58,29 +77,53 @@ def test_the_tour_runs_from_text_to_scores(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_tour_as_it_stands_teaches_the_model(tmp_path: Path) -> None:
-    done = run(tour(), tmp_path)
+    done = run(script(README), tmp_path)
     assert done.returncode == 0, done.stderr
     bleu = re.search(r"^BLEU +([\d.]+)", done.stdout, re.M)
     assert bleu is not None
     assert float(bleu[1]) > 70
 
 
-def test_every_flag_and_file_the_readme_names_exists() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name in re.findall(r"\]\(((?!http|#)[^)]+)\)", text):
-        assert (ROOT / name).exists(), name
-    commands = ("preprocess", "train", "generate", "chat", "score", "average", "plot", "inspect")
-    words = [
-        [sys.executable, "-m", "s2scli", *command, "--help"]
-        for command in ([], *([name] for name in commands))
-    ]
-    known = "".join(subprocess.run(word, capture_output=True, text=True, check=True).stdout for word in words)
-    # In the table of fairseq's flags, the first column is fairseq's own unless the second says "the same".
-    ours = re.sub(r"^\| .*?(?<!\\)\| (?!the same)", "", text, flags=re.M)
-    # The flags of torchrun, Slurm and curl are theirs.
+def test_the_first_chapter_goes_the_way_of_the_readme() -> None:
+    assert blocks(README) == blocks(chapter("first-steps"))
+
+
+def test_the_readme_is_a_page_that_lists_the_chapters() -> None:
+    assert len(README.splitlines()) <= 200
+    for name, line in CHAPTERS.items():
+        assert f"| [{name}](s2scli/manual/{name}.md) | {line} |" in README
+    for name in COMMANDS:
+        assert f"| `{name}` |" in README
+
+
+def test_every_chapter_is_listed() -> None:
+    assert {path.stem for path in manual_tables.MANUAL.glob("*.md")} == {*CHAPTERS}
+
+
+@pytest.mark.parametrize("toolkit", TOOLKITS, ids=lambda toolkit: toolkit.name)
+def test_the_tables_of_other_toolkits_are_those_that_commands_go_by(toolkit: Toolkit) -> None:
+    """`python tests/manual_tables.py` writes them."""
+    assert manual_tables.chapter_of(toolkit).read_text(encoding="utf-8") == manual_tables.written(toolkit)
+
+
+def test_every_link_leads_somewhere() -> None:
+    for folder, text in [(ROOT, README), *((manual_tables.MANUAL, chapter(name)) for name in CHAPTERS)]:
+        for name in re.findall(r"\]\(((?!http|#)[^)]+)\)", text):
+            assert (folder / name).exists(), name
+
+
+def our_flags(text: str) -> set[str]:
+    """The flags that a text says are ours: not those of other toolkits, torchrun, Slurm and curl."""
+    # A chapter about another toolkit has its flags in the first column.
+    ours = re.sub(r"^\| .*?(?<!\\)\| ", "", text, flags=re.M) if text.startswith("# From ") else text
     ours = re.sub(r"curl (?:.*\\\n)*.*", "", ours)
     ours = re.sub(r"torchrun .*?-m s2scli|^#SBATCH .*?$|\$\(scontrol .*?\)", "", ours, flags=re.M | re.S)
-    for flag in sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ours))):
-        # corpus.py's, TensorBoard's, torchrun's and sacrebleu's
-        others = ("--train", "--logdir", "--max-restarts", "--paired-bs")
-        assert flag in known or flag in others, flag
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ours))
+
+
+@pytest.mark.parametrize("name", ["README", *CHAPTERS])
+def test_every_flag_that_is_named_exists(name: str) -> None:
+    given = Given({}, {}, None, debug=False)
+    known = "".join(help_texts.full_help(command, given, {}, 80) for command in COMMANDS)
+    found = our_flags(README if name == "README" else chapter(name))
+    assert {flag for flag in found if flag not in known} <= OTHERS

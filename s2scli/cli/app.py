@@ -1,4 +1,4 @@
-"""The `s2s` command: the table of its commands, and what becomes of their errors."""
+"""The `s2s` command: how a command line becomes a call of one of its commands, and what becomes of their errors."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ import typer.core
 import typer.main
 
 from s2scli import __version__
+from s2scli.cli.commands import COMMANDS, CONFIGS, SHOWS, VERBS, commands_with
 from s2scli.cli.completion import join_words
 from s2scli.cli.config_keys import check_keys
-from s2scli.cli.known_flags import HELP_NAMES, KnownFlags
+from s2scli.cli.help import full_help, listed_commands, program_help, short_help
+from s2scli.cli.known_flags import KnownFlags
 from s2scli.cli.options import Flag, Given, flags_of, make_callback, resolve
-from s2scli.cli.parser import VerbCommand, spread_words
+from s2scli.cli.pager import page
+from s2scli.cli.parser import spread_words
+from s2scli.cli.topics import show_topic, topics
 from s2scli.console import notice
 from s2scli.errors import Interrupted, S2SError, UsageError, did_you_mean, is_out_of_memory
-from s2scli.registry import Registry
-from s2scli.schema import read_toml
+from s2scli.schema import as_dict, read_toml, to_toml
 from s2scli.streams import columns, open_streams
 from s2scli.user_code import load_from_environment, load_user_dir
 
@@ -35,110 +38,8 @@ from s2scli.user_code import load_from_environment, load_user_dir
 INTERRUPTED, BROKEN_PIPE = 130, 141
 # Columns that a message of several lines keeps to, where the terminal has them.
 _WIDTH = 80
+_HELP_NAMES = ["--help", "-h"]
 _LAYOUT: Any = {"initial_indent": "  ", "subsequent_indent": "      ", "break_on_hyphens": False}
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command of s2s, as "module:name" of its parts so that listing it imports none of them.
-
-    config: the settings dataclass; run: the function that takes one and returns the result; show: the
-    function that prints the result, where `run` has not done so by itself. reads: it opens the checkpoints and the
-    dataset that its settings name, which are looked for before it is imported.
-    """
-
-    config: str
-    run: str
-    help: str
-    examples: tuple[str, ...] = ()
-    show: str = ""
-    reads: bool = False
-
-
-COMMANDS = {
-    "preprocess": Command(
-        "s2scli.configs.preprocess:PreprocessConfig",
-        "s2scli.preprocess:preprocess",
-        "Turn raw text into a dataset folder: tokenize it and build the vocabularies.",
-        (
-            "s2s preprocess --source-lang en --target-lang de --trainpref text/train --validpref text/valid"
-            " --destdir data",
-        ),
-    ),
-    "train": Command(
-        "s2scli.configs.train:TrainConfig",
-        "s2scli.train:train",
-        "Train a model on a dataset folder.",
-        (
-            "s2s train data --arch transformer --save-dir run",
-            "s2s train --config run/config.toml --save-dir again",
-        ),
-        reads=True,
-    ),
-    "generate": Command(
-        "s2scli.configs.generate:GenerateConfig",
-        "s2scli.generate:generate",
-        "Translate text, or a split of a dataset folder, with a trained model.",
-        (
-            "s2s generate --path run < source.txt > output.txt",
-            "s2s generate data --path run --gen-subset test --beam 5 --format jsonl > output.jsonl",
-            "s2s generate --path run --serve translate.sock",
-        ),
-        reads=True,
-    ),
-    "chat": Command(
-        "s2scli.configs.chat:ChatConfig",
-        "s2scli.chat:chat",
-        "Talk with a trained model in the terminal, or answer the JSON dialogues of a pipe.",
-        (
-            "s2s chat --path run",
-            "s2s chat --path run --sampling --top-p 0.9 --seed 3",
-            "s2s chat --path run --input dialogues.jsonl > answers.jsonl",
-        ),
-        reads=True,
-    ),
-    "score": Command(
-        "s2scli.configs.score:ScoreConfig",
-        "s2scli.score:score",
-        "Score output, of one system or several: metrics of all tasks, with error bars and tests of differences.",
-        (
-            "s2s score --sys output.txt --ref reference.txt",
-            "s2s generate --path run < source.txt | s2s score --ref reference.txt --tokenize zh",
-            "s2s score --sys base.txt new.txt --ref reference.txt --metrics bleu,rougel --diff --report report.html",
-        ),
-        show="s2scli.score:show",
-    ),
-    "average": Command(
-        "s2scli.configs.average:AverageConfig",
-        "s2scli.average:average",
-        "Average the weights of several checkpoints into one.",
-        ("s2s average --inputs run --num-epoch-checkpoints 10 --output run/checkpoint_average.safetensors",),
-    ),
-    "plot": Command(
-        "s2scli.configs.plot:PlotConfig",
-        "s2scli.plot:plot",
-        "Draw the losses, scores, rates and norms of runs: in the terminal, or as a picture.",
-        (
-            "s2s plot run",
-            "s2s plot run other_run --figures loss,bleu --smooth 5 --output curves.svg",
-        ),
-        show="s2scli.plot:show",
-    ),
-    "inspect": Command(
-        "s2scli.configs.inspect:InspectConfig",
-        "s2scli.inspect:inspect",
-        "Tell what a dataset folder or a checkpoint holds.",
-        (
-            "s2s inspect data",
-            "s2s inspect data --split test --examples 10 --output lengths.svg",
-            "s2s inspect run --format json",
-        ),
-        show="s2scli.inspect:show",
-    ),
-}
-_CONFIGS = Registry("command", {name: command.config for name, command in COMMANDS.items()})
-_VERBS = Registry("command", {name: command.run for name, command in COMMANDS.items()})
-_SHOWS = Registry("command", {name: command.show for name, command in COMMANDS.items() if command.show})
 
 
 @dataclass(frozen=True)
@@ -150,20 +51,27 @@ class Call:
     given: Given
 
     def run(self) -> None:
-        """Resolve the config, run the command, and print its result."""
-        kind, path = _CONFIGS[self.name], self.given.config
+        """Resolve the config, run the command, and print its result; or print what is asked for in place of that."""
+        kind, path = CONFIGS[self.name], self.given.config
         file = read_toml(path) if path else {}
-        vocabulary = KnownFlags(self.name, self.flags, _commands_with)
+        if self.given.asks & {"--help", "--help-all"}:
+            help_of = full_help if "--help-all" in self.given.asks else short_help
+            page(help_of(self.name, self.given, file, columns(sys.stdout)))
+            return
+        vocabulary = KnownFlags(self.name, self.flags, commands_with)
         check_keys(kind, file, str(path), vocabulary)
         check_keys(kind, self.given.set_by_key, "--set", vocabulary, dotted=True)
         config = resolve(kind, self.flags, self.given, file)
+        if "--show-config" in self.given.asks:
+            print(to_toml(as_dict(config)), end="")
+            return
         if COMMANDS[self.name].reads:
             from s2scli.cli.early import check_inputs  # numpy and safetensors, which help has no use for
 
             check_inputs(config)
-        result = _VERBS[self.name](config)
-        if self.name in _SHOWS:
-            _SHOWS[self.name](config, result)
+        result = VERBS[self.name](config)
+        if self.name in SHOWS:
+            SHOWS[self.name](config, result)
 
 
 class CommandGroup(typer.core.TyperGroup):
@@ -172,53 +80,59 @@ class CommandGroup(typer.core.TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Make the typer command that the first word names, and prepare the words after it."""
         name, *words = args
+        if name == "help":
+            return name, _make_help_command(), words
         if name not in COMMANDS:
             if ctx.resilient_parsing:
                 return None, None, words
-            raise UsageError(f"no such command: {name}{did_you_mean(name, COMMANDS)}")
-        flags = flags_of(_CONFIGS[name])
+            raise UsageError(f"no such command: {name}{did_you_mean(name, (*COMMANDS, 'help'))}")
+        flags = flags_of(CONFIGS[name])
         # While the shell completes a line, it is not finished and so not to be judged.
         if not ctx.resilient_parsing:
-            words = spread_words(words, KnownFlags(name, flags, _commands_with))
+            words = spread_words(words, KnownFlags(name, flags, commands_with))
         return name, make_command(name, flags), words
 
-
-def _commands_with(flag: str) -> list[str]:
-    """The commands that have a flag."""
-    return [
-        name
-        for name in COMMANDS
-        if any(flag in known.declaration.split("/") for known in flags_of(_CONFIGS[name]))
-    ]
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write what s2s is, its commands, its options, and where to read on."""
+        records = [parameter.get_help_record(ctx) for parameter in self.get_params(ctx)]
+        formatter.write(program_help([record for record in records if record], columns(sys.stdout)))
 
 
 def make_command(name: str, flags: list[Flag]) -> Any:
     """Make the typer command of a table entry; calling it returns a Call."""
-    command = COMMANDS[name]
     app = typer.Typer(rich_markup_mode=None, add_completion=False)
-    examples = "\b\nExamples:\n" + "\n".join(f"  {example}" for example in command.examples)
-    app.command(
-        name,
-        cls=VerbCommand,
-        help=f"{command.help}\n\n{examples}",
-        context_settings={"help_option_names": HELP_NAMES},
-    )(make_callback(flags, lambda given: Call(name, flags, given)))
+    # Help is a flag like others, so that it can know those beside it: s2s train --arch fconv --help.
+    app.command(name, context_settings={"help_option_names": []})(
+        make_callback(flags, lambda given: Call(name, flags, given))
+    )
+    return typer.main.get_command(app)
+
+
+def _make_help_command() -> Any:
+    """Make the typer command `s2s help`."""
+    app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+    def complete_topic(incomplete: str) -> list[str]:
+        return [topic for topic in topics() if topic.startswith(incomplete)]
+
+    @app.command("help", context_settings={"help_option_names": _HELP_NAMES})
+    def show(topic: str = typer.Argument("", metavar="TOPIC", autocompletion=complete_topic)) -> None:
+        """Show a chapter of the manual, or list them."""
+        show_topic(topic)
+
     return typer.main.get_command(app)
 
 
 def make_app() -> Any:
     """Make the typer command `s2s` with everything under it."""
     app = typer.Typer(
-        cls=CommandGroup,
-        rich_markup_mode=None,
-        help="Train and run sequence-to-sequence models.",
-        context_settings={"help_option_names": HELP_NAMES},
+        cls=CommandGroup, rich_markup_mode=None, context_settings={"help_option_names": _HELP_NAMES}
     )
 
     @app.callback(invoke_without_command=True)
     def start(
         context: typer.Context,
-        version: bool = typer.Option(False, "--version", help="Print the version."),
+        version: bool = typer.Option(False, "--version", help="print the version"),
     ) -> None:
         if version:
             print(f"s2s {__version__}")
@@ -226,15 +140,15 @@ def make_app() -> Any:
         if context.invoked_subcommand is None:
             print(context.get_help())
 
-    for name, command in COMMANDS.items():
+    for name, text in listed_commands():
         # Listed with its help only; CommandGroup makes the real one when it is called.
-        app.command(name, help=command.help, short_help=command.help)(lambda: None)
+        app.command(name, help=text, short_help=text)(lambda: None)
     return typer.main.get_command(app)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code; an error is one line on standard error."""
-    label = "s2s " + arguments[0] if arguments and arguments[0] in COMMANDS else "s2s"
+    label = "s2s " + arguments[0] if arguments and arguments[0] in (*COMMANDS, "help") else "s2s"
     try:
         _load_user_code(arguments)
         outcome = make_app().main(list(arguments), prog_name="s2s", standalone_mode=False)

@@ -7,16 +7,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 
-from s2scli.cli.options import Flag
+from s2scli.cli.options import OWN_FLAGS, Flag
 from s2scli.cli.toolkits import Surroundings, same_flag, spellings, value_instead, what_instead
 
-HELP_NAMES = ("--help", "-h")
-# What every command has besides its config's flags.
-_OWN = [
-    Flag("--config", "", "", metavar="FILE"),
-    Flag("--user-dir", "", "", metavar="PATH"),
-    *(Flag(name, "", "", switch=True) for name in ("--debug", *HELP_NAMES)),
-]
 # How like a flag a name must be for it to be taken for a slip of the finger, from 0 to 1.
 _ALIKE = 0.7
 
@@ -42,7 +35,8 @@ class KnownFlags:
             if not flag.argument:
                 names = [*flag.declaration.split("/"), *([flag.short] if flag.short else [])]
                 options |= dict.fromkeys(names, flag)
-        return options | {flag.name: flag for flag in _OWN}
+        own = {name: flag for flag in OWN_FLAGS for name in (flag.name, flag.short) if name}
+        return options | own
 
     @property
     def is_greedy(self) -> bool:

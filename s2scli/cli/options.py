@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -23,12 +23,12 @@ from s2scli.needs import check_needs
 from s2scli.schema import Limits, limits_of, plain_type, setting_types
 from s2scli.user_code import load_user_dir
 
-_CONFIG_HELP = "read settings from a TOML file; flags go over it"
 _SET_HELP = "set any config key by its full name, such as model.dropout=0.3; may be repeated"
-_USER_DIR_HELP = (
-    "Python module of your own, a folder or a file, that adds models, searches and the like; it is run"
-)
 _SET = "--set"
+# More columns of choices than this are listed in the help text, not in the place of the value.
+_WIDEST_CHOICES = 32
+# Upper bounds from here on are of no interest to who reads the help.
+_FAR = 1000
 _TYPE_NAMES = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH", bool: "true|false"}
 
 
@@ -38,7 +38,7 @@ class Flag:
 
     name: how it is typed, "--max-tokens", or for an argument how the help calls it, "DATA".
     key: the config key it sets, dotted for a component's own.
-    many: it takes several words; switch: it takes none and has a --no- form.
+    many: it takes several words; switch: it takes none and has a --no- form. common: one of the few that people change.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Flag:
     switch: bool = False
     argument: bool = False
     required: bool = False
+    common: bool = False
 
     @property
     def declaration(self) -> str:
@@ -67,17 +68,40 @@ class Flag:
         return not self.choices or value in self.choices
 
 
+# What every command has besides its config's flags.
+OWN_FLAGS = (
+    Flag("--config", "", "read settings from a TOML file; flags go over it", metavar="FILE"),
+    Flag(
+        "--user-dir",
+        "",
+        "Python module of your own, a folder or a file, that adds models, searches and the like; it is run",
+        metavar="PATH",
+    ),
+    Flag(
+        "--show-config",
+        "",
+        "print the settings that the flags, the preset and --config give, as TOML for --config, and do nothing else",
+        switch=True,
+    ),
+    Flag("--help", "", "show the settings that people change, and their defaults", short="-h", switch=True),
+    Flag("--help-all", "", "show all settings", switch=True),
+    Flag("--debug", "", "show the traceback of an error", switch=True),
+)
+
+
 @dataclass(frozen=True)
 class Given:
     """What a command line said.
 
-    values: dotted key → text, list of texts, or bool; names: dotted key → the flag as the user typed it.
+    values: dotted key → text, list of texts, or bool; names: dotted key → the flag as the user typed it. asks: which
+    of --help, --help-all and --show-config are there, in place of the command's work.
     """
 
     values: Mapping[str, Any]
     names: Mapping[str, str]
     config: Path | None
     debug: bool
+    asks: frozenset[str] = frozenset()
 
     @property
     def set_by_key(self) -> dict[str, Any]:
@@ -101,6 +125,7 @@ def flags_of(config: type[CommandConfig]) -> list[Flag]:
             panel=alias.panel,
             choices=alias.choices,
             switch=alias.is_flag,
+            common=alias.common,
         )
         for name, alias in aliases.items()
     ]
@@ -120,7 +145,9 @@ def _flag_of(field: dataclasses.Field[Any], kind: Any) -> Flag:
     kind = plain_type(kind)
     many = get_origin(kind) is tuple and get_args(kind)[-1] is ...
     inner = get_args(kind)[0] if get_origin(kind) is tuple else kind
-    metavar = "|".join(limits.choices) if 0 < len(limits.choices) <= 4 else _TYPE_NAMES.get(inner, "TEXT")
+    choices = "|".join(limits.choices)
+    named = "NAME" if choices else _TYPE_NAMES.get(inner, "TEXT")
+    metavar = choices if 0 < len(choices) <= _WIDEST_CHOICES else named
     if get_origin(kind) is tuple and not many:
         metavar = ",".join([metavar] * len(get_args(kind)))
     name = field.name.replace("_", "-")
@@ -136,44 +163,55 @@ def _flag_of(field: dataclasses.Field[Any], kind: Any) -> Flag:
         switch=kind is bool,
         argument=limits.argument,
         required=field.default is dataclasses.MISSING,
+        common=limits.common,
     )
 
 
 def _help_of(field: dataclasses.Field[Any], limits: Limits, *, shown: str) -> str:
-    """Extend the help by the unit, what is allowed, and the default."""
-    notes = [limits.unit, "" if shown == limits.describe().replace(", ", "|") else limits.describe()]
-    default = field.default
-    if default is dataclasses.MISSING:
+    """Extend the help by the unit, what is allowed, and the default; shown: what stands in the value's place."""
+    notes = [note for note in notes_of(limits) if note.replace(", ", "|") != shown]
+    if field.default is dataclasses.MISSING:
         notes.append("required")
-    elif isinstance(default, bool):
-        notes.append(f"default: {'yes' if default else 'no'}")
-    elif isinstance(default, tuple) and default:
-        notes.append(f"default: {','.join(str(item) for item in default)}")
-    elif default not in (None, "", ()):
+    elif default := spelled_default(field.default):
         notes.append(f"default: {default}")
-    noted = "; ".join(note for note in notes if note)
-    return f"{limits.help} ({noted})" if noted else limits.help
+    return with_notes(limits.help, notes)
+
+
+def notes_of(limits: Limits) -> list[str]:
+    """The unit of a setting and what is allowed; a bound that nobody comes near is left to the message of who does."""
+    if limits.at_most is not None and limits.at_most >= _FAR:
+        limits = dataclasses.replace(limits, at_most=None)
+    return [note for note in (limits.unit, limits.describe()) if note]
+
+
+def spelled_default(value: Any) -> str:
+    """A default as it is typed; empty where there is none, or where other settings decide it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ",".join(str(item) for item in value)
+    return "" if value in (None, dataclasses.MISSING) else str(value)
+
+
+def with_notes(text: str, notes: Sequence[str]) -> str:
+    """A help text with notes in parentheses: "most tokens in a batch (tokens; ≥ 1; default: 4096)"."""
+    return f"{text} ({'; '.join(notes)})" if notes else text
 
 
 def make_callback(flags: list[Flag], then: Callable[[Given], Any]) -> Callable[..., Any]:
     """Make a function that hands what was given to `then`; its signature is the flags, for typer to read."""
-    named = {_parameter_name(flag): flag for flag in flags}
-    if len(named) != len(flags):
+    named = {_parameter_name(flag): flag for flag in (*flags, *OWN_FLAGS)}
+    if len(named) != len(flags) + len(OWN_FLAGS):
         raise ValueError("two flags have the same name")
 
-    def callback(*, config: Path | None, user_dir: Path | None, debug: bool, **typed: Any) -> Any:
-        if user_dir is not None:
-            load_user_dir(user_dir)
-        given = {named[name]: value for name, value in typed.items() if value is not None}
-        return then(_collect(given, config, debug))
+    def callback(**typed: Any) -> Any:
+        given = {named[name]: value for name, value in typed.items() if value not in (None, [])}
+        own = {flag.name: given.pop(flag) for flag in OWN_FLAGS if flag in given}
+        if "--user-dir" in own:
+            load_user_dir(Path(own["--user-dir"]))
+        return then(_collect(given, own))
 
-    parameters = [_parameter(name, flag) for name, flag in named.items()] + [
-        _keyword("config", Path | None, typer.Option(None, "--config", metavar="FILE", help=_CONFIG_HELP)),
-        _keyword(
-            "user_dir", Path | None, typer.Option(None, "--user-dir", metavar="PATH", help=_USER_DIR_HELP)
-        ),
-        _keyword("debug", bool, typer.Option(False, "--debug", help="show the traceback of an error")),
-    ]
+    parameters = [_parameter(name, flag) for name, flag in named.items()]
     callback.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     # typer reads the signature, not the code; functions have this attribute by PEP 362.
     callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -190,8 +228,10 @@ def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 def _parameter(name: str, flag: Flag) -> inspect.Parameter:
     """One flag as a parameter that typer understands: text or nothing."""
-    kind: Any = bool | None if flag.switch else list[str] | None if flag.many or not flag.key else str | None
-    shown: dict[str, Any] = {"help": flag.help, "show_default": False, "rich_help_panel": flag.panel or None}
+    kind: Any = (
+        bool | None if flag.switch else list[str] | None if flag.many or flag.name == _SET else str | None
+    )
+    shown: dict[str, Any] = {"help": flag.help, "show_default": False}
     if flag.choices:
         shown["autocompletion"] = lambda incomplete: complete(flag.choices, incomplete, many=flag.many)
     if flag.argument:
@@ -199,11 +239,13 @@ def _parameter(name: str, flag: Flag) -> inspect.Parameter:
     if not flag.switch:
         shown["metavar"] = flag.metavar
     short = [flag.short] if flag.short else []
-    return _keyword(name, kind, typer.Option(None, flag.declaration, *short, **shown))
+    # What every command has is not undone: it has no --no- form.
+    declaration = flag.declaration if flag.key else flag.name
+    return _keyword(name, kind, typer.Option(None, declaration, *short, **shown))
 
 
-def _collect(typed: Mapping[Flag, Any], config: Path | None, debug: bool) -> Given:
-    """Put what was typed under its dotted config keys."""
+def _collect(typed: Mapping[Flag, Any], own: Mapping[str, Any]) -> Given:
+    """Put what was typed under its dotted config keys; own: what was typed of the flags that every command has."""
     values: dict[str, Any] = {}
     names: dict[str, str] = {}
 
@@ -222,7 +264,9 @@ def _collect(typed: Mapping[Flag, Any], config: Path | None, debug: bool) -> Giv
             if not equals or not key:
                 raise UsageError(f"--set {assignment} is not valid; wanted: KEY=VALUE, as model.dropout=0.3")
             put(key.strip(), text.strip(), f"{_SET} {key.strip()}")
-    return Given(values, names, config, debug)
+    config = Path(own["--config"]) if "--config" in own else None
+    asks = frozenset(name for name in own if name in ("--help", "--help-all", "--show-config"))
+    return Given(values, names, config, "--debug" in own, asks)
 
 
 def resolve(config: type[CommandConfig], flags: list[Flag], given: Given, file: Mapping[str, Any]) -> Any:

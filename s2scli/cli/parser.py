@@ -1,12 +1,9 @@
-"""How s2s reads a command's words where it goes beyond typer, and how it lays out the help of a command."""
+"""How s2s reads a command's words where it goes beyond typer."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
-
-import typer.core
 
 from s2scli.cli.known_flags import KnownFlags
 from s2scli.cli.toolkits import spellings
@@ -91,25 +88,3 @@ def _has_value_attached(word: str, vocabulary: KnownFlags) -> bool:
         return False
     name = word.partition("=")[0]
     return spellings(name)[1] not in vocabulary.options and not vocabulary.is_foreign(name)
-
-
-class VerbCommand(typer.core.TyperCommand):
-    """A command whose help is plain text in sections: it reads the same in a pipe and in 80 columns."""
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the arguments, then the options by their panel, those without one first."""
-        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                positional = parameter.param_type_name == "argument"
-                if positional:
-                    record = (parameter.metavar or "", record[1])  # without typer's "<str>"
-                title = getattr(parameter, "rich_help_panel", None) or (
-                    "Arguments" if positional else "Options"
-                )
-                sections.setdefault(title, []).append(record)
-        for title, records in sections.items():
-            if records:
-                with formatter.section(title):
-                    formatter.write_dl(records)

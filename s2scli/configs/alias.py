@@ -15,6 +15,7 @@ class Alias:
     is_flag: the key is true or false, so the flag takes no value and has a --no- form.
     panel: the heading under which the help lists it. metavar: what its value looks like, for the help.
     choices: the values that there are, of all the components that have it, where they can be listed.
+    common: it is one of the few that people change.
     """
 
     key: str
@@ -23,6 +24,7 @@ class Alias:
     panel: str = ""
     metavar: str = "TEXT"
     choices: tuple[str, ...] = ()
+    common: bool = False
 
 
 def nest(values: Mapping[str, Any]) -> dict[str, Any]:

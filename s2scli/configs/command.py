@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -25,6 +25,27 @@ class CommandConfig:
     @classmethod
     def section_keys(cls) -> Mapping[str, frozenset[str]]:
         """The keys that each section of a config file may have."""
+        return {}
+
+    @classmethod
+    def sections(cls) -> Mapping[str, Mapping[str, type[Any]]]:
+        """The settings dataclasses that each section may be of, by the name of the component."""
+        return {}
+
+    @classmethod
+    def section_defaults(
+        cls, file: Mapping[str, Any], given: Mapping[str, Any], names: Mapping[str, str]
+    ) -> Mapping[str, Mapping[str, Any]]:
+        """The component that each section chooses, as its key "name", and the defaults of its settings.
+
+        file, given, names: as in `resolve`.
+        """
+        del file, given, names
+        return {}
+
+    @classmethod
+    def architectures(cls) -> Mapping[str, Sequence[str]]:
+        """The presets of each family of models, of a command that trains some."""
         return {}
 
     @classmethod

@@ -29,4 +29,4 @@ class ComponentConfig:
 
 def called(name: str, kind: str) -> Any:
     """The field `name` of a component's config."""
-    return setting(name, kind, choices=(name,))
+    return setting(name, kind, choices=(name,), common=True)

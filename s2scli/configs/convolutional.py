@@ -81,6 +81,7 @@ class ConvolutionalConfig(EncoderDecoderConfig):
         at_least=0,
         at_most=0.99,
         training_only=True,
+        common=True,
     )
     share_decoder_input_output_embed: bool = setting(False, "tie the decoder's embedding and output weights")
 

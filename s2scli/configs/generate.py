@@ -12,13 +12,18 @@ from s2scli.configs.server import ServerConfig
 from s2scli.errors import UsageError
 from s2scli.schema import setting
 
+# The headings of the help.
+_MODELS = "Models"
+_INPUT_AND_OUTPUT = "Input and output"
+_BATCHES_AND_HARDWARE = "Batches and hardware"
+_SCORING = "Scoring"
+_ATTENTION = "Attention"
+_PHRASES = "Phrases"
+_RERANKING = "Reranking"
 # Heat maps in one picture.
 MOST_MAPS = 12
 _ENDINGS = (".html", ".png", ".svg")
-_ATTENTION = "Attention"
-_PHRASES = "Phrases"
 PHRASE_FILES = ("glossary", "exclude", "bad_tokens")
-_RERANKING = "Reranking"
 _CLIENTS = "whose text comes from its clients and goes to them"
 # Settings that have no meaning for a server, and why.
 _NOT_SERVED = {
@@ -42,20 +47,33 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         argument=True,
     )
     path: Path = setting(
-        ..., "checkpoint, or run folder (then its best checkpoint); several are an ensemble: run1:run2"
+        ...,
+        "checkpoint, or run folder (then its best checkpoint); several are an ensemble: run1:run2",
+        panel=_MODELS,
+        common=True,
     )
     encoder_layers_to_keep: tuple[int, ...] = setting(
         (),
         "of a Transformer, these encoder layers only, from 0 at the bottom, as 0,2,4: faster, for a model "
         "that was trained with --encoder-layerdrop; if not given, all",
         at_least=0,
+        panel=_MODELS,
     )
-    decoder_layers_to_keep: tuple[int, ...] = setting((), "the same of the decoder", at_least=0)
+    decoder_layers_to_keep: tuple[int, ...] = setting(
+        (), "as --encoder-layers-to-keep, of the decoder", at_least=0, panel=_MODELS
+    )
     lm_path: Path | None = setting(
-        None, "language model over the same target vocabulary, whose log-probabilities count at every step"
+        None,
+        "language model over the same target vocabulary, whose log-probabilities count at every step",
+        panel=_MODELS,
     )
     lm_weight: float = setting(
-        0.1, "weight of the language model's log-probabilities", at_least=0, needs="lm_path", at_most=1000
+        0.1,
+        "weight of the language model's log-probabilities",
+        at_least=0,
+        needs="lm_path",
+        at_most=1000,
+        panel=_MODELS,
     )
     rerank_path: tuple[Path, ...] = setting(
         (),
@@ -80,9 +98,15 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         needs="rerank_path",
         at_most=10_000,
     )
-    gen_subset: str = setting("test", "split of the dataset folder", needs="data")
+    gen_subset: str = setting(
+        "test", "split of the dataset folder", needs="data", panel=_INPUT_AND_OUTPUT, common=True
+    )
     input: Path = setting(
-        Path("-"), "text file to translate, one sentence a line; -: standard input", needs="!data"
+        Path("-"),
+        "text file to translate, one sentence a line; -: standard input",
+        needs="!data",
+        panel=_INPUT_AND_OUTPUT,
+        common=True,
     )
     input_format: str = setting(
         "auto",
@@ -90,22 +114,31 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         "auto: jsonl where --input ends so, else text",
         choices=("auto", "text", "jsonl"),
         needs="!data",
+        panel=_INPUT_AND_OUTPUT,
     )
     source_field: str = setting(
-        "source", "JSON field to translate; a.b: b within a", needs=("!data", "input_format=jsonl | input")
+        "source",
+        "JSON field to translate; a.b: b within a",
+        needs=("!data", "input_format=jsonl | input"),
+        panel=_INPUT_AND_OUTPUT,
     )
     output: Path | None = setting(
         None,
         "file to write in place of standard output; it appears when it is complete, and a repeated command goes on "
         "with what an interrupted one has done",
+        panel=_INPUT_AND_OUTPUT,
+        common=True,
     )
-    overwrite: bool = setting(False, "begin --output anew, whatever was done before", needs="output")
+    overwrite: bool = setting(
+        False, "begin --output anew, whatever was done before", needs="output", panel=_INPUT_AND_OUTPUT
+    )
     constraints: str | None = setting(
         None,
         "outputs hold given phrases, in this order or in any; in lines of text they stand after the source, "
         "tab-separated; JSON records may have a list `constraints` without this flag too",
         choices=("ordered", "unordered"),
         panel=_PHRASES,
+        common=True,
     )
     glossary: Path | None = setting(
         None,
@@ -128,19 +161,35 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         "(subword-nmt) or by U+2581 (sentencepiece), or none; for checkpoints that do not say, as those made without "
         "s2s preprocess --pieces",
         choices=("subword-nmt", "sentencepiece", "none"),
+        panel=_INPUT_AND_OUTPUT,
     )
-    source_tag: str = setting("", "put this symbol before each line: a tag of the training data, '<bt>'")
-    batch_size: int = setting(128, "most sentences in a batch", unit="sentences", at_least=1)
+    source_tag: str = setting(
+        "", "put this symbol before each line: a tag of the training data, '<bt>'", panel=_INPUT_AND_OUTPUT
+    )
+    batch_size: int = setting(
+        128, "most sentences in a batch", unit="sentences", at_least=1, panel=_BATCHES_AND_HARDWARE
+    )
     max_tokens: int = setting(
-        12000, "most source tokens in a batch, padding counted", unit="tokens", at_least=1
+        12000,
+        "most source tokens in a batch, padding counted",
+        unit="tokens",
+        at_least=1,
+        panel=_BATCHES_AND_HARDWARE,
+        common=True,
     )
     buffer_size: int = setting(
-        4096, "lines read ahead and sorted by length before they are translated", unit="lines", at_least=1
+        4096,
+        "lines read ahead and sorted by length before they are translated",
+        unit="lines",
+        at_least=1,
+        panel=_BATCHES_AND_HARDWARE,
     )
     score_reference: bool = setting(
         False,
         "in place of translating, the model's log-probability of each token of the references; as text, their mean "
         "and the reference, tab-separated",
+        panel=_SCORING,
+        common=True,
     )
     context_window: int = setting(
         0,
@@ -149,13 +198,20 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         unit="tokens",
         at_least=0,
         needs="score_reference",
+        panel=_SCORING,
     )
-    follow: bool = setting(False, "answer each line at once, as is done when standard input is a terminal")
+    follow: bool = setting(
+        False,
+        "answer each line at once, as is done when standard input is a terminal",
+        panel=_INPUT_AND_OUTPUT,
+    )
     format: str = setting(
         "text",
         "plain text, a JSON record a line, the S-, T-, H-, D- and P- lines of fairseq-generate, in order, or outputs "
         "with tables of what they attend to",
         choices=("text", "jsonl", "fairseq", "table"),
+        panel=_INPUT_AND_OUTPUT,
+        common=True,
     )
     replace_unk: bool = setting(
         False,
@@ -173,6 +229,7 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         "the source word that each output word attends to most, as 0-0 1-2, source-target from 0: in a second column "
         "of text, field alignment of jsonl, A- lines of fairseq",
         panel=_ATTENTION,
+        common=True,
     )
     alignment_unit: str = setting(
         "word",
@@ -199,16 +256,28 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         "into sentences and join their outputs, or error; if not given, as preprocess was told, else split, with a "
         "warning",
         choices=("truncate", "split", "error"),
+        panel=_INPUT_AND_OUTPUT,
     )
     num_shards: int = setting(
-        1, "divide the lines over so many commands: line i, from 0, is of shard i modulo N", at_least=1
+        1,
+        "divide the lines over so many commands: line i, from 0, is of shard i modulo N",
+        at_least=1,
+        panel=_BATCHES_AND_HARDWARE,
     )
-    shard_id: int = setting(0, "which lines this command translates, from 0", at_least=0, needs="num_shards")
+    shard_id: int = setting(
+        0,
+        "which lines this command translates, from 0",
+        at_least=0,
+        needs="num_shards",
+        panel=_BATCHES_AND_HARDWARE,
+    )
     precision: str = setting(
         "fp32",
         "in what to compute: bf16 or int8 on a CPU, where only products are (int8 with a scale for each row), bf16 or "
         "fp16 on a GPU; auto: bf16 where the hardware computes it faster, else fp32",
         choices=("auto", "fp32", "bf16", "fp16", "int8"),
+        panel=_BATCHES_AND_HARDWARE,
+        common=True,
     )
     shortlist: int = setting(
         0,
@@ -216,24 +285,38 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         "that s2s preprocess --shortlist has learnt; 0: of any token",
         at_least=0,
         at_most=10_000,
+        panel=_BATCHES_AND_HARDWARE,
     )
     shortlist_frequent: int = setting(
         500,
         "with --shortlist, so many of the most frequent tokens are in every list",
         at_least=0,
         needs="shortlist",
+        panel=_BATCHES_AND_HARDWARE,
     )
-    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps", pattern="auto|cpu|cuda(:[0-9]{1,3})?|mps")
+    device: str = setting(
+        "auto",
+        "auto, cpu, cuda, cuda:N or mps",
+        pattern="auto|cpu|cuda(:[0-9]{1,3})?|mps",
+        panel=_BATCHES_AND_HARDWARE,
+        common=True,
+    )
     processes: int = setting(
         1,
         "processes that translate, each with the model and a thread (or --threads) of its own",
         at_least=1,
         at_most=1024,
+        panel=_BATCHES_AND_HARDWARE,
+        common=True,
     )
     verbose: bool = setting(
-        False, "warn of each line by itself of which there is something to say, and not of all in one line"
+        False,
+        "warn of each line by itself of which there is something to say, and not of all in one line",
+        panel=_INPUT_AND_OUTPUT,
     )
-    threads: int = setting(0, "CPU threads; 0: as many as torch sees fit", at_least=0, at_most=1024)
+    threads: int = setting(
+        0, "CPU threads; 0: as many as torch sees fit", at_least=0, at_most=1024, panel=_BATCHES_AND_HARDWARE
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -31,7 +31,7 @@ class LabelSmoothedCrossEntropyConfig(ObjectiveConfig):
 
     name: str = called("label_smoothed_cross_entropy", "objective")
     label_smoothing: float = setting(
-        0.1, "probability mass spread over the vocabulary; 0 for none", at_least=0, below=1
+        0.1, "probability mass spread over the vocabulary; 0 for none", at_least=0, below=1, common=True
     )
     encoder_loss: str = setting(
         "none",

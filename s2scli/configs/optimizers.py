@@ -15,6 +15,7 @@ _LR: dict[str, Any] = {
     "above": 0,
     # More is no number in the precision of the weights.
     "at_most": 1e30,
+    "common": True,
 }
 _DECAY: dict[str, Any] = {"help": "weight decay, on weight matrices only", "at_least": 0}
 

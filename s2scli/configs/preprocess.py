@@ -11,9 +11,18 @@ from s2scli.errors import UsageError
 from s2scli.registry import Names
 from s2scli.schema import setting
 
-_SPLITS = ("train", "valid", "test")
+# The headings of the help.
+_TEXT = "Text"
+_DATASET_FOLDER = "Dataset folder"
+_TOKENIZERS = "Tokenizers"
+_VOCABULARIES = "Vocabularies"
+_TAGS_AND_CONTEXT = "Tags and context"
+_NORMALIZATION = "Normalization"
+_LENGTHS = "Lengths"
 _DIALOGUES = "Dialogues"
-_CLEANING = "Cleaning of the training data"
+_CLEANING = "Cleaning"
+
+_SPLITS = ("train", "valid", "test")
 _FORMS = ("none", "NFC", "NFD", "NFKC", "NFKD")
 
 
@@ -21,37 +30,60 @@ _FORMS = ("none", "NFC", "NFD", "NFKC", "NFKD")
 class PreprocessConfig(CommandConfig):
     """Which text, which tokenizer, and where the dataset folder goes."""
 
-    source_lang: str | None = setting(None, "source language, the ending of its files: en", short="-s")
-    only_target: bool = setting(
-        False, "there is no source: text of one language, P.de or one field, to train a language model on"
+    source_lang: str | None = setting(
+        None, "source language, the ending of its files: en", short="-s", panel=_TEXT, common=True
     )
-    target_lang: str | None = setting(None, "target language, the ending of its files: de", short="-t")
+    only_target: bool = setting(
+        False,
+        "there is no source: text of one language, P.de or one field, to train a language model on",
+        panel=_TEXT,
+        common=True,
+    )
+    target_lang: str | None = setting(
+        None, "target language, the ending of its files: de", short="-t", panel=_TEXT, common=True
+    )
     trainpref: tuple[str, ...] = setting(
         (),
         "training files: P stands for P.en and P.de, also P.en.gz, .xz or .bz2; several: --trainpref news=P back=Q",
+        panel=_TEXT,
+        common=True,
     )
     validpref: tuple[str, ...] = setting(
-        (), "validation files, like --trainpref; several become the splits valid, valid1"
+        (),
+        "validation files, like --trainpref; several become the splits valid, valid1",
+        panel=_TEXT,
+        common=True,
     )
     testpref: tuple[str, ...] = setting(
-        (), "test files, like --trainpref; several become the splits test, test1"
+        (), "test files, like --trainpref; several become the splits test, test1", panel=_TEXT, common=True
     )
-    train_source: Path | None = setting(None, "source file of the training data, in place of --trainpref")
-    train_target: Path | None = setting(None, "target file of the training data")
-    valid_source: Path | None = setting(None, "source file of the validation data, in place of --validpref")
-    valid_target: Path | None = setting(None, "target file of the validation data")
-    test_source: Path | None = setting(None, "source file of the test data, in place of --testpref")
-    test_target: Path | None = setting(None, "target file of the test data")
+    train_source: Path | None = setting(
+        None, "source file of the training data, in place of --trainpref", panel=_TEXT
+    )
+    train_target: Path | None = setting(None, "target file of the training data", panel=_TEXT)
+    valid_source: Path | None = setting(
+        None, "source file of the validation data, in place of --validpref", panel=_TEXT
+    )
+    valid_target: Path | None = setting(None, "target file of the validation data", panel=_TEXT)
+    test_source: Path | None = setting(
+        None, "source file of the test data, in place of --testpref", panel=_TEXT
+    )
+    test_target: Path | None = setting(None, "target file of the test data", panel=_TEXT)
     train_file: Path | None = setting(
-        None, "one file with both sides in each line, .tsv or .jsonl, perhaps compressed; -: standard input"
+        None,
+        "one file with both sides in each line, .tsv or .jsonl, perhaps compressed; -: standard input",
+        panel=_TEXT,
+        common=True,
     )
-    valid_file: Path | None = setting(None, "validation data, like --train-file")
-    test_file: Path | None = setting(None, "test data, like --train-file")
+    valid_file: Path | None = setting(None, "validation data, like --train-file", panel=_TEXT)
+    test_file: Path | None = setting(None, "test data, like --train-file", panel=_TEXT)
     input_format: str = setting(
         "auto",
         'format of such files; dialogue: JSONL of {"turns": [...]}, perhaps with "speakers", where each turn but the '
         "first is a target, and those before it are its source; auto: by the ending, tsv or jsonl",
         choices=("auto", "tsv", "jsonl", "dialogue"),
+        panel=_TEXT,
+        common=True,
     )
     context_turns: int = setting(
         3,
@@ -80,28 +112,48 @@ class PreprocessConfig(CommandConfig):
         None,
         "where the source is: TSV: a column from 1, default 1; JSONL: a field, a.b within another, default source",
         needs="train_file | valid_file | test_file",
+        panel=_TEXT,
     )
     target_field: str | None = setting(
-        None, "where the target is, default 2 or target", needs="train_file | valid_file | test_file"
+        None,
+        "where the target is, default 2 or target",
+        needs="train_file | valid_file | test_file",
+        panel=_TEXT,
     )
     encoding_errors: str = setting(
         "error",
         "text that is not UTF-8 or holds NUL: stop, put U+FFFD there, or skip the pair (training only, else replace)",
         choices=("error", "replace", "skip"),
+        panel=_TEXT,
+        common=True,
     )
     valid_fraction: float = setting(
         0.0,
         "share of the training pairs to hold out for validation, same pairs each time",
         at_least=0,
         below=1,
+        panel=_TEXT,
+        common=True,
     )
-    destdir: Path = setting(Path("data-bin"), "dataset folder to write; a dataset that is there is replaced")
-    overwrite: bool = setting(False, "replace a dataset folder even if other files were put into it")
+    destdir: Path = setting(
+        Path("data-bin"),
+        "dataset folder to write; a dataset that is there is replaced",
+        panel=_DATASET_FOLDER,
+        common=True,
+    )
+    overwrite: bool = setting(
+        False,
+        "replace a dataset folder even if other files were put into it",
+        panel=_DATASET_FOLDER,
+        common=True,
+    )
 
     tokenizer: str = setting(
         "sentencepiece",
         "how text is split; moses: into words as the language's rules have it, joined again by them (extra words)",
         choices=Names(TOKENIZERS, without=OF_GIVEN_MODELS),
+        panel=_TOKENIZERS,
+        common=True,
     )
     pieces: str = setting(
         "auto",
@@ -109,21 +161,29 @@ class PreprocessConfig(CommandConfig):
         "(subword-nmt), by U+2581 where one begins (sentencepiece), or none; outputs and references are joined to "
         "words; auto: as the training text shows",
         choices=("auto", "subword-nmt", "sentencepiece", "none"),
+        panel=_TOKENIZERS,
     )
     vocab_size: int | None = setting(
         None,
         "vocabulary size, special symbols included; default: sentencepiece 8000, else no limit",
         at_least=5,
         at_most=10_000_000,
+        panel=_VOCABULARIES,
+        common=True,
     )
     vocab_sample: int = setting(
         500_000,
         "SentencePiece learns from an even selection of at most so many lines; 0: all",
         at_least=0,
         needs="tokenizer=sentencepiece",
+        panel=_TOKENIZERS,
     )
     sentencepiece_model: str = setting(
-        "unigram", "kind of SentencePiece model", choices=("unigram", "bpe"), needs="tokenizer=sentencepiece"
+        "unigram",
+        "kind of SentencePiece model",
+        choices=("unigram", "bpe"),
+        needs="tokenizer=sentencepiece",
+        panel=_TOKENIZERS,
     )
     character_coverage: float = setting(
         1.0,
@@ -131,91 +191,156 @@ class PreprocessConfig(CommandConfig):
         at_least=0.98,
         at_most=1,
         needs="tokenizer=sentencepiece",
+        panel=_TOKENIZERS,
     )
     split_digits: bool = setting(
-        False, "SentencePiece takes every digit as a piece", needs="tokenizer=sentencepiece"
+        False,
+        "SentencePiece takes every digit as a piece",
+        needs="tokenizer=sentencepiece",
+        panel=_TOKENIZERS,
     )
     byte_fallback: bool = setting(
         False,
         "SentencePiece splits characters it has not learnt into bytes: 256 pieces, and nothing is unknown",
         needs="tokenizer=sentencepiece",
+        panel=_TOKENIZERS,
     )
     source_sentencepiece: Path | None = setting(
         None,
         "SentencePiece model to use for the source as it is, in place of learning one (for both sides with "
         "--joined-dictionary)",
+        panel=_TOKENIZERS,
     )
-    target_sentencepiece: Path | None = setting(None, "SentencePiece model to use for the target")
+    target_sentencepiece: Path | None = setting(
+        None, "SentencePiece model to use for the target", panel=_TOKENIZERS
+    )
     vocab_from: Path | None = setting(
         None,
         "checkpoint, run folder or dataset folder whose tokenizers to use, with their normalization, in place of "
         "learning any",
+        panel=_TOKENIZERS,
+        common=True,
     )
     user_symbols: tuple[str, ...] = setting(
-        (), "symbols to keep whole, one token each, outside normalization"
+        (), "symbols to keep whole, one token each, outside normalization", panel=_TOKENIZERS
     )
     source_tag: tuple[str, ...] = setting(
         (),
         "a symbol before every source, '<bt>', or before those of some training corpora: news='<news>' back='<bt>'",
+        panel=_TAGS_AND_CONTEXT,
     )
     tag_field: str | None = setting(
         None,
         "a tag for each pair; TSV: a column from 1; JSONL: a field; files P.en and P.de: the ending of a third, one "
         "tag a line",
+        panel=_TAGS_AND_CONTEXT,
     )
     context_lines: int = setting(
         0,
         "put so many lines before it into a source, those of its document: a blank line ends one",
         at_least=0,
+        panel=_TAGS_AND_CONTEXT,
     )
     context_separator: str = setting(
-        "<sep>", "the symbol between the lines of a source with --context-lines", needs="context_lines"
+        "<sep>",
+        "the symbol between the lines of a source with --context-lines",
+        needs="context_lines",
+        panel=_TAGS_AND_CONTEXT,
     )
-    joined_dictionary: bool = setting(False, "one vocabulary for source and target")
-    srcdict: Path | None = setting(None, "source vocabulary to use: a fairseq dict.txt")
-    tgtdict: Path | None = setting(None, "target vocabulary to use: a fairseq dict.txt")
-    thresholdsrc: int = setting(0, "rarer source tokens become <unk>", unit="occurrences", at_least=0)
-    thresholdtgt: int = setting(0, "rarer target tokens become <unk>", unit="occurrences", at_least=0)
-    nwordssrc: int = setting(-1, "most source symbols to keep, special ones included; -1: all", at_least=-1)
-    nwordstgt: int = setting(-1, "most target symbols to keep, special ones included; -1: all", at_least=-1)
+    joined_dictionary: bool = setting(
+        False, "one vocabulary for source and target", panel=_VOCABULARIES, common=True
+    )
+    srcdict: Path | None = setting(None, "source vocabulary to use: a fairseq dict.txt", panel=_VOCABULARIES)
+    tgtdict: Path | None = setting(None, "target vocabulary to use: a fairseq dict.txt", panel=_VOCABULARIES)
+    thresholdsrc: int = setting(
+        0, "rarer source tokens become <unk>", unit="occurrences", at_least=0, panel=_VOCABULARIES
+    )
+    thresholdtgt: int = setting(
+        0, "rarer target tokens become <unk>", unit="occurrences", at_least=0, panel=_VOCABULARIES
+    )
+    nwordssrc: int = setting(
+        -1, "most source symbols to keep, special ones included; -1: all", at_least=-1, panel=_VOCABULARIES
+    )
+    nwordstgt: int = setting(
+        -1, "most target symbols to keep, special ones included; -1: all", at_least=-1, panel=_VOCABULARIES
+    )
     shortlist: int = setting(
         0,
         "learn that many translations of each source token from the training pairs (IBM model 1), which s2s train puts "
         "into its checkpoints for vocabulary shortlists; 0: none, 100 is usual",
         at_least=0,
         at_most=10_000,
+        panel=_VOCABULARIES,
     )
 
-    unicode_normalization: str = setting("none", "Unicode form of the text", choices=_FORMS)
-    lowercase: bool = setting(False, "lowercase the text")
-    strip_punctuation: bool = setting(False, "remove punctuation (Unicode categories P*)")
-    normalize_whitespace: bool = setting(False, "put a single space for white space, none at the ends")
-    normalize_digits: bool = setting(False, "put 0 to 9 for the decimal digits of all scripts")
-    stopwords: Path | None = setting(None, "remove the words in this file, one a line")
-    source_unicode_normalization: str | None = setting(None, "source only", choices=_FORMS)
-    source_lowercase: bool | None = setting(None, "source only, in place of --lowercase")
-    source_strip_punctuation: bool | None = setting(None, "source only, in place of --strip-punctuation")
-    source_normalize_whitespace: bool | None = setting(None, "source only")
-    source_normalize_digits: bool | None = setting(None, "source only")
-    source_stopwords: Path | None = setting(None, "source only, in place of --stopwords")
-    target_unicode_normalization: str | None = setting(None, "target only", choices=_FORMS)
-    target_lowercase: bool | None = setting(None, "target only, in place of --lowercase")
-    target_strip_punctuation: bool | None = setting(None, "target only, in place of --strip-punctuation")
-    target_normalize_whitespace: bool | None = setting(None, "target only")
-    target_normalize_digits: bool | None = setting(None, "target only")
-    target_stopwords: Path | None = setting(None, "target only, in place of --stopwords")
+    unicode_normalization: str = setting(
+        "none", "Unicode form of the text", choices=_FORMS, panel=_NORMALIZATION
+    )
+    lowercase: bool = setting(False, "lowercase the text", panel=_NORMALIZATION, common=True)
+    strip_punctuation: bool = setting(
+        False, "remove punctuation (Unicode categories P*)", panel=_NORMALIZATION
+    )
+    normalize_whitespace: bool = setting(
+        False, "put a single space for white space, none at the ends", panel=_NORMALIZATION
+    )
+    normalize_digits: bool = setting(
+        False, "put 0 to 9 for the decimal digits of all scripts", panel=_NORMALIZATION
+    )
+    stopwords: Path | None = setting(None, "remove the words in this file, one a line", panel=_NORMALIZATION)
+    source_unicode_normalization: str | None = setting(
+        None, "source only, in place of --unicode-normalization", choices=_FORMS, panel=_NORMALIZATION
+    )
+    source_lowercase: bool | None = setting(
+        None, "source only, in place of --lowercase", panel=_NORMALIZATION
+    )
+    source_strip_punctuation: bool | None = setting(
+        None, "source only, in place of --strip-punctuation", panel=_NORMALIZATION
+    )
+    source_normalize_whitespace: bool | None = setting(
+        None, "source only, in place of --normalize-whitespace", panel=_NORMALIZATION
+    )
+    source_normalize_digits: bool | None = setting(
+        None, "source only, in place of --normalize-digits", panel=_NORMALIZATION
+    )
+    source_stopwords: Path | None = setting(
+        None, "source only, in place of --stopwords", panel=_NORMALIZATION
+    )
+    target_unicode_normalization: str | None = setting(
+        None, "target only, in place of --unicode-normalization", choices=_FORMS, panel=_NORMALIZATION
+    )
+    target_lowercase: bool | None = setting(
+        None, "target only, in place of --lowercase", panel=_NORMALIZATION
+    )
+    target_strip_punctuation: bool | None = setting(
+        None, "target only, in place of --strip-punctuation", panel=_NORMALIZATION
+    )
+    target_normalize_whitespace: bool | None = setting(
+        None, "target only, in place of --normalize-whitespace", panel=_NORMALIZATION
+    )
+    target_normalize_digits: bool | None = setting(
+        None, "target only, in place of --normalize-digits", panel=_NORMALIZATION
+    )
+    target_stopwords: Path | None = setting(
+        None, "target only, in place of --stopwords", panel=_NORMALIZATION
+    )
 
     max_source_length: int = setting(
-        0, "longest source, end symbol not counted; 0: no limit", unit="tokens", at_least=0
+        0,
+        "longest source, end symbol not counted; 0: no limit",
+        unit="tokens",
+        at_least=0,
+        panel=_LENGTHS,
+        common=True,
     )
     max_target_length: int = setting(
-        0, "longest target, end symbol not counted; 0: no limit", unit="tokens", at_least=0
+        0, "longest target, end symbol not counted; 0: no limit", unit="tokens", at_least=0, panel=_LENGTHS
     )
     on_long: str = setting(
         "truncate",
         "what to do with longer ones: cut them, skip the pair (training only), or stop",
         choices=("truncate", "skip", "error"),
         needs="max_source_length | max_target_length",
+        panel=_LENGTHS,
     )
     min_source_length: int = setting(
         0, "leave shorter sources out of the training data", unit="tokens", at_least=0, panel=_CLEANING
@@ -234,6 +359,7 @@ class PreprocessConfig(CommandConfig):
         "leave out what came before: equal pairs, equal sources or equal targets",
         choices=("none", "pairs", "source", "target"),
         panel=_CLEANING,
+        common=True,
     )
     filter_copies: bool = setting(False, "leave pairs out whose target is the source", panel=_CLEANING)
     filter_control: bool = setting(
@@ -268,19 +394,35 @@ class PreprocessConfig(CommandConfig):
         None, "JSONL file for the training pairs that were left out, with the reason", panel=_CLEANING
     )
     shard_size: int = setting(
-        0, "begin a new shard of the dataset after so many pairs; 0: one shard", unit="pairs", at_least=0
+        0,
+        "begin a new shard of the dataset after so many pairs; 0: one shard",
+        unit="pairs",
+        at_least=0,
+        panel=_DATASET_FOLDER,
     )
     num_shards: int = setting(
         1,
         "divide the work over so many commands, as a cluster's array job; --merge joins what they make",
         at_least=1,
+        panel=_DATASET_FOLDER,
     )
     shard_id: int = setting(
-        0, "which part of the training text this command is for, from 0", at_least=0, needs="num_shards"
+        0,
+        "which part of the training text this command is for, from 0",
+        at_least=0,
+        needs="num_shards",
+        panel=_DATASET_FOLDER,
     )
-    merge: bool = setting(False, "join the parts of --destdir that commands with --num-shards have made")
+    merge: bool = setting(
+        False, "join the parts of --destdir that commands with --num-shards have made", panel=_DATASET_FOLDER
+    )
     workers: int = setting(
-        1, "processes that encode the text; the result is the same", at_least=1, at_most=1024
+        1,
+        "processes that encode the text; the result is the same",
+        at_least=1,
+        at_most=1024,
+        panel=_DATASET_FOLDER,
+        common=True,
     )
 
     @property

@@ -130,6 +130,7 @@ class RecurrentConfig(EncoderDecoderConfig, CopyingConfig):
         at_least=0,
         at_most=0.99,
         training_only=True,
+        common=True,
     )
     coverage: bool = setting(
         False,

@@ -9,9 +9,9 @@ from s2scli.errors import UsageError
 from s2scli.registry import Names
 from s2scli.schema import setting
 
-_KEEPING = "Keeping checkpoints"
+_KEEPING = "Checkpoints"
 _VALIDATION = "Validation"
-_END = "When a run ends"
+_END = "Ending"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +23,10 @@ class RunningConfig:
         "save checkpoint_last every so many updates, besides at each epoch's end; 0: only there",
         at_least=0,
         panel=_KEEPING,
+        common=True,
     )
     keep_last_epochs: int = setting(
-        0, "keep the checkpoints of the last N epochs, for averaging", at_least=0, panel=_KEEPING
+        0, "keep the checkpoints of the last N epochs, for averaging", at_least=0, panel=_KEEPING, common=True
     )
     keep_interval_updates: int = setting(
         0,
@@ -49,6 +50,7 @@ class RunningConfig:
         at_least=0,
         panel=_VALIDATION,
         needs="!disable_validation",
+        common=True,
     )
     best_checkpoint_metric: str = setting(
         "loss",
@@ -56,6 +58,7 @@ class RunningConfig:
         choices=Names("loss", "ppl", METRICS),
         panel=_VALIDATION,
         needs="!disable_validation",
+        common=True,
     )
     eval_metrics: tuple[str, ...] = setting(
         (),
@@ -63,6 +66,7 @@ class RunningConfig:
         choices=METRICS,
         panel=_VALIDATION,
         needs="!disable_validation",
+        common=True,
     )
     eval_beam: int = setting(
         1,
@@ -98,15 +102,18 @@ class RunningConfig:
         needs="eval_metrics | best_checkpoint_metric!=loss,ppl",
     )
     max_epoch: int = setting(
-        0, "stop after this many passes over the data; 0: no limit", at_least=0, panel=_END
+        0, "stop after this many passes over the data; 0: no limit", at_least=0, panel=_END, common=True
     )
-    max_update: int = setting(0, "stop after this many updates; 0: no limit", at_least=0, panel=_END)
+    max_update: int = setting(
+        0, "stop after this many updates; 0: no limit", at_least=0, panel=_END, common=True
+    )
     patience: int = setting(
         10,
         "stop after this many validations without a better one; 0: never",
         at_least=0,
         panel=_END,
         needs="!disable_validation",
+        common=True,
     )
     stop_min_lr: float = setting(
         0.0,

@@ -25,7 +25,7 @@ class ScheduleConfig(ComponentConfig):
     takes_rates: ClassVar[bool] = False
     reads_figures: ClassVar[bool] = False
 
-    warmup_updates: int = setting(0, "linear warm-up", unit="updates", at_least=0)
+    warmup_updates: int = setting(0, "linear warm-up", unit="updates", at_least=0, common=True)
     warmup_init_lr: float = setting(
         0.0, "rate at the start of the warm-up", at_least=0, needs="warmup_updates!=0"
     )
@@ -67,7 +67,7 @@ class InverseSqrtConfig(ScheduleConfig):
     builds = "s2scli.optim.schedules:InverseSqrt"
 
     name: str = called("inverse_sqrt", _KIND)
-    warmup_updates: int = setting(4000, "linear warm-up", unit="updates", at_least=1)
+    warmup_updates: int = setting(4000, "linear warm-up", unit="updates", at_least=1, common=True)
 
 
 @dataclass(frozen=True, kw_only=True)

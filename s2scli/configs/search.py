@@ -11,7 +11,11 @@ from s2scli.configs.score import ROUGE_NAMES
 from s2scli.errors import UsageError
 from s2scli.schema import setting
 
+# The headings of the help.
+_SEARCH = "Search"
+_ATTENTION = "Attention"
 _SAMPLING = "Sampling"
+
 CONSTRAINTS_NEED = (
     "constraints need a beam search: a --beam of 2 or more, without --sampling, --diverse-beam-groups and "
     "--sibling-diversity"
@@ -45,27 +49,40 @@ class SearchMethodConfig(ComponentConfig):
 class SearchConfig:
     """How the best output is looked for; the defaults are fairseq's, but for when a sentence is done."""
 
-    beam: int = setting(5, "beam width; 1: greedy", at_least=1, at_most=10_000, needs="!sampling")
+    beam: int = setting(
+        5, "beam width; 1: greedy", at_least=1, at_most=10_000, needs="!sampling", panel=_SEARCH, common=True
+    )
     nbest: int = setting(
         1,
         "outputs for each line, best first; as text, line number from 0, score and output, tab-separated",
         at_least=1,
         at_most=10_000,
+        panel=_SEARCH,
+        common=True,
     )
     lenpen: float = setting(
-        1.0, "strength α of the length penalty", at_least=0, at_most=10, needs="!unnormalized"
+        1.0,
+        "strength α of the length penalty",
+        at_least=0,
+        at_most=10,
+        needs="!unnormalized",
+        panel=_SEARCH,
+        common=True,
     )
     length_penalty: str = setting(
         "average",
         "what scores are divided by: length^α (average), or ((5 + length) / 6)^α (gnmt)",
         choices=("average", "gnmt"),
         needs="!unnormalized",
+        panel=_SEARCH,
     )
     unnormalized: bool = setting(
-        False, "rank outputs by the sums of their tokens' log-probabilities, divided by nothing"
+        False,
+        "rank outputs by the sums of their tokens' log-probabilities, divided by nothing",
+        panel=_SEARCH,
     )
     word_reward: float = setting(
-        0.0, "added to the score for each token of an output", at_least=-1000, at_most=1000
+        0.0, "added to the score for each token of an output", at_least=-1000, at_most=1000, panel=_SEARCH
     )
     coverage_penalty: float = setting(
         0.0,
@@ -73,6 +90,7 @@ class SearchConfig:
         "leave source tokens without attention; meant for --length-penalty gnmt, as averages are far smaller",
         at_least=0,
         at_most=1000,
+        panel=_SEARCH,
     )
     alignment_layer: int | None = setting(
         None,
@@ -80,9 +98,10 @@ class SearchConfig:
         "at the bottom, or from -1 at the top; by default the last; of six layers that before it may align better",
         at_least=-1000,
         needs="print_alignment | print_attention | attention | format=table | replace_unk | coverage_penalty",
+        panel=_ATTENTION,
     )
     max_len_a: float = setting(
-        0.0, "longest output: max_len_a · source length + max_len_b", at_least=0, at_most=100
+        0.0, "longest output: max_len_a · source length + max_len_b", at_least=0, at_most=100, panel=_SEARCH
     )
     max_len_b: int = setting(
         200,
@@ -90,9 +109,16 @@ class SearchConfig:
         unit="tokens",
         at_least=1,
         at_most=100_000,
+        panel=_SEARCH,
+        common=True,
     )
     min_len: int = setting(
-        1, "shortest output, end symbol not counted", unit="tokens", at_least=0, at_most=100_000
+        1,
+        "shortest output, end symbol not counted",
+        unit="tokens",
+        at_least=0,
+        at_most=100_000,
+        panel=_SEARCH,
     )
     no_repeat_ngram_size: int = setting(
         0,
@@ -100,12 +126,15 @@ class SearchConfig:
         unit="tokens",
         at_least=0,
         at_most=100_000,
+        panel=_SEARCH,
+        common=True,
     )
     repetition_penalty: float = setting(
         1.0,
         "divide the scores of tokens that the output has already by this; 1: as they are",
         above=0,
         at_most=1000,
+        panel=_SEARCH,
     )
     unkpen: float = setting(
         0.0,
@@ -113,21 +142,25 @@ class SearchConfig:
         at_least=-1000,
         at_most=1000,
         needs="!no_unk",
+        panel=_SEARCH,
     )
-    no_unk: bool = setting(False, "no output holds <unk>")
+    no_unk: bool = setting(False, "no output holds <unk>", panel=_SEARCH)
     temperature: float = setting(
         1.0,
         "divide the model's scores of tokens by this before they become probabilities, in every search as in fairseq: "
         "under 1 makes probable tokens more probable, over 1 less",
         at_least=1e-6,
         at_most=1e6,
+        panel=_SEARCH,
+        common=True,
     )
-    target_prefix: str = setting("", "what every output begins with")
+    target_prefix: str = setting("", "what every output begins with", panel=_SEARCH)
     diverse_beam_groups: int = setting(
         1,
         "divide the beam into groups that keep away from each other's tokens",
         at_least=1,
         needs="!sampling",
+        panel=_SEARCH,
     )
     diverse_beam_strength: float = setting(
         0.5,
@@ -135,6 +168,7 @@ class SearchConfig:
         at_least=0,
         needs="diverse_beam_groups",
         at_most=1000,
+        panel=_SEARCH,
     )
     sibling_diversity: float = setting(
         0.0,
@@ -142,18 +176,24 @@ class SearchConfig:
         at_least=0,
         at_most=1000,
         needs="!sampling",
+        panel=_SEARCH,
     )
     mbr: str = setting(
         "none",
         "of --mbr-candidates outputs take those that are most like all of them by this metric (minimum Bayes risk); "
         "best with --sampling",
         choices=("none", "chrf", "bleu", *ROUGE_NAMES),
+        panel=_SEARCH,
+        common=True,
     )
     mbr_candidates: int = setting(
-        16, "outputs to choose from with --mbr", at_least=1, needs="mbr", at_most=1000
+        16, "outputs to choose from with --mbr", at_least=1, needs="mbr", at_most=1000, panel=_SEARCH
     )
     sampling: bool = setting(
-        False, "draw --nbest outputs at random in place of searching for the best", panel=_SAMPLING
+        False,
+        "draw --nbest outputs at random in place of searching for the best",
+        panel=_SAMPLING,
+        common=True,
     )
     top_k: int = setting(
         0,
@@ -169,6 +209,7 @@ class SearchConfig:
         at_most=1,
         panel=_SAMPLING,
         needs="sampling",
+        common=True,
     )
     typical_p: float = setting(
         1.0,
@@ -192,6 +233,7 @@ class SearchConfig:
         panel=_SAMPLING,
         needs="sampling | retain_dropout",
         at_least=0,
+        common=True,
     )
     retain_dropout: bool = setting(
         False,
@@ -212,6 +254,7 @@ class SearchConfig:
         "takes two to three times as long",
         choices=("ahead", "fairseq", "exact"),
         needs="!sampling",
+        panel=_SEARCH,
     )
 
     @property

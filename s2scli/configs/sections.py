@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,15 @@ COMPONENTS: dict[str, Registry] = {
 }
 # Sections of one kind, of which nothing is chosen by name.
 SECTIONS: dict[str, type[Any]] = {"sampling": SamplingConfig}
+
+# The headings of the help.
+_PANELS = {
+    "model": "Model",
+    "optimizer": "Optimizer",
+    "lr_scheduler": "Learning-rate schedule",
+    "objective": "Objective",
+    "sampling": "Corpora and noise",
+}
 
 # fairseq's flags whose name is not the key's own.
 _FAIRSEQ_NAMES = {
@@ -73,14 +82,18 @@ def section_flags() -> dict[str, Alias]:
             if key == "model.name" or flag in found:
                 continue
             kinds = [types[name] for types in map(setting_types, classes.values()) if name in types]
+            limits = [
+                limits_of(field) for cls in classes.values() for field in fields(cls) if field.name == name
+            ]
             metavars = {_METAVARS.get(kind, "TEXT") for kind in kinds}
             found[flag] = Alias(
                 key=key,
-                help=_help_of(name, classes),
+                help=limits[0].help,
                 is_flag=kinds[0] in (bool, bool | None),
-                panel=section,
+                panel=_PANELS[section],
                 metavar=metavars.pop() if len(metavars) == 1 else "TEXT",
                 choices=_choices_of(name, classes),
+                common=any(item.common for item in limits),
             )
     return found
 
@@ -91,21 +104,6 @@ def _choices_of(name: str, classes: Mapping[str, type[Any]]) -> tuple[str, ...]:
         return tuple(classes)
     limits = (limits_of(field) for cls in classes.values() for field in fields(cls) if field.name == name)
     return tuple(dict.fromkeys(choice for item in limits for choice in item.choices))
-
-
-def _help_of(name: str, classes: Mapping[str, type[Any]]) -> str:
-    """What a setting is, in each of the components that have it; unless it is the same in all."""
-    if name == "name":
-        first = next(field for field in fields(next(iter(classes.values()))) if field.name == name)
-        return f"{limits_of(first).help} [{'|'.join(classes)}]"
-    owners: dict[str, list[str]] = {}
-    for component, cls in classes.items():
-        for limits in (limits_of(field) for field in fields(cls) if field.name == name):
-            text = f"{limits.help} [{'|'.join(limits.choices)}]" if limits.choices else limits.help
-            owners.setdefault(text, []).append(component)
-    if [*owners.values()] == [[*classes]]:
-        return next(iter(owners))
-    return "; ".join(f"{text} ({', '.join(components)})" for text, components in owners.items())
 
 
 def check_sections(layer: Mapping[str, Any], settings: Mapping[str, Any], origin: str) -> None:
@@ -133,22 +131,18 @@ def build_component(section: str, layers: list[Mapping[str, Any]], names: Mappin
     """
     classes = dict(COMPONENTS[section])
     preset, *chosen = layers
-    merged: dict[str, Any] = {**preset}
+    explicit: dict[str, Any] = {}
     for layer in chosen:
-        merged |= layer
-    choices = Limits(help="", choices=tuple(classes))
-    name = check_value(str, choices, merged["name"], names.get(f"{section}.name", f"{section}.name"))
-    if name != preset["name"] and not any("lr" in layer for layer in chosen):
-        # A rate that is good for one optimizer is none for another.
-        merged.pop("lr", None)
+        explicit |= layer
+    name = _name_of(section, explicit.get("name", preset["name"]), names)
     cls = classes[name]
-    explicit = {key for layer in chosen for key in layer}
     known = setting_types(cls)
-    for key in explicit - set(known):
+    for key in explicit.keys() - set(known):
         owners = [other for other, config in classes.items() if key in setting_types(config)]
         if owners:
             typed = names.get(f"{section}.{key}", f"{section}.{key}")
             raise UsageError(f"{typed} does not apply to {section} {name!r}, only to {', '.join(owners)}")
+    merged = {**_of_preset(preset, name), **explicit}
     values = {key: value for key, value in merged.items() if key in known or key in explicit}
     return build_section(section, cls, values, names)
 
@@ -158,3 +152,34 @@ def build_section(section: str, cls: type[Any], values: Mapping[str, Any], names
     prefix = f"{section}."
     typed_names = {key.removeprefix(prefix): typed for key, typed in names.items() if key.startswith(prefix)}
     return build(cls, values, where=f"[{section}]", names=typed_names)
+
+
+def section_defaults(
+    preset: Mapping[str, Any], layers: Sequence[Mapping[str, Any]], names: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """The component that each section chooses, with the default of each of its settings as a preset makes it.
+
+    layers: a config file and flags, whose sections may choose others than the preset. Gives section → key → value,
+    "name" among the keys; None is a value that depends on others. Raises UsageError for a name that is not known.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for section, classes in classes_of_sections().items():
+        own = preset.get(section, {"name": section})
+        chosen = [layer[section]["name"] for layer in layers if "name" in layer.get(section, {})]
+        name = _name_of(section, chosen[-1] if chosen else own["name"], names)
+        given = _of_preset(own, name)
+        defaults = {field.name: given.get(field.name, field.default) for field in fields(classes[name])}
+        found[section] = defaults | {"name": name}
+    return found
+
+
+def _name_of(section: str, value: Any, names: Mapping[str, str]) -> str:
+    """The component that a section's name chooses; UsageError where there is none of that name."""
+    choices = Limits(help="", choices=tuple(classes_of_sections()[section]))
+    name: str = check_value(str, choices, value, names.get(f"{section}.name", f"{section}.name"))
+    return name
+
+
+def _of_preset(section: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What a preset's section says to a component: a rate that is good for one optimizer is none for another."""
+    return {key: value for key, value in section.items() if key != "lr" or name == section["name"]}

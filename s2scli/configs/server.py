@@ -19,6 +19,7 @@ class ServerConfig:
         "in place of translating --input, answer requests over HTTP at a Unix socket (its path, or unix:PATH) or a "
         "port of this machine (8080, localhost:8080; 0: any) until a signal ends it",
         panel=_PANEL,
+        common=True,
     )
     max_request_bytes: int = setting(
         64 << 20,

@@ -33,7 +33,7 @@ class StartingConfig:
     )
     embed_init: str | None = setting(
         None,
-        "the same for embeddings and output weights",
+        "as --param-init, for embeddings and output weights",
         choices=INITIALIZERS,
         panel=_START,
         needs="!finetune_from_model",
@@ -49,5 +49,5 @@ class StartingConfig:
         needs="!finetune_from_model",
     )
     decoder_embed_path: Path | None = setting(
-        None, "the same for target embeddings", panel=_START, needs="!finetune_from_model"
+        None, "as --encoder-embed-path, for target embeddings", panel=_START, needs="!finetune_from_model"
     )

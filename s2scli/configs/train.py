@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,8 @@ from s2scli.configs.sections import (
     build_component,
     build_section,
     check_sections,
+    classes_of_sections,
+    section_defaults,
     section_flags,
     section_keys,
 )
@@ -30,6 +32,14 @@ from s2scli.console import notice
 from s2scli.errors import UsageError
 from s2scli.schema import as_dict, build, check_value, limits_of, setting, setting_types
 
+# The headings of the help.
+_PRESET = "Preset"
+_FILES_AND_LOG = "Files and log"
+_BATCHES = "Batches"
+_UPDATES = "Updates"
+_RESUMING = "Resuming"
+_HARDWARE = "Hardware"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(RunningConfig, StartingConfig, CommandConfig):
@@ -37,92 +47,151 @@ class TrainConfig(RunningConfig, StartingConfig, CommandConfig):
 
     data: Path = setting(..., "dataset folder that `s2s preprocess` made", argument=True)
     arch: str = setting(
-        "transformer_tiny", "preset: a model and what makes it train well", choices=PRESETS, short="-a"
+        "transformer_tiny",
+        "preset: a model and what makes it train well",
+        choices=PRESETS,
+        short="-a",
+        panel=_PRESET,
+        common=True,
     )
-    save_dir: Path = setting(Path("checkpoints"), "folder for checkpoints, log.jsonl and config.toml")
+    save_dir: Path = setting(
+        Path("checkpoints"),
+        "folder for checkpoints, log.jsonl and config.toml",
+        panel=_FILES_AND_LOG,
+        common=True,
+    )
     max_tokens: int | Literal["auto"] = setting(
         4096,
         "most tokens on either side of a batch, padding counted; auto: as many as fit",
         unit="tokens",
         at_least=1,
+        panel=_BATCHES,
+        common=True,
     )
     max_source_length: int = setting(
         0,
         "longest source, end symbol not counted: longer ones are cut, here and by generate; 0: as the dataset has them",
         unit="tokens",
         at_least=0,
+        panel=_BATCHES,
     )
-    batch_size: int = setting(0, "most sentence pairs in a batch; 0: no limit", unit="pairs", at_least=0)
+    batch_size: int = setting(
+        0, "most sentence pairs in a batch; 0: no limit", unit="pairs", at_least=0, panel=_BATCHES
+    )
     update_freq: int | tuple[int, ...] = setting(
         1,
         "batches whose gradients make one update; or so many in each epoch, as 4,2,1, the last of which stays",
         at_least=1,
+        panel=_BATCHES,
+        common=True,
     )
-    clip_norm: float = setting(1.0, "largest gradient norm; 0: no clipping", at_least=0)
+    clip_norm: float = setting(1.0, "largest gradient norm; 0: no clipping", at_least=0, panel=_UPDATES)
     ema_decay: float = setting(
         0.0,
         "validate and keep a moving average of the weights with this decay; 0: the weights themselves",
         at_least=0,
         below=1,
+        panel=_UPDATES,
     )
     restore_file: Path | None = setting(
-        None, "go on from this checkpoint_last, or run folder, where --save-dir holds no run yet"
+        None,
+        "go on from this checkpoint_last, or run folder, where --save-dir holds no run yet",
+        panel=_RESUMING,
     )
     finetune_from_model: Path | None = setting(
-        None, "begin with the weights of this checkpoint, or run folder, where --save-dir holds no run yet"
+        None,
+        "begin with the weights of this checkpoint, or run folder, where --save-dir holds no run yet",
+        panel=_RESUMING,
+        common=True,
     )
-    reset_optimizer: bool = setting(False, "leave the optimizer's state behind when going on")
-    reset_lr_scheduler: bool = setting(False, "begin the learning-rate schedule anew when going on")
-    reset_dataloader: bool = setting(False, "begin with epoch 1 of the data when going on")
-    reset_meters: bool = setting(False, "forget the best figure, and the time spent, when going on")
+    reset_optimizer: bool = setting(
+        False, "leave the optimizer's state behind when going on", panel=_RESUMING
+    )
+    reset_lr_scheduler: bool = setting(
+        False, "begin the learning-rate schedule anew when going on", panel=_RESUMING
+    )
+    reset_dataloader: bool = setting(False, "begin with epoch 1 of the data when going on", panel=_RESUMING)
+    reset_meters: bool = setting(
+        False, "forget the best figure, and the time spent, when going on", panel=_RESUMING
+    )
     right_to_left: bool = setting(
-        False, "learn targets from their last token to their first; generate writes them in reading order"
+        False,
+        "learn targets from their last token to their first; generate writes them in reading order",
+        panel=_UPDATES,
     )
     freeze: tuple[str, ...] = setting(
-        (), "do not train parameters whose name matches, as in 'encoder_layers.*'; the patterns are a shell's"
+        (),
+        "do not train parameters whose name matches, as in 'encoder_layers.*'; the patterns are a shell's",
+        panel=_UPDATES,
     )
-    log_grad_norms: bool = setting(False, "show the gradient's norm layer by layer with each progress line")
+    log_grad_norms: bool = setting(
+        False, "show the gradient's norm layer by layer with each progress line", panel=_FILES_AND_LOG
+    )
     tensorboard: bool = setting(
-        False, "write the log's figures for TensorBoard too, in the folder tensorboard of --save-dir"
+        False,
+        "write the log's figures for TensorBoard too, in the folder tensorboard of --save-dir",
+        panel=_FILES_AND_LOG,
     )
     wandb_project: str = setting(
-        "", "send the log's figures to this project of Weights & Biases too; needs the extra wandb"
+        "",
+        "send the log's figures to this project of Weights & Biases too; needs the extra wandb",
+        panel=_FILES_AND_LOG,
     )
-    log_interval: int = setting(100, "updates between two progress lines", unit="updates", at_least=1)
-    seed: int = setting(1, "seed of all randomness", at_least=0)
-    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps", pattern="auto|cpu|cuda(:[0-9]{1,3})?|mps")
+    log_interval: int = setting(
+        100, "updates between two progress lines", unit="updates", at_least=1, panel=_FILES_AND_LOG
+    )
+    seed: int = setting(1, "seed of all randomness", at_least=0, panel=_UPDATES, common=True)
+    device: str = setting(
+        "auto",
+        "auto, cpu, cuda, cuda:N or mps",
+        pattern="auto|cpu|cuda(:[0-9]{1,3})?|mps",
+        panel=_HARDWARE,
+        common=True,
+    )
     precision: str = setting(
         "auto",
         "matrix products in bf16 or fp16 and all else in fp32, or everything in fp32; auto: bf16 or fp32, whichever "
         "is faster here",
         choices=("auto", "fp32", "bf16", "fp16"),
+        panel=_HARDWARE,
+        common=True,
     )
     compile: bool = setting(
         False,
         "compile the layers (not of recurrent models) with torch.compile, for a GPU; a CPU needs a C++ compiler and is "
         "slower",
+        panel=_HARDWARE,
     )
     checkpoint_activations: bool = setting(
         False,
         "keep only what enters each layer (not of recurrent models) and compute the rest anew for the gradient, which "
         "stays the same: less memory, and more time",
+        panel=_HARDWARE,
     )
     verify: bool = setting(
-        False, "compare the checksums of all of the dataset's files first; their sizes are compared always"
+        False,
+        "compare the checksums of all of the dataset's files first; their sizes are compared always",
+        panel=_FILES_AND_LOG,
     )
-    deterministic: bool = setting(False, "choose kernels that give the same bits each time, on a GPU too")
+    deterministic: bool = setting(
+        False, "choose kernels that give the same bits each time, on a GPU too", panel=_HARDWARE
+    )
     distributed: str = setting(
         "ddp",
         "where torchrun starts several processes: each with the whole model, or with a shard of it (FSDP2)",
         choices=("ddp", "fsdp"),
+        panel=_HARDWARE,
     )
     num_workers: int = setting(
         0,
         "processes that read training batches ahead; with sampled subwords or noise on a GPU, 2 to 4",
         at_least=0,
         at_most=1024,
+        panel=_BATCHES,
     )
-    threads: int = setting(0, "CPU threads; 0: as many as torch sees fit", at_least=0, at_most=1024)
+    threads: int = setting(
+        0, "CPU threads; 0: as many as torch sees fit", at_least=0, at_most=1024, panel=_HARDWARE, common=True
+    )
 
     model: ModelConfig
     optimizer: OptimizerConfig
@@ -166,6 +235,29 @@ class TrainConfig(RunningConfig, StartingConfig, CommandConfig):
     def section_keys(cls) -> Mapping[str, frozenset[str]]:
         """The keys of each section, of all its components together."""
         return section_keys()
+
+    @classmethod
+    def sections(cls) -> Mapping[str, Mapping[str, type[Any]]]:
+        """The settings dataclasses that each section may be of, by the name of the component."""
+        return classes_of_sections()
+
+    @classmethod
+    def section_defaults(
+        cls, file: Mapping[str, Any], given: Mapping[str, Any], names: Mapping[str, str]
+    ) -> Mapping[str, Mapping[str, Any]]:
+        """The component that each section chooses, by --arch or by itself, and the defaults of its settings."""
+        flags = nest(given)
+        for layer, origin in ((file, "config file"), (flags, "--set")):
+            check_sections(layer, setting_types(cls), origin)
+        return section_defaults(PRESETS[_arch_of({**file, **flags}, names)], (file, flags), names)
+
+    @classmethod
+    def architectures(cls) -> Mapping[str, Sequence[str]]:
+        """The presets of each family of models."""
+        families = {family: [] for family in COMPONENTS["model"]}
+        for arch, preset in PRESETS.items():
+            families[preset["model"]["name"]].append(arch)
+        return families
 
     @classmethod
     def resolve(

@@ -59,7 +59,12 @@ class TransformerDecoderConfig(ModelConfig):
         at_most=10_000_000,
     )
     dropout: float = setting(
-        0.1, "dropout on embeddings and sublayer outputs", at_least=0, at_most=0.99, training_only=True
+        0.1,
+        "dropout on embeddings and sublayer outputs",
+        at_least=0,
+        at_most=0.99,
+        training_only=True,
+        common=True,
     )
     attention_dropout: float = setting(
         0.0, "dropout on attention weights", at_least=0, at_most=0.99, training_only=True

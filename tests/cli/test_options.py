@@ -10,6 +10,8 @@ from typing import Any, Self
 import pytest
 
 import s2scli.cli.app as app
+from s2scli.cli import help as help_texts
+from s2scli.cli.commands import Command
 from s2scli.configs.alias import Alias
 from s2scli.configs.command import CommandConfig
 from s2scli.errors import S2SError
@@ -80,15 +82,16 @@ def verb(config: Any) -> None:
 def commands(monkeypatch: pytest.MonkeyPatch) -> None:
     here = __name__
     table = {
-        "plain": app.Command(f"{here}:PlainConfig", f"{here}:verb", "Plain."),
-        "component": app.Command(f"{here}:SectionConfig", f"{here}:verb", "Components."),
-        "several": app.Command(f"{here}:SeveralConfig", f"{here}:verb", "Several words."),
+        "plain": Command(f"{here}:PlainConfig", f"{here}:verb", "Plain."),
+        "component": Command(f"{here}:SectionConfig", f"{here}:verb", "Components."),
+        "several": Command(f"{here}:SeveralConfig", f"{here}:verb", "Several words."),
     }
-    monkeypatch.setattr(app, "COMMANDS", table)
-    monkeypatch.setattr(
-        app, "_CONFIGS", Registry("command", {name: item.config for name, item in table.items()})
-    )
-    monkeypatch.setattr(app, "_VERBS", Registry("command", {name: item.run for name, item in table.items()}))
+    configs = Registry("command", {name: item.config for name, item in table.items()})
+    verbs = Registry("command", {name: item.run for name, item in table.items()})
+    for module in (app, help_texts):
+        monkeypatch.setattr(module, "COMMANDS", table)
+        monkeypatch.setattr(module, "CONFIGS", configs)
+    monkeypatch.setattr(app, "VERBS", verbs)
     ran.clear()
     raises.clear()
 
@@ -255,7 +258,9 @@ def test_help_shows_what_a_field_knows(capsys: pytest.CaptureFixture[str]) -> No
     assert "DATA a folder (required)" in text
     assert "--fast / --no-fast a switch (default: no)" in text
     assert app.run(["component", "--help"]) == 0
-    assert "Model: --encoder-layers TEXT layers" in " ".join(capsys.readouterr().out.split())
+    assert "Model ([model] in a config file): --encoder-layers TEXT layers" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 class OutOfMemoryError(RuntimeError):

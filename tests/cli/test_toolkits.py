@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 
 from s2scli.cli import app
+from s2scli.cli.commands import COMMANDS, commands_with
 from s2scli.cli.known_flags import KnownFlags
 from s2scli.cli.options import flags_of
 from s2scli.cli.toolkits import TOOLKITS
 from s2scli.cli.toolkits.table import Toolkit
 from s2scli.registry import Registry
 
-CONFIGS = Registry("command", {name: command.config for name, command in app.COMMANDS.items()})
+CONFIGS = Registry("command", {name: command.config for name, command in COMMANDS.items()})
 # Which commands have a flag is worked out once for each.
-elsewhere = functools.cache(app._commands_with)
-VOCABULARIES = {name: KnownFlags(name, flags_of(CONFIGS[name]), elsewhere) for name in app.COMMANDS}
+elsewhere = functools.cache(commands_with)
+VOCABULARIES = {name: KnownFlags(name, flags_of(CONFIGS[name]), elsewhere) for name in COMMANDS}
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 # Other programs' own, which hints name.
 OTHERS = {"--nproc-per-node"}
@@ -215,7 +216,7 @@ def test_a_name_is_taken_for_one_flag_only() -> None:
             assert not meant or not others, (name, others)
 
 
-@pytest.mark.parametrize("command", app.COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_hints_name_flags_that_exist(command: str) -> None:
     """A flag in a hint is the command's own, or one of the command that the hint names; none leads back to itself."""
     vocabulary = VOCABULARIES[command]

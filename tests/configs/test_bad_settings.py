@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import pytest
 
-from s2scli.cli.app import COMMANDS
+from s2scli.cli.commands import COMMANDS
 from s2scli.cli.options import Flag, Given, flags_of, resolve
 from s2scli.configs.sections import COMPONENTS, SECTIONS
 from s2scli.errors import UsageError
