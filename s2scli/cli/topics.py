@@ -29,7 +29,8 @@ def show_topic(topic: str) -> None:
     elif topic in COMMANDS:
         page(short_help(topic, Given({}, {}, None, debug=False), {}, width))
     elif topic in (known := topics()):
-        page(part_help(*topic.split("."), width))
+        name, _, part = topic.partition(".")
+        page(part_help(name, part, width))
     else:
         near = did_you_mean(topic, known)
         raise UsageError(

@@ -254,7 +254,7 @@ class TrainConfig(RunningConfig, StartingConfig, CommandConfig):
     @classmethod
     def architectures(cls) -> Mapping[str, Sequence[str]]:
         """The presets of each family of models."""
-        families = {family: [] for family in COMPONENTS["model"]}
+        families: dict[str, list[str]] = {family: [] for family in COMPONENTS["model"]}
         for arch, preset in PRESETS.items():
             families[preset["model"]["name"]].append(arch)
         return families

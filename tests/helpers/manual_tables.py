@@ -8,7 +8,7 @@ from pathlib import Path
 from s2scli.cli.toolkits import TOOLKITS
 from s2scli.cli.toolkits.table import Toolkit
 
-MANUAL = Path(__file__).resolve().parents[1] / "s2scli" / "manual"
+MANUAL = Path(__file__).resolve().parents[2] / "s2scli" / "manual"
 
 
 def chapter_of(toolkit: Toolkit) -> Path:
