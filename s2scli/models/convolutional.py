@@ -23,8 +23,8 @@ from s2scli.nn.convolution import (
     scale_gradient,
 )
 from s2scli.nn.dropout import Dropout
+from s2scli.nn.kernels.dot_product import rounded_length
 from s2scli.nn.positions import LearnedPositions
-from s2scli.nn.transformer import round_up
 from s2scli.text.vocabulary import PAD
 
 # Section 3.5.
@@ -46,7 +46,7 @@ class ConvolutionalMemory(Memory):
     def select(self, rows: Tensor) -> ConvolutionalMemory:
         """The memory of some sentences, cut to the longest of them."""
         mask = self.mask[rows]
-        length = round_up(int(mask.sum(-1).max()))
+        length = rounded_length(int(mask.sum(-1).max()))
         return ConvolutionalMemory(
             self.keys[rows, :length], self.values[rows, :length], mask[..., :length].contiguous()
         )
@@ -150,7 +150,7 @@ class ConvolutionalModel(Model):
         states = self.encoder_output(x)
         keys = scale_gradient(states, 1 / (2 * len(self.decoder_layers)))
         values = balanced_sum(keys, embedded)
-        missing = round_up(keys.size(1)) - keys.size(1)
+        missing = rounded_length(keys.size(1)) - keys.size(1)
         keys, values = (F.pad(item, (0, 0, 0, missing)) for item in (keys, values))
         return ConvolutionalMemory(keys, values, F.pad(source.mask, (0, missing))[:, None], states)
 

@@ -8,8 +8,8 @@ from s2scli.configs.model import EncoderDecoderConfig
 from s2scli.console import counted
 from s2scli.errors import UsageError
 from s2scli.nn.copying import CopyOutput
+from s2scli.nn.embedding import initial_embedding
 from s2scli.nn.output import OutputLayer, SoftmaxOutput
-from s2scli.nn.transformer import initial_embedding
 from s2scli.text.vocabulary import PAD
 
 

@@ -8,15 +8,11 @@ from s2scli.configs.transformer import TransformerLMConfig
 from s2scli.data.batch import Batch, Tokens
 from s2scli.errors import UsageError
 from s2scli.models.base import Memory
-from s2scli.models.transformer import (
-    Embedder,
-    TransformerDecoder,
-    TransformerMemory,
-    final_norm,
-    layer_config,
-)
+from s2scli.models.transformer import TransformerDecoder, layer_config, make_embedder
+from s2scli.models.transformer_state import TransformerMemory
+from s2scli.nn.embedding import initial_embedding
 from s2scli.nn.output import SoftmaxOutput
-from s2scli.nn.transformer import DecoderLayer, initial_embedding
+from s2scli.nn.transformer import DecoderLayer, final_norm
 from s2scli.text.vocabulary import PAD
 
 
@@ -32,7 +28,7 @@ class TransformerLanguageModel(TransformerDecoder):
         super().__init__()
         layer = layer_config(config, "decoder")
         table = initial_embedding(target_size, layer.width, PAD)
-        self.decoder_embedder = Embedder(config, table, config.max_target_positions)
+        self.decoder_embedder = make_embedder(config, table, config.max_target_positions)
         self.decoder_layerdrop = config.decoder_layerdrop
         self.decoder_layers = nn.ModuleList(DecoderLayer(layer, 0) for _ in range(config.decoder_layers))
         self.decoder_norm = final_norm(layer)
@@ -50,7 +46,9 @@ class TransformerLanguageModel(TransformerDecoder):
     def encode(self, source: Tokens) -> TransformerMemory:
         """Keys and values of no positions for each of the sentences."""
         size = len(source.ids)
-        nothing = self.output.weight.new_empty(size, self._heads, 0, self._width // self._heads)
+        nothing = self.output.weight.new_empty(
+            size, self._heads, 0, self._width // self._heads
+        )  # [B, H, 0, D/H]
         layers = [nothing] * len(self.decoder_layers)
         return TransformerMemory(layers, layers, source.mask[:, None, None, :0])
 

@@ -18,43 +18,45 @@ def sinusoids(length: int, width: int) -> Tensor:
     10000^(-i / (width/2 - 1)): the same functions as the paper's, up to their order and spacing.
     """
     half = width // 2
-    frequencies = torch.exp(torch.arange(half) * -(math.log(10000) / max(half - 1, 1)))
+    frequencies = torch.exp(torch.arange(half) * -(math.log(10000) / max(half - 1, 1)))  # [half]
     angles = torch.arange(length)[:, None] * frequencies  # [length, half]
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)  # [length, width]
 
 
 class SinusoidalPositions(nn.Module):
-    """Fixed position embeddings for any length; the table grows as needed."""
+    """Fixed position embeddings of width D for any length; the table grows as needed."""
 
     def __init__(self, width: int, initial_length: int = 256) -> None:
         super().__init__()
         self.width = width
         self.table: Tensor
+        # A buffer, so that it goes to the device and the precision of the model; not persistent, as it is computed: how
+        # far it has grown is no part of a model, and no checkpoint has it.
         self.register_buffer("table", sinusoids(initial_length, width), persistent=False)
 
     def forward(self, start: int, length: int) -> Tensor:
-        """Embeddings [length, D] of the positions from `start` on."""
-        return self._of(start + length)[start : start + length]
+        """Embeddings [length, D] of the positions from `start` on, which is counted from 0."""
+        return self._table_of(start + length)[start : start + length]
 
-    def at(self, places: Tensor, length: int) -> Tensor:
-        """Embeddings [B, D] of some positions, [B], all of them before `length`."""
-        return F.embedding(places, self._of(length))
+    def at(self, positions: Tensor, length: int) -> Tensor:
+        """Embeddings [B, D] of some positions, [B], all of them below `length`."""
+        return F.embedding(positions, self._table_of(length))
 
-    def _of(self, length: int) -> Tensor:
+    def _table_of(self, length: int) -> Tensor:
         if length > self.table.size(0):
             self.table = sinusoids(2 * length, self.width).to(self.table)
         return self.table
 
 
 class LearnedPositions(nn.Module):
-    """A trained embedding for each position; a sequence beyond the last one is a DataError."""
+    """A trained embedding of width D for each position; a sequence beyond the last one is a DataError."""
 
     def __init__(self, width: int, max_positions: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(max_positions, width).normal_(std=width**-0.5))
 
     def forward(self, start: int, length: int) -> Tensor:
-        """Embeddings [length, D] of the positions from `start` on."""
+        """Embeddings [length, D] of the positions from `start` on, which is counted from 0."""
         if start + length > self.weight.size(0):
             raise DataError(
                 f"a sequence of {start + length} tokens is longer than the {self.weight.size(0)} positions that the "
@@ -62,7 +64,17 @@ class LearnedPositions(nn.Module):
             )
         return self.weight[start : start + length]
 
-    def at(self, places: Tensor, length: int) -> Tensor:
-        """Embeddings [B, D] of some positions, [B], all of them before `length`."""
+    def at(self, positions: Tensor, length: int) -> Tensor:
+        """Embeddings [B, D] of some positions, [B], all of them below `length`."""
         del length
-        return F.embedding(places, self.weight)
+        return F.embedding(positions, self.weight)
+
+
+Positions = SinusoidalPositions | LearnedPositions
+
+
+def make_positions(kind: str, width: int, max_positions: int) -> Positions:
+    """Position embeddings of a kind, "sinusoidal" or "learned"; max_positions: how many are learned."""
+    if kind == "sinusoidal":
+        return SinusoidalPositions(width)
+    return LearnedPositions(width, max_positions)

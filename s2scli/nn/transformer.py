@@ -1,7 +1,12 @@
-"""Transformer layers (Vaswani et al. 2017) over whole sequences; stepping.py has decoder layers step by step."""
+"""Transformer layers (Vaswani et al. 2017), over whole sequences and position by position.
+
+Each sublayer has `forward`, over all positions of a sequence, and `step`, over the next position of K hypotheses a
+sentence, from the same weights: what they share is written once. Decoding calls `step` without a gradient.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
@@ -11,13 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from s2scli.nn.dropout import Dropout
+from s2scli.nn.kernels import enabled
+from s2scli.nn.kernels.dot_product import CachedKeys, attend_cached, contiguous_for_steps, fused_attention
+from s2scli.nn.kernels.key_value_cache import LayerCache
 from s2scli.nn.linear import Linear
 
 # Initial weights as in fairseq. Attention has Glorot's, with a smaller gain for queries, keys and values; the
 # feed-forward layers keep torch's own, which are smaller still: with Glorot's, a post-norm stack learns more slowly.
 _ATTENTION_GAIN = 2**-0.5
-# torch's softmax takes ten times as long for a row on a CPU when its length is not a multiple of a vector's.
-KEYS_MULTIPLE = 16
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,25 @@ class LayerConfig:
     dropout: float
     attention_dropout: float
     activation_dropout: float
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer normalization (Ba et al. 2016)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(x - mean) / √(variance + ε) · weight + bias over the last dimension of x [..., D]."""
+        # torch's own forward asks for cuDNN, which has no part in this, and takes as long about it as a short operator.
+        return torch.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+def make_norm(width: int) -> nn.Module:
+    """The norm, [..., D] → [..., D], of every sublayer, at the end of a pre-norm stack and of embeddings."""
+    return LayerNorm(width)
+
+
+def final_norm(config: LayerConfig) -> nn.Module:
+    """What follows a stack of layers: a pre-norm one leaves its sum unnormalized (Xiong et al. 2020)."""
+    return make_norm(config.width) if config.normalize_before else nn.Identity()
 
 
 def _input_projection(inputs: int, outputs: int, *, blocks: int = 1) -> Linear:
@@ -51,20 +76,29 @@ def _output_projection(width: int) -> Linear:
     return layer
 
 
-def _heads(x: Tensor, heads: int) -> Tensor:
+def _split_heads(x: Tensor, heads: int) -> Tensor:
     """[B, T, D] → [B, H, T, D/H]."""
     split: Tensor = x.unflatten(-1, (heads, -1))
     return split.transpose(1, 2)
 
 
-def _merge(x: Tensor) -> Tensor:
+def join_heads(x: Tensor) -> Tensor:
     """[B, H, T, D/H] → [B, T, D]."""
     return x.transpose(1, 2).flatten(2)
 
 
-def round_up(length: int) -> int:
-    """The length that keys are padded to where one query looks at them at a time: see stepping.look."""
-    return length + -length % KEYS_MULTIPLE
+def score_divisor(width: int) -> float:
+    """√(D/H), what each product of a query and a key is divided by; width: of a head, D/H."""
+    return sqrt(width)
+
+
+def attention_weights(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+    """softmax(QKᵀ / √(D/H)), [B, H, Q, S]: the weights of equation 1; mask: true where a query attends to a key.
+
+    queries [B, H, Q, D/H], keys [B, H, S, D/H]; mask [B or 1, 1, Q or 1, S].
+    """
+    scores = queries @ keys.transpose(-2, -1) / score_divisor(keys.size(-1))  # [B, H, Q, S]
+    return scores.masked_fill(~mask, float("-inf")).softmax(-1)
 
 
 def attention(
@@ -76,49 +110,85 @@ def attention(
     dropout: float = 0.0,
     causal: bool = False,
 ) -> Tensor:
-    """softmax(queries keysᵀ / √width) values, equation 1; queries [B, H, Q, D/H], the others [B, H, S, D/H]."""
-    if queries.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-        # On a CPU, torch's bf16 kernel has a backward pass several times slower than its float32 one.
-        with torch.autocast("cpu", enabled=False):
-            return attention(
-                queries.float(), keys.float(), values.float(), mask, dropout=dropout, causal=causal
-            )
-    return F.scaled_dot_product_attention(
-        queries, keys, values, attn_mask=mask, dropout_p=dropout, is_causal=causal
-    )
+    """softmax(QKᵀ / √(D/H)) V, [B, H, Q, D/H]: scaled dot-product attention, equation 1.
+
+    queries [B, H, Q, D/H], keys and values [B, H, S, D/H]; mask as in `attention_weights`, without one all keys are
+    attended to. causal: query t attends to the keys up to t alone. dropout: the probability that a weight is dropped.
+    """
+    if enabled():
+        scale = 1 / score_divisor(keys.size(-1))
+        return fused_attention(queries, keys, values, mask, scale=scale, dropout=dropout, causal=causal)
+    if causal:
+        mask = torch.ones(queries.size(2), keys.size(2), dtype=torch.bool, device=keys.device).tril()
+    elif mask is None:
+        mask = torch.ones((), dtype=torch.bool, device=keys.device)
+    weights = F.dropout(attention_weights(queries, keys, mask), dropout)
+    return weights @ values
 
 
-class SelfAttention(nn.Module):
-    """Multi-head self-attention with one projection for queries, keys and values (section 3.2.2)."""
+class MultiHeadAttention(nn.Module):
+    """What self-attention and cross-attention have in common (section 3.2.2).
+
+    dropout: the probability that an attention weight is dropped in training.
+    """
 
     def __init__(self, config: LayerConfig) -> None:
         super().__init__()
         self.heads = config.heads
         self.dropout = config.attention_dropout
+        self.scale = 1 / score_divisor(config.width // config.heads)
+
+    @property
+    def dropout_now(self) -> float:
+        """The probability that a weight is dropped: 0 in evaluation."""
+        return self.dropout if self.training else 0.0
+
+
+class SelfAttention(MultiHeadAttention):
+    """Multi-head self-attention with one projection for queries, keys and values."""
+
+    def __init__(self, config: LayerConfig) -> None:
+        super().__init__(config)
         self.qkv = _input_projection(config.width, 3 * config.width, blocks=3)
         self.out = _output_projection(config.width)
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values [B, H, T, D/H] of x [B, T, D]."""
-        queries, keys, values = self.qkv(x).chunk(3, dim=-1)
-        return _heads(queries, self.heads), _heads(keys, self.heads), _heads(values, self.heads)
+    def project(self, x: Tensor) -> Tensor:
+        """The queries, keys and values [..., 3, H, D/H] of x [..., D]."""
+        qkv: Tensor = self.qkv(x)
+        return qkv.view(*x.shape[:-1], 3, self.heads, -1)
+
+    def project_heads(self, x: Tensor) -> list[Tensor]:
+        """The queries, the keys and the values of x [B, T, D], [B, H, T, D/H] each."""
+        return [item.transpose(1, 2) for item in self.project(x).unbind(2)]
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Attention among the positions of x [B, T, D]; without a mask it is causal."""
-        queries, keys, values = self.project(x)
-        dropout = self.dropout if self.training else 0.0
-        heads = attention(queries, keys, values, mask, dropout=dropout, causal=mask is None)
-        merged: Tensor = self.out(_merge(heads))
-        return merged
+        """Attention among the positions of x [B, T, D]; mask [B, 1, 1, T], without one it is causal."""
+        queries, keys, values = self.project_heads(x)
+        heads = attention(queries, keys, values, mask, dropout=self.dropout_now, causal=mask is None)
+        out: Tensor = self.out(join_heads(heads))
+        return out
+
+    def step(self, x: Tensor, cache: LayerCache, slot: int) -> Tensor:
+        """Attention of the next position of each hypothesis, x [B·K, D], over those before it and itself.
+
+        The keys and values of those before it are in the cache; its own are written into its slot.
+        """
+        rows = x.size(0)
+        qkv = self.project(x)  # [B·K, 3, H, D/H]
+        cache.write(slot, qkv.narrow(1, 1, 2))
+        queries = qkv.select(1, 0).reshape(rows * self.heads, 1, -1)  # [B·K·H, 1, D/H]
+        heads = attend_cached(
+            queries, cache.attended, scale=self.scale, heads=self.heads, dropout=self.dropout_now
+        )
+        out: Tensor = self.out(heads.view(rows, -1))  # [B·K, D]
+        return out
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(MultiHeadAttention):
     """Multi-head attention of the decoder over encoder states (section 3.2.3)."""
 
     def __init__(self, config: LayerConfig, memory_width: int) -> None:
-        super().__init__()
-        self.heads = config.heads
-        self.dropout = config.attention_dropout
+        super().__init__(config)
         self.query = _input_projection(config.width, config.width)
         self.key_value = _input_projection(memory_width, 2 * config.width, blocks=2)
         self.out = _output_projection(config.width)
@@ -126,24 +196,34 @@ class CrossAttention(nn.Module):
     def prepare(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [B, H, S, D/H] of encoder states [B, S, encoder width], once per sentence."""
         keys, values = self.key_value(memory).chunk(2, dim=-1)
-        return _heads(keys, self.heads), _heads(values, self.heads)
+        keys, values = _split_heads(keys, self.heads), _split_heads(values, self.heads)
+        return contiguous_for_steps(keys), contiguous_for_steps(values)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """Attention of target positions x [B, T, D] over prepared states; mask [B, 1, 1, S]."""
-        dropout = self.dropout if self.training else 0.0
-        queries = _heads(self.query(x), self.heads)
-        heads = attention(queries, keys, values, mask, dropout=dropout)
-        merged: Tensor = self.out(_merge(heads))
-        return merged
+        """Attention of target positions x [B, T, D] over prepared keys and values; mask [B, 1, 1, S]."""
+        queries = _split_heads(self.query(x), self.heads)
+        heads = attention(queries, keys, values, mask, dropout=self.dropout_now)
+        out: Tensor = self.out(join_heads(heads))
+        return out
+
+    def step(self, x: Tensor, memory: CachedKeys) -> Tensor:
+        """Attention of the next position of each hypothesis, x [B·K, D], over its sentence's keys and values."""
+        rows, heads, width = x.size(0), self.heads, memory.keys.size(2)
+        sentences = memory.keys.size(0) // heads
+        queries = self.query(x).view(sentences, -1, heads, width).transpose(1, 2)  # [B, H, K, D/H]
+        queries = queries.reshape(sentences * heads, -1, width)  # [B·H, K, D/H]
+        attended = attend_cached(queries, memory, scale=self.scale, heads=heads, dropout=self.dropout_now)
+        joined = attended.view(sentences, heads, -1, width).transpose(1, 2).reshape(rows, -1)  # [B·K, D]
+        out: Tensor = self.out(joined)
+        return out
 
     def weights(self, x: Tensor, keys: Tensor, mask: Tensor, heads: int | None = None) -> Tensor:
-        """What `forward` weighs the values by, softmax(queries keysᵀ / √width), [B, Q, S].
+        """What `forward` weighs the values by, [B, Q, S]: the mean over the heads, or over the first so many.
 
-        It is the mean over the heads, or over the first so many.
+        x [B, Q, D], prepared keys [B, H, S, D/H], mask [B, 1, 1, S].
         """
-        queries = _heads(self.query(x), self.heads)[:, :heads]
-        scores = queries @ keys[:, :heads].transpose(-2, -1) / sqrt(keys.size(-1))
-        return scores.masked_fill(~mask, float("-inf")).softmax(-1).mean(1)
+        queries = _split_heads(self.query(x), self.heads)
+        return attention_weights(queries[:, :heads], keys[:, :heads], mask).mean(1)
 
 
 def activated(x: Tensor, activation: str) -> Tensor:
@@ -155,7 +235,10 @@ def activated(x: Tensor, activation: str) -> Tensor:
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with an activation between them; SwiGLU (Shazeer 2020) gates with a third."""
+    """Two linear layers with an activation between them (section 3.3); SwiGLU (Shazeer 2020) gates with a third.
+
+    Positions do not meet in it, so that a step is `forward` over one position.
+    """
 
     def __init__(self, config: LayerConfig) -> None:
         super().__init__()
@@ -167,28 +250,31 @@ class FeedForward(nn.Module):
         self.dropout = Dropout(config.activation_dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., D] → [..., D]."""
+        """W₂ activation(W₁ x + b₁) + b₂ of x [..., D], as [..., D]."""
         outer: Tensor = self.outer(self.dropout(activated(self.inner(x), self.activation)))
         return outer
 
 
 class Residual(nn.Module):
-    """The frame of each sublayer: post-norm LN(x + f(x)) as in the paper, or pre-norm x + f(LN(x))."""
+    """The frame around each sublayer f: post-norm norm(x + f(x)) as in the paper, or pre-norm x + f(norm(x)).
+
+    norm: any module that gives [..., D] of [..., D]. Dropout is applied to f's output (section 5.4).
+    """
 
     def __init__(self, config: LayerConfig) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(config.width)
+        self.norm = make_norm(config.width)
         self.dropout = Dropout(config.dropout)
         self.normalize_before = config.normalize_before
 
-    def before(self, x: Tensor) -> Tensor:
-        """What the sublayer is applied to."""
-        normalized: Tensor = self.norm(x) if self.normalize_before else x
-        return normalized
+    def sublayer_input(self, x: Tensor) -> Tensor:
+        """What the sublayer is applied to, [..., D]."""
+        entering: Tensor = self.norm(x) if self.normalize_before else x
+        return entering
 
-    def after(self, x: Tensor, output: Tensor) -> Tensor:
-        """The sublayer's output joined with its input."""
-        joined: Tensor = x + self.dropout(output)
+    def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+        """The sublayer's output joined with its input x [..., D]."""
+        joined: Tensor = x + self.dropout(sublayer(self.sublayer_input(x)))
         return joined if self.normalize_before else self.norm(joined)
 
 
@@ -203,11 +289,9 @@ class EncoderLayer(nn.Module):
         self.feed_forward_residual = Residual(config)
 
     def forward(self, x: Tensor, mask: Any) -> Tensor:
-        """Encoder states [B, S, D]; mask: as the self-attention has it, [B, 1, 1, S] or a LocalMask."""
-        frame = self.self_attention_residual
-        x = frame.after(x, self.self_attention(frame.before(x), mask))
-        frame = self.feed_forward_residual
-        out: Tensor = frame.after(x, self.feed_forward(frame.before(x)))
+        """Encoder states [B, S, D] of x [B, S, D]; mask: as the self-attention has it, [B, 1, 1, S] or a LocalMask."""
+        x = self.self_attention_residual(x, lambda x: self.self_attention(x, mask))
+        out: Tensor = self.feed_forward_residual(x, self.feed_forward)
         return out
 
 
@@ -234,46 +318,53 @@ class DecoderLayer(nn.Module):
         return self.cross_attention.prepare(memory)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """Decoder states [B, T, D] of all target positions; keys, values and mask of the encoder states."""
-        return self._feed_forward(self._over_memory(self._over_targets(x), keys, values, mask))
+        """Decoder states [B, T, D] of all target positions x [B, T, D].
 
-    def pointing(
+        keys and values [B, H, S, D/H] of the encoder states, as `prepare` gives them; mask [B, 1, 1, S].
+        """
+        return self._over_memory(self._over_targets(x), keys, values, mask)
+
+    def forward_with_weights(
         self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor, heads: int
     ) -> tuple[Tensor, Tensor]:
-        """What `forward` gives, and the mean attention of the first so many heads, [B, T, S]."""
+        """What `forward` gives, and the mean cross-attention weights of the first so many heads, [B, T, S]."""
         x = self._over_targets(x)
         weights = self.weights(x, keys, mask, heads)
-        return self._feed_forward(self._over_memory(x, keys, values, mask)), weights
+        return self._over_memory(x, keys, values, mask), weights
 
     def attention(self, x: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
-        """How much of its attention `forward` gives to each encoder state, the mean over heads; [B, T, S]."""
+        """How much of its attention `forward` gives to each encoder state, the mean over the heads; [B, T, S]."""
         return self.weights(self._over_targets(x), keys, mask)
 
     def weights(self, x: Tensor, keys: Tensor, mask: Tensor, heads: int | None = None) -> Tensor:
-        """The same for states [B, Q, D] that have looked at the targets, the mean over the first so many heads."""
+        """The cross-attention weights [B, Q, S] of states x [B, Q, D] that the self-attention has given.
+
+        They are the mean over the heads, or over the first so many.
+        """
         assert self.cross_attention is not None
-        return self.cross_attention.weights(self.cross_attention_residual.before(x), keys, mask, heads)
+        queries = self.cross_attention_residual.sublayer_input(x)
+        return self.cross_attention.weights(queries, keys, mask, heads)
 
     def _over_targets(self, x: Tensor) -> Tensor:
-        frame = self.self_attention_residual
-        return frame.after(x, self.self_attention(frame.before(x), None))
+        attended: Tensor = self.self_attention_residual(x, lambda x: self.self_attention(x, None))
+        return attended
 
     def _over_memory(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        if self.cross_attention is None:
-            return x
-        frame = self.cross_attention_residual
-        return frame.after(x, self.cross_attention(frame.before(x), keys, values, mask))
-
-    def _feed_forward(self, x: Tensor) -> Tensor:
-        frame = self.feed_forward_residual
-        out: Tensor = frame.after(x, self.feed_forward(frame.before(x)))
+        attention = self.cross_attention
+        if attention is not None:
+            x = self.cross_attention_residual(x, lambda x: attention(x, keys, values, mask))
+        out: Tensor = self.feed_forward_residual(x, self.feed_forward)
         return out
 
+    def step_over_targets(self, x: Tensor, cache: LayerCache, slot: int) -> Tensor:
+        """The first half of `forward` for the next position of K hypotheses a sentence, x [B·K, D]: self-attention."""
+        attended: Tensor = self.self_attention_residual(x, lambda x: self.self_attention.step(x, cache, slot))
+        return attended
 
-def initial_embedding(vocabulary: int, width: int, padding: int) -> nn.Embedding:
-    """An embedding table drawn from N(0, 1/width), zero at the padding symbol."""
-    table = nn.Embedding(vocabulary, width, padding_idx=padding)
-    nn.init.normal_(table.weight, std=width**-0.5)
-    with torch.no_grad():
-        table.weight[padding].zero_()
-    return table
+    def step_over_memory(self, x: Tensor, memory: CachedKeys) -> Tensor:
+        """The second half: attention over the encoder, and the feed-forward layer; x [B·K, D]."""
+        attention = self.cross_attention
+        if attention is not None:
+            x = self.cross_attention_residual(x, lambda x: attention.step(x, memory))
+        out: Tensor = self.feed_forward_residual(x, self.feed_forward)
+        return out

@@ -204,7 +204,7 @@ def shard(objective: Objective, processes: Processes) -> None:
     mesh = init_device_mesh(processes.device.type, (processes.size,))
     for block in objective.model.blocks():
         fully_shard(block, mesh=mesh)
-        for name in ("prepare", "pointing"):
+        for name in ("prepare", "forward_with_weights"):
             if hasattr(block, name):
                 register_fsdp_forward_method(block, name)
     fully_shard(objective, mesh=mesh)

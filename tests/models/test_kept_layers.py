@@ -50,7 +50,7 @@ def test_the_layer_that_points_stays() -> None:
     with pytest.raises(UsageError, match=r"--decoder-layers-to-keep 0,1: layer 2 says what to copy"):
         model.keep_layers("decoder", (0, 1))
     model.keep_layers("decoder", (0, 2))
-    assert model.pointing_layer == 1
+    assert model.copy_layer == 1
     batch = Batch(copyable(random_ids([4, 2], 13), 11), random_tokens([3, 3], 11))
     torch.testing.assert_close(model.output(model(batch)).exp().sum(-1), torch.ones(2, 4))
 

@@ -13,7 +13,8 @@ from toys import random_model, random_tokens, small_transformer
 from s2scli.configs.transformer import TransformerConfig
 from s2scli.data.batch import Batch
 from s2scli.errors import UsageError
-from s2scli.models.transformer import Embedder, TransformerModel
+from s2scli.models.transformer import TransformerModel
+from s2scli.nn.embedding import Embedder
 from s2scli.nn.positions import sinusoids
 from s2scli.nn.transformer import CrossAttention, DecoderLayer, EncoderLayer, SelfAttention
 

@@ -96,7 +96,7 @@ def test_sentences_are_set_aside_and_joined(monkeypatch: pytest.MonkeyPatch, bea
     step = type(model).step
 
     def noting(self: Any, tokens: Any, memory: Any, state: Any) -> Any:
-        mixed.append(len(set(state.places.tolist())) > 1)
+        mixed.append(len(set(state.lengths.tolist())) > 1)
         return step(self, tokens, memory, state)
 
     monkeypatch.setattr(type(model), "step", noting)
