@@ -20,7 +20,7 @@ from s2scli.schema import as_dict, read_toml
 LINES = {
     "preprocess": "--source-lang en --target-lang de --trainpref no/such --source-tag <bt>",
     "train": "no/such --arch rnn_luong --optimizer sgd --lr 0.1,0.05 --lr-scheduler fixed --dropout 0.25",
-    "generate": "--path run1:run2 --beam 3 --rerank-path a,b c --rerank-weight 1,0.5 --source-field a.b --input x.jsonl",
+    "generate": "--path r1:r2 --beam 3 --rerank-path a,b c --rerank-weight 1,0.5 --source-field a.b --input x.jsonl",
     "chat": "--path run --sampling --top-p 0.9 --context-turns 2",
     "score": "--sys one two --ref r1 r2 --metrics bleu,ter",
     "average": "--inputs a b --output c",
