@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 from s2scli.checkpoint import check_vocabularies
 from s2scli.checkpoint_file import find_checkpoints, open_checkpoint
 from s2scli.configs.generate import PHRASE_FILES, GenerateConfig
-from s2scli.configs.server import ServerConfig
 from s2scli.console import counted, counter, is_terminal, notice, uncounted
 from s2scli.data.dataset import Dataset
 from s2scli.data.learning import read_tokenizers
@@ -32,27 +31,10 @@ from s2scli.io import STDIN, input_name, lines_ahead, read_lines
 from s2scli.needs import note_needs
 from s2scli.notes import TELLS_EACH, Summary
 from s2scli.record import Record
-from s2scli.schema import as_dict
+from s2scli.schema import as_dict, names_that_decide
 from s2scli.streams import is_open_terminal
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import SPECIAL_SYMBOLS, UNK
-
-# Settings that may be others when an interrupted command is repeated: the output is the same, or the input's to tell.
-_NOT_DECISIVE = {
-    "input",
-    "output",
-    "overwrite",
-    "attention",
-    "batch_size",
-    "max_tokens",
-    "buffer_size",
-    "follow",
-    "device",
-    "processes",
-    "threads",
-    *(field.name for field in fields(ServerConfig)),
-    "verbose",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +135,8 @@ def translate(
 
 def _settings(config: GenerateConfig) -> dict[str, Any]:
     """What decides the output beside the text: the checkpoint, lists of phrases, and most settings."""
-    values = {name: value for name, value in as_dict(config).items() if name not in _NOT_DECISIVE}
+    decisive = names_that_decide(type(config))
+    values = {name: value for name, value in as_dict(config).items() if name in decisive}
     files = {name: [path] for name, path in vars(config).items() if name in PHRASE_FILES and path is not None}
     named = [config.path, *([config.lm_path] if config.lm_path else []), *config.rerank_path]
     files["path"] = [path for item in named for path in find_checkpoints(item)]

@@ -36,7 +36,7 @@ from s2scli.files import keep_inputs
 from s2scli.io import can_be_read_again, write_named
 from s2scli.needs import note_needs
 from s2scli.record import to_json_text
-from s2scli.schema import as_dict
+from s2scli.schema import as_dict, names_that_decide
 from s2scli.text.tokenizer import Tokenizer, check_user_symbols
 from s2scli.text.vocabulary import UNK
 
@@ -223,9 +223,8 @@ def _without_folder(prefix: str) -> str:
 
 def _settings(config: PreprocessConfig) -> dict[str, Any]:
     """The settings that decide what is in the dataset; of a path only the name, so that folders can move."""
-    values = as_dict(config)
-    for name in ("destdir", "workers", "overwrite", "report", "rejects", "num_shards", "shard_id", "merge"):
-        values.pop(name, None)
+    decisive = names_that_decide(type(config))
+    values = {name: value for name, value in as_dict(config).items() if name in decisive}
     for name in ("trainpref", "validpref", "testpref"):
         if name in values:
             values[name] = [_without_folder(prefix) for prefix in values[name]]

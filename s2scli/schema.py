@@ -15,7 +15,7 @@ import json
 import re
 import tomllib
 import types
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from math import inf
 from pathlib import Path
@@ -51,6 +51,9 @@ class Limits:
     needs: what it has no effect without (s2scli/needs.py); pattern: what a text must match, which the help describes.
     training_only: of a model: only training knows it, and weights have the same shapes and meaning whatever it is.
     common: it is one of the few that people change, which the help shows first.
+    decides: whether what a command makes depends on the value; where it does not, or what it names is compared by
+    itself, a command that is repeated with another one goes on with what is done.
+    not_beside: other settings beside which it may not be given, and why.
     """
 
     help: str
@@ -67,6 +70,8 @@ class Limits:
     pattern: str = ""
     training_only: bool = False
     common: bool = False
+    decides: bool = True
+    not_beside: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def describe(self, value: Any = None) -> str:
         """What is allowed, in words; with the bounds that go without saying where a value is beyond those."""
@@ -291,6 +296,23 @@ def as_dict(config: Any) -> dict[str, Any]:
     """A settings dataclass as plain JSON and TOML values, without the None fields."""
     items = ((field.name, getattr(config, field.name)) for field in dataclasses.fields(config))
     return {name: _plain(value) for name, value in items if value is not None}
+
+
+def names_that_decide(config: type[Any]) -> set[str]:
+    """The names of the settings of a dataclass on which what the command makes depends, those of sections included."""
+    return {
+        field.name
+        for field in dataclasses.fields(config)
+        if "limits" not in field.metadata or limits_of(field).decides
+    }
+
+
+def given_beside(config: Any, name: str) -> Iterator[tuple[dataclasses.Field[Any], str]]:
+    """The settings of a config that are given and may not be beside another one, with the reasons."""
+    for field in dataclasses.fields(config):
+        reason = limits_of(field).not_beside.get(name, "") if "limits" in field.metadata else ""
+        if reason and getattr(config, field.name) != field.default:
+            yield field, reason
 
 
 def defaults_of(config: type[Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from s2scli.configs.address import parse_address
@@ -10,7 +10,7 @@ from s2scli.configs.command import CommandConfig
 from s2scli.configs.search import CONSTRAINTS_NEED, SearchConfig
 from s2scli.configs.server import ServerConfig
 from s2scli.errors import UsageError
-from s2scli.schema import setting
+from s2scli.schema import given_beside, limits_of, setting
 
 # The headings of the help.
 _MODELS = "Models"
@@ -25,16 +25,6 @@ MOST_MAPS = 12
 _ENDINGS = (".html", ".png", ".svg")
 PHRASE_FILES = ("glossary", "exclude", "bad_tokens")
 _CLIENTS = "whose text comes from its clients and goes to them"
-# Settings that have no meaning for a server, and why.
-_NOT_SERVED = {
-    **dict.fromkeys(("data", "gen_subset", "input", "output", "overwrite"), _CLIENTS),
-    **dict.fromkeys(("num_shards", "shard_id"), "which answers every line of a request"),
-    "follow": "which answers each request at once",
-    "context_window": "whose requests have no order",
-    "processes": "which computes in one process; give it --threads",
-    "attention": "which sends its answers only",
-    "verbose": "whose records (--format jsonl) have what is to be said of their lines",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +35,7 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         None,
         "dataset folder to translate a split of; without it, standard input is translated",
         argument=True,
+        not_beside={"serve": _CLIENTS},
     )
     path: Path = setting(
         ...,
@@ -99,7 +90,12 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         at_most=10_000,
     )
     gen_subset: str = setting(
-        "test", "split of the dataset folder", needs="data", panel=_INPUT_AND_OUTPUT, common=True
+        "test",
+        "split of the dataset folder",
+        needs="data",
+        panel=_INPUT_AND_OUTPUT,
+        common=True,
+        not_beside={"serve": _CLIENTS},
     )
     input: Path = setting(
         Path("-"),
@@ -107,6 +103,8 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         needs="!data",
         panel=_INPUT_AND_OUTPUT,
         common=True,
+        decides=False,
+        not_beside={"serve": _CLIENTS},
     )
     input_format: str = setting(
         "auto",
@@ -128,9 +126,16 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         "with what an interrupted one has done",
         panel=_INPUT_AND_OUTPUT,
         common=True,
+        decides=False,
+        not_beside={"serve": _CLIENTS},
     )
     overwrite: bool = setting(
-        False, "begin --output anew, whatever was done before", needs="output", panel=_INPUT_AND_OUTPUT
+        False,
+        "begin --output anew, whatever was done before",
+        needs="output",
+        panel=_INPUT_AND_OUTPUT,
+        decides=False,
+        not_beside={"serve": _CLIENTS},
     )
     constraints: str | None = setting(
         None,
@@ -167,7 +172,12 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         "", "put this symbol before each line: a tag of the training data, '<bt>'", panel=_INPUT_AND_OUTPUT
     )
     batch_size: int = setting(
-        128, "most sentences in a batch", unit="sentences", at_least=1, panel=_BATCHES_AND_HARDWARE
+        128,
+        "most sentences in a batch",
+        unit="sentences",
+        at_least=1,
+        panel=_BATCHES_AND_HARDWARE,
+        decides=False,
     )
     max_tokens: int = setting(
         12000,
@@ -176,6 +186,7 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         at_least=1,
         panel=_BATCHES_AND_HARDWARE,
         common=True,
+        decides=False,
     )
     buffer_size: int = setting(
         4096,
@@ -183,6 +194,7 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         unit="lines",
         at_least=1,
         panel=_BATCHES_AND_HARDWARE,
+        decides=False,
     )
     score_reference: bool = setting(
         False,
@@ -199,11 +211,14 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         at_least=0,
         needs="score_reference",
         panel=_SCORING,
+        not_beside={"serve": "whose requests have no order"},
     )
     follow: bool = setting(
         False,
         "answer each line at once, as is done when standard input is a terminal",
         panel=_INPUT_AND_OUTPUT,
+        decides=False,
+        not_beside={"serve": "which answers each request at once"},
     )
     format: str = setting(
         "text",
@@ -249,6 +264,8 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         "file for heat maps of what outputs attend to: .html for all of them, .png or .svg for the first "
         f"{MOST_MAPS}",
         panel=_ATTENTION,
+        decides=False,
+        not_beside={"serve": "which sends its answers only"},
     )
     on_long: str | None = setting(
         None,
@@ -263,6 +280,7 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         "divide the lines over so many commands: line i, from 0, is of shard i modulo N",
         at_least=1,
         panel=_BATCHES_AND_HARDWARE,
+        not_beside={"serve": "which answers every line of a request"},
     )
     shard_id: int = setting(
         0,
@@ -270,6 +288,7 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         at_least=0,
         needs="num_shards",
         panel=_BATCHES_AND_HARDWARE,
+        not_beside={"serve": "which answers every line of a request"},
     )
     precision: str = setting(
         "fp32",
@@ -300,6 +319,7 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         pattern="auto|cpu|cuda(:[0-9]{1,3})?|mps",
         panel=_BATCHES_AND_HARDWARE,
         common=True,
+        decides=False,
     )
     processes: int = setting(
         1,
@@ -308,14 +328,23 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         at_most=1024,
         panel=_BATCHES_AND_HARDWARE,
         common=True,
+        decides=False,
+        not_beside={"serve": "which computes in one process; give it --threads"},
     )
     verbose: bool = setting(
         False,
         "warn of each line by itself of which there is something to say, and not of all in one line",
         panel=_INPUT_AND_OUTPUT,
+        decides=False,
+        not_beside={"serve": "whose records (--format jsonl) have what is to be said of their lines"},
     )
     threads: int = setting(
-        0, "CPU threads; 0: as many as torch sees fit", at_least=0, at_most=1024, panel=_BATCHES_AND_HARDWARE
+        0,
+        "CPU threads; 0: as many as torch sees fit",
+        at_least=0,
+        at_most=1024,
+        panel=_BATCHES_AND_HARDWARE,
+        decides=False,
     )
 
     def __post_init__(self) -> None:
@@ -360,10 +389,9 @@ class GenerateConfig(SearchConfig, ServerConfig, CommandConfig):
         if self.serve is None:
             return
         parse_address(self.serve)
-        for field in fields(self):
-            if field.name in _NOT_SERVED and getattr(self, field.name) != field.default:
-                flag = "DATA" if field.name == "data" else f"--{field.name.replace('_', '-')}"
-                raise UsageError(f"{flag} does not go with --serve, {_NOT_SERVED[field.name]}")
+        for field, reason in given_beside(self, "serve"):
+            flag = "DATA" if limits_of(field).argument else f"--{field.name.replace('_', '-')}"
+            raise UsageError(f"{flag} does not go with --serve, {reason}")
 
     def _check_reranking(self) -> None:
         if not self.rerank_path:

@@ -140,12 +140,14 @@ class PreprocessConfig(CommandConfig):
         "dataset folder to write; a dataset that is there is replaced",
         panel=_DATASET_FOLDER,
         common=True,
+        decides=False,
     )
     overwrite: bool = setting(
         False,
         "replace a dataset folder even if other files were put into it",
         panel=_DATASET_FOLDER,
         common=True,
+        decides=False,
     )
 
     tokenizer: str = setting(
@@ -388,10 +390,16 @@ class PreprocessConfig(CommandConfig):
         needs="source_script | target_script",
     )
     report: Path | None = setting(
-        None, "JSON file: what was read, kept and left out, by reason, with samples", panel=_CLEANING
+        None,
+        "JSON file: what was read, kept and left out, by reason, with samples",
+        panel=_CLEANING,
+        decides=False,
     )
     rejects: Path | None = setting(
-        None, "JSONL file for the training pairs that were left out, with the reason", panel=_CLEANING
+        None,
+        "JSONL file for the training pairs that were left out, with the reason",
+        panel=_CLEANING,
+        decides=False,
     )
     shard_size: int = setting(
         0,
@@ -405,6 +413,7 @@ class PreprocessConfig(CommandConfig):
         "divide the work over so many commands, as a cluster's array job; --merge joins what they make",
         at_least=1,
         panel=_DATASET_FOLDER,
+        decides=False,
     )
     shard_id: int = setting(
         0,
@@ -412,9 +421,13 @@ class PreprocessConfig(CommandConfig):
         at_least=0,
         needs="num_shards",
         panel=_DATASET_FOLDER,
+        decides=False,
     )
     merge: bool = setting(
-        False, "join the parts of --destdir that commands with --num-shards have made", panel=_DATASET_FOLDER
+        False,
+        "join the parts of --destdir that commands with --num-shards have made",
+        panel=_DATASET_FOLDER,
+        decides=False,
     )
     workers: int = setting(
         1,
@@ -423,6 +436,7 @@ class PreprocessConfig(CommandConfig):
         at_most=1024,
         panel=_DATASET_FOLDER,
         common=True,
+        decides=False,
     )
 
     @property

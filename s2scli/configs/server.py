@@ -20,6 +20,7 @@ class ServerConfig:
         "port of this machine (8080, localhost:8080; 0: any) until a signal ends it",
         panel=_PANEL,
         common=True,
+        decides=False,
     )
     max_request_bytes: int = setting(
         64 << 20,
@@ -28,6 +29,7 @@ class ServerConfig:
         at_least=1,
         panel=_PANEL,
         needs="serve",
+        decides=False,
     )
     max_line_bytes: int = setting(
         64 << 10,
@@ -36,6 +38,7 @@ class ServerConfig:
         at_least=1,
         panel=_PANEL,
         needs="serve",
+        decides=False,
     )
     max_line_tokens: int = setting(
         4096,
@@ -45,6 +48,7 @@ class ServerConfig:
         at_least=1,
         panel=_PANEL,
         needs="serve",
+        decides=False,
     )
     max_pending_bytes: int = setting(
         128 << 20,
@@ -54,6 +58,7 @@ class ServerConfig:
         at_least=1,
         panel=_PANEL,
         needs="serve",
+        decides=False,
     )
     max_connections: int = setting(
         256,
@@ -62,6 +67,7 @@ class ServerConfig:
         at_least=1,
         panel=_PANEL,
         needs="serve",
+        decides=False,
     )
     max_beam: int = setting(
         20,
@@ -69,6 +75,7 @@ class ServerConfig:
         at_least=1,
         panel=_PANEL,
         needs="serve",
+        decides=False,
     )
     idle_timeout: float = setting(
         60,
@@ -78,6 +85,7 @@ class ServerConfig:
         at_most=_DAY,
         panel=_PANEL,
         needs="serve",
+        decides=False,
     )
     request_timeout: float = setting(
         60,
@@ -87,6 +95,7 @@ class ServerConfig:
         at_most=_DAY,
         panel=_PANEL,
         needs="serve",
+        decides=False,
     )
     send_timeout: float = setting(
         30,
@@ -96,6 +105,7 @@ class ServerConfig:
         at_most=_DAY,
         panel=_PANEL,
         needs="serve",
+        decides=False,
     )
     grace_period: float = setting(
         30,
@@ -105,4 +115,5 @@ class ServerConfig:
         at_most=_DAY,
         panel=_PANEL,
         needs="serve",
+        decides=False,
     )

@@ -22,6 +22,7 @@ class StartingConfig:
         choices=INITIALIZERS,
         panel=_START,
         needs="!finetune_from_model",
+        decides=False,
     )
     param_init_scale: float | None = setting(
         None,
@@ -30,6 +31,7 @@ class StartingConfig:
         above=0,
         panel=_START,
         needs=("param_init", "!finetune_from_model"),
+        decides=False,
     )
     embed_init: str | None = setting(
         None,
@@ -37,9 +39,15 @@ class StartingConfig:
         choices=INITIALIZERS,
         panel=_START,
         needs="!finetune_from_model",
+        decides=False,
     )
     embed_init_scale: float | None = setting(
-        None, "as --param-init-scale", above=0, panel=_START, needs=("embed_init", "!finetune_from_model")
+        None,
+        "as --param-init-scale",
+        above=0,
+        panel=_START,
+        needs=("embed_init", "!finetune_from_model"),
+        decides=False,
     )
     encoder_embed_path: Path | None = setting(
         None,
@@ -47,7 +55,12 @@ class StartingConfig:
         "word2vec; symbols that it lacks are drawn",
         panel=_START,
         needs="!finetune_from_model",
+        decides=False,
     )
     decoder_embed_path: Path | None = setting(
-        None, "as --encoder-embed-path, for target embeddings", panel=_START, needs="!finetune_from_model"
+        None,
+        "as --encoder-embed-path, for target embeddings",
+        panel=_START,
+        needs="!finetune_from_model",
+        decides=False,
     )

@@ -45,7 +45,7 @@ _HARDWARE = "Hardware"
 class TrainConfig(RunningConfig, StartingConfig, CommandConfig):
     """All that decides a training run; saved with it as config.toml."""
 
-    data: Path = setting(..., "dataset folder that `s2s preprocess` made", argument=True)
+    data: Path = setting(..., "dataset folder that `s2s preprocess` made", argument=True, decides=False)
     arch: str = setting(
         "transformer_tiny",
         "preset: a model and what makes it train well",
@@ -53,12 +53,14 @@ class TrainConfig(RunningConfig, StartingConfig, CommandConfig):
         short="-a",
         panel=_PRESET,
         common=True,
+        decides=False,
     )
     save_dir: Path = setting(
         Path("checkpoints"),
         "folder for checkpoints, log.jsonl and config.toml",
         panel=_FILES_AND_LOG,
         common=True,
+        decides=False,
     )
     max_tokens: int | Literal["auto"] = setting(
         4096,
@@ -97,22 +99,26 @@ class TrainConfig(RunningConfig, StartingConfig, CommandConfig):
         None,
         "go on from this checkpoint_last, or run folder, where --save-dir holds no run yet",
         panel=_RESUMING,
+        decides=False,
     )
     finetune_from_model: Path | None = setting(
         None,
         "begin with the weights of this checkpoint, or run folder, where --save-dir holds no run yet",
         panel=_RESUMING,
         common=True,
+        decides=False,
     )
     reset_optimizer: bool = setting(
-        False, "leave the optimizer's state behind when going on", panel=_RESUMING
+        False, "leave the optimizer's state behind when going on", panel=_RESUMING, decides=False
     )
     reset_lr_scheduler: bool = setting(
-        False, "begin the learning-rate schedule anew when going on", panel=_RESUMING
+        False, "begin the learning-rate schedule anew when going on", panel=_RESUMING, decides=False
     )
-    reset_dataloader: bool = setting(False, "begin with epoch 1 of the data when going on", panel=_RESUMING)
+    reset_dataloader: bool = setting(
+        False, "begin with epoch 1 of the data when going on", panel=_RESUMING, decides=False
+    )
     reset_meters: bool = setting(
-        False, "forget the best figure, and the time spent, when going on", panel=_RESUMING
+        False, "forget the best figure, and the time spent, when going on", panel=_RESUMING, decides=False
     )
     right_to_left: bool = setting(
         False,
@@ -131,11 +137,13 @@ class TrainConfig(RunningConfig, StartingConfig, CommandConfig):
         False,
         "write the log's figures for TensorBoard too, in the folder tensorboard of --save-dir",
         panel=_FILES_AND_LOG,
+        decides=False,
     )
     wandb_project: str = setting(
         "",
         "send the log's figures to this project of Weights & Biases too; needs the extra wandb",
         panel=_FILES_AND_LOG,
+        decides=False,
     )
     log_interval: int = setting(
         100, "updates between two progress lines", unit="updates", at_least=1, panel=_FILES_AND_LOG
@@ -172,6 +180,7 @@ class TrainConfig(RunningConfig, StartingConfig, CommandConfig):
         False,
         "compare the checksums of all of the dataset's files first; their sizes are compared always",
         panel=_FILES_AND_LOG,
+        decides=False,
     )
     deterministic: bool = setting(
         False, "choose kernels that give the same bits each time, on a GPU too", panel=_HARDWARE
@@ -188,9 +197,16 @@ class TrainConfig(RunningConfig, StartingConfig, CommandConfig):
         at_least=0,
         at_most=1024,
         panel=_BATCHES,
+        decides=False,
     )
     threads: int = setting(
-        0, "CPU threads; 0: as many as torch sees fit", at_least=0, at_most=1024, panel=_HARDWARE, common=True
+        0,
+        "CPU threads; 0: as many as torch sees fit",
+        at_least=0,
+        at_most=1024,
+        panel=_HARDWARE,
+        common=True,
+        decides=False,
     )
 
     model: ModelConfig

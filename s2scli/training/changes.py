@@ -13,7 +13,7 @@ from s2scli.configs.sections import COMPONENTS, SECTIONS
 from s2scli.configs.train import TrainConfig
 from s2scli.console import counted, notice
 from s2scli.errors import CheckpointError
-from s2scli.schema import as_dict, by_epoch, defaults_of
+from s2scli.schema import as_dict, by_epoch, defaults_of, names_that_decide
 from s2scli.training.run import Run
 
 # Settings that decide what the checkpoint's contents mean; each with what is to be reset so that the run does
@@ -41,25 +41,6 @@ _NEEDED_BY_RATE: dict[str, tuple[str, ...]] = {
 _FIGURES_NEED = ("max_source_length",)
 _LOSS_NEEDS = ("objective.",)
 _SCORES_NEED = ("eval_beam", "decode_and_evaluate")
-# Where things are, and how a run shows itself: not worth a word.
-_SILENT = (
-    "data",
-    "save_dir",
-    "arch",
-    "restore_file",
-    "finetune_from_model",
-    "tensorboard",
-    "wandb_project",
-    "threads",
-    "num_workers",
-    "verify",
-    "param_init",
-    "param_init_scale",
-    "embed_init",
-    "embed_init_scale",
-    "encoder_embed_path",
-    "decoder_embed_path",
-)
 RESETS = ("reset_optimizer", "reset_lr_scheduler", "reset_dataloader", "reset_meters")
 ANEW = "give another --save-dir to start anew"
 
@@ -132,13 +113,14 @@ def _check_settings(run: Run, checkpoint: Checkpoint, path: Path, resets: set[st
     """Say which settings have changed; CheckpointError for those that the checkpoint's contents depend on."""
     before, now = _flat(_with_defaults(checkpoint.config, run.config)), _flat(as_dict(run.config))
     needed_by = _needed_by(run, checkpoint)
+    decisive = names_that_decide(TrainConfig)
     free = {f"model.{name}" for name in training_only(type(run.config.model))}
     allowed, refused, missing = [], [], set()
     for key in sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
         change = f"{key} = {before.get(key)!r} before, {now.get(key)!r} now"
         needs = next((names for start, names in needed_by.items() if key.startswith(start)), None)
         if needs is None or key in free:
-            if key not in (*_SILENT, *RESETS):
+            if "." in key or key in decisive:
                 allowed.append(change)
         elif not needs or set(needs) - resets:
             refused.append(change)

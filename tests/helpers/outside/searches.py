@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable
-from s2scli.search.base import ScoredOutput, last_tokens
+from s2scli.search.base import last_tokens
 from s2scli.search.queue import SentenceBatch, by_batches
+from s2scli.search.request import ScoredOutput
 from s2scli.text.vocabulary import EOS, NUM_SPECIAL
 
 
