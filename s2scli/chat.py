@@ -16,13 +16,14 @@ from s2scli.console import counted, notice, warn
 from s2scli.data.dialogue import one_line
 from s2scli.data.source_form import SourceComposer
 from s2scli.errors import Interrupted, S2SError
-from s2scli.inference.answering import answers, spell, told
 from s2scli.inference.chat.commands import COMMANDS, Session
 from s2scli.inference.chat.conversation import Conversation, for_dialogues
-from s2scli.inference.engine import Engine
+from s2scli.inference.formats import format_record
 from s2scli.inference.input import input_format, json_lines
-from s2scli.inference.loading import make_engine
+from s2scli.inference.loading import make_translator
+from s2scli.inference.records import summarized
 from s2scli.inference.signals import InterruptSignals
+from s2scli.inference.translator import Translator
 from s2scli.io import STDIN, input_name, read_lines
 from s2scli.needs import note_needs
 from s2scli.notes import TELLS_EACH, Summary
@@ -47,14 +48,14 @@ def chat(config: ChatConfig) -> ChatResult:
     """
     note_needs(config)
     settings = config.of_generate()
-    engine = for_dialogues(make_engine(settings), config.path, config.context_turns, config.speaker)
+    translator = for_dialogues(make_translator(settings), config.path, config.context_turns, config.speaker)
     if config.input == STDIN and is_open_terminal(sys.stdin):
         with _interruptible():
-            return ChatResult(answers=_converse(Conversation(engine, settings)))
+            return ChatResult(answers=_converse(Conversation(translator, settings)))
     number = 0
     with InterruptSignals().caught() as signals:
         try:
-            for text in _answered(config, settings, engine):
+            for text in _answered(config, settings, translator):
                 with signals.whole():
                     sys.stdout.write(f"{text}\n")
                     sys.stdout.flush()
@@ -64,7 +65,7 @@ def chat(config: ChatConfig) -> ChatResult:
     return ChatResult(answers=number)
 
 
-def _answered(config: ChatConfig, settings: GenerateConfig, engine: Engine) -> Iterator[str]:
+def _answered(config: ChatConfig, settings: GenerateConfig, translator: Translator) -> Iterator[str]:
     """The answers to what comes through a pipe, a line for a line, each as soon as its line is there."""
     name, summary = input_name(config.input), Summary(verbose=config.verbose)
     of_text = Summary(verbose=config.verbose, name=name, remedy=TELLS_EACH)
@@ -78,12 +79,12 @@ def _answered(config: ChatConfig, settings: GenerateConfig, engine: Engine) -> I
     if config.format == "auto":
         settings = config.of_generate(format="jsonl" if kind == "dialogue" else "text")
     if kind == "dialogue":
-        composer = SourceComposer(engine.form, config.source_tag)
+        composer = SourceComposer(translator.form, config.source_tag)
         lines = json_lines(texts, name, composer)
-        records = answers(engine, settings, lines, window=1)
+        records = translator.records(lines, window=1)
     else:
-        records = _answers_to_turns(Conversation(engine, settings), texts)
-    yield from (spell(record, settings) for record in told(records, summary))
+        records = _answers_to_turns(Conversation(translator, settings), texts)
+    yield from (format_record(record, settings) for record in summarized(records, summary))
 
 
 def _answers_to_turns(conversation: Conversation, texts: Iterable[str]) -> Iterator[Record]:
@@ -127,7 +128,7 @@ def _converse(conversation: Conversation) -> int:
                 record = conversation.answer(turn)
                 for note in record.notes:
                     warn(note.text)
-                print(spell(record, conversation.config), flush=True)
+                print(format_record(record, conversation.config), flush=True)
                 number += 1
         except EOFError:
             return number

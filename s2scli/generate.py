@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
-from s2scli.checkpoint import check_vocabularies
-from s2scli.checkpoint_file import find_checkpoints, open_checkpoint
+from s2scli.checkpoint import Checkpoint, check_vocabularies, load_checkpoint
+from s2scli.checkpoint_file import find_checkpoints
 from s2scli.configs.generate import PHRASE_FILES, GenerateConfig
 from s2scli.console import counted, counter, is_terminal, notice, uncounted
 from s2scli.data.dataset import Dataset
-from s2scli.data.learning import read_tokenizers
 from s2scli.data.source_form import SourceComposer, SourceForm
 from s2scli.errors import Interrupted, S2SError, UsageError
 from s2scli.files import keep_inputs
-from s2scli.inference.answering import answers, answers_of_processes, spell, told
+from s2scli.inference.formats import format_record
 from s2scli.inference.heat_file import open_heat_file
 from s2scli.inference.input import input_format, json_lines, text_lines
 from s2scli.inference.lines import Line
-from s2scli.inference.loading import attention_uses, make_engine
+from s2scli.inference.loading import attention_results, make_translator
 from s2scli.inference.output import open_output, skip_none
+from s2scli.inference.processes import records_of_processes
 from s2scli.inference.server.serve import serve
 from s2scli.inference.signals import InterruptSignals
 from s2scli.io import STDIN, input_name, lines_ahead, read_lines
@@ -51,7 +51,7 @@ def generate(config: GenerateConfig) -> GenerateResult:
     """
     note_needs(config)
     if config.serve is not None:
-        serve(config, make_engine)
+        serve(config, make_translator)
     lines = 0
     output_path = None if config.output == STDIN else config.output
     keep_inputs("--output", output_path, [config.input, *(getattr(config, name) for name in PHRASE_FILES)])
@@ -71,8 +71,10 @@ def generate(config: GenerateConfig) -> GenerateResult:
             bar = nullcontext(uncounted) if is_shown else _bar(config, output.num_records)
             done = resources.enter_context(bar)
             draw = resources.enter_context(open_heat_file(config.attention))
-            for record in translate(config, done, output.skip):
-                text = spell(record, config)
+            warn_of = resources.enter_context(_warning_of_lines(config))
+            for record in records_of(config, done, output.skip):
+                warn_of(record)
+                text = format_record(record, config)
                 with signals.whole():
                     output.write(record, text)
                     draw(record)
@@ -97,37 +99,60 @@ def _bar(config: GenerateConfig, num_done: int) -> AbstractContextManager[Callab
     return counter("generate", total=total, initial=num_done)
 
 
-def translate(
+def records_of(
     config: GenerateConfig,
     done: Callable[[int], object] = uncounted,
     skip: Callable[[Iterator[Line], int], tuple[Iterator[Line], int]] = skip_none,
 ) -> Iterator[Record]:
-    """A record for each source line, in order.
+    """A record for each line of the input, in order.
 
-    done: is told how many lines each batch had. skip: takes those lines away that are not to be translated; see Output.
+    done: is told how many lines are finished, as they are. skip: takes those lines away that are not to be translated;
+    see RecordSink.
     """
-    lines = _shard(_lines(config), config)
-    typed = config.data is None and config.input == STDIN and is_open_terminal(sys.stdin)
-    if typed:
+    path = find_checkpoints(config.path)[0]
+    checkpoint = load_checkpoint(path)
+    lines = _shard(_lines(config, checkpoint, path), config)
+    if _is_typed(config):
         notice("type a sentence a line; Ctrl-D ends")
-    window = 1 if typed or config.follow else config.buffer_size
+    window = _window(config)
     lines, again = skip(lines, window)
-    # What is typed is told of at once.
-    summary = Summary(verbose=config.verbose or window == 1)
-    num_unknown, first_unknown = 0, 0
     if config.processes > 1:
         # What is wrong with it is said here, once.
-        attention_uses(config)
+        attention_results(config)
         apart = replace(config, threads=config.threads or 1)
-        records = answers_of_processes(make_engine, apart, lines, window, done)
+        records = records_of_processes(make_translator, apart, lines, window, done)
     else:
-        records = answers(make_engine(config), config, lines, window, done)
-    records = islice(records, again, None)
-    for record in told(records, summary):
+        records = make_translator(config, checkpoint).records(lines, window, done)
+    return islice(records, again, None)
+
+
+def _is_typed(config: GenerateConfig) -> bool:
+    return config.data is None and config.input == STDIN and is_open_terminal(sys.stdin)
+
+
+def _window(config: GenerateConfig) -> int:
+    """How many lines are read before the first of them is answered, at most."""
+    return 1 if config.follow or _is_typed(config) else config.buffer_size
+
+
+@contextmanager
+def _warning_of_lines(config: GenerateConfig) -> Iterator[Callable[[Record], None]]:
+    """Yield what takes the records one by one; what is to be said of their lines is said at the end of the block."""
+    # Of what is typed it is said at once.
+    summary = Summary(verbose=config.verbose or _window(config) == 1)
+    num_unknown, first_unknown = 0, 0
+
+    def take(record: Record) -> None:
+        nonlocal num_unknown, first_unknown
+        summary.add(record.id, record.notes)
         if SPECIAL_SYMBOLS[UNK] in record.source_tokens:
             first_unknown = first_unknown if num_unknown else record.id
             num_unknown += 1
-        yield record
+
+    try:
+        yield take
+    finally:
+        summary.tell()
     if num_unknown:
         held = f"{counted(num_unknown, 'line')} held what the model has no token for"
         notice(f"{held}, the first of them line {first_unknown + 1}")
@@ -146,14 +171,11 @@ def _settings(config: GenerateConfig) -> dict[str, Any]:
     return values
 
 
-def _lines(config: GenerateConfig) -> Iterator[Line]:
+def _lines(config: GenerateConfig, checkpoint: Checkpoint, path: Path) -> Iterator[Line]:
     """All lines of the input, whatever its kind."""
-    path = find_checkpoints(config.path)[0]
-    with open_checkpoint(path) as (stream, header):
-        form = SourceForm.from_meta(header["dataset"].get("source_form", {}))
-        tokenizers = read_tokenizers(stream, header) if config.data else {}
     if config.data:
-        return _dataset_lines(config, tokenizers, path)
+        return _dataset_lines(config, checkpoint.tokenizers, path)
+    form = SourceForm.from_meta(checkpoint.dataset.get("source_form", {}))
     composer = SourceComposer(form, config.source_tag)
     kind = input_format(config.input) if config.input_format == "auto" else config.input_format
     # Broken text is replaced, with a warning, and its line kept.

@@ -27,7 +27,8 @@ from s2scli.data.shortlist import Shortlist
 from s2scli.data.source_form import SourceForm
 from s2scli.data.split import Split
 from s2scli.errors import DataError, UsageError
-from s2scli.inference.engine import Engine
+from s2scli.inference.torch_engine import TorchEngine
+from s2scli.inference.translator import Translator
 from s2scli.io import write_atomically
 from s2scli.locks import locked
 from s2scli.models.factory import build_model, unique_parameters
@@ -169,14 +170,13 @@ def make_run(config: TrainConfig, processes: Processes, signals: StopSignals) ->
         validated_on=[
             ValidationSplit(split, plan_batches(split, **limits, stretch=True)) for split in valid_splits
         ],
-        engine=Engine(
-            model=model,
+        translator=Translator(
+            engine=TorchEngine(model, processes.device),
             tokenizers=tokenizers,
             limits=_limits(config, dataset),
             form=dataset.source_form if reading.source else SourceForm(),
             right_to_left=config.right_to_left,
             search=SearchConfig(beam=config.eval_beam),
-            device=processes.device,
             batch_size=128,
             max_tokens=config.max_tokens,
         ),

@@ -1,4 +1,4 @@
-"""What is made of the attention of outputs: alignments, words in place of unknown tokens, the weights themselves."""
+"""What records show of the attention of outputs: alignments, words for unknown tokens, the weights themselves."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2scli.errors import DataError
+from s2scli.inference.lines import EncodedLine
 from s2scli.io import read_lines
-from s2scli.notes import Note
 from s2scli.record import Alignment, Hypothesis
 from s2scli.search.request import ScoredOutput
 from s2scli.text.pieces import NONE
@@ -32,11 +32,12 @@ Weights = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionUses:
-    """What is wanted of it.
+class AttentionResults:
+    """What is computed from the attention of an output, and put into its hypothesis.
 
-    alignment: over "word"s or "token"s, or none. weights: whether records hold them. replaces_unknown: whether an
-    unknown token of an output becomes the source word that it attends to most, or what the dictionary has for that.
+    alignment: over "word"s or "token"s, "" for none. weights: whether the weights themselves are in the records.
+    replaces_unknown: whether an unknown token becomes the source word that it attends to most, or what `dictionary` has
+    for that word.
     """
 
     alignment: str = ""
@@ -49,9 +50,9 @@ class AttentionUses:
         hypothesis: Hypothesis,
         output: ScoredOutput,
         tokenizers: Mapping[str, Tokenizer],
-        source: Source,
+        source: EncodedLine,
     ) -> Hypothesis:
-        """The hypothesis with what is wanted of its output's attention."""
+        """The hypothesis with its alignment, weights and replaced words, from the attention of its output."""
         weights = output.attention
         assert weights is not None
         if self.weights:
@@ -83,21 +84,6 @@ class AttentionUses:
             for place, token in enumerate(ids)
             if token == UNK and place in found
         }
-
-
-@dataclass(frozen=True)
-class Source:
-    """A source line, and the ids of what the model saw of it, without the end symbol.
-
-    extended, words: for a model that copies, the ids in the extended vocabulary and the line's own words.
-    notes: what is to be said of it in its record.
-    """
-
-    text: str
-    ids: Sequence[int]
-    extended: Sequence[int] = ()
-    words: tuple[str, ...] = ()
-    notes: list[Note] = field(default_factory=list)
 
 
 def _over_words(weights: Weights, words: Words) -> Weights:

@@ -1,4 +1,4 @@
-"""What a checkpoint finds given texts to be worth, token by token."""
+"""The log-probabilities that a checkpoint gives to texts, for the metrics that are made of them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from s2scli.configs.search import SearchConfig
 from s2scli.console import counter, warn
 from s2scli.data.source_form import SourceComposer, SourceForm
 from s2scli.errors import UsageError
-from s2scli.inference.answering import told
-from s2scli.inference.engine import Engine
 from s2scli.inference.lines import Line
+from s2scli.inference.records import summarized
+from s2scli.inference.torch_engine import TorchEngine
+from s2scli.inference.translator import Translator
 from s2scli.nn.runtime import prepare
 from s2scli.notes import Summary
 from s2scli.text.pieces import NONE
@@ -38,14 +39,13 @@ class ForcedScores:
             )
         self._path, self._are_raw = found, are_raw
         self._latest: tuple[Sequence[str], list[tuple[float, int]]] | None = None
-        self._engine = Engine(
-            model=model,
+        self._translator = Translator(
+            engine=TorchEngine(model, device),
             tokenizers=checkpoint.tokenizers,
             limits=checkpoint.dataset["limits"],
             form=SourceForm.from_meta(checkpoint.dataset.get("source_form", {})),
             right_to_left=bool(checkpoint.config.get("right_to_left", False)),
             search=SearchConfig(),
-            device=device,
             batch_size=_BATCH_SIZE,
             max_tokens=_MAX_TOKENS,
         )
@@ -61,10 +61,10 @@ class ForcedScores:
         return self._latest[1]
 
     def _score(self, texts: Sequence[str], sources: Sequence[str]) -> list[tuple[float, int]]:
-        if not self._engine.model.reads_source:
+        if not self._translator.engine.reads_source:
             lines = [Line(number, text, text) for number, text in enumerate(texts)]
         elif sources:
-            composer = SourceComposer(self._engine.form)
+            composer = SourceComposer(self._translator.form)
             given = [composer.compose(source) for source in sources] if self._are_raw else sources
             lines = [
                 Line(number, source, text)
@@ -77,6 +77,6 @@ class ForcedScores:
             # Of a million records only this is kept.
             return [
                 (sum(scores), len(scores))
-                for record in told(self._engine.score(lines, _WINDOW, done), summary)
+                for record in summarized(self._translator.score(lines, _WINDOW, done), summary)
                 for scores in [record.hypotheses[0].token_scores if record.hypotheses else []]
             ]

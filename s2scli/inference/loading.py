@@ -1,4 +1,4 @@
-"""Loading what a command that decodes needs: its checkpoints as one engine."""
+"""Loading what a command that decodes needs: its checkpoints as one translator, over torch."""
 
 from __future__ import annotations
 
@@ -15,54 +15,60 @@ from s2scli.console import notice
 from s2scli.data.shortlist import ChosenShortlist
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import CheckpointError, UsageError
-from s2scli.inference.attention import AttentionUses, read_replacements
-from s2scli.inference.engine import Engine
+from s2scli.inference.attention import AttentionResults, read_replacements
+from s2scli.inference.encoding import check_prefix
 from s2scli.inference.lexical_constraints import LexicalConstraints
 from s2scli.inference.reranking import Reranking, Scorer, is_backwards
+from s2scli.inference.torch_engine import TorchEngine
+from s2scli.inference.translator import Translator
 from s2scli.models.base import Decodable, Model
 from s2scli.models.ensemble import Ensemble
 from s2scli.models.fusion import ShallowFusion
 from s2scli.nn.quantized import quantize
 from s2scli.nn.runtime import prepare, resolve_precision
 from s2scli.text.pieces import NONE, recognize
-from s2scli.text.tokenizer import Tokenizer
-from s2scli.text.vocabulary import UNK
 from s2scli.text.word import WordTokenizer
 
 # How much longer than the longest line of training a line may be.
 _BEYOND = 1.0
 
 
-def make_engine(config: GenerateConfig) -> Engine:
-    """The engine of the checkpoints that the config names."""
+def make_translator(config: GenerateConfig, checkpoint: Checkpoint | None = None) -> Translator:
+    """The translator, over torch, of the checkpoints that the config names.
+
+    checkpoint: the first of them, where it has been read already.
+    """
     device = prepare(config.device, config.threads)
-    model = _with_pieces(_load(config.path, config.precision, device), config)
-    _check_settings(model, config)
-    for member in model.model.members:
+    loaded = _with_pieces(_load(config.path, config.precision, device, checkpoint), config)
+    _check_settings(loaded, config)
+    for member in loaded.model.members:
         for side in ("encoder", "decoder"):
             numbers = getattr(config, f"{side}_layers_to_keep")
             if numbers:
                 member.keep_layers(side, numbers)
-    engine = replace(_engine(model, config, device), shortlist=_shortlist(model, config, device))
+    shortlist = _shortlist(loaded, config, device)
+    model = loaded.model
     if config.lm_path is not None:
-        engine = replace(engine, model=_fused(model, config.lm_path, config, device))
-    if config.rerank_path:
-        scorers = []
-        for path, weight in zip(config.rerank_path, config.rerank_weights, strict=True):
-            other = _load(path, config.precision, device)
-            backwards = is_backwards(model.checkpoint.dataset, other.checkpoint.dataset, path)
-            engine_of_other = _engine(other, config, device, scores=True)
-            scorers.append(Scorer(engine=engine_of_other, weight=weight, backwards=backwards))
-        piece_kind = engine.tokenizers["target"].piece_kind
-        rerank = Reranking(scorers=scorers, form=engine.form, piece_kind=piece_kind)
-        engine = replace(engine, rerank=rerank)
-    return engine
+        model = _fused(loaded, config.lm_path, config, device)
+    translator = _translator(loaded, TorchEngine(model, device, shortlist), config)
+    return (
+        replace(translator, rerank=_reranking(loaded, config, device)) if config.rerank_path else translator
+    )
 
 
-def with_settings(engine: Engine, config: GenerateConfig) -> Engine:
-    """An engine like another one, with other settings of its search; UsageError where its model has no use for them."""
-    _check_prefix(config.target_prefix, engine.tokenizers["target"], engine.right_to_left, config.path)
-    return replace(engine, search=config)
+def _reranking(loaded: _Loaded, config: GenerateConfig, device: torch.device) -> Reranking:
+    """What puts hypotheses into the order that the models of --rerank-path, too, find them in."""
+    scorers = []
+    for path, weight in zip(config.rerank_path, config.rerank_weights, strict=True):
+        other = _load(path, config.precision, device)
+        backwards = is_backwards(loaded.checkpoint.dataset, other.checkpoint.dataset, path)
+        translator = _translator(other, TorchEngine(other.model, device), config, scores=True)
+        scorers.append(Scorer(translator=translator, weight=weight, backwards=backwards))
+    return Reranking(
+        scorers=scorers,
+        form=SourceForm.from_meta(loaded.checkpoint.dataset.get("source_form", {})),
+        piece_kind=loaded.checkpoint.tokenizers["target"].piece_kind,
+    )
 
 
 @dataclass(frozen=True)
@@ -78,10 +84,10 @@ class _Loaded:
         return bool(self.checkpoint.config.get("right_to_left", False))
 
 
-def _load(path: Path, precision: str, device: torch.device) -> _Loaded:
+def _load(path: Path, precision: str, device: torch.device, checkpoint: Checkpoint | None = None) -> _Loaded:
     """The model that a path means, with colons in it an ensemble; CheckpointError where its members differ."""
     first, *others = find_checkpoints(path)
-    checkpoint = load_checkpoint(first)
+    checkpoint = checkpoint or load_checkpoint(first)
     loaded = _Loaded(_restored(checkpoint, first, precision, device), checkpoint, first)
     models = [loaded.model]
     for other in others:
@@ -189,7 +195,7 @@ def _check_direction(one: _Loaded, other: _Loaded) -> None:
 def _check_settings(loaded: _Loaded, config: GenerateConfig) -> None:
     """UsageError for settings that the kind of model has no meaning for."""
     target = loaded.checkpoint.tokenizers["target"]
-    _check_prefix(config.target_prefix, target, loaded.right_to_left, loaded.path)
+    check_prefix(config.target_prefix, target, loaded.path, right_to_left=loaded.right_to_left)
     if config.context_window and (loaded.model.reads_source or loaded.right_to_left):
         what = "writes from right to left" if loaded.right_to_left else "translates"
         raise UsageError(
@@ -211,28 +217,20 @@ def _check_settings(loaded: _Loaded, config: GenerateConfig) -> None:
         )
 
 
-def _check_prefix(prefix: str, target: Tokenizer, right_to_left: bool, path: Path) -> None:
-    if prefix and right_to_left:
-        raise UsageError(f"--target-prefix {prefix}: {path} writes from right to left, and begins at the end")
-    if UNK in target.encode(prefix):
-        words = [word for word in prefix.split() if UNK in target.encode(word)]
-        raise UsageError(
-            f"--target-prefix {prefix}: {path} has no token for {', '.join(words) or prefix}, and so no output begins "
-            "with it"
-        )
-
-
-def _engine(loaded: _Loaded, config: GenerateConfig, device: torch.device, *, scores: bool = False) -> Engine:
-    """An engine that decodes as the config says, or `scores` given targets."""
+def _translator(
+    loaded: _Loaded, engine: TorchEngine, config: GenerateConfig, *, scores: bool = False
+) -> Translator:
+    """A translator that decodes as the config says, or `scores` given targets."""
     checkpoint = loaded.checkpoint
     limits, on_long = _limits(loaded, config.on_long, scores=scores or config.score_reference)
-    return Engine(
-        model=loaded.model,
+    return Translator(
+        engine=engine,
         tokenizers=checkpoint.tokenizers,
         limits=limits,
         on_long=on_long,
+        warns_of_parts=config.on_long is None,
         form=SourceForm.from_meta(checkpoint.dataset.get("source_form", {})),
-        lexicon=LexicalConstraints(
+        constraints=LexicalConstraints(
             checkpoint.tokenizers,
             ordered=config.constraints == "ordered",
             glossary=config.glossary,
@@ -240,11 +238,11 @@ def _engine(loaded: _Loaded, config: GenerateConfig, device: torch.device, *, sc
             bad_tokens=config.bad_tokens,
         ),
         right_to_left=loaded.right_to_left,
+        scores_references=config.score_reference,
         search=config,
-        device=device,
         batch_size=config.batch_size,
         max_tokens=config.max_tokens,
-        uses=attention_uses(config),
+        attention=attention_results(config),
         context_window=config.context_window,
     )
 
@@ -269,12 +267,12 @@ def _limits(loaded: _Loaded, on_long: str | None, *, scores: bool) -> tuple[dict
     return limits | ({"on_long": "truncate"} if on_long in ("truncate", "split") else {}), on_long
 
 
-def attention_uses(config: GenerateConfig) -> AttentionUses | None:
-    """What is to be made of the attention; DataError for a dictionary that cannot be read."""
+def attention_results(config: GenerateConfig) -> AttentionResults | None:
+    """What the config has computed from the attention; DataError for a dictionary that cannot be read."""
     if not config.reads_attention:
         return None
     dictionary = config.replace_unk_dictionary
-    return AttentionUses(
+    return AttentionResults(
         alignment=config.alignment_unit if config.print_alignment else "",
         weights=config.shows_attention,
         replaces_unknown=config.replace_unk,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import accumulate, islice
+from itertools import accumulate
 
-from s2scli.console import counted, uncounted
+from s2scli.console import counted
+from s2scli.data.source_form import SourceForm
 from s2scli.errors import DataError
-from s2scli.inference.engine import Engine
-from s2scli.inference.input import UntilBroken
+from s2scli.inference.encoding import LineEncoder
 from s2scli.inference.lines import Line
 from s2scli.notes import Note
 from s2scli.record import Alignment, Hypothesis, Record
@@ -29,53 +29,26 @@ _WHITE_SPACE = re.compile(r"\s+")
 _MOST_TOKENS = 4
 
 
-def translate_lines(
-    engine: Engine,
-    lines: Iterable[Line],
-    window: int,
-    done: Callable[[int], object] = uncounted,
-    *,
-    on_long: str | None = None,
-) -> Iterator[Record]:
-    """Engine.translate, with what on_long says for lines that are too long: `split`, `truncate` or `error`.
-
-    Where it says nothing, the engine does.
-
-    An error comes when the lines before it have been answered.
-    """
-    stream = UntilBroken((line, find_parts(engine, line, on_long)) for line in lines)
-    left = iter(stream)
-    # Windows are of lines, whatever parts those have, so that a repeated command can begin with one again.
-    while chunk := list(islice(left, window)):
-        parts = (replace(line, text=text) for line, found in chunk for _, text in found)
-        records = engine.translate(parts, window, done)
-        for line, found in chunk:
-            of_parts = list(islice(records, len(found)))
-            yield join_parts(engine, line, found, of_parts, is_asked=on_long is not None)
-    stream.check()
-
-
-def find_parts(engine: Engine, line: Line, on_long: str | None) -> list[Part]:
+def find_parts(encoder: LineEncoder, line: Line, on_long: str | None) -> list[Part]:
     """The parts to translate one by one; DataError for a line that is too long if that is an error."""
-    longest, encode = engine.longest_source, engine.tokenizers[engine.side].encode
-    on_long = on_long or engine.on_long
+    longest = encoder.longest
     if on_long not in ("split", "error") or longest is None or is_blank(line.text):
         return [("", line.text)]
     if len(line.text) * _MOST_TOKENS <= longest:
         return [("", line.text)]
-    length = len(encode(line.text))
+    length = encoder.num_tokens(line.text)
     # Of constraints nobody knows to which part they belong: a line that has some is cut.
     if length <= longest or (on_long == "split" and line.constraints):
         return [("", line.text)]
     if on_long == "error":
         raise DataError(
-            f"line {line.id + 1}: {counted(length, f'{engine.side} token')}, more than the {longest} that the "
+            f"line {line.id + 1}: {counted(length, f'{encoder.side} token')}, more than the {longest} that the "
             f"model was made for; "
             "shorten it, or give --on-long truncate or split"
         )
-    tag, own = engine.form.line_of(line.text)
+    tag, own = encoder.form.line_of(line.text)
     tagged = f"{tag} {{}}".format if tag else str
-    parts = split_line(own, lambda text: len(encode(tagged(text))) <= longest)
+    parts = split_line(own, lambda text: encoder.num_tokens(tagged(text)) <= longest)
     # Where the line alone is short enough, the engine leaves out of its context what is too much.
     return [(space, tagged(text)) for space, text in parts] if len(parts) > 1 else [("", line.text)]
 
@@ -108,9 +81,18 @@ def _halved(text: str, fits: Callable[[str], bool], space: str) -> list[Part]:
 
 
 def join_parts(
-    engine: Engine, line: Line, parts: Sequence[Part], records: Sequence[Record], *, is_asked: bool
+    encoder: LineEncoder,
+    line: Line,
+    parts: Sequence[Part],
+    records: Sequence[Record],
+    *,
+    alignment: str,
+    warns: bool,
 ) -> Record:
-    """The record of a line from those of its parts; with a note of them, unless it was asked for that."""
+    """The record of a line from those of its parts.
+
+    alignment: over "word"s or "token"s, "" for none. warns: whether a note says that the line was split.
+    """
     if len(records) == 1:
         return records[0]
     # Of characters that normalization removes there is no output.
@@ -119,9 +101,9 @@ def join_parts(
     # Of parts with fewer hypotheses than others there is no further one to join.
     each = list(zip(*(records[part].hypotheses for part in said), strict=False))
     hypotheses = [_join_hypotheses(spaces, items) for items in each]
-    if engine.uses and engine.uses.alignment:
-        by_token = engine.uses.alignment == "token"
-        sources = _source_tokens(records) if by_token else _source_words(engine, line, parts)
+    if alignment:
+        by_token = alignment == "token"
+        sources = _source_tokens(records) if by_token else _source_words(encoder.form, line, parts)
         hypotheses = [
             replace(
                 joined, alignment=_join_alignments(joined, items, [sources[part] for part in said], by_token)
@@ -135,17 +117,17 @@ def join_parts(
         source_tokens=[token for record in records for token in record.source_tokens],
         attended=[token for record in records for token in record.attended],
         notes=[
-            *([] if is_asked else [_note_of_parts(engine, records)]),
+            *([_note_of_parts(encoder, records)] if warns else []),
             *(note for record in records for note in record.notes),
         ],
     )
 
 
-def _note_of_parts(engine: Engine, records: Sequence[Record]) -> Note:
-    which = f"more than the {engine.longest_source} that the model was trained for"
-    length = counted(sum(len(record.source_tokens) for record in records), f"{engine.side} token")
+def _note_of_parts(encoder: LineEncoder, records: Sequence[Record]) -> Note:
+    which = f"more than the {encoder.longest} that the model was trained for"
+    length = counted(sum(len(record.source_tokens) for record in records), f"{encoder.side} token")
     return Note(
-        f"have more than the {engine.longest_source} {engine.side} tokens that the model was trained for, and are "
+        f"have more than the {encoder.longest} {encoder.side} tokens that the model was trained for, and are "
         "translated in parts",
         f"{length}, {which}; translated in {len(records)} parts",
     )
@@ -196,9 +178,9 @@ def _source_tokens(records: Sequence[Record]) -> list[list[int]]:
     return _consecutive([len(record.source_tokens) for record in records])
 
 
-def _source_words(engine: Engine, line: Line, parts: Sequence[Part]) -> list[list[int]]:
+def _source_words(form: SourceForm, line: Line, parts: Sequence[Part]) -> list[list[int]]:
     """Where the words of each part, the first of which may be the line's tag, are in the line."""
-    tag, own = engine.form.line_of(line.text)
+    tag, own = form.line_of(line.text)
     texts = [text.removeprefix(f"{tag} ") if tag else text for _, text in parts]
     before = line.text[: len(line.text) - len(own)]
     _, *places = places_of_words(line.text, [before, *texts])

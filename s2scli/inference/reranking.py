@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import CheckpointError
-from s2scli.inference.engine import Engine
 from s2scli.inference.lines import Line
+from s2scli.inference.translator import Translator
 from s2scli.record import Hypothesis, Record
 from s2scli.text.pieces import NONE
 
@@ -23,7 +23,7 @@ class Scorer:
     the output alone.
     """
 
-    engine: Engine
+    translator: Translator
     weight: float
     backwards: bool
 
@@ -33,13 +33,13 @@ class Scorer:
         piece_kind: in what pieces of words outputs were made; where it reads the same, they are given to it so.
         """
         side = "source" if self.backwards else "target"
-        reads_pieces = self.engine.tokenizers[side].piece_kind == piece_kind != NONE
+        reads_pieces = self.translator.tokenizers[side].piece_kind == piece_kind != NONE
         outputs = [pair.pieces if reads_pieces else pair.text for pair in pairs]
         both = [
             (output, pair.source) if self.backwards else (pair.source, output)
             for pair, output in zip(pairs, outputs, strict=True)
         ]
-        return self.engine.log_probabilities(
+        return self.translator.log_probabilities(
             [Line(number, text, reference) for number, (text, reference) in enumerate(both)]
         )
 

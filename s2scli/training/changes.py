@@ -69,7 +69,7 @@ def check_same_vocabularies(run: Run, checkpoint: Checkpoint, path: Path) -> Non
     remedy = f"make the dataset with the model's own vocabulary: s2s preprocess --vocab-from {path}"
     if path == run.save_dir / LAST:
         remedy = f"go on with data that has the run's own vocabulary (s2s preprocess --vocab-from {path}), or {ANEW}"
-    check_vocabularies(checkpoint.tokenizers, path, run.engine.tokenizers, run.config.data, remedy)
+    check_vocabularies(checkpoint.tokenizers, path, run.translator.tokenizers, run.config.data, remedy)
 
 
 def _meters(run: Run) -> set[str]:

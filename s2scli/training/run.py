@@ -20,7 +20,7 @@ from s2scli.data.shortlist import Shortlist
 from s2scli.data.source_form import SourceForm
 from s2scli.data.split import Split
 from s2scli.errors import S2SError
-from s2scli.inference.engine import Engine
+from s2scli.inference.translator import Translator
 from s2scli.models.base import Model
 from s2scli.optim.schedules import Schedule
 from s2scli.schema import as_dict, by_epoch
@@ -65,7 +65,7 @@ class Run:
     train_plan: BatchPlan
     loader: Loader
     validated_on: Sequence[ValidationSplit]
-    engine: Engine
+    translator: Translator
     log: Log
     shortlist: Shortlist | None = None
     position: Position = field(default_factory=Position)
@@ -139,7 +139,7 @@ class Run:
         if not self.processes.is_first:
             return
         self._check_finite(groups["weights"] | groups.get("ema", {}))
-        scale, sides = self.updater.scale, tuple(self.engine.tokenizers)
+        scale, sides = self.updater.scale, tuple(self.translator.tokenizers)
         state: dict[str, Any] = {
             **self.position.as_dict(),
             "processes": self.processes.size,
@@ -150,8 +150,8 @@ class Run:
             self.save_dir / name,
             Checkpoint(
                 config=as_dict(self.config),
-                tokenizers=self.engine.tokenizers,
-                dataset=dataset_facts(self.dataset, self.splits, sides, self.engine.limits)
+                tokenizers=self.translator.tokenizers,
+                dataset=dataset_facts(self.dataset, self.splits, sides, self.translator.limits)
                 | {"longest": {side: self.train_split.longest(side) for side in sides}},
                 run=state,
                 resumable=resumable,

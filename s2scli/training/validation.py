@@ -112,7 +112,7 @@ def translation_scores(run: Run, part: ValidationSplit) -> tuple[dict[str, float
     """Scores of the translation of a split's lines, or of the first of them, and some to look at, evenly spaced."""
     first = run.config.decode_and_evaluate
     number = len(part.split) if first < 0 else first
-    tokenizers = run.engine.tokenizers
+    tokenizers = run.translator.tokenizers
     targets = islice(part.split.texts("target"), number)
     references = [*map(tokenizers["target"].whole_words, targets)]
     lines = [Line(index, source) for index, source in enumerate(islice(part.split.texts("source"), number))]
@@ -121,7 +121,7 @@ def translation_scores(run: Run, part: ValidationSplit) -> tuple[dict[str, float
     summary = Summary(name=part.split.name, remedy="")
     for start in range(0, -(-len(lines) // run.processes.size), LINES_A_ROUND):
         run.stop_if_asked()
-        records = run.engine.translate(mine[start : start + LINES_A_ROUND], window=LINES_A_ROUND)
+        records = run.translator.translate(mine[start : start + LINES_A_ROUND], window=LINES_A_ROUND)
         for record in records:
             outputs.append((record.id, record.text))
             summary.add(record.id, record.notes)

@@ -55,18 +55,18 @@ def search_once(values: dict[str, Any], lines: int, passes: int) -> None:
     one of some twenty.
     """
     from s2scli.configs.generate import GenerateConfig
-    from s2scli.inference.answering import answers, answers_of_processes
     from s2scli.inference.lines import Line
-    from s2scli.inference.loading import make_engine
+    from s2scli.inference.loading import make_translator
+    from s2scli.inference.processes import records_of_processes
     from s2scli.schema import build
 
     text = Path(values["input"]).read_text(encoding="utf-8").splitlines()[:lines]
     config = build(GenerateConfig, values)
     asked = [Line(number, line) for number, line in enumerate(text * (1 + passes))]
     if config.processes > 1:
-        records = answers_of_processes(make_engine, config, asked, len(text))
+        records = records_of_processes(make_translator, config, asked, len(text))
     else:
-        records = answers(make_engine(config), config, asked, len(text))
+        records = make_translator(config).records(asked, len(text))
     outputs = [next(records).text for _ in text]
     started = time.perf_counter()
     for _ in range(passes * len(text)):

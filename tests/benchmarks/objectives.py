@@ -33,7 +33,7 @@ from s2scli.configs.generate import GenerateConfig  # noqa: E402
 from s2scli.configs.preprocess import PreprocessConfig  # noqa: E402
 from s2scli.configs.train import TrainConfig  # noqa: E402
 from s2scli.console import silence  # noqa: E402
-from s2scli.generate import translate  # noqa: E402
+from s2scli.generate import records_of  # noqa: E402
 from s2scli.preprocess import preprocess  # noqa: E402
 from s2scli.schema import build  # noqa: E402
 from s2scli.train import train  # noqa: E402
@@ -263,7 +263,7 @@ def measure(
     scores = dict.fromkeys(metrics, 0.0)
     values = {"data": data, "path": path, "device": "cpu", "threads": 1, "beam": 1, "max_len_b": 10}
     right = errors = words = total = 0
-    for record in translate(build(GenerateConfig, values)):
+    for record in records_of(build(GenerateConfig, values)):
         said, wanted = record.text.split(), str(record.reference).split()
         right += said == wanted
         errors += edit_distance(said, wanted)

@@ -47,7 +47,7 @@ PLACES: dict[str, tuple[str, str]] = {
     "resuming": ("s2scli.training.resume", "load_weights"),
     "update": ("s2scli.training.loop", "make_update"),
     "loss": ("s2scli.training.validation", "load_batch"),
-    "translation": ("s2scli.inference.engine.Engine", "translate"),
+    "translation": ("s2scli.inference.translator.Translator", "translate"),
     "saving": ("s2scli.checkpoint", "save_file"),
 }
 

@@ -6,14 +6,15 @@ import http.client
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from s2scli.inference.server import pool
+from s2scli.inference.lines import Line
 from s2scli.inference.server.connection import Connection, Gone
+from s2scli.inference.translator import Translator
+from s2scli.record import Record
 
 JSON = {"Content-Type": "application/json"}
 SEARCH = {"device": "cpu", "max_len_a": 1.0, "max_len_b": 5}
@@ -44,12 +45,12 @@ class Client(http.client.HTTPConnection):
 
 
 class Gate:
-    """In place of the engine's answers: keeps them back until it is opened, and notes the batches."""
+    """In place of the translator's answers: keeps them back until it is opened, and notes the batches."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.opened, self.entered = threading.Event(), threading.Semaphore(0)
         self.batches: list[list[str]] = []
-        self.answers = pool.answers_of_parts
+        self.answers = Translator.records_of_batch
         # The connections that wait for answers: the server looks now and then whether their clients are there.
         self.waiting: set[Connection] = set()
         self.num_gone = 0
@@ -64,15 +65,15 @@ class Gate:
                 raise
 
         monkeypatch.setattr(Connection, "check", check)
-        monkeypatch.setattr(pool, "answers_of_parts", self)
+        monkeypatch.setattr(Translator, "records_of_batch", lambda *arguments: self(*arguments))
 
-    def __call__(self, engine: Any, config: Any, lines: Any) -> Any:
+    def __call__(self, translator: Translator, lines: Sequence[Line]) -> list[Record]:
         self.batches.append([line.text for line in lines])
         self.entered.release()
         assert self.opened.wait(30)
         if any("explode" in line.text for line in lines):
             raise ArithmeticError("boom")
-        return self.answers(engine, config, lines)
+        return self.answers(translator, lines)
 
 
 def wait_until(is_true: Callable[[], bool]) -> None:

@@ -11,7 +11,8 @@ import torch
 from toys import write_lines
 
 from s2scli.errors import DataError
-from s2scli.inference.attention import AttentionUses, Source, put_in_place, read_replacements
+from s2scli.inference.attention import AttentionResults, put_in_place, read_replacements
+from s2scli.inference.lines import EncodedLine
 from s2scli.record import Hypothesis
 from s2scli.search.request import ScoredOutput
 from s2scli.text.character import CharacterTokenizer
@@ -39,7 +40,7 @@ def read(
         token_scores=output.token_scores,
     )
     both = {"source": tokenizer, "target": tokenizer}
-    return AttentionUses(**uses).apply(hypothesis, output, both, Source(source, source_ids))
+    return AttentionResults(**uses).apply(hypothesis, output, both, EncodedLine(source, source_ids))
 
 
 def test_an_unknown_word_becomes_the_raw_word_that_it_looks_at() -> None:

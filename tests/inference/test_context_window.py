@@ -12,7 +12,7 @@ from toys import log_probabilities
 from s2scli.checkpoint import load_checkpoint, restore_model
 from s2scli.configs.generate import GenerateConfig
 from s2scli.errors import UsageError
-from s2scli.generate import translate
+from s2scli.generate import records_of
 from s2scli.schema import build
 from s2scli.text.vocabulary import EOS
 
@@ -22,7 +22,7 @@ LINES = ["ba be bi", "da de", "", "ga ge ki ka ba", "de", "di da ga ki", "ba"]
 def scored(folder: Path, run: Path, **settings: Any) -> list[list[float]]:
     (folder / "text").write_text("".join(f"{line}\n" for line in LINES))
     values = {"path": run, "input": folder / "text", "score_reference": True, "device": "cpu", "threads": 1}
-    records = list(translate(build(GenerateConfig, values | settings)))
+    records = list(records_of(build(GenerateConfig, values | settings)))
     assert [record.source for record in records] == LINES
     for record in records:
         for item in record.hypotheses:

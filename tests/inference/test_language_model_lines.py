@@ -12,7 +12,7 @@ from toys import LANGUAGE_MODEL, Trainer, log_probabilities, write_dataset
 from s2scli.checkpoint import load_checkpoint, restore_model
 from s2scli.configs.generate import GenerateConfig
 from s2scli.errors import CheckpointError, S2SError
-from s2scli.generate import translate
+from s2scli.generate import records_of
 from s2scli.record import Record
 from s2scli.schema import build
 from s2scli.text.vocabulary import BOS, EOS, PAD
@@ -26,7 +26,7 @@ def records(path: Path | str, tmp_path: Path, lines: list[str] = LINES, **settin
     values = {"path": Path(path), "input": text, "device": "cpu", "max_len_b": 12} | settings
     if "data" in settings:
         del values["input"]
-    return list(translate(build(GenerateConfig, values)))
+    return list(records_of(build(GenerateConfig, values)))
 
 
 def test_a_line_is_the_beginning_of_its_output(other_runs: Path, tmp_path: Path) -> None:
@@ -156,11 +156,12 @@ def test_ensembles_are_of_one_kind(toy_runs: Path, other_runs: Path, tmp_path: P
     ]
 
 
-def test_a_beginning_that_is_too_long(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_beginning_that_is_too_long(tmp_path: Path) -> None:
     """Is cut to what the model was trained on, or has positions for, whichever is less."""
     data = write_dataset(tmp_path, sizes=(20, 4, 4))
     learned = {"model.positions": "learned", "model.max_target_positions": 12}
     Trainer(data, tmp_path)("run", **LANGUAGE_MODEL, **learned, max_update=1)
     (found,) = records(tmp_path / "run", tmp_path, [" ".join(["ba"] * 20)])
     assert found.text.startswith(" ".join(["ba"] * 8))
-    assert "line 1: 20 target tokens, cut to the 8 that the model was trained on" in capsys.readouterr().err
+    (note,) = found.notes
+    assert note.text == "20 target tokens, cut to the 8 that the model was trained on"

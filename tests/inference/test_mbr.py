@@ -12,9 +12,10 @@ from toys import random_ids, random_model, small_transformer
 from s2scli.components import METRICS
 from s2scli.configs.search import SearchConfig
 from s2scli.errors import UsageError
-from s2scli.inference.engine import Engine
 from s2scli.inference.lines import Line
 from s2scli.inference.mbr import expected_utilities
+from s2scli.inference.torch_engine import TorchEngine
+from s2scli.inference.translator import Translator
 from s2scli.schema import build
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import Vocabulary
@@ -42,18 +43,17 @@ def test_utilities_are_means_over_pairs(name: str) -> None:
 
 
 @pytest.mark.parametrize("settings", [{"sampling": True}, {"beam": 3}])
-def test_the_engine_takes_the_best_of_its_candidates(settings: dict[str, Any]) -> None:
+def test_the_best_of_the_candidates_is_taken(settings: dict[str, Any]) -> None:
     words = Vocabulary([f"w{number}" for number in range(26)], [1] * 26)
     tokenizers: dict[str, Tokenizer] = dict.fromkeys(("source", "target"), WordTokenizer(words))
     model = random_model(small_transformer(), 30, 30, seed=3, spread=0.4)
 
     def records(**more: Any) -> list[Any]:
-        engine = Engine(
-            model=model,
+        translator = Translator(
+            engine=TorchEngine(model, torch.device("cpu")),
             tokenizers=tokenizers,
             limits={"max_source_length": 0, "on_long": "truncate"},
             search=build(SearchConfig, {**settings, "max_len_b": 6, **more}),
-            device=torch.device("cpu"),
             batch_size=3,
             max_tokens=100,
         )
@@ -61,7 +61,7 @@ def test_the_engine_takes_the_best_of_its_candidates(settings: dict[str, Any]) -
             Line(number, " ".join(words.symbols[token] for token in ids))
             for number, ids in enumerate(random_ids([3, 5, 2, 4, 0, 6], 30, seed=2))
         ]
-        return list(engine.translate(lines, window=100))
+        return list(translator.translate(lines, window=100))
 
     candidates = records(nbest=8, beam=8)
     for name, plain in PLAIN.items():

@@ -13,7 +13,7 @@ from toys import BAHDANAU, CONVOLUTIONAL, TRANSFORMER, Trainer, random_ids, reve
 from s2scli.checkpoint import load_checkpoint, restore_model
 from s2scli.configs.generate import GenerateConfig
 from s2scli.data.batch import Batch, pad_sequences
-from s2scli.generate import translate
+from s2scli.generate import records_of
 from s2scli.models.base import Model
 from s2scli.nn.dropout import retained
 from s2scli.record import Record
@@ -40,7 +40,7 @@ def answers(tmp_path: Path) -> Answers:
     def answer(path: Path, lines: list[str], **settings: Any) -> list[Record]:
         (tmp_path / "input").write_text("".join(f"{line}\n" for line in lines))
         values = {"path": path, "input": tmp_path / "input", "device": "cpu", "max_len_b": 12, "threads": 1}
-        return list(translate(build(GenerateConfig, values | settings)))
+        return list(records_of(build(GenerateConfig, values | settings)))
 
     return answer
 

@@ -11,9 +11,9 @@ import pytest
 from generating import SENTENCES, Generator, joined
 from hostile import DEEP, WRONG, damaged, problem
 
-from s2scli.inference.engine import Engine
 from s2scli.inference.lines import Line
 from s2scli.inference.output import open_output
+from s2scli.inference.translator import Translator
 from s2scli.record import Record
 
 SETTINGS = {"beam": 5, "path": [["/a", 3]], "lenpen": 1.0}
@@ -94,13 +94,13 @@ def test_a_resumed_output_has_the_same_batches(
     )
     settings: dict[str, Any] = {"format": "jsonl", "buffer_size": 6, "batch_size": 4, "on_long": "split"}
     windows: list[list[int]] = []
-    window = Engine._window
+    window = Translator.translate_window
 
-    def recorded(engine: Engine, lines: list[Line], *rest: Any) -> list[Record]:
+    def recorded(translator: Translator, lines: list[Line], *rest: Any) -> list[Record]:
         windows.append([line.id for line in lines])
-        return window(engine, lines, *rest)
+        return window(translator, lines, *rest)
 
-    monkeypatch.setattr(Engine, "_window", recorded)
+    monkeypatch.setattr(Translator, "translate_window", recorded)
     expected, whole = transformer(text, **settings), windows.copy()
     transformer.interrupted(text, after=14, output=output, **settings)
     partial = tmp_path / f".{output.name}.partial"

@@ -12,7 +12,7 @@ from toys import log_probabilities, reversed_pairs
 from s2scli.checkpoint import load_checkpoint, restore_model
 from s2scli.configs.generate import GenerateConfig
 from s2scli.errors import CheckpointError, UsageError
-from s2scli.generate import translate
+from s2scli.generate import records_of
 from s2scli.inference.reranking import is_backwards
 from s2scli.record import Record
 from s2scli.schema import build
@@ -25,7 +25,7 @@ def records(path: Path, tmp_path: Path, **settings: Any) -> list[Record]:
     text = tmp_path / "text"
     text.write_text("".join(f"{line}\n" for line in SENTENCES))
     values = {"path": path, "input": text, "device": "cpu", "max_len_b": 12, **settings}
-    return list(translate(build(GenerateConfig, values)))
+    return list(records_of(build(GenerateConfig, values)))
 
 
 def mean(run: Path, source: str, target: str) -> float:

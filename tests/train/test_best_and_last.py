@@ -15,7 +15,7 @@ from s2scli.checkpoint import load_checkpoint
 from s2scli.checkpoint_file import BEST, LAST, find_checkpoint
 from s2scli.configs.generate import GenerateConfig
 from s2scli.data.dataset import Dataset
-from s2scli.generate import translate
+from s2scli.generate import records_of
 from s2scli.schema import build
 
 # Nothing is learned, so no validation is better than the first.
@@ -60,7 +60,7 @@ def test_best_by_bleu(trained: Trainer, capsys: pytest.CaptureFixture[str]) -> N
     assert load_checkpoint(trained.root / "run" / BEST).run["update"] == 9 * (figures.index(max(figures)) + 1)
     for path, expected in ((BEST, max(figures)), (LAST, figures[-1])):
         config = {"data": trained.data, "gen_subset": "valid", "path": trained.root / "run" / path, "beam": 2}
-        records = list(translate(build(GenerateConfig, config)))
+        records = list(records_of(build(GenerateConfig, config)))
         references = [str(record.reference) for record in records]
         assert sacrebleu.corpus_bleu(
             [record.text for record in records], [references]

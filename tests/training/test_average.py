@@ -17,7 +17,7 @@ from s2scli.configs.generate import GenerateConfig
 from s2scli.data.batching import load_batch, plan_batches
 from s2scli.data.dataset import Dataset
 from s2scli.errors import CheckpointError
-from s2scli.generate import translate
+from s2scli.generate import records_of
 from s2scli.schema import build
 from s2scli.training import average as average_module
 from s2scli.training.average import WeightAverage
@@ -183,7 +183,7 @@ def test_validation_uses_the_average(trained: Trainer) -> None:
     assert figures["loss"] == pytest.approx(losses["average"], abs=1e-5)
     assert abs(figures["loss"] - losses["raw"]) > 1e-3
     generate = {"data": trained.data, "gen_subset": "valid", "path": path, "beam": 1, "batch_size": 128}
-    records = list(translate(build(GenerateConfig, generate)))
+    records = list(records_of(build(GenerateConfig, generate)))
     score = sacrebleu.corpus_chrf(
         [item.text for item in records], [[str(item.reference) for item in records]]
     )

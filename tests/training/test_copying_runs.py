@@ -18,7 +18,7 @@ from s2scli.configs.train import TrainConfig
 from s2scli.data.batching import load_batch
 from s2scli.data.dataset import Dataset, ReadOptions
 from s2scli.errors import UsageError
-from s2scli.generate import translate
+from s2scli.generate import records_of
 from s2scli.record import Record
 from s2scli.schema import build
 
@@ -74,7 +74,7 @@ def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainer:
 
 def outputs(path: str | Path, data: Path | None, **settings: Any) -> list[Record]:
     config = build(GenerateConfig, {"path": Path(path), "data": data, "device": "cpu", **settings})
-    return list(translate(config))
+    return list(records_of(config))
 
 
 def test_the_pairs_that_are_read_have_extended_ids(data: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from toys import Trainer, write_dataset
 
 from s2scli.configs.generate import GenerateConfig
-from s2scli.generate import translate
+from s2scli.generate import records_of
 from s2scli.schema import build
 
 pytestmark = pytest.mark.slow
@@ -86,7 +86,7 @@ def accuracy(trainer: Trainer, name: str, beam: int) -> float:
     values = {"data": trainer.data, "path": trainer.root / name, "max_len_b": 30, "device": "cpu"}
     values |= {"beam": beam}
     right = total = 0
-    for record in translate(build(GenerateConfig, values)):
+    for record in records_of(build(GenerateConfig, values)):
         said, wanted = record.text.split(), str(record.reference).split()
         right += sum(one == other for one, other in zip(said, wanted, strict=False))
         total += max(len(said), len(wanted))

@@ -24,7 +24,7 @@ from s2scli.cli import app
 from s2scli.data.batch import Batch
 from s2scli.data.batching import plan_batches
 from s2scli.data.dataset import Dataset
-from s2scli.inference import engine
+from s2scli.inference import torch_engine
 from s2scli.search.request import BatchLimits
 from s2scli.text.vocabulary import EOS, PAD
 from s2scli.training.objectives.base import Loss
@@ -219,7 +219,7 @@ def test_a_shortage_in_validation(
             raise out_of_memory()
         return PLAIN(objective, batch, update)
 
-    plain = engine.search
+    plain = torch_engine.search
 
     def search(model: Any, source: Any, config: Any, request: Any, room: BatchLimits, done: Any) -> Any:
         if room.sentences > 3:
@@ -228,14 +228,14 @@ def test_a_shortage_in_validation(
         return plain(model, source, config, request, room, done)
 
     monkeypatch.setattr(LabelSmoothedCrossEntropy, "forward", forward)
-    monkeypatch.setattr(engine, "search", search)
+    monkeypatch.setattr(torch_engine, "search", search)
     trained("short", **settings)
     assert most == {"loss": 10, "translation": 3}
     (one,), (other,) = trained.events("short", "valid"), trained.events("whole", "valid")
     for figure in ("loss", "ppl", "chrf"):
         assert one[figure] == pytest.approx(other[figure], rel=1e-5)
     # A sentence that does not fit alone ends the run, with the checkpoint before it.
-    monkeypatch.setattr(engine, "search", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    monkeypatch.setattr(torch_engine, "search", lambda *_: (_ for _ in ()).throw(MemoryError()))
     assert app.run(command(trained, "short", **settings | {"max_epoch": 2})) == 1
     assert last_line(capsys).startswith("error: out of memory")
     assert trained.checkpoint("short").run["update"] == 9

@@ -19,7 +19,7 @@ from s2scli.configs.sampling import SamplingConfig
 from s2scli.data.dataset import Dataset, ReadOptions
 from s2scli.data.sentences import Sentences, read_pairs
 from s2scli.errors import CheckpointError, UsageError
-from s2scli.generate import translate
+from s2scli.generate import records_of
 from s2scli.record import Record
 from s2scli.schema import build
 
@@ -43,7 +43,7 @@ def records(path: Path, tmp_path: Path, **settings: Any) -> list[Record]:
     if "data" not in settings:
         values["input"] = tmp_path / "text"
         write_lines(tmp_path / "text", reversed_pairs(20, 8, seed=5)[0])
-    return list(translate(build(GenerateConfig, values)))
+    return list(records_of(build(GenerateConfig, values)))
 
 
 def test_targets_are_read_backwards_and_end_with_the_end_symbol(toy_data: Path) -> None:

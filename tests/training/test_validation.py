@@ -33,7 +33,7 @@ def test_the_figures(trained: Trainer, family: str) -> None:
     with torch.no_grad():
         for parameter in run.parameters.values():
             parameter += 0.6 * torch.randn(parameter.shape)
-    model, split, tokenizer = run.model, run.validated_on[0].split, run.engine.tokenizers["target"]
+    model, split, tokenizer = run.model, run.validated_on[0].split, run.translator.tokenizers["target"]
     assert split is not None
     size = len(tokenizer)
     run.objective.train()

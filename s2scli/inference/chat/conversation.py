@@ -12,27 +12,25 @@ from s2scli.console import notice, warn
 from s2scli.data.dialogue import Dialogue, DialogueForm
 from s2scli.data.source_form import SourceComposer
 from s2scli.errors import UsageError, did_you_mean
-from s2scli.inference.answering import answers
-from s2scli.inference.engine import Engine
 from s2scli.inference.lines import Line
-from s2scli.inference.loading import with_settings
+from s2scli.inference.translator import Translator
 from s2scli.needs import with_changes
 from s2scli.record import Record, to_line
 
 _SEARCH = {field.name: field for field in fields(SearchConfig)}
 
 
-def for_dialogues(engine: Engine, path: Path, context_turns: int | None, speaker: str) -> Engine:
-    """An engine whose sources are made of turns, as in training, or where that was not on dialogues as they can be.
+def for_dialogues(translator: Translator, path: Path, context_turns: int | None, speaker: str) -> Translator:
+    """A translator whose sources are made of turns, as in training, or where that was not on dialogues as they can be.
 
     context_turns, speaker: in place of what training had. UsageError for a model that answers nothing, and for a
     speaker that it does not know.
     """
-    if not engine.model.reads_source:
+    if not translator.engine.reads_source:
         raise UsageError(f"--path {path}: a language model answers nothing; s2s generate goes on with text")
-    form = engine.form.dialogue
+    form = translator.form.dialogue
     if form is None:
-        form = _makeshift(engine, path, context_turns)
+        form = _makeshift(translator, path, context_turns)
     elif context_turns and context_turns > form.context_turns:
         warn(f"--context-turns {context_turns}: the model was trained with {form.context_turns}")
     if speaker and not form.speakers:
@@ -46,13 +44,13 @@ def for_dialogues(engine: Engine, path: Path, context_turns: int | None, speaker
         context_turns=context_turns or form.context_turns,
         targets=(speaker,) if speaker else form.targets,
     )
-    return replace(engine, form=replace(engine.form, dialogue=form))
+    return replace(translator, form=replace(translator.form, dialogue=form))
 
 
-def _makeshift(engine: Engine, path: Path, context_turns: int | None) -> DialogueForm:
+def _makeshift(translator: Translator, path: Path, context_turns: int | None) -> DialogueForm:
     """How a model that was not trained on dialogues is told of more than one turn."""
     usual = DialogueForm().symbol
-    symbol = usual if usual in engine.tokenizers["source"].user_symbols else ""
+    symbol = usual if usual in translator.tokenizers["source"].user_symbols else ""
     if context_turns is None:
         notice(
             f"{path}: was not trained on dialogues, so each turn is answered by itself; --context-turns 3 gives it the "
@@ -65,13 +63,13 @@ def _makeshift(engine: Engine, path: Path, context_turns: int | None) -> Dialogu
 
 @dataclass
 class Conversation:
-    """Turns that a user and a model take; an engine of `for_dialogues` answers."""
+    """Turns that a user and a model take; a translator of `for_dialogues` answers."""
 
-    engine: Engine
+    translator: Translator
     config: GenerateConfig
 
     def __post_init__(self) -> None:
-        form = self.engine.form
+        form = self.translator.form
         assert form.dialogue is not None
         self.form = form.dialogue
         self.turns: list[str] = []
@@ -86,7 +84,7 @@ class Conversation:
         """The model's answer to a turn, both of which are kept; number: of the line, else of the answer, from 0."""
         source = self._composer.compose_dialogue(self.form, {"turns": [*self.turns, text]})
         line = Line(len(self.turns) // 2 if number is None else number, source)
-        (record,) = answers(self.engine, self.config, [line], window=1)
+        (record,) = self.translator.records([line], window=1)
         # Where it has been interrupted nothing is kept.
         self.turns += [text, record.text]
         return record
@@ -104,7 +102,7 @@ class Conversation:
             if name not in _SEARCH:
                 raise UsageError(f"{called}: no setting of the search{did_you_mean(name, _SEARCH)}")
         self.config = with_changes(self.config, settings, dict.fromkeys(settings, called), "/set {}".format)
-        self.engine = with_settings(self.engine, self.config)
+        self.translator = self.translator.with_search(self.config, self.config.path)
 
     @property
     def settings(self) -> dict[str, tuple[Any, Any]]:

@@ -1,4 +1,4 @@
-"""One engine's thread for the lines of several clients at once: those that wait are batched together, in turns."""
+"""One translator's thread for the lines of several clients at once: those that wait are batched together, in turns."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple, TypeVar
 
 from s2scli.configs.generate import GenerateConfig
-from s2scli.inference.answering import answers_of_parts
-from s2scli.inference.engine import Engine
 from s2scli.inference.lines import Line
-from s2scli.inference.long_lines import Part, find_parts, join_parts
+from s2scli.inference.long_lines import Part
+from s2scli.inference.translator import Translator
 from s2scli.record import Record
 
 Result = TypeVar("Result")
@@ -27,10 +26,10 @@ _SLICE_SECONDS = 0.02
 
 
 class Question(NamedTuple):
-    """A line, and the engine and settings that answer it."""
+    """A line, the translator that answers it, and the settings of that."""
 
     line: Line
-    engine: Engine
+    translator: Translator
     config: GenerateConfig
 
 
@@ -42,7 +41,7 @@ class Answer(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """Some or all of a line, which an engine answers at once; place: the line's in its request, length: in tokens."""
+    """Some or all of a line, which is answered at once; place: the line's in its request, length: in tokens."""
 
     place: int
     part: int
@@ -67,7 +66,7 @@ class _Job:
     questions: those not yet read. window: the places of those read, in the order to do them. pieces: of the line that
     was begun last. results: answers by place, how many there are in all, or what went wrong. is_paused: whether it
     waits for the client to read what is answered. Only num_taken, is_paused and is_over are others' to change than the
-    engine's thread.
+    translator's thread.
     """
 
     questions: Iterator[Question]
@@ -107,13 +106,12 @@ class _Job:
             self.results.put(self.num_read)
 
     def _begin(self, place: int, question: Question) -> None:
-        line, engine, config = question
-        parts = [("", line.text)] if config.score_reference else find_parts(engine, line, config.on_long)
+        line, translator, _ = question
+        parts = translator.parts_of(line)
         self.begun[place] = _Begun(question, parts)
-        encode = engine.tokenizers[engine.side].encode
         for part, (_, text) in enumerate(parts):
             piece = replace(line, text=text)
-            self.pieces.append(_Piece(place, part, piece, len(encode(text)) + 1, question))
+            self.pieces.append(_Piece(place, part, piece, translator.num_tokens(text) + 1, question))
 
     def add(self, piece: _Piece, record: Record) -> dict[int, Answer]:
         """Take note of the record of a piece; the answer of its line, if it is whole."""
@@ -123,9 +121,8 @@ class _Job:
             return {}
         del self.begun[piece.place]
         records = [begun.records[part] for part in range(len(begun.parts))]
-        line, engine, config = begun.question
-        record = join_parts(engine, line, begun.parts, records, is_asked=config.on_long is not None)
-        return {piece.place: Answer(record, config)}
+        line, translator, config = begun.question
+        return {piece.place: Answer(translator.join_parts(line, begun.parts, records), config)}
 
     def fail(self, error: Exception) -> None:
         """Let the client know, and do nothing more for it."""
@@ -252,7 +249,7 @@ class Pool:
         result.put(error)
 
     def _take(self, turns: list[_Job]) -> list[tuple[_Job, _Piece]]:
-        """The pieces of the next batch, all for one engine, from the jobs whose turn it is; the others' turns stay."""
+        """The pieces of the next batch, all of one translator, from the jobs whose turn it is; other turns stay."""
         batch: list[tuple[_Job, _Piece]] = []
         waiting, passed = deque(turns), []
         longest = 0
@@ -262,7 +259,7 @@ class Pool:
             if piece is None:
                 continue
             longer = max(longest, piece.length)
-            is_other = batch and batch[0][1].question.engine is not piece.question.engine
+            is_other = batch and batch[0][1].question.translator is not piece.question.translator
             if is_other or (batch and (len(batch) + 1) * longer > self._max_tokens):
                 passed.append(job)
                 continue
@@ -288,9 +285,9 @@ class Pool:
         """Answer a batch; where that fails, the pieces of each client alone, so that it fails for one."""
         if not batch:
             return
-        _, engine, config = batch[0][1].question
+        translator = batch[0][1].question.translator
         try:
-            records = list(answers_of_parts(engine, config, [piece.line for _, piece in batch]))
+            records = translator.records_of_batch([piece.line for _, piece in batch])
         except Exception as error:
             jobs = list(dict.fromkeys(job for job, _ in batch))
             if len(jobs) == 1:

@@ -16,12 +16,12 @@ from s2scli.configs.address import parse_address
 from s2scli.configs.generate import GenerateConfig
 from s2scli.console import counted, notice
 from s2scli.errors import Interrupted, S2SError
-from s2scli.inference.engine import Engine
 from s2scli.inference.server.connection import Connection, Connections
 from s2scli.inference.server.handler import Handler
 from s2scli.inference.server.service import Service
 from s2scli.inference.server.sockets import listening, name_of
 from s2scli.inference.signals import InterruptSignals
+from s2scli.inference.translator import Translator
 
 # How long to wait where there are too many open files; there will be fewer.
 _PAUSE_SECONDS = 0.05
@@ -47,7 +47,7 @@ class Server:
     def end(self, seconds: float) -> tuple[int, bool]:
         """Take no more requests, and let those that have begun end in so many seconds.
 
-        Returns how many did not, and whether the engine has ended, too.
+        Returns how many did not, and whether the batch that had begun has ended, too.
         """
         self._wake.close()
         self._thread.join()
@@ -118,7 +118,7 @@ def _most_connections(wanted: int) -> int:
     return min(wanted, left)
 
 
-def serve(config: GenerateConfig, make_engine: Callable[[GenerateConfig], Engine]) -> NoReturn:
+def serve(config: GenerateConfig, make_translator: Callable[[GenerateConfig], Translator]) -> NoReturn:
     """Answer requests until a signal, and then for --grace-period those that have begun; a second one ends it at once.
 
     Raises Interrupted in the end, and S2SError where there is no place to listen.
@@ -126,7 +126,7 @@ def serve(config: GenerateConfig, make_engine: Callable[[GenerateConfig], Engine
     assert config.serve is not None
     with InterruptSignals().caught() as signals, listening(parse_address(config.serve)) as listener:
         # Clients that connect from here on wait until the model is loaded.
-        server = Server(listener, Service(make_engine(config), config))
+        server = Server(listener, Service(make_translator(config), config))
         notice(f"{name_of(listener)}: ready")
         number = signals.wait()
         grace, is_over = config.grace_period, False

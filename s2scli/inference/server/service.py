@@ -16,14 +16,12 @@ from s2scli.configs.generate import GenerateConfig
 from s2scli.configs.search import SearchConfig
 from s2scli.data.source_form import SourceComposer
 from s2scli.errors import UsageError, did_you_mean
-from s2scli.inference.answering import check_line, spell
-from s2scli.inference.engine import Engine
+from s2scli.inference.formats import format_record
 from s2scli.inference.input import json_lines, text_lines
 from s2scli.inference.lines import Line
-from s2scli.inference.loading import with_settings
-from s2scli.inference.long_lines import find_parts
 from s2scli.inference.server.connection import Refused
 from s2scli.inference.server.pool import Pool, Question
+from s2scli.inference.translator import Translator
 from s2scli.io import decode
 from s2scli.needs import with_changes
 from s2scli.record import to_line
@@ -43,17 +41,17 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 class Service:
     """A model that answers requests from any number of threads, each as `s2s generate` answers its input."""
 
-    def __init__(self, engine: Engine, config: GenerateConfig) -> None:
+    def __init__(self, translator: Translator, config: GenerateConfig) -> None:
         self.config = config
-        self._engine = engine
+        self._translator = translator
         self.composer()  # a wrong --source-tag is known at the start
         self.pool = Pool(config.batch_size, config.max_tokens, config.buffer_size)
-        self._variations: OrderedDict[GenerateConfig, Engine] = OrderedDict({config: engine})
+        self._variations: OrderedDict[GenerateConfig, Translator] = OrderedDict({config: translator})
         self._changing = threading.Lock()
 
     def composer(self) -> SourceComposer:
         """What makes sources of lines; it knows those before, and so each request has one of its own."""
-        return SourceComposer(self._engine.form, self.config.source_tag)
+        return SourceComposer(self._translator.form, self.config.source_tag)
 
     def describe(self) -> str:
         """Which model it is, as a line of JSON."""
@@ -85,27 +83,29 @@ class Service:
             self.pool.go_through(asked.checked(), watch)
         for answers in self.pool.answer(asked, watch):
             yield to_bytes(
-                "".join(f"{spell(record, replace(config, format=form))}\n" for record, config in answers)
+                "".join(
+                    f"{format_record(record, replace(config, format=form))}\n" for record, config in answers
+                )
             )
 
-    def vary(self, given: Mapping[str, Any], mark: str) -> tuple[Engine, GenerateConfig]:
-        """The engine and its settings with some of its own; UsageError for a value that is not allowed.
+    def vary(self, given: Mapping[str, Any], mark: str) -> tuple[Translator, GenerateConfig]:
+        """The translator and its settings with some of its own; UsageError for a value that is not allowed.
 
         mark: what stands before the name of one, as the client gave it.
         """
         if not given:
-            return self._engine, self.config
+            return self._translator, self.config
         names = {name: f"{mark}{name}" for name in given}
         config = with_changes(self.config, given, names, lambda key: f"{mark}{key}")
         for name in given:
             self._check_bound(name, getattr(config, name), names[name])
         with self._changing:
-            engine = self._variations.get(config) or with_settings(self._engine, config)
-            self._variations[config] = engine
+            translator = self._variations.get(config) or self._translator.with_search(config, config.path)
+            self._variations[config] = translator
             self._variations.move_to_end(config)
             if len(self._variations) > _MOST_VARIATIONS:
                 self._variations.popitem(last=False)
-        return engine, config
+        return translator, config
 
     def _check_bound(self, name: str, value: Any, called: str) -> None:
         own = getattr(self.config, name)
@@ -117,7 +117,7 @@ class Service:
 
 
 class Asked:
-    """The lines of a request, read anew each time, each with the engine and settings that answer it."""
+    """The lines of a request, read anew each time, each with the translator and settings that answer it."""
 
     def __init__(
         self, service: Service, body: io.BytesIO, given: Mapping[str, str], *, is_json: bool
@@ -139,10 +139,10 @@ class Asked:
 
     def checked(self) -> Iterator[None]:
         """Go through the lines; S2SError, or Refused, for one that cannot be answered."""
-        for line, engine, config in self:
-            check_line(engine, config, line)
+        for line, translator, config in self:
+            translator.check(line)
             if self._has_long:
-                _check_tokens(engine, config, line)
+                _check_tokens(translator, config, line)
             yield
 
     def __iter__(self) -> Iterator[Question]:
@@ -199,12 +199,11 @@ def _longer(text: bytes, most: int) -> int | None:
     return None
 
 
-def _check_tokens(engine: Engine, config: GenerateConfig, line: Line) -> None:
+def _check_tokens(translator: Translator, config: GenerateConfig, line: Line) -> None:
     """Refused for a line, or a part of one that is divided, which would hold others up."""
-    encode = engine.tokenizers[engine.side].encode
     if len(line.text.encode(errors="replace")) <= config.max_line_tokens:
         return
-    number = max(len(encode(text)) for _, text in find_parts(engine, line, config.on_long))
+    number = max(translator.num_tokens(text) for _, text in translator.parts_of(line))
     if number > config.max_line_tokens:
         raise Refused(
             413,

@@ -13,7 +13,7 @@ from generating import Generator
 
 from s2scli.configs.address import parse_address
 from s2scli.configs.generate import GenerateConfig
-from s2scli.generate import make_engine
+from s2scli.generate import make_translator
 from s2scli.inference.server.serve import serving
 from s2scli.inference.server.service import Service
 from s2scli.inference.server.sockets import listening
@@ -44,7 +44,7 @@ def start(run: Generator, tmp_path: Path) -> Iterator[Callable[..., Client]]:
             address = place or str(tmp_path / f"{number}.sock")
             config = build(GenerateConfig, {"path": run.path, "serve": address} | SEARCH | settings)
             listener = resources.enter_context(listening(parse_address(address)))
-            resources.enter_context(serving(listener, Service(make_engine(config), config)))
+            resources.enter_context(serving(listener, Service(make_translator(config), config)))
             name = listener.getsockname()
             return Client(name if place else Path(name))
 

@@ -13,7 +13,7 @@ from clients import JSON, SEARCH, Client, Gate, raw, wait_until
 from generating import SENTENCES, Generator, joined
 
 from s2scli.configs.generate import GenerateConfig
-from s2scli.generate import make_engine
+from s2scli.generate import make_translator
 from s2scli.inference.server.service import Service
 from s2scli.schema import build
 
@@ -116,7 +116,7 @@ def test_what_nobody_reads_is_not_computed_far_ahead(run: Generator, monkeypatch
     config = build(
         GenerateConfig, {"path": run.path, "serve": "0", "batch_size": 2, "buffer_size": 3} | SEARCH
     )
-    own = Service(make_engine(config), config)
+    own = Service(make_translator(config), config)
     asked = own.asked(io.BytesIO(joined(SENTENCES).encode()), "", is_json=False)
     answer = own.answer(asked, "text", int)
     found = [next(answer)]

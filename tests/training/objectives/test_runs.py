@@ -15,7 +15,7 @@ from toys import BAHDANAU, LUONG, TRANSFORMER, Trainer, write_dataset
 from s2scli.checkpoint import load_checkpoint, restore_model
 from s2scli.configs.generate import GenerateConfig
 from s2scli.errors import UsageError
-from s2scli.generate import translate
+from s2scli.generate import records_of
 from s2scli.schema import build
 
 SAMPLING = {"objective.scheduled_sampling": "inverse_sigmoid", "objective.sampling_half_life": 6}
@@ -55,7 +55,7 @@ def test_it_goes_on_and_generates(trained: Trainer, toy_runs: Path, tmp_path: Pa
     assert not load_checkpoint(path, resume=True).objective
     restore_model(load_checkpoint(path), path)
     config = {"data": trained.data, "path": path, "max_len_b": 10, "device": "cpu"}
-    assert len(list(translate(build(GenerateConfig, config)))) == 16
+    assert len(list(records_of(build(GenerateConfig, config)))) == 16
 
 
 def test_a_teacher_of_other_words_is_refused(trained: Trainer, toy_runs: Path, tmp_path: Path) -> None:

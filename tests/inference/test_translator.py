@@ -1,4 +1,4 @@
-"""The engine between text and search: windows, batches, and records in order."""
+"""Between text and search: windows, batches, and records in order."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from toys import random_ids, random_model, small_transformer
 
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Tokens
-from s2scli.inference.engine import Engine
 from s2scli.inference.lines import Line
+from s2scli.inference.torch_engine import TorchEngine
+from s2scli.inference.translator import Translator
+from s2scli.models.base import Model
 from s2scli.search.decoding import search
 from s2scli.search.queue import SentenceBatch, SentenceQueue
 from s2scli.text.character import CharacterTokenizer
@@ -29,17 +31,17 @@ def lines_of(lengths: list[int]) -> list[Line]:
     return [Line(number, text) for number, text in enumerate(texts)]
 
 
-def engine(**settings: Any) -> Engine:
+def translator(model: Model | None = None, **settings: Any) -> Translator:
+    model = model or random_model(small_transformer(), SIZE, SIZE)
     values: dict[str, Any] = {
-        "model": random_model(small_transformer(), SIZE, SIZE),
+        "engine": TorchEngine(model, torch.device("cpu")),
         "tokenizers": {"source": WORDS, "target": WORDS},
         "limits": {"max_source_length": 0, "on_long": "truncate"},
         "search": SearchConfig(beam=2, max_len_b=4),
-        "device": torch.device("cpu"),
         "batch_size": 4,
         "max_tokens": 30,
     }
-    return Engine(**values | settings)
+    return Translator(**values | settings)
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ LENGTHS = [3, 9, 1, 0, 5, 5, 2, 8, 40, 1, 4, 0, 6]
 
 
 def test_batches_keep_to_their_limits_and_hold_similar_lengths(batches: list[Tokens]) -> None:
-    records = list(engine().translate(lines_of(LENGTHS), window=100))
+    records = list(translator().translate(lines_of(LENGTHS), window=100))
     assert [record.id for record in records] == list(range(len(LENGTHS)))
     assert sum(batch.ids.size(0) for batch in batches) == len([length for length in LENGTHS if length])
     for batch in batches:
@@ -79,18 +81,18 @@ def test_a_window_is_all_that_is_read_ahead(batches: list[Tokens]) -> None:
             read.append(line.id)
             yield line
 
-    records = engine().translate(stream(), window=4)
+    records = translator().translate(stream(), window=4)
     assert not read
     for number, record in enumerate(records):
         assert record.id == number
         assert len(read) == min(len(LENGTHS), 4 * (number // 4 + 1))
-    assert list(engine().translate([], window=3)) == []
+    assert list(translator().translate([], window=3)) == []
     assert batches
 
 
 @pytest.mark.parametrize("window", [1, 2, 5, 100])
 def test_the_window_changes_nothing(window: int) -> None:
-    chosen = engine()
+    chosen = translator()
     expected = [next(iter(chosen.translate([line], window=1))) for line in lines_of(LENGTHS)]
     got = list(chosen.translate(lines_of(LENGTHS), window=window))
     assert [record.text for record in got] == [record.text for record in expected]
@@ -98,13 +100,12 @@ def test_the_window_changes_nothing(window: int) -> None:
 
 
 def test_a_record_says_what_the_search_said() -> None:
-    chosen = engine(search=SearchConfig(beam=3, nbest=2, max_len_b=5))
+    model = random_model(small_transformer(), SIZE, SIZE)
+    chosen = translator(model, search=SearchConfig(beam=3, nbest=2, max_len_b=5))
     (record,) = chosen.translate([Line(7, "a b unknown", "the reference")], window=1)
     ids = WORDS.encode("a b unknown")
     assert ids[2] == 3
-    ((best, second),) = search(
-        chosen.model, Tokens(torch.tensor([[*ids, EOS]]), torch.tensor([4])), chosen.search
-    )
+    ((best, second),) = search(model, Tokens(torch.tensor([[*ids, EOS]]), torch.tensor([4])), chosen.search)
     assert (record.id, record.source, record.reference) == (7, "a b unknown", "the reference")
     for hypothesis, output in zip(record.hypotheses, (best, second), strict=True):
         assert hypothesis.tokens == WORDS.pieces(output.ids)
@@ -121,7 +122,7 @@ def test_an_output_is_one_line() -> None:
     model = random_model(small_transformer(), SIZE, len(tokenizer), spread=0.1)
     with torch.no_grad():
         model.output.weight *= 0.1
-    chosen = engine(model=model, tokenizers={"source": WORDS, "target": tokenizer})
+    chosen = translator(model=model, tokenizers={"source": WORDS, "target": tokenizer})
     records = list(chosen.translate(lines_of(LENGTHS), window=100))
     assert any("\n" in record.hypotheses[0].tokens for record in records if record.hypotheses)
     assert not any("\n" in record.text for record in records)
@@ -135,7 +136,7 @@ def test_the_toy_runs_answer_in_references_order(toy_runs: Path, toy_data: Path)
     path = toy_runs / "recurrent/checkpoint_best.safetensors"
     checkpoint = load_checkpoint(path)
     split = Dataset.open(toy_data).split("valid")
-    chosen = engine(model=restore_model(checkpoint, path), tokenizers=checkpoint.tokenizers)
+    chosen = translator(model=restore_model(checkpoint, path), tokenizers=checkpoint.tokenizers)
     lines = [Line(n, split.text("source", n), split.text("target", n)) for n in range(len(split))]
     for record in chosen.translate(lines, window=10):
         assert record.reference == " ".join(reversed(record.source.split()))
@@ -150,4 +151,4 @@ def test_the_longest_source(limit: int, positions: int, longest: int | None) -> 
     learned: dict[str, Any] = {"positions": "learned", "max_source_positions": positions} if positions else {}
     model = random_model(small_transformer(**learned), SIZE, SIZE)
     limits = {"max_source_length": limit, "on_long": "skip"}
-    assert engine(model=model, limits=limits).longest_source == longest
+    assert translator(model=model, limits=limits).longest_line == longest

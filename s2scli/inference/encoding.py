@@ -1,0 +1,175 @@
+"""From lines of text to the token ids that an engine reads, within the lengths that its model was made for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from s2scli.data.copying import Copying
+from s2scli.data.source_form import SourceForm
+from s2scli.errors import UsageError
+from s2scli.inference.engine import Engine
+from s2scli.inference.lines import EncodedLine, Line
+from s2scli.notes import Note
+from s2scli.text.normalization import is_blank
+from s2scli.text.tokenizer import Tokenizer
+from s2scli.text.vocabulary import UNK
+from s2scli.text.words import extend
+
+
+class LineEncoder:
+    """Encodes lines for an engine with an encoder, which reads them as sources.
+
+    tokenizers: by side. limits: of the dataset that the model was trained on, `max_SIDE_length` in tokens, 0 for none,
+    and `on_long`, what becomes of longer lines. form: that of the sources in training.
+    """
+
+    side: ClassVar[str] = "source"
+    """Which vocabulary a line is encoded in."""
+
+    def __init__(
+        self, engine: Engine, tokenizers: Mapping[str, Tokenizer], limits: Mapping[str, Any], form: SourceForm
+    ) -> None:
+        self.form = form
+        self._tokenizers, self._limits = tokenizers, limits
+        self._positions = self._positions_of(engine)
+        self._copying = Copying(tokenizers["source"], tokenizers["target"]) if engine.copies else None
+
+    def _positions_of(self, engine: Engine) -> int | None:
+        """The most tokens of a line, end symbol counted, that the model has positions for; None: any number."""
+        return engine.max_source_positions
+
+    @property
+    def longest(self) -> int | None:
+        """The most tokens of a line that the model was trained on and has positions for; None: any number."""
+        limits = (self._limits[f"max_{self.side}_length"], self._positions - 1 if self._positions else 0)
+        return min((limit for limit in limits if limit), default=None)
+
+    def num_tokens(self, text: str) -> int:
+        """How many tokens a text has, the end symbol not counted."""
+        return len(self._tokenizers[self.side].encode(text))
+
+    def encode(self, line: Line) -> EncodedLine:
+        """A line as the engine reads it, cut where it is too long for the model."""
+        ids, notes = self._ids(line)
+        if self._copying is None or not ids:
+            return EncodedLine(line.text, ids, notes=notes)
+        extended, words = self._copying.source(ids, line.text)
+        return EncodedLine(line.text, ids, extended, tuple(words), notes)
+
+    def has_output(self, source: EncodedLine) -> bool:
+        """Whether there is an output for a line: of a source without tokens there is none."""
+        return bool(source.ids)
+
+    def prefixes(
+        self, prefix: Sequence[int], sources: Sequence[EncodedLine], *, right_to_left: bool
+    ) -> Sequence[Sequence[int]]:
+        """The ids that the output of each line begins with, where they are not `prefix` for all; else empty."""
+        del prefix, sources, right_to_left
+        return ()
+
+    def with_reference(self, line: Line) -> Line:
+        """The line with the reference that is scored for it."""
+        return line
+
+    def encode_pair(self, line: Line) -> tuple[EncodedLine, list[int]]:
+        """A line as the engine reads it, and the ids of its reference; UsageError where it has none."""
+        source = self.encode(line)
+        return source, self.encode_reference(line, source.words)
+
+    def has_score(self, line: Line, source: EncodedLine) -> bool:
+        """Whether there is anything to score of a line and what it was encoded to."""
+        return not is_blank(line.text) and bool(source.ids)
+
+    def encode_reference(self, line: Line, words: Sequence[str] = ()) -> list[int]:
+        """The ids of a line's reference, with those of its source's own words; UsageError where it has none."""
+        if line.reference is None:
+            raise UsageError(
+                f"line {line.id + 1} has no reference to score; give a dataset folder, or JSON lines with "
+                '"reference"'
+            )
+        target = self._tokenizers["target"]
+        return extend(target, line.reference, target.encode(line.reference), words)
+
+    def _ids(self, line: Line) -> tuple[list[int], list[Note]]:
+        """The ids of a line, and notes of its being too long."""
+        notes: list[Note] = []
+        if is_blank(line.text):
+            return [], notes
+        ids = self._tokenizers[self.side].encode(line.text)
+        limit = self._limits[f"max_{self.side}_length"]
+        if limit and len(ids) > limit:
+            cut = self._limits["on_long"] == "truncate"
+            notes.append(self._note_of_length(ids, cut, f"the {limit}", "that the model was trained on"))
+            ids = self._cut(ids, limit) if cut else ids
+        positions = self._positions
+        if positions and len(ids) >= positions:
+            notes.append(
+                self._note_of_length(ids, True, f"the {positions - 1}", "that the model has positions for")
+            )
+            ids = self._cut(ids, positions - 1)
+        return ids, notes
+
+    def _note_of_length(self, ids: list[int], cut: bool, limit: str, which: str) -> Note:
+        verb = "cut to" if cut else "more than"
+        kind = f"{'are' if cut else 'have'} {verb} {limit} {self.side} tokens {which}"
+        return Note(kind, f"{len(ids)} {self.side} tokens, {verb} {limit} {which}")
+
+    def _cut(self, ids: list[int], limit: int) -> list[int]:
+        return list(self.form.cut(ids, limit, self.form.marks(self._tokenizers[self.side])))
+
+
+class PrefixEncoder(LineEncoder):
+    """Encodes lines for a language model, which reads no source: a line is the beginning of its own output."""
+
+    side: ClassVar[str] = "target"
+
+    def _positions_of(self, engine: Engine) -> int | None:
+        return engine.max_target_positions
+
+    def has_output(self, source: EncodedLine) -> bool:
+        """Always: an empty beginning is one, too."""
+        del source
+        return True
+
+    def prefixes(
+        self, prefix: Sequence[int], sources: Sequence[EncodedLine], *, right_to_left: bool
+    ) -> Sequence[Sequence[int]]:
+        """`prefix` and then the line, in the order in which the model writes."""
+        both = [[*prefix, *source.ids] for source in sources]
+        return [ids[::-1] for ids in both] if right_to_left else both
+
+    def with_reference(self, line: Line) -> Line:
+        """The line, whose text is scored where it has no reference."""
+        return line if line.reference else replace(line, reference=line.text)
+
+    def encode_pair(self, line: Line) -> tuple[EncodedLine, list[int]]:
+        """An empty source, and the ids of the line's reference."""
+        return EncodedLine("", ()), self.encode_reference(line)
+
+    def has_score(self, line: Line, source: EncodedLine) -> bool:
+        """Whether the reference is not blank."""
+        del source
+        return not is_blank(line.reference or "")
+
+
+def encoder_of(
+    engine: Engine, tokenizers: Mapping[str, Tokenizer], limits: Mapping[str, Any], form: SourceForm
+) -> LineEncoder:
+    """The encoder of lines that an engine calls for, by whether its model reads a source."""
+    kind = LineEncoder if engine.reads_source else PrefixEncoder
+    return kind(engine, tokenizers, limits, form)
+
+
+def check_prefix(prefix: str, target: Tokenizer, path: Path, *, right_to_left: bool) -> None:
+    """UsageError for a --target-prefix that no output of the checkpoint at a path can begin with."""
+    if prefix and right_to_left:
+        raise UsageError(f"--target-prefix {prefix}: {path} writes from right to left, and begins at the end")
+    if UNK in target.encode(prefix):
+        words = [word for word in prefix.split() if UNK in target.encode(word)]
+        raise UsageError(
+            f"--target-prefix {prefix}: {path} has no token for {', '.join(words) or prefix}, and so no output begins "
+            "with it"
+        )

@@ -1,0 +1,99 @@
+"""From the outputs of an engine to records: text, scores, tokens, and what was asked for of the attention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from s2scli.components import METRICS
+from s2scli.configs.search import SearchConfig
+from s2scli.inference.attention import AttentionResults
+from s2scli.inference.lines import EncodedLine, Line
+from s2scli.inference.mbr import expected_utilities
+from s2scli.notes import Summary
+from s2scli.record import Hypothesis, Record
+from s2scli.search.request import ScoredOutput
+from s2scli.text.pieces import NONE
+from s2scli.text.tokenizer import Tokenizer
+from s2scli.text.vocabulary import EOS, SPECIAL_SYMBOLS
+
+if TYPE_CHECKING:
+    # Without --mbr nothing of it is needed, and sacrebleu takes a while to load.
+    from s2scli.metrics.base import Metric
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordMaker:
+    """Makes the records of lines from their outputs.
+
+    side: of which vocabulary the lines' tokens are. attention: what is computed from it, if anything.
+    """
+
+    tokenizers: Mapping[str, Tokenizer]
+    side: str
+    search: SearchConfig
+    attention: AttentionResults | None = None
+
+    def record(self, line: Line, source: EncodedLine, outputs: Sequence[ScoredOutput]) -> Record:
+        """The record of a line and its outputs, best first."""
+        target, pieces = self.tokenizers["target"], self.tokenizers[self.side].pieces(source.ids)
+        hypotheses = [self._hypothesis(output, source.words) for output in outputs]
+        if self.attention:
+            tokenizers = {**self.tokenizers, "target": target.with_words(source.words)}
+            hypotheses = [
+                self.attention.apply(item, output, tokenizers, source)
+                for item, output in zip(hypotheses, outputs, strict=True)
+            ]
+        shows_weights = self.attention is not None and self.attention.weights and len(outputs) > 0
+        is_in_pieces = line.reference is not None and target.piece_kind != NONE
+        return Record(
+            id=line.id,
+            source=line.text,
+            hypotheses=hypotheses,
+            reference=None if line.reference is None else target.whole_words(line.reference),
+            given_reference=line.reference if is_in_pieces else None,
+            source_tokens=pieces,
+            reference_tokens=target.pieces(target.encode(line.reference)) if line.reference else [],
+            attended=[*pieces, SPECIAL_SYMBOLS[EOS]] if shows_weights else [],
+            notes=source.notes,
+            extra=line.extra,
+        )
+
+    def choose(self, outputs: list[ScoredOutput], source: EncodedLine) -> list[ScoredOutput]:
+        """The outputs, or with --mbr those that are most like all of them, scored by that."""
+        if self._utility is None or len(outputs) < 2:
+            return outputs
+        texts = [self._text(item, source.words) for item in outputs]
+        utilities = expected_utilities(texts, self._utility)
+        scored = [replace(item, score=score) for item, score in zip(outputs, utilities, strict=True)]
+        return sorted(scored, key=lambda item: -item.score)[: self.search.nbest]
+
+    @cached_property
+    def _utility(self) -> Metric | None:
+        return None if self.search.mbr == "none" else METRICS[self.search.mbr]()
+
+    def _hypothesis(self, output: ScoredOutput, words: Sequence[str]) -> Hypothesis:
+        return Hypothesis(
+            text=self._text(output, words),
+            score=output.score,
+            tokens=self.tokenizers["target"].with_words(words).pieces(output.ids),
+            token_scores=output.token_scores,
+        )
+
+    def _text(self, output: ScoredOutput, words: Sequence[str]) -> str:
+        tokenizer = self.tokenizers["target"].with_words(words)
+        text = tokenizer.decode([token for token in output.ids if token != EOS])
+        # A line of output is a line: what a character or byte model writes must not break it.
+        return text.replace("\n", " ")
+
+
+def summarized(records: Iterable[Record], summary: Summary) -> Iterator[Record]:
+    """Pass the records on, and warn of their notes after the last one, or where the work is ended before it."""
+    try:
+        for record in records:
+            summary.add(record.id, record.notes)
+            yield record
+    finally:
+        summary.tell()

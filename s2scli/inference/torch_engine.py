@@ -1,0 +1,100 @@
+"""The engine that computes with torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+from s2scli.configs.search import SearchConfig
+from s2scli.data.batch import Batch, Tokens, pad_outputs, pad_sequences
+from s2scli.data.shortlist import ChosenShortlist
+from s2scli.inference.lines import EncodedLine
+from s2scli.inference.monte_carlo import drawing_dropout
+from s2scli.models.base import Decodable
+from s2scli.nn.runtime import give_back_freed_memory
+from s2scli.search.decoding import search, with_attention
+from s2scli.search.request import BatchLimits, Request, ScoredOutput
+from s2scli.search.shortlisted import Shortlisted
+
+
+@dataclass(frozen=True)
+class TorchEngine:
+    """A model on a device; `Engine` says what the methods do.
+
+    shortlist: of what tokens outputs are made, if not of the whole vocabulary.
+    """
+
+    model: Decodable
+    device: torch.device
+    shortlist: ChosenShortlist | None = None
+
+    @property
+    def reads_source(self) -> bool:
+        """Whether the model has an encoder."""
+        return self.model.reads_source
+
+    @property
+    def copies(self) -> bool:
+        """Whether outputs may hold words of the source that are not in the target vocabulary."""
+        return self.model.copies
+
+    @property
+    def max_source_positions(self) -> int | None:
+        """The most tokens of a source, end symbol counted; None: any number."""
+        return self.model.max_source_positions
+
+    @property
+    def max_target_positions(self) -> int | None:
+        """The most tokens of an output, end symbol counted; None: any number."""
+        return self.model.max_target_positions
+
+    def search(
+        self,
+        sources: Sequence[EncodedLine],
+        request: Request,
+        config: SearchConfig,
+        limits: BatchLimits,
+        done: Callable[[int], object],
+    ) -> list[list[ScoredOutput]]:
+        """The outputs of each source, best first."""
+        model = self.model
+        if self.shortlist is not None:
+            always = torch.tensor(request.prefix, dtype=torch.long, device=self.device)
+            model = Shortlisted(model, self.shortlist, always)
+        return search(model, self._tokens(sources), config, request, limits, done)
+
+    def attend(
+        self,
+        sources: Sequence[EncodedLine],
+        outputs: list[list[ScoredOutput]],
+        config: SearchConfig,
+        limits: BatchLimits,
+    ) -> list[list[ScoredOutput]]:
+        """The outputs of each source with their attention, by a forced pass where the search has not kept it."""
+        return with_attention(self.model, self._tokens(sources), outputs, config, limits)
+
+    def score(self, sources: Sequence[EncodedLine], targets: Sequence[Sequence[int]]) -> list[ScoredOutput]:
+        """Given targets as outputs, in one batch."""
+        batch = Batch(self._tokens(sources), pad_outputs(targets, self.model.target_size).to(self.device))
+        assert batch.target is not None
+        with torch.inference_mode():
+            scores = self.model.score_targets(batch).tolist()
+        rows = zip(batch.target.predicted.tolist(), scores, batch.target.lengths.tolist(), strict=True)
+        return [
+            ScoredOutput(ids[:length], row[:length], sum(row[:length]) / length) for ids, row, length in rows
+        ]
+
+    def dropout(self, seed: int, line: int) -> AbstractContextManager[None]:
+        """Keep dropout on in here, all that is drawn following from seed and line."""
+        return drawing_dropout(self.model, seed, line)
+
+    def release_memory(self) -> None:
+        """Give back memory that the allocator keeps."""
+        give_back_freed_memory(self.device)
+
+    def _tokens(self, sources: Sequence[EncodedLine]) -> Tokens:
+        extended = [source.extended for source in sources] if self.copies else None
+        return pad_sequences([source.ids for source in sources], extended).to(self.device)

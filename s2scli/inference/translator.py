@@ -1,0 +1,262 @@
+"""From lines to records, in order, whatever the engine: what every command that decodes uses."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from s2scli.configs.search import CONSTRAINTS_NEED, SearchConfig
+from s2scli.console import uncounted
+from s2scli.data.source_form import SourceForm
+from s2scli.errors import UsageError
+from s2scli.inference.attention import AttentionResults
+from s2scli.inference.encoding import LineEncoder, check_prefix, encoder_of
+from s2scli.inference.engine import Engine
+from s2scli.inference.input import UntilBroken
+from s2scli.inference.lexical_constraints import LexicalConstraints
+from s2scli.inference.lines import EncodedLine, Line
+from s2scli.inference.long_lines import Part, find_parts, join_parts
+from s2scli.inference.records import RecordMaker
+from s2scli.inference.scheduling import ForcedPair, Scheduler
+from s2scli.notes import Note
+from s2scli.record import Record
+from s2scli.search.request import Request, ScoredOutput
+from s2scli.text.tokenizer import Tokenizer
+from s2scli.text.vocabulary import EOS
+
+_NOTHING = Note(
+    "have an empty output, as nothing that may come holds their constraints",
+    "nothing that may come holds its constraints; its output is empty",
+)
+_ALL_FORBIDDEN = Note(
+    "have an empty output, as nothing is left that may come",
+    "nothing is left that may come, as --bad-tokens, --exclude and the like forbid it; its output is empty",
+)
+_NOT_FINITE = Note(
+    "have an empty output, as the model gives scores that are no numbers: its training has diverged",
+    "the model gives scores that are no numbers: its training has diverged; its output is empty",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translator:
+    """Turns lines into records with an engine: it encodes them, has the engine search, and makes text of its outputs.
+
+    tokenizers: by side. limits: of the lines that the model was trained on, see `LineEncoder`. A batch holds at most
+    batch_size lines and max_tokens padded source tokens. form: that of the sources in training.
+    attention: what is computed from it, if anything. constraints: what outputs must hold and must not.
+    on_long: what becomes of a line with more tokens than the model was made for, `split`, `truncate` or `error`;
+    warns_of_parts: whether records of lines that were split say so. right_to_left: whether the model was trained on
+    targets in that order; outputs are in reading order. scores_references: whether `records` scores the lines'
+    references. context_window: how many tokens of the text before it a language model reads before a line that it
+    scores. rerank: puts the hypotheses of records in their final order, and keeps so many of them.
+    """
+
+    engine: Engine
+    tokenizers: Mapping[str, Tokenizer]
+    limits: Mapping[str, Any]
+    search: SearchConfig
+    batch_size: int
+    max_tokens: int
+    form: SourceForm = field(default_factory=SourceForm)
+    attention: AttentionResults | None = None
+    constraints: LexicalConstraints | None = None
+    on_long: str | None = None
+    warns_of_parts: bool = True
+    right_to_left: bool = False
+    scores_references: bool = False
+    rerank: Callable[[list[Record], int], list[Record]] | None = None
+    context_window: int = 0
+
+    def with_search(self, search: SearchConfig, path: Path) -> Translator:
+        """The same with other settings of the search; UsageError where the model at the path has no use for them."""
+        check_prefix(search.target_prefix, self.tokenizers["target"], path, right_to_left=self.right_to_left)
+        return replace(self, search=search)
+
+    def records(
+        self, lines: Iterable[Line], window: int, done: Callable[[int], object] = uncounted
+    ) -> Iterator[Record]:
+        """A record for each line, in order: of its translation, or with `scores_references` of its reference.
+
+        window: how many lines are read ahead, sorted by length and batched together. done: is told how many lines are
+        finished, as they are.
+        """
+        return (self.score if self.scores_references else self.translate)(lines, window, done)
+
+    def translate(
+        self, lines: Iterable[Line], window: int, done: Callable[[int], object] = uncounted
+    ) -> Iterator[Record]:
+        """Translate lines and yield a record for each, in order; sources of white space give empty ones.
+
+        A line that is too long is split or refused, as `on_long` says: the DataError comes when the lines before it
+        have been answered. window, done: as in `records`.
+        """
+        stream = UntilBroken((line, self.parts_of(line)) for line in lines)
+        left = iter(stream)
+        # Windows are of lines, whatever parts those have, so that a repeated command can begin with one again.
+        while chunk := list(islice(left, window)):
+            parts = [replace(line, text=text) for line, found in chunk for _, text in found]
+            records: deque[Record] = deque()
+            begun = 0
+            for line, found in chunk:
+                while len(records) < len(found):
+                    records += self.translate_window(parts[begun : begun + window], done)
+                    begun += window
+                yield self.join_parts(line, found, [records.popleft() for _ in found])
+        stream.check()
+
+    def translate_window(
+        self, lines: Sequence[Line], done: Callable[[int], object] = uncounted
+    ) -> list[Record]:
+        """The records of some lines, all of them searched for together, and none split."""
+        sources = [self._encoder.encode(line) for line in lines]
+        wanted = [index for index, source in enumerate(sources) if self._encoder.has_output(source)]
+        # The longest first: what is too much for the memory is found out at once.
+        order = sorted(wanted, key=lambda index: -len(sources[index].ids))
+        outputs: dict[int, list[ScoredOutput]] = {}
+        if order:
+            ordered = [sources[index] for index in order]
+            request = self._request([lines[index] for index in order], ordered)
+            found = self._scheduler.search(ordered, request, self._maker.choose, done)
+            outputs = dict(zip(order, found, strict=True))
+            for index, constraints in zip(order, request.constraints, strict=True):
+                if not outputs[index]:
+                    is_constrained = constraints is not None
+                    sources[index].notes.append(
+                        _NOTHING if is_constrained else self._why_nothing(sources[index])
+                    )
+        records = [
+            self._maker.record(line, sources[index], outputs.get(index, []))
+            for index, line in enumerate(lines)
+        ]
+        return records if self.rerank is None else self.rerank(records, self.search.nbest)
+
+    def score(
+        self, lines: Iterable[Line], window: int, done: Callable[[int], object] = uncounted
+    ) -> Iterator[Record]:
+        """Like `translate`, but the output is each line's reference with the model's log-probability of each token.
+
+        Its score is their mean. A source of white space gives an empty record. A language model scores the lines
+        themselves where they have no references, and gives an empty record for one of white space.
+        """
+        stream = iter(lines)
+        before: list[int] = []
+        while chunk := list(islice(stream, window)):
+            chunk = [self._encoder.with_reference(line) for line in chunk]
+            pairs = [self._encoder.encode_pair(line) for line in chunk]
+            contexts = []
+            for _, target in pairs:
+                contexts.append(before)
+                before = [*before, *target, EOS][-self.context_window :] if self.context_window else []
+            outputs = self._scheduler.score(
+                {
+                    index: ForcedPair(line.id, *pair, context)
+                    for index, (line, pair, context) in enumerate(zip(chunk, pairs, contexts, strict=True))
+                    if self._encoder.has_score(line, pair[0])
+                },
+                done,
+            )
+            yield from (
+                self._maker.record(line, pairs[index][0], [outputs[index]] if index in outputs else [])
+                for index, line in enumerate(chunk)
+            )
+
+    def records_of_batch(self, lines: Sequence[Line]) -> list[Record]:
+        """What `records` gives for some lines as one window, of which none is split: parts of lines are among them."""
+        if self.scores_references:
+            return list(self.score(lines, len(lines)))
+        return self.translate_window(lines)
+
+    def check(self, line: Line) -> None:
+        """Raise the S2SError that `records` would for a line, before there are any records."""
+        if self.scores_references:
+            self._encoder.encode_reference(line)
+        elif self.on_long == "error":
+            self.parts_of(line)
+
+    def log_probabilities(self, lines: Sequence[Line]) -> list[float]:
+        """The mean log-probability of the tokens of each line's reference, its end symbol counted."""
+        pairs = {
+            index: ForcedPair(line.id, *self._encoder.encode_pair(line)) for index, line in enumerate(lines)
+        }
+        outputs = self._scheduler.score(pairs, uncounted)
+        return [outputs[index].score for index in range(len(lines))]
+
+    def parts_of(self, line: Line) -> list[Part]:
+        """The parts to translate one by one, as `on_long` says; DataError for a line that is too long if that is so."""
+        return [("", line.text)] if self.scores_references else find_parts(self._encoder, line, self.on_long)
+
+    def join_parts(self, line: Line, parts: Sequence[Part], records: Sequence[Record]) -> Record:
+        """The record of a line from those of its parts."""
+        alignment = self.attention.alignment if self.attention else ""
+        return join_parts(self._encoder, line, parts, records, alignment=alignment, warns=self.warns_of_parts)
+
+    def num_tokens(self, text: str) -> int:
+        """How many tokens a line has, the end symbol not counted."""
+        return self._encoder.num_tokens(text)
+
+    @property
+    def longest_line(self) -> int | None:
+        """The most tokens of a line that the model was trained on and has positions for; None: any number."""
+        return self._encoder.longest
+
+    @cached_property
+    def _encoder(self) -> LineEncoder:
+        return encoder_of(self.engine, self.tokenizers, self.limits, self.form)
+
+    @cached_property
+    def _maker(self) -> RecordMaker:
+        return RecordMaker(
+            tokenizers=self.tokenizers,
+            side=self._encoder.side,
+            search=self.search,
+            attention=self.attention,
+        )
+
+    @cached_property
+    def _scheduler(self) -> Scheduler:
+        return Scheduler(
+            engine=self.engine,
+            config=self.search,
+            batch_size=self.batch_size,
+            max_tokens=self.max_tokens,
+            right_to_left=self.right_to_left,
+            attends=self.attention is not None,
+        )
+
+    @cached_property
+    def _constraints(self) -> LexicalConstraints:
+        return self.constraints or LexicalConstraints(self.tokenizers)
+
+    @cached_property
+    def _prefix(self) -> tuple[int, ...]:
+        return tuple(self.tokenizers["target"].encode(self.search.target_prefix))
+
+    def _request(self, lines: Sequence[Line], sources: Sequence[EncodedLine]) -> Request:
+        """What the search is asked for; UsageError for constraints where it cannot meet them."""
+        positions = self.engine.max_target_positions
+        most = None if positions is None else positions - 1 - len(self._prefix)
+        excluded, constraints = [], []
+        for line, source in zip(lines, sources, strict=True):
+            banned = self._constraints.excluded(line.excluded, self._prefix, line.id, source.words)
+            own = self.form.line_of(line.text)[1]
+            wanted = self._constraints.constraints(
+                line.constraints, own, banned, most, source.notes, source.words
+            )
+            if wanted and not self.search.of_candidates.can_be_constrained:
+                raise UsageError(f"line {line.id + 1}: {CONSTRAINTS_NEED}")
+            excluded.append(banned)
+            constraints.append(wanted)
+        prefixes = self._encoder.prefixes(self._prefix, sources, right_to_left=self.right_to_left)
+        return Request([line.id for line in lines], self._prefix, constraints, excluded, prefixes)
+
+    def _why_nothing(self, source: EncodedLine) -> Note:
+        """Why a source without constraints has no output: a score of the model tells whether it has any."""
+        score = self._scheduler.score({0: ForcedPair(0, source, [])}, uncounted)[0].score
+        return _ALL_FORBIDDEN if math.isfinite(score) else _NOT_FINITE
