@@ -64,6 +64,13 @@ TORCH_FREE = (
     "metrics",
     "data.dataset",
     "data.sentences",
+    "inference.translator",
+    "inference.processes",
+    "inference.formats",
+    "inference.output",
+    "inference.signals",
+    "inference.server",
+    "inference.chat",
 )
 
 
