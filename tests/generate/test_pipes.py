@@ -131,7 +131,7 @@ def test_fuzzed_lines(transformer: Generator, tmp_path: Path, settings: dict[str
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"sampling": True, "nbest": 2, "format": "jsonl", "buffer_size": 9}, {"follow": True}]
+    "settings", [{"sampling": True, "nbest": 2, "format": "jsonl", "buffer_size": 9}, {"follow": True}]
 )
 def test_processes_change_nothing(transformer: Generator, settings: dict[str, Any]) -> None:
     """Lines are in order, blank ones too, and samples are those of one process."""

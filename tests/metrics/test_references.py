@@ -22,7 +22,7 @@ from s2scli.metrics.words import characters
 
 DATA = Path(__file__).resolve().parents[3] / "shared/data"
 pytestmark = pytest.mark.skipif(not DATA.exists(), reason="the datasets are not here")
-LINES = 1000
+LINES = 500
 
 
 def read(name: str, limit: int = LINES) -> list[str]:

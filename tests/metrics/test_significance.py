@@ -155,7 +155,7 @@ def test_p_values_are_uniform_under_the_null(name: str) -> None:
     draw = np.random.default_rng(1)
     of_bootstrap: list[float] = []
     of_randomization: list[float] = []
-    for _ in range(400):
+    for _ in range(200):
         swaps = draw.integers(2, size=len(references), dtype=bool)
         first, second = rows[0][0].copy(), rows[1][0].copy()
         first[swaps], second[swaps] = rows[1][0][swaps], rows[0][0][swaps]
@@ -168,7 +168,7 @@ def test_p_values_are_uniform_under_the_null(name: str) -> None:
         of_bootstrap += [found.p_bootstrap] if found.p_bootstrap is not None else []
         of_randomization.append(found.p_randomization)
     assert far_from_uniform(of_randomization) < 1.63
-    assert len(of_bootstrap) == 400 * is_additive
+    assert len(of_bootstrap) == 200 * is_additive
     assert not is_additive or far_from_uniform(of_bootstrap) < 1.63
 
 

@@ -117,8 +117,9 @@ def test_a_signal_ends_it_after_the_running_requests(
     run: Generator, tmp_path: Path, number: int, code: int
 ) -> None:
     place = tmp_path / "a.sock"
-    words = f"generate --path {run.path} --device cpu --max-len-a 1 --max-len-b 5 --serve {place}".split()
-    text = joined(SENTENCES * 50)
+    flags = "--device cpu --max-len-a 1 --max-len-b 5 --buffer-size 40"
+    words = f"generate --path {run.path} {flags} --serve {place}".split()
+    text = joined(SENTENCES * 15)
     command = [
         sys.executable,
         "-c",
