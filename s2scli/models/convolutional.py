@@ -15,12 +15,12 @@ from s2scli.data.batch import Batch, Tokens, decoder_input
 from s2scli.models.base import Memory, Model, State, StepOutput, chosen_layer
 from s2scli.models.embeddings import Embeddings
 from s2scli.models.rows import beam_rows, join_padded
+from s2scli.nn import kernels
 from s2scli.nn.convolution import (
     ConvolutionalDecoderLayer,
     ConvolutionalEncoderLayer,
     balanced_sum,
     dense,
-    scale_gradient,
 )
 from s2scli.nn.dropout import Dropout
 from s2scli.nn.kernels.dot_product import rounded_length
@@ -148,7 +148,7 @@ class ConvolutionalModel(Model):
         for layer in self.encoder_layers:
             x = layer(x, present)
         states = self.encoder_output(x)
-        keys = scale_gradient(states, 1 / (2 * len(self.decoder_layers)))
+        keys = kernels.scale_gradient(states, 1 / (2 * len(self.decoder_layers)))
         values = balanced_sum(keys, embedded)
         missing = rounded_length(keys.size(1)) - keys.size(1)
         keys, values = (F.pad(item, (0, 0, 0, missing)) for item in (keys, values))

@@ -13,11 +13,11 @@ from s2scli.data.batch import Batch, Tokens, decoder_input
 from s2scli.errors import UsageError
 from s2scli.models.base import Memory, Model, State, StepOutput
 from s2scli.models.embeddings import Embeddings
-from s2scli.models.recurrent_state import RecurrentMemory, RecurrentState, Step, StepProducts
-from s2scli.nn.attention import CoverageScore, Score, attend
+from s2scli.models.recurrent_state import RecurrentMemory, RecurrentState, RecurrentStep
+from s2scli.nn import kernels
+from s2scli.nn.attention import CoverageScore, attend, attention_weights
 from s2scli.nn.copying import CopyStates, Gate, Hidden, joined
 from s2scli.nn.dropout import Dropout
-from s2scli.nn.kernels.products import RepeatedLinear, linear, product_dtype
 from s2scli.nn.rnn import (
     STATE_PARTS,
     RecurrentDecoder,
@@ -26,8 +26,8 @@ from s2scli.nn.rnn import (
 )
 
 
-def _places(mask: Tensor) -> Tensor:
-    """Where each token of a source that was read backwards is found, [B, S]; mask [B, S]."""
+def _positions_read(mask: Tensor) -> Tensor:
+    """At which step each token of a source was read that was read backwards, [B, S]; mask [B, S]."""
     return reverse(torch.arange(mask.size(1), device=mask.device).expand_as(mask), mask.sum(-1))
 
 
@@ -64,15 +64,15 @@ class Bridge(nn.Module):
         first = []
         for module, part in zip(self.dense, final, strict=True):
             layer = cast(nn.Linear, module)
-            first.append(torch.tanh(linear(part[-1], layer.weight, layer.bias).to(final.dtype)))
+            first.append(torch.tanh(kernels.linear(part[-1], layer.weight, layer.bias).to(final.dtype)))
         return torch.stack(first, dim=1).view(rows, self.parts, *self.shape)
 
 
 class RecurrentModel(Model):
     """An encoder, a decoder and, unless it is none, an attention score between them.
 
-    With attention_query `previous` (Bahdanau et al.) the state before the cell looks at the source and the
-    context enters the cell; with `current` (Luong et al.) the state after it does, and with input_feeding
+    With attention_query `previous` (Bahdanau et al.) the state before the cell attends to the source and the
+    context enters the cell; with `current` (Luong et al.) the state after it attends, and with input_feeding
     the attentional state enters the next cell. Without attention the decoder has the encoder's final state,
     as its first state, or at every step (Cho et al.). In all cases the output is predicted from
     tanh(W [state; context; embedding]), the embedding only with `previous` and Cho's decoder: the deep output
@@ -103,23 +103,22 @@ class RecurrentModel(Model):
                 config.decoder_hidden_size, key_size, config.attention_dim, config.max_source_positions
             )
         self.has_coverage = config.coverage
-        self.looks_first = self.has_attention and config.attention_query == "previous"
-        self.feeds_input = self.has_attention and not self.looks_first and config.input_feeding
-        self.sees_summary = not self.has_attention and config.fixed_context == "every"
-        self.embedding_in_readout = self.looks_first or self.sees_summary
+        self.attends_first = self.has_attention and config.attention_query == "previous"
+        self.feeds_input = self.has_attention and not self.attends_first and config.input_feeding
+        self.reads_summary = not self.has_attention and config.fixed_context == "every"
+        self.embedding_in_readout = self.attends_first or self.reads_summary
         self.feed_width = out_width if self.feeds_input else 0
         # What enters the first layer besides the embedding: a context, a summary or the attentional state.
-        extra = key_size if self.looks_first or self.sees_summary else self.feed_width
-        self.embedding_columns = slice(0, config.decoder_embed_dim)
-        self.extra_columns = slice(config.decoder_embed_dim, config.decoder_embed_dim + extra)
+        extra = key_size if self.attends_first or self.reads_summary else self.feed_width
         self.decoder = RecurrentDecoder(
             config.cell,
-            config.decoder_embed_dim + extra,
+            config.decoder_embed_dim,
+            extra,
             config.decoder_hidden_size,
             config.decoder_layers,
             config.dropout,
         )
-        context_width = key_size if self.has_attention or self.sees_summary else 0
+        context_width = key_size if self.has_attention or self.reads_summary else 0
         embedding_width = config.decoder_embed_dim if self.embedding_in_readout else 0
         self.readout = nn.Linear(config.decoder_hidden_size + context_width + embedding_width, out_width)
         self.output = embeddings.output
@@ -150,7 +149,7 @@ class RecurrentModel(Model):
         keys, mask = cast(RecurrentMemory, memory).keys, cast(RecurrentMemory, memory).mask
         if not self.config.reverse_source:
             return keys
-        return keys.gather(1, _places(mask)[:, :, None].expand_as(keys))
+        return keys.gather(1, _positions_read(mask)[:, :, None].expand_as(keys))
 
     def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
         """The attention weights [B, T, S], in the source's order; there is one layer that attends."""
@@ -166,25 +165,32 @@ class RecurrentModel(Model):
         weights = self._run(embedded, memory)[1]
         assert weights is not None
         if self.config.reverse_source:
-            weights = weights.gather(2, _places(memory.mask)[:, None].expand_as(weights))
+            weights = weights.gather(2, _positions_read(memory.mask)[:, None].expand_as(weights))
         return weights * batch.target.mask[..., None]
 
     def decode(self, memory: Memory, inputs: Tensor) -> Hidden:
         """Decoder states [B, T, D] of all target positions."""
-        embedded = self.dropout(self.target_embedding(inputs))  # [B, T, E]
+        embedded = self.dropout(self.target_embedding(inputs))  # [B, T, D]
         return self._run(embedded, cast(RecurrentMemory, memory))[0]
 
     def _run(self, embedded: Tensor, memory: RecurrentMemory) -> tuple[Hidden, Tensor | None]:
         """The decoder states of all target positions, and the attention [B, T, S], if there is any."""
-        if self.looks_first or self.feeds_input or self.has_coverage:
+        if self.attends_first or self.feeds_input or self.has_coverage:
             return self._step_by_step(embedded, memory)
+        return self._at_once(embedded, memory)
+
+    def _at_once(self, embedded: Tensor, memory: RecurrentMemory) -> tuple[Hidden, Tensor | None]:
+        """Teacher forcing where no step needs the attention of the step before it."""
         context = weights = None
-        if self.sees_summary:
+        if self.reads_summary:
             context = memory.summary[:, None].expand(-1, embedded.size(1), -1)
         inputs = embedded if context is None else torch.cat([embedded, context], dim=-1)
-        states = self.decoder.sequence(inputs, self.start(memory).layers)
+        states = self.decoder(inputs, self.start(memory).layers)
         if self.has_attention:
-            context, weights = attend(self.score(states, memory.prepared), memory.keys, memory.mask)
+            linear = kernels.Loop(1, kernels.product_dtype(states)).linear
+            with torch.autocast(states.device.type, enabled=False):
+                scores = self.score(states, memory.prepared, linear)
+            context, weights = attend(scores, memory.keys, memory.mask)
         hidden = self._read_out(states, context, embedded)
         return self._with_copying(hidden, states, context, embedded, weights, memory), weights
 
@@ -214,13 +220,13 @@ class RecurrentModel(Model):
     ) -> Hidden:
         """Step by step: what is read is predicted from what was read before (Bengio et al. 2015, section 2.4)."""
         memory = cast(RecurrentMemory, memory)
-        state, products = self.start(memory), self._step_products(memory, inputs.size(1), 1)
+        state, linear = self.start(memory), self._loop(memory, inputs.size(1))
         states: list[Hidden] = []
         for tokens, chosen in zip(inputs.split(1, dim=1), own.split(1, dim=1), strict=True):
             if states:
                 tokens = torch.where(chosen, predict(states[-1]), tokens)
             embedded = self.dropout(self.target_embedding(tokens))
-            hidden, state = self._extend(embedded, memory, state, products)
+            hidden, state = self._extend(embedded, memory, state, linear)
             states.append(hidden)
         return joined(states)
 
@@ -229,11 +235,11 @@ class RecurrentModel(Model):
 
         The embeddings' share in the gates is computed for all steps at once.
         """
-        state, products = self.start(memory), self._step_products(memory, embedded.size(1), 1)
-        steps: list[Step] = []
-        shares = self.decoder.project(embedded.transpose(0, 1), self.embedding_columns)  # [T, B, gates]
+        state, linear = self.start(memory), self._loop(memory, embedded.size(1))
+        steps: list[RecurrentStep] = []
+        shares = self.decoder.share(embedded.transpose(0, 1).contiguous())  # [T, B, gates]
         for share in shares.unbind(0):
-            steps.append(self._advance(share[:, None], memory, state, products))
+            steps.append(self._advance(share[:, None], memory, state, linear))
             state = steps[-1].state
         tops = torch.cat([step.top for step in steps], dim=1)
         contexts = torch.cat([step.context for step in steps], dim=1)
@@ -244,61 +250,58 @@ class RecurrentModel(Model):
             hidden = self._read_out(tops, contexts, embedded)
         return self._with_copying(hidden, tops, contexts, embedded, weights, memory), weights
 
-    def _step_products(self, memory: RecurrentMemory, steps: int, beam: int) -> StepProducts:
-        """For a loop of so many steps of K hypotheses a sentence, each of which calls each product once."""
-        rows, keys, dtype = len(memory.mask), memory.keys, product_dtype(memory.first)
-        cells = self.decoder.steps(self.extra_columns, dtype, steps, rows * beam)
-        scores = average = None
-        if self.has_attention:
-            score = cast(Score, self.score)
-            repeated = score.repeated_over if isinstance(score, CoverageScore) else score.repeated
-            scores = repeated(memory.prepared, steps, beam)
-            average = RepeatedLinear(keys.transpose(1, 2), None, keys.dtype, steps, (rows, beam))
-        readout = RepeatedLinear(self.readout.weight, self.readout.bias, dtype, steps, (rows, beam))
-        return StepProducts(cells, scores, average, readout)
+    def _loop(self, memory: RecurrentMemory, steps: int) -> kernels.Multiply:
+        """What multiplies in a loop of so many steps, in each of which every weight is used once."""
+        return kernels.Loop(steps, kernels.product_dtype(memory.first)).linear
 
     def _advance(
-        self, share: Tensor, memory: RecurrentMemory, state: RecurrentState, products: StepProducts
-    ) -> Step:
+        self, share: Tensor, memory: RecurrentMemory, state: RecurrentState, linear: kernels.Multiply
+    ) -> RecurrentStep:
         """One step of K hypotheses, from the embeddings' share [B, K, gates] in the first layer's gates."""
-        context = entering = state.feed
+        context = extra = state.feed
         weights = coverage = None
         if state.coverage is not None:
             # What is beyond was for longer sources, which have gone.
             coverage = state.coverage[..., : memory.mask.size(1)]
         with torch.autocast(share.device.type, enabled=False):
-            if self.looks_first:
-                context, weights = products.look(state.top(), memory.mask, coverage)
-                entering = context
-            elif self.sees_summary:
-                entering = context = memory.summary[:, None].expand(-1, share.size(1), -1)
-            layers = products.cells(share.flatten(0, 1), entering.flatten(0, 1), state.layers)
+            if self.attends_first:
+                context, weights = self._attend(state.top(), memory, coverage, linear)
+                extra = context
+            elif self.reads_summary:
+                extra = context = memory.summary[:, None].expand(-1, share.size(1), -1)
+            layers = self.decoder.step(share.flatten(0, 1), extra.flatten(0, 1), state.layers, linear)
             top = RecurrentState(layers, state.feed).top()
-            if self.has_attention and not self.looks_first:
-                context, weights = products.look(top, memory.mask, coverage)
-            feed = self._read_out(top, context, None, products.readout) if self.feeds_input else state.feed
+            if self.has_attention and not self.attends_first:
+                context, weights = self._attend(top, memory, coverage, linear)
+            feed = self._read_out(top, context, None, linear) if self.feeds_input else state.feed
         if coverage is not None and weights is not None:
             coverage = coverage + weights
-        return Step(RecurrentState(layers, feed, coverage), top, context, weights)
+        return RecurrentStep(RecurrentState(layers, feed, coverage), top, context, weights)
+
+    def _attend(
+        self, query: Tensor, memory: RecurrentMemory, coverage: Tensor | None, linear: kernels.Multiply
+    ) -> tuple[Tensor, Tensor]:
+        """Context [B, K, size] for decoder states [B, K, size], and the attention [B, K, S]."""
+        covered = () if coverage is None else (coverage,)
+        weights = attention_weights(self.score(query, memory.prepared, linear, *covered), memory.mask)
+        return linear(weights, memory.keys.transpose(1, 2)), weights
 
     def _read_out(
         self,
         states: Tensor,
         context: Tensor | None,
         embedded: Tensor | None,
-        project: Callable[[Tensor], Tensor] | None = None,
+        linear: kernels.Multiply = kernels.linear,
     ) -> Tensor:
-        """tanh(W [state; context; embedding]), with dropout, of what there is of them; project: W as a loop has it."""
+        """tanh(W [state; context; embedding] + b), with dropout, of what there is of them."""
         parts = [states]
         if context is not None:
             parts.append(context)
         if self.embedding_in_readout and embedded is not None:
             parts.append(embedded)
-        joined = torch.cat(parts, dim=-1)
-        if project is None:
-            read = linear(joined, self.readout.weight, self.readout.bias)
-        else:
-            read = project(joined).to(states.dtype)
+        read = linear(torch.cat(parts, dim=-1), self.readout.weight, self.readout.bias)
+        if not torch.is_autocast_enabled(read.device.type):
+            read = read.to(states.dtype)  # a loop's products may be in half precision
         dropped: Tensor = self.dropout(torch.tanh(read))
         return dropped
 
@@ -313,22 +316,19 @@ class RecurrentModel(Model):
     def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
         """Run the decoder on the newest token of each hypothesis."""
         memory = cast(RecurrentMemory, memory)
-        hidden, next_state = self._extend(
-            self.dropout(self.target_embedding(tokens)),
-            memory,
-            cast(RecurrentState, state),
-            self._step_products(memory, 1, tokens.size(1)),
-        )
-        return self.score_next(hidden, next_state)
+        embedded = self.dropout(self.target_embedding(tokens))
+        linear = self._loop(memory, 1)
+        hidden, new = self._extend(embedded, memory, cast(RecurrentState, state), linear)
+        return self.score_next(hidden, new)
 
     def _extend(
-        self, embedded: Tensor, memory: RecurrentMemory, state: RecurrentState, products: StepProducts
+        self, embedded: Tensor, memory: RecurrentMemory, state: RecurrentState, linear: kernels.Multiply
     ) -> tuple[Hidden, RecurrentState]:
-        """The hidden state [B, K, D] after one more token, embedded [B, K, E], and the state for the next."""
-        share = self.decoder.project(embedded, self.embedding_columns)
-        step = self._advance(share, memory, state, products)
+        """The hidden state [B, K, D] after one more token, embedded [B, K, D], and the state for the next."""
+        step = self._advance(self.decoder.share(embedded), memory, state, linear)
         hidden = step.state.feed
         if not self.feeds_input:
-            hidden = self._read_out(step.top, step.context, embedded, products.readout)
+            with torch.autocast(embedded.device.type, enabled=False):
+                hidden = self._read_out(step.top, step.context, embedded, linear)
         copying = self._with_copying(hidden, step.top, step.context, embedded, step.attention, memory)
         return copying, step.state

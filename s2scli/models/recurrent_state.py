@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,14 +9,14 @@ from torch import Tensor
 
 from s2scli.models.base import Memory, State
 from s2scli.models.rows import beam_rows, join_padded, join_present
-from s2scli.nn.attention import attention_weights
-from s2scli.nn.rnn import DecoderSteps, LayerState
+from s2scli.nn.rnn import LayerState
 
 
 @dataclass(frozen=True)
 class RecurrentMemory(Memory):
-    """keys [B, S, size]: encoder states; prepared [B, S, any]: their share in the attention scores; mask [B, S].
+    """What a recurrent decoder reads of its sources.
 
+    keys [B, S, size]: encoder states; prepared [B, S, any]: their share in the attention scores; mask [B, S].
     first [B, parts, layers, size]: the decoder's first state. summary [B, size]: the encoder's final state.
     words [B, S], to copy: the tokens' ids in the extended vocabulary.
     """
@@ -56,9 +55,11 @@ class RecurrentMemory(Memory):
 
 @dataclass(frozen=True)
 class RecurrentState(State):
-    """layers: the parts [B·K, size] of each layer's state; feed [B, K, width]: the attentional state, fed to a step.
+    """The state of hypotheses, before their next token is read.
 
-    coverage [B, K, S or more], if there is any: the sum of the attention so far (See et al. 2017, equation 10).
+    layers: the parts [B·K, size] of each layer's state; feed [B, K, width]: the attentional state of the step before,
+    which enters the next one, of width 0 where it does not. coverage [B, K, S or more], if there is any: the sum of the
+    attention so far (See et al. 2017, equation 10).
     """
 
     layers: list[LayerState]
@@ -70,6 +71,8 @@ class RecurrentState(State):
         return self.layers[-1][0].view(*self.feed.shape[:2], -1)
 
     def _gather(self, rows: Tensor, beam: int) -> RecurrentState:
+        """The hypotheses at some rows of the flattened [B·K], K being `beam` from now on."""
+
         def gather(item: Tensor) -> Tensor:
             chosen = item.flatten(0, 1).index_select(0, rows)
             return chosen.view(len(rows) // beam, beam, item.size(2))
@@ -98,29 +101,11 @@ class RecurrentState(State):
 
 
 @dataclass(frozen=True)
-class StepProducts:
-    """The products with weights in a loop of steps, which share them: each weight's gradient is computed once."""
-
-    cells: DecoderSteps
-    scores: Callable[..., Tensor] | None
-    average: Callable[[Tensor], Tensor] | None
-    readout: Callable[[Tensor], Tensor]
-
-    def look(self, query: Tensor, mask: Tensor, coverage: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Context [B, K, size] for decoder states [B, K, size], and the attention [B, K, S]."""
-        assert self.scores is not None
-        assert self.average is not None
-        scores = self.scores(query) if coverage is None else self.scores(query, coverage)
-        weights = attention_weights(scores, mask)
-        return self.average(weights), weights
-
-
-@dataclass(frozen=True)
-class Step:
+class RecurrentStep:
     """What a step of the decoder gives.
 
-    top [B, K, size]: the top layer's output; context [B, K, any], of width 0 where the readout has none; attention
-    [B, K, S], if there is any.
+    state: for the next step. top [B, K, size]: the top layer's output; context [B, K, any], of width 0 where the
+    readout has none; attention [B, K, S], if there is any.
     """
 
     state: RecurrentState

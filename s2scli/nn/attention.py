@@ -5,30 +5,25 @@ Each score is a module. `prepare(keys)` does once per sentence what does not dep
 
     query [B, Q, decoder size], prepared: of keys [B, S, encoder size]  →  scores [B, Q, S]
 
-and `repeated(prepared, …)` is the same function for a loop. Q is the number of decoder states: target positions in
-training, hypotheses in a beam. Notation: s is the decoder state, h_j the encoder state at position j.
+Q is the number of decoder states: target positions in training, hypotheses in a beam. Notation: s is the decoder state,
+h_j the encoder state at position j.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from math import sqrt
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from s2scli.nn.kernels.products import RepeatedLinear, linear, product_dtype
-
-# Numbers in memory at once in the additive score on a CPU: 4 MB of float32.
-_BLOCK_ELEMENTS = 1 << 20
+from s2scli.nn import kernels
 
 
 class Score(nn.Module, ABC):
     """A score function of decoder and encoder states.
 
-    query_size, key_size: sizes of s and h; attention_dim: inner width of the additive and concat scores;
+    query_size, key_size: sizes of s and h; attention_dim: A, the inner width of the additive and concat scores;
     max_positions: positions that the location score has weights for.
     """
 
@@ -37,85 +32,12 @@ class Score(nn.Module, ABC):
         self.sizes = (query_size, key_size, attention_dim, max_positions)
 
     def prepare(self, keys: Tensor) -> Tensor:
-        """What depends on the encoder states alone, [B, S, any]."""
+        """The share of the encoder states in the scores, [B, S, any], in the precision that they are computed in."""
         return keys
 
     @abstractmethod
-    def repeated(self, prepared: Tensor, steps: int, queries: int) -> Callable[[Tensor], Tensor]:
-        """What gives the scores [B, Q, S] of query [B, Q, query_size]; called `steps` times, outside autocast."""
-
-    def forward(self, query: Tensor, prepared: Tensor) -> Tensor:
-        """Scores [B, Q, S] of query [B, Q, query_size] against prepared keys."""
-        scores = self.repeated(prepared, 1, query.size(1))
-        with torch.autocast(query.device.type, enabled=False):
-            return scores(query)
-
-
-def _repeated(weight: Tensor, shape: tuple[int, int], steps: int) -> RepeatedLinear:
-    """The product of a matrix, or in at least float32 one a sentence, with queries of shape [B, Q]."""
-    if weight.dim() == 3:
-        dtype = torch.promote_types(weight.dtype, torch.float32) if torch.is_grad_enabled() else weight.dtype
-    else:
-        dtype = product_dtype(weight)
-    return RepeatedLinear(weight, None, dtype, steps, shape)
-
-
-class _TanhScores(torch.autograd.Function):
-    """vᵀ tanh((q + k)/2) of each pair of q [B, Q, A] and k [B, S, A]: what additive scores are made of; [B, Q, S].
-
-    tanh(x/2) = 2σ(x) - 1 is used, as torch's σ is ten times faster than its tanh on a CPU. With the gradient d of the
-    scores and y = 2σ(1-σ): dq = v ⊙ Σ_S d y, dk = v ⊙ Σ_Q d y, dv = Σ d (2σ - 1). σ is not kept but computed again,
-    some sentences at a time.
-    """
-
-    @staticmethod
-    def blocks(query: Tensor, keys: Tensor) -> list[slice]:
-        """Slices of the sentences."""
-        each = query.size(1) * keys.size(1) * keys.size(2)
-        size = len(keys) if keys.is_cuda else max(1, _BLOCK_ELEMENTS // each)
-        return [slice(start, start + size) for start in range(0, len(keys), size)]
-
-    @staticmethod
-    def sigmoid(query: Tensor, keys: Tensor) -> Tensor:
-        """σ(q + k), [B, Q, S, A]."""
-        return (query[:, :, None] + keys[:, None]).sigmoid_()
-
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
-        ctx.save_for_backward(query, keys, v)
-        parts = [_TanhScores.sigmoid(query[rows], keys[rows]) @ v for rows in _TanhScores.blocks(query, keys)]
-        return torch.cat(parts).mul_(2).sub_(v.sum())
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, keys, v = ctx.saved_tensors
-        d_query, d_keys, d_v = torch.empty_like(query), torch.empty_like(keys), torch.zeros_like(v)
-        for rows in _TanhScores.blocks(query, keys):
-            d = gradients[0][rows]  # [B, Q, S]
-            inner = _TanhScores.sigmoid(query[rows], keys[rows])  # [B, Q, S, A]
-            d_v += d.flatten() @ inner.flatten(0, -2)
-            inner = inner.addcmul_(inner, inner, value=-1)
-            torch.matmul(d[:, :, None], inner, out=d_query[rows][:, :, None])
-            if inner.size(1) == 1:
-                torch.mul(d[:, 0, :, None], inner[:, 0], out=d_keys[rows])
-            else:
-                torch.sum(inner.mul_(d[..., None]), 1, out=d_keys[rows])
-        twice = 2 * v
-        return d_query.mul_(twice), d_keys.mul_(twice), d_v.mul_(2).sub_(gradients[0].sum())
-
-
-def _additive(
-    weight: Tensor, prepared: Tensor, v: Tensor, steps: int, queries: int
-) -> Callable[[Tensor], Tensor]:
-    """vᵀ tanh(W s + prepared/2), as a function of s."""
-    project = _repeated(2 * weight, (len(prepared), queries), steps)
-    keys = prepared.to(v.dtype)
-
-    def scores(query: Tensor) -> Tensor:
-        found: Tensor = _TanhScores.apply(project(query).to(v.dtype), keys, v)  # type: ignore[no-untyped-call]
-        return found
-
-    return scores
+    def forward(self, query: Tensor, prepared: Tensor, linear: kernels.Multiply = kernels.linear) -> Tensor:
+        """Scores [B, Q, S] of query [B, Q, query_size] against prepared keys; in a loop with the loop's `linear`."""
 
 
 def _uniform(*shape: int, fan_in: int) -> nn.Parameter:
@@ -129,53 +51,17 @@ class AdditiveScore(Score):
 
     def __init__(self, query_size: int, key_size: int, attention_dim: int, max_positions: int) -> None:
         super().__init__(query_size, key_size, attention_dim, max_positions)
-        self.query = nn.Linear(query_size, attention_dim, bias=False)
-        self.key = nn.Linear(key_size, attention_dim, bias=False)
+        self.query = nn.Linear(query_size, attention_dim, bias=False)  # W
+        self.key = nn.Linear(key_size, attention_dim, bias=False)  # U
         self.v = _uniform(attention_dim, fan_in=attention_dim)
 
     def prepare(self, keys: Tensor) -> Tensor:
-        """2 U h_j, [B, S, attention_dim]."""
-        return linear(keys, 2 * self.key.weight)
+        """U h_j, [B, S, A]."""
+        return kernels.linear(keys, self.key.weight).to(self.v.dtype)
 
-    def repeated(self, prepared: Tensor, steps: int, queries: int) -> Callable[[Tensor], Tensor]:
-        """vᵀ tanh(W s + prepared/2)."""
-        return _additive(self.query.weight, prepared, self.v, steps, queries)
-
-
-class _CoveredScores(torch.autograd.Function):
-    """vᵀ tanh((q + k + c w)/2), as _TanhScores, with coverage c [B, Q, S] and w [A].
-
-    With what comes back to the sum within the tanh, e [B, Q, S, A]: dc = Σ_A e w, dw = Σ e c.
-    """
-
-    @staticmethod
-    def sigmoid(rows: slice, query: Tensor, keys: Tensor, coverage: Tensor, w: Tensor) -> Tensor:
-        """σ(q + k + c w) of some sentences, [B, Q, S, A]."""
-        inner = query[rows][:, :, None] + keys[rows][:, None]
-        return inner.addcmul_(coverage[rows][..., None], w).sigmoid_()
-
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, keys: Tensor, v: Tensor, coverage: Tensor, w: Tensor) -> Tensor:
-        ctx.save_for_backward(query, keys, v, coverage, w)
-        parts = [
-            _CoveredScores.sigmoid(rows, query, keys, coverage, w) @ v
-            for rows in _TanhScores.blocks(query, keys)
-        ]
-        return torch.cat(parts).mul_(2).sub_(v.sum())
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-        query, keys, v, coverage, w = ctx.saved_tensors
-        d_query, d_keys, d_coverage = (torch.empty_like(item) for item in (query, keys, coverage))
-        d_v, d_w = torch.zeros_like(v), torch.zeros_like(w)
-        for rows in _TanhScores.blocks(query, keys):
-            d = gradients[0][rows]
-            inner = _CoveredScores.sigmoid(rows, query, keys, coverage, w)
-            d_v += d.flatten() @ inner.flatten(0, -2)
-            inner = inner.addcmul_(inner, inner, value=-1).mul_(d[..., None]).mul_(2 * v)
-            d_query[rows], d_keys[rows], d_coverage[rows] = inner.sum(2), inner.sum(1), inner @ w
-            d_w += coverage[rows].flatten() @ inner.flatten(0, -2)
-        return d_query, d_keys, d_v.mul_(2).sub_(gradients[0].sum()), d_coverage, d_w
+    def forward(self, query: Tensor, prepared: Tensor, linear: kernels.Multiply = kernels.linear) -> Tensor:
+        """vᵀ tanh(W s + U h_j)."""
+        return kernels.additive_scores(linear(query, self.query.weight), prepared, self.v)
 
 
 class CoverageScore(AdditiveScore):
@@ -183,28 +69,35 @@ class CoverageScore(AdditiveScore):
 
     def __init__(self, query_size: int, key_size: int, attention_dim: int, max_positions: int) -> None:
         super().__init__(query_size, key_size, attention_dim, max_positions)
-        self.coverage = _uniform(attention_dim, fan_in=attention_dim)
+        self.coverage = _uniform(attention_dim, fan_in=attention_dim)  # w
 
-    def repeated_over(self, prepared: Tensor, steps: int, queries: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """What gives the scores [B, Q, S] of query [B, Q, query_size] with coverage [B, Q, S]; as `repeated`."""
-        project = _repeated(2 * self.query.weight, (len(prepared), queries), steps)
-        keys, w = prepared.to(self.v.dtype), 2 * self.coverage
-
-        def scores(query: Tensor, coverage: Tensor) -> Tensor:
-            projected = project(query).to(self.v.dtype)
-            found: Tensor = _CoveredScores.apply(projected, keys, self.v, coverage.to(self.v.dtype), w)  # type: ignore[no-untyped-call]
-            return found
-
-        return scores
+    def forward(
+        self,
+        query: Tensor,
+        prepared: Tensor,
+        linear: kernels.Multiply = kernels.linear,
+        coverage: Tensor | None = None,
+    ) -> Tensor:
+        """vᵀ tanh(W s + U h_j + w c_j), with coverage c [B, Q, S]; without it c is 0."""
+        projected = linear(query, self.query.weight)
+        return kernels.additive_scores(projected, prepared, self.v, coverage, self.coverage)
 
 
 class DotScore(Score):
     """sᵀ h_j, Luong et al. 2015, equation 8; both states have one size."""
 
-    def repeated(self, prepared: Tensor, steps: int, queries: int) -> Callable[[Tensor], Tensor]:
-        """sᵀ prepared."""
-        multiply = _repeated(prepared, (len(prepared), queries), steps)
-        return lambda query: multiply(query).to(query.dtype)
+    def prepare(self, keys: Tensor) -> Tensor:
+        """h_j, [B, S, size]."""
+        return _summed_over_steps(keys)
+
+    def forward(self, query: Tensor, prepared: Tensor, linear: kernels.Multiply = kernels.linear) -> Tensor:
+        """sᵀ h_j."""
+        return linear(query, prepared).to(query.dtype)
+
+
+def _summed_over_steps(keys: Tensor) -> Tensor:
+    """Keys in at least float32 where they are trained: their gradient is a sum over all steps."""
+    return keys.to(torch.promote_types(keys.dtype, torch.float32)) if torch.is_grad_enabled() else keys
 
 
 class ScaledDotScore(DotScore):
@@ -212,7 +105,7 @@ class ScaledDotScore(DotScore):
 
     def prepare(self, keys: Tensor) -> Tensor:
         """h_j / √size, [B, S, size]."""
-        return keys / sqrt(keys.size(-1))
+        return _summed_over_steps(keys / sqrt(keys.size(-1)))
 
 
 class GeneralScore(DotScore):
@@ -220,55 +113,52 @@ class GeneralScore(DotScore):
 
     def __init__(self, query_size: int, key_size: int, attention_dim: int, max_positions: int) -> None:
         super().__init__(query_size, key_size, attention_dim, max_positions)
-        self.weight = nn.Linear(key_size, query_size, bias=False)
+        self.weight = nn.Linear(key_size, query_size, bias=False)  # W
 
     def prepare(self, keys: Tensor) -> Tensor:
         """W h_j, [B, S, query_size]."""
-        return linear(keys, self.weight.weight)
+        return _summed_over_steps(kernels.linear(keys, self.weight.weight))
 
 
 class ConcatScore(Score):
     """vᵀ tanh(W [s; h_j]), Luong et al. 2015, equation 8.
 
-    W is kept as one matrix and applied to its two halves, so that the part of h_j is computed once.
+    W [s; h_j] is the sum of its two halves, so that the one of h_j is computed once.
     """
 
     def __init__(self, query_size: int, key_size: int, attention_dim: int, max_positions: int) -> None:
         super().__init__(query_size, key_size, attention_dim, max_positions)
-        self.weight = _uniform(attention_dim, query_size + key_size, fan_in=query_size + key_size)
+        self.weight = _uniform(attention_dim, query_size + key_size, fan_in=query_size + key_size)  # W
         self.v = _uniform(attention_dim, fan_in=attention_dim)
 
     def prepare(self, keys: Tensor) -> Tensor:
-        """Twice the part of W [s; h_j] that comes from h_j, [B, S, attention_dim]."""
-        return linear(keys, 2 * self.weight[:, self.sizes[0] :])
+        """W [0; h_j], [B, S, A]."""
+        return kernels.linear(keys, self.weight[:, self.sizes[0] :]).to(self.v.dtype)
 
-    def repeated(self, prepared: Tensor, steps: int, queries: int) -> Callable[[Tensor], Tensor]:
-        """vᵀ tanh(W [s; 0] + prepared/2)."""
-        return _additive(self.weight[:, : self.sizes[0]], prepared, self.v, steps, queries)
+    def forward(self, query: Tensor, prepared: Tensor, linear: kernels.Multiply = kernels.linear) -> Tensor:
+        """vᵀ tanh(W [s; 0] + W [0; h_j])."""
+        return kernels.additive_scores(linear(query, self.weight[:, : self.sizes[0]]), prepared, self.v)
 
 
 class LocationScore(Score):
-    """(W s)_j, Luong et al. 2015, equation 9: it looks at the decoder state alone.
+    """(W s)_j, Luong et al. 2015, equation 9: it depends on the decoder state alone.
 
     W has a row for each of max_positions source positions; positions beyond get no attention.
     """
 
     def __init__(self, query_size: int, key_size: int, attention_dim: int, max_positions: int) -> None:
         super().__init__(query_size, key_size, attention_dim, max_positions)
-        self.weight = _uniform(max_positions, query_size, fan_in=query_size)
+        self.weight = _uniform(max_positions, query_size, fan_in=query_size)  # W
 
-    def repeated(self, prepared: Tensor, steps: int, queries: int) -> Callable[[Tensor], Tensor]:
+    def forward(self, query: Tensor, prepared: Tensor, linear: kernels.Multiply = kernels.linear) -> Tensor:
         """(W s)_j, and -∞ beyond W's rows."""
-        weight = self.weight[: prepared.size(1)]
-        project = _repeated(weight, (len(prepared), queries), steps)
-        beyond = prepared.size(1) - len(weight)
-        return lambda query: nn.functional.pad(
-            project(query).to(query.dtype), (0, beyond), value=float("-inf")
-        )
+        length = prepared.size(1)
+        scores = linear(query, self.weight[:length]).to(query.dtype)
+        return nn.functional.pad(scores, (0, length - scores.size(-1)), value=float("-inf"))
 
 
 class SourceOnlyScore(Score):
-    """w·h_j + b: the decoder state is not looked at, so every step sees one average of the source."""
+    """w·h_j + b: the decoder state has no part in it, so every step sees one average of the source."""
 
     def __init__(self, query_size: int, key_size: int, attention_dim: int, max_positions: int) -> None:
         super().__init__(query_size, key_size, attention_dim, max_positions)
@@ -279,11 +169,10 @@ class SourceOnlyScore(Score):
         scores: Tensor = self.weight(keys)
         return scores
 
-    def repeated(self, prepared: Tensor, steps: int, queries: int) -> Callable[[Tensor], Tensor]:
-        """The prepared scores, whatever the query."""
-        del steps
-        scores = prepared.transpose(1, 2).expand(-1, queries, -1)
-        return lambda _: scores
+    def forward(self, query: Tensor, prepared: Tensor, linear: kernels.Multiply = kernels.linear) -> Tensor:
+        """w·h_j + b, for each query."""
+        del linear
+        return prepared.transpose(1, 2).expand(-1, query.size(1), -1)  # [B, Q, S]
 
 
 def attention_weights(scores: Tensor, mask: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ they read; p of dropout counts as √(1 - p).
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,25 +16,6 @@ from s2scli.nn.dropout import Dropout
 from s2scli.nn.linear import NormalizedLinear
 
 _ROOT_HALF = sqrt(0.5)
-
-
-class _ScaledGradient(torch.autograd.Function):
-    """y = x, dx = factor · dy."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
-        ctx.factor = factor
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0] * ctx.factor, None
-
-
-def scale_gradient(x: Tensor, factor: float) -> Tensor:
-    """A tensor as it is, whose gradient is multiplied by a factor."""
-    scaled: Tensor = _ScaledGradient.apply(x, factor)  # type: ignore[no-untyped-call]
-    return scaled
 
 
 def balanced_sum(x: Tensor, other: Tensor) -> Tensor:

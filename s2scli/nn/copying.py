@@ -8,21 +8,17 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from s2scli.nn.kernels.chunked import chunk_rows, chunked_sum
-from s2scli.nn.output import OutputLayer, projection
-
-# The logarithm of the probability of what cannot be: finite, so that gradients are.
-_NEVER = -1e4
+from s2scli.nn import kernels
+from s2scli.nn.output import OutputLayer
 
 
 @dataclass(frozen=True)
 class CopyStates:
-    """Decoder states that say what to copy, too; the dimensions "..." are alike, and what is done is done to all.
+    """Decoder states with what copying needs beside them, as one thing that is cut and joined like a tensor.
 
     hidden [..., D]; gate [...]: the generation probability is σ(gate); attention [..., S]: the copy distribution over
-    the source's tokens; words [..., S]: their ids in the extended vocabulary.
+    the source's tokens; words [..., S]: their ids in the extended vocabulary. The dimensions "..." are the same in all.
     """
 
     hidden: Tensor
@@ -32,33 +28,33 @@ class CopyStates:
 
     @property
     def shape(self) -> torch.Size:
-        """That of the hidden states."""
+        """The shape of the hidden states, [..., D]."""
         return self.hidden.shape
 
     def _each(self, function: Callable[[Tensor], Any]) -> list[Any]:
         return [function(item) for item in (self.hidden, self.gate, self.attention, self.words)]
 
     def __getitem__(self, rows: Any) -> Self:
-        """Those of some rows."""
+        """The states of some rows."""
         return type(self)(*self._each(lambda item: item[rows]))
 
     def split(self, size: int) -> list[Self]:
-        """Parts of so many rows."""
+        """The states in parts of `size` rows, the last with fewer."""
         return [type(self)(*parts) for parts in zip(*self._each(lambda item: item.split(size)), strict=True)]
 
     def chunk(self, number: int) -> list[Self]:
-        """So many parts."""
+        """The states in `number` parts."""
         return [
             type(self)(*parts) for parts in zip(*self._each(lambda item: item.chunk(number)), strict=True)
         ]
 
     def float(self) -> Self:
-        """In float32."""
+        """The states in float32; ids of words stay what they are."""
         hidden, gate, attention = (item.float() for item in (self.hidden, self.gate, self.attention))
         return type(self)(hidden, gate, attention, self.words)
 
     def flatten(self, start: int, end: int) -> Self:
-        """With some dimensions as one."""
+        """The states with the dimensions from `start` to `end` as one."""
         return type(self)(*self._each(lambda item: item.flatten(start, end)))
 
 
@@ -83,8 +79,8 @@ class CopyOutput(OutputLayer[CopyStates]):
     is_normalized = True
 
     def forward(self, states: CopyStates) -> Tensor:
-        """The logarithm of p, [..., V + E], E being the most own words of a source; -inf beyond those of each."""
-        log_p = self._mixture(self.scores(states.hidden), states.gate, states.attention, states.words)
+        """Give log p, [..., V + E], E being the most own words of a source; -inf beyond those of each."""
+        log_p = kernels.copy_mixture(self.scores(states.hidden), states.gate, states.attention, states.words)
         columns = torch.arange(log_p.size(-1), device=log_p.device)
         most = states.words.amax(-1, keepdim=True).clamp(min=self.weight.size(0) - 1)
         return log_p.masked_fill(columns > most, float("-inf"))
@@ -94,17 +90,9 @@ class CopyOutput(OutputLayer[CopyStates]):
         return [states.hidden, states.gate, states.attention, states.words]
 
     def log_probabilities(self, weight: Tensor, rows: Sequence[Tensor]) -> Tensor:
-        """The logarithm of p, [n, V + E], E being the most own words of a source in these rows."""
+        """Give log p, [n, V + E], E being the most own words of a source in these rows."""
         hidden, gate, attention, words = rows
-        return self._mixture(projection(hidden, weight), gate, attention, words)
-
-    def _mixture(self, scores: Tensor, gate: Tensor, attention: Tensor, words: Tensor) -> Tensor:
-        log_vocabulary = scores.to(torch.promote_types(scores.dtype, torch.float32)).log_softmax(-1)
-        size = max(scores.size(-1), int(words.max()) + 1)
-        log_vocabulary = F.pad(log_vocabulary, (0, size - scores.size(-1)), value=_NEVER)
-        gate, attention = gate.to(log_vocabulary)[..., None], attention.to(log_vocabulary)
-        copied = torch.zeros_like(log_vocabulary).scatter_add(-1, words, attention)
-        return torch.logaddexp(F.logsigmoid(gate) + log_vocabulary, F.logsigmoid(-gate) + _log(copied))
+        return kernels.copy_mixture(kernels.projection(hidden, weight), gate, attention, words)
 
     def loss(self, states: CopyStates, targets: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
         """Summed label-smoothed cross-entropy and summed negative log-likelihood, in nats.
@@ -118,49 +106,16 @@ class CopyOutput(OutputLayer[CopyStates]):
 
         def function(shared: Sequence[Tensor], rows: Sequence[Tensor]) -> Tensor:
             *parts, wanted = rows
-            of_target, of_others = _log_likelihood(shared[0], parts, wanted, smoothed=epsilon > 0)
+            of_target, of_others = kernels.copy_log_likelihoods(
+                shared[0], parts, wanted, smoothed=epsilon > 0
+            )
             likelihoods.append(of_target.detach().sum())
             spread = epsilon / (shared[0].size(0) - 1)
             return -((1 - epsilon) * of_target + spread * of_others).sum()
 
-        size = chunk_rows(self.weight.size(0))
-        loss = chunked_sum(function, [self.weight], [*self.rows(states), targets], size)
+        size = kernels.chunk_rows(self.weight.size(0))
+        loss = kernels.chunked_sum(function, [self.weight], [*self.rows(states), targets], size)
         return loss, -torch.stack(likelihoods).sum()
-
-
-def _log(probabilities: Tensor) -> Tensor:
-    return probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
-
-
-def _log_likelihood(
-    weight: Tensor, rows: Sequence[Tensor], targets: Tensor, *, smoothed: bool
-) -> tuple[Tensor, Tensor]:
-    """What log p(target) is, and if smoothed Σ over the vocabulary's other words of log p(word), [n] each.
-
-    p differs from p_gen P_vocab in the source's words alone, so it is never there for all words.
-    """
-    hidden, gate, attention, words = rows
-    vocabulary = weight.size(0)
-    log_vocabulary = projection(hidden, weight).log_softmax(-1)  # [n, V]
-    gate, attention = gate.to(log_vocabulary), attention.to(log_vocabulary)
-    generates, copies = F.logsigmoid(gate), F.logsigmoid(-gate)
-    is_known = targets < vocabulary
-    generated = log_vocabulary.gather(1, targets.where(is_known, 0)[:, None])[:, 0].where(is_known, _NEVER)
-    copied = (attention * (words == targets[:, None])).sum(-1)
-    of_target = torch.logaddexp(generates + generated, copies + _log(copied))
-    if not smoothed:
-        return of_target, torch.zeros_like(of_target)
-    # Each of the source's words once: the first of its places in order.
-    words, order = words.sort(-1)
-    attention = attention.gather(-1, order)
-    is_first = F.pad(words[:, 1:] != words[:, :-1], (1, 0), value=True)
-    group = is_first.cumsum(-1) - 1
-    copied = torch.zeros_like(attention).scatter_add(-1, group, attention).gather(-1, group)
-    is_counted = is_first & (words < vocabulary)
-    generated = generates[:, None] + log_vocabulary.gather(1, words.where(is_counted, 0))
-    gained = F.softplus(copies[:, None] + _log(copied) - generated).where(is_counted, 0).sum(-1)
-    total = vocabulary * generates + log_vocabulary.sum(-1) + gained
-    return of_target, total - of_target.where(is_known, 0)
 
 
 def coverage_loss(attention: Tensor, mask: Tensor) -> Tensor:

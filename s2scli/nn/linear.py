@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 
-from s2scli.nn.kernels.products import projected
+from s2scli.nn import kernels
 
 
 class Linear(nn.Linear):
     """torch's linear layer, with the fastest product.
 
-    blocks: how many matrices its own is made of, one below the other. quantized: what takes its place in decoding,
-    see nn/quantized.py.
+    blocks: how many matrices its own is made of, one below the other. quantized: the weight, with the bias, that takes
+    the place of its own in models that only decode, see nn/quantized.py.
     """
 
     blocks: int = 1
-    quantized: Callable[[Tensor], Tensor] | None = None
+    quantized: kernels.QuantizedWeight | None = None
 
     def matrix(self) -> Tensor:
         """W, [N, K]."""
@@ -26,8 +24,8 @@ class Linear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """Give x Wᵀ + b of x [..., K], as [..., N]."""
         if self.quantized is not None:
-            return self.quantized(input)
-        return projected(input, self.matrix(), self.bias)
+            return kernels.linear(input, self.quantized)
+        return kernels.linear(input, self.matrix(), self.bias)
 
 
 class NormalizedLinear(Linear):

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from s2scli.nn.kernels.chunked import chunk_rows, chunked_sum
+from s2scli.nn import kernels
 from s2scli.nn.output import OutputLayer
 
 
@@ -24,7 +24,7 @@ def symmetric_divergence(output: OutputLayer[Any], one: Any, other: Any) -> Tens
         log_p, log_q = (output.log_probabilities(shared[0], part) for part in (parts[:count], parts[count:]))
         return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum()
 
-    return chunked_sum(function, [output.weight], rows, chunk_rows(output.weight.size(0)))
+    return kernels.chunked_sum(function, [output.weight], rows, kernels.chunk_rows(output.weight.size(0)))
 
 
 def soft_cross_entropy(
@@ -45,11 +45,11 @@ def soft_cross_entropy(
         log_p, log_q = (item.div(temperature).log_softmax(-1) for item in found)
         return -(log_q.exp() * log_p).sum()
 
-    return chunked_sum(
+    return kernels.chunked_sum(
         function,
         [output.weight, teacher.weight],
         [*rows, *teacher_rows],
-        chunk_rows(output.weight.size(0)),
+        kernels.chunk_rows(output.weight.size(0)),
     )
 
 
@@ -62,4 +62,4 @@ def weighted_cross_entropy(output: OutputLayer[Any], states: Any, targets: Tenso
         return (F.nll_loss(log_p, wanted, reduction="none") * row_weights).sum()
 
     rows = [*output.rows(states), targets, weights]
-    return chunked_sum(function, [output.weight], rows, chunk_rows(output.weight.size(0)))
+    return kernels.chunked_sum(function, [output.weight], rows, kernels.chunk_rows(output.weight.size(0)))

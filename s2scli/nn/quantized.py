@@ -8,14 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from s2scli.errors import UsageError
-from s2scli.nn.kernels.quantized import Int8Product, QuantizedProduct, WideProduct
+from s2scli.nn.kernels.products import QuantizedWeight
+from s2scli.nn.kernels.quantized import FloatWeight, Int8Weight
 from s2scli.nn.linear import Linear
 from s2scli.nn.output import OutputLayer
 
-_PRODUCTS: dict[str, Callable[[Tensor, Tensor | None], QuantizedProduct]] = {
-    "fp32": WideProduct,
-    "bf16": WideProduct.bf16,
-    "int8": Int8Product.of,
+_WEIGHTS: dict[str, Callable[[Tensor, Tensor | None], QuantizedWeight]] = {
+    "fp32": FloatWeight,
+    "bf16": FloatWeight.bf16,
+    "int8": Int8Weight.of,
 }
 _WHOLE = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -33,13 +34,13 @@ def quantize(model: nn.Module, precision: str) -> None:
         if precision in _WHOLE:
             model.to(_WHOLE[precision])
         return
-    if precision not in _PRODUCTS:
+    if precision not in _WEIGHTS:
         raise UsageError(f"--precision {precision} is for a GPU; on a CPU take bf16 or int8")
     for module in model.modules():
         if isinstance(module, (Linear, OutputLayer)):
             bias = getattr(module, "bias", None)
             weight = (module.matrix() if isinstance(module, Linear) else module.weight).detach()
-            module.quantized = _PRODUCTS[precision](weight, None if bias is None else bias.detach())
+            module.quantized = _WEIGHTS[precision](weight, None if bias is None else bias.detach())
         if isinstance(module, Linear):
             # An output layer's weight may be an embedding too; this one is of no more use.
             module.register_parameter("weight", None)

@@ -155,7 +155,7 @@ def test_coverage_is_the_sum_of_the_attention_before() -> None:
         got = model.attention(batch)[0]
         memory = model.encode(batch.source)
         read = known(torch.tensor([[EOS, *TARGETS[2]]]), TARGET_SIZE)
-        states = model.decoder.sequence(model.target_embedding(read), model.start(memory).layers)[0]
+        states = model.decoder(model.target_embedding(read), model.start(memory).layers)[0]
         keys = memory.keys[0] @ model.score.key.weight.T
         coverage = torch.zeros(len(keys))
         for state, weights in zip(states, got, strict=True):

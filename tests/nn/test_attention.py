@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from s2scli.components import ATTENTION_SCORES
+from s2scli.nn import kernels
 from s2scli.nn.attention import Score, attend
 
 B, Q, S, INNER, POSITIONS = 2, 3, 5, 4, 9
@@ -157,15 +158,15 @@ def test_the_gradients_of_scores(
     name: str, queries: int, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of repeated queries, the second made from the first's scores; in one piece, and a sentence at a time."""
-    monkeypatch.setattr("s2scli.nn.attention._BLOCK_ELEMENTS", block)
+    monkeypatch.setattr("s2scli.nn.kernels.scores._BLOCK_ELEMENTS", block)
     score = make(name, 3, 3)
     torch.manual_seed(3)
     query = torch.randn(B, queries, 3, dtype=torch.float64, requires_grad=True)
     keys = torch.randn(B, S, 3, dtype=torch.float64, requires_grad=True)
 
     def function(query: Tensor, keys: Tensor, *_: Tensor) -> Tensor:
-        scores = score.repeated(score.prepare(keys), 2, queries)
-        first = scores(query)
-        return torch.stack([first, scores(query + first[..., :3])])
+        prepared, linear = score.prepare(keys), kernels.Loop(2, torch.float64).linear
+        first = score(query, prepared, linear)
+        return torch.stack([first, score(query + first[..., :3], prepared, linear)])
 
     assert torch.autograd.gradcheck(function, (query, keys, *score.parameters()))

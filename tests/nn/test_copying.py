@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from s2scli.nn import kernels
 from s2scli.nn.attention import CoverageScore, attention_weights
 from s2scli.nn.copying import CopyOutput, CopyStates, Gate, coverage_loss, joined
 from s2scli.nn.kernels import chunked
@@ -216,26 +217,23 @@ def test_scores_with_coverage_are_the_papers() -> None:
     query, keys, coverage = torch.randn(2, 3, 4), torch.randn(2, 7, 6), torch.rand(2, 3, 7)
     inner = (query @ score.query.weight.T)[:, :, None] + (keys @ score.key.weight.T)[:, None]
     expected = torch.tanh(inner + coverage[..., None] * score.coverage) @ score.v
-    got = score.repeated_over(score.prepare(keys), 1, 3)(query, coverage)
+    got = score(query, score.prepare(keys), coverage=coverage)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
     nothing = torch.zeros_like(coverage)
     torch.testing.assert_close(
-        score.repeated_over(score.prepare(keys), 1, 3)(query, nothing), score(query, score.prepare(keys))
+        score(query, score.prepare(keys), coverage=nothing), score(query, score.prepare(keys))
     )
 
 
 def test_the_gradient_of_scores_with_coverage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("s2scli.nn.attention._BLOCK_ELEMENTS", 1)
+    monkeypatch.setattr("s2scli.nn.kernels.scores._BLOCK_ELEMENTS", 1)
     torch.manual_seed(4)
     score = CoverageScore(3, 4, 5, 0).double()
     query, keys, coverage = (torch.randn(2, size, 5, dtype=torch.float64) for size in (2, 6, 2))
     coverage = coverage[..., :1].expand(-1, -1, 6).contiguous()
 
     def scores(query: Tensor, keys: Tensor, coverage: Tensor, v: Tensor, w: Tensor) -> Tensor:
-        from s2scli.nn.attention import _CoveredScores
-
-        found: Tensor = _CoveredScores.apply(query, keys, v, coverage, w)  # type: ignore[no-untyped-call]
-        return found
+        return kernels.additive_scores(query, keys, v, coverage, w)
 
     inputs = [query, keys, coverage, score.v.detach(), score.coverage.detach()]
     assert torch.autograd.gradcheck(scores, [item.clone().requires_grad_() for item in inputs])

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from s2scli.nn import kernels
 from s2scli.nn.rnn import (
     STATE_PARTS,
-    DecoderSteps,
     RecurrentDecoder,
     RecurrentEncoder,
     cell_step,
@@ -18,7 +18,6 @@ from s2scli.nn.rnn import (
 )
 
 INPUT, HIDDEN = 5, 6
-NOTHING, ALL = slice(INPUT, INPUT), slice(0, INPUT)
 NETWORKS = {
     "lstm": nn.LSTM,
     "gru": nn.GRU,
@@ -27,9 +26,9 @@ NETWORKS = {
 }
 
 
-def decoder(cell: str, layers: int) -> RecurrentDecoder:
+def decoder(cell: str, layers: int, extra: int = 0) -> RecurrentDecoder:
     torch.manual_seed(1)
-    return RecurrentDecoder(cell, INPUT, HIDDEN, layers, 0.0).eval()
+    return RecurrentDecoder(cell, INPUT - extra, extra, HIDDEN, layers, 0.0).eval()
 
 
 def state_of(cell: str, layers: int, rows: int) -> Tensor:
@@ -37,8 +36,13 @@ def state_of(cell: str, layers: int, rows: int) -> Tensor:
     return torch.randn(STATE_PARTS[cell], layers, rows, HIDDEN)
 
 
-def loop(ours: RecurrentDecoder, steps: int, rows: int, entering: slice = NOTHING) -> DecoderSteps:
-    return ours.steps(entering, torch.float32, steps, rows)
+def loop(steps: int) -> kernels.Multiply:
+    return kernels.Loop(steps, torch.float32).linear
+
+
+def nothing(rows: int) -> Tensor:
+    """What else enters where nothing does."""
+    return torch.zeros(rows, 0)
 
 
 @pytest.mark.parametrize("layers", [1, 3])
@@ -49,22 +53,21 @@ def test_a_sequence_is_torchs(cell: str, layers: int) -> None:
     theirs.load_state_dict(ours.network.state_dict())
     x, state = torch.randn(4, 7, INPUT), state_of(cell, layers, 4)
     expected, _ = theirs(x, (state[0], state[1]) if cell == "lstm" else state[0])
-    torch.testing.assert_close(ours.sequence(x, layers_of(state)), expected)
+    torch.testing.assert_close(ours(x, layers_of(state)), expected)
 
 
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("cell", NETWORKS)
 def test_steps_are_the_sequence(cell: str, layers: int) -> None:
-    ours = decoder(cell, layers)
+    ours = decoder(cell, layers, extra=INPUT - 2)
     x, state = torch.randn(4, 7, INPUT), state_of(cell, layers, 4)
     layers_state = layers_of(state)
-    expected = ours.sequence(x, layers_state)
+    expected = ours(x, layers_state)
     _, final = ours.network(x, (state[0], state[1]) if cell == "lstm" else state[0])
-    first, second = slice(0, 2), slice(2, INPUT)
-    step = loop(ours, 7, 4, second)
+    linear = loop(7)
     for position in range(7):
-        share = ours.project(x[:, position, first], first)
-        layers_state = step(share, x[:, position, second], layers_state)
+        share = ours.share(x[:, position, :2])
+        layers_state = ours.step(share, x[:, position, 2:], layers_state, linear)
         torch.testing.assert_close(layers_state[-1][0], expected[:, position])
     torch.testing.assert_close(
         join_layers(layers_state), torch.stack(final) if cell == "lstm" else final[None]
@@ -80,9 +83,9 @@ def test_gradients_of_steps_are_those_of_the_sequence(cell: str) -> None:
         ours.zero_grad()
         start = state_of(cell, 2, 3)
         if by_steps:
-            outputs, state, step = [], layers_of(start), loop(ours, 4, 3)
+            outputs, state, linear = [], layers_of(start), loop(4)
             for position in range(4):
-                state = step(ours.project(x[:, position], ALL), None, state)
+                state = ours.step(ours.share(x[:, position]), nothing(3), state, linear)
                 outputs.append(state[-1][0])
             top = torch.stack(outputs, 1)
         else:  # torch's own
@@ -96,10 +99,10 @@ def test_gradients_of_steps_are_those_of_the_sequence(cell: str) -> None:
 def test_dropout_acts_between_layers_in_both_forms() -> None:
     """The upper layer sees as many masks of the lower one, and the same mean, in a sequence and in a step."""
     torch.manual_seed(3)
-    ours = RecurrentDecoder("tanh", INPUT, HIDDEN, 2, 0.5)
+    ours = RecurrentDecoder("tanh", INPUT, 0, HIDDEN, 2, 0.5)
     x, state = torch.randn(1, 1, INPUT).expand(2000, 1, INPUT), torch.zeros(1, 2, 2000, HIDDEN)
-    by_sequence = ours.sequence(x, layers_of(state))[:, 0]
-    stepped = join_layers(loop(ours, 1, 2000)(ours.project(x[:, 0], ALL), None, layers_of(state)))
+    by_sequence = ours(x, layers_of(state))[:, 0]
+    stepped = join_layers(ours.step(ours.share(x[:, 0]), nothing(2000), layers_of(state), loop(1)))
     lower = stepped[0, 0]  # dropout comes after it
     torch.testing.assert_close(lower, lower[:1].expand(2000, HIDDEN))
     for top in (by_sequence, stepped[0, 1]):

@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from s2scli.nn.kernels.products import product_dtype
+from s2scli.nn.kernels.switch import enabled
+
 # Logits in memory at once while the loss is computed: 4 MB of float32, of the order of a core's cache.
 _CHUNK_ELEMENTS = 1 << 20
 # The last chunk is padded to a multiple of so many rows: oneDNN keeps a kernel for every shape that it has met.
@@ -17,6 +20,15 @@ ROW_MULTIPLE = 64
 def chunk_rows(vocabulary: int) -> int:
     """How many rows of scores over a vocabulary are computed at once."""
     return max(1, _CHUNK_ELEMENTS // vocabulary // ROW_MULTIPLE) * ROW_MULTIPLE
+
+
+def projection(hidden: Tensor, weight: Tensor) -> Tensor:
+    """Scores [..., V] of a chunk's hidden states [..., D] with weight [V, D], in at least float32.
+
+    The product is in the weight's precision, which `chunked_sum` chooses, and torch's own, as it differentiates it.
+    """
+    scores = hidden.to(weight.dtype) @ weight.T
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
 
 # From the shared tensors and a chunk of each of the rows' tensors to a scalar.
@@ -52,9 +64,9 @@ class _ChunkedSum(torch.autograd.Function):
         wide = torch.promote_types(tensors[0].dtype, torch.float32)
         total = torch.zeros((), dtype=wide, device=tensors[0].device)
         for start in range(0, len(rows[0]), size):
-            place = slice(start, start + size)
+            chunk = slice(start, start + size)
             parts = [
-                item[place].detach().requires_grad_(needed)
+                item[chunk].detach().requires_grad_(needed)
                 for item, needed in zip(rows, wanted[num_shared:], strict=True)
             ]
             with torch.set_grad_enabled(any(wanted)):
@@ -68,7 +80,7 @@ class _ChunkedSum(torch.autograd.Function):
                 if index < num_shared:
                     gradient += next(found)
                 else:
-                    gradient[place] = next(found)
+                    gradient[chunk] = next(found)
         ctx.save_for_backward(*gradients)
         return total
 
@@ -84,11 +96,12 @@ def chunked_sum(
     """Σ of function(shared, `size` rows of each of `rows`) over all rows, and its gradient, a chunk at a time.
 
     shared: weight matrices, given to the function in the precision that products have here. A gradient of the
-    gradient is not to be had.
+    gradient is not to be had. The plain formula is the function of all rows at once.
     """
-    device = shared[0].device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else shared[0].dtype
+    device, dtype = shared[0].device.type, product_dtype(shared[0])
     with torch.autocast(device, enabled=False):
+        if not enabled():
+            return function([item.to(dtype) for item in shared], rows)
         total: Tensor = _ChunkedSum.apply(  # type: ignore[no-untyped-call]
             function, size, dtype, len(shared), torch.is_grad_enabled(), *shared, *rows
         )

@@ -1,14 +1,19 @@
-"""Matrix products with weights: the fastest that a device has, and those that a loop makes step by step."""
+"""The product of all layers, y = x Wᵀ + b: the fastest that a device has, and one for loops that repeat it.
+
+The plain formula is torch's `F.linear`, or `x @ Wᵀ` where each row of a batch has a weight of its own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from s2scli.nn.kernels.switch import enabled
 
 # torch sends a CPU's float32 products to MKL, which on other makers' chips is half as fast as oneDNN.
 _ONEDNN = (
@@ -23,13 +28,56 @@ _ROW_MULTIPLE = 128
 _PACKED_FOR = 64
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Give x Wᵀ + b in the tensors' own precision, without a gradient.
+class QuantizedWeight(Protocol):
+    """A weight [N, K], with its bias if it has one, in the form that a model which only decodes multiplies by."""
 
-    x [..., K], weight [N, K] and bias [N]; or a weight for each row of x, [B, N, K].
+    def __call__(self, x: Tensor) -> Tensor:
+        """Give x Wᵀ + b, [..., N], for x [..., K]."""
+        ...
+
+    def of_rows(self, rows: Tensor) -> Self:
+        """The same with some rows of the weight, [any]."""
+        ...
+
+
+class Multiply(Protocol):
+    """What multiplies by a weight: `linear`, or the `linear` of a `Loop`."""
+
+    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None = None, /) -> Tensor:
+        """Give x Wᵀ + b, [..., N]; x [..., K], weight [N, K] or [B, N, K], bias [N]."""
+        ...
+
+
+def linear(x: Tensor, weight: Tensor | QuantizedWeight, bias: Tensor | None = None) -> Tensor:
+    """Give y = x Wᵀ + b, [..., N], in the precision that products have here (`product_dtype`).
+
+    x [..., K], weight [N, K], bias [N]; or x [B, Q, K] and a weight for each row of the batch, [B, N, K], without a
+    bias; or a quantized weight, which has its bias in it. The gradients are dx = dy W, dW = dyᵀ x and db = Σ dy.
+    """
+    if not isinstance(weight, Tensor):
+        return weight(x)
+    if weight.dim() == 3:
+        return x @ weight.mT
+    if not enabled() or _ONEDNN is None or x.device.type != "cpu" or torch.compiler.is_compiling():
+        return F.linear(x, weight, bias)
+    if torch.is_grad_enabled():
+        return _trained(x, weight, bias)
+    return F.linear(x, weight, bias) if torch.is_autocast_enabled("cpu") else product(x, weight, bias)
+
+
+def product_dtype(x: Tensor) -> torch.dtype:
+    """The precision that products have here: autocast's, else that of x."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Give x Wᵀ + b in the tensors' own precision, as kernels multiply: without a gradient of its own.
+
+    x [..., K], weight [N, K] and bias [N]; or a weight for each row of the batch, [B, N, K].
     """
     if weight.dim() == 3:
-        return x @ weight.transpose(1, 2)
+        return x @ weight.mT
     if (
         _ONEDNN is not None
         and x.device.type == "cpu"
@@ -45,16 +93,16 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 @cache
 def _has_kernels(dtype: torch.dtype) -> bool:
-    """Whether oneDNN multiplies numbers of a kind on this CPU; bf16 takes AVX-512, or the like of it."""
+    """Whether oneDNN multiplies numbers of this precision on this CPU; bf16 takes AVX-512, or the like of it."""
     return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def pack(weight: Tensor) -> Tensor | None:
-    """A weight [N, K] as oneDNN wants it in a product, so that it need not be brought into that order each time.
+    """A weight [N, K] in the order that oneDNN multiplies by, so that it is not reordered for each product.
 
-    None where there is no such order; what is given is for `packed_product` only.
+    What is given is for `packed_product` only. None where there is no such order, or where kernels are off.
     """
-    if _ONEDNN is None or weight.device.type != "cpu" or not _has_kernels(weight.dtype):
+    if not enabled() or _ONEDNN is None or weight.device.type != "cpu" or not _has_kernels(weight.dtype):
         return None
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, _PACKED_FOR)
     return packed
@@ -65,12 +113,6 @@ def packed_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     assert _ONEDNN is not None
     y: Tensor = _ONEDNN(x, weight, bias, "none", [], "")
     return y
-
-
-def product_dtype(x: Tensor) -> torch.dtype:
-    """The precision that products have here: autocast's, else that of x."""
-    device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 def _rounded(x: Tensor) -> Tensor:
@@ -89,10 +131,10 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
-        rows, narrow_weight = _rounded(x.to(dtype)), weight.to(dtype)
-        ctx.save_for_backward(rows, narrow_weight)
+        rows, cast_weight = _rounded(x.to(dtype)), weight.to(dtype)
+        ctx.save_for_backward(rows, cast_weight)
         ctx.dtypes = x.dtype, weight.dtype
-        y = product(rows, narrow_weight, None if bias is None else bias.to(dtype))
+        y = product(rows, cast_weight, None if bias is None else bias.to(dtype))
         return y[: x.numel() // x.size(-1)].view(*x.shape[:-1], -1)
 
     @staticmethod
@@ -109,22 +151,12 @@ class _Linear(torch.autograd.Function):
         return dx, d_weight, d_bias, None
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Give x Wᵀ + b in the precision that products have here; x [..., K], weight [N, K], bias [N] → [..., N]."""
+def _trained(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`linear` on a CPU, with its gradients."""
     dtype = product_dtype(x)
     with torch.autocast(x.device.type, enabled=False):
         y: Tensor = _Linear.apply(x, weight, bias, dtype)  # type: ignore[no-untyped-call]
     return y
-
-
-def projected(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Give x Wᵀ + b as `linear` does, in torch's own way where that is as good: on a GPU, when compiled, in bf16 unless
-    it is trained."""
-    if _ONEDNN is None or x.device.type != "cpu" or torch.compiler.is_compiling():
-        return F.linear(x, weight, bias)
-    if torch.is_grad_enabled():
-        return linear(x, weight, bias)
-    return F.linear(x, weight, bias) if torch.is_autocast_enabled("cpu") else product(x, weight, bias)
 
 
 class _Slots(torch.autograd.Function):
@@ -157,10 +189,10 @@ class _Step(torch.autograd.Function):
         ctx: Any, slot: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, inputs: list[Tensor]
     ) -> Tensor:
         del slot
-        narrow = x.detach().to(weight.dtype)
-        inputs.append(narrow)
+        rows = x.detach().to(weight.dtype)
+        inputs.append(rows)
         ctx.weight, ctx.dtype = weight, x.dtype
-        return product(narrow, weight, bias)
+        return product(rows, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -168,16 +200,17 @@ class _Step(torch.autograd.Function):
         return dy, product(dy, ctx.weight.transpose(-1, -2)).to(ctx.dtype), None, None, None
 
 
-class RepeatedLinear:
-    """x ↦ x Wᵀ + b, for a loop whose every step uses the same weight: its gradient is one product over all steps.
+class _RepeatedWeight:
+    """x ↦ x Wᵀ + b for each step of a loop, with one product over all steps for the weight's gradient.
 
-    weight [N, K]; or [B, N, K], a weight for each row of x [B, Q, K]. To be called outside autocast, as often as it
-    has `steps`, with x of `shape` but for the last dimension; the products and their results are in `dtype`.
+    weight [N, K]; or [B, N, K], a weight for each row of x [B, Q, K]. shape: that of x but for its last dimension; the
+    products and their results are in `dtype`.
     """
 
     def __init__(
         self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, steps: int, shape: tuple[int, ...]
     ) -> None:
+        self.original = weight  # kept, so that its address is no other's
         weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
         if weight.dim() == 2:
             weight = weight.contiguous()  # once for all steps, where it is some columns of a matrix
@@ -194,3 +227,32 @@ class RepeatedLinear:
             return product(x.to(self.weight.dtype), self.weight, self.bias)
         y: Tensor = _Step.apply(next(self.slots), x, self.weight, self.bias, self.inputs)  # type: ignore[no-untyped-call]
         return y
+
+
+class Loop:
+    """Products in a loop each of whose steps multiplies by the same weights: each weight is prepared once, and its
+    gradient is one product over all steps.
+
+    steps: how many there are; every weight is used once in each, with an x of one shape. dtype: the precision of the
+    products and of what they give, but that a weight for each row of the batch keeps its own. The loop runs outside
+    autocast.
+    """
+
+    def __init__(self, steps: int, dtype: torch.dtype) -> None:
+        self._steps, self._dtype = steps, dtype
+        self._weights: dict[tuple[Any, ...], _RepeatedWeight] = {}
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None, /) -> Tensor:
+        """Give y = x Wᵀ + b, as the function `linear`; a part of a matrix, such as W[:, :n], may be cut out anew."""
+        batched = weight.dim() == 3
+        if not enabled():
+            dtype = weight.dtype if batched else self._dtype
+            x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+            return x @ weight.mT if batched else F.linear(x, weight, bias)
+        key = weight.data_ptr(), weight.shape, weight.stride()
+        repeated = self._weights.get(key)
+        if repeated is None:
+            dtype = weight.dtype if batched else self._dtype
+            repeated = _RepeatedWeight(weight, bias, dtype, self._steps, x.shape[:-1])
+            self._weights[key] = repeated
+        return repeated(x)

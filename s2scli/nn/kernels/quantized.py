@@ -1,14 +1,15 @@
-"""Weights as a model that only decodes wants them: packed, in bf16 or in int8; all else is in float32."""
+"""Weights of models that only decode: packed, in bf16 or in int8; all else is in float32."""
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from s2scli.nn.kernels.products import pack, packed_product, product
+from s2scli.nn.kernels.switch import enabled
 
 # Products in memory at once where they are wide, 1 MB: what is done to them then happens in a core's cache.
 _BLOCK_ELEMENTS = 1 << 18
@@ -16,20 +17,8 @@ _BLOCK_ELEMENTS = 1 << 18
 _SHORT, _SMALL_WEIGHT = 1 << 20, 1 << 18
 
 
-class QuantizedProduct(Protocol):
-    """A product with a weight [N, K] that is kept for it alone."""
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Give [..., N] for x [..., K]."""
-        ...
-
-    def of_rows(self, rows: Tensor) -> Self:
-        """The same with some rows of the weight, [any]."""
-        ...
-
-
-class WideProduct:
-    """x Wᵀ + b in the precision of a weight [N, K], with a bias [N]; x and the product are in float32.
+class FloatWeight:
+    """x ↦ x Wᵀ + b in the precision of a weight [N, K], fp32 or bf16, with a bias [N]; x and the product in float32.
 
     A short product is computed in float32, of the same rounded numbers, and rounded as the others are.
     """
@@ -40,27 +29,30 @@ class WideProduct:
         self._prepare_short()
 
     def _prepare_short(self) -> None:
-        """For products that torch's own way, in float32, is the fastest for: of how many numbers of x at most."""
+        """Keep what short products take, for which torch's own way is the fastest: those of so many numbers of x."""
         self._short = _SHORT // len(self._weight) if self._weight.numel() <= _SMALL_WEIGHT else 0
         if self._short:
             self._wide = self._weight.float(), None if self._bias is None else self._bias.float()
 
     @classmethod
     def bf16(cls, weight: Tensor, bias: Tensor | None = None) -> Self:
-        """Of numbers rounded to bf16."""
+        """The weight and bias rounded to bf16."""
         return cls(weight.bfloat16(), None if bias is None else bias.bfloat16())
 
     def __call__(self, x: Tensor) -> Tensor:
         """Give [..., N] for x [..., K], both in float32."""
-        is_short, dtype = x.numel() <= self._short, self._weight.dtype
+        dtype = self._weight.dtype
+        if not enabled():
+            return F.linear(x.to(dtype), self._weight, self._bias).float()
+        is_short = x.numel() <= self._short
         if is_short and dtype == torch.float32:
             return F.linear(x, *self._wide)
-        narrow = x.to(dtype)
+        rounded = x.to(dtype)
         if is_short:
-            return F.linear(narrow.float(), *self._wide).to(dtype).float()
+            return F.linear(rounded.float(), *self._wide).to(dtype).float()
         if self._packed is not None:
-            return packed_product(narrow, self._packed, self._bias).float()
-        return product(narrow, self._weight, self._bias).float()
+            return packed_product(rounded, self._packed, self._bias).float()
+        return product(rounded, self._weight, self._bias).float()
 
     def of_rows(self, rows: Tensor) -> Self:
         """The same with some rows of the weight, [any]."""
@@ -71,11 +63,11 @@ class WideProduct:
         return part
 
 
-class Int8Product:
-    """x Wᵀ + b of numbers rounded to 8 bits, with a scale for each row of x and of W.
+class Int8Weight:
+    """x ↦ x Wᵀ + b of numbers rounded to 8 bits, with a scale for each row of x and of W.
 
-    A row r becomes round(r / s) with s = max|r| / 127, and the sums of products, exact in 32 bits, are multiplied by
-    both scales: what a row gives depends on nothing but that row.
+    A row r becomes q = round(r / s) with s = max|r| / 127, so that y = s_x s_W (q_x q_Wᵀ) + b, the sums of products
+    being exact in 32 bits: what a row gives depends on nothing but that row.
 
     weight [N, K] in int8, scale [N], bias [N].
     """
@@ -85,7 +77,7 @@ class Int8Product:
 
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor | None = None) -> Self:
-        """The product with a weight in float32."""
+        """A weight given in float32."""
         scale = _scale(weight)
         return cls(_rounded(weight, scale), scale.squeeze(1), bias)
 
@@ -93,17 +85,25 @@ class Int8Product:
         """Give [..., N] for x [..., K], both in float32."""
         rows = x.reshape(-1, x.size(-1))
         scale = _scale(rows)
-        narrow, weight = _rounded(rows, scale), self._weight.T
+        if not enabled():
+            total = (_rounded(rows, scale).double() @ self._weight.double().T).float()
+            y = total * self._scale * scale + (0 if self._bias is None else self._bias)
+        else:
+            y = self._in_blocks(_rounded(rows, scale), scale)
+        return y.view(*x.shape[:-1], y.size(-1))
+
+    def _in_blocks(self, rows: Tensor, scale: Tensor) -> Tensor:
+        """The product of rounded rows, so many at a time that a core's cache holds what they give."""
         size = max(1, _BLOCK_ELEMENTS // len(self._scale))
-        y = rows.new_empty(len(rows), len(self._scale))
+        y = scale.new_empty(len(rows), len(self._scale))
         for start in range(0, len(rows), size):
             part = slice(start, start + size)
-            torch.mul(torch._int_mm(narrow[part], weight), self._scale, out=y[part])
+            torch.mul(torch._int_mm(rows[part], self._weight.T), self._scale, out=y[part])
             if self._bias is None:
                 y[part] *= scale[part]
             else:
                 torch.addcmul(self._bias, y[part], scale[part], out=y[part])
-        return y.view(*x.shape[:-1], y.size(-1))
+        return y
 
     def of_rows(self, rows: Tensor) -> Self:
         """The same with some rows of the weight, [any]."""
@@ -117,4 +117,5 @@ def _scale(rows: Tensor) -> Tensor:
 
 
 def _rounded(rows: Tensor, scale: Tensor) -> Tensor:
+    """Rows [rows, K] in int8, in steps of their scales [rows, 1]."""
     return (rows / scale).round_().to(torch.int8)

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from s2scli.data.batch import Tokens
 from s2scli.models.base import Model
-from s2scli.nn.kernels.chunked import chunk_rows, chunked_sum
+from s2scli.nn.kernels.chunked import chunk_rows, chunked_sum, projection
 from s2scli.nn.losses import weighted_cross_entropy
-from s2scli.nn.output import SoftmaxOutput, projection
+from s2scli.nn.output import SoftmaxOutput
 
 
 class Reconstruction(nn.Module):

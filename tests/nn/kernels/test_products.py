@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kernel_formulas import DEVICES, hold_equal, sizes
 from torch import Tensor
 
-from s2scli.nn.kernels.products import RepeatedLinear, linear, product
+from s2scli.nn.kernels.products import Loop, linear, product
 
 ROWS, IN, OUT, STEPS = 3, 4, 4, 5
 
@@ -58,9 +59,9 @@ def test_the_gradient_of_a_loop(batched: bool) -> None:
     bias = None if batched else draw(OUT)
 
     def function(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        step = RepeatedLinear(weight, bias, torch.float64, STEPS, shape)
+        loop = Loop(STEPS, torch.float64)
         for _ in range(STEPS):
-            x = torch.tanh(step(x))
+            x = torch.tanh(loop.linear(x, weight, bias))
         return x
 
     weight = draw(ROWS, OUT, IN) if batched else draw(OUT, IN)
@@ -70,11 +71,11 @@ def test_the_gradient_of_a_loop(batched: bool) -> None:
 def test_a_loops_gradients_in_float32_are_autograds() -> None:
     x, bias = draw(ROWS, IN, dtype=torch.float32), draw(OUT, dtype=torch.float32)
     matrix = draw(OUT, 3 * IN, dtype=torch.float32)
-    weight = matrix[:, IN : 2 * IN]
-    step = RepeatedLinear(weight, bias, torch.float32, STEPS, (ROWS,))
+    loop = Loop(STEPS, torch.float32)
     got = expected = x
     for _ in range(STEPS):
-        got, expected = torch.tanh(step(got)), torch.tanh(expected @ weight.T + bias)
+        weight = matrix[:, IN : 2 * IN]  # cut out anew in each step, and yet the same
+        got, expected = torch.tanh(loop.linear(got, weight, bias)), torch.tanh(expected @ weight.T + bias)
     torch.testing.assert_close(got, expected)
     for one, other in zip(
         torch.autograd.grad(got.sin().sum(), (x, matrix, bias)),
@@ -92,4 +93,50 @@ def test_autocast_narrows_products() -> None:
     y.float().sum().backward()
     assert all(item.grad is not None and item.grad.dtype == torch.float32 for item in (x, weight, bias))
     with torch.no_grad():
-        assert RepeatedLinear(weight, bias, torch.bfloat16, 1, (ROWS,))(x).dtype == torch.bfloat16
+        assert Loop(1, torch.bfloat16).linear(x, weight, bias).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_product_is_the_formulas(seed: int, dtype: torch.dtype, device: str) -> None:
+    torch.manual_seed(seed)
+    batch, rows, inputs, outputs = sizes(seed, 4, 60)
+    x, weight, bias = (
+        torch.randn(shape, dtype=dtype, device=device)
+        for shape in ((batch, rows, inputs), (outputs, inputs), (outputs,))
+    )
+    hold_equal(linear, x, weight, bias)
+    hold_equal(linear, x, weight)
+    hold_equal(linear, x, torch.randn(batch, outputs, inputs, dtype=dtype, device=device))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_loop_is_the_formulas(seed: int, dtype: torch.dtype, device: str) -> None:
+    """With two weights, of which one is the left half of the other, and one for each row of the batch."""
+    torch.manual_seed(seed)
+    batch, rows, size = sizes(seed, 3, 12)
+
+    def loop(x: Tensor, weight: Tensor, bias: Tensor, own: Tensor) -> Tensor:
+        times = Loop(STEPS, dtype).linear
+        for _ in range(STEPS):
+            left = times(x, weight[:, :size], bias)
+            x = torch.tanh(times(torch.cat([left, x], -1), weight) + times(x, own))
+        return x
+
+    shapes = [(batch, rows, size), (size, 2 * size), (size,), (batch, size, size)]
+    hold_equal(loop, *(torch.randn(shape, dtype=dtype, device=device) for shape in shapes))
+
+
+def test_products_in_half_precision_are_the_formulas() -> None:
+    torch.manual_seed(7)
+    x, weight, bias = torch.randn(300, 40), torch.randn(20, 40), torch.randn(20)
+
+    def halved(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        loop = Loop(1, torch.bfloat16)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return linear(x, weight, bias), loop.linear(x, weight, bias)
+
+    hold_equal(halved, x, weight, bias, rounding=0.02)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor
 
 from s2scli.errors import UsageError
-from s2scli.nn.kernels.quantized import Int8Product, WideProduct
+from s2scli.nn.kernels.products import QuantizedWeight, linear
+from s2scli.nn.kernels.quantized import FloatWeight, Int8Weight
+from s2scli.nn.kernels.switch import switched
 from s2scli.nn.linear import Linear
 from s2scli.nn.quantized import quantize
 
@@ -21,7 +26,7 @@ def rounded(row: torch.Tensor) -> tuple[list[int], float]:
 def test_int8_is_as_defined(bias: list[float] | None) -> None:
     torch.manual_seed(3)
     weight, x = torch.randn(3, 5), torch.randn(2, 4, 5) * torch.tensor([0.01, 1, 30, 0])[:, None]
-    product = Int8Product.of(weight, None if bias is None else torch.tensor(bias))
+    product = Int8Weight.of(weight, None if bias is None else torch.tensor(bias))
     y = product(x)
     assert y.shape == (2, 4, 3)
     for place in ((i, j) for i in range(2) for j in range(4)):
@@ -36,7 +41,7 @@ def test_int8_is_as_defined(bias: list[float] | None) -> None:
 
 def test_a_row_depends_on_nothing_but_itself() -> None:
     torch.manual_seed(5)
-    product = Int8Product.of(torch.randn(3000, 24), torch.randn(3000))
+    product = Int8Weight.of(torch.randn(3000, 24), torch.randn(3000))
     x = torch.randn(400, 24) * torch.rand(400, 1) * 100
     together = product(x)
     assert torch.equal(together[7:8], product(x[7:8]))
@@ -49,12 +54,12 @@ def test_bf16_is_the_product_of_rounded_numbers(rows: int) -> None:
     torch.manual_seed(6)
     weight, bias, x = torch.randn(7, 16), torch.randn(7), torch.randn(rows, 16)
     wanted = x.bfloat16().double() @ weight.bfloat16().double().T + bias.bfloat16().double()
-    y = WideProduct.bf16(weight, bias)(x)
+    y = FloatWeight.bf16(weight, bias)(x)
     assert y.dtype == torch.float32
     # The result is rounded to 8 bits too.
     assert torch.equal(y, y.bfloat16().float())
     assert torch.allclose(y.double(), wanted, rtol=2**-7, atol=2**-7)
-    part = WideProduct.bf16(weight, bias).of_rows(torch.arange(7).flip(0))
+    part = FloatWeight.bf16(weight, bias).of_rows(torch.arange(7).flip(0))
     assert torch.allclose(part(x).double(), wanted.flip(1), rtol=2**-7, atol=2**-7)
 
 
@@ -81,10 +86,10 @@ def test_large_weights_are_packed(rows: int) -> None:
     weight, bias, x = torch.randn(1024, 300), torch.randn(1024), torch.randn(rows, 300)
     wanted = x.double() @ weight.double().T + bias.double()
     with torch.inference_mode():
-        assert torch.allclose(WideProduct(weight, bias)(x).double(), wanted, atol=1e-4)
-        assert torch.allclose(WideProduct.bf16(weight, bias)(x).double(), wanted, rtol=0.05, atol=1)
+        assert torch.allclose(FloatWeight(weight, bias)(x).double(), wanted, atol=1e-4)
+        assert torch.allclose(FloatWeight.bf16(weight, bias)(x).double(), wanted, rtol=0.05, atol=1)
         some = torch.tensor([3, 900, 4])
-        assert torch.allclose(WideProduct(weight, bias).of_rows(some)(x).double(), wanted[:, some], atol=1e-4)
+        assert torch.allclose(FloatWeight(weight, bias).of_rows(some)(x).double(), wanted[:, some], atol=1e-4)
 
 
 def test_a_layer_needs_its_weight_no_more() -> None:
@@ -95,3 +100,24 @@ def test_a_layer_needs_its_weight_no_more() -> None:
         quantize(layer, "fp32")
         assert layer.weight is None
         assert torch.allclose(layer(x), before, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [FloatWeight, FloatWeight.bf16, Int8Weight.of])
+@pytest.mark.parametrize("shape", [(5, 7, 3), (300, 600, 64), (2, 900, 301)])
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_weight_multiplies_as_its_formula(
+    make: Callable[[Tensor, Tensor | None], QuantizedWeight], shape: tuple[int, int, int], biased: bool
+) -> None:
+    torch.manual_seed(9)
+    rows, outputs, inputs = shape
+    weight, bias, x = torch.randn(outputs, inputs), torch.randn(outputs), torch.randn(rows, inputs)
+    made = make(weight, bias if biased else None)
+    some = torch.randperm(outputs)[:3]
+    for one in (made, made.of_rows(some)):
+        with switched(on=True):
+            fast = linear(x, one)
+        with switched(on=False):
+            plain = linear(x, one)
+        # Sums in bf16 that are as near to one number as to the next are rounded either way.
+        rounding = 2**-7 if make == FloatWeight.bf16 else 1e-5
+        torch.testing.assert_close(fast, plain, rtol=rounding, atol=rounding * inputs**0.5)
