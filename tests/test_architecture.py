@@ -299,7 +299,7 @@ def test_every_module_says_what_it_is(module: str) -> None:
 
 # Names of classes that still mean two things, as they are without an underscore.
 NAMED_TWICE = {
-    *("Linear", "Memory", "Score", "Step", "Tokenizer"),
+    *("Linear", "Memory", "Score", "Step"),
 }
 # Gradients that are written out still stand beside formulas there.
 OWN_GRADIENTS = {f"s2scli.nn.{name}" for name in ("attention", "convolution", "dropout", "output", "rnn")}

@@ -45,7 +45,7 @@ class _CodeBlock(CodeBlock):
         )
 
 
-class _Table(TableElement):
+class _TableOfWholeWords(TableElement):
     """A table of which no word is cut: rich divides the room evenly, whatever the words' lengths."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -72,7 +72,7 @@ class _Page(Markdown):
     elements: ClassVar[dict[str, type[MarkdownElement]]] = {
         **Markdown.elements,
         "heading_open": _Heading,
-        "table_open": _Table,
+        "table_open": _TableOfWholeWords,
         "code_block": _CodeBlock,
         "fence": _CodeBlock,
     }

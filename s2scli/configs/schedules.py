@@ -87,7 +87,7 @@ class ReduceOnPlateauConfig(ScheduleConfig):
 class StepConfig(ScheduleConfig):
     """A constant rate, then lr_shrink times it after every so many updates (Luong et al. 2015)."""
 
-    builds = "s2scli.optim.decays:Step"
+    builds = "s2scli.optim.decays:StepDecay"
 
     name: str = called("step", _KIND)
     start_decay_at: int = setting(50_000, "last update at the full rate", unit="updates", at_least=0)
@@ -154,7 +154,7 @@ class TotalConfig(ScheduleConfig):
 class LinearConfig(TotalConfig):
     """A warm-up, then a line down to end_learning_rate."""
 
-    builds = "s2scli.optim.decays:Linear"
+    builds = "s2scli.optim.decays:LinearDecay"
 
     name: str = called("linear", _KIND)
     end_learning_rate: float = setting(0.0, "rate at the end of the decay", at_least=0)

@@ -40,8 +40,8 @@ class Rouge(RatioMetric):
         """rouge-score's scorers, by what their words are."""
         return {
             "rouge": self._make([self.type], use_stemmer=self.options.stem),
-            "unicode": self._make([self.type], tokenizer=_Tokenizer(str.split)),
-            "char": self._make([self.type], tokenizer=_Tokenizer(characters)),
+            "unicode": self._make([self.type], tokenizer=_WordSplitter(str.split)),
+            "char": self._make([self.type], tokenizer=_WordSplitter(characters)),
         }
 
     def rows(self, hypotheses: Sequence[str], references: References, sources: Sequence[str]) -> Rows:
@@ -115,7 +115,7 @@ class RougeLsum(Rouge):
         return super().terms() | {"sentences": "lines-or-.!?。！？"}
 
 
-class _Tokenizer:
+class _WordSplitter:
     """A tokenizer for rouge-score: what `split` makes of the lower-cased letters and digits of a text."""
 
     def __init__(self, split: Callable[[str], list[str]]) -> None:

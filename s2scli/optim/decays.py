@@ -16,7 +16,7 @@ from s2scli.errors import UsageError
 from s2scli.optim.schedules import Schedule
 
 
-class Step(Schedule):
+class StepDecay(Schedule):
     """lr · lr_shrink^n, with n = 0 until start_decay_at and ⌈(update − start_decay_at) / decay_every⌉ after it.
 
     Luong et al. (2015, section 4.1) train for 5 epochs and then halve the rate at the start of every epoch.
@@ -43,7 +43,7 @@ class Exponential(Schedule):
         return float(self.lr * config.gamma**exponent)
 
 
-class Linear(Schedule):
+class LinearDecay(Schedule):
     """end + (lr − end) · r, where r is what is left of the decay: 1 at warmup_updates, 0 from total_updates on."""
 
     config: LinearConfig
@@ -63,8 +63,8 @@ class Linear(Schedule):
         return max(0, total - update) / (total - self.config.warmup_updates)
 
 
-class PolynomialDecay(Linear):
-    """end + (lr − end) · r^power, with r as in Linear; fairseq's and TensorFlow's polynomial decay."""
+class PolynomialDecay(LinearDecay):
+    """end + (lr − end) · r^power, with r as in LinearDecay; fairseq's and TensorFlow's polynomial decay."""
 
     config: PolynomialDecayConfig
 
