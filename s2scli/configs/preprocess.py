@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s2scli.components import OF_GIVEN_MODELS, TOKENIZERS
+from s2scli.configs.cleaning import CleaningConfig
 from s2scli.configs.command import CommandConfig
+from s2scli.configs.normalization import NormalizationConfig
 from s2scli.errors import UsageError
 from s2scli.registry import Names
 from s2scli.schema import setting
@@ -17,17 +19,14 @@ _DATASET_FOLDER = "Dataset folder"
 _TOKENIZERS = "Tokenizers"
 _VOCABULARIES = "Vocabularies"
 _TAGS_AND_CONTEXT = "Tags and context"
-_NORMALIZATION = "Normalization"
 _LENGTHS = "Lengths"
 _DIALOGUES = "Dialogues"
-_CLEANING = "Cleaning"
 
 _SPLITS = ("train", "valid", "test")
-_FORMS = ("none", "NFC", "NFD", "NFKC", "NFKD")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreprocessConfig(CommandConfig):
+class PreprocessConfig(NormalizationConfig, CleaningConfig, CommandConfig):
     """Which text, which tokenizer, and where the dataset folder goes."""
 
     source_lang: str | None = setting(
@@ -275,57 +274,6 @@ class PreprocessConfig(CommandConfig):
         panel=_VOCABULARIES,
     )
 
-    unicode_normalization: str = setting(
-        "none", "Unicode form of the text", choices=_FORMS, panel=_NORMALIZATION
-    )
-    lowercase: bool = setting(False, "lowercase the text", panel=_NORMALIZATION, common=True)
-    strip_punctuation: bool = setting(
-        False, "remove punctuation (Unicode categories P*)", panel=_NORMALIZATION
-    )
-    normalize_whitespace: bool = setting(
-        False, "put a single space for white space, none at the ends", panel=_NORMALIZATION
-    )
-    normalize_digits: bool = setting(
-        False, "put 0 to 9 for the decimal digits of all scripts", panel=_NORMALIZATION
-    )
-    stopwords: Path | None = setting(None, "remove the words in this file, one a line", panel=_NORMALIZATION)
-    source_unicode_normalization: str | None = setting(
-        None, "source only, in place of --unicode-normalization", choices=_FORMS, panel=_NORMALIZATION
-    )
-    source_lowercase: bool | None = setting(
-        None, "source only, in place of --lowercase", panel=_NORMALIZATION
-    )
-    source_strip_punctuation: bool | None = setting(
-        None, "source only, in place of --strip-punctuation", panel=_NORMALIZATION
-    )
-    source_normalize_whitespace: bool | None = setting(
-        None, "source only, in place of --normalize-whitespace", panel=_NORMALIZATION
-    )
-    source_normalize_digits: bool | None = setting(
-        None, "source only, in place of --normalize-digits", panel=_NORMALIZATION
-    )
-    source_stopwords: Path | None = setting(
-        None, "source only, in place of --stopwords", panel=_NORMALIZATION
-    )
-    target_unicode_normalization: str | None = setting(
-        None, "target only, in place of --unicode-normalization", choices=_FORMS, panel=_NORMALIZATION
-    )
-    target_lowercase: bool | None = setting(
-        None, "target only, in place of --lowercase", panel=_NORMALIZATION
-    )
-    target_strip_punctuation: bool | None = setting(
-        None, "target only, in place of --strip-punctuation", panel=_NORMALIZATION
-    )
-    target_normalize_whitespace: bool | None = setting(
-        None, "target only, in place of --normalize-whitespace", panel=_NORMALIZATION
-    )
-    target_normalize_digits: bool | None = setting(
-        None, "target only, in place of --normalize-digits", panel=_NORMALIZATION
-    )
-    target_stopwords: Path | None = setting(
-        None, "target only, in place of --stopwords", panel=_NORMALIZATION
-    )
-
     max_source_length: int = setting(
         0,
         "longest source, end symbol not counted; 0: no limit",
@@ -343,63 +291,6 @@ class PreprocessConfig(CommandConfig):
         choices=("truncate", "skip", "error"),
         needs="max_source_length | max_target_length",
         panel=_LENGTHS,
-    )
-    min_source_length: int = setting(
-        0, "leave shorter sources out of the training data", unit="tokens", at_least=0, panel=_CLEANING
-    )
-    min_target_length: int = setting(
-        0, "leave shorter targets out of the training data", unit="tokens", at_least=0, panel=_CLEANING
-    )
-    max_length_ratio: float = setting(
-        0.0,
-        "leave pairs out whose longer side has more tokens than this many times the other; 0: none",
-        at_least=0,
-        panel=_CLEANING,
-    )
-    filter_duplicates: str = setting(
-        "none",
-        "leave out what came before: equal pairs, equal sources or equal targets",
-        choices=("none", "pairs", "source", "target"),
-        panel=_CLEANING,
-        common=True,
-    )
-    filter_copies: bool = setting(False, "leave pairs out whose target is the source", panel=_CLEANING)
-    filter_control: bool = setting(
-        False, "leave pairs out that hold control characters or U+FFFD", panel=_CLEANING
-    )
-    min_letters: float = setting(
-        0.0,
-        "leave pairs out with a smaller share of letters on a side",
-        at_least=0,
-        at_most=1,
-        panel=_CLEANING,
-    )
-    max_digits: float = setting(
-        1.0, "leave pairs out with a larger share of digits on a side", at_least=0, at_most=1, panel=_CLEANING
-    )
-    source_script: str | None = setting(
-        None, "script of the source's letters, as Latin or Han,Hiragana,Katakana", panel=_CLEANING
-    )
-    target_script: str | None = setting(None, "script of the target's letters", panel=_CLEANING)
-    min_script: float = setting(
-        0.5,
-        "leave pairs out with a smaller share of letters in that script",
-        above=0,
-        at_most=1,
-        panel=_CLEANING,
-        needs="source_script | target_script",
-    )
-    report: Path | None = setting(
-        None,
-        "JSON file: what was read, kept and left out, by reason, with samples",
-        panel=_CLEANING,
-        decides=False,
-    )
-    rejects: Path | None = setting(
-        None,
-        "JSONL file for the training pairs that were left out, with the reason",
-        panel=_CLEANING,
-        decides=False,
     )
     shard_size: int = setting(
         0,
