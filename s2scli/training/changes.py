@@ -74,7 +74,7 @@ def check_same_vocabularies(run: Run, checkpoint: Checkpoint, path: Path) -> Non
 
 def _meters(run: Run) -> set[str]:
     """What is to be reset for figures of validations to begin anew."""
-    return {"reset_meters", *(["reset_lr_scheduler"] if run.schedule.state_dict() else [])}
+    return {"reset_meters", *(["reset_lr_scheduler"] if run.learner.schedule.state_dict() else [])}
 
 
 def _check_text(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str]) -> None:
@@ -84,10 +84,10 @@ def _check_text(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str]) 
         ("train", "trained on another training split", {"reset_dataloader"}),
         ("valid", "its best figure is of another validation split", _meters(run)),
     ):
-        if split not in run.splits or (split == "valid" and checkpoint.run.get("best") is None):
+        if split not in run.data.splits or (split == "valid" and checkpoint.run.get("best") is None):
             continue
         # Checkpoints of earlier versions do not know what they were validated on.
-        before, now = checkpoint.dataset.get(split), run.dataset.fingerprint(run.splits[split])
+        before, now = checkpoint.dataset.get(split), run.data.dataset.fingerprint(run.data.splits[split])
         if before and before != now and needs - resets:
             problems.append(f"{what} ({before}, that of {run.config.data} is {now})")
             missing |= needs - resets
@@ -101,8 +101,8 @@ def _check_text(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str]) 
 
 def _needed_by(run: Run, checkpoint: Checkpoint) -> dict[str, tuple[str, ...]]:
     """_NEEDED_BY, with what this run and its best figure need."""
-    needed = _NEEDED_BY | (_NEEDED_BY_RATE if run.schedule.state_dict() else {})
-    if not run.validated_on or checkpoint.run.get("best") is None:
+    needed = _NEEDED_BY | (_NEEDED_BY_RATE if run.learner.schedule.state_dict() else {})
+    if not run.data.validated_on or checkpoint.run.get("best") is None:
         return needed
     metric = run.config.best_checkpoint_metric
     keys = _FIGURES_NEED + {"loss": _LOSS_NEEDS, "ppl": ()}.get(metric, _SCORES_NEED)

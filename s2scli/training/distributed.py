@@ -91,6 +91,10 @@ class Processes:
             part[:count].cpu().numpy().tobytes() for part, count in zip(parts, length.tolist(), strict=True)
         ]
 
+    def first_of(self, text: str) -> str:
+        """The text of the first process that has one, in every process; nothing where none has."""
+        return next((found.decode() for found in self.gather(text.encode()) if found), "")
+
     def wait(self) -> None:
         """Wait until every process is here."""
         if self.size > 1:

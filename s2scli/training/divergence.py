@@ -37,17 +37,16 @@ def watch(run: Run, result: UpdateResult, group: list[Indices]) -> None:
     Raises WentBack after five skipped updates in a row, and S2SError when that has not helped.
     """
     position = run.position
-    mended = run.updater.scale.note(overflow=not result.finite)
+    mended = run.learner.updater.scale.note(overflow=not result.finite)
     if result.finite:
         position.skipped = 0
         return
-    run.log.event(
-        "skipped",
+    run.observers.skipped(
         {
             "update": position.update,
             "gnorm": str(result.gradient_norm),
-            "loss_scale": run.updater.scale.value,
-        },
+            "loss_scale": run.learner.updater.scale.value,
+        }
     )
     if mended:
         return
@@ -69,7 +68,9 @@ def watch(run: Run, result: UpdateResult, group: list[Indices]) -> None:
         raise WentBack
     folder = run.save_dir / f"diagnosis-{position.update}"
     # Shards are gathered, for which every process is needed.
-    weights = {name: float(whole(item.detach()).float().norm()) for name, item in run.parameters.items()}
+    weights = {
+        name: float(whole(item.detach()).float().norm()) for name, item in run.learner.parameters.items()
+    }
     if run.processes.is_first:
         write_diagnosis(run, folder, group, {"gradients": result.norms, "weights": weights})
     raise S2SError(
@@ -88,7 +89,7 @@ def write_diagnosis(
         with (folder / "batch.jsonl").open("w", encoding="utf-8") as stream:
             for number, indices in enumerate(group):
                 for index in indices.tolist():
-                    texts = {side: run.train_split.text(side, index) for side in ("source", "target")}
+                    texts = {side: run.data.train_split.text(side, index) for side in ("source", "target")}
                     line = {"batch": number, "example": index + 1, **texts}
                     stream.write(to_line(line) + "\n")
         # Python's JSON writes NaN and Infinity as such, which other readers refuse: as text all can read them.

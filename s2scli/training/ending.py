@@ -6,6 +6,7 @@ import time
 
 from s2scli.configs.train import TrainConfig
 from s2scli.console import counted
+from s2scli.training.observers import Observer, ValidationReport
 from s2scli.training.run import Run
 
 _SECONDS_AN_HOUR = 3600
@@ -30,11 +31,19 @@ def reached_limit(run: Run) -> str:
     return ""
 
 
-def is_over(run: Run) -> bool:
-    """Whether no more updates are to be made; position.finished says why."""
-    if not run.position.finished:
-        run.position.finished = reached_limit(run)
-    return bool(run.position.finished)
+class Patience(Observer):
+    """Asks a run to stop after so many validations without a better figure (--patience), 0: never."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+
+    def validated(self, report: ValidationReport) -> str:
+        """Ask for a stop where the best validation was too long ago."""
+        return self.verdict(report.since_best)
+
+    def verdict(self, since_best: int) -> str:
+        """Why a run is to stop that many validations after its best one, or nothing."""
+        return f"--patience {self._limit}" if self._limit and since_best >= self._limit else ""
 
 
 def still_finished(run: Run, *, ended: bool) -> str:
@@ -49,9 +58,7 @@ def still_finished(run: Run, *, ended: bool) -> str:
         return limit
     if config.max_epoch and position.epoch > config.max_epoch:
         return f"--max-epoch {config.max_epoch}"
-    if config.patience and position.stale >= config.patience:
-        return f"--patience {config.patience}"
-    return ""
+    return Patience(config.patience).verdict(position.stale)
 
 
 def begin_to_count(run: Run) -> None:

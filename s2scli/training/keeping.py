@@ -18,11 +18,14 @@ from s2scli.training.run import Run
 from s2scli.training.validation import higher_is_better
 
 
-def keep_epoch(run: Run, epoch: int) -> None:
-    """Keep the weights at an epoch's end, and those of the epochs before it, --keep-last-epochs in all."""
+def keep_epoch(run: Run, epoch: int, finished: str) -> None:
+    """Keep the weights at an epoch's end, and those of the epochs before it, --keep-last-epochs in all.
+
+    finished: why the run ends there, if it does.
+    """
     number = run.config.keep_last_epochs
     if number:
-        run.save(epoch_checkpoint(epoch), resumable=False)
+        run.save(epoch_checkpoint(epoch), resumable=False, finished=finished)
         _remove(run, [*epoch_checkpoints(run.save_dir).values()][:-number])
 
 
@@ -37,10 +40,10 @@ def keep_update(run: Run) -> None:
         _remove(run, before[:-number])
 
 
-def keep_best(run: Run, figure: float) -> None:
+def keep_best(run: Run, figure: float, finished: str) -> None:
     """Keep the weights that a validation gave a figure for if they are among the --keep-best-checkpoints best.
 
-    Of equal figures the earlier one is the better.
+    Of equal figures the earlier one is the better. finished: why the run ends there, if it does.
     """
     number, metric = run.config.keep_best_checkpoints, run.config.best_checkpoint_metric
     if not number or not math.isfinite(figure):
@@ -52,7 +55,7 @@ def keep_best(run: Run, figure: float) -> None:
     ranked = sorted(found, key=lambda path: sign * found[path])
     # What the folder holds is for the first process to say: it alone changes that.
     if run.processes.any(run.processes.is_first and run.save_dir / name in ranked[:number]):
-        run.save(name, resumable=False)
+        run.save(name, resumable=False, finished=finished)
         _remove(run, ranked[number:])
 
 

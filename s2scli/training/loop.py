@@ -16,10 +16,11 @@ from s2scli.console import counted, warn
 from s2scli.data.column import Indices
 from s2scli.errors import Interrupted, S2SError
 from s2scli.training.divergence import WentBack, watch
-from s2scli.training.ending import begin_to_count, count_time, is_over
+from s2scli.training.ending import begin_to_count, count_time, reached_limit
 from s2scli.training.keeping import keep_best, keep_epoch, keep_update
 from s2scli.training.log import Window
-from s2scli.training.progress import report_progress, shorten, total_updates
+from s2scli.training.observers import ValidationReport
+from s2scli.training.progress import report_progress, total_updates
 from s2scli.training.run import Run
 from s2scli.training.signals import Stop
 from s2scli.training.step import MicroBatch
@@ -32,20 +33,23 @@ class DataLost(Exception):  # noqa: N818 (what happened, not an error of the run
     """What a run reads is not there any more; the run itself is as it was."""
 
 
-def run_training(run: Run) -> None:
-    """Train until the config says stop.
+def run_training(run: Run, finished: str = "") -> str:
+    """Train until a limit is reached or an observer asks for a stop; returns why the run has ended.
 
+    finished: why nothing is left to do, if so.
     Raises Interrupted, the run being saved, where a signal said so.
     """
-    run.objective.train()
+    run.learner.objective.train()
     run.signals.prepared = True
     begin_to_count(run)
     try:
-        while not run.position.finished:
+        while not finished:
             try:
-                train_epoch(run)
+                finished = train_epoch(run)
             except WentBack:
                 continue
+        run.observers.ended(run.position.update, finished)
+        return finished
     except Stop:
         save_where_it_stands(run)
         # A process that is gone is what torchrun ends all others for, be they saving.
@@ -61,42 +65,45 @@ def run_training(run: Run) -> None:
             "command to go on"
         ) from None
     finally:
-        run.loader.close()
-        run.log.close()
+        run.data.loader.close()
+        run.observers.close()
 
 
 def save_where_it_stands(run: Run) -> None:
-    """Write the last checkpoint of a run that is not at its end; S2SError where its model is no result."""
+    """Write the last checkpoint of a run that is not at its end; S2SError where its model is no result.
+
+    Where the last update is made but its validation is not, there is something left to do, so it is not at its end.
+    """
     if run.unsound:
         raise S2SError(run.no_result(run.unsound))
-    # Where the last update is made but its validation is not, there is something left to do.
-    finished, run.position.finished = run.position.finished, ""
     run.save(LAST, resumable=True)
-    run.position.finished = finished
 
 
-def train_epoch(run: Run) -> None:
-    """Go through what is left of the current epoch, then validate and save.
+def train_epoch(run: Run) -> str:
+    """Go through what is left of the current epoch, then validate and save; returns why the run ends, or nothing.
 
     The last checkpoint is not written while updates are being skipped: it is what a run goes back to, so it should
     be from before those.
     """
     position = run.position
+    finished = reached_limit(run)
     # The run may have been stopped between an update and the validation that was due after it.
-    if (position.part or position.batch) and not is_over(run):
-        validate_if_due(run)
-    while train_part(run) and not position.finished and position.part + 1 < run.train_plan.parts:
+    if not finished and (position.part or position.batch) and validation_is_due(run):
+        finished = validate_within_epoch(run)
+    while not finished:
+        finished = train_part(run)
+        if finished or position.part + 1 == run.data.train_plan.parts:
+            break
         position.part, position.batch = position.part + 1, 0
-    end_epoch(run)
+    return end_epoch(run, finished)
 
 
-def train_part(run: Run) -> bool:
-    """Go through what is left of the current part of the epoch; whether all of it is done."""
+def train_part(run: Run) -> str:
+    """Go through what is left of the current part of the epoch; returns why the run ends within it, or nothing."""
     position, config = run.position, run.config
-    batches = run.train_plan.part(position.epoch, position.part)
+    batches = run.data.train_plan.part(position.epoch, position.part)
+    groups = list(updates(batches[position.batch :], run.batches_per_update))
     window = Window(started=time.perf_counter())
-    left = [] if is_over(run) else batches[position.batch :]
-    groups = list(updates(left, run.batches_per_update))
     for group, micro_batches in load_updates(run, groups):
         make_update(run, group, micro_batches, window)
         position.batch += len(group)
@@ -104,18 +111,19 @@ def train_part(run: Run) -> bool:
         if position.update % config.log_interval == 0 or position.update == 1:
             report_progress(run, window, len(batches))
             window = Window(started=time.perf_counter())
-        run.log.tick(position.update, total_updates(run, len(batches)))
-        if is_over(run):
-            break
+        run.observers.updated(position.update, total_updates(run, len(batches)))
+        if finished := reached_limit(run):
+            return finished
         run.stop_if_asked()
-        if validate_if_due(run):
+        if validation_is_due(run):
+            # What a validation tells the schedule can end the run too.
+            if finished := validate_within_epoch(run) or reached_limit(run):
+                return finished
             window = Window(started=time.perf_counter())
-            if is_over(run):
-                break
         if due(config.save_interval_updates, position.update) and not (position.skipped or run.unsound):
             keep_update(run)
             run.save(LAST, resumable=True)
-    return position.batch == len(batches)
+    return ""
 
 
 def due(interval: int, update: int) -> bool:
@@ -123,38 +131,42 @@ def due(interval: int, update: int) -> bool:
     return interval > 0 and update % interval == 0
 
 
-def validate_if_due(run: Run) -> bool:
-    """Validate if --validate-interval-updates says so; whether it did."""
-    if not due(run.config.validate_interval_updates, run.position.update):
-        return False
+def validation_is_due(run: Run) -> bool:
+    """Whether --validate-interval-updates asks for a validation after this update."""
+    return due(run.config.validate_interval_updates, run.position.update)
+
+
+def validate_within_epoch(run: Run) -> str:
+    """Validate between two updates of an epoch; returns why the run is to stop, or nothing."""
     begin_folder(run)
-    validate_and_keep(run)
-    return True
+    return validate_and_keep(run)
 
 
-def end_epoch(run: Run) -> None:
-    """Validate and save at the end of an epoch, or where the run ends within one.
+def end_epoch(run: Run, finished: str) -> str:
+    """Validate and save at the end of an epoch, or where the run ends within one; returns why it ends, or nothing.
 
-    Raises S2SError where it ends with a model that is no result; nothing is saved then.
+    finished: why the run ends before the end of the epoch, or with its last update. Raises S2SError where it ends with
+    a model that is no result; nothing is saved then.
     """
-    config, plan, epoch = run.config, run.train_plan, run.position.epoch
+    config, plan, epoch = run.config, run.data.train_plan, run.position.epoch
     begin_folder(run)
     if run.position.part + 1 == plan.parts and run.position.batch == len(plan.part(epoch, run.position.part)):
-        validate_and_keep(run)
+        finished = validate_and_keep(run, finished) or finished
         run.position.epoch, run.position.part, run.position.batch = epoch + 1, 0, 0
         if epoch == config.max_epoch:
-            run.position.finished = f"--max-epoch {config.max_epoch}"
-        is_over(run)
+            finished = f"--max-epoch {config.max_epoch}"
+        finished = finished or reached_limit(run)
     else:
-        validate_where_it_ends(run)
-    if run.position.finished:
+        validate_where_it_ends(run, finished)
+    if finished:
         check_result(run)
     if run.unsound:
-        return
+        return finished
     # The last checkpoint comes last: a run that is killed in between is here once more.
-    keep_epoch(run, epoch)
-    if run.position.finished or not run.position.skipped:
-        run.save(LAST, resumable=True)
+    keep_epoch(run, epoch, finished)
+    if finished or not run.position.skipped:
+        run.save(LAST, resumable=True, finished=finished)
+    return finished
 
 
 def begin_folder(run: Run) -> None:
@@ -169,23 +181,24 @@ def begin_folder(run: Run) -> None:
 def check_result(run: Run) -> None:
     """S2SError where the model at the end of a run is no result: its last validation, or updates, were not finite."""
     position, reason = run.position, run.unsound
-    if position.skipped and not run.validated_on:
+    if position.skipped and not run.data.validated_on:
         reason = f"the last {counted(position.skipped, 'update')} had a loss or gradient that is not finite"
     if reason:
         raise S2SError(run.no_result(reason))
 
 
-def validate_where_it_ends(run: Run) -> None:
+def validate_where_it_ends(run: Run, finished: str) -> None:
     """Validate where the run ends within an epoch, having saved it as one that has yet to do that.
 
     If the run is resumed to go further, it must not remember a validation that it would not have made.
+    finished: why it ends.
     """
-    position, schedule = replace(run.position), run.schedule.state_dict()
+    position, schedule = replace(run.position), run.learner.schedule.state_dict()
     if not position.skipped:
         save_where_it_stands(run)
-    validate_and_keep(run)
+    validate_and_keep(run, finished)
     run.position = position
-    run.schedule.load_state_dict(schedule)
+    run.learner.schedule.load_state_dict(schedule)
 
 
 @contextmanager
@@ -212,7 +225,7 @@ def load_updates(run: Run, groups: list[Group]) -> Iterator[tuple[Group, list[Mi
     """Each group with this process's share of its batches, read and padded, ahead of time where that helps."""
     shares = [share_of(run, group) for group in groups]
     jobs = [[indices for _, indices, _ in share] for share in shares]
-    stream = run.loader.stream(jobs, run.position.epoch)
+    stream = run.data.loader.stream(jobs, run.position.epoch)
     for group, share in zip(groups, shares, strict=True):
         with needing_data():
             batches = next(stream)
@@ -228,7 +241,8 @@ def load_updates(run: Run, groups: list[Group]) -> Iterator[tuple[Group, list[Mi
 def share_of(run: Run, group: Group) -> list[tuple[int, Indices, bool]]:
     """This process's batches of an update: number in the group, pairs, and whether they count."""
     mine = [(number, indices, True) for number, indices in run.processes.share(list(enumerate(group)))]
-    # Shards are gathered in every pass, which all processes must make: for company, a batch that does not count.
+    # Shards are gathered in every pass, which all processes must make: one without a batch left takes one that does not
+    # count.
     if run.processes.kind == "fsdp":
         passes = -(-len(group) // run.processes.size)
         mine += [(0, group[0], False)] * (passes - len(mine))
@@ -241,7 +255,7 @@ def make_update(run: Run, group: Group, micro_batches: list[MicroBatch], window:
     position.update += 1
     source_tokens, target_tokens, slots = count_tokens(run, group, micro_batches)
     logged = position.update % config.log_interval == 0 or position.update == 1
-    result = run.updater.update(
+    result = run.learner.updater.update(
         position.update,
         [item.to(run.processes.device) for item in micro_batches],
         tokens=target_tokens,
@@ -251,8 +265,8 @@ def make_update(run: Run, group: Group, micro_batches: list[MicroBatch], window:
     watch(run, result, group)
     if not result.finite:
         return
-    if run.average is not None:
-        run.average.update(position.update)
+    if run.learner.average is not None:
+        run.learner.average.update(position.update)
     window.updates += 1
     window.loss += result.loss
     window.nll += result.nll
@@ -262,7 +276,7 @@ def make_update(run: Run, group: Group, micro_batches: list[MicroBatch], window:
     window.target_tokens += target_tokens
     window.slots += slots
     if result.norms:
-        run.log.norms(position.update, dict(result.norms))
+        run.observers.measured(position.update, result.norms)
 
 
 def count_tokens(run: Run, group: Group, micro_batches: list[MicroBatch]) -> tuple[int, int, int]:
@@ -270,22 +284,25 @@ def count_tokens(run: Run, group: Group, micro_batches: list[MicroBatch]) -> tup
 
     Where sentences are sampled, each process knows the lengths of those that it has loaded only.
     """
-    if not run.loader.samples:
-        return run.train_plan.count(group)
+    if not run.data.loader.samples:
+        return run.data.train_plan.count(group)
     counts = np.zeros(3, np.int64)
     for item in micro_batches:
         if item.counts:
-            counts += item.batch.count(run.train_plan.sides)
+            counts += item.batch.count(run.data.train_plan.sides)
     source, target, slots = (round(total) for total in run.processes.sum(counts.tolist()))
     return source, target, slots
 
 
-def validate_and_keep(run: Run) -> None:
-    """Validate, tell the schedule, and save the best checkpoint; not twice, nor without a validation split."""
-    position, config = run.position, run.config
-    if not run.validated_on or position.validated == position.update:
-        return
-    best_by = config.best_checkpoint_metric
+def validate_and_keep(run: Run, finished: str = "") -> str:
+    """Validate, tell the schedule and the observers, and save the best checkpoint; returns why to stop, or nothing.
+
+    Nothing is done without a validation split, nor twice after one update. finished: why the run ends with this update,
+    if it does.
+    """
+    position, schedule = run.position, run.learner.schedule
+    if not run.data.validated_on or position.validated == position.update:
+        return ""
     with needing_data():
         validation = validate(run)
     position.validated = position.update
@@ -293,24 +310,33 @@ def validate_and_keep(run: Run) -> None:
     run.unsound = "" if math.isfinite(loss) else f"the loss of validation data is {loss}"
     if run.unsound:
         warn(f"update {position.update}: {run.unsound}; nothing is saved while it is")
-    for record in validation.samples:
-        shown = {"source": record.source, "output": record.text, "reference": record.reference}
-        run.log.say("\n".join(f"  {name + ':':<10} {shorten(text)}" for name, text in shown.items()))
+    best_by = run.config.best_checkpoint_metric
     figure, upward = validation.figures[best_by], higher_is_better(best_by)
-    run.schedule.validated(figure, higher_is_better=upward)
-    is_best = not math.isnan(figure) and (
-        position.best is None or (figure > position.best if upward else figure < position.best)
-    )
+    schedule.validated(figure, higher_is_better=upward)
+    is_best = is_better(figure, position.best, upward=upward)
     position.stale = 0 if is_best else position.stale + 1
     if is_best:
         position.best = figure
-    subset = run.validated_on[0].split.name
-    run.log.validation(
-        {"epoch": position.epoch, "update": position.update, **validation.figures}, subset, is_best
+    reason = run.observers.validated(
+        ValidationReport(
+            epoch=position.epoch,
+            update=position.update,
+            figures=validation.figures,
+            split=run.data.validated_on[0].split.name,
+            is_best=is_best,
+            since_best=position.stale,
+            samples=validation.samples,
+        )
     )
-    keep_best(run, figure)
+    keep_best(run, figure, finished)
     if is_best:
-        run.save(BEST, resumable=False)
+        run.save(BEST, resumable=False, finished=finished)
     count_time(run)
-    if config.patience and position.stale >= config.patience:
-        position.finished = f"--patience {config.patience}"
+    return reason
+
+
+def is_better(figure: float, best: float | None, *, upward: bool) -> bool:
+    """Whether a validation figure is better than the best so far, None: there is none; one that is NaN never is."""
+    if math.isnan(figure):
+        return False
+    return best is None or (figure > best if upward else figure < best)

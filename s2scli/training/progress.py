@@ -6,14 +6,6 @@ from s2scli.schema import by_epoch
 from s2scli.training.log import Window
 from s2scli.training.run import Run
 
-# Characters of a sample's sentence that are shown.
-_SHOWN = 200
-
-
-def shorten(text: str) -> str:
-    """A sentence to look at, of bounded length: an untrained model does not know when to end."""
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-
 
 def total_updates(run: Run, batches: int) -> int | None:
     """The update at which the run ends at the latest, or None where only --patience ends it.
@@ -33,7 +25,7 @@ def updates_from(run: Run, epoch: int, batches: int) -> int:
     """The updates of an epoch and all after it, up to --max-epoch; batches: those of a part of an epoch."""
 
     def of(number: int) -> int:
-        return run.train_plan.parts * -(-batches // (by_epoch(freq, number) * run.processes.size))
+        return run.data.train_plan.parts * -(-batches // (by_epoch(freq, number) * run.processes.size))
 
     freq, last = run.config.update_freq, run.config.max_epoch
     # From there on all epochs are alike.
@@ -48,7 +40,7 @@ def report_progress(run: Run, window: Window, batches: int) -> None:
     left = None if total is None else (total - position.update) * position.seconds / position.update
     if window.updates == 0:
         return
-    run.log.progress(
+    run.observers.progressed(
         {
             "epoch": position.epoch,
             "update": position.update,

@@ -114,14 +114,15 @@ def saved_choices(config: TrainConfig) -> TrainConfig:
     return replace(config, **({"precision": settled.get("precision", config.precision)} if anew else settled))
 
 
-def begin(run: Run) -> None:
-    """Put a fresh run where it goes on: at its own last checkpoint, or else at the one it is to start from.
+def begin(run: Run) -> str:
+    """Restore a fresh run from its own last checkpoint, or else from the one that the settings name.
 
-    Raises CheckpointError where the vocabulary, the dataset or a setting that must stay has changed.
+    Returns why nothing is left to do, or nothing. Raises CheckpointError where the vocabulary, the dataset or a setting
+    that must stay has changed.
     """
     config, path = run.config, starting_point(run.config)
     if path is None:
-        return
+        return ""
     checkpoint = _read(path, config, resume=True)
     run.has_last = path == run.save_dir / LAST
     resets = {name for name in RESETS if getattr(config, name)}
@@ -133,10 +134,10 @@ def begin(run: Run) -> None:
     elif config.finetune_from_model is not None:
         check_same_vocabularies(run, checkpoint, path)
         _load_weights_of_another(run, checkpoint, path)
-        if run.average is not None:
-            copy_tensors(run.average.tensors, checkpoint.weights)
+        if run.learner.average is not None:
+            copy_tensors(run.learner.average.tensors, checkpoint.weights)
         notice(f"starting from the weights of {path}")
-        return
+        return ""
     elif not checkpoint.resumable and "reset_optimizer" not in resets:
         raise CheckpointError(
             f"{path}: holds no optimizer state, so there is no run to go on with; give a {LAST} as --restore-file, "
@@ -146,14 +147,15 @@ def begin(run: Run) -> None:
     restore(run, checkpoint, path, resets)
     run.shortlist = run.shortlist or checkpoint.shortlist
     compare_updates(run, checkpoint)
-    run.position.finished = still_finished(run, ended=bool(checkpoint.run.get("finished")))
-    if run.position.finished and path != run.save_dir / LAST:
+    finished = still_finished(run, ended=bool(checkpoint.run.get("finished")))
+    if finished and path != run.save_dir / LAST:
         raise UsageError(
             f"--restore-file {path}: stands at update {run.position.update}, epoch {run.position.epoch}, and so has "
-            f"nothing left to do under {run.position.finished}; raise that, or leave it out"
+            f"nothing left to do under {finished}; raise that, or leave it out"
         )
-    if run.processes.is_first and not run.position.finished:
+    if run.processes.is_first and not finished:
         _set_aside(run, resets)
+    return finished
 
 
 def _set_aside(run: Run, resets: set[str]) -> None:
@@ -196,7 +198,7 @@ def _load_weights_of_another(run: Run, checkpoint: Checkpoint, path: Path) -> No
         for key in model_differences(before, now)
     ]
     try:
-        load_weights(run.model, checkpoint.weights, path)
+        load_weights(run.learner.model, checkpoint.weights, path)
     except CheckpointError as error:
         if not changes:
             raise
@@ -208,10 +210,10 @@ def _load_weights_of_another(run: Run, checkpoint: Checkpoint, path: Path) -> No
 def restore(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str] = frozenset()) -> None:  # type: ignore[assignment]
     """Put a run where a checkpoint left it, but for what is reset."""
     saved = saved_run(checkpoint, path)
-    load_weights(run.model, checkpoint.weights, path)
+    load_weights(run.learner.model, checkpoint.weights, path)
     objective = {
         name.removeprefix("objective."): item
-        for name, item in run.parameters.items()
+        for name, item in run.learner.parameters.items()
         if name.startswith("objective.")
     }
     for name, item in checkpoint.objective.items():
@@ -222,22 +224,30 @@ def restore(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str] = fro
             )
     for name in copy_tensors(objective, checkpoint.objective):
         notice(f"{path}: has no {name}, which the objective needs; it begins anew")
-    if run.average is not None and copy_tensors(run.average.tensors, checkpoint.ema or checkpoint.weights):
+    if run.learner.average is not None and copy_tensors(
+        run.learner.average.tensors, checkpoint.ema or checkpoint.weights
+    ):
         raise CheckpointError(f"{path}: its moving average is of another model")
     schedule, scale = saved.get("schedule", {}), saved.get("loss_scale")
     position = Position(**{name: saved[name] for name in Position().as_dict().keys() & saved.keys()})
     if "reset_optimizer" not in resets:
-        restore_optimizer(run.updater.optimizer, run.parameters, checkpoint.optimizer)
-        if scale is not None and run.updater.scale.dynamic and checkpoint.config["precision"] == "fp16":
-            run.updater.scale.value, run.updater.scale.good_updates = scale["value"], scale["good_updates"]
+        restore_optimizer(run.learner.updater.optimizer, run.learner.parameters, checkpoint.optimizer)
+        if (
+            scale is not None
+            and run.learner.updater.scale.dynamic
+            and checkpoint.config["precision"] == "fp16"
+        ):
+            run.learner.updater.scale.value, run.learner.updater.scale.good_updates = (
+                scale["value"],
+                scale["good_updates"],
+            )
     if "reset_lr_scheduler" in resets:
         position.schedule_start, position.rate_factor = position.update, 1.0
     else:
         with blaming(path, "take another checkpoint of the run", CheckpointError):
-            run.schedule.load_state_dict(schedule)
+            run.learner.schedule.load_state_dict(schedule)
     if "reset_dataloader" in resets:
         position.epoch, position.part, position.batch = 1, 0, 0
     if "reset_meters" in resets:
         position.best, position.stale, position.validated, position.seconds = None, 0, 0, 0.0
-    position.finished = ""
     run.position = position

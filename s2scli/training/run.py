@@ -26,8 +26,8 @@ from s2scli.optim.schedules import Schedule
 from s2scli.schema import as_dict, by_epoch
 from s2scli.training.average import WeightAverage
 from s2scli.training.distributed import Processes, gathered
-from s2scli.training.log import Log
 from s2scli.training.objectives.base import Objective
+from s2scli.training.observers import Observers
 from s2scli.training.signals import StopSignals
 from s2scli.training.state import Position, optimizer_tensors, snapshot
 from s2scli.training.step import Updater
@@ -41,42 +41,68 @@ class ValidationSplit:
     plan: BatchPlan
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunData:
+    """What a run reads: a dataset, its training split in batches, and the splits that it is validated on.
+
+    loader: what reads the batches of training. validated_on: the first split decides which checkpoint is best; none:
+    nothing is validated.
+    """
+
+    dataset: Dataset
+    train_split: Split
+    train_plan: BatchPlan
+    loader: Loader
+    validated_on: Sequence[ValidationSplit]
+
+    @property
+    def splits(self) -> dict[str, str]:
+        """The split that is trained on, as "train", and the one whose figures are compared, as "valid", if any."""
+        valid = {"valid": self.validated_on[0].split.name} if self.validated_on else {}
+        return {"train": self.train_split.name, **valid}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learner:
+    """What a run trains, and what trains it.
+
+    parameters: name → every parameter, frozen ones too. average: of the weights; None: none is kept.
+    """
+
+    objective: Objective
+    parameters: dict[str, nn.Parameter]
+    updater: Updater
+    schedule: Schedule
+    average: WeightAverage | None
+
+    @property
+    def model(self) -> Model:
+        """The model that is trained."""
+        return self.objective.model
+
+
 @dataclass(kw_only=True)
 class Run:
-    """Everything a run is made of; `position` is where it stands.
+    """Everything a run is made of: settings, surroundings, what it reads and trains, and where it stands.
 
-    parameters: name → every parameter, frozen ones too. validated_on: the splits, the first of which decides which
-    checkpoint is best; none: nothing is validated. shortlist: what the checkpoints get of the dataset's.
+    translator: what translates validation data. shortlist: the table that checkpoints get, the dataset's if it has one.
     counted_until: up to when position.seconds counts the time.
     has_last: whether its folder holds its last checkpoint. unsound: why the model, as it was last validated, is no
     result, or nothing.
     """
 
     config: TrainConfig
-    dataset: Dataset
     processes: Processes
     signals: StopSignals
-    objective: Objective
-    parameters: dict[str, nn.Parameter]
-    updater: Updater
-    schedule: Schedule
-    average: WeightAverage | None
-    train_split: Split
-    train_plan: BatchPlan
-    loader: Loader
-    validated_on: Sequence[ValidationSplit]
+    observers: Observers
+    data: RunData
+    learner: Learner
     translator: Translator
-    log: Log
     shortlist: Shortlist | None = None
     position: Position = field(default_factory=Position)
     counted_until: float = 0.0
     has_last: bool = False
     unsound: str = ""
-
-    @property
-    def model(self) -> Model:
-        """The model that is trained."""
-        return self.objective.model
 
     @property
     def save_dir(self) -> Path:
@@ -88,17 +114,11 @@ class Run:
         """How many batches make an update in the current epoch, over all processes."""
         return by_epoch(self.config.update_freq, self.position.epoch) * self.processes.size
 
-    @property
-    def splits(self) -> dict[str, str]:
-        """The split that is trained on, as "train", and the one whose figures are compared, as "valid", if any."""
-        valid = {"valid": self.validated_on[0].split.name} if self.validated_on else {}
-        return {"train": self.train_split.name, **valid}
-
     def rate(self, ahead: int = 0) -> float:
         """The learning rate of the current update, or of the one so many later."""
         position = self.position
         update = position.update - position.schedule_start + ahead
-        return self.schedule.rate(update, position.epoch) * position.rate_factor
+        return self.learner.schedule.rate(update, position.epoch) * position.rate_factor
 
     def stop_if_asked(self) -> None:
         """Raise Stop where a signal has come in; every process must come here."""
@@ -107,43 +127,47 @@ class Run:
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """The model as it is validated and kept: its weights' average if there is one, whole, without dropout."""
-        self.objective.eval()
+        objective, average = self.learner.objective, self.learner.average
+        objective.eval()
         try:
             with ExitStack() as stack:
-                if self.average is not None:
-                    stack.enter_context(self.average.applied())
+                if average is not None:
+                    stack.enter_context(average.applied())
                 if self.processes.kind == "fsdp":
-                    stack.enter_context(gathered(self.objective))
+                    stack.enter_context(gathered(objective))
                 yield
         finally:
-            self.objective.train()
+            objective.train()
 
-    def save(self, name: str, *, resumable: bool) -> None:
+    def save(self, name: str, *, resumable: bool, finished: str = "") -> None:
         """Write a checkpoint: to resume with all there is, or to generate with the weights as they are evaluated.
 
-        Raises S2SError where the weights are not finite; what was there stays.
+        finished: why the run ends with this update, if it does. Raises S2SError where the weights are not finite; what
+        was there stays.
         """
+        learner = self.learner
         self.has_last = self.has_last or name == LAST
         if not self.processes.is_first and self.processes.kind != "fsdp":
             return
-        own = {name: item for name, item in self.parameters.items() if name.startswith("objective.")}
-        weights = {name: item for name, item in self.parameters.items() if name not in own}
-        averages = self.average.tensors if self.average is not None else {}
+        own = {name: item for name, item in learner.parameters.items() if name.startswith("objective.")}
+        weights = {name: item for name, item in learner.parameters.items() if name not in own}
+        averages = learner.average.tensors if learner.average is not None else {}
         groups: dict[str, Any] = {"weights": snapshot(weights | (averages if not resumable else {}))}
         if resumable:
             groups["ema"] = snapshot(averages)
             groups["objective"] = snapshot(
                 {name.removeprefix("objective."): item for name, item in own.items()}
             )
-            groups["optimizer"] = snapshot(optimizer_tensors(self.updater.optimizer, self.parameters))
+            groups["optimizer"] = snapshot(optimizer_tensors(learner.updater.optimizer, learner.parameters))
         if not self.processes.is_first:
             return
         self._check_finite(groups["weights"] | groups.get("ema", {}))
-        scale, sides = self.updater.scale, tuple(self.translator.tokenizers)
+        scale, sides = learner.updater.scale, tuple(self.translator.tokenizers)
         state: dict[str, Any] = {
             **self.position.as_dict(),
+            "finished": finished,
             "processes": self.processes.size,
-            "schedule": self.schedule.state_dict(),
+            "schedule": learner.schedule.state_dict(),
             "loss_scale": {"value": scale.value, "good_updates": scale.good_updates},
         }
         save_checkpoint(
@@ -151,14 +175,15 @@ class Run:
             Checkpoint(
                 config=as_dict(self.config),
                 tokenizers=self.translator.tokenizers,
-                dataset=dataset_facts(self.dataset, self.splits, sides, self.translator.limits)
-                | {"longest": {side: self.train_split.longest(side) for side in sides}},
+                dataset=dataset_facts(self.data.dataset, self.data.splits, sides, self.translator.limits)
+                | {"longest": {side: self.data.train_split.longest(side) for side in sides}},
                 run=state,
                 resumable=resumable,
                 shortlist=self.shortlist,
                 **groups,
             ),
         )
+        self.observers.saved(self.save_dir / name)
 
     def _check_finite(self, tensors: Mapping[str, Tensor]) -> None:
         """S2SError where weights to be saved are not finite: they are no result, and nothing can be done with them."""
@@ -182,7 +207,7 @@ def dataset_facts(
 ) -> dict[str, Any]:
     """What a checkpoint remembers of the dataset, for generating and for resuming on the same one.
 
-    splits: see Run.splits; sides: those that the model reads; limits: of what it reads.
+    splits: see RunData.splits; sides: those that the model reads; limits: of what it reads.
     """
     has_source = "source" in sides
     return {

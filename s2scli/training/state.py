@@ -21,7 +21,7 @@ from s2scli.training.objectives.base import Objective
 
 @dataclass
 class Position:
-    """The place in the run, and its figures so far.
+    """How far a run is, and its figures so far.
 
     epoch: the current one, counted from 1; part: the current one of it, counted from 0 (data/batching.py);
     batch: batches of that part that are done, by all processes together.
@@ -30,7 +30,6 @@ class Position:
     rate_factor: what the learning rate is multiplied by since the run went back to a checkpoint; 1 before.
     schedule_start: the update at which the learning-rate schedule began.
     seconds: time spent training, validating and saving, pauses between starts left out.
-    finished: the reason why the run ended, or nothing.
     """
 
     epoch: int = setting(1, "current one", at_least=1)
@@ -44,7 +43,6 @@ class Position:
     rate_factor: float = 1.0
     schedule_start: int = setting(0, "update", at_least=0)
     seconds: float = 0.0
-    finished: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The position as JSON values."""
@@ -61,8 +59,12 @@ class LossScaleState:
 
 @dataclass
 class SavedRun(Position):
-    """What a checkpoint holds of a run beside its tensors: the position, and the states of what depends on it."""
+    """What a checkpoint holds of a run beside its tensors: the position, and the states of what depends on it.
 
+    finished: why the run ended there, or nothing.
+    """
+
+    finished: str = ""
     processes: int = setting(1, "processes that trained", at_least=1)
     schedule: Mapping[str, Any] = field(default_factory=dict)
     loss_scale: LossScaleState | None = None

@@ -10,12 +10,13 @@ from typing import Any
 from s2scli.errors import S2SError
 from s2scli.files import check_no_link
 from s2scli.io import explain_write_errors
+from s2scli.training.observers import EventObserver
 
 # Not drawn: the first is the x axis.
 _LEFT_OUT = ("update", "seconds_left")
 
 
-class TensorBoard:
+class TensorBoard(EventObserver):
     """Writes the numbers of events as scalars KIND/NAME: train/loss, valid/bleu, norms/encoder_layers.0.
 
     A run that was killed, or diverged, goes on from its last checkpoint: TensorBoard hides what was written of

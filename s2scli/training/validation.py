@@ -18,20 +18,11 @@ from s2scli.inference.lines import Line
 from s2scli.nn.runtime import give_back_freed_memory
 from s2scli.notes import Summary
 from s2scli.training.log import perplexity
+from s2scli.training.observers import Sample
 from s2scli.training.run import Run, ValidationSplit
 
-# Lines that are translated between two looks at whether a signal has come in.
+# Lines that are translated between two checks of whether a signal has come in.
 LINES_A_ROUND = 512
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A line of the split, its translation and its reference."""
-
-    id: int
-    source: str
-    text: str
-    reference: str
 
 
 @dataclass(frozen=True)
@@ -58,13 +49,13 @@ def validate(run: Run) -> Validation:
     figures: dict[str, float] = {}
     samples: list[Sample] = []
     with run.evaluating(), torch.no_grad():
-        for part in run.validated_on:
+        for part in run.data.validated_on:
             found = validation_loss(run, part)
             if run.config.metrics:
                 scores, shown = translation_scores(run, part)
                 found |= scores
                 samples = samples or shown
-            is_first = part is run.validated_on[0]
+            is_first = part is run.data.validated_on[0]
             figures |= {name if is_first else f"{part.split.name}/{name}": found[name] for name in found}
     return Validation(figures, samples)
 
@@ -73,14 +64,14 @@ def validation_loss(run: Run, part: ValidationSplit) -> dict[str, float]:
     """Loss, and perplexity from the unsmoothed loss, over a whole split."""
     batches = part.plan.in_order()
     mine = run.processes.share(batches)
-    sums = [0.0] * (3 + len(run.objective.figures))
+    sums = [0.0] * (3 + len(run.learner.objective.figures))
     for turn in range(-(-len(batches) // run.processes.size)):
         run.stop_if_asked()
         if turn < len(mine):
             batch = load_batch(part.split, mine[turn]).to(run.processes.device)
             sums = _added(sums, _sums_of(run, batch))
     loss, nll, tokens, *figures = run.processes.sum(sums)
-    others = zip(run.objective.figures, figures, strict=True)
+    others = zip(run.learner.objective.figures, figures, strict=True)
     return {
         "loss": loss / tokens / math.log(2),
         "ppl": perplexity(nll / tokens),
@@ -91,8 +82,8 @@ def validation_loss(run: Run, part: ValidationSplit) -> dict[str, float]:
 def _sums_of(run: Run, batch: Batch) -> list[float]:
     """Loss, unsmoothed loss, tokens and other figures of a batch; of its halves if it does not fit into memory."""
     try:
-        part = run.objective(batch, run.position.update)
-        figures = [float(part.figures[name]) for name in run.objective.figures]
+        part = run.learner.objective(batch, run.position.update)
+        figures = [float(part.figures[name]) for name in run.learner.objective.figures]
         return [float(part.loss), float(part.nll), part.tokens, *figures]
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error) or len(batch) == 1:

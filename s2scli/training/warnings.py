@@ -22,7 +22,7 @@ def warn_before_start(run: Run) -> None:
 
 def _warn_of_warmup(run: Run) -> None:
     position, warmup = run.position, run.config.lr_scheduler.warmup_updates
-    end = total_updates(run, len(run.train_plan.part(position.epoch, position.part)))
+    end = total_updates(run, len(run.data.train_plan.part(position.epoch, position.part)))
     if end is None or not warmup or end - position.schedule_start > warmup:
         return
     length = end - position.schedule_start
@@ -34,8 +34,8 @@ def _warn_of_warmup(run: Run) -> None:
 
 
 def _warn_of_training_data(run: Run) -> None:
-    for part in run.validated_on:
-        shared = count_shared(part.split, run.train_split)
+    for part in run.data.validated_on:
+        shared = count_shared(part.split, run.data.train_split)
         if shared >= _SHARED * len(part.split):
             warn(
                 f"{part.split.name}: {shared:,} of {counted(len(part.split), 'pair')} are training pairs too, so that "

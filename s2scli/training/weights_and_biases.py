@@ -14,13 +14,14 @@ from s2scli.console import warn
 from s2scli.errors import S2SError
 from s2scli.files import check_no_link, open_own_text, read_small
 from s2scli.io import explain_write_errors
+from s2scli.training.observers import EventObserver
 from s2scli.training.tensorboard import scalars
 
 _ID_FILE = "wandb_id"
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
-class WeightsAndBiases:
+class WeightsAndBiases(EventObserver):
     """Sends the numbers of events to a project, KIND/NAME as TensorBoard has them, by the update that they are of.
 
     The run has the name of its folder, which keeps its id: it goes on there when it goes on here. Raises S2SError where

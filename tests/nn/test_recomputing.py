@@ -13,7 +13,7 @@ from s2scli.errors import UsageError
 from s2scli.models.factory import build_model
 from s2scli.nn import recomputing
 from s2scli.nn.dropout import kept_layers
-from s2scli.train import make_run
+from s2scli.training.building import make_run
 from s2scli.training.distributed import Processes
 from s2scli.training.signals import StopSignals
 
@@ -63,7 +63,7 @@ def test_recomputing_keeps_less(trained: Trainer) -> None:
             Processes(torch.device("cpu")),
             StopSignals(),
         )
-        batch = next(iter(run.loader.stream([[run.train_plan.part(1)[0]]], 1)))[0]
+        batch = next(iter(run.data.loader.stream([[run.data.train_plan.part(1)[0]]], 1)))[0]
         total = 0
 
         def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -72,10 +72,10 @@ def test_recomputing_keeps_less(trained: Trainer) -> None:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            run.objective(batch, 1)
+            run.learner.objective(batch, 1)
         kept[recompute] = total
-        run.loader.close()
-        run.log.close()
+        run.data.loader.close()
+        run.observers.close()
     assert kept[True] < 0.6 * kept[False]
 
 

@@ -21,7 +21,7 @@ from s2scli.errors import CheckpointError, DataError, S2SError, UsageError
 from s2scli.generate import records_of
 from s2scli.schema import build, read_toml
 from s2scli.train import train
-from s2scli.training import log, progress, run
+from s2scli.training import log, run
 from s2scli.training.log import duration
 
 
@@ -67,8 +67,8 @@ def test_a_changed_dataset_is_named_if_asked_for(tmp_path: Path) -> None:
 
 
 def test_samples_are_shown_in_bounded_length() -> None:
-    assert progress.shorten("ba be") == "ba be"
-    assert progress.shorten("x" * 1000) == "x" * 199 + "…"
+    assert log.shorten("ba be") == "ba be"
+    assert log.shorten("x" * 1000) == "x" * 199 + "…"
 
 
 def test_the_log(trained: Trainer) -> None:

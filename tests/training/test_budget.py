@@ -326,7 +326,7 @@ def test_a_run_keeps_what_was_found(
     def fail(*_: Any, **__: Any) -> int:
         raise AssertionError("looked for again")
 
-    monkeypatch.setattr("s2scli.train.largest_budget", fail)
+    monkeypatch.setattr("s2scli.training.building.largest_budget", fail)
     trained("run", **AUTO, max_update=9)
     assert read_toml(trained.root / "run/config.toml")["max_tokens"] == found
     assert "max_tokens" not in capsys.readouterr().err
@@ -338,11 +338,11 @@ def test_a_run_keeps_what_was_found(
 
 def test_another_beginning_of_the_data_looks_anew(trained: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
     trained("run", **TRANSFORMER, max_update=2)
-    monkeypatch.setattr("s2scli.train.largest_budget", lambda *_, **__: 77)
+    monkeypatch.setattr("s2scli.training.building.largest_budget", lambda *_, **__: 77)
     for name in ("run", "run"):
         trained(name, **AUTO | {"batch_size": 16}, reset_dataloader=True, max_update=4)
         assert read_toml(trained.root / name / "config.toml")["max_tokens"] == 77
-        monkeypatch.setattr("s2scli.train.largest_budget", lambda *_, **__: 88)
+        monkeypatch.setattr("s2scli.training.building.largest_budget", lambda *_, **__: 88)
 
 
 def test_what_is_wrong_is_said_before_anything_is_measured(
@@ -351,7 +351,7 @@ def test_what_is_wrong_is_said_before_anything_is_measured(
     def fail(*_: Any, **__: Any) -> int:
         raise AssertionError("measured")
 
-    monkeypatch.setattr("s2scli.train.largest_budget", fail)
+    monkeypatch.setattr("s2scli.training.building.largest_budget", fail)
     with pytest.raises(UsageError, match="nothing to reset"):
         trained("run", **AUTO, reset_meters=True)
 

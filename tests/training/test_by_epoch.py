@@ -34,7 +34,7 @@ def test_the_warm_up_leads_to_the_epochs_own_rate(trained: Trainer) -> None:
 def test_batches_of_an_update_for_each_epoch(trained: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nine batches are three, five and nine updates; how many there will be is known from the first on."""
     totals: set[int | None] = set()
-    monkeypatch.setattr(Log, "tick", lambda _log, _update, total: totals.add(total))
+    monkeypatch.setattr(Log, "updated", lambda _log, _update, total: totals.add(total))
     trained("run", **TRANSFORMER, update_freq="4,2,1", max_epoch=4)
     ends = [event["update"] for event in trained.events("run", "valid")]
     assert ends == [3, 3 + 5, 8 + 9, 17 + 9]

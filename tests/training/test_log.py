@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from s2scli.console import silence
 from s2scli.errors import S2SError
 from s2scli.training.log import Log, norm_rows
+from s2scli.training.observers import Observers, ValidationReport
+from s2scli.training.tensorboard import TensorBoard
 
 Points = dict[int, float]
 
@@ -33,8 +36,19 @@ def train_event(update: int, **values: Any) -> dict[str, Any]:
     } | values
 
 
-def valid_event(update: int, **values: Any) -> dict[str, Any]:
-    return {"epoch": 1, "update": update, "loss": 8.5, "ppl": 250.0, "bleu": 12.5} | values
+REPORT = ValidationReport(
+    epoch=1,
+    update=200,
+    figures={"loss": 8.5, "ppl": 250.0, "bleu": 12.5},
+    split="valid",
+    is_best=True,
+    since_best=0,
+)
+
+
+def followers(folder: Path, resumed_at: int = 0) -> Observers:
+    """The log of a run, and TensorBoard beside it."""
+    return Observers([Log(folder), TensorBoard(folder / "tensorboard", resumed_at)])
 
 
 def events(folder: Path) -> list[dict[str, Any]]:
@@ -85,9 +99,9 @@ def test_a_full_disk_is_said_once_and_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter", FullDisk)
-    log = Log(tmp_path, tensorboard=True)
-    log.progress(train_event(1))
-    log.progress(train_event(2))
+    log = followers(tmp_path)
+    log.progressed(train_event(1))
+    log.progressed(train_event(2))
     log.close()
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 1
@@ -96,11 +110,11 @@ def test_a_full_disk_is_said_once_and_ends_nothing(
 
 
 def test_tensorboard_has_the_figures_of_the_log(tmp_path: Path) -> None:
-    log = Log(tmp_path, tensorboard=True)
+    log = followers(tmp_path)
     for update in (1, 100, 200):
-        log.norms(update, {"encoder_layers.0.self_attention": 0.5, "source_embedding": 1e-4 * update})
-        log.progress(train_event(update))
-    log.validation(valid_event(200), "valid", best=True)
+        log.measured(update, {"encoder_layers.0.self_attention": 0.5, "source_embedding": 1e-4 * update})
+        log.progressed(train_event(update))
+    log.validated(REPORT)
     log.close()
     shown = scalars(tmp_path)
     assert_same(shown, expected(events(tmp_path)))
@@ -110,7 +124,7 @@ def test_tensorboard_has_the_figures_of_the_log(tmp_path: Path) -> None:
 
 
 def test_no_tensorboard_unless_asked_for(tmp_path: Path) -> None:
-    Log(tmp_path).progress(train_event(1))
+    Log(tmp_path).progressed(train_event(1))
     assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
 
 
@@ -118,13 +132,13 @@ def test_no_tensorboard_unless_asked_for(tmp_path: Path) -> None:
 def test_tensorboard_hides_what_a_killed_run_did_beyond_its_checkpoint(
     tmp_path: Path, resumed_at: int
 ) -> None:
-    killed = Log(tmp_path, tensorboard=True)
+    killed = followers(tmp_path)
     for update in (100, 200, 300):
-        killed.progress(train_event(update, loss=float(update)))
+        killed.progressed(train_event(update, loss=float(update)))
     killed.close()
-    resumed = Log(tmp_path, tensorboard=True, resumed_at=resumed_at)
-    resumed.progress(train_event(200, loss=7.0))
-    resumed.validation(valid_event(200), "valid", best=True)
+    resumed = followers(tmp_path, resumed_at)
+    resumed.progressed(train_event(200, loss=7.0))
+    resumed.validated(REPORT)
     resumed.close()
     shown = scalars(tmp_path)
     assert shown["train/loss"] == {100: 100, 200: 7}
@@ -132,21 +146,21 @@ def test_tensorboard_hides_what_a_killed_run_did_beyond_its_checkpoint(
 
 
 def test_tensorboard_keeps_the_update_that_a_run_resumes_at(tmp_path: Path) -> None:
-    stopped = Log(tmp_path, tensorboard=True)
-    stopped.progress(train_event(200, loss=7.0))
+    stopped = followers(tmp_path)
+    stopped.progressed(train_event(200, loss=7.0))
     stopped.close()
-    resumed = Log(tmp_path, tensorboard=True, resumed_at=200)
-    resumed.validation(valid_event(200), "valid", best=True)
+    resumed = followers(tmp_path, 200)
+    resumed.validated(REPORT)
     resumed.close()
     assert scalars(tmp_path)["train/loss"] == {200: 7}
 
 
 def test_a_run_that_goes_back_by_itself(tmp_path: Path) -> None:
-    log = Log(tmp_path, tensorboard=True)
+    log = followers(tmp_path)
     for update, loss in ((100, 9.0), (200, 8.0), (300, math.nan), (200, 7.5), (300, 7.0)):
-        log.progress(train_event(update, loss=loss))
+        log.progressed(train_event(update, loss=loss))
     log.close()
-    log.validation(valid_event(300), "valid", best=True)
+    log.validated(replace(REPORT, update=300))
     log.close()
     shown = scalars(tmp_path)
     assert shown["train/loss"] == {100: 9, 200: 7.5, 300: 7}
@@ -160,7 +174,7 @@ def test_without_tensorboard_one_line_says_what_to_install(
     with pytest.raises(
         S2SError, match=r"^--tensorboard needs tensorboard.*pip install 's2scli\[tensorboard\]'$"
     ):
-        Log(tmp_path, tensorboard=True)
+        followers(tmp_path)
     assert not any(tmp_path.iterdir())
 
 
@@ -181,9 +195,9 @@ def test_a_line_that_breaks_off_is_cut_before_the_next(tmp_path: Path) -> None:
 
 def test_a_process_that_is_silent_writes_nothing(tmp_path: Path) -> None:
     with silence():
-        log = Log(tmp_path, tensorboard=True)
-        log.progress(train_event(1))
-        log.norms(1, {"source_embedding": 1.0})
+        log = followers(tmp_path)
+        log.progressed(train_event(1))
+        log.measured(1, {"source_embedding": 1.0})
         log.close()
     assert not any(tmp_path.iterdir())
 
@@ -211,7 +225,7 @@ def test_norms_are_grouped_by_layer() -> None:
 
 def test_norms_are_logged_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     norms = {"source_embedding": 0.25, "encoder_layers.0.feed_forward": 1e-3}
-    Log(tmp_path).norms(100, norms)
+    Log(tmp_path).measured(100, norms)
     assert events(tmp_path) == [{"event": "norms", "update": 100, "norms": norms}]
     out, err = capsys.readouterr()
     assert out == ""

@@ -142,8 +142,8 @@ def test_a_run_that_was_killed_before_its_first_save_is_not_refused(
     """Its last checkpoint is there before any other, so that the repeated command goes on."""
     plain, saved = Run.save, []
 
-    def save(run: Run, name: str, *, resumable: bool) -> None:
-        plain(run, name, resumable=resumable)
+    def save(run: Run, name: str, **settings: Any) -> None:
+        plain(run, name, **settings)
         saved.append(name)
         if name != LAST:
             raise SystemError("killed")

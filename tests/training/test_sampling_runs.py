@@ -13,8 +13,9 @@ from s2scli.data.batching import side_lengths
 from s2scli.data.dataset import Dataset
 from s2scli.errors import CheckpointError, UsageError
 from s2scli.schema import as_dict, read_toml, to_toml
-from s2scli.train import TrainConfig, make_run
+from s2scli.train import TrainConfig
 from s2scli.training import resume
+from s2scli.training.building import make_run
 from s2scli.training.distributed import Processes
 from s2scli.training.signals import StopSignals
 from s2scli.training.step import Updater
@@ -79,7 +80,7 @@ def test_validation_sees_the_data_as_it_is(sampled: Trainer) -> None:
             StopSignals(),
         )
         figures.append(validate(run).figures)
-        run.log.close()
+        run.observers.close()
     assert figures[0] == figures[1]
 
 

@@ -27,7 +27,7 @@ from s2scli.models.factory import build_model
 from s2scli.nn.initial import INITIAL_SCALES, initialize, initialize_embeddings
 from s2scli.nn.linear import NormalizedLinear
 from s2scli.text.vectors import read_vectors
-from s2scli.train import make_run
+from s2scli.training.building import make_run
 from s2scli.training.distributed import Processes
 from s2scli.training.signals import StopSignals
 
@@ -43,9 +43,9 @@ torch_initializers = {
 
 def start(trained: Trainer, settings: dict[str, Any]) -> Model:
     run = make_run(trained.config("run", **settings), Processes(torch.device("cpu")), StopSignals())
-    run.loader.close()
-    run.log.close()
-    return run.model
+    run.data.loader.close()
+    run.observers.close()
+    return run.learner.model
 
 
 @pytest.mark.parametrize("method", INITIAL_SCALES)

@@ -14,7 +14,7 @@ from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.search.decoding import search
 from s2scli.text.vocabulary import EOS
-from s2scli.train import make_run
+from s2scli.training.building import make_run
 from s2scli.training.distributed import Processes
 from s2scli.training.log import duration, perplexity
 from s2scli.training.signals import StopSignals
@@ -31,12 +31,16 @@ def test_the_figures(trained: Trainer, family: str) -> None:
     run = make_run(trained.config("run", **FAMILIES[family] | settings), Processes(CPU), StopSignals())
     torch.manual_seed(1)
     with torch.no_grad():
-        for parameter in run.parameters.values():
+        for parameter in run.learner.parameters.values():
             parameter += 0.6 * torch.randn(parameter.shape)
-    model, split, tokenizer = run.model, run.validated_on[0].split, run.translator.tokenizers["target"]
+    model, split, tokenizer = (
+        run.learner.model,
+        run.data.validated_on[0].split,
+        run.translator.tokenizers["target"],
+    )
     assert split is not None
     size = len(tokenizer)
-    run.objective.train()
+    run.learner.objective.train()
     validation = validate(run)
     assert model.training
     model.eval()
