@@ -84,7 +84,7 @@ def test_no_message_counts_one_thing_as_several() -> None:
     )
     allowed = {
         # Two or more always, a limit, or part of a list that is put together elsewhere.
-        ("training/step.py", "sentences"),
+        ("training/accumulation.py", "sentences"),
         ("scoring/report.py", "samples"),
         ("preprocess.py", "symbols"),
         ("configs/generate.py", "processes"),

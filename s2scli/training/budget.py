@@ -22,8 +22,8 @@ from s2scli.data.split import Split
 from s2scli.errors import UsageError, is_out_of_memory
 from s2scli.nn.runtime import autocast
 from s2scli.training.distributed import Processes
+from s2scli.training.micro_batch import MicroBatch
 from s2scli.training.objectives.base import Objective
-from s2scli.training.step import MicroBatch
 
 # The share of the free memory that a batch may fill. Lengths vary, and allocators waste some: a CPU's heap keeps holes
 # between what batches of other shapes took, and kernels.

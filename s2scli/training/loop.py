@@ -19,11 +19,11 @@ from s2scli.training.divergence import WentBack, watch
 from s2scli.training.ending import begin_to_count, count_time, reached_limit
 from s2scli.training.keeping import keep_best, keep_epoch, keep_update
 from s2scli.training.log import Window
+from s2scli.training.micro_batch import MicroBatch
 from s2scli.training.observers import ValidationReport
 from s2scli.training.progress import report_progress, total_updates
 from s2scli.training.run import Run
 from s2scli.training.signals import Stop
-from s2scli.training.step import MicroBatch
 from s2scli.training.validation import higher_is_better, validate
 
 Group = list[Indices]

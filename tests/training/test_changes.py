@@ -16,7 +16,8 @@ from s2scli.data.batching import load_batch, plan_batches
 from s2scli.data.dataset import Dataset
 from s2scli.errors import CheckpointError, UsageError
 from s2scli.schema import read_toml
-from s2scli.training.step import MicroBatch, Updater
+from s2scli.training.micro_batch import MicroBatch
+from s2scli.training.step import Updater
 
 
 def test_reset_optimizer(trained: Trainer, runs: Path) -> None:

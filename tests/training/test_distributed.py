@@ -21,7 +21,7 @@ from toys import BAHDANAU, CONVOLUTIONAL, TRANSFORMER, Trainer, write_dataset
 
 from s2scli.checkpoint import Checkpoint
 from s2scli.schema import to_toml
-from s2scli.training import step
+from s2scli.training import micro_batch
 
 PROCESSES = 2
 COMMON: dict[str, Any] = {"max_update": 20, "keep_last_epochs": 1, "eval_metrics": "chrf"}
@@ -135,9 +135,9 @@ def test_activations_are_computed_anew_and_layers_skipped_as_by_one(trained: Tra
 SMALL_PIECES = """
 import sys
 from s2scli.cli.app import run
-from s2scli.training import step
+from s2scli.training import micro_batch
 
-step._POSITIONS_ON_CPU = 40
+micro_batch._POSITIONS_ON_CPU = 40
 sys.exit(run(["train", *sys.argv[1:]]))
 """
 
@@ -150,7 +150,7 @@ def test_batches_in_pieces_are_those_of_one_process(
     (trained.root / "pieces.py").write_text(SMALL_PIECES, encoding="utf-8")
     settings = TRANSFORMER | {"max_update": 9}
     together(trained, "two", settings | {"distributed": kind}, program=str(trained.root / "pieces.py"))
-    monkeypatch.setattr(step, "_POSITIONS_ON_CPU", 40)
+    monkeypatch.setattr(micro_batch, "_POSITIONS_ON_CPU", 40)
     trained("alone", **settings | {"update_freq": 2})
     assert_close(trained.checkpoint("two"), trained.checkpoint("alone"), 1e-5)
 

@@ -17,9 +17,10 @@ from s2scli.nn.runtime import resolve_precision
 from s2scli.schema import read_toml
 from s2scli.training import precision as precision_module
 from s2scli.training.distributed import Processes
+from s2scli.training.micro_batch import MicroBatch
 from s2scli.training.objectives.cross_entropy import LabelSmoothedCrossEntropy
 from s2scli.training.precision import LossScale
-from s2scli.training.step import MicroBatch, Updater, UpdateResult
+from s2scli.training.step import Updater, UpdateResult
 
 FAMILIES = {"transformer": TRANSFORMER, "recurrent": BAHDANAU}
 CPU = torch.device("cpu")

@@ -18,9 +18,10 @@ from s2scli.configs.objectives import LabelSmoothedCrossEntropyConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.models.base import Model
 from s2scli.training.distributed import Processes
+from s2scli.training.micro_batch import MicroBatch, seed_for
 from s2scli.training.objectives.base import Loss, Objective
 from s2scli.training.objectives.cross_entropy import LabelSmoothedCrossEntropy
-from s2scli.training.step import MicroBatch, Updater, UpdateResult, seed_for
+from s2scli.training.step import Updater, UpdateResult
 
 V = 13
 SOURCES = random_ids([3, 6, 1, 4, 8, 2], V, seed=1)
