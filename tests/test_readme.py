@@ -22,14 +22,18 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # What makes the commands quick; each must be there to be replaced.
 SMALLER = {
-    "--train 20000": "--train 400 --valid 30 --test 30",
+    "--train 20000": "--train 400 --valid 20 --test 16",
     "--train 4000 --valid 100 --test 300": "--train 60 --valid 10 --test 10",
-    "--config recipes/dialogue/config.toml": "--config recipes/dialogue/config.toml --max-update 15",
-    "--max-update 1500": "--max-update 15",
-    "--max-update 1000": "--max-update 15",
+    "--config recipes/dialogue/config.toml": "--config recipes/dialogue/config.toml --max-update 6",
+    "--max-update 1500": "--max-update 6",
+    "--max-update 1000": "--max-update 6",
+    "--max-update 20 ": "--max-update 10 ",
+    "--max-update 10 --save-dir": "--max-update 5 --save-dir",
+    '"max_update": 10': '"max_update": 3',
     "--vocab-size 800": "--vocab-size 200",
-    "generate data": "generate data --max-len-b 30",
-    "generate --path": "generate --max-len-b 30 --path",
+    "--mbr chrf": "--mbr chrf --mbr-candidates 4",
+    "generate data": "generate data --max-len-b 20",
+    "generate --path": "generate --max-len-b 20 --path",
 }
 # Those of s2s itself and of other programs, corpus.py, torchrun and sacrebleu, and what flags begin with.
 OTHERS = {
