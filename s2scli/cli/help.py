@@ -259,7 +259,7 @@ def listed_commands() -> Rows:
 def _intro(listing: _Listing, given: Given, file: Mapping[str, Any], width: int) -> str:
     """How a command is called, what it does, examples, and whose defaults are shown."""
     command = COMMANDS[listing.name]
-    arguments = "".join(f" {flag.name}" for flag in listing.arguments)
+    arguments = "".join(f" {flag.name}" if flag.required else f" [{flag.name}]" for flag in listing.arguments)
     examples = "\n".join(f"  {example}" for example in command.examples)
     return _page(
         f"Usage: s2s {listing.name}{arguments} [SETTINGS]",

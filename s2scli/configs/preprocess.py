@@ -78,8 +78,8 @@ class PreprocessConfig(NormalizationConfig, CleaningConfig, CommandConfig):
     test_file: Path | None = setting(None, "test data, like --train-file", panel=_TEXT)
     input_format: str = setting(
         "auto",
-        'format of such files; dialogue: JSONL of {"turns": [...]}, perhaps with "speakers", where each turn but the '
-        "first is a target, and those before it are its source; auto: by the ending, tsv or jsonl",
+        'format of --train-file and the like; dialogue: JSONL of {"turns": [...]}, perhaps with "speakers", where each '
+        "turn but the first is a target, and those before it are its source; auto: by the ending, tsv or jsonl",
         choices=("auto", "tsv", "jsonl", "dialogue"),
         panel=_TEXT,
         common=True,

@@ -246,6 +246,7 @@ class SearchConfig:
         "the search to use, as one that --user-dir adds; by default the one that --beam, --diverse-beam-groups and "
         "--sampling call for",
         choices=SEARCHES,
+        panel=_SEARCH,
     )
     stop: str = setting(
         "ahead",
