@@ -39,6 +39,7 @@ from s2scli.errors import CheckpointError, DataError, UsageError
 from s2scli.io import write_atomically
 from s2scli.models.base import Model
 from s2scli.models.factory import build_model, unique_parameters
+from s2scli.nn.initial import Undrawn
 from s2scli.nn.sharded import like
 from s2scli.record import to_line
 from s2scli.schema import as_dict, spelled
@@ -283,8 +284,9 @@ def restore_model(checkpoint: Checkpoint, path: Path) -> Model:
     """
     config, sizes = restore_config(checkpoint).model, vocabulary_sizes(checkpoint.tokenizers)
     try:
-        _check_weights(_outline(config, sizes, len(checkpoint.weights), path), checkpoint.weights, path)
-        model = build_model(config, *sizes)
+        with Undrawn():
+            _check_weights(_outline(config, sizes, len(checkpoint.weights), path), checkpoint.weights, path)
+            model = build_model(config, *sizes)
     except UsageError as error:
         raise CheckpointError(f"{path}: {error}") from None
     load_weights(model, checkpoint.weights, path)

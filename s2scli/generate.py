@@ -19,13 +19,10 @@ from s2scli.data.source_form import SourceComposer, SourceForm
 from s2scli.errors import Interrupted, S2SError, UsageError
 from s2scli.files import keep_inputs
 from s2scli.inference.formats import format_record
-from s2scli.inference.heat_file import open_heat_file
 from s2scli.inference.input import input_format, json_lines, text_lines
 from s2scli.inference.lines import Line
 from s2scli.inference.loading import attention_results, make_translator
 from s2scli.inference.output import open_output, skip_none
-from s2scli.inference.processes import records_of_processes
-from s2scli.inference.server.serve import serve
 from s2scli.inference.signals import InterruptSignals
 from s2scli.io import STDIN, input_name, lines_ahead, read_lines
 from s2scli.needs import note_needs
@@ -50,7 +47,10 @@ def generate(config: GenerateConfig) -> GenerateResult:
     A signal ends it with Interrupted, between lines; with --serve nothing else does.
     """
     note_needs(config)
+    # What only some settings need is imported where they ask for it: the first output comes the sooner.
     if config.serve is not None:
+        from s2scli.inference.server.serve import serve
+
         serve(config, make_translator)
     lines = 0
     output_path = None if config.output == STDIN else config.output
@@ -70,7 +70,7 @@ def generate(config: GenerateConfig) -> GenerateResult:
             # A bar would run into the lines of text where both go to one terminal.
             bar = nullcontext(uncounted) if is_shown else _bar(config, output.num_records)
             done = resources.enter_context(bar)
-            draw = resources.enter_context(open_heat_file(config.attention))
+            draw = resources.enter_context(_heat_file(config.attention))
             warn_of = resources.enter_context(_warning_of_lines(config))
             for record in records_of(config, done, output.skip):
                 warn_of(record)
@@ -83,6 +83,15 @@ def generate(config: GenerateConfig) -> GenerateResult:
             remedy = "; repeat the command to go on" if output_path else ""
             raise Interrupted(f"interrupted after {counted(lines, 'line')}{remedy}", stop.number) from None
     return GenerateResult(lines=lines)
+
+
+def _heat_file(path: Path | None) -> AbstractContextManager[Callable[[Record], object]]:
+    """What takes the records for --attention FILE, if there is one."""
+    if path is None:
+        return nullcontext(lambda _: None)
+    from s2scli.inference.heat_file import open_heat_file
+
+    return open_heat_file(path)
 
 
 def _bar(config: GenerateConfig, num_done: int) -> AbstractContextManager[Callable[[int], object]]:
@@ -117,6 +126,8 @@ def records_of(
     window = _window(config)
     lines, again = skip(lines, window)
     if config.processes > 1:
+        from s2scli.inference.processes import records_of_processes
+
         # What is wrong with it is said here, once.
         attention_results(config)
         apart = replace(config, threads=config.threads or 1)

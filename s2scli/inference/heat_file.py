@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -18,18 +18,9 @@ from s2scli.plotting.heat_page import HeatPage
 from s2scli.record import Record
 
 
-@contextmanager
-def open_heat_file(path: Path | None) -> Iterator[Callable[[Record], None]]:
+def open_heat_file(path: Path) -> AbstractContextManager[Callable[[Record], None]]:
     """Yield what takes the records one by one: all into a page of HTML, the first MOST_MAPS maps into a picture."""
-    if path is None:
-        yield _ignore
-    else:
-        with (_page if path.suffix.lower() == ".html" else _picture)(path) as take:
-            yield take
-
-
-def _ignore(record: Record) -> None:
-    del record
+    return (_page if path.suffix.lower() == ".html" else _picture)(path)
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from math import sqrt
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from s2scli.nn.linear import NormalizedLinear
 from s2scli.nn.output import OutputLayer
@@ -96,3 +98,34 @@ def _blocks(module: nn.Module) -> int:
     if isinstance(module, nn.RNNBase):
         return _GATES[module.mode.partition("_")[0]]
     return int(getattr(module, "blocks", 1))
+
+
+class Undrawn(TorchFunctionMode):
+    """Within it nothing is drawn: parameters begin as zeros, for models whose weights are loaded afterwards.
+
+    Drawing takes a large model longer than loading does. On the device "meta" torch even imports its compiler for it,
+    which takes longer than all else that a command does before its first output.
+    """
+
+    _DRAWING = (
+        "normal_",
+        "uniform_",
+        "xavier_uniform_",
+        "xavier_normal_",
+        "kaiming_uniform_",
+        "kaiming_normal_",
+    )
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Give zeros in place of what a function would draw, and what any other function gives."""
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in self._DRAWING:
+            with torch.no_grad():
+                return (args[0] if args else kwargs["tensor"]).zero_()
+        return func(*args, **kwargs)
