@@ -32,9 +32,9 @@ from s2scli.checkpoint_file import (
 from s2scli.configs.model import ModelConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.console import counted
-from s2scli.data.learning import read_tokenizers
 from s2scli.data.shortlist import Shortlist
 from s2scli.data.source_form import SourceForm
+from s2scli.data.tokenizers import read_tokenizers
 from s2scli.errors import CheckpointError, DataError, UsageError
 from s2scli.io import write_atomically
 from s2scli.models.base import Model

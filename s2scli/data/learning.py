@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from s2scli.checkpoint_file import find_checkpoint, open_checkpoint, sides_of, tokenizer_bytes
+from s2scli.checkpoint_file import find_checkpoint, open_checkpoint
 from s2scli.components import TOKENIZERS
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import notice, progress, warn
@@ -21,6 +21,7 @@ from s2scli.data.dataset_writer import DatasetWriter
 from s2scli.data.folder import tokenizer_of
 from s2scli.data.meta import META
 from s2scli.data.source_form import SourceForm
+from s2scli.data.tokenizers import read_tokenizers
 from s2scli.errors import UsageError
 from s2scli.io import read_lines
 from s2scli.text.normalization import Normalization, user_symbol_pattern
@@ -31,7 +32,6 @@ from s2scli.text.tokenizer import (
     LearningText,
     Tokenizer,
     check_user_symbols,
-    load_tokenizer,
 )
 from s2scli.text.vocabulary import NUM_SPECIAL, Vocabulary, read_dict_txt
 from s2scli.text.word import WordTokenizer
@@ -90,11 +90,6 @@ def _lines(
                     yield normalization.split(pair.sides[SIDES.index(side)], pattern)
 
     return lines
-
-
-def read_tokenizers(stream: Any, header: Mapping[str, Any]) -> dict[str, Tokenizer]:
-    """The tokenizers of a checkpoint that open_checkpoint has opened, normalization and user symbols included."""
-    return {side: load_tokenizer(tokenizer_bytes(stream, side)) for side in sides_of(header)}
 
 
 def _given_tokenizers(path: Path) -> dict[str, Tokenizer]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from s2scli.checkpoint_file import BEST, LAST, epoch_checkpoints, open_checkpoint
-from s2scli.data.learning import read_tokenizers
+from s2scli.data.tokenizers import read_tokenizers
 from s2scli.inspection.vocabulary import (
     OverlapReport,
     VocabularyReport,
