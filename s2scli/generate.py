@@ -98,7 +98,7 @@ def _bar(config: GenerateConfig, num_done: int) -> AbstractContextManager[Callab
     """A bar on a terminal, with the lines that there are in all where they can be counted: of a file or a split."""
     total = None
     if is_terminal():
-        with suppress(S2SError):  # is told when the lines are read
+        with suppress(S2SError):  # is raised when the lines are read
             if config.data is None:
                 total = lines_ahead(config.input)
             else:
@@ -115,8 +115,8 @@ def records_of(
 ) -> Iterator[Record]:
     """A record for each line of the input, in order.
 
-    done: is told how many lines are finished, as they are. skip: takes those lines away that are not to be translated;
-    see RecordSink.
+    done: called with the number of lines that are finished, as they are. skip: takes those lines away that are not to
+    be translated; see RecordSink.
     """
     path = find_checkpoints(config.path)[0]
     checkpoint = load_checkpoint(path)

@@ -77,12 +77,12 @@ class AttentionResults:
         return hypothesis
 
     def _instead(self, ids: Sequence[int], weights: Weights, words: Words) -> dict[int, str]:
-        """The text in place of each unknown token, by its place."""
+        """The text in place of each unknown token, by its index."""
         found = {target: words.texts[source] for source, target in _strongest(_over_words(weights, words))}
         return {
-            place: self.dictionary.get(found[place], found[place])
-            for place, token in enumerate(ids)
-            if token == UNK and place in found
+            index: self.dictionary.get(found[index], found[index])
+            for index, token in enumerate(ids)
+            if token == UNK and index in found
         }
 
 
@@ -116,7 +116,7 @@ def put_in_place(
 ) -> tuple[str, list[int]]:
     """The text with words for what some tokens wrote, and for each visible character the token it is of.
 
-    words: by the places of those tokens. whole_words: what else is in a word with such a token goes too, but for the
+    words: by the indices of those tokens. whole_words: what else is in a word with such a token goes too, but for the
     punctuation around it.
     """
     parts: list[tuple[str, int]] = []
@@ -127,9 +127,9 @@ def put_in_place(
             continue
         own = list(zip(chunk, owners[at : at + len(chunk)], strict=True))
         at += len(chunk)
-        unknown = [place for place, (_, owner) in enumerate(own) if owner in words]
+        unknown = [index for index, (_, owner) in enumerate(own) if owner in words]
         if unknown and whole_words:
-            core = [place for place, (character, _) in enumerate(own) if not is_punctuation(character)]
+            core = [index for index, (character, _) in enumerate(own) if not is_punctuation(character)]
             start, end = min(core + unknown), max(core + unknown) + 1
             token = own[unknown[0]][1]
             parts += [*own[:start], (words[token], token), *own[end:]]

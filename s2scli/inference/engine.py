@@ -49,7 +49,7 @@ class Engine(Protocol):
     ) -> list[list[ScoredOutput]]:
         """The outputs of each source, best first, none where nothing is allowed.
 
-        limits: how much to search for at a time. done: is told how many sources are finished, as they are.
+        limits: of what is searched for at a time. done: called with the number of sources finished, as they are.
         """
         ...
 

@@ -23,7 +23,7 @@ _LEFT_OUT = "have constraints that cannot be met and are left out"
 
 
 class LexicalConstraints:
-    """Turns what is wanted of lines into tokens.
+    """Turns the phrases that outputs must hold, and must not, into tokens.
 
     ordered: whether a line's constraints come in their order. glossary, exclude, bad_tokens: files for all lines:
     `source TAB target`, phrases, and entries of the target vocabulary, one a line. prefix: what outputs begin with.
@@ -75,7 +75,7 @@ class LexicalConstraints:
         """What a line's output must hold: phrases of its own, then those for the terms of its source.
 
         What cannot be is left out, and that put into the notes: what has no token, what is excluded, and what goes
-        beyond the room there is, in tokens. words: as in `excluded`.
+        beyond `room`, the tokens that the model has positions for. words: as in `excluded`.
         """
         terms = self._glossary.find(source) if self._glossary else []
         found: list[list[int]] = []

@@ -107,7 +107,7 @@ def _load(path: Path, precision: str, device: torch.device, checkpoint: Checkpoi
 
 
 def _with_pieces(loaded: _Loaded, config: GenerateConfig) -> _Loaded:
-    """The model with the pieces of words that the config says, or a notice where pieces are not told from words."""
+    """The model with the pieces of words that the config says, or a notice where it looks as if it had some."""
     tokenizers, kind = loaded.checkpoint.tokenizers, config.pieces
     target = tokenizers["target"]
     if kind is None:

@@ -42,7 +42,7 @@ def skip_none(lines: Iterator[Line], window: int) -> tuple[Iterator[Line], int]:
 
 
 class StreamSink:
-    """Standard output, or what cannot be gone on with: a pipe or a device with a name."""
+    """Standard output, or a pipe or a device with a name: what a repeated command cannot continue."""
 
     num_records = 0
 
@@ -68,7 +68,7 @@ class StreamSink:
 
 @contextmanager
 def open_output(path: Path | None, settings: Mapping[str, Any], *, overwrite: bool) -> Iterator[RecordSink]:
-    """Open standard output (None), or a file, which appears when all went well and can be gone on with until then.
+    """Open standard output (None), or a file, which appears when all went well; a repeated command continues it.
 
     settings: all but the input that decides what is in it. Raises S2SError where another process writes that file,
     and UsageError where it was begun with other settings and is not to be overwritten.

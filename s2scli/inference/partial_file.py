@@ -48,7 +48,7 @@ def opened(path: Path, mode: str, named: Path) -> Iterator[BinaryIO]:
 
 
 class PartialFile:
-    """A folder where the output is made, beside the place that it goes to in the end."""
+    """The folder in which a file of records is made, beside the path that the file gets in the end."""
 
     def __init__(self, folder: Path, path: Path, resources: ExitStack) -> None:
         self._path, self._folder = path, folder
@@ -132,7 +132,7 @@ class PartialFile:
             self._records.flush()
 
     def finish(self) -> None:
-        """Put the output in its place."""
+        """Give the output its path."""
         with explain_write_errors(self._path):
             if self._path.suffix in COMPRESSED:
                 self._output.seek(0)

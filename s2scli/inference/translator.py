@@ -84,8 +84,8 @@ class Translator:
     ) -> Iterator[Record]:
         """A record for each line, in order: of its translation, or with `scores_references` of its reference.
 
-        window: how many lines are read ahead, sorted by length and batched together. done: is told how many lines are
-        finished, as they are.
+        window: how many lines are read ahead, sorted by length and batched together. done: called with the number of
+        lines that are finished, as they are.
         """
         return (self.score if self.scores_references else self.translate)(lines, window, done)
 

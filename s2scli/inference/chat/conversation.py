@@ -48,7 +48,7 @@ def for_dialogues(translator: Translator, path: Path, context_turns: int | None,
 
 
 def _makeshift(translator: Translator, path: Path, context_turns: int | None) -> DialogueForm:
-    """How a model that was not trained on dialogues is told of more than one turn."""
+    """The form in which a model that was not trained on dialogues is given more than one turn."""
     usual = DialogueForm().symbol
     symbol = usual if usual in translator.tokenizers["source"].user_symbols else ""
     if context_turns is None:

@@ -36,7 +36,7 @@ class Gone(Exception):  # noqa: N818 (what a client may do at any time)
 
 
 class Activity(IntEnum):
-    """What a connection is at, in the order in which it gives way to others."""
+    """What a connection does, in the order in which it is closed in favour of others."""
 
     IDLE = 0
     READING = 1
@@ -57,7 +57,7 @@ class Connection:
         self.num_held = 0
 
     def enter(self, state: Activity) -> None:
-        """Take note of what is going on from now on."""
+        """Say what the connection does from now on."""
         self.state, self.since = state, time.monotonic()
 
     def begins(self) -> bool:

@@ -19,7 +19,7 @@ from s2scli.streams import to_bytes
 _METHODS = ("GET", "HEAD", "POST")
 _TEXT = "text/plain; charset=utf-8"
 _JSON = {"application/json", "application/x-ndjson", "application/ndjson", "application/jsonl"}
-# What curl calls data that it was told nothing about, and what is said of bytes.
+# The types that curl gives to data of which it knows none, and that of any bytes.
 _UNNAMED = {"", "*/*", "application/x-www-form-urlencoded", "application/octet-stream"}
 _GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -75,7 +75,7 @@ class Handler:
             self._send(200, f"{self._service.describe()}\n".encode(), "application/json")
 
     def _answer_post(self, head: Head) -> None:
-        """What is one batch, or for a client of old, is sent as a whole, the rest as it gets done."""
+        """Answer a POST: as a whole where it is one batch, or the client speaks HTTP/1.0, else in chunks."""
         limits = self._service.config
         is_json, form = _is_json(head, limits.input_format), _form(head, limits.format)
         if not {"content-length", "transfer-encoding"} & head.headers.keys():

@@ -41,9 +41,9 @@ class Answer(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """Some or all of a line, which is answered at once; place: the line's in its request, length: in tokens."""
+    """Some or all of a line, which is answered at once; position: of the line in its request, length: in tokens."""
 
-    place: int
+    position: int
     part: int
     line: Line
     length: int
@@ -61,12 +61,12 @@ class _Begun:
 
 @dataclass(eq=False)
 class _Job:
-    """What one client has asked.
+    """The lines of one client's request, and how far they are answered.
 
-    questions: those not yet read. window: the places of those read, in the order to do them. pieces: of the line that
-    was begun last. results: answers by place, how many there are in all, or what went wrong. is_paused: whether it
-    waits for the client to read what is answered. Only num_taken, is_paused and is_over are others' to change than the
-    translator's thread.
+    questions: those not yet read. window: those read, with their positions, in the order in which they are answered.
+    pieces: of the line that was begun last. results: answers by position, how many there are in all, or what went
+    wrong. is_paused: whether it waits for the client to read what is answered. Only num_taken, is_paused and is_over
+    are others' to change than the translator's thread.
     """
 
     questions: Iterator[Question]
@@ -105,24 +105,24 @@ class _Job:
             self.is_read = True
             self.results.put(self.num_read)
 
-    def _begin(self, place: int, question: Question) -> None:
+    def _begin(self, position: int, question: Question) -> None:
         line, translator, _ = question
         parts = translator.parts_of(line)
-        self.begun[place] = _Begun(question, parts)
+        self.begun[position] = _Begun(question, parts)
         for part, (_, text) in enumerate(parts):
             piece = replace(line, text=text)
-            self.pieces.append(_Piece(place, part, piece, translator.num_tokens(text) + 1, question))
+            self.pieces.append(_Piece(position, part, piece, translator.num_tokens(text) + 1, question))
 
     def add(self, piece: _Piece, record: Record) -> dict[int, Answer]:
         """Take note of the record of a piece; the answer of its line, if it is whole."""
-        begun = self.begun[piece.place]
+        begun = self.begun[piece.position]
         begun.records[piece.part] = record
         if len(begun.records) < len(begun.parts):
             return {}
-        del self.begun[piece.place]
+        del self.begun[piece.position]
         records = [begun.records[part] for part in range(len(begun.parts))]
         line, translator, config = begun.question
-        return {piece.place: Answer(translator.join_parts(line, begun.parts, records), config)}
+        return {piece.position: Answer(translator.join_parts(line, begun.parts, records), config)}
 
     def fail(self, error: Exception) -> None:
         """Let the client know, and do nothing more for it."""
@@ -156,9 +156,9 @@ class Pool:
         job = _Job(iter(questions), self._buffer_size)
         self._queue(job)
         found: dict[int, Answer] = {}
-        place, number = 0, -1
+        position, number = 0, -1
         try:
-            while place != number:
+            while position != number:
                 result = _await(job.results, watch)
                 if isinstance(result, Exception):
                     raise result
@@ -167,9 +167,9 @@ class Pool:
                     continue
                 found |= result
                 ready = []
-                while place in found:
-                    ready.append(found.pop(place))
-                    place += 1
+                while position in found:
+                    ready.append(found.pop(position))
+                    position += 1
                 if ready:
                     yield ready
                     self._take_note(job, len(ready))

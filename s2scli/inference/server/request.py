@@ -118,8 +118,8 @@ def check_origin(head: Head) -> None:
     if host is not None and not is_loopback(_without_port(host)):
         raise Refused(403, f"Host: {host[:80]}: localhost, 127.0.0.1 and [::1] are answered, no other names")
     if origin is not None:
-        scheme, _, place = origin.partition("://")
-        if scheme not in ("http", "https") or not is_loopback(_without_port(place)):
+        scheme, _, site = origin.partition("://")
+        if scheme not in ("http", "https") or not is_loopback(_without_port(site)):
             raise Refused(403, f"Origin: {origin[:80]}: pages of other sites are not answered")
 
 
@@ -129,7 +129,7 @@ def _without_port(host: str) -> str:
 
 
 def read_body(connection: Connection, head: Head, most: int, hold: Callable[[int], None]) -> io.BytesIO:
-    """Read the body of a request; Refused for one that is too long. hold: is told of the bytes as they come."""
+    """Read the body of a request; Refused for one that is too long. hold: called with the number of bytes."""
     body = io.BytesIO()
     length = head.length()
     if length is not None:

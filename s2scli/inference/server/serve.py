@@ -19,7 +19,7 @@ from s2scli.errors import Interrupted, S2SError
 from s2scli.inference.server.connection import Connection, Connections
 from s2scli.inference.server.handler import Handler
 from s2scli.inference.server.service import Service
-from s2scli.inference.server.sockets import listening, name_of
+from s2scli.inference.server.sockets import address_of, open_listener
 from s2scli.inference.signals import InterruptSignals
 from s2scli.inference.translator import Translator
 
@@ -87,7 +87,7 @@ class Server:
             self.num_answered += number
 
     def _turn_away(self, client: socket.socket) -> None:
-        """Say, if that is at once possible, that there is no place."""
+        """Answer 503, if that can be sent at once, and close: all connections are taken."""
         message = "all connections are being answered (--max-connections); ask again later\n"
         head = (
             f"HTTP/1.1 503 Service Unavailable\r\nContent-Length: {len(message)}\r\nConnection: close\r\n\r\n"
@@ -121,13 +121,13 @@ def _most_connections(wanted: int) -> int:
 def serve(config: GenerateConfig, make_translator: Callable[[GenerateConfig], Translator]) -> NoReturn:
     """Answer requests until a signal, and then for --grace-period those that have begun; a second one ends it at once.
 
-    Raises Interrupted in the end, and S2SError where there is no place to listen.
+    Raises Interrupted in the end, and S2SError where it cannot listen at the address.
     """
     assert config.serve is not None
-    with InterruptSignals().caught() as signals, listening(parse_address(config.serve)) as listener:
+    with InterruptSignals().caught() as signals, open_listener(parse_address(config.serve)) as listener:
         # Clients that connect from here on wait until the model is loaded.
         server = Server(listener, Service(make_translator(config), config))
-        notice(f"{name_of(listener)}: ready")
+        notice(f"{address_of(listener)}: ready")
         number = signals.wait()
         grace, is_over = config.grace_period, False
         try:

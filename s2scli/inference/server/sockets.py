@@ -17,7 +17,7 @@ _PROBE_SECONDS = 5
 
 
 @contextmanager
-def listening(address: Path | tuple[str, int]) -> Iterator[socket.socket]:
+def open_listener(address: Path | tuple[str, int]) -> Iterator[socket.socket]:
     """Yield a socket that listens at a path, or at a host and port; S2SError where that cannot be.
 
     The file of a server that was killed is replaced; that of this one has mode 0600 and is removed in the end.
@@ -40,8 +40,8 @@ def listening(address: Path | tuple[str, int]) -> Iterator[socket.socket]:
         yield listener
 
 
-def name_of(listener: socket.socket) -> str:
-    """How a client calls the place."""
+def address_of(listener: socket.socket) -> str:
+    """The address of a listener as a client writes it: unix:PATH, or a URL."""
     name = listener.getsockname()
     if not isinstance(name, tuple):
         return f"unix:{name}"

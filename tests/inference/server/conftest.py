@@ -16,7 +16,7 @@ from s2scli.configs.generate import GenerateConfig
 from s2scli.generate import make_translator
 from s2scli.inference.server.serve import serving
 from s2scli.inference.server.service import Service
-from s2scli.inference.server.sockets import listening
+from s2scli.inference.server.sockets import open_listener
 from s2scli.schema import build
 
 
@@ -43,7 +43,7 @@ def start(run: Generator, tmp_path: Path) -> Iterator[Callable[..., Client]]:
             number = len(list(tmp_path.glob("*.sock")))
             address = place or str(tmp_path / f"{number}.sock")
             config = build(GenerateConfig, {"path": run.path, "serve": address} | SEARCH | settings)
-            listener = resources.enter_context(listening(parse_address(address)))
+            listener = resources.enter_context(open_listener(parse_address(address)))
             resources.enter_context(serving(listener, Service(make_translator(config), config)))
             name = listener.getsockname()
             return Client(name if place else Path(name))

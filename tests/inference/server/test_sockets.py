@@ -18,39 +18,45 @@ from s2scli.configs.address import parse_address
 from s2scli.configs.generate import GenerateConfig
 from s2scli.errors import S2SError, UsageError
 from s2scli.generate import generate
-from s2scli.inference.server.sockets import listening, name_of
+from s2scli.inference.server.sockets import address_of, open_listener
 from s2scli.schema import build
 
 
 def test_the_file_of_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = Path("a.sock")
-    with listening(path) as listener:
+    with open_listener(path) as listener:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert name_of(listener) == "unix:a.sock"
-        with pytest.raises(S2SError, match=r"--serve a\.sock: another server answers there"), listening(path):
+        assert address_of(listener) == "unix:a.sock"
+        with (
+            pytest.raises(S2SError, match=r"--serve a\.sock: another server answers there"),
+            open_listener(path),
+        ):
             pass
         assert path.is_socket()
     assert list(tmp_path.iterdir()) == []
     # One that nobody listens at is of a server that was killed.
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(str(path))
-    with listening(path):
+    with open_listener(path):
         # That which another server has put in the place is its own.
         path.unlink()
         path.write_text("other")
     assert path.read_text() == "other"
-    with pytest.raises(S2SError, match=r"is there and no socket"), listening(path):
+    with pytest.raises(S2SError, match=r"is there and no socket"), open_listener(path):
         pass
-    with pytest.raises(S2SError, match="cannot make the socket: No such file"), listening(Path("no/a.sock")):
+    with (
+        pytest.raises(S2SError, match="cannot make the socket: No such file"),
+        open_listener(Path("no/a.sock")),
+    ):
         pass
     with pytest.raises(S2SError, match="cannot make the socket: AF_UNIX path too long"):
-        listening(Path("a" * 120)).__enter__()
+        open_listener(Path("a" * 120)).__enter__()
     with (
-        listening(("127.0.0.1", 0)) as listener,
+        open_listener(("127.0.0.1", 0)) as listener,
         pytest.raises(S2SError, match="cannot listen there: Address already in use; choose another port"),
     ):
-        listening(listener.getsockname()).__enter__()
+        open_listener(listener.getsockname()).__enter__()
 
 
 @pytest.mark.parametrize(
