@@ -139,13 +139,14 @@ class TransformerDecoder(Model):
         embedded = self.decoder_embedder.step(tokens, positions, slot + 1)  # [B, K, D]
         x = embedded.flatten(0, 1)  # [B·K, D]
         copied = None
-        for number, layer in enumerate(state.layers):
-            x = layer.step_over_targets(x, cache.layers[number], slot)
+        layers = zip(state.layers, cache.layers, memory.cached, strict=True)
+        for number, (layer, own, attended) in enumerate(layers):
+            x = layer.step_over_targets(x, own, slot)
             if number == self.copy_layer:
                 copied = layer.weights(
                     x.view_as(embedded), memory.keys[number], memory.mask, self.copy_heads
                 )  # [B, K, S]
-            x = layer.step_over_memory(x, memory.cached[number])
+            x = layer.step_over_memory(x, attended)
         states = self.decoder_norm(x).view_as(embedded)  # [B, K, D]
         return self.score_next(self._hidden(states, embedded, copied, memory), state)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -22,9 +22,17 @@ class Dropout(nn.Module):
         """Give x · m / (1 - p), with a random mask m of 0 and 1, for x of any shape; in evaluation x itself."""
         return kernels.dropout(x, self.p) if self.training and self.p > 0 else x
 
+    def direct_call(self) -> Callable[[Tensor], Tensor] | None:
+        """What calling it comes to in decoding, see nn/kernels/direct_calls.py: nothing, unless it is in training."""
+        return None if self.training and self.p > 0 else _unchanged
+
     def extra_repr(self) -> str:
         """The rate, for print(model)."""
         return f"p={self.p}"
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
 
 
 def kept_layers(number: int, p: float, training: bool) -> list[bool]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from s2scli.nn import kernels
@@ -26,6 +28,10 @@ class Linear(nn.Linear):
         if self.quantized is not None:
             return kernels.linear(input, self.quantized)
         return kernels.linear(input, self.matrix(), self.bias)
+
+    def direct_call(self) -> Callable[[Tensor], Tensor] | None:
+        """What calling it comes to in decoding, see nn/kernels/direct_calls.py: the quantized weight's product."""
+        return self.quantized
 
 
 class NormalizedLinear(Linear):

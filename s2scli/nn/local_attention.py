@@ -91,6 +91,8 @@ class LocalSelfAttention(SelfAttention):
             everywhere: Tensor = super().forward(x, mask)
             return everywhere
         queries, keys, values = self.project_heads(x)
-        heads = local_attention(queries, keys, values, mask, self.num_global, dropout=self.dropout_now)
+        heads = local_attention(
+            queries, keys, values, mask, self.num_global, dropout=self.dropout if self.training else 0.0
+        )
         out: Tensor = self.out(join_heads(heads))
         return out

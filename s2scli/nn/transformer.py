@@ -138,11 +138,6 @@ class MultiHeadAttention(nn.Module):
         self.dropout = config.attention_dropout
         self.scale = 1 / score_divisor(config.width // config.heads)
 
-    @property
-    def dropout_now(self) -> float:
-        """The probability that a weight is dropped: 0 in evaluation."""
-        return self.dropout if self.training else 0.0
-
 
 class SelfAttention(MultiHeadAttention):
     """Multi-head self-attention with one projection for queries, keys and values."""
@@ -164,7 +159,9 @@ class SelfAttention(MultiHeadAttention):
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Attention among the positions of x [B, T, D]; mask [B, 1, 1, T], without one it is causal."""
         queries, keys, values = self.project_heads(x)
-        heads = attention(queries, keys, values, mask, dropout=self.dropout_now, causal=mask is None)
+        heads = attention(
+            queries, keys, values, mask, dropout=self.dropout if self.training else 0.0, causal=mask is None
+        )
         out: Tensor = self.out(join_heads(heads))
         return out
 
@@ -178,7 +175,11 @@ class SelfAttention(MultiHeadAttention):
         cache.write(slot, qkv.narrow(1, 1, 2))
         queries = qkv.select(1, 0).reshape(rows * self.heads, 1, -1)  # [B·K·H, 1, D/H]
         heads = attend_cached(
-            queries, cache.attended, scale=self.scale, heads=self.heads, dropout=self.dropout_now
+            queries,
+            cache.attended,
+            scale=self.scale,
+            heads=self.heads,
+            dropout=self.dropout if self.training else 0.0,
         )
         out: Tensor = self.out(heads.view(rows, -1))  # [B·K, D]
         return out
@@ -202,7 +203,7 @@ class CrossAttention(MultiHeadAttention):
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
         """Attention of target positions x [B, T, D] over prepared keys and values; mask [B, 1, 1, S]."""
         queries = _split_heads(self.query(x), self.heads)
-        heads = attention(queries, keys, values, mask, dropout=self.dropout_now)
+        heads = attention(queries, keys, values, mask, dropout=self.dropout if self.training else 0.0)
         out: Tensor = self.out(join_heads(heads))
         return out
 
@@ -212,7 +213,9 @@ class CrossAttention(MultiHeadAttention):
         sentences = memory.keys.size(0) // heads
         queries = self.query(x).view(sentences, -1, heads, width).transpose(1, 2)  # [B, H, K, D/H]
         queries = queries.reshape(sentences * heads, -1, width)  # [B·H, K, D/H]
-        attended = attend_cached(queries, memory, scale=self.scale, heads=heads, dropout=self.dropout_now)
+        attended = attend_cached(
+            queries, memory, scale=self.scale, heads=heads, dropout=self.dropout if self.training else 0.0
+        )
         joined = attended.view(sentences, heads, -1, width).transpose(1, 2).reshape(rows, -1)  # [B·K, D]
         out: Tensor = self.out(joined)
         return out
@@ -274,8 +277,11 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         """The sublayer's output joined with its input x [..., D]."""
-        joined: Tensor = x + self.dropout(sublayer(self.sublayer_input(x)))
-        return joined if self.normalize_before else self.norm(joined)
+        if self.normalize_before:
+            joined: Tensor = x + self.dropout(sublayer(self.norm(x)))
+            return joined
+        normalized: Tensor = self.norm(x + self.dropout(sublayer(x)))
+        return normalized
 
 
 class EncoderLayer(nn.Module):
