@@ -21,8 +21,9 @@ from s2scli.nn.kernels.direct_calls import direct
 from s2scli.nn.kernels.dot_product import padded_for_steps
 from s2scli.nn.kernels.key_value_cache import KeyValueCache
 from s2scli.nn.local_attention import LocalSelfAttention, local_mask
+from s2scli.nn.multi_head import LayerConfig
 from s2scli.nn.positions import make_positions
-from s2scli.nn.transformer import DecoderLayer, EncoderLayer, LayerConfig, final_norm
+from s2scli.nn.transformer import DecoderLayer, EncoderLayer, final_norm
 
 
 def layer_config(config: TransformerConfig | TransformerLMConfig, side: str) -> LayerConfig:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from s2scli.nn.kernels.dot_product import rounded_length
-from s2scli.nn.transformer import LayerConfig, SelfAttention, attention, join_heads
+from s2scli.nn.multi_head import LayerConfig, SelfAttention, attention, join_heads
 
 
 class LocalMask(NamedTuple):

@@ -15,8 +15,9 @@ from s2scli.data.batch import Batch
 from s2scli.errors import UsageError
 from s2scli.models.transformer import TransformerModel
 from s2scli.nn.embedding import Embedder
+from s2scli.nn.multi_head import CrossAttention, SelfAttention
 from s2scli.nn.positions import sinusoids
-from s2scli.nn.transformer import CrossAttention, DecoderLayer, EncoderLayer, SelfAttention
+from s2scli.nn.transformer import DecoderLayer, EncoderLayer
 
 SOURCE_SIZE, TARGET_SIZE = 13, 11
 EOS = 2

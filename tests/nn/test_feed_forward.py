@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from s2scli.nn.transformer import FeedForward, LayerConfig
+from s2scli.nn.multi_head import LayerConfig
+from s2scli.nn.transformer import FeedForward
 
 WIDTH, INNER = 4, 6
 

@@ -15,7 +15,7 @@ from s2scli.data.batch import Batch
 from s2scli.errors import UsageError
 from s2scli.needs import without_effect
 from s2scli.nn.local_attention import local_attention, local_mask
-from s2scli.nn.transformer import attention
+from s2scli.nn.multi_head import attention
 
 V = 13
 

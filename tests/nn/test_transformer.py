@@ -7,20 +7,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2scli.nn import transformer
+from s2scli.nn import multi_head, transformer
 from s2scli.nn.kernels import switched
 from s2scli.nn.kernels.direct_calls import direct
 from s2scli.nn.kernels.dot_product import CachedKeys, bias_of
 from s2scli.nn.kernels.key_value_cache import KeyValueCache
-from s2scli.nn.transformer import (
+from s2scli.nn.multi_head import (
     CrossAttention,
-    DecoderLayer,
     LayerConfig,
-    Residual,
     SelfAttention,
     attention,
     attention_weights,
 )
+from s2scli.nn.transformer import DecoderLayer, Residual
 
 WIDTH, HEADS, MEMORY_WIDTH = 12, 3, 10
 BATCH, BEAM, SOURCE, TARGET = 2, 2, 7, 19  # a target longer than a cache's first slots
@@ -153,7 +152,7 @@ class RootMeanSquare(nn.Module):
 def test_another_norm_or_scale_is_put_in_one_place(pre: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """`step` goes on being `forward` when the norms and the scale of the scores are exchanged."""
     monkeypatch.setattr(transformer, "make_norm", lambda _: RootMeanSquare())
-    monkeypatch.setattr(transformer, "score_divisor", lambda _: 0.5)
+    monkeypatch.setattr(multi_head, "score_divisor", lambda _: 0.5)
     layer = DecoderLayer(config(pre=pre), 0).eval()
     moved(layer)
     x = drawn(BATCH, TARGET, WIDTH)

@@ -17,7 +17,7 @@ from s2scli.nn.kernels.dot_product import (
     padded_for_steps,
     rounded_length,
 )
-from s2scli.nn.transformer import attention
+from s2scli.nn.multi_head import attention
 
 
 def shapes(number: int) -> list[tuple[int, ...]]:
