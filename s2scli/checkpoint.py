@@ -38,7 +38,7 @@ from s2scli.data.tokenizers import read_tokenizers
 from s2scli.errors import CheckpointError, DataError, UsageError
 from s2scli.io import write_atomically
 from s2scli.models.base import Model
-from s2scli.models.factory import build_model, unique_parameters
+from s2scli.models.factory import build_model, kept_tensors
 from s2scli.nn.initial import Undrawn
 from s2scli.nn.sharded import like
 from s2scli.record import to_line
@@ -159,9 +159,6 @@ def _kind(value: Any) -> type[Any]:
 def _check_groups(groups: Mapping[str, Mapping[str, Tensor]]) -> None:
     """DataError where what a checkpoint holds to resume with does not fit its own weights."""
     weights = groups["weights"]
-    for name, tensor in weights.items():
-        if not tensor.is_floating_point():
-            raise DataError(f"model.{name} is of type {tensor.dtype}; wanted: floating-point numbers")
     for name, tensor in groups["ema"].items():
         if name not in weights or tensor.shape != weights[name].shape:
             raise DataError(f"ema.{name} has no weight of its shape {tuple(tensor.shape)}")
@@ -258,11 +255,11 @@ def restore_config(checkpoint: Checkpoint) -> TrainConfig:
 def load_weights(model: Model, weights: Mapping[str, Tensor], path: Path) -> None:
     """Copy a checkpoint's weights into a model; CheckpointError names what does not fit, or is not finite."""
     check_finite(weights, path)
-    parameters = unique_parameters(model)
-    _check_weights(parameters, weights, path)
+    kept = kept_tensors(model)
+    _check_weights(kept, weights, path)
     with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(like(weights[name], parameter))
+        for name, tensor in kept.items():
+            tensor.copy_(like(weights[name], tensor))
 
 
 def _check_weights(parameters: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path) -> None:
@@ -274,6 +271,10 @@ def _check_weights(parameters: Mapping[str, Tensor], weights: Mapping[str, Tenso
         if parameter.shape != weights[name].shape:
             raise CheckpointError(
                 f"{path}: {name} has shape {tuple(weights[name].shape)}, the model wants {tuple(parameter.shape)}"
+            )
+        if parameter.is_floating_point() != weights[name].is_floating_point():
+            raise CheckpointError(
+                f"{path}: {name} is of type {weights[name].dtype}, the model wants {parameter.dtype}"
             )
 
 
@@ -293,8 +294,8 @@ def restore_model(checkpoint: Checkpoint, path: Path) -> Model:
     return model.eval()
 
 
-def _outline(config: ModelConfig, sizes: tuple[int, int], most: int, path: Path) -> dict[str, nn.Parameter]:
-    """The parameters that a model would have, without memory for their values.
+def _outline(config: ModelConfig, sizes: tuple[int, int], most: int, path: Path) -> dict[str, Tensor]:
+    """The parameters and buffers that a model would have, without memory for their values.
 
     A header can claim any number of layers: CheckpointError as soon as there are many more parameters than `most`.
     """
@@ -313,7 +314,7 @@ def _outline(config: ModelConfig, sizes: tuple[int, int], most: int, path: Path)
     hook = register_module_parameter_registration_hook(count)
     try:
         with torch.device("meta"):
-            return unique_parameters(build_model(config, *sizes))
+            return kept_tensors(build_model(config, *sizes))
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         # What torch finds in numbers that are too large, or have no meaning.
         raise CheckpointError(

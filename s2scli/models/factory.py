@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from s2scli.configs.model import ModelConfig
 from s2scli.models.base import Model
@@ -17,3 +17,14 @@ def build_model(config: ModelConfig, source_size: int, target_size: int) -> Mode
 def unique_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """A model's parameters by their names; one that is used in several places has the first of its names only."""
     return dict(model.named_parameters())
+
+
+def persistent_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """A model's buffers that a checkpoint keeps, by their names: those that were registered as persistent."""
+    kept = model.state_dict().keys()
+    return {name: buffer for name, buffer in model.named_buffers() if name in kept}
+
+
+def kept_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """All that a checkpoint keeps of a model, by name: its parameters and its persistent buffers."""
+    return {**unique_parameters(model), **persistent_buffers(model)}

@@ -26,7 +26,7 @@ from s2scli.errors import DataError, UsageError
 from s2scli.inference.torch_engine import TorchEngine
 from s2scli.inference.translator import Translator
 from s2scli.models.base import Model
-from s2scli.models.factory import build_model, unique_parameters
+from s2scli.models.factory import build_model, persistent_buffers, unique_parameters
 from s2scli.nn.recomputing import recompute_blocks
 from s2scli.nn.runtime import compile_blocks, resolve_precision
 from s2scli.optim.optimizers import build_optimizer
@@ -172,6 +172,7 @@ def _learner(config: TrainConfig, objective: Objective, processes: Processes) ->
     return Learner(
         objective=objective,
         parameters=trained_parameters(objective),
+        buffers=persistent_buffers(objective.model),
         updater=updater,
         schedule=build_schedule(config.lr_scheduler, config.optimizer.lr),
         average=average,

@@ -66,11 +66,13 @@ class RunData:
 class Learner:
     """What a run trains, and what trains it.
 
-    parameters: name → every parameter, frozen ones too. average: of the weights; None: none is kept.
+    parameters: name → every parameter, frozen ones too. buffers: name → what else checkpoints keep of the model.
+    average: of the weights; None: none is kept.
     """
 
     objective: Objective
     parameters: dict[str, nn.Parameter]
+    buffers: dict[str, Tensor]
     updater: Updater
     schedule: Schedule
     average: WeightAverage | None
@@ -150,7 +152,8 @@ class Run:
         if not self.processes.is_first and self.processes.kind != "fsdp":
             return
         own = {name: item for name, item in learner.parameters.items() if name.startswith("objective.")}
-        weights = {name: item for name, item in learner.parameters.items() if name not in own}
+        of_model = {name: item for name, item in learner.parameters.items() if name not in own}
+        weights: dict[str, Tensor] = {**of_model, **learner.buffers}
         averages = learner.average.tensors if learner.average is not None else {}
         groups: dict[str, Any] = {"weights": snapshot(weights | (averages if not resumable else {}))}
         if resumable:
