@@ -26,8 +26,8 @@ CONSTRAINTS_NEED = (
 class SearchMethodConfig(ComponentConfig):
     """A search, which has no settings but those that all searches have.
 
-    `builds` is called with the model, the sentences in the order in which the search takes them, and the settings; it
-    gives the outputs of each sentence, best first.
+    `builds` names a class of search/base.py's `Search`, which is made of the model, a batch of sentences and the
+    settings.
     """
 
     def is_called_for(self, settings: SearchConfig) -> bool:

@@ -29,7 +29,7 @@ class SettledSearchConfig(SearchMethodConfig):
 class SamplingSearchConfig(SettledSearchConfig):
     """Outputs drawn at random."""
 
-    builds = "s2scli.search.sampling:sampling_search"
+    builds = "s2scli.search.sampling:SamplingSearch"
     flags = "--sampling"
 
     name: str = called("sampling", "search")
@@ -43,7 +43,7 @@ class SamplingSearchConfig(SettledSearchConfig):
 class DiverseBeamSearchConfig(SettledSearchConfig):
     """Diverse beam search (Vijayakumar et al. 2018)."""
 
-    builds = "s2scli.search.diverse_beam:diverse_beam_search"
+    builds = "s2scli.search.diverse_beam:DiverseBeamSearch"
     flags = "--diverse-beam-groups"
 
     name: str = called("diverse_beam", "search")
@@ -57,7 +57,7 @@ class DiverseBeamSearchConfig(SettledSearchConfig):
 class GreedySearchConfig(SettledSearchConfig):
     """The most probable token, step after step."""
 
-    builds = "s2scli.search.greedy:greedy_search"
+    builds = "s2scli.search.greedy:GreedySearch"
     flags = "--beam 1"
 
     name: str = called("greedy", "search")
@@ -71,7 +71,7 @@ class GreedySearchConfig(SettledSearchConfig):
 class BeamSearchConfig(SettledSearchConfig):
     """Beam search."""
 
-    builds = "s2scli.search.beam:beam_search"
+    builds = "s2scli.search.beam:BeamSearch"
     flags = "a --beam of 2 or more"
 
     name: str = called("beam", "search")
@@ -89,7 +89,7 @@ class BeamSearchConfig(SettledSearchConfig):
 class ConstrainedBeamSearchConfig(SettledSearchConfig):
     """Beam search for the sentences that have constraints (Post and Vilar 2018); settings never call for it alone."""
 
-    builds = "s2scli.search.constrained_beam:constrained_beam_search"
+    builds = "s2scli.search.constrained_beam:ConstrainedBeamSearch"
     flags = "--constraints or --glossary"
 
     name: str = called("constrained_beam", "search")

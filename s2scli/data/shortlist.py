@@ -77,6 +77,15 @@ class ChosenShortlist:
     first: int
     best: int
 
-    def allowed(self, source: Tensor) -> Tensor:
-        """Which target tokens are in the shortlist of each of several sentences, [B, V]; source ids [B, S], padded."""
-        return self.table.allowed(source, self.first, self.best)
+    def vocabularies(self, source: Tensor, also: Sequence[Sequence[int]]) -> Tensor:
+        """The target tokens of each sentence's shortlist in the order of their ids, [B, C], padded with -1 behind.
+
+        source [B, S]: ids, padded. also: more tokens for each sentence, such as those of a prefix.
+        """
+        allowed = self.table.allowed(source, self.first, self.best)  # [B, V]
+        for row, tokens in enumerate(also):
+            allowed[row, list(tokens)] = True
+        sizes = allowed.sum(1, keepdim=True)
+        is_token = torch.arange(int(sizes.max()), device=source.device) < sizes  # [B, C]
+        padding = torch.full_like(is_token, -1, dtype=torch.long)
+        return padding.masked_scatter(is_token, allowed.nonzero()[:, 1])

@@ -15,9 +15,9 @@ from s2scli.inference.lines import EncodedLine
 from s2scli.inference.monte_carlo import drawing_dropout
 from s2scli.models.base import Decodable
 from s2scli.nn.runtime import give_back_freed_memory
-from s2scli.search.decoding import search, with_attention
+from s2scli.search.attention import with_attention
+from s2scli.search.decoding import search
 from s2scli.search.request import BatchLimits, Request, ScoredOutput
-from s2scli.search.shortlisted import Shortlisted
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,7 @@ class TorchEngine:
         done: Callable[[int], object],
     ) -> list[list[ScoredOutput]]:
         """The outputs of each source, best first."""
-        model = self.model
-        if self.shortlist is not None:
-            always = torch.tensor(request.prefix, dtype=torch.long, device=self.device)
-            model = Shortlisted(model, self.shortlist, always)
-        return search(model, self._tokens(sources), config, request, limits, done)
+        return search(self.model, self._tokens(sources), config, request, limits, done, self.shortlist)
 
     def attend(
         self,

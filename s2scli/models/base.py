@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
@@ -59,39 +57,20 @@ class State(ABC):
 
 @dataclass(frozen=True)
 class StepOutput:
-    """What one decoding step gives.
+    """What one decoding step gives: scores of each hypothesis' next token, and the state after the tokens it has read.
 
-    scores [B, K, V] of the next token before normalization; their log-probabilities are scores minus
-    log_normalizer [B, K]: the given normalizer, or if that is None the logarithm of the sum of their exponentials.
-    Of a model that copies they are [B, K, V + E]: after the vocabulary come the words that only a source has.
-
-    Where only some tokens C are scored, ids [C] are they, the special symbols first and in their usual order, and
-    columns [V] says where each token of the vocabulary is among them, that of padding for those that are not.
+    scores [B, K, V]: their softmax is the distribution of the next token, unless is_normalized: then they count as
+    log-probabilities as they are. Of a model that copies they are [B, K, V + E]: after the vocabulary come the words
+    that only a source has.
     """
 
     scores: Tensor
-    normalizer: Tensor | None
     state: State
-    ids: Tensor | None = None
-    columns: Tensor | None = None
+    is_normalized: bool = False
 
-    def tokens_at(self, columns: Tensor) -> Tensor:
-        """The tokens whose scores stand in some columns."""
-        return columns if self.ids is None else self.ids[columns]
-
-    def columns_of(self, tokens: Tensor) -> Tensor:
-        """Where the scores of some tokens stand."""
-        return tokens if self.columns is None else self.columns[tokens]
-
-    @cached_property
-    def log_normalizer(self) -> Tensor:
-        """Of the scores as they are when this is first asked for."""
-        if self.normalizer is not None:
-            return self.normalizer
-        # torch's log_softmax is one fused pass, twice as fast on a CPU as its logsumexp; one column tells the rest.
-        # That column must not be -inf, and the end symbol always may come.
-        of_end: Tensor = self.scores[..., EOS] - self.scores.log_softmax(-1)[..., EOS]
-        return of_end
+    def log_probabilities(self) -> Tensor:
+        """The log-probabilities (base e) of the next tokens, [B, K, V] or [B, K, V + E], in a tensor of their own."""
+        return self.scores.clone() if self.is_normalized else self.scores.log_softmax(-1)
 
 
 class Decodable(ABC):
@@ -112,10 +91,9 @@ class Decodable(ABC):
     def members(self) -> list[Model]:
         """The models that it is made of."""
 
-    @property
-    def whole(self) -> Decodable:
-        """The same over its whole vocabulary, where it scores only a part of that."""
-        return self
+    @abstractmethod
+    def with_models(self, make: Callable[[Model], Decodable]) -> Decodable:
+        """The same with what `make` makes of each model in place of that model."""
 
     def at_temperature(self, temperature: float) -> Decodable:
         """The same with its scores divided by a temperature before they become probabilities."""
@@ -142,10 +120,6 @@ class Decodable(ABC):
         """The log-probability of each target token given those before it, [B, T]; 0 where there is padding."""
 
     @abstractmethod
-    def limited_to(self, tokens: Tensor) -> AbstractContextManager[None]:
-        """Score some target tokens only in here, [C]: the scores of a step are [B, K, C], in their order."""
-
-    @abstractmethod
     def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
         """How much of the attention each source token has when a target token is predicted, [B, T, S].
 
@@ -154,14 +128,11 @@ class Decodable(ABC):
         """
 
 
-class Tempered(Decodable):
-    """A model whose next tokens have the probabilities softmax(scores / temperature), as in fairseq.
+class WrappedModel(Decodable):
+    """A model with another way to score the next token; it does all else as the model does it."""
 
-    Targets that are given are scored, and attended, as the model does it.
-    """
-
-    def __init__(self, model: Decodable, temperature: float) -> None:
-        self._model, self._temperature = model, temperature
+    def __init__(self, model: Decodable) -> None:
+        self._model = model
         self.max_source_positions = model.max_source_positions
         self.max_target_positions = model.max_target_positions
         self.target_size = model.target_size
@@ -180,23 +151,33 @@ class Tempered(Decodable):
         """The state of one empty hypothesis a sentence, K = 1."""
         return self._model.start(memory)
 
+    def score_targets(self, batch: Batch) -> Tensor:
+        """The log-probability that the wrapped model gives each target token, [B, T]; 0 where there is padding."""
+        return self._model.score_targets(batch)
+
+    def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
+        """How much of the wrapped model's attention each source token has, [B, T, S]; see Decodable."""
+        return self._model.attention(batch, layer)
+
+
+class Tempered(WrappedModel):
+    """A model whose next tokens have the probabilities softmax(scores / temperature), as in fairseq.
+
+    Targets that are given are scored, and attended, at temperature 1.
+    """
+
+    def __init__(self, model: Decodable, temperature: float) -> None:
+        super().__init__(model)
+        self._temperature = temperature
+
+    def with_models(self, make: Callable[[Model], Decodable]) -> Decodable:
+        """What is made of the models, at the same temperature."""
+        return Tempered(self._model.with_models(make), self._temperature)
+
     def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
         """Extend each hypothesis by its last token, tokens [B, K], and score what may follow."""
         output = self._model.step(tokens, memory, state)
-        scores = output.scores.div_(self._temperature)
-        return replace(output, scores=scores, normalizer=None)
-
-    def score_targets(self, batch: Batch) -> Tensor:
-        """Those of the model."""
-        return self._model.score_targets(batch)
-
-    def limited_to(self, tokens: Tensor) -> AbstractContextManager[None]:
-        """That of the model."""
-        return self._model.limited_to(tokens)
-
-    def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
-        """That of the model."""
-        return self._model.attention(batch, layer)
+        return StepOutput(output.scores / self._temperature, output.state)
 
 
 class Model(nn.Module, Decodable):
@@ -211,6 +192,10 @@ class Model(nn.Module, Decodable):
     def members(self) -> list[Model]:
         """The model itself."""
         return [self]
+
+    def with_models(self, make: Callable[[Model], Decodable]) -> Decodable:
+        """What is made of the model."""
+        return make(self)
 
     def keep_layers(self, side: str, numbers: Sequence[int]) -> None:
         """Leave out all layers of a side, "encoder" or "decoder", but some, from 0 at the bottom (Fan et al. 2020).
@@ -251,6 +236,19 @@ class Model(nn.Module, Decodable):
             predicted = F.pad(predict(self.decode(memory, inputs))[:, :-1], (1, 0), value=EOS)
         return self.decode(memory, torch.where(own, predicted, inputs))
 
+    @abstractmethod
+    def decode_step(self, tokens: Tensor, memory: Memory, state: State) -> tuple[Hidden, State]:
+        """`decode` for the newest position of K hypotheses a sentence, which have read what is before it already.
+
+        tokens [B, K]: the newest of each. Gives decoder states [B, K, D], which predict the next tokens, and the state
+        after these; the given state must not be used again.
+        """
+
+    def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
+        """Extend each hypothesis by its last token, tokens [B, K], and score what may follow."""
+        hidden, state = self.decode_step(tokens, memory, state)
+        return StepOutput(self.output(hidden).float(), state, self.output.is_normalized)
+
     def forward(self, batch: Batch) -> Hidden:
         """Hidden states [B, T, D] that predict each target position from those before it (teacher forcing)."""
         assert batch.target is not None
@@ -270,19 +268,9 @@ class Model(nn.Module, Decodable):
         losses = torch.cat(parts)
         return torch.zeros(mask.shape, device=mask.device).masked_scatter(mask, -losses)
 
-    def limited_to(self, tokens: Tensor) -> AbstractContextManager[None]:
-        """Score some target tokens only in here, [C]: the scores of a step are [B, K, C], in their order."""
-        return self.output.limited_to(tokens)
-
     def blocks(self) -> list[nn.Module]:
         """The repeated layers, which are compiled, and sharded over processes, one by one; none by default."""
         return []
-
-    def score_next(self, hidden: Hidden, state: State) -> StepOutput:
-        """The output of a step from its hidden states [B, K, D]."""
-        scores = self.output(hidden).float()
-        normalizer = scores.new_zeros(scores.shape[:2]) if self.output.is_normalized else None
-        return StepOutput(scores, normalizer, state)
 
 
 def chosen_layer(layer: int | None, count: int) -> int:

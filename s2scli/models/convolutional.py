@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from s2scli.configs.convolutional import ConvolutionalConfig, layer_shapes
 from s2scli.data.batch import Batch, Tokens, decoder_input
-from s2scli.models.base import Memory, Model, State, StepOutput, chosen_layer
+from s2scli.models.base import Memory, Model, State, chosen_layer
 from s2scli.models.embeddings import Embeddings
 from s2scli.models.rows import beam_rows, join_padded
 from s2scli.nn import kernels
@@ -22,6 +22,7 @@ from s2scli.nn.convolution import (
     balanced_sum,
     dense,
 )
+from s2scli.nn.copying import Hidden
 from s2scli.nn.dropout import Dropout
 from s2scli.nn.kernels.dot_product import rounded_length
 from s2scli.nn.positions import LearnedPositions
@@ -207,7 +208,7 @@ class ConvolutionalModel(Model):
         places = torch.zeros(len(keys), dtype=torch.long, device=keys.device)
         return ConvolutionalState([keys.new_zeros(len(keys), 1, *shape) for shape in shapes], places)
 
-    def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
+    def decode_step(self, tokens: Tensor, memory: Memory, state: State) -> tuple[Hidden, State]:
         """Run the decoder on the newest token of each hypothesis."""
         memory, state = cast(ConvolutionalMemory, memory), cast(ConvolutionalState, state)
         positions = self.target_positions.at(state.places, 0)[:, None]
@@ -218,4 +219,4 @@ class ConvolutionalModel(Model):
             layer = cast(ConvolutionalDecoderLayer, item)
             x, newest = layer.step(x, before, embedded, memory.keys, memory.values, memory.mask)
             read.append(newest)
-        return self.score_next(self._read_out(x), ConvolutionalState(read, state.places + 1))
+        return self._read_out(x), ConvolutionalState(read, state.places + 1)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -61,6 +61,14 @@ class Combination(Decodable):
         return [member for model in self._models for member in model.members]
 
     @abstractmethod
+    def of(self, models: Sequence[Decodable]) -> Self:
+        """The same combination of other models."""
+
+    def with_models(self, make: Callable[[Model], Decodable]) -> Decodable:
+        """The same combination with what `make` makes of each model in place of that model."""
+        return self.of([model.with_models(make) for model in self._models])
+
+    @abstractmethod
     def combine(self, log_probabilities: Tensor) -> Tensor:
         """What the models' log-probabilities [models, …] are together, […]."""
 
@@ -87,12 +95,10 @@ class Combination(Decodable):
             model.step(tokens, of_memory, of_state)
             for model, of_memory, of_state in zip(self._models, memory.members, state.members, strict=True)
         ]
-        log_probabilities = [item.scores - item.log_normalizer[..., None] for item in outputs]
+        log_probabilities = [item.log_probabilities() for item in outputs]
         size = max(item.size(-1) for item in log_probabilities)
         scores = self.combine(torch.stack([self._extended(item, size) for item in log_probabilities]))
-        return StepOutput(
-            scores, scores.new_zeros(scores.shape[:2]), _States(tuple(item.state for item in outputs))
-        )
+        return StepOutput(scores, _States(tuple(item.state for item in outputs)), is_normalized=True)
 
     def _extended(self, log_probabilities: Tensor, size: int) -> Tensor:
         """With what the sources' own words have, [B, K, V + E]."""
@@ -113,14 +119,6 @@ class Combination(Decodable):
         ]
         return self.combine(torch.stack(scores))
 
-    @contextmanager
-    def limited_to(self, tokens: Tensor) -> Iterator[None]:
-        """Score some target tokens only in here, [C]: the scores of a step are [B, K, C], in their order."""
-        with ExitStack() as limits:
-            for model in self._models:
-                limits.enter_context(model.limited_to(tokens))
-            yield
-
     def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
         """The mean of what the models attend to, [B, T, S]; UsageError where one of them does not."""
         return torch.stack([model.attention(batch, layer) for model in self._models]).mean(0)
@@ -131,7 +129,11 @@ class Ensemble(Combination):
 
     def at_temperature(self, temperature: float) -> Decodable:
         """The mean of what each of them has at a temperature, as in fairseq."""
-        return Ensemble([model.at_temperature(temperature) for model in self._models])
+        return self.of([model.at_temperature(temperature) for model in self._models])
+
+    def of(self, models: Sequence[Decodable]) -> Ensemble:
+        """The ensemble of other models."""
+        return Ensemble(models)
 
     def combine(self, log_probabilities: Tensor) -> Tensor:
         """The logarithm of the mean of the probabilities."""

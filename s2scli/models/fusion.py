@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from s2scli.models.base import Decodable
@@ -21,10 +23,17 @@ class ShallowFusion(Combination):
     def at_temperature(self, temperature: float) -> Decodable:
         """The model at a temperature; the language model stays as it is, as in fairseq."""
         model, language_model = self._models
-        return ShallowFusion(model.at_temperature(temperature), language_model, self._weight)
+        return self.of([model.at_temperature(temperature), language_model])
+
+    def of(self, models: Sequence[Decodable]) -> ShallowFusion:
+        """The fusion of another model and another language model, with the same weight."""
+        model, language_model = models
+        return ShallowFusion(model, language_model, self._weight)
 
     def combine(self, log_probabilities: Tensor) -> Tensor:
         """The weighted sum of both models' log-probabilities."""
+        if not self._weight:  # 0 · -inf is no number
+            return log_probabilities[0]
         return log_probabilities[0] + self._weight * log_probabilities[1]
 
     def of_own_words(self, of_unknown: Tensor) -> Tensor:

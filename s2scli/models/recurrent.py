@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from s2scli.configs.recurrent import RecurrentConfig
 from s2scli.data.batch import Batch, Tokens, decoder_input
 from s2scli.errors import UsageError
-from s2scli.models.base import Memory, Model, State, StepOutput
+from s2scli.models.base import Memory, Model, State
 from s2scli.models.embeddings import Embeddings
 from s2scli.models.recurrent_state import RecurrentMemory, RecurrentState, RecurrentStep
 from s2scli.nn import kernels
@@ -313,13 +313,13 @@ class RecurrentModel(Model):
         coverage = first.new_zeros(rows, 1, length) if self.has_coverage else None
         return RecurrentState(layers, first.new_zeros(rows, 1, self.feed_width), coverage)
 
-    def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
+    def decode_step(self, tokens: Tensor, memory: Memory, state: State) -> tuple[Hidden, State]:
         """Run the decoder on the newest token of each hypothesis."""
         memory = cast(RecurrentMemory, memory)
         embedded = self.dropout(self.target_embedding(tokens))
         linear = self._loop(memory, 1)
         hidden, new = self._extend(embedded, memory, cast(RecurrentState, state), linear)
-        return self.score_next(hidden, new)
+        return hidden, new
 
     def _extend(
         self, embedded: Tensor, memory: RecurrentMemory, state: RecurrentState, linear: kernels.Multiply

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from s2scli.configs.transformer import TransformerConfig, TransformerLMConfig
 from s2scli.data.batch import Batch, Tokens, decoder_input
 from s2scli.errors import UsageError
-from s2scli.models.base import Memory, Model, State, StepOutput, chosen_layer
+from s2scli.models.base import Memory, Model, State, chosen_layer
 from s2scli.models.embeddings import Embeddings
 from s2scli.models.transformer_state import TransformerMemory, TransformerState
 from s2scli.nn.copying import CopyStates, Gate, Hidden
@@ -132,7 +132,7 @@ class TransformerDecoder(Model):
         cache = KeyValueCache.empty(len(keys), rows, heads, width, like=keys[0])
         return TransformerState(cache, [direct(cast(DecoderLayer, layer)) for layer in self.decoder_layers])
 
-    def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
+    def decode_step(self, tokens: Tensor, memory: Memory, state: State) -> tuple[Hidden, State]:
         """Run the decoder on the newest token of each hypothesis, without a gradient."""
         memory, state = cast(TransformerMemory, memory), cast(TransformerState, state)
         cache, positions = state.cache, state.lengths
@@ -149,7 +149,7 @@ class TransformerDecoder(Model):
                 )  # [B, K, S]
             x = layer.step_over_memory(x, attended)
         states = self.decoder_norm(x).view_as(embedded)  # [B, K, D]
-        return self.score_next(self._hidden(states, embedded, copied, memory), state)
+        return self._hidden(states, embedded, copied, memory), state
 
 
 class TransformerModel(TransformerDecoder):

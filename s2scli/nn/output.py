@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import ClassVar, Generic, Self, TypeVar
 
 import torch
@@ -25,8 +24,6 @@ class OutputLayer(nn.Module, ABC, Generic[States]):
     # Whether the scores of `forward` are log-probabilities.
     is_normalized: ClassVar[bool] = False
     quantized: kernels.QuantizedWeight | None = None
-    _some: tuple[Tensor, Callable[[Tensor], Tensor]] | None = None
-    _of_some: Callable[[Tensor], Tensor] | None = None
 
     def __init__(self, width: int, vocabulary: int, tied: nn.Embedding | None = None) -> None:
         super().__init__()
@@ -54,21 +51,7 @@ class OutputLayer(nn.Module, ABC, Generic[States]):
 
     def scores(self, hidden: Tensor) -> Tensor:
         """W h, the projection [..., V] of hidden states [..., D]."""
-        if self._of_some is not None:
-            return self._of_some(hidden)
         return kernels.linear(hidden, self.weight if self.quantized is None else self.quantized)
-
-    @contextmanager
-    def limited_to(self, tokens: Tensor) -> Iterator[None]:
-        """Score some tokens only in here, [C] in their order: scores are [..., C]."""
-        assert isinstance(self, SoftmaxOutput)
-        if self._some is None or self._some[0] is not tokens:
-            self._some = tokens, self.over(tokens).scores
-        self._of_some = self._some[1]
-        try:
-            yield
-        finally:
-            self._of_some = None
 
 
 class SoftmaxOutput(OutputLayer[Tensor]):

@@ -1,33 +1,63 @@
-"""What the searches share: the newest tokens of hypotheses, and when sentences leave a batch."""
+"""What the searches share: the sentences that each has, and how it is driven."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Self
 
-from s2scli.data.batch import known
+from s2scli.configs.search import SearchConfig
+from s2scli.data.batch import Tokens
 from s2scli.models.base import Decodable
-from s2scli.text.vocabulary import EOS, PAD
+from s2scli.search.request import Request, ScoredOutput
+
+
+@dataclass(frozen=True)
+class SentenceBatch:
+    """Source sentences that are searched for together; sentences: their numbers among all that are searched for."""
+
+    sentences: list[int]
+    source: Tokens
+    request: Request
+
+    def __len__(self) -> int:
+        return len(self.sentences)
+
+
+class Search(ABC):
+    """A search for the outputs of a batch of sentences; in each step every hypothesis gets a token more.
+
+    can_join: whether searches of this kind that have begun apart can go on together. num_open: how many of the
+    sentences are not done.
+    """
+
+    can_join: bool = False
+    num_open: int
+
+    @abstractmethod
+    def __init__(self, model: Decodable, batch: SentenceBatch, config: SearchConfig) -> None: ...
+
+    @property
+    def longest_source(self) -> int:
+        """The tokens of the longest source among the sentences that are not done; for searches that can join."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def step(self) -> object:
+        """Extend all hypotheses by a token; to be called while any sentence is open."""
+
+    def join(self, other: Self) -> None:
+        """Go on with the sentences of another search too, which must not be used again.
+
+        Both have made a step at least.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def outputs(self) -> dict[int, list[ScoredOutput]]:
+        """What has been found for each sentence, by its number: at most `nbest` outputs, best first."""
 
 
 def worth_dropping(done: int, total: int) -> bool:
     """Whether so many sentences are done that taking them out of the batch pays for copying the others."""
     return done >= max(1, total // 8)
-
-
-def last_tokens(tokens: Tensor, model: Decodable) -> Tensor:
-    """The newest token of each hypothesis [B, K] of tokens [B, K, length], as the model reads it.
-
-    It is the end symbol where there is none yet, and unknown where it was copied from beyond the vocabulary.
-    """
-    if tokens.size(2) == 0:
-        return tokens.new_full(tokens.shape[:2], EOS)
-    last = tokens[:, :, -1]
-    return known(last, model.target_size) if model.copies else last
-
-
-def join_histories(one: Tensor, other: Tensor) -> Tensor:
-    """Tokens [B, K, length] of two searches one after the other, the shorter ones with padding before them."""
-    length = max(one.size(2), other.size(2))
-    return torch.cat([F.pad(item, (length - item.size(2), 0), value=PAD) for item in (one, other)])

@@ -2,230 +2,166 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from s2scli.configs.search import SearchConfig
-from s2scli.models.base import Decodable, Memory, State, StepOutput
-from s2scli.search.base import join_histories, last_tokens, worth_dropping
+from s2scli.models.base import Decodable, Memory
+from s2scli.search.base import Search, SentenceBatch, worth_dropping
 from s2scli.search.candidates import top_candidates
+from s2scli.search.hypotheses import Hypotheses
 from s2scli.search.penalties import best_possible, final_score
-from s2scli.search.queue import SentenceBatch, SentenceQueue, search_all
 from s2scli.search.request import ScoredOutput
-from s2scli.search.restrictions import Restrictions
 from s2scli.text.vocabulary import EOS
 
 # The score of a hypothesis that does not exist.
 _NONE = float("-inf")
-# Of a step, for each of the K hypotheses: the one that it extends, by which token, and its score, -inf where there is
-# none.
-Extensions = tuple[list[int], list[int], list[float]]
 
 
-@dataclass
-class _Beams:
-    """The open hypotheses of the sentences that are not done.
+class Extensions(NamedTuple):
+    """Extensions of one sentence's hypotheses: which hypothesis each extends, by which token, and its score.
 
-    rows: which sentences they are, B; rules: what their outputs may be.
-    tokens [B, K, length]: what each hypothesis has so far, where those of sentences that have joined later begin with
-    padding; scores [B, K]: the sum of their log-probabilities, -inf for a hypothesis that does not exist. K is 1 at the
-    start. extensions: all steps of each sentence.
+    A score is the sum of all the tokens' log-probabilities, -inf where there is no such extension.
     """
 
-    rows: list[int]
-    rules: Restrictions
-    tokens: Tensor
-    scores: Tensor
-    memory: Memory
-    state: State
-    extensions: list[list[Extensions]]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def go_on(self, steps: list[Extensions]) -> None:
-        """Replace all hypotheses by extensions of them, those of each sentence."""
-        for before, step in zip(self.extensions, steps, strict=True):
-            before.append(step)
-        parents, tokens, scores = zip(*steps, strict=True)
-        device = self.tokens.device
-        beams, newest = torch.tensor([parents, tokens], device=device).unbind(0)
-        self.state = self.state.reorder(beams)
-        history = beams[:, :, None].expand(-1, -1, self.tokens.size(2))
-        self.tokens = torch.cat([self.tokens.gather(1, history), newest[:, :, None]], dim=2)
-        self.scores = torch.tensor(scores, device=device)
-        self.rules.advance()
-
-    def keep(self, kept: list[int]) -> None:
-        """Go on with some of the sentences only: indices into B."""
-        places = torch.tensor(kept, dtype=torch.long, device=self.tokens.device)
-        self.rules.select(places)
-        unused = self.tokens.size(2) - int(self.rules.lengths.max())
-        self.rows = [self.rows[place] for place in kept]
-        self.extensions = [self.extensions[place] for place in kept]
-        self.tokens, self.scores = self.tokens[places, :, unused:], self.scores[places]
-        self.memory, self.state = self.memory.select(places), self.state.select(places)
-
-    def drop_closed(self) -> None:
-        """Go on with the open sentences only, each of which has a hypothesis that exists."""
-        kept = [place for place, steps in enumerate(self.extensions) if max(steps[-1][2]) > _NONE]
-        if len(kept) < len(self):
-            self.keep(kept)
-
-    def join(self, other: _Beams) -> None:
-        """Go on with other sentences too, with as many hypotheses each."""
-        self.tokens = join_histories(self.tokens, other.tokens)
-        self.scores = torch.cat([self.scores, other.scores])
-        self.rows += other.rows
-        self.extensions += other.extensions
-        self.rules.join(other.rules)
-        self.memory, self.state = self.memory.join(other.memory), self.state.join(other.state)
+    parents: list[int]
+    tokens: list[int]
+    scores: list[float]
 
 
-class BeamSearch:
-    """A beam search that goes step by step.
+class BeamSearch(Search):
+    """A search that keeps the K best hypotheses of each sentence.
 
-    As in fairseq, 2K candidates are looked at in every step, so that K of them have not ended. An output counts when
-    it ends among these, or with fairseq's rule among the best K. width: K. outputs: what is found, by the sentences'
-    rows.
+    As in fairseq, the 2K best extensions of each step are candidates, so that K of them have not ended. An output
+    counts when it ends among these, or with fairseq's rule among the best K. width: K, by default the config's;
+    memory: the model's of the batch, where it is there already. finished: the outputs of each sentence, by its number,
+    in no order.
     """
+
+    can_join = True
 
     def __init__(
-        self, model: Decodable, group: SentenceBatch, memory: Memory, config: SearchConfig, width: int
+        self,
+        model: Decodable,
+        batch: SentenceBatch,
+        config: SearchConfig,
+        *,
+        width: int | None = None,
+        memory: Memory | None = None,
     ) -> None:
-        self._model, self._config, self._width = model, config, width
-        device = group.source.ids.device
-        size = len(group.rows)
-        self._beams = _Beams(
-            rows=[*group.rows],
-            rules=Restrictions(model, group.source, config, group.request),
-            tokens=torch.empty(size, 1, 0, dtype=torch.long, device=device),
-            scores=torch.zeros(size, 1, device=device),
-            memory=memory,
-            state=model.start(memory),
-            extensions=[[] for _ in range(size)],
-        )
-        self.outputs: dict[int, list[ScoredOutput]] = {row: [] for row in group.rows}
-        self.num_open = size
+        self._config, self._width = config, width or config.beam
+        self._hypotheses = Hypotheses.begin(model, batch, config, memory)
+        # [B, K]: the sums of the hypotheses' log-probabilities, -inf for one that does not exist; K is 1 at the start.
+        self._scores = torch.zeros(len(batch), 1, device=batch.source.ids.device)
+        # All extensions of the sentence of each batch row, step by step.
+        self._history: list[list[Extensions]] = [[] for _ in range(len(batch))]
+        self.finished: dict[int, list[ScoredOutput]] = {sentence: [] for sentence in batch.sentences}
+        self.num_open = len(batch)
 
     @property
     def longest_source(self) -> int:
-        """The tokens of the longest source that is searched for."""
-        return int(self._beams.rules.source_lengths.max()) if self.num_open else 0
+        """The tokens of the longest source among the sentences of the batch."""
+        return self._hypotheses.longest_source
 
-    def join(self, other: BeamSearch) -> None:
-        """Go on with the sentences of another search too; both have made a step at least."""
-        self.outputs |= other.outputs
-        self.num_open += other.num_open
-        self._beams.drop_closed()
-        other._beams.drop_closed()
-        self._beams.join(other._beams)
+    def outputs(self) -> dict[int, list[ScoredOutput]]:
+        """The best outputs of each sentence, by its number: at most `nbest`, best first."""
+        return {sentence: best_of(found, self._config) for sentence, found in self.finished.items()}
 
-    def step(self, penalties: Tensor | None = None) -> list[tuple[int, int]]:
+    def step(self, costs: Tensor | None = None) -> list[tuple[int, int]]:
         """Extend all hypotheses by a token; to be called while any sentence is open.
 
-        penalties [sentences, V + E]: what is taken off the scores of tokens while the extensions are chosen; the scores
-        of hypotheses are without it. Returns the sentences and tokens of the hypotheses that go on.
+        costs [sentences, V + E], by the sentences' numbers: what is taken off the scores of tokens while the extensions
+        are chosen; the scores of hypotheses are without it. Returns the sentences' numbers and the tokens of the
+        hypotheses that are extended further.
         """
-        beams = self._beams
-        output = self._model.step(last_tokens(beams.tokens, self._model), beams.memory, beams.state)
-        beams.state = output.state
-        scores, parents, tokens = self._candidates(output, penalties)
-        steps, chosen, kept = [], [], []
-        columns = zip(scores.tolist(), parents.tolist(), tokens.tolist(), strict=True)
-        for place, (totals, origins, ids) in enumerate(columns):
-            row = beams.rows[place]
-            ended, going_on = self._picked(place, totals, origins, ids)
+        parents, tokens, scores = (item.tolist() for item in self._candidates(costs))
+        steps, chosen, open_rows = [], [], []
+        for row, found in enumerate(map(Extensions, parents, tokens, scores)):
+            ended, continued = self._pick(row, found)
             for index in ended:
-                self._finish(place, origins[index], totals[index])
-            chosen += [(row, ids[index]) for index in going_on]
-            best = max((totals[index] for index in going_on), default=_NONE)
-            if self._is_done(place, best):
-                going_on = []
+                self._finish(row, found.parents[index], found.scores[index])
+            sentence = self._hypotheses.sentences[row]
+            chosen += [(sentence, found.tokens[index]) for index in continued]
+            if self._is_done(row, max((found.scores[index] for index in continued), default=_NONE)):
+                continued = []
             else:
-                kept.append(place)
-            steps.append(self._placed(going_on, totals, origins, ids))
-        self.num_open = len(kept)
-        if kept:
-            self._go_on(steps)
-            if worth_dropping(len(beams) - len(kept), len(beams)):
-                self._keep(kept)
+                open_rows.append(row)
+            steps.append(self._in_slots(found, continued))
+        self.num_open = len(open_rows)
+        if open_rows:
+            self._extend(steps)
+            if worth_dropping(len(steps) - len(open_rows), len(steps)):
+                self._select(open_rows)
         return chosen
 
-    def _candidates(self, output: StepOutput, penalties: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores, hypotheses and tokens [B, 2K] of the extensions to look at, the first the most wanted."""
-        beams, count, rate = self._beams, 2 * self._width, self._config.sibling_diversity
-        ranked, normalizer = beams.rules.apply(output, beams.tokens)
-        offsets = beams.scores - normalizer
-        wanted = ranked
-        if penalties is not None:
-            penalties = penalties[beams.rows][:, None]
-            # Those who have gone may have had more words of their own.
-            wanted = ranked - (
-                penalties[..., : ranked.size(2)] if output.ids is None else penalties[..., output.ids]
-            )
+    def _candidates(self, costs: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Parents, tokens and scores [B, 2K] of the best extensions of each sentence's hypotheses, best first."""
+        count, rate = 2 * self._width, self._config.sibling_diversity
+        log_p = self._hypotheses.score_next()  # [B, K, V]
+        ranked = log_p
+        if costs is not None:
+            # Sentences that have gone may have had more words of their own.
+            ranked = log_p - costs[self._hypotheses.sentences, None, : log_p.size(2)]
         choose = partial(_siblings_apart, rate=rate) if rate else top_candidates
-        values, parents, columns = choose(wanted, offsets, count)
+        values, parents, tokens = choose(ranked, self._scores, count)
         scores = values
-        if rate or penalties is not None:
-            rows = torch.arange(len(ranked), device=ranked.device)[:, None]
-            scores = ranked[rows, parents, columns] + offsets.gather(1, parents)
+        if rate or costs is not None:
+            rows = torch.arange(len(log_p), device=log_p.device)[:, None]
+            scores = log_p[rows, parents, tokens] + self._scores.gather(1, parents)
             scores = scores.masked_fill(values == _NONE, _NONE)
-        return scores, parents, output.tokens_at(columns)
-
-    def _picked(
-        self, place: int, totals: list[float], origins: list[int], ids: list[int]
-    ) -> tuple[list[int], list[int]]:
-        """Which candidates of a sentence end and count, and which go on, at most K."""
-        del place, origins
-        width = self._width
-        counted = width if self._config.stop == "fairseq" else len(ids)
-        ended, going_on = [], []
-        for index, token in enumerate(ids):
-            if not totals[index] > _NONE:  # nor is what is not a number a score
-                continue
-            if token != EOS:
-                going_on.append(index)
-            elif index < counted:
-                ended.append(index)
-        return ended, going_on[:width]
-
-    def _placed(
-        self, going_on: list[int], totals: list[float], origins: list[int], ids: list[int]
-    ) -> Extensions:
-        """The candidates that go on, as many as can be where the hypotheses stood that they extend.
-
-        The order among a sentence's hypotheses means nothing, but the state of one that has moved must be copied.
-        """
-        width = self._width
-        parents = [*range(width)] if self._beams.tokens.size(2) else [0] * width
-        tokens, scores = [EOS] * width, [_NONE] * width
-        others = []
-        for index in going_on:
-            place = origins[index]
-            if scores[place] == _NONE:
-                tokens[place], scores[place] = ids[index], totals[index]
-            else:
-                others.append(index)
-        place = 0
-        for index in others:
-            while scores[place] > _NONE:
-                place += 1
-            parents[place], tokens[place], scores[place] = origins[index], ids[index], totals[index]
         return parents, tokens, scores
 
-    def _finish(self, place: int, hypothesis: int, total: float) -> None:
+    def _pick(self, row: int, found: Extensions) -> tuple[list[int], list[int]]:
+        """Which candidates of a sentence end, and which are extended further, at most K; by their indices."""
+        del row
+        counted = self._width if self._config.stop == "fairseq" else len(found.tokens)
+        ended: list[int] = []
+        continued: list[int] = []
+        for index, (token, score) in enumerate(zip(found.tokens, found.scores, strict=True)):
+            if not score > _NONE:  # nor is what is not a number a score
+                continue
+            if token != EOS:
+                continued.append(index)
+            elif index < counted:
+                ended.append(index)
+        return ended, continued[: self._width]
+
+    def _in_slots(self, found: Extensions, continued: list[int]) -> Extensions:
+        """The K extensions of a sentence that become its hypotheses, as many as can be in the slots of their parents.
+
+        The order among a sentence's hypotheses means nothing, but the state of one that moves must be copied.
+        """
+        width = self._width
+        parents = [*range(width)] if self._hypotheses.tokens.size(2) else [0] * width
+        tokens, scores = [EOS] * width, [_NONE] * width
+        others = []
+        for index in continued:
+            slot = found.parents[index]
+            if scores[slot] == _NONE:
+                tokens[slot], scores[slot] = found.tokens[index], found.scores[index]
+            else:
+                others.append(index)
+        slot = 0
+        for index in others:
+            while scores[slot] > _NONE:
+                slot += 1
+            parents[slot], tokens[slot] = found.parents[index], found.tokens[index]
+            scores[slot] = found.scores[index]
+        return Extensions(parents, tokens, scores)
+
+    def _finish(self, row: int, hypothesis: int, total: float) -> None:
         """Add a hypothesis of a sentence that has ended to its outputs."""
-        outputs, config = self.outputs[self._beams.rows[place]], self._config
+        outputs, config = self.finished[self._hypotheses.sentences[row]], self._config
         if config.stop == "fairseq" and len(outputs) == self._width:
             return
         ids, sums = [EOS], [total]
-        for parents, tokens, scores in reversed(self._beams.extensions[place]):
+        for parents, tokens, scores in reversed(self._history[row]):
             ids.append(tokens[hypothesis])
             sums.append(scores[hypothesis])
             hypothesis = parents[hypothesis]
@@ -234,19 +170,19 @@ class BeamSearch:
         gains = [after - before for before, after in pairwise([0.0, *sums])]
         outputs.append(ScoredOutput(ids, gains, final_score(total, len(ids), config)))
 
-    def _is_done(self, place: int, best: float) -> bool:
-        """Whether a sentence, whose best hypothesis that could go on scores so much, is done.
+    def _is_done(self, row: int, best: float) -> bool:
+        """Whether a sentence is done; best: the score of its best candidate that has not ended, -inf if there is none.
 
-        Besides where nothing is left to extend, it is with `fairseq` once it has K outputs, with `ahead` once no open
-        hypothesis would beat those it has if it could end at no cost, and with `exact` once none can beat them however
-        it goes on.
+        Besides where nothing is left to extend, it is done with `fairseq` once it has K outputs, with `ahead` once no
+        open hypothesis would beat those it has if it could end at no cost, and with `exact` once none can beat them
+        however it goes on.
         """
         if not best > _NONE:
             return True
-        outputs, config = self.outputs[self._beams.rows[place]], self._config
+        outputs, config = self.finished[self._hypotheses.sentences[row]], self._config
         if config.stop == "fairseq":
             return len(outputs) >= self._width
-        is_exact, length = config.stop == "exact", len(self._beams.extensions[place]) + 1
+        is_exact, length = config.stop == "exact", len(self._history[row]) + 1
         # Of a group of a diverse beam no more than it is wide.
         number = config.nbest if is_exact else min(config.nbest, self._width)
         if len(outputs) < number:
@@ -254,44 +190,59 @@ class BeamSearch:
         least = sorted((item.score for item in outputs), reverse=True)[number - 1]
         if not is_exact:
             return least >= final_score(best, length + 1, config)
-        return least >= best_possible(best, length, int(self._beams.rules.longest[place]), config)
+        return least >= best_possible(best, length, int(self._hypotheses.rules.longest[row]), config)
 
-    def _go_on(self, steps: list[Extensions]) -> None:
-        self._beams.go_on(steps)
+    def _extend(self, steps: list[Extensions]) -> None:
+        """Replace the hypotheses by extensions of them, of the sentence of each batch row."""
+        for history, step in zip(self._history, steps, strict=True):
+            history.append(step)
+        parents, tokens, scores = zip(*steps, strict=True)
+        device = self._scores.device
+        moves, newest = torch.tensor([parents, tokens], device=device).unbind(0)
+        self._hypotheses.extend(newest, moves)
+        self._scores = torch.tensor(scores, device=device)
 
-    def _keep(self, kept: list[int]) -> None:
-        self._beams.keep(kept)
+    def _select(self, rows: list[int]) -> None:
+        """Go on with some of the sentences only, by their batch rows."""
+        kept = self._hypotheses.select(rows)
+        self._scores = self._scores[kept]
+        self._history = [self._history[row] for row in rows]
+
+    def join(self, other: BeamSearch) -> None:
+        """Go on with the sentences of another search too, which must not be used again."""
+        for search in (self, other):
+            search._drop_done()
+        self._hypotheses.join(other._hypotheses)
+        self._scores = torch.cat([self._scores, other._scores])
+        self._history += other._history
+        self.finished |= other.finished
+        self.num_open += other.num_open
+
+    def _drop_done(self) -> None:
+        """Go on with the open sentences only, each of which has a hypothesis that exists."""
+        rows = [row for row, history in enumerate(self._history) if max(history[-1].scores) > _NONE]
+        if len(rows) < len(self._history):
+            self._select(rows)
 
 
-def beam_search(model: Decodable, waiting: SentenceQueue, config: SearchConfig) -> list[list[ScoredOutput]]:
-    """The best outputs of each source sentence, at most `nbest`, best first."""
-    outputs: dict[int, list[ScoredOutput]] = {}
-
-    def begin(group: SentenceBatch) -> BeamSearch:
-        search = BeamSearch(model, group, model.encode(group.source), config, config.beam)
-        outputs.update(search.outputs)
-        return search
-
-    search_all(begin, waiting)
-    return best_of([outputs[row] for row in range(len(waiting))], config)
-
-
-def best_of(outputs: list[list[ScoredOutput]], config: SearchConfig) -> list[list[ScoredOutput]]:
-    """The best outputs of each sentence, at most `nbest`, best first."""
-    return [sorted(found, key=lambda item: -item.score)[: config.nbest] for found in outputs]
+def best_of(outputs: Sequence[ScoredOutput], config: SearchConfig) -> list[ScoredOutput]:
+    """The best of a sentence's outputs, at most `nbest`, best first."""
+    return sorted(outputs, key=lambda item: -item.score)[: config.nbest]
 
 
 def _siblings_apart(
     scores: Tensor, offsets: Tensor, count: int, rate: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """As top_candidates, but the n-th best extension of a hypothesis scores n · rate less (Li et al. 2016, eq. 9)."""
+    """The best extensions as top_candidates has them, but that siblings keep apart (Li et al. 2016, equation 9).
+
+    The n-th best extension of a hypothesis scores n · rate less.
+    """
     each = min(count, scores.size(2))
     best, tokens = scores.topk(each, dim=2)  # [B, K, each]
     rank = torch.arange(1, each + 1, device=scores.device)
-    values, places = (
-        (best + offsets[:, :, None] - rate * rank).flatten(1).topk(min(count, best[0].numel()), dim=1)
-    )
+    apart = (best + offsets[:, :, None] - rate * rank).flatten(1)  # [B, K·each]
+    values, columns = apart.topk(min(count, apart.size(1)), dim=1)
     missing = count - values.size(1)
     if missing > 0:
-        values, places = F.pad(values, (0, missing), value=float("-inf")), F.pad(places, (0, missing))
-    return values, places // each, tokens.flatten(1).gather(1, places)
+        values, columns = F.pad(values, (0, missing), value=_NONE), F.pad(columns, (0, missing))
+    return values, columns // each, tokens.flatten(1).gather(1, columns)

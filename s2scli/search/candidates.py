@@ -21,7 +21,7 @@ def _block_maxima(scores: Tensor) -> Tensor:
 
 
 def best_columns(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest of each row of scores [N, V], and its column, [N] each."""
+    """The largest score of each row of scores [N, V], and its column, [N] each."""
     if scores.device.type != "cpu":
         largest, columns = scores.max(1)
         return largest, columns
@@ -30,8 +30,8 @@ def best_columns(scores: Tensor) -> tuple[Tensor, Tensor]:
     # The last block begins earlier where it is short.
     first = (_block_maxima(scores).argmax(1, keepdim=True) * _BLOCK).clamp(max=max(0, vocabulary - _BLOCK))
     columns = first + torch.arange(min(_BLOCK, vocabulary), device=scores.device)
-    best, place = scores.gather(1, columns).max(1)
-    return best, first[:, 0] + place
+    best, offset = scores.gather(1, columns).max(1)
+    return best, first[:, 0] + offset
 
 
 def top_candidates(scores: Tensor, offsets: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -50,18 +50,18 @@ def top_candidates(scores: Tensor, offsets: Tensor, count: int) -> tuple[Tensor,
     chosen = maxima.topk(min(count, maxima.size(1)), dim=1).indices[:, :, None]  # [B, blocks, 1]
     hypothesis, block = chosen // per_row, chosen % per_row
     columns = block * _BLOCK + torch.arange(_BLOCK, device=scores.device)  # [B, blocks, block]
-    places = hypothesis * vocabulary + columns  # among the K·V
+    indices = hypothesis * vocabulary + columns  # among the K·V
     if is_last_short:
-        places = places.clamp(max=beam * vocabulary - 1)
-    places = places.flatten(1)
-    found = scores.flatten(1).gather(1, places).unflatten(1, (-1, _BLOCK))
+        indices = indices.clamp(max=beam * vocabulary - 1)
+    indices = indices.flatten(1)
+    found = scores.flatten(1).gather(1, indices).unflatten(1, (-1, _BLOCK))
     found = found + offsets.gather(1, hypothesis[:, :, 0])[:, :, None]
     if is_last_short:
         found = found.masked_fill(columns >= vocabulary, float("-inf"))
     found = found.flatten(1)
     missing = count - found.size(1)
     if missing > 0:
-        found, places = F.pad(found, (0, missing), value=float("-inf")), F.pad(places, (0, missing))
+        found, indices = F.pad(found, (0, missing), value=float("-inf")), F.pad(indices, (0, missing))
     best, order = found.topk(count, dim=1)
-    of_best = places.gather(1, order)
+    of_best = indices.gather(1, order)
     return best, of_best // vocabulary, of_best % vocabulary

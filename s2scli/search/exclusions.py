@@ -25,8 +25,8 @@ class Exclusions:
         for number, item in enumerate(distinct, start=1):
             self._masks[number, list(item.always)] = True
         self._masks = self._masks.to(device)
-        places = {item: number for number, item in enumerate(distinct, start=1)}
-        self._mask_of = torch.tensor([places[item] if item else 0 for item in phrases], device=device)
+        numbers = {item: number for number, item in enumerate(distinct, start=1)}
+        self._mask_of = torch.tensor([numbers[item] if item else 0 for item in phrases], device=device)
 
     def select(self, rows: Tensor) -> None:
         """Go on with some of the sentences; rows [any]: indices into B."""
@@ -34,24 +34,24 @@ class Exclusions:
         self._states = [self._states[row] for row in rows.tolist()]
         self._mask_of = self._mask_of[rows]
 
-    def apply(self, scores: Tensor, tokens: Tensor) -> None:
-        """Make those of what may not come after tokens [B, K, length] -inf, in scores [B, K, V]."""
-        masks = self._masks[self._mask_of, : scores.size(2)]
-        scores.masked_fill_(masks[:, None], float("-inf"))
+    def apply(self, log_p: Tensor, tokens: Tensor) -> None:
+        """Make -inf, in log-probabilities [B, K, V], what may not come after tokens [B, K, length]."""
+        masks = self._masks[self._mask_of, : log_p.size(2)]
+        log_p.masked_fill_(masks[:, None], float("-inf"))
         rows: list[int] = []
-        places: list[int] = []
+        slots: list[int] = []
         banned: list[int] = []
         for row, (item, hypotheses) in enumerate(zip(self._phrases, tokens.tolist(), strict=True)):
             if item is None:
                 continue
             before, self._states[row] = self._states[row], {}
-            for place, ids in enumerate(map(tuple, hypotheses)):
+            for slot, ids in enumerate(map(tuple, hypotheses)):
                 known = before.get(ids[:-1])
                 state = item.state_of(ids) if known is None else item.after(known, ids[-1])
                 self._states[row][ids] = state
                 found = item.banned(state)
                 rows += [row] * len(found)
-                places += [place] * len(found)
+                slots += [slot] * len(found)
                 banned += found
         if banned:
-            scores[rows, places, banned] = float("-inf")
+            log_p[rows, slots, banned] = float("-inf")

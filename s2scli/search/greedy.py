@@ -2,97 +2,67 @@
 
 from __future__ import annotations
 
-import torch
-
 from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable
-from s2scli.search.base import join_histories, last_tokens, worth_dropping
+from s2scli.search.base import Search, SentenceBatch, worth_dropping
 from s2scli.search.candidates import best_columns
+from s2scli.search.hypotheses import Hypotheses
 from s2scli.search.penalties import final_score
-from s2scli.search.queue import SentenceBatch, SentenceQueue, search_all
 from s2scli.search.request import ScoredOutput
-from s2scli.search.restrictions import Restrictions
 from s2scli.text.vocabulary import EOS
 
 
-class _GreedySearch:
-    """A search that goes step by step.
+class GreedySearch(Search):
+    """A search for one output of each sentence, which is extended by its most probable next token until it ends."""
 
-    ids and scores: the outputs and the log-probabilities of their tokens, by the sentences' rows.
-    """
+    can_join = True
 
-    def __init__(self, model: Decodable, group: SentenceBatch, config: SearchConfig) -> None:
-        self._model = model
-        # By place in the batch: the sentence's row, and whether its output has ended.
-        self._rows = [*group.rows]
-        self._ended = [False] * len(group.rows)
-        self._tokens = group.source.ids.new_empty(len(group.rows), 1, 0)
-        self._rules = Restrictions(model, group.source, config, group.request)
-        self._memory = model.encode(group.source)
-        self._state = model.start(self._memory)
-        self.ids: dict[int, list[int]] = {row: [] for row in group.rows}
-        self.scores: dict[int, list[float]] = {row: [] for row in group.rows}
-        self.num_open = len(group.rows)
+    def __init__(self, model: Decodable, batch: SentenceBatch, config: SearchConfig) -> None:
+        self._config = config
+        self._hypotheses = Hypotheses.begin(model, batch, config)
+        # Whether the output of each batch row has ended.
+        self._ended = [False] * len(batch)
+        # Of each sentence the tokens and their log-probabilities.
+        self._ids: dict[int, list[int]] = {sentence: [] for sentence in batch.sentences}
+        self._token_scores: dict[int, list[float]] = {sentence: [] for sentence in batch.sentences}
+        self.num_open = len(batch)
 
     @property
     def longest_source(self) -> int:
-        """The tokens of the longest source that is searched for."""
-        return int(self._rules.source_lengths.max()) if self.num_open else 0
-
-    def join(self, other: _GreedySearch) -> None:
-        """Go on with the sentences of another search too; both have made a step at least."""
-        for search in (self, other):
-            search._drop_ended()
-        self._tokens = join_histories(self._tokens, other._tokens)
-        self._rows += other._rows
-        self._ended += other._ended
-        self._rules.join(other._rules)
-        self._memory, self._state = self._memory.join(other._memory), self._state.join(other._state)
-        self.ids |= other.ids
-        self.scores |= other.scores
-        self.num_open += other.num_open
+        """The tokens of the longest source among the sentences of the batch."""
+        return self._hypotheses.longest_source
 
     def step(self) -> None:
         """Extend the outputs by a token; those that have ended leave, some at a time."""
-        output = self._model.step(last_tokens(self._tokens, self._model), self._memory, self._state)
-        self._state = output.state
-        ranked, normalizer = self._rules.apply(output, self._tokens)
-        best, columns = best_columns(ranked[:, 0])
-        tokens = output.tokens_at(columns)  # [B]
-        self._tokens = torch.cat([self._tokens, tokens[:, None, None]], dim=2)
-        self._rules.advance()
-        gains = (best - normalizer[:, 0]).tolist()
-        for place, (token, gain) in enumerate(zip(tokens.tolist(), gains, strict=True)):
-            if not self._ended[place]:
-                row = self._rows[place]
-                self.ids[row].append(token)
-                self.scores[row].append(gain)
-                self._ended[place] = token == EOS
+        scores, tokens = best_columns(self._hypotheses.score_next()[:, 0])  # [B] each
+        self._hypotheses.extend(tokens[:, None])
+        for row, (token, score) in enumerate(zip(tokens.tolist(), scores.tolist(), strict=True)):
+            if not self._ended[row]:
+                sentence = self._hypotheses.sentences[row]
+                self._ids[sentence].append(token)
+                self._token_scores[sentence].append(score)
+                self._ended[row] = token == EOS
         self.num_open = self._ended.count(False)
-        if self.num_open and worth_dropping(len(self._rows) - self.num_open, len(self._rows)):
+        if self.num_open and worth_dropping(len(self._ended) - self.num_open, len(self._ended)):
             self._drop_ended()
 
     def _drop_ended(self) -> None:
-        places = [place for place, ended in enumerate(self._ended) if not ended]
-        rows = torch.tensor(places, dtype=torch.long, device=self._tokens.device)
-        self._rules.select(rows)
-        unused = self._tokens.size(2) - int(self._rules.lengths.max())
-        self._rows, self._ended = [self._rows[place] for place in places], [False] * len(places)
-        self._tokens = self._tokens[rows, :, unused:]
-        self._memory, self._state = self._memory.select(rows), self._state.select(rows)
+        self._hypotheses.select([row for row, ended in enumerate(self._ended) if not ended])
+        self._ended = [False] * len(self._hypotheses)
 
+    def join(self, other: GreedySearch) -> None:
+        """Go on with the sentences of another search too, which must not be used again."""
+        for search in (self, other):
+            search._drop_ended()
+        self._hypotheses.join(other._hypotheses)
+        self._ended += other._ended
+        self._ids |= other._ids
+        self._token_scores |= other._token_scores
+        self.num_open += other.num_open
 
-def greedy_search(model: Decodable, waiting: SentenceQueue, config: SearchConfig) -> list[list[ScoredOutput]]:
-    """One output for each source sentence."""
-    ids: dict[int, list[int]] = {}
-    scores: dict[int, list[float]] = {}
-
-    def begin(group: SentenceBatch) -> _GreedySearch:
-        search = _GreedySearch(model, group, config)
-        ids.update(search.ids)
-        scores.update(search.scores)
-        return search
-
-    search_all(begin, waiting)
-    pairs = [(ids[row], scores[row]) for row in range(len(waiting))]
-    return [[ScoredOutput(row, gains, final_score(sum(gains), len(row), config))] for row, gains in pairs]
+    def outputs(self) -> dict[int, list[ScoredOutput]]:
+        """The one output of each sentence, by its number."""
+        return {
+            sentence: [ScoredOutput(ids, scores, final_score(sum(scores), len(ids), self._config))]
+            for (sentence, ids), scores in zip(self._ids.items(), self._token_scores.values(), strict=True)
+        }

@@ -2,150 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import wraps
+from collections.abc import Callable, Sequence
 from math import ceil
-from typing import Protocol, Self, TypeVar
 
-from s2scli.configs.search import SearchConfig
 from s2scli.console import uncounted
 from s2scli.data.batch import Tokens
-from s2scli.models.base import Decodable
+from s2scli.search.base import Search, SentenceBatch
 from s2scli.search.request import BatchLimits, Request, ScoredOutput
 
 # A batch is left when so little of it is open; a step for a few sentences takes nearly as long as for many.
 _LEFT = 1 / 4
 
 
-@dataclass(frozen=True)
-class SentenceBatch:
-    """Some of the sentences; rows: their places among all."""
-
-    rows: list[int]
-    source: Tokens
-    request: Request
-
-
-OfGroup = Callable[[Decodable, SentenceBatch, SearchConfig], list[list[ScoredOutput]]]
-
-
 class SentenceQueue:
-    """All sentences, in their order; those of similar lengths are best next to each other.
+    """Sentences that are taken in batches, in their order; those of similar lengths are best next to each other.
 
-    room: for how many of them to search at a time. done: is told how many have been searched for, as they are.
+    sentences: the numbers of those in the queue among all of source and request, by default all.
     """
 
     def __init__(
-        self, source: Tokens, request: Request, room: BatchLimits, done: Callable[[int], object] = uncounted
+        self, source: Tokens, request: Request, limits: BatchLimits, sentences: Sequence[int] | None = None
     ) -> None:
-        self._source, self._request, self.room, self._done = source, request, room, done
-        self._lengths = source.lengths.tolist()
-        self._begun = self._reported = 0
+        self._source, self._request, self.limits = source, request, limits
+        lengths = source.lengths.tolist()
+        self._sentences = list(range(len(lengths)) if sentences is None else sentences)
+        self._lengths = [lengths[sentence] for sentence in self._sentences]
+        self.num_taken = 0
         # What is excluded is followed hypothesis by hypothesis, within one batch.
-        self.can_join = not any(request.excluded)
-
-    def __len__(self) -> int:
-        return len(self._lengths)
+        self.can_join = not any(
+            request.excluded[sentence] for sentence in self._sentences if request.excluded
+        )
 
     @property
     def is_empty(self) -> bool:
-        """Whether all have been taken."""
-        return self._begun == len(self._lengths)
+        """Whether all sentences have been taken."""
+        return self.num_taken == len(self._sentences)
 
     def take(self) -> SentenceBatch | None:
-        """The next sentences, as many as there is room for; None when there are none."""
+        """The next sentences, as many as the limits hold; None when there are none."""
         if self.is_empty:
             return None
-        start = end = self._begun
+        start = end = self.num_taken
         longest = 0
-        while end < len(self._lengths):
+        while end < len(self._sentences):
             longest = max(longest, self._lengths[end])
-            if end > start and not self.room.holds(end + 1 - start, longest):
+            if end > start and not self.limits.hold(end + 1 - start, longest):
                 break
             end += 1
-        self._begun = end
-        rows = list(range(start, end))
-        return SentenceBatch(rows, self._source.rows(slice(start, end)), self._request.select(rows))
-
-    def report(self, num_open: int) -> None:
-        """Say how many are done, when so many of those taken are not."""
-        number = self._begun - num_open - self._reported
-        self._reported += number
-        if number:
-            self._done(number)
+        self.num_taken = end
+        sentences = self._sentences[start:end]
+        return SentenceBatch(sentences, self._source.select(sentences), self._request.select(sentences))
 
 
-class Stepwise(Protocol):
-    """A search for some sentences that goes step by step."""
-
-    # How many of the sentences are not done.
-    num_open: int
-
-    @property
-    def longest_source(self) -> int:
-        """The tokens of the longest source among these."""
-        ...
-
-    def step(self) -> object:
-        """Extend all hypotheses by a token."""
-        ...
-
-    def join(self, other: Self) -> None:
-        """Go on with the sentences of another search too, which must not be used again."""
-        ...
-
-
-S = TypeVar("S", bound=Stepwise)
-
-
-def search_all(begin: Callable[[SentenceBatch], S], waiting: SentenceQueue) -> None:
-    """Search for all sentences; `begin` begins a search for some.
+class BatchScheduler:
+    """Says which search makes the next step, until all sentences of a queue have been searched for.
 
     What is open when most of a batch is done is set aside, until there is enough of it for a batch.
+    begin: begins a search for a batch of sentences. done: is told how many sentences have been searched for, as they
+    are. outputs: what has been found for each sentence, by its number.
     """
-    aside: S | None = None
-    while True:
-        group = waiting.take()
-        search: S | None = aside
-        if group is not None:
-            search = begin(group)
-        else:
-            aside = None
-        if search is None:
-            return
-        size = search.num_open
-        while search is not None and search.num_open:
-            more = waiting.can_join and not (waiting.is_empty and aside is None)
-            if more and search.num_open <= size * _LEFT:
-                search, aside = _set_aside(search, aside, waiting)
-                size = search.num_open if search is not None else 0
+
+    def __init__(
+        self,
+        begin: Callable[[SentenceBatch], Search],
+        queue: SentenceQueue,
+        done: Callable[[int], object] = uncounted,
+    ) -> None:
+        self._begin, self._queue, self._done = begin, queue, done
+        self._running: Search | None = None
+        self._aside: Search | None = None
+        # How many sentences were open in the running search when it began or was joined by others.
+        self._size = 0
+        self._num_reported = 0
+        self.outputs: dict[int, list[ScoredOutput]] = {}
+
+    def next(self) -> Search | None:
+        """The search that makes the next step; None when all is done."""
+        while True:
+            if self._running is None:
+                self._running = self._begun()
+                if self._running is None:
+                    return None
+            elif not self._running.num_open:
+                self.outputs |= self._running.outputs()
+                self._running = None
+                self._report()
+            elif self._is_small(self._running):
+                self._running = self._set_aside(self._running)
+                if self._running is None:
+                    self._report()
             else:
-                search.step()
-        waiting.report(aside.num_open if aside is not None else 0)
+                return self._running
 
+    def _begun(self) -> Search | None:
+        """A search for the next sentences, or when all have been taken what was set aside; None when that is done."""
+        batch = self._queue.take()
+        if batch is not None:
+            search: Search | None = self._begin(batch)
+        else:
+            search, self._aside = self._aside, None
+        self._size = search.num_open if search is not None else 0
+        return search
 
-def _set_aside(search: S, aside: S | None, waiting: SentenceQueue) -> tuple[S | None, S | None]:
-    """What to go on with, if not with new sentences, and what is set aside then."""
-    room = waiting.room
-    if aside is not None:
-        if not room.holds(aside.num_open + search.num_open, max(aside.longest_source, search.longest_source)):
-            return aside, search
-        aside.join(search)
-        search = aside
-    is_full = not room.holds(ceil(search.num_open / (1 - _LEFT)), search.longest_source)
-    return (search, None) if is_full or waiting.is_empty else (None, search)
+    def _is_small(self, search: Search) -> bool:
+        """Whether so few sentences of a search are open that others go on in its place, if there are others."""
+        if not (search.can_join and self._queue.can_join):
+            return False
+        has_others = not self._queue.is_empty or self._aside is not None
+        return has_others and search.num_open <= self._size * _LEFT
 
+    def _set_aside(self, search: Search) -> Search | None:
+        """What to go on with in place of a small search; None: with new sentences."""
+        limits, aside = self._queue.limits, self._aside
+        if aside is not None:
+            longest = max(aside.longest_source, search.longest_source)
+            if not limits.hold(aside.num_open + search.num_open, longest):
+                self._aside, self._size = search, aside.num_open
+                return aside
+            aside.join(search)
+            search = aside
+        is_full = not limits.hold(ceil(search.num_open / (1 - _LEFT)), search.longest_source)
+        if is_full or self._queue.is_empty:
+            self._aside, self._size = None, search.num_open
+            return search
+        self._aside = search
+        return None
 
-def by_batches(run: OfGroup) -> Callable[[Decodable, SentenceQueue, SearchConfig], list[list[ScoredOutput]]]:
-    """A search for all sentences from one for a group of them."""
-
-    @wraps(run)
-    def search(model: Decodable, waiting: SentenceQueue, config: SearchConfig) -> list[list[ScoredOutput]]:
-        outputs: list[list[ScoredOutput]] = []
-        while group := waiting.take():
-            outputs += run(model, group, config)
-        waiting.report(0)
-        return outputs
-
-    return search
+    def _report(self) -> None:
+        """Tell how many more sentences are done: those taken but for those that are set aside."""
+        num_open = self._aside.num_open if self._aside is not None else 0
+        number = self._queue.num_taken - num_open - self._num_reported
+        self._num_reported += number
+        if number:
+            self._done(number)

@@ -14,11 +14,11 @@ from s2scli.text.excluded import ExcludedPhrases
 
 @dataclass(frozen=True)
 class Request:
-    """What is wanted of the sentences of a batch besides the settings of the search.
+    """What the outputs of some sentences must be like, besides what the settings of the search say.
 
-    lines: the number of each, by which samples are drawn for it; empty: none are. prefix: ids that every output begins
-    with; prefixes: those of each sentence, in place of that. constraints, excluded: what the outputs of each must hold
-    and must not, None for nothing; empty: nothing for all.
+    lines: the number of each sentence's line, by which samples are drawn for it; empty: none are drawn. prefix: ids
+    that every output begins with; prefixes: those of each sentence, in place of that. constraints, excluded: what the
+    outputs of each sentence must hold and must not, None for nothing; empty: nothing for all.
     """
 
     lines: list[int]
@@ -28,7 +28,7 @@ class Request:
     prefixes: Sequence[Sequence[int]] = ()
 
     def select(self, rows: Sequence[int]) -> Request:
-        """The request of some of the sentences."""
+        """The request for some of the sentences, by their indices."""
         return replace(
             self,
             lines=[self.lines[row] for row in rows] if self.lines else [],
@@ -60,10 +60,10 @@ class BatchLimits:
     sentences: int
     tokens: int | None = None
 
-    def holds(self, sentences: int, longest: int) -> bool:
-        """Whether there is room for so many sentences of so many tokens at most."""
+    def hold(self, sentences: int, longest: int) -> bool:
+        """Whether so many sentences of so many tokens at most are within the limits."""
         return sentences <= self.sentences and (self.tokens is None or sentences * longest <= self.tokens)
 
     def halved(self) -> BatchLimits:
-        """Half of it."""
+        """Limits of half as much."""
         return BatchLimits(max(1, self.sentences // 2), None if self.tokens is None else self.tokens // 2)

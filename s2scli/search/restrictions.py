@@ -13,7 +13,7 @@ from s2scli.search.exclusions import Exclusions
 from s2scli.search.request import Request
 from s2scli.text.vocabulary import BOS, EOS, PAD, UNK
 
-# What no output holds: two neighbours.
+# The first of the two symbols, which are neighbours, that no output holds, and their number.
 _NEVER = min(PAD, BOS), 2
 
 
@@ -79,75 +79,71 @@ class Restrictions:
         self._prefixes = torch.cat([F.pad(item, (0, width - item.size(1)), value=PAD) for item in both])
         self._use(torch.cat([self.lengths, other.lengths]))
 
-    def apply(
-        self, output: StepOutput, tokens: Tensor, wanted: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The scores [B, K, V] of what may come after tokens [B, K, length], -inf for what may not.
+    def apply(self, output: StepOutput, tokens: Tensor, kept: Tensor | None = None) -> Tensor:
+        """The log-probabilities [B, K, V] of what may come after tokens [B, K, length], -inf for what may not.
 
-        Hypotheses of fewer tokens than others begin with padding. wanted [B, K, any]: tokens that may make an n-gram a
-        second time. Returns them with their log-normalizer [B, K]; the scores of the output are used up.
+        Hypotheses of fewer tokens than others begin with padding. kept [B, K, any]: tokens that may make an n-gram a
+        second time. The tensor is the caller's own to change.
         """
-        scores, normalizer = output.scores, output.log_normalizer
         if self._penalty != 1 and self._most:
-            scores = _penalize(scores, tokens, output.columns_of(tokens), self._penalty)
-            normalizer = scores.logsumexp(-1)
+            log_p = _penalize(output.scores, tokens, self._penalty).log_softmax(-1)
+        else:
+            log_p = output.log_probabilities()
         if self._unknown_penalty:
-            scores[..., UNK] -= self._unknown_penalty
+            log_p[..., UNK] -= self._unknown_penalty
         if self._fewest >= self._prefixes.size(1):
-            return self._restricted(scores, output, tokens, wanted), normalizer
-        place = self.lengths.clamp(max=self._prefixes.size(1) - 1)
-        given = self._prefixes.gather(1, place[:, None])[:, 0]
+            return self._restrict(log_p, tokens, kept)
+        column = self.lengths.clamp(max=self._prefixes.size(1) - 1)
+        given = self._prefixes.gather(1, column[:, None])[:, 0]
         is_given = (given != PAD) & (self.lengths < self._prefixes.size(1))
-        forced = _only(scores[is_given], output.columns_of(given[is_given]))
-        free = self._restricted(scores, output, tokens, wanted)
+        forced = _only(log_p[is_given], given[is_given])
+        free = self._restrict(log_p, tokens, kept)
         free[is_given] = forced
-        return free, normalizer
+        return free
 
-    def _restricted(
-        self, scores: Tensor, output: StepOutput, tokens: Tensor, wanted: Tensor | None
-    ) -> Tensor:
-        """The scores of what may come where no prefix says it."""
-        scores.narrow(-1, *_NEVER).fill_(float("-inf"))
+    def _restrict(self, log_p: Tensor, tokens: Tensor, kept: Tensor | None) -> Tensor:
+        """Make -inf, in log-probabilities [B, K, V], what may not come where no prefix says what comes."""
+        log_p.narrow(-1, *_NEVER).fill_(float("-inf"))
         if self._no_unknown:
-            scores[..., UNK] = float("-inf")
+            log_p[..., UNK] = float("-inf")
         if self._ngram and self._most >= self._ngram:
-            blocked = output.columns_of(_repeating(tokens, self._ngram))
-            kept = blocked[..., :0] if wanted is None else wanted
-            scores_of_kept = scores.gather(2, kept)
-            scores.scatter_(2, blocked, float("-inf")).scatter_(2, kept, scores_of_kept)
+            blocked = _repeating(tokens, self._ngram)
+            kept = blocked[..., :0] if kept is None else kept
+            of_kept = log_p.gather(2, kept)
+            log_p.scatter_(2, blocked, float("-inf")).scatter_(2, kept, of_kept)
         if self._excluded is not None:
-            self._excluded.apply(scores, tokens)
+            self._excluded.apply(log_p, tokens)
         full = self.longest <= self.lengths if self._most >= self._soonest else None
         if self._fewest < self._min_len:
             too_short = self.lengths < self._min_len
             if full is not None:
                 too_short = too_short & ~full
-            end = scores[..., EOS].clone()
-            scores[too_short, :, EOS] = float("-inf")
+            of_end = log_p[..., EOS].clone()
+            log_p[too_short, :, EOS] = float("-inf")
             if self._excluded is not None or self._no_unknown:
                 # Where nothing else is left, the output ends too early.
-                stuck = scores.amax(-1) == float("-inf")
-                scores[..., EOS] = torch.where(stuck, end, scores[..., EOS])
+                stuck = log_p.amax(-1) == float("-inf")
+                log_p[..., EOS] = torch.where(stuck, of_end, log_p[..., EOS])
         if full is not None and bool(full.any()):
-            scores[full] = _only(scores[full], torch.full_like(self.longest[full], EOS))
-        return scores
+            log_p[full] = _only(log_p[full], torch.full_like(self.longest[full], EOS))
+        return log_p
 
 
-def _only(scores: Tensor, tokens: Tensor) -> Tensor:
-    """The scores [B, K, V] where nothing but one token of tokens [B] may come."""
-    places = tokens[:, None, None].expand(-1, scores.size(1), -1)
-    return torch.full_like(scores, float("-inf")).scatter_(2, places, scores.gather(2, places))
+def _only(log_p: Tensor, tokens: Tensor) -> Tensor:
+    """The log-probabilities [B, K, V] where nothing but one token of tokens [B] may come."""
+    columns = tokens[:, None, None].expand(-1, log_p.size(1), -1)
+    return torch.full_like(log_p, float("-inf")).scatter_(2, columns, log_p.gather(2, columns))
 
 
-def _penalize(scores: Tensor, tokens: Tensor, columns: Tensor, penalty: float) -> Tensor:
-    """The scores with those of tokens that were there divided by the penalty, or multiplied where they are negative.
+def _penalize(scores: Tensor, tokens: Tensor, penalty: float) -> Tensor:
+    """The scores with those of earlier tokens divided by the penalty, or multiplied where they are negative.
 
-    columns [B, K, length]: where the tokens' scores are; padding counts for nothing. Keskar et al. 2019, section 4.1,
-    which divides; that would raise a negative score.
+    tokens [B, K, length]; padding counts for nothing. Keskar et al. 2019, section 4.1, which divides; that would raise
+    a negative score.
     """
-    of_earlier = scores.gather(2, columns)
+    of_earlier = scores.gather(2, tokens)
     penalized = torch.where(of_earlier > 0, of_earlier / penalty, of_earlier * penalty)
-    return scores.scatter(2, columns, penalized.where(tokens != PAD, of_earlier))
+    return scores.scatter(2, tokens, penalized.where(tokens != PAD, of_earlier))
 
 
 def _repeating(tokens: Tensor, size: int) -> Tensor:

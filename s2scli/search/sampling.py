@@ -8,64 +8,66 @@ from torch import Tensor
 from s2scli.configs.search import SearchConfig
 from s2scli.data.sentences import Draws
 from s2scli.models.base import Decodable
-from s2scli.search.base import last_tokens, worth_dropping
+from s2scli.search.base import Search, SentenceBatch, worth_dropping
+from s2scli.search.hypotheses import Hypotheses
 from s2scli.search.penalties import final_score
-from s2scli.search.queue import SentenceBatch, by_batches
 from s2scli.search.request import ScoredOutput
-from s2scli.search.restrictions import Restrictions
 from s2scli.text.vocabulary import EOS
 
 
-@by_batches
-def sampling_search(model: Decodable, group: SentenceBatch, config: SearchConfig) -> list[list[ScoredOutput]]:
-    """`nbest` samples of each source sentence, the most probable first.
+class SamplingSearch(Search):
+    """A search that draws `nbest` outputs of each sentence.
 
     What is drawn for a sentence depends on the seed and its line only. Token scores are the model's log-probabilities
     at the temperature, whatever part of the distribution the tokens were drawn from.
     """
-    source = group.source
-    device, size, samples = source.ids.device, len(group.rows), config.nbest
-    memory = model.encode(source)
-    state = model.start(memory)
-    rules = Restrictions(model, source, config, group.request)
-    draws = _draws(config.seed, group.request.lines, samples, rules.longest).to(device)
-    rows = torch.arange(size, device=device)
-    tokens = rows.new_empty(size, 1, 0)
-    token_scores = torch.empty(size, 1, 0, device=device)
-    finished: list[list[ScoredOutput]] = [[] for _ in range(size)]
-    ended = torch.zeros(size, samples, dtype=torch.bool, device=device)
-    while True:
-        length = tokens.size(2)
-        output = model.step(last_tokens(tokens, model), memory, state)
-        state = output.state
-        scores, normalizer = rules.apply(output, tokens)
+
+    def __init__(self, model: Decodable, batch: SentenceBatch, config: SearchConfig) -> None:
+        self._config = config
+        self._hypotheses = Hypotheses.begin(model, batch, config)
+        longest = self._hypotheses.rules.longest
+        # [B, samples, longest + 1]
+        self._draws = _draws(config.seed, batch.request.lines, config.nbest, longest).to(longest.device)
+        self._token_scores = torch.empty(len(batch), config.nbest, 0, device=longest.device)
+        self._ended = torch.zeros(len(batch), config.nbest, dtype=torch.bool, device=longest.device)
+        self._finished: dict[int, list[ScoredOutput]] = {sentence: [] for sentence in batch.sentences}
+        self.num_open = len(batch)
+
+    def step(self) -> None:
+        """Draw a token more for each sample; sentences whose samples have all ended leave, some at a time."""
+        length = self._token_scores.size(2)
+        log_p = self._hypotheses.score_next()  # [B, samples, V]
+        parents = None
         if length == 0:
             # The first tokens are all drawn from one distribution.
-            beams = torch.zeros(size, samples, dtype=torch.long, device=device)
-            state = state.reorder(beams)
-            scores, normalizer = scores.expand(-1, samples, -1), normalizer.expand(-1, samples)
-            tokens, token_scores = (item.expand(-1, samples, -1) for item in (tokens, token_scores))
-        columns = draw(truncate(scores, config), draws[rows, :, length])
-        gained = scores.gather(2, columns[:, :, None]) - normalizer[:, :, None]
-        drawn = output.tokens_at(columns)
-        rules.advance()
-        tokens = torch.cat([tokens, drawn[:, :, None]], dim=2)
-        token_scores = torch.cat([token_scores, gained], dim=2)
-        for sentence, sample in ((drawn == EOS) & ~ended).nonzero().tolist():
-            ids, gains = tokens[sentence, sample].tolist(), token_scores[sentence, sample].tolist()
-            finished[int(rows[sentence])].append(
-                ScoredOutput(ids, gains, final_score(sum(gains), len(ids), config))
-            )
-        ended |= drawn == EOS
-        going_on = (~ended.all(1)).nonzero()[:, 0]
-        if not len(going_on):
-            return [sorted(outputs, key=lambda item: -item.score) for outputs in finished]
-        if worth_dropping(len(rows) - len(going_on), len(rows)):
-            memory, state = memory.select(going_on), state.select(going_on)
-            rules.select(going_on)
-            rows, tokens, token_scores, ended = (
-                item[going_on] for item in (rows, tokens, token_scores, ended)
-            )
+            log_p = log_p.expand(-1, self._config.nbest, -1)
+            parents = torch.zeros_like(self._ended, dtype=torch.long)
+        drawn = draw(truncate(log_p, self._config), self._draws[:, :, length])  # [B, samples]
+        self._hypotheses.extend(drawn, parents)
+        self._token_scores = torch.cat([self._token_scores, log_p.gather(2, drawn[:, :, None])], dim=2)
+        self._finish((drawn == EOS) & ~self._ended)
+        self._ended |= drawn == EOS
+        open_rows = (~self._ended.all(1)).nonzero()[:, 0].tolist()
+        self.num_open = len(open_rows)
+        if open_rows and worth_dropping(len(self._ended) - len(open_rows), len(self._ended)):
+            kept = self._hypotheses.select(open_rows)
+            self._draws, self._token_scores = self._draws[kept], self._token_scores[kept]
+            self._ended = self._ended[kept]
+
+    def _finish(self, has_ended: Tensor) -> None:
+        """Add the samples that have just ended [B, samples] to the outputs."""
+        for row, sample in has_ended.nonzero().tolist():
+            ids = self._hypotheses.tokens[row, sample].tolist()
+            scores = self._token_scores[row, sample].tolist()
+            output = ScoredOutput(ids, scores, final_score(sum(scores), len(ids), self._config))
+            self._finished[self._hypotheses.sentences[row]].append(output)
+
+    def outputs(self) -> dict[int, list[ScoredOutput]]:
+        """The samples of each sentence, by its number, the most probable first."""
+        return {
+            sentence: sorted(found, key=lambda item: -item.score)
+            for sentence, found in self._finished.items()
+        }
 
 
 def truncate(scores: Tensor, config: SearchConfig) -> Tensor:
@@ -110,10 +112,10 @@ def _fewest(probabilities: Tensor, order: Tensor, mass: float) -> Tensor:
 def draw(probabilities: Tensor, uniform: Tensor) -> Tensor:
     """Tokens [B, K] of the distributions [B, K, V] by numbers in [0, 1), [B, K]: the inverse of the sums."""
     sums = probabilities.double().cumsum(-1)
-    places = torch.searchsorted(sums, (uniform * sums[..., -1])[..., None], right=True)[..., 0]
+    columns = torch.searchsorted(sums, (uniform * sums[..., -1])[..., None], right=True)[..., 0]
     # A sum may be rounded below the number: then it is the last token that can come.
     last = (probabilities > 0).long().cumsum(-1).argmax(-1)
-    return torch.minimum(places, last)
+    return torch.minimum(columns, last)
 
 
 def _draws(seed: int, lines: list[int], samples: int, longest: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ COPYING = {
 }
 # A shortlist: how many words there are, translations of each, and frequent words that every source may have.
 TARGET_SIZE, BEST, FIRST = 20, 3, 2
-NOTHING = torch.tensor([], dtype=torch.long)
 
 
 def copying_model(family: str, seed: int = 0, size: int = 7) -> Model:

@@ -35,21 +35,28 @@ from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.errors import UsageError
 from s2scli.models.base import Model
-from s2scli.search.beam import beam_search
+from s2scli.search.base import Search, SentenceBatch
+from s2scli.search.beam import BeamSearch
 from s2scli.search.candidates import best_columns, top_candidates
 from s2scli.search.decoding import search
-from s2scli.search.greedy import greedy_search
-from s2scli.search.queue import SentenceQueue
-from s2scli.search.request import BatchLimits, Request, ScoredOutput
+from s2scli.search.greedy import GreedySearch
+from s2scli.search.request import Request, ScoredOutput
 
 
-def all_at_once(sources: list[list[int]]) -> SentenceQueue:
-    return SentenceQueue(pad_sequences(sources), Request([]), BatchLimits(len(sources)))
+def run_to_its_end(
+    kind: type[Search], model: Model, sources: list[list[int]], settings: SearchConfig
+) -> list[list[ScoredOutput]]:
+    with torch.inference_mode():
+        search = kind(
+            model, SentenceBatch([*range(len(sources))], pad_sequences(sources), Request([])), settings
+        )
+        while search.num_open:
+            search.step()
+    return [search.outputs()[sentence] for sentence in range(len(sources))]
 
 
 def run(model: Model, sources: list[list[int]], **settings: Any) -> list[list[ScoredOutput]]:
-    with torch.inference_mode():
-        return beam_search(model, all_at_once(sources), config(**settings))
+    return run_to_its_end(BeamSearch, model, sources, config(**settings))
 
 
 def check(outputs: list[ScoredOutput], expected: list[Hypothesis], settings: SearchConfig) -> None:
@@ -150,11 +157,9 @@ def test_greedy_search_is_a_beam_of_one(family: str) -> None:
     for seed in range(4):
         model = make(family, seed, target_size=40)
         settings = config(beam=1, max_len_a=1.0, max_len_b=3, lenpen=0.7)
-        with torch.inference_mode():
-            source = pad_sequences(SOURCES)
-            greedy = greedy_search(model, all_at_once(SOURCES), settings)
-            beam = beam_search(model, all_at_once(SOURCES), settings)
-        assert search(model, source, settings) == greedy
+        greedy = run_to_its_end(GreedySearch, model, SOURCES, settings)
+        beam = run_to_its_end(BeamSearch, model, SOURCES, settings)
+        assert search(model, pad_sequences(SOURCES), settings) == greedy
         for one, other, ids in zip(greedy, beam, SOURCES, strict=True):
             assert len(one) == len(other) == 1
             assert one[0].ids == other[0].ids

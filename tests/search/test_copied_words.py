@@ -24,8 +24,9 @@ from s2scli.data.batch import Batch, pad_outputs, pad_sequences
 from s2scli.models.base import Decodable, Model
 from s2scli.models.ensemble import Ensemble
 from s2scli.models.fusion import ShallowFusion
+from s2scli.search.attention import with_attention
 from s2scli.search.constraints import Constraints
-from s2scli.search.decoding import search, with_attention
+from s2scli.search.decoding import search
 from s2scli.search.request import BatchLimits, Request, ScoredOutput
 from s2scli.text.excluded import ExcludedPhrases, TokenTexts
 from s2scli.text.vocabulary import UNK, Vocabulary

@@ -1,4 +1,4 @@
-"""Many sentences with little room: whatever is begun with them and set aside, each gets what it gets alone."""
+"""Many sentences in small batches: whatever is begun with them and set aside, each gets what it gets alone."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def same(one: list[list[ScoredOutput]], other: list[list[ScoredOutput]]) -> None
             assert output.token_scores == pytest.approx(item.token_scores, abs=5e-5)
 
 
-@pytest.mark.parametrize("room", [1, 2, 5, 8, 19, 100])
+@pytest.mark.parametrize("size", [1, 2, 5, 8, 19, 100])
 @pytest.mark.parametrize("beam", [1, 3])
 @pytest.mark.parametrize("family", ["transformer", "bahdanau", "luong"])
-def test_room_changes_nothing(family: str, beam: int, room: int) -> None:
+def test_the_limits_of_a_batch_change_nothing(family: str, beam: int, size: int) -> None:
     for seed in range(3):
         model = make(family, 30 + seed, TARGET_SIZE)
         settings: dict[str, Any] = {"beam": beam, "nbest": beam, "max_len_a": 1.5, "max_len_b": 5}
         request = Request(list(range(len(SOURCES))))
-        got = search(model, pad_sequences(SOURCES), config(**settings), request, BatchLimits(room))
+        got = search(model, pad_sequences(SOURCES), config(**settings), request, BatchLimits(size))
         same(got, alone(model, request, **settings))
 
 
@@ -67,7 +67,7 @@ def test_rules_hold_for_what_has_been_set_aside(settings: dict[str, Any], beam: 
 
 
 @pytest.mark.parametrize("name", ["ensemble", "exact", "excluded", "sampling", "diverse"])
-def test_other_searches_with_little_room(name: str) -> None:
+def test_other_searches_in_small_batches(name: str) -> None:
     model: Decodable = make("transformer", 43, TARGET_SIZE)
     settings: dict[str, Any] = {"beam": 2, "max_len_b": 20}
     request = Request(list(range(len(SOURCES))))
@@ -120,19 +120,19 @@ def test_progress_comes_to_the_number_of_sentences() -> None:
     assert min(told) > 0
 
 
-def test_groups_keep_to_the_room() -> None:
+def test_batches_keep_to_their_limits() -> None:
     source = pad_sequences(SOURCES)
-    for room in (BatchLimits(4), BatchLimits(100, 20), BatchLimits(3, 1)):
-        waiting, rows = SentenceQueue(source, Request([]), room), []
-        while group := waiting.take():
-            size, longest = group.source.ids.shape
+    for limits in (BatchLimits(4), BatchLimits(100, 20), BatchLimits(3, 1)):
+        queue, taken = SentenceQueue(source, Request([]), limits), []
+        while batch := queue.take():
+            size, longest = batch.source.ids.shape
             assert size == 1 or (
-                size <= room.sentences and (room.tokens is None or size * longest <= room.tokens)
+                size <= limits.sentences and (limits.tokens is None or size * longest <= limits.tokens)
             )
-            assert longest == int(group.source.lengths.max())
-            rows += group.rows
-        assert rows == list(range(len(SOURCES)))
-        assert waiting.is_empty
+            assert longest == int(batch.source.lengths.max())
+            taken += batch.sentences
+        assert taken == list(range(len(SOURCES)))
+        assert queue.is_empty
     assert BatchLimits(7, 30).halved() == BatchLimits(3, 15)
     assert BatchLimits(1).halved() == BatchLimits(1)
     assert torch.equal(source.ids, pad_sequences(SOURCES).ids)

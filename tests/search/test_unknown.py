@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from reference import SOURCES, config, everything, make, tempered
-from search_models import NOTHING, TARGET_SIZE, copying_model, language_model, table
+from search_models import TARGET_SIZE, copying_model, language_model, table
 from toys import copyable, log_probabilities
 
 from s2scli.data.batch import pad_sequences
-from s2scli.models.base import Decodable, Memory, State, StepOutput, Tempered
+from s2scli.models.base import Decodable, Memory, Model, State, StepOutput, Tempered
 from s2scli.models.ensemble import Ensemble
 from s2scli.models.fusion import ShallowFusion
 from s2scli.search.constraints import Constraints
 from s2scli.search.decoding import search
 from s2scli.search.request import Request, ScoredOutput
-from s2scli.search.shortlisted import Shortlisted
 from s2scli.text.vocabulary import EOS, UNK
 
 SEARCHES: dict[str, dict[str, Any]] = {
@@ -42,6 +42,9 @@ class Unsure(Tempered):
     def at_temperature(self, temperature: float) -> Decodable:
         return Tempered(self, temperature)
 
+    def with_models(self, make: Callable[[Model], Decodable]) -> Decodable:
+        return Unsure(self._model.with_models(make))
+
     def step(self, tokens: torch.Tensor, memory: Memory, state: State) -> StepOutput:
         output = super().step(tokens, memory, state)
         output.scores[..., UNK] += 4
@@ -56,28 +59,30 @@ def models() -> dict[str, Decodable]:
         "copying": Unsure(copying_model("bahdanau")),
         "ensemble": Ensemble([one, other]),
         "fused": ShallowFusion(one, language_model(TARGET_SIZE), 0.2),
-        "shortlisted": Shortlisted(one, table(), NOTHING),
+        "shortlisted": one,
     }
 
 
-def outputs_of(name: str, model: Decodable, **settings: Any) -> list[ScoredOutput]:
+def outputs_of(name: str, kind: str, **settings: Any) -> list[ScoredOutput]:
+    model = models()[kind]
     size = model.target_size
     source = copyable(SOURCES, size) if model.copies else pad_sequences(SOURCES)
     held = [Constraints([[5]]) if name == "constrained" else None for _ in SOURCES]
     request = Request([*range(len(SOURCES))], constraints=held)
     chosen = config(max_len_b=6, min_len=3, **SEARCHES[name] | settings)
-    return [item for items in search(model, source, chosen, request) for item in items]
+    shortlist = table() if kind == "shortlisted" else None
+    found = search(model, source, chosen, request, shortlist=shortlist)
+    return [item for items in found for item in items]
 
 
 @pytest.mark.parametrize("kind", models())
 @pytest.mark.parametrize("name", SEARCHES)
 def test_no_search_gives_what_is_forbidden(name: str, kind: str) -> None:
-    model = models()[kind]
     with torch.inference_mode():
-        as_it_is = outputs_of(name, model)
+        as_it_is = outputs_of(name, kind)
         assert sum(UNK in item.ids for item in as_it_is) > len(SOURCES) // 2
         for settings in ({"no_unk": True}, {"unkpen": 50.0}):
-            found = outputs_of(name, model, **settings)
+            found = outputs_of(name, kind, **settings)
             assert len(found) >= len(SOURCES)
             assert not any(UNK in item.ids for item in found)
             assert all(item.ids[-1] == EOS and math.isfinite(item.score) for item in found)

@@ -221,11 +221,11 @@ def test_a_shortage_in_validation(
 
     plain = torch_engine.search
 
-    def search(model: Any, source: Any, config: Any, request: Any, room: BatchLimits, done: Any) -> Any:
-        if room.sentences > 3:
+    def search(model: Any, source: Any, config: Any, request: Any, limits: BatchLimits, *others: Any) -> Any:
+        if limits.sentences > 3:
             most["translation"] += 1
             raise out_of_memory()
-        return plain(model, source, config, request, room, done)
+        return plain(model, source, config, request, limits, *others)
 
     monkeypatch.setattr(LabelSmoothedCrossEntropy, "forward", forward)
     monkeypatch.setattr(torch_engine, "search", search)

@@ -66,6 +66,6 @@ class LikelihoodConfig(ObjectiveConfig):
 class OneWordSearchConfig(SearchMethodConfig):
     """Outputs of one word, the most probable one."""
 
-    builds = "outside.searches:one_word_search"
+    builds = "outside.searches:OneWordSearch"
 
     name: str = called("one_word", "search")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from outside.configs import BagOfWordsConfig
 from s2scli.data.batch import Batch, Tokens
 from s2scli.errors import UsageError
-from s2scli.models.base import Memory, Model, State, StepOutput
+from s2scli.models.base import Memory, Model, State
 from s2scli.nn.attention import Score
 from s2scli.nn.output import SoftmaxOutput
 
@@ -78,8 +78,8 @@ class BagOfWordsModel(Model):
     def start(self, memory: Memory) -> Nothing:
         return Nothing()
 
-    def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
-        return self.score_next(self.decode(memory, tokens), state)
+    def decode_step(self, tokens: Tensor, memory: Memory, state: State) -> tuple[Tensor, State]:
+        return self.decode(memory, tokens), state
 
     def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
         raise UsageError("a bag of words has no attention to show")

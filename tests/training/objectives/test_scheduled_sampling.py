@@ -116,7 +116,7 @@ def test_reading_predictions_only_is_greedy_decoding(name: str) -> None:
     state, tokens = model.start(memory), torch.full((len(pairs), 1), EOS)
     for position in range(got.size(1)):
         step = model.step(tokens, memory, state)
-        expected = (step.scores - step.log_normalizer[..., None])[:, 0]
+        expected = step.log_probabilities()[:, 0]
         torch.testing.assert_close(got[:, position], expected, rtol=1e-4, atol=1e-5)
         state, tokens = step.state, step.scores[:, :, 2:].argmax(-1) + 2  # neither <s> nor <pad>
         read |= set(tokens.flatten().tolist())
