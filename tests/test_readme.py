@@ -16,6 +16,17 @@ from s2scli.cli.commands import COMMANDS
 from s2scli.cli.options import Given
 from s2scli.cli.toolkits import TOOLKITS
 from s2scli.cli.toolkits.table import Toolkit
+from s2scli.components import (
+    ATTENTION_SCORES,
+    METRICS,
+    OBJECTIVES,
+    OF_GIVEN_MODELS,
+    OPTIMIZERS,
+    SCHEDULES,
+    TOKENIZERS,
+)
+from s2scli.configs.presets import PRESETS
+from s2scli.configs.train import TrainConfig
 from s2scli.manual import CHAPTERS, chapter
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -139,3 +150,23 @@ def test_every_flag_that_is_named_exists(name: str) -> None:
     known = "".join(help_texts.full_help(command, given, {}, 80) for command in COMMANDS)
     found = our_flags(README if name == "README" else chapter(name))
     assert {flag for flag in found if flag not in known} <= OTHERS
+
+
+def test_flags_that_are_not_called_as_their_keys_are_listed() -> None:
+    text = chapter("config")
+    for flag, alias in TrainConfig.aliases().items():
+        if flag != f"--{alias.key.rpartition('.')[2].replace('_', '-')}":
+            assert f"`{flag}`" in text
+            assert f"`{alias.key}`" in text
+
+
+@pytest.mark.parametrize("name", ["models", "training", "data", "scoring"])
+def test_what_can_be_chosen_by_name_is_in_its_chapter(name: str) -> None:
+    chosen = {
+        "models": [*PRESETS, *ATTENTION_SCORES],
+        "training": [*OPTIMIZERS, *SCHEDULES, *OBJECTIVES],
+        "data": [name for name in TOKENIZERS if name not in OF_GIVEN_MODELS],
+        "scoring": [*METRICS],
+    }
+    for choice in chosen[name]:
+        assert f"`{choice}`" in chapter(name), choice
