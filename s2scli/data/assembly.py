@@ -1,4 +1,4 @@
-"""From text to the splits of a dataset, so that a process that was killed can be gone on with."""
+"""From text to the splits of a dataset, with notes from which a repeated command continues a killed one."""
 
 from __future__ import annotations
 

@@ -97,10 +97,10 @@ class Column:
             lengths = ends - starts
             wrong = (lengths < 0) | (lengths > self._longest) | (starts < 0) | (ends > len(self._ids))
             if wrong.any():
-                place = int(wrong.argmax())
+                first = int(wrong.argmax())
                 raise self._contradicts(
                     "ends",
-                    f"example {rows[place] + 1:,} goes from {starts[place]} to {ends[place]}, of {len(self._ids)} "
+                    f"example {rows[first] + 1:,} goes from {starts[first]} to {ends[first]}, of {len(self._ids)} "
                     f"ids, and the longest has {self._longest}",
                 )
         return starts, ends

@@ -15,7 +15,7 @@ _REWRITING = (
     "normalize_whitespace",
     "normalize_digits",
 )
-# What decides about the tokenizers, so that it has no place beside those of a checkpoint.
+# What decides about the tokenizers, so that it contradicts those of a checkpoint.
 _LEARNT = (
     *(
         "tokenizer",

@@ -44,11 +44,11 @@ class Copying:
             return found, []
         lookup, words = self._target.vocabulary.lookup, dict[str, int]()
         tokens = tokens_of_line(self._source, text, [*map(int, ids)])
-        for place, word in enumerate(tokens):
-            if found[place] == UNK:
+        for position, word in enumerate(tokens):
+            if found[position] == UNK:
                 # The target may know what the source does not.
                 known = lookup(word)
-                found[place] = (
+                found[position] = (
                     known if known != UNK else words.setdefault(word, len(self._target) + len(words))
                 )
         return found, list(words)

@@ -148,10 +148,10 @@ def _check_agreement(meta: Mapping[str, Any]) -> None:
     for name, split in meta["splits"].items():
         shards = [shard for corpus in split["corpora"] for shard in corpus["shards"]]
         for shard in shards:
-            place = f"splits.{name}, the shard {shard['path']}"
-            _check_inside(shard["path"], place)
+            location = f"splits.{name}, the shard {shard['path']}"
+            _check_inside(shard["path"], location)
             for column, facts in columns.items():
-                _check_column(shard, column, np.dtype(facts["dtype"]).itemsize, place)
+                _check_column(shard, column, np.dtype(facts["dtype"]).itemsize, location)
         found = sum(shard["num_examples"] for shard in shards)
         if found != split["num_examples"]:
             raise DataError(
@@ -161,24 +161,24 @@ def _check_agreement(meta: Mapping[str, Any]) -> None:
         _check_inside(name, "tokenizers and files")
 
 
-def _check_inside(name: str, place: str) -> None:
+def _check_inside(name: str, location: str) -> None:
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\0" in name:
-        raise DataError(f"{place}: {name!r} is no path within the dataset")
+        raise DataError(f"{location}: {name!r} is no path within the dataset")
 
 
-def _check_column(shard: Mapping[str, Any], column: str, id_size: int, place: str) -> None:
+def _check_column(shard: Mapping[str, Any], column: str, id_size: int, location: str) -> None:
     """DataError where the sizes of a column's files are not those of so many examples."""
     if column not in shard["longest"]:
-        raise DataError(f"{place}: longest.{column} is missing")
+        raise DataError(f"{location}: longest.{column} is missing")
     for ending in ENDINGS:
         if f"{column}.{ending}" not in shard["files"]:
-            raise DataError(f"{place}: files.{column}.{ending} is missing")
+            raise DataError(f"{location}: files.{column}.{ending} is missing")
     sizes = {ending: shard["files"][f"{column}.{ending}"]["bytes"] for ending in ENDINGS}
     ends = shard["num_examples"] * END_DTYPE.itemsize
     if sizes["ends"] != ends or sizes["text_ends"] != ends or sizes["ids"] % id_size:
         raise DataError(
-            f"{place}: {counted(shard['num_examples'], 'example')} cannot be in files of {column} with "
+            f"{location}: {counted(shard['num_examples'], 'example')} cannot be in files of {column} with "
             f"{', '.join(f'{size} B ({ending})' for ending, size in sizes.items())}"
         )
 

@@ -15,7 +15,7 @@ class WordNoise:
 
     A word is a token that starts one with those up to the next such token. starts: whether each id of the vocabulary
     starts a word; [V]. dropout: the probability that a word is deleted; one word always stays. mask: that it becomes
-    one UNK. shuffle: k; words are sorted by i + U(0, k + 1), i being a word's place, so that none moves by more than k.
+    one UNK. shuffle: k; words are sorted by i + U(0, k + 1), i being a word's number: none moves by more than k.
     """
 
     def __init__(self, starts: NDArray[np.bool_], *, dropout: float, mask: float, shuffle: int) -> None:
@@ -34,12 +34,12 @@ class WordNoise:
         words = [tokens[start:end] for start, end in pairwise(borders)]
         moves, deletions, masks = generator.random((3, len(words)))
         if self._mask:
-            for place in np.flatnonzero(masks < self._mask).tolist():
-                words[place] = [UNK]
+            for number in np.flatnonzero(masks < self._mask).tolist():
+                words[number] = [UNK]
         keep = deletions >= self._dropout
         if not keep.any():
             keep[deletions.argmax()] = True
         order = np.arange(len(words))
         if self._shuffle:
             order = np.argsort(order + (self._shuffle + 1) * moves, kind="stable")
-        return list(chain.from_iterable(words[place] for place in order[keep[order]].tolist()))
+        return list(chain.from_iterable(words[number] for number in order[keep[order]].tolist()))

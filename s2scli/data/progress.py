@@ -1,4 +1,4 @@
-"""How far a dataset has come that a process was making: what goes on with it must be able to believe."""
+"""How far a process that makes a dataset has come, read and checked by the command that continues it."""
 
 from __future__ import annotations
 

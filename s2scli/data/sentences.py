@@ -91,7 +91,7 @@ def read_pairs(split: Split, indices: Indices) -> PaddedPairs:
 class Sentences:
     """Reads and pads training pairs; with sampling, a sentence is another one in each epoch.
 
-    What is drawn for a sentence depends on the seed, the epoch and its place in the split only. A sampled sentence
+    What is drawn for a sentence depends on the seed, the epoch and its number in the split only. A sampled sentence
     may be longer than the one that its batch was planned by, but not longer than limits, those of the dataset: where
     the dataset's own ids were cut there, so is it, and otherwise it is left as it is in the dataset.
 

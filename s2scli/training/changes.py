@@ -78,7 +78,7 @@ def _meters(run: Run) -> set[str]:
 
 
 def _check_text(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str]) -> None:
-    """CheckpointError where the place in the training data, or the best figure, is of other data."""
+    """CheckpointError where the position in the training data, or the best figure, is of other data."""
     problems, missing = [], set()
     for split, what, needs in (
         ("train", "trained on another training split", {"reset_dataloader"}),

@@ -101,7 +101,8 @@ def best_to_average(folder: Path) -> tuple[list[Path], list[Path]]:
     sign = 1 if metrics and higher_is_better(metrics[0]) else -1
     # Of equal figures the earlier one is the better.
     ranks = {
-        path: (sign * figure, -place) for place, (path, figure) in enumerate(best_checkpoints(folder).items())
+        path: (sign * figure, -number)
+        for number, (path, figure) in enumerate(best_checkpoints(folder).items())
     }
     return sorted(ranks, key=ranks.__getitem__), []
 
