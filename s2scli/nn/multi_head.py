@@ -120,14 +120,14 @@ class SelfAttention(MultiHeadAttention):
         self.qkv = _input_projection(config.width, 3 * config.width, blocks=3)
         self.out = _output_projection(config.width)
 
-    def project(self, x: Tensor) -> Tensor:
-        """The queries, keys and values [..., 3, H, D/H] of x [..., D]."""
+    def project(self, x: Tensor, *sizes: int) -> Tensor:
+        """The queries, keys and values [..., 3, H, D/H] of x [..., D]; sizes: of its dimensions but the last."""
         qkv: Tensor = self.qkv(x)
-        return qkv.view(*x.shape[:-1], 3, self.heads, -1)
+        return qkv.view(*sizes, 3, self.heads, -1)
 
     def project_heads(self, x: Tensor) -> list[Tensor]:
         """The queries, the keys and the values of x [B, T, D], [B, H, T, D/H] each."""
-        return [item.transpose(1, 2) for item in self.project(x).unbind(2)]
+        return [item.transpose(1, 2) for item in self.project(x, x.size(0), x.size(1)).unbind(2)]
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Attention among the positions of x [B, T, D]; mask [B, 1, 1, T], without one it is causal."""
@@ -144,7 +144,7 @@ class SelfAttention(MultiHeadAttention):
         The keys and values of those before it are in the cache; its own are written into its slot.
         """
         rows = x.size(0)
-        qkv = self.project(x)  # [B·K, 3, H, D/H]
+        qkv = self.project(x, rows)  # [B·K, 3, H, D/H]
         cache.write(slot, qkv.narrow(1, 1, 2))
         queries = qkv.select(1, 0).reshape(rows * self.heads, 1, -1)  # [B·K·H, 1, D/H]
         heads = attend_cached(
