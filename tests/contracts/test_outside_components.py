@@ -80,7 +80,7 @@ def test_they_generate_and_score_where_the_same_module_is_named(folder: Path) ->
         "generate --path bag --search one_word --input valid.aa",
         "generate --path rnn --beam 2 --input valid.aa --print-attention --format jsonl",
         "score --sys valid.aa --ref valid.bb --metrics vowels --format json --resamples 0",
-        "train --help",
+        "train --help-all",
         S2S_USER_DIR=str(OUTSIDE),
     )
     *lines, rest = out.split("\n", 8)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +14,7 @@ from s2scli.data.batch import Batch, Tokens
 from s2scli.errors import UsageError
 from s2scli.models.base import Memory, Model, State
 from s2scli.nn.attention import Score
+from s2scli.nn.kernels import Multiply, linear
 from s2scli.nn.output import SoftmaxOutput
 
 
@@ -88,5 +88,5 @@ class BagOfWordsModel(Model):
 class DistanceScore(Score):
     """−‖s − h_j‖²."""
 
-    def repeated(self, prepared: Tensor, steps: int, queries: int) -> Callable[[Tensor], Tensor]:
-        return lambda query: -(query[:, :, None] - prepared[:, None]).square().sum(-1)
+    def forward(self, query: Tensor, prepared: Tensor, linear: Multiply = linear) -> Tensor:
+        return -(query[:, :, None] - prepared[:, None]).square().sum(-1)
