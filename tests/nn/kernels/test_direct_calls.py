@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 import torch
 from torch import Tensor, nn
 
 from s2scli.nn.dropout import Dropout
 from s2scli.nn.kernels import switched
 from s2scli.nn.kernels.direct_calls import direct
+
+
+@pytest.fixture(autouse=True)
+def _kernels() -> Iterator[None]:
+    with switched(True):
+        yield
 
 
 class Doubled(nn.Module):

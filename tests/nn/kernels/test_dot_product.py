@@ -77,7 +77,7 @@ def test_cached_keys(seed: int) -> None:
 def test_what_is_read_in_each_step_is_laid_out_for_it_but_not_in_training() -> None:
     x = torch.ones(2, 21, 3).transpose(0, 2)  # [3, 21, 2]
     assert padded_for_steps(x, 1).shape == contiguous_for_steps(x).shape == (3, 21, 2)
-    with torch.no_grad():
+    with torch.no_grad(), switched(True):
         padded = padded_for_steps(x, 1)
         assert padded.shape == (3, 32, 2)
         assert padded[:, :21].eq(1).all()

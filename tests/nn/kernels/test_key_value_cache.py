@@ -91,7 +91,7 @@ def test_each_hypothesis_attends_to_what_it_has_read(kernels: bool, seed: int) -
 
 
 def test_slots_before_all_sentences_are_dropped() -> None:
-    with torch.inference_mode():
+    with torch.inference_mode(), switched(True):
         pair, late = Pair(1), Pair(1)
         for _ in range(40):
             pair.step()
