@@ -80,15 +80,18 @@ def final(item: Hypothesis, settings: SearchConfig) -> float:
     return item.total / divisor + settings.word_reward * length
 
 
-def probabilities(model: Model | Fused | Stated, source: list[int], ids: list[int]) -> list[float]:
-    """The log-probability of each next token, or a weighted sum of two."""
+def probabilities(
+    model: Model | Fused | Stated, source: list[int], beginnings: list[list[int]]
+) -> list[list[float]]:
+    """The log-probability of each token after each of some beginnings of one length, or a weighted sum of two."""
     if isinstance(model, Stated):
-        return model.says(source, ids)
+        return [model.says(source, ids) for ids in beginnings]
     if isinstance(model, Fused):
-        one, other = probabilities(model.model, source, ids), probabilities(model.language_model, [], ids)
-        return [a + model.weight * b for a, b in zip(one, other, strict=True)]
-    row: list[float] = log_probabilities(model, source, [ids])[0][len(ids)].tolist()
-    return row
+        ones = probabilities(model.model, source, beginnings)
+        others = probabilities(model.language_model, [], beginnings)
+        pairs = zip(ones, others, strict=True)
+        return [[a + model.weight * b for a, b in zip(one, other, strict=True)] for one, other in pairs]
+    return [rows[-1].tolist() for rows in log_probabilities(model, source, beginnings)]
 
 
 def tempered(row: list[float], temperature: float) -> list[float]:
@@ -99,10 +102,17 @@ def tempered(row: list[float], temperature: float) -> list[float]:
 
 
 def next_scores(
-    model: Model | Fused | Stated, source: list[int], ids: list[int], settings: SearchConfig, blocked: bool
+    model: Model | Fused | Stated,
+    source: list[int],
+    ids: list[int],
+    row: list[float],
+    settings: SearchConfig,
+    blocked: bool,
 ) -> list[float]:
-    """The log-probability of each next token, -inf for one that the settings rule out but for the length's limits."""
-    row = probabilities(model, source, ids)
+    """The log-probability of each next token, -inf for one that the settings rule out but for the length's limits.
+
+    row: what the model itself says.
+    """
     if settings.temperature != 1:
         row = tempered(row, settings.temperature)
     if settings.repetition_penalty != 1:
@@ -141,13 +151,14 @@ def extend(
     settings: SearchConfig,
     prefix: Sequence[int],
 ) -> list[Hypothesis]:
-    """Each hypothesis with each token that may come next."""
+    """Each of some hypotheses of one length with each token that may come next."""
     longest = int(settings.max_len_a * (len(source) + 1) + settings.max_len_b)
     found = []
-    for item in items:
+    rows = probabilities(model, source, [item.ids for item in items]) if items else []
+    for item, row in zip(items, rows, strict=True):
         length = len(item.ids)
         for token, score in enumerate(
-            next_scores(model, source, item.ids, settings, blocked=length >= len(prefix))
+            next_scores(model, source, item.ids, row, settings, blocked=length >= len(prefix))
         ):
             if length < len(prefix):
                 allowed = token == prefix[length]
@@ -212,10 +223,12 @@ def groups_written_out(
             if len(finished[group]) == width:
                 continue
             wanted: list[tuple[float, Hypothesis]] = []
+            extended = extend(model, source, going_on[group], settings, prefix)
             for parent in going_on[group]:
                 children = [
                     (item.total - settings.diverse_beam_strength * taken[item.ids[-1]], item)
-                    for item in extend(model, source, [parent], settings, prefix)
+                    for item in extended
+                    if item.ids[:-1] == parent.ids
                 ]
                 children.sort(key=lambda child: -child[0])
                 wanted += [

@@ -24,7 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from served import make_model, start, write_text
+from served import make_model, make_tries, start, write_text
 
 DIED = "a worker process died"
 KILLED, ENDED, ALL_ENDED = "a worker killed", "SIGTERM", "SIGTERM to all"
@@ -129,14 +129,14 @@ def main() -> int:
         for name in options.only.split(","):
             kinds = [KILLED] * options.tries
             kinds += [(ENDED, ALL_ENDED)[place % 2] for place in range(options.tries // 4)]
-            slowest, wrong = 0.0, 0
-            for kind in kinds:
-                one = Try(kind, draw.uniform(0, 3), draw.random())
+            tries = [Try(kind, draw.uniform(0, 3), draw.random()) for kind in kinds]
+
+            def once(number: int, name: str = name, tries: list[Try] = tries) -> tuple[str, float]:
+                one = tries[number - 1]
                 problem, took = run(commands[name], one, folder, options.seconds)
-                slowest = max(slowest, took)
-                if problem:
-                    wrong += 1
-                    print(f"{name}, {kind} after {one.moment:.3f} s: {problem}", flush=True)
+                return problem and f"{name}, {one.what} after {one.moment:.3f} s: {problem}", took
+
+            wrong, slowest = make_tries(len(tries), once)
             number_wrong += wrong
             print(
                 f"{name}: {len(kinds)} tries ({options.tries} with a worker killed), {wrong} wrong, "

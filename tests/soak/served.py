@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,6 +51,21 @@ def start_server(run: Path, place: Path | int, errors: Path, flags: str = "") ->
     return start(
         f"generate --path {run} --device cpu --threads 1 --max-len-b 20 --serve {place} {flags}", errors
     )
+
+
+def make_tries(number: int, once: Callable[[int], tuple[str, float]]) -> tuple[int, float]:
+    """Try something so many times: how often it went wrong, and the longest that it took to end.
+
+    once: called with the number of the try, from 1; says what was wrong, or nothing, and how many seconds it took.
+    """
+    wrong, slowest = 0, 0.0
+    for place in range(1, number + 1):
+        problem, took = once(place)
+        slowest = max(slowest, took)
+        if problem:
+            wrong += 1
+            print(f"try {place}: {problem}", flush=True)
+    return wrong, slowest
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], errors: Path) -> str:

@@ -21,7 +21,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from served import make_model, start_server, wait_until_ready
+from served import make_model, make_tries, start_server, wait_until_ready
 
 GRACE = 2
 
@@ -69,11 +69,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20)
     options = parser.parse_args()
     draw = random.Random(options.seed)
-    wrong, slowest = 0, 0.0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         run, place, errors = make_model(folder), folder / "a.sock", folder / "errors"
-        for number in range(options.tries):
+
+        def once(number: int) -> tuple[str, float]:
             process = start_server(run, place, errors, f"--grace-period {GRACE}")
             over = threading.Event()
             draws = [random.Random(draw.random()) for _ in range(options.clients)]
@@ -83,19 +83,18 @@ def main() -> int:
             code, took = stop_once(
                 process, place, draw.uniform(0, 1), while_loading=number % 4 == 3, seconds=options.seconds
             )
-            slowest = max(slowest, took)
+            problem = ""
             if code != 128 + signal.SIGTERM or place.exists():
-                wrong += 1
-                print(
-                    f"try {number}: exit code {code} after {took:.1f} s; {errors.read_text()[-300:]}",
-                    flush=True,
-                )
+                problem = f"exit code {code} after {took:.1f} s; {errors.read_text()[-300:]}"
                 process.kill()
                 process.wait()
             over.set()
             for client in clients:
                 client.join()
             place.unlink(missing_ok=True)
+            return problem, took
+
+        wrong, slowest = make_tries(options.tries, once)
     print(f"stop_server: {options.tries} times SIGTERM, {wrong} wrong, the slowest end took {slowest:.1f} s")
     return int(wrong > 0)
 

@@ -20,6 +20,8 @@ from torch import Tensor
 from toys import BAHDANAU, CONVOLUTIONAL, TRANSFORMER, Trainer, write_dataset
 
 from s2scli.checkpoint import Checkpoint
+from s2scli.configs.optimizers import AdafactorConfig
+from s2scli.errors import UsageError
 from s2scli.schema import to_toml
 from s2scli.training import micro_batch
 
@@ -146,12 +148,13 @@ sys.exit(run(["train", *sys.argv[1:]]))
 def test_batches_in_pieces_are_those_of_one_process(
     trained: Trainer, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of one process's batch there may be more pieces than of the other's."""
+    """Of one process's batch there may be more pieces than of the other's; what an objective adds is trained too."""
     (trained.root / "pieces.py").write_text(SMALL_PIECES, encoding="utf-8")
-    settings = TRANSFORMER | {"max_update": 9}
+    settings = TRANSFORMER | {"max_update": 9, "objective.encoder_loss": "reconstruction"}
     together(trained, "two", settings | {"distributed": kind}, program=str(trained.root / "pieces.py"))
     monkeypatch.setattr(micro_batch, "_POSITIONS_ON_CPU", 40)
     trained("alone", **settings | {"update_freq": 2})
+    assert trained.checkpoint("two").objective
     assert_close(trained.checkpoint("two"), trained.checkpoint("alone"), 1e-5)
 
 
@@ -173,7 +176,8 @@ def test_sampled_sentences_are_counted_over_all_processes(tmp_path: Path, kind: 
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", [pytest.param("ddp", marks=SLOW), "fsdp"])
+@SLOW
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_what_objectives_add_is_trained_too(trained: Trainer, kind: str) -> None:
     settings = TRANSFORMER | {
         "max_update": 5,
@@ -328,6 +332,12 @@ def test_a_shortage_under_fsdp_ends_all_processes(trained: Trainer) -> None:
     assert "smaller" in errors
 
 
+def test_what_keeps_sums_over_whole_matrices_cannot_be_sharded() -> None:
+    with pytest.raises(UsageError, match=r"--optimizer adafactor keeps sums .* use ddp"):
+        AdafactorConfig().check_sharded()
+
+
+@SLOW
 def test_adafactor_cannot_be_sharded(trained: Trainer) -> None:
     settings = {key: value for key, value in TRANSFORMER.items() if key != "optimizer.betas"}
     settings |= {"distributed": "fsdp", "optimizer.name": "adafactor"}
