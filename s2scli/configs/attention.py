@@ -16,7 +16,7 @@ class AttentionScoreConfig(ComponentConfig):
     """An attention score, which has no settings but those of the model that it is in.
 
     `builds` is called with the sizes of the decoder's and the encoder's states, and the model's attention_dim and
-    max_source_positions; it gives a `nn.attention.Score`.
+    max_source_positions; it gives a `nn.attention.AttentionScore`.
 
     reads: which of those two settings it has a use for. needs_one_size: whether both states must be of one size.
     has_coverage: whether it can be told what has been attended to before.

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from s2scli.nn import kernels
 
 
-class Score(nn.Module, ABC):
+class AttentionScore(nn.Module, ABC):
     """A score function of decoder and encoder states.
 
     query_size, key_size: sizes of s and h; attention_dim: A, the inner width of the additive and concat scores;
@@ -46,7 +46,7 @@ def _uniform(*shape: int, fan_in: int) -> nn.Parameter:
     return nn.Parameter(torch.empty(*shape).uniform_(-bound, bound))
 
 
-class AdditiveScore(Score):
+class AdditiveScore(AttentionScore):
     """vᵀ tanh(W s + U h_j), Bahdanau et al. 2015, appendix A.1.2."""
 
     def __init__(self, query_size: int, key_size: int, attention_dim: int, max_positions: int) -> None:
@@ -83,7 +83,7 @@ class CoverageScore(AdditiveScore):
         return kernels.additive_scores(projected, prepared, self.v, coverage, self.coverage)
 
 
-class DotScore(Score):
+class DotScore(AttentionScore):
     """sᵀ h_j, Luong et al. 2015, equation 8; both states have one size."""
 
     def prepare(self, keys: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ class GeneralScore(DotScore):
         return _summed_over_steps(kernels.linear(keys, self.weight.weight))
 
 
-class ConcatScore(Score):
+class ConcatScore(AttentionScore):
     """vᵀ tanh(W [s; h_j]), Luong et al. 2015, equation 8.
 
     W [s; h_j] is the sum of its two halves, so that the one of h_j is computed once.
@@ -140,7 +140,7 @@ class ConcatScore(Score):
         return kernels.additive_scores(linear(query, self.weight[:, : self.sizes[0]]), prepared, self.v)
 
 
-class LocationScore(Score):
+class LocationScore(AttentionScore):
     """(W s)_j, Luong et al. 2015, equation 9: it depends on the decoder state alone.
 
     W has a row for each of max_positions source positions; positions beyond get no attention.
@@ -157,7 +157,7 @@ class LocationScore(Score):
         return nn.functional.pad(scores, (0, length - scores.size(-1)), value=float("-inf"))
 
 
-class SourceOnlyScore(Score):
+class SourceOnlyScore(AttentionScore):
     """w·h_j + b: the decoder state has no part in it, so every step sees one average of the source."""
 
     def __init__(self, query_size: int, key_size: int, attention_dim: int, max_positions: int) -> None:

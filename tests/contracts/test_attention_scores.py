@@ -19,7 +19,7 @@ from s2scli.models.base import Model
 from s2scli.models.ensemble import Ensemble
 from s2scli.models.recurrent import RecurrentModel
 from s2scli.models.transformer import TransformerModel
-from s2scli.nn.attention import ConcatScore, Score
+from s2scli.nn.attention import AttentionScore, ConcatScore
 from s2scli.nn.transformer import DecoderLayer
 
 SOURCE_SIZE, TARGET_SIZE = 13, 11
@@ -76,7 +76,7 @@ def test_rows_are_distributions_over_the_source_alone_whatever_else_is_in_the_ba
         torch.testing.assert_close(inside, attention(model, batch_of([source], [target]))[0])
 
 
-def score_written_out(score: Score, kind: str, s: Tensor, h: Tensor, place: int) -> Tensor:
+def score_written_out(score: AttentionScore, kind: str, s: Tensor, h: Tensor, place: int) -> Tensor:
     """The score of one decoder state s and one encoder state h at a place, by the formulas of the papers."""
     weights = dict(score.named_parameters())
     if kind == "additive":
@@ -108,7 +108,7 @@ def recurrent_written_out(model: RecurrentModel, source: list[int], target: list
         state = cast(type(state), model.step(torch.tensor([[token]]), memory, state).state)
         query = before if config.attention_query == "previous" else state.top()[0, 0]
         scores = [
-            score_written_out(cast(Score, model.score), config.attention, query, key, place)
+            score_written_out(cast(AttentionScore, model.score), config.attention, query, key, place)
             for place, key in enumerate(keys)
         ]
         rows.append(torch.stack(scores).softmax(0))

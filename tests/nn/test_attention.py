@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from s2scli.components import ATTENTION_SCORES
 from s2scli.nn import kernels
-from s2scli.nn.attention import Score, attend
+from s2scli.nn.attention import AttentionScore, attend
 
 B, Q, S, INNER, POSITIONS = 2, 3, 5, 4, 9
 
 
-def make(name: str, query_size: int, key_size: int, positions: int = POSITIONS) -> Score:
+def make(name: str, query_size: int, key_size: int, positions: int = POSITIONS) -> AttentionScore:
     torch.manual_seed(1)
-    score: Score = ATTENTION_SCORES[name]().builder(query_size, key_size, INNER, positions)
+    score: AttentionScore = ATTENTION_SCORES[name]().builder(query_size, key_size, INNER, positions)
     return score.double()
 
 
@@ -35,38 +35,38 @@ def dot(left: list[float], right: list[float]) -> float:
     return sum(a * b for a, b in zip(left, right, strict=True))
 
 
-def additive(score: Score, s: list[float], h: list[float], j: int) -> float:
+def additive(score: AttentionScore, s: list[float], h: list[float], j: int) -> float:
     del j
     inner = [a + b for a, b in zip(times(matrix(score.query), s), times(matrix(score.key), h), strict=True)]
     return dot(score.v.tolist(), [math.tanh(x) for x in inner])
 
 
-def plain_dot(score: Score, s: list[float], h: list[float], j: int) -> float:
+def plain_dot(score: AttentionScore, s: list[float], h: list[float], j: int) -> float:
     del score, j
     return dot(s, h)
 
 
-def scaled_dot(score: Score, s: list[float], h: list[float], j: int) -> float:
+def scaled_dot(score: AttentionScore, s: list[float], h: list[float], j: int) -> float:
     del score, j
     return dot(s, h) / math.sqrt(len(h))
 
 
-def general(score: Score, s: list[float], h: list[float], j: int) -> float:
+def general(score: AttentionScore, s: list[float], h: list[float], j: int) -> float:
     del j
     return dot(s, times(matrix(score.weight), h))
 
 
-def concat(score: Score, s: list[float], h: list[float], j: int) -> float:
+def concat(score: AttentionScore, s: list[float], h: list[float], j: int) -> float:
     del j
     return dot(score.v.tolist(), [math.tanh(x) for x in times(score.weight.tolist(), [*s, *h])])
 
 
-def location(score: Score, s: list[float], h: list[float], j: int) -> float:
+def location(score: AttentionScore, s: list[float], h: list[float], j: int) -> float:
     del h
     return dot(score.weight[j].tolist(), s)
 
 
-def source_only(score: Score, s: list[float], h: list[float], j: int) -> float:
+def source_only(score: AttentionScore, s: list[float], h: list[float], j: int) -> float:
     del s, j
     return dot(score.weight.weight[0].tolist(), h) + score.weight.bias.item()
 

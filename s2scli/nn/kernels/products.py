@@ -126,7 +126,7 @@ def _rounded(x: Tensor) -> Tensor:
     return F.pad(rows, (0, 0, 0, -len(rows) % _ROW_MULTIPLE))
 
 
-class _Linear(torch.autograd.Function):
+class _LinearProduct(torch.autograd.Function):
     """y = x Wᵀ + b, with dx = dy W, dW = dyᵀ x, db = Σ dy."""
 
     @staticmethod
@@ -155,7 +155,7 @@ def _trained(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`linear` on a CPU, with its gradients."""
     dtype = product_dtype(x)
     with torch.autocast(x.device.type, enabled=False):
-        y: Tensor = _Linear.apply(x, weight, bias, dtype)  # type: ignore[no-untyped-call]
+        y: Tensor = _LinearProduct.apply(x, weight, bias, dtype)  # type: ignore[no-untyped-call]
     return y
 
 

@@ -13,7 +13,7 @@ from outside.configs import BagOfWordsConfig
 from s2scli.data.batch import Batch, Tokens
 from s2scli.errors import UsageError
 from s2scli.models.base import Memory, Model, State
-from s2scli.nn.attention import Score
+from s2scli.nn.attention import AttentionScore
 from s2scli.nn.kernels import Multiply, linear
 from s2scli.nn.output import SoftmaxOutput
 
@@ -85,7 +85,7 @@ class BagOfWordsModel(Model):
         raise UsageError("a bag of words has no attention to show")
 
 
-class DistanceScore(Score):
+class DistanceScore(AttentionScore):
     """−‖s − h_j‖²."""
 
     def forward(self, query: Tensor, prepared: Tensor, linear: Multiply = linear) -> Tensor:
