@@ -43,7 +43,7 @@ def at_call(owner: Any, name: str, when: int, do: Callable[[], None]) -> None:
 
 # Where signals come in: a module or class, and the function of it that is called then.
 PLACES: dict[str, tuple[str, str]] = {
-    "data": ("s2scli.train", "plan_batches"),
+    "data": ("s2scli.training.building", "plan_batches"),
     "resuming": ("s2scli.training.resume", "load_weights"),
     "update": ("s2scli.training.loop", "make_update"),
     "loss": ("s2scli.training.validation", "load_batch"),
