@@ -42,7 +42,7 @@ SMALLER = {
     "--max-update 10 --save-dir": "--max-update 5 --save-dir",
     '"max_update": 10': '"max_update": 3',
     "--vocab-size 800": "--vocab-size 200",
-    "--mbr chrf": "--mbr chrf --mbr-candidates 4",
+    "--mbr-candidates 8": "--mbr-candidates 4",
     "generate data": "generate data --max-len-b 20",
     "generate --path": "generate --max-len-b 20 --path",
 }
