@@ -23,6 +23,7 @@ from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Batch
 from s2scli.errors import UsageError
 from s2scli.inference.loading import make_translator
+from s2scli.inference.torch_engine import TorchEngine
 from s2scli.schema import build
 from s2scli.search.decoding import search
 
@@ -74,7 +75,9 @@ def test_what_cannot_be_is_refused(model: Any, side: str, message: str) -> None:
 
 def test_the_command_takes_them(toy_runs: Path) -> None:
     values = {"path": toy_runs / "transformer", "device": "cpu", "encoder_layers_to_keep": "0"}
-    (member,) = make_translator(build(GenerateConfig, values)).model.members
+    engine = make_translator(build(GenerateConfig, values)).engine
+    assert isinstance(engine, TorchEngine)
+    (member,) = engine.model.members
     assert isinstance(member.encoder_layers, nn.ModuleList)
     with pytest.raises(UsageError, match="--decoder-layers-to-keep 4"):
         make_translator(build(GenerateConfig, values | {"decoder_layers_to_keep": "4"}))

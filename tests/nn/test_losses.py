@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from s2scli.nn import losses
-from s2scli.nn.kernels import chunked
+from s2scli.nn.kernels import chunked, switched
 from s2scli.nn.kernels.chunked import chunked_sum
 from s2scli.nn.output import SoftmaxOutput
 
@@ -139,7 +139,8 @@ def test_the_function_sees_every_row_once() -> None:
         seen.append(part.detach())
         return part.sum()
 
-    chunked_sum(function, [torch.ones(1, 2)], [rows], 64)
+    with switched(True):
+        chunked_sum(function, [torch.ones(1, 2)], [rows], 64)
     assert [len(part) for part in seen] == [64, 64, 64, N - 192]
     assert torch.equal(torch.cat(seen), rows.detach())
 
@@ -147,7 +148,7 @@ def test_the_function_sees_every_row_once() -> None:
 def test_the_full_matrix_of_scores_never_exists() -> None:
     rows, words = 4096, 2048
     weight, one, other = tensors((words, 2), (rows, 2), (rows, 2))
-    with torch.autograd.profiler.profile(profile_memory=True) as profile:
+    with switched(True), torch.autograd.profiler.profile(profile_memory=True) as profile:
         symmetric_divergence(weight, one, other).backward()
     largest = max(event.cpu_memory_usage for event in profile.function_events)
     assert 0 < largest < rows * words * 4

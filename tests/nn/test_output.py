@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2scli.nn.kernels import chunked
+from s2scli.nn.kernels import chunked, switched
 from s2scli.nn.output import SoftmaxOutput
 
 # More rows than three chunks of the least size have, and not a multiple of it.
@@ -93,7 +93,7 @@ def test_the_full_matrix_of_scores_never_exists() -> None:
     rows, words = 4096, 2048
     layer = SoftmaxOutput(2, words)
     largest = 0
-    with torch.autograd.profiler.profile(profile_memory=True) as profile:
+    with switched(True), torch.autograd.profiler.profile(profile_memory=True) as profile:
         layer.loss(torch.randn(rows, 2, requires_grad=True), torch.randint(words, (rows,)), 0.1)[0].backward()
     largest = max(event.cpu_memory_usage for event in profile.function_events)
     assert 0 < largest < rows * words * 4

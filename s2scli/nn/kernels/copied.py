@@ -70,6 +70,8 @@ def copy_formula(
     """`copy_log_likelihoods` from the probabilities of all words."""
     hidden, gate, attention, words = rows
     log_p = copy_mixture(projection(hidden, weight), gate, attention, words)  # [n, V + E]
+    missing = int(targets.max()) + 1 - log_p.size(-1)  # a target may be in none of these sources
+    log_p = F.pad(log_p, (0, max(0, missing)), value=_NEVER)
     of_target = log_p.gather(1, targets[:, None])[:, 0]
     if not smoothed:
         return of_target, torch.zeros_like(of_target)

@@ -33,3 +33,21 @@ def test_likelihoods_are_the_formulas(seed: int, smoothed: bool, dtype: torch.dt
         return found if smoothed else found[:1]
 
     hold_equal(likelihoods, weight, hidden, gate, scores)
+
+
+def test_a_target_that_is_in_no_source_is_finite_in_both() -> None:
+    torch.manual_seed(7)
+    words, targets = torch.tensor([[1, 2], [0, 3]]), torch.tensor([6, 1])  # of a vocabulary of four words
+
+    def likelihoods(weight: Tensor, hidden: Tensor, gate: Tensor, scores: Tensor) -> tuple[Tensor, ...]:
+        parts = [hidden, gate, scores.softmax(-1), words]
+        return kernels.copy_log_likelihoods(weight, parts, targets, smoothed=True)
+
+    for on in (True, False):
+        with kernels.switched(on):
+            of_target, of_others = likelihoods(
+                *(torch.randn(shape) for shape in ((4, 3), (2, 3), (2,), (2, 2)))
+            )
+        assert torch.isfinite(of_target).all()
+        assert torch.isfinite(of_others).all()
+        assert of_target[0] < -80
