@@ -45,6 +45,7 @@ from s2scli.record import to_line
 from s2scli.schema import as_dict, spelled
 from s2scli.text.sameness import difference
 from s2scli.text.tokenizer import Tokenizer
+from s2scli.text.vocabulary import SidesSymbols
 
 # So many of a tensor's elements are looked at when it is read; training that went wrong spares none of its layers.
 _LOOKED_AT = 1 << 16
@@ -205,6 +206,11 @@ def vocabulary_sizes(tokenizers: Mapping[str, Tokenizer]) -> tuple[int, int]:
     return source, target
 
 
+def special_symbols(tokenizers: Mapping[str, Tokenizer]) -> SidesSymbols:
+    """The special symbols of the source and the target vocabulary; fairseq's where there is no source."""
+    return SidesSymbols(**{side: tokenizer.vocabulary.special for side, tokenizer in tokenizers.items()})
+
+
 def check_vocabularies(
     own: Mapping[str, Tokenizer], path: Path, tokenizers: Mapping[str, Tokenizer], data: Path, remedy: str
 ) -> None:
@@ -284,17 +290,22 @@ def restore_model(checkpoint: Checkpoint, path: Path) -> Model:
     Raises CheckpointError where its settings are not those of its weights, and then has made neither.
     """
     config, sizes = restore_config(checkpoint).model, vocabulary_sizes(checkpoint.tokenizers)
+    symbols = special_symbols(checkpoint.tokenizers)
     try:
         with Undrawn():
-            _check_weights(_outline(config, sizes, len(checkpoint.weights), path), checkpoint.weights, path)
-            model = build_model(config, *sizes)
+            _check_weights(
+                _outline(config, sizes, symbols, len(checkpoint.weights), path), checkpoint.weights, path
+            )
+            model = build_model(config, *sizes, symbols)
     except UsageError as error:
         raise CheckpointError(f"{path}: {error}") from None
     load_weights(model, checkpoint.weights, path)
     return model.eval()
 
 
-def _outline(config: ModelConfig, sizes: tuple[int, int], most: int, path: Path) -> dict[str, Tensor]:
+def _outline(
+    config: ModelConfig, sizes: tuple[int, int], symbols: SidesSymbols, most: int, path: Path
+) -> dict[str, Tensor]:
     """The parameters and buffers that a model would have, without memory for their values.
 
     A header can claim any number of layers: CheckpointError as soon as there are many more parameters than `most`.
@@ -314,7 +325,7 @@ def _outline(config: ModelConfig, sizes: tuple[int, int], most: int, path: Path)
     hook = register_module_parameter_registration_hook(count)
     try:
         with torch.device("meta"):
-            return kept_tensors(build_model(config, *sizes))
+            return kept_tensors(build_model(config, *sizes, symbols))
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         # What torch finds in numbers that are too large, or have no meaning.
         raise CheckpointError(

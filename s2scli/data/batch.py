@@ -12,7 +12,7 @@ from torch import Tensor
 
 from s2scli.data.padding import Padded, pad
 from s2scli.data.sentences import PaddedPairs
-from s2scli.text.vocabulary import EOS, UNK
+from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, SpecialSymbols
 
 
 @dataclass(frozen=True)
@@ -128,25 +128,31 @@ class Batch:
 def pad_sequences(
     sequences: Sequence[NDArray[np.integer] | Sequence[int]],
     extended: Sequence[Sequence[int]] | None = None,
+    symbols: SpecialSymbols = FAIRSEQ_SYMBOLS,
 ) -> Tokens:
-    """Stack sequences without end symbols into Tokens, each with its end symbol."""
-    return Tokens.of(pad(sequences, extended))
+    """Stack sequences without end symbols into Tokens, each with the end symbol; symbols: their vocabulary's."""
+    return Tokens.of(pad(sequences, extended, symbols))
 
 
-def pad_outputs(sequences: Sequence[Sequence[int]], vocabulary: int) -> Tokens:
-    """Outputs without end symbols as Tokens; ids beyond the vocabulary are words that were copied."""
-    tokens = pad_sequences(sequences)
-    return Tokens(known(tokens.ids, vocabulary), tokens.lengths, tokens.ids)
+def pad_outputs(
+    sequences: Sequence[Sequence[int]], vocabulary: int, symbols: SpecialSymbols = FAIRSEQ_SYMBOLS
+) -> Tokens:
+    """Outputs without end symbols as Tokens; ids beyond the target vocabulary are words that were copied.
 
-
-def known(ids: Tensor, vocabulary: int) -> Tensor:
-    """The ids as a decoder reads them: the words that only a source has are unknown."""
-    return ids.masked_fill(ids >= vocabulary, UNK)
-
-
-def decoder_input(target: Tokens) -> Tensor:
-    """What the decoder reads to predict `target`: its ids shifted right behind the end symbol, [B, T].
-
-    As in fairseq the end symbol also starts a sentence. What stands at padded positions is never predicted from.
+    vocabulary: the size of the target vocabulary, V; symbols: its special symbols.
     """
-    return torch.nn.functional.pad(target.ids[:, :-1], (1, 0), value=EOS)
+    tokens = pad_sequences(sequences, symbols=symbols)
+    return Tokens(known(tokens.ids, vocabulary, symbols.unknown), tokens.lengths, tokens.ids)
+
+
+def known(ids: Tensor, vocabulary: int, unknown: int) -> Tensor:
+    """The ids as a decoder reads them: the words that only a source has, ids from V on, are the unknown symbol."""
+    return ids.masked_fill(ids >= vocabulary, unknown)
+
+
+def decoder_input(target: Tokens, start: int) -> Tensor:
+    """What the decoder reads to predict `target`: its ids shifted right behind the start symbol, [B, T].
+
+    What stands at padded positions is never predicted from.
+    """
+    return torch.nn.functional.pad(target.ids[:, :-1], (1, 0), value=start)

@@ -33,7 +33,7 @@ from s2scli.text.tokenizer import (
     Tokenizer,
     check_user_symbols,
 )
-from s2scli.text.vocabulary import NUM_SPECIAL, Vocabulary, read_dict_txt
+from s2scli.text.vocabulary import Vocabulary, read_dict_txt
 from s2scli.text.word import WordTokenizer
 
 # Lines of the training text by which it is told whether they come in pieces of words.
@@ -226,7 +226,9 @@ def with_counts(
         counts = dict.fromkeys(SIDES, counts["source"] + counts["target"])
     return {
         side: tokenizer.replace(
-            vocabulary=Vocabulary(tokenizer.vocabulary.ordinary_symbols, counts[side][NUM_SPECIAL:].tolist())
+            vocabulary=tokenizer.vocabulary.with_counts(
+                counts[side][tokenizer.vocabulary.special.count :].tolist()
+            )
         )
         for side, tokenizer in tokenizers.items()
     }

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from s2scli.text.vocabulary import EOS, PAD
+from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, SpecialSymbols
 
 
 class Padded(NamedTuple):
@@ -25,11 +25,17 @@ class Padded(NamedTuple):
 def pad(
     sequences: Sequence[NDArray[np.integer] | Sequence[int]],
     extended: Sequence[Sequence[int]] | None = None,
+    symbols: SpecialSymbols = FAIRSEQ_SYMBOLS,
+    of_extended: SpecialSymbols | None = None,
 ) -> Padded:
-    """Stack sequences without end symbols, each with its end symbol; extended: the same tokens' other ids."""
+    """Stack sequences without end symbols, each with the end symbol.
+
+    extended: the same tokens' ids in the extended target vocabulary. symbols: the special symbols of the sequences'
+    vocabulary; of_extended: those of the target vocabulary, by default the same.
+    """
     lengths = np.fromiter((len(sequence) + 1 for sequence in sequences), dtype=np.int64, count=len(sequences))
-    ids = np.full((len(sequences), int(lengths.max())), PAD, dtype=np.int64)
+    ids = np.full((len(sequences), int(lengths.max())), symbols.padding, dtype=np.int64)
     for row, sequence in zip(ids, sequences, strict=True):
         row[: len(sequence)] = sequence
-        row[len(sequence)] = EOS
-    return Padded(ids, lengths, None if extended is None else pad(extended).ids)
+        row[len(sequence)] = symbols.end
+    return Padded(ids, lengths, None if extended is None else pad(extended, None, of_extended or symbols).ids)

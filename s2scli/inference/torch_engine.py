@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from s2scli.configs.search import SearchConfig
-from s2scli.data.batch import Batch, Tokens, pad_outputs, pad_sequences
+from s2scli.data.batch import Batch, Tokens, pad_outputs
+from s2scli.data.padding import pad
 from s2scli.data.shortlist import ChosenShortlist
 from s2scli.inference.lines import EncodedLine
 from s2scli.inference.monte_carlo import drawing_dropout
@@ -74,7 +75,9 @@ class TorchEngine:
 
     def score(self, sources: Sequence[EncodedLine], targets: Sequence[Sequence[int]]) -> list[ScoredOutput]:
         """Given targets as outputs, in one batch."""
-        batch = Batch(self._tokens(sources), pad_outputs(targets, self.model.target_size).to(self.device))
+        model = self.model
+        target = pad_outputs(targets, model.target_size, model.symbols).to(self.device)
+        batch = Batch(self._tokens(sources), target)
         assert batch.target is not None
         with torch.inference_mode():
             scores = self.model.score_targets(batch).tolist()
@@ -93,4 +96,6 @@ class TorchEngine:
 
     def _tokens(self, sources: Sequence[EncodedLine]) -> Tokens:
         extended = [source.extended for source in sources] if self.copies else None
-        return pad_sequences([source.ids for source in sources], extended).to(self.device)
+        own, target = self.model.source_symbols, self.model.symbols
+        ids = [source.ids for source in sources]
+        return Tokens.of(pad(ids, extended, own, target)).to(self.device)

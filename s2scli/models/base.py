@@ -21,7 +21,7 @@ from s2scli.errors import UsageError
 from s2scli.nn.copying import Hidden
 from s2scli.nn.kernels.chunked import chunk_rows
 from s2scli.nn.output import OutputLayer
-from s2scli.text.vocabulary import EOS
+from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, SpecialSymbols
 
 
 class Memory(ABC):
@@ -81,6 +81,9 @@ class Decodable(ABC):
     max_target_positions: int | None = None
     # The size of the target vocabulary, V.
     target_size: int
+    # The special symbols of the target vocabulary and of the source vocabulary.
+    symbols: SpecialSymbols = FAIRSEQ_SYMBOLS
+    source_symbols: SpecialSymbols = FAIRSEQ_SYMBOLS
     # Whether there are sources; a language model has none, and what is typed is the beginning of a target.
     reads_source: bool = True
     # Whether words are copied from the source: sources come with their extended ids, and the scores are [B, K, V + E].
@@ -111,7 +114,7 @@ class Decodable(ABC):
     def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
         """Extend each hypothesis by its last token, tokens [B, K], and score what may follow.
 
-        The first token is the end symbol; a word that was copied from beyond the vocabulary is given as unknown. The
+        The first token is the start symbol; a word that was copied from beyond the vocabulary is given as unknown. The
         given state must not be used again.
         """
 
@@ -136,6 +139,7 @@ class WrappedModel(Decodable):
         self.max_source_positions = model.max_source_positions
         self.max_target_positions = model.max_target_positions
         self.target_size = model.target_size
+        self.symbols, self.source_symbols = model.symbols, model.source_symbols
         self.reads_source, self.copies = model.reads_source, model.copies
 
     @property
@@ -233,7 +237,7 @@ class Model(nn.Module, Decodable):
         in one, and predicts from what it has read itself.
         """
         with torch.no_grad():
-            predicted = F.pad(predict(self.decode(memory, inputs))[:, :-1], (1, 0), value=EOS)
+            predicted = F.pad(predict(self.decode(memory, inputs))[:, :-1], (1, 0), value=self.symbols.start)
         return self.decode(memory, torch.where(own, predicted, inputs))
 
     @abstractmethod
@@ -252,7 +256,7 @@ class Model(nn.Module, Decodable):
     def forward(self, batch: Batch) -> Hidden:
         """Hidden states [B, T, D] that predict each target position from those before it (teacher forcing)."""
         assert batch.target is not None
-        return self.decode(self.encode(batch.source), decoder_input(batch.target))
+        return self.decode(self.encode(batch.source), decoder_input(batch.target, self.symbols.start))
 
     def score_targets(self, batch: Batch) -> Tensor:
         """The log-probability of each target token given those before it, [B, T]; 0 where there is padding."""

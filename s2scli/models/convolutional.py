@@ -26,7 +26,7 @@ from s2scli.nn.copying import Hidden
 from s2scli.nn.dropout import Dropout
 from s2scli.nn.kernels.dot_product import rounded_length
 from s2scli.nn.positions import LearnedPositions
-from s2scli.text.vocabulary import PAD
+from s2scli.text.vocabulary import SidesSymbols
 
 # Section 3.5.
 _EMBEDDING_STD = 0.1
@@ -92,10 +92,12 @@ class ConvolutionalModel(Model):
     As in fairseq, from which the paper's models come; but that the output layer has no bias, and no normalized weights.
     """
 
-    def __init__(self, config: ConvolutionalConfig, source_size: int, target_size: int) -> None:
+    def __init__(
+        self, config: ConvolutionalConfig, source_size: int, target_size: int, symbols: SidesSymbols
+    ) -> None:
         super().__init__()
         width, dropout = config.encoder_embed_dim, config.dropout
-        embeddings = Embeddings(config, source_size, target_size, config.out_width)
+        embeddings = Embeddings(config, (source_size, target_size), config.out_width, symbols)
         self.source_embedding, self.target_embedding = embeddings.source, embeddings.target
         self.source_positions = LearnedPositions(width, config.max_source_positions)
         self.target_positions = LearnedPositions(width, config.max_target_positions)
@@ -108,7 +110,8 @@ class ConvolutionalModel(Model):
             nn.init.normal_(module.weight, std=_EMBEDDING_STD)
         with torch.no_grad():
             for table in (self.source_embedding, self.target_embedding):
-                table.weight[PAD].zero_()
+                if table.padding_idx is not None:
+                    table.weight[table.padding_idx].zero_()
         if embeddings.output.weight is not self.target_embedding.weight:
             nn.init.normal_(embeddings.output.weight, std=sqrt((1 - dropout) / config.out_width))
         self.dropout = Dropout(dropout)
@@ -127,6 +130,7 @@ class ConvolutionalModel(Model):
         self.decoder_output = dense(decoder[-1][0], config.out_width)
         self.output = embeddings.output
         self.encoder_width, self.source_size, self.target_size = width, source_size, target_size
+        self.symbols, self.source_symbols = symbols.target, symbols.source
         self.max_source_positions = config.max_source_positions
         self.max_target_positions = config.max_target_positions
 
@@ -187,7 +191,7 @@ class ConvolutionalModel(Model):
         assert batch.target is not None
         layer = chosen_layer(layer, len(self.decoder_layers))
         memory = self.encode(batch.source)
-        embedded = self._embed(decoder_input(batch.target))
+        embedded = self._embed(decoder_input(batch.target, self.symbols.start))
         x = self.decoder_input(embedded)
         layers = [cast(ConvolutionalDecoderLayer, item) for item in self.decoder_layers]
         for below in layers[:layer]:

@@ -10,26 +10,31 @@ from s2scli.errors import UsageError
 from s2scli.nn.copying import CopyOutput
 from s2scli.nn.embedding import initial_embedding
 from s2scli.nn.output import OutputLayer, SoftmaxOutput
-from s2scli.text.vocabulary import PAD
+from s2scli.text.vocabulary import SidesSymbols
 
 
 class Embeddings:
     """The source and target embeddings and the output layer, tied as the config says."""
 
     def __init__(
-        self, config: EncoderDecoderConfig, source_size: int, target_size: int, output_width: int
+        self,
+        config: EncoderDecoderConfig,
+        sizes: tuple[int, int],
+        output_width: int,
+        symbols: SidesSymbols,
     ) -> None:
+        source_size, target_size = sizes
         if config.share_all_embeddings and source_size != target_size:
             raise UsageError(
                 f"--share-all-embeddings needs one vocabulary, but the source has "
                 f"{counted(source_size, 'symbol')} and the "
                 f"target {target_size}; preprocess with --joined-dictionary"
             )
-        self.target = initial_embedding(target_size, config.decoder_embed_dim, PAD)
+        self.target = initial_embedding(target_size, config.decoder_embed_dim, symbols.target.zero_row)
         self.source = (
             self.target
             if config.share_all_embeddings
-            else initial_embedding(source_size, config.encoder_embed_dim, PAD)
+            else initial_embedding(source_size, config.encoder_embed_dim, symbols.source.zero_row)
         )
         tied = config.share_all_embeddings or config.share_decoder_input_output_embed
         layer = CopyOutput if config.copies else SoftmaxOutput

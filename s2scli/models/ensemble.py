@@ -13,7 +13,6 @@ from torch import Tensor
 
 from s2scli.data.batch import Batch, Tokens
 from s2scli.models.base import Decodable, Memory, Model, State, StepOutput
-from s2scli.text.vocabulary import UNK
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,8 @@ class Combination(Decodable):
         self._models = tuple(models)
         self.reads_source = models[0].reads_source
         self.target_size = models[0].target_size
+        self.symbols, self.source_symbols = models[0].symbols, models[0].source_symbols
+        self._unknown = self.symbols.unknown
         self.copies = any(model.copies for model in models)
         self.max_source_positions = _least([model.max_source_positions for model in models])
         self.max_target_positions = _least([model.max_target_positions for model in models])
@@ -105,7 +106,7 @@ class Combination(Decodable):
         missing = size - log_probabilities.size(-1)
         if not missing:
             return log_probabilities
-        own = self.of_own_words(log_probabilities[..., UNK : UNK + 1])
+        own = self.of_own_words(log_probabilities[..., self._unknown : self._unknown + 1])
         return torch.cat([log_probabilities, own.expand(-1, -1, missing)], dim=-1)
 
     def score_targets(self, batch: Batch) -> Tensor:

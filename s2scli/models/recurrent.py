@@ -24,6 +24,7 @@ from s2scli.nn.rnn import (
     RecurrentEncoder,
     layers_of,
 )
+from s2scli.text.vocabulary import SidesSymbols
 
 
 def _positions_read(mask: Tensor) -> Tensor:
@@ -79,11 +80,13 @@ class RecurrentModel(Model):
     of Bahdanau et al. with tanh in place of maxout, and equation 5 of Luong et al.
     """
 
-    def __init__(self, config: RecurrentConfig, source_size: int, target_size: int) -> None:
+    def __init__(
+        self, config: RecurrentConfig, source_size: int, target_size: int, symbols: SidesSymbols
+    ) -> None:
         super().__init__()
         self.config = config
         out_width = config.decoder_out_embed_dim or config.decoder_embed_dim
-        embeddings = Embeddings(config, source_size, target_size, out_width)
+        embeddings = Embeddings(config, (source_size, target_size), out_width, symbols)
         self.source_embedding, self.target_embedding = embeddings.source, embeddings.target
         self.dropout = Dropout(config.dropout)
         self.encoder = RecurrentEncoder(
@@ -126,6 +129,7 @@ class RecurrentModel(Model):
         if config.copy:
             self.gate = Gate(key_size + config.decoder_hidden_size + config.decoder_embed_dim)
         self.encoder_width, self.source_size, self.target_size = key_size, source_size, target_size
+        self.symbols, self.source_symbols = symbols.target, symbols.source
 
     @property
     def embeddings(self) -> dict[str, nn.Embedding]:
@@ -161,7 +165,7 @@ class RecurrentModel(Model):
         if layer is not None:
             raise UsageError(f"--alignment-layer {layer} is not for recurrent models; leave it out")
         memory = self.encode(batch.source)
-        embedded = self.dropout(self.target_embedding(decoder_input(batch.target)))
+        embedded = self.dropout(self.target_embedding(decoder_input(batch.target, self.symbols.start)))
         weights = self._run(embedded, memory)[1]
         assert weights is not None
         if self.config.reverse_source:

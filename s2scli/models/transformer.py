@@ -24,6 +24,7 @@ from s2scli.nn.local_attention import LocalSelfAttention, local_mask
 from s2scli.nn.multi_head import LayerConfig
 from s2scli.nn.positions import make_positions
 from s2scli.nn.transformer import DecoderLayer, EncoderLayer, final_norm
+from s2scli.text.vocabulary import SidesSymbols
 
 
 def layer_config(config: TransformerConfig | TransformerLMConfig, side: str) -> LayerConfig:
@@ -117,7 +118,7 @@ class TransformerDecoder(Model):
         assert batch.target is not None
         layer = chosen_layer(layer, len(self.decoder_layers))
         memory = cast(TransformerMemory, self.encode(batch.source))
-        x = self.decoder_embedder(decoder_input(batch.target))
+        x = self.decoder_embedder(decoder_input(batch.target, self.symbols.start))
         layers = [cast(DecoderLayer, item) for item in self.decoder_layers]
         for below, keys, values in zip(layers[:layer], memory.keys, memory.values, strict=False):
             x = below(x, keys, values, memory.mask)
@@ -155,9 +156,11 @@ class TransformerDecoder(Model):
 class TransformerModel(TransformerDecoder):
     """Encoder and decoder stacks over shared or separate embeddings."""
 
-    def __init__(self, config: TransformerConfig, source_size: int, target_size: int) -> None:
+    def __init__(
+        self, config: TransformerConfig, source_size: int, target_size: int, symbols: SidesSymbols
+    ) -> None:
         super().__init__()
-        embeddings = Embeddings(config, source_size, target_size, config.decoder_embed_dim)
+        embeddings = Embeddings(config, (source_size, target_size), config.decoder_embed_dim, symbols)
         self.encoder_embedder = make_embedder(config, embeddings.source, config.max_source_positions)
         self.decoder_embedder = make_embedder(config, embeddings.target, config.max_target_positions)
         encoder, decoder = layer_config(config, "encoder"), layer_config(config, "decoder")
@@ -173,6 +176,7 @@ class TransformerModel(TransformerDecoder):
         self.encoder_norm, self.decoder_norm = final_norm(encoder), final_norm(decoder)
         self.output = embeddings.output
         self.encoder_width, self.source_size, self.target_size = encoder.width, source_size, target_size
+        self.symbols, self.source_symbols = symbols.target, symbols.source
         self.max_source_positions = config.positions_of.get("source")
         self.max_target_positions = config.positions_of.get("target")
         self.copies = config.copy

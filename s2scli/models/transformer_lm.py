@@ -13,7 +13,7 @@ from s2scli.models.transformer_state import TransformerMemory
 from s2scli.nn.embedding import initial_embedding
 from s2scli.nn.output import SoftmaxOutput
 from s2scli.nn.transformer import DecoderLayer, final_norm
-from s2scli.text.vocabulary import PAD
+from s2scli.text.vocabulary import SidesSymbols
 
 
 class TransformerLanguageModel(TransformerDecoder):
@@ -24,10 +24,12 @@ class TransformerLanguageModel(TransformerDecoder):
 
     reads_source = False
 
-    def __init__(self, config: TransformerLMConfig, source_size: int, target_size: int) -> None:
+    def __init__(
+        self, config: TransformerLMConfig, source_size: int, target_size: int, symbols: SidesSymbols
+    ) -> None:
         super().__init__()
         layer = layer_config(config, "decoder")
-        table = initial_embedding(target_size, layer.width, PAD)
+        table = initial_embedding(target_size, layer.width, symbols.target.zero_row)
         self.decoder_embedder = make_embedder(config, table, config.max_target_positions)
         self.decoder_layerdrop = config.decoder_layerdrop
         self.decoder_layers = nn.ModuleList(DecoderLayer(layer, 0) for _ in range(config.decoder_layers))
@@ -35,6 +37,7 @@ class TransformerLanguageModel(TransformerDecoder):
         tied = table if config.share_decoder_input_output_embed else None
         self.output = SoftmaxOutput(layer.width, target_size, tied)
         self.encoder_width, self.source_size, self.target_size = 0, source_size, target_size
+        self.symbols, self.source_symbols = symbols.target, symbols.source
         self.max_target_positions = config.positions_of.get("target")
         self._heads, self._width = layer.heads, layer.width
 

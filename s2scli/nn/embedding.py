@@ -14,12 +14,13 @@ from s2scli.nn.positions import Positions
 from s2scli.nn.transformer import make_norm
 
 
-def initial_embedding(vocabulary: int, width: int, padding: int) -> nn.Embedding:
-    """An embedding table drawn from N(0, 1/width), zero at the padding symbol."""
+def initial_embedding(vocabulary: int, width: int, padding: int | None) -> nn.Embedding:
+    """An embedding table drawn from N(0, 1/width), zero at the padding symbol, if there is one that is never read."""
     table = nn.Embedding(vocabulary, width, padding_idx=padding)
     nn.init.normal_(table.weight, std=width**-0.5)
-    with torch.no_grad():
-        table.weight[padding].zero_()
+    if padding is not None:
+        with torch.no_grad():
+            table.weight[padding].zero_()
     return table
 
 

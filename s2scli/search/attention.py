@@ -38,7 +38,8 @@ def _attended(
     for rank in range(max(map(len, outputs))):
         rows = [row for row, items in enumerate(outputs) if rank < len(items)]
         items = [outputs[row][rank] for row in rows]
-        target = pad_outputs([item.ids[:-1] for item in items], model.target_size).to(source.ids.device)
+        ids = [item.ids[:-1] for item in items]
+        target = pad_outputs(ids, model.target_size, model.symbols).to(source.ids.device)
         with torch.inference_mode():
             weights = model.attention(Batch(source.select(rows), target), config.alignment_layer).cpu()
         for row, item, own in zip(rows, items, weights, strict=True):

@@ -18,7 +18,6 @@ from s2scli.search.candidates import top_candidates
 from s2scli.search.hypotheses import Hypotheses
 from s2scli.search.penalties import best_possible, final_score
 from s2scli.search.request import ScoredOutput
-from s2scli.text.vocabulary import EOS
 
 # The score of a hypothesis that does not exist.
 _NONE = float("-inf")
@@ -57,6 +56,7 @@ class BeamSearch(Search):
     ) -> None:
         self._config, self._width = config, width or config.beam
         self._hypotheses = Hypotheses.begin(model, batch, config, memory)
+        self._end = model.symbols.end
         # [B, K]: the sums of the hypotheses' log-probabilities, -inf for one that does not exist; K is 1 at the start.
         self._scores = torch.zeros(len(batch), 1, device=batch.source.ids.device)
         # All extensions of the sentence of each batch row, step by step.
@@ -126,7 +126,7 @@ class BeamSearch(Search):
         for index, (token, score) in enumerate(zip(found.tokens, found.scores, strict=True)):
             if not score > _NONE:  # nor is what is not a number a score
                 continue
-            if token != EOS:
+            if token != self._end:
                 continued.append(index)
             elif index < counted:
                 ended.append(index)
@@ -139,7 +139,7 @@ class BeamSearch(Search):
         """
         width = self._width
         parents = [*range(width)] if self._hypotheses.tokens.size(2) else [0] * width
-        tokens, scores = [EOS] * width, [_NONE] * width
+        tokens, scores = [self._end] * width, [_NONE] * width
         others = []
         for index in continued:
             slot = found.parents[index]
@@ -160,7 +160,7 @@ class BeamSearch(Search):
         outputs, config = self.finished[self._hypotheses.sentences[row]], self._config
         if config.stop == "fairseq" and len(outputs) == self._width:
             return
-        ids, sums = [EOS], [total]
+        ids, sums = [self._end], [total]
         for parents, tokens, scores in reversed(self._history[row]):
             ids.append(tokens[hypothesis])
             sums.append(scores[hypothesis])

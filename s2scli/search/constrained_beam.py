@@ -14,7 +14,6 @@ from s2scli.search.base import SentenceBatch
 from s2scli.search.beam import BeamSearch, Extensions
 from s2scli.search.candidates import top_candidates
 from s2scli.search.constraints import Constraints
-from s2scli.text.vocabulary import EOS, PAD
 
 
 class ConstrainedBeamSearch(BeamSearch):
@@ -35,6 +34,7 @@ class ConstrainedBeamSearch(BeamSearch):
     def __init__(self, model: Decodable, batch: SentenceBatch, config: SearchConfig) -> None:
         super().__init__(model, batch, config)
         request = batch.request
+        self._padding = model.symbols.padding
         self._constraints = [item or Constraints(()) for item in request.constraints]
         # The states of the open hypotheses, [B][K].
         self._states = [[item.start] for item in self._constraints]
@@ -71,7 +71,8 @@ class ConstrainedBeamSearch(BeamSearch):
         ]
         most = max(len(tokens) for row in lists for tokens in row)
         return torch.tensor(
-            [[[*tokens, *[PAD] * (most - len(tokens))] for tokens in row] for row in lists], dtype=torch.long
+            [[[*tokens, *[self._padding] * (most - len(tokens))] for tokens in row] for row in lists],
+            dtype=torch.long,
         )
 
     def _hold_back(self, log_p: Tensor) -> None:
@@ -85,15 +86,16 @@ class ConstrainedBeamSearch(BeamSearch):
             if length + 1 + item.missing(item.broken(state)) > longest[row]:
                 fitting = [
                     token
-                    for token in (*item.wanted(state), EOS)
-                    if length + 1 + item.missing(item.after(state, token)) <= longest[row] or token == EOS
+                    for token in (*item.wanted(state), self._end)
+                    if length + 1 + item.missing(item.after(state, token)) <= longest[row]
+                    or token == self._end
                 ]
                 scores = log_p[row, slot, fitting]
                 log_p[row, slot] = float("-inf")
                 log_p[row, slot, fitting] = scores
         if unmet:
             rows, slots = zip(*unmet, strict=True)
-            log_p[rows, slots, EOS] = float("-inf")
+            log_p[rows, slots, self._end] = float("-inf")
 
     def _candidates(self, costs: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Parents, tokens and scores [B, candidates] of the extensions to choose from; some are there twice."""
@@ -124,7 +126,7 @@ class ConstrainedBeamSearch(BeamSearch):
                 banks[item.missing(item.after(states[extension[0]], extension[1]))].append(index)
         ended, continued = [], []
         for rank, index in enumerate(_in_turn([banks[missing] for missing in sorted(banks)])):
-            if found.tokens[index] != EOS:
+            if found.tokens[index] != self._end:
                 continued.append(index)
             elif rank < self._width or self._config.stop != "fairseq":
                 ended.append(index)

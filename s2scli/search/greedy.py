@@ -9,7 +9,6 @@ from s2scli.search.candidates import best_columns
 from s2scli.search.hypotheses import Hypotheses
 from s2scli.search.penalties import final_score
 from s2scli.search.request import ScoredOutput
-from s2scli.text.vocabulary import EOS
 
 
 class GreedySearch(Search):
@@ -20,6 +19,7 @@ class GreedySearch(Search):
     def __init__(self, model: Decodable, batch: SentenceBatch, config: SearchConfig) -> None:
         self._config = config
         self._hypotheses = Hypotheses.begin(model, batch, config)
+        self._end = model.symbols.end
         # Whether the output of each batch row has ended.
         self._ended = [False] * len(batch)
         # Of each sentence the tokens and their log-probabilities.
@@ -41,7 +41,7 @@ class GreedySearch(Search):
                 sentence = self._hypotheses.sentences[row]
                 self._ids[sentence].append(token)
                 self._token_scores[sentence].append(score)
-                self._ended[row] = token == EOS
+                self._ended[row] = token == self._end
         self.num_open = self._ended.count(False)
         if self.num_open and worth_dropping(len(self._ended) - self.num_open, len(self._ended)):
             self._drop_ended()

@@ -14,7 +14,6 @@ from s2scli.data.batch import known
 from s2scli.models.base import Decodable, Memory, State
 from s2scli.search.base import SentenceBatch
 from s2scli.search.restrictions import Restrictions
-from s2scli.text.vocabulary import EOS, PAD
 
 
 @dataclass
@@ -69,12 +68,14 @@ class Hypotheses:
     def _last_tokens(self) -> Tensor:
         """The newest token of each hypothesis [B, K] as the model reads it.
 
-        It is the end symbol where there is none yet, and unknown where it was copied from beyond the vocabulary.
+        It is the start symbol where there is none yet, and unknown where it was copied from beyond the vocabulary.
         """
         if self.tokens.size(2) == 0:
-            return self.tokens.new_full(self.tokens.shape[:2], EOS)
+            return self.tokens.new_full(self.tokens.shape[:2], self.model.symbols.start)
         last = self.tokens[:, :, -1]
-        return known(last, self.model.target_size) if self.model.copies else last
+        if not self.model.copies:
+            return last
+        return known(last, self.model.target_size, self.model.symbols.unknown)
 
     def extend(self, newest: Tensor, parents: Tensor | None = None) -> None:
         """Replace the hypotheses by extensions of them, by tokens newest [B, new K].
@@ -101,7 +102,10 @@ class Hypotheses:
     def join(self, other: Hypotheses) -> None:
         """Go on with other sentences too, with as many hypotheses each, in the rows behind these."""
         length = max(self.tokens.size(2), other.tokens.size(2))
-        both = [F.pad(item, (length - item.size(2), 0), value=PAD) for item in (self.tokens, other.tokens)]
+        padding = self.model.symbols.padding
+        both = [
+            F.pad(item, (length - item.size(2), 0), value=padding) for item in (self.tokens, other.tokens)
+        ]
         self.tokens = torch.cat(both)
         self.sentences += other.sentences
         self.rules.join(other.rules)

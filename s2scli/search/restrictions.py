@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,10 +13,6 @@ from s2scli.data.batch import Tokens, pad_sequences
 from s2scli.models.base import Decodable, StepOutput
 from s2scli.search.exclusions import Exclusions
 from s2scli.search.request import Request
-from s2scli.text.vocabulary import BOS, EOS, PAD, UNK
-
-# The first of the two symbols, which are neighbours, that no output holds, and their number.
-_NEVER = min(PAD, BOS), 2
 
 
 class Restrictions:
@@ -30,17 +28,20 @@ class Restrictions:
         longest = (config.max_len_a * source.lengths).long() + config.max_len_b
         if model.max_target_positions is not None:
             longest = longest.clamp(max=model.max_target_positions - 1)
+        symbols = model.symbols
+        self._end, self._padding, self._unknown = symbols.end, symbols.padding, symbols.unknown
+        self._never = _runs(symbols.never_predicted)
         self._min_len = config.min_len
         self._ngram = config.no_repeat_ngram_size
         self._penalty = config.repetition_penalty
         self._unknown_penalty, self._no_unknown = config.unkpen, config.no_unk
         prefixes = request.prefixes or [request.prefix]
         # [B, longest prefix], padded on the right; what follows a prefix is free.
-        ids = pad_sequences(prefixes).ids[:, :-1]
+        ids = pad_sequences(prefixes, symbols=symbols).ids[:, :-1]
         for row, prefix in zip(ids, prefixes, strict=True):
-            row[len(prefix) :] = PAD
+            row[len(prefix) :] = self._padding
         self._prefixes = ids.to(longest.device).expand(len(longest), -1)
-        self.longest = longest.maximum((self._prefixes != PAD).sum(1))
+        self.longest = longest.maximum((self._prefixes != self._padding).sum(1))
         self.source_lengths = source.lengths
         self._excluded: Exclusions | None = None
         if any(request.excluded):
@@ -76,7 +77,9 @@ class Restrictions:
         self.source_lengths = torch.cat([self.source_lengths, other.source_lengths])
         width = max(self._prefixes.size(1), other._prefixes.size(1))
         both = (self._prefixes, other._prefixes)
-        self._prefixes = torch.cat([F.pad(item, (0, width - item.size(1)), value=PAD) for item in both])
+        self._prefixes = torch.cat(
+            [F.pad(item, (0, width - item.size(1)), value=self._padding) for item in both]
+        )
         self._use(torch.cat([self.lengths, other.lengths]))
 
     def apply(self, output: StepOutput, tokens: Tensor, kept: Tensor | None = None) -> Tensor:
@@ -86,16 +89,16 @@ class Restrictions:
         second time. The tensor is the caller's own to change.
         """
         if self._penalty != 1 and self._most:
-            log_p = _penalize(output.scores, tokens, self._penalty).log_softmax(-1)
+            log_p = _penalize(output.scores, tokens, self._penalty, self._padding).log_softmax(-1)
         else:
             log_p = output.log_probabilities()
         if self._unknown_penalty:
-            log_p[..., UNK] -= self._unknown_penalty
+            log_p[..., self._unknown] -= self._unknown_penalty
         if self._fewest >= self._prefixes.size(1):
             return self._restrict(log_p, tokens, kept)
         column = self.lengths.clamp(max=self._prefixes.size(1) - 1)
         given = self._prefixes.gather(1, column[:, None])[:, 0]
-        is_given = (given != PAD) & (self.lengths < self._prefixes.size(1))
+        is_given = (given != self._padding) & (self.lengths < self._prefixes.size(1))
         forced = _only(log_p[is_given], given[is_given])
         free = self._restrict(log_p, tokens, kept)
         free[is_given] = forced
@@ -103,11 +106,12 @@ class Restrictions:
 
     def _restrict(self, log_p: Tensor, tokens: Tensor, kept: Tensor | None) -> Tensor:
         """Make -inf, in log-probabilities [B, K, V], what may not come where no prefix says what comes."""
-        log_p.narrow(-1, *_NEVER).fill_(float("-inf"))
+        for first, number in self._never:
+            log_p.narrow(-1, first, number).fill_(float("-inf"))
         if self._no_unknown:
-            log_p[..., UNK] = float("-inf")
+            log_p[..., self._unknown] = float("-inf")
         if self._ngram and self._most >= self._ngram:
-            blocked = _repeating(tokens, self._ngram)
+            blocked = _repeating(tokens, self._ngram, self._padding)
             kept = blocked[..., :0] if kept is None else kept
             of_kept = log_p.gather(2, kept)
             log_p.scatter_(2, blocked, float("-inf")).scatter_(2, kept, of_kept)
@@ -118,15 +122,22 @@ class Restrictions:
             too_short = self.lengths < self._min_len
             if full is not None:
                 too_short = too_short & ~full
-            of_end = log_p[..., EOS].clone()
-            log_p[too_short, :, EOS] = float("-inf")
+            of_end = log_p[..., self._end].clone()
+            log_p[too_short, :, self._end] = float("-inf")
             if self._excluded is not None or self._no_unknown:
                 # Where nothing else is left, the output ends too early.
                 stuck = log_p.amax(-1) == float("-inf")
-                log_p[..., EOS] = torch.where(stuck, of_end, log_p[..., EOS])
+                log_p[..., self._end] = torch.where(stuck, of_end, log_p[..., self._end])
         if full is not None and bool(full.any()):
-            log_p[full] = _only(log_p[full], torch.full_like(self.longest[full], EOS))
+            log_p[full] = _only(log_p[full], torch.full_like(self.longest[full], self._end))
         return log_p
+
+
+def _runs(tokens: Sequence[int]) -> list[tuple[int, int]]:
+    """Ascending ids as runs of neighbours: the first of each run, and how many it has."""
+    starts = [token for token in tokens if token - 1 not in tokens]
+    ends = [token for token in tokens if token + 1 not in tokens]
+    return [(first, last - first + 1) for first, last in zip(starts, ends, strict=True)]
 
 
 def _only(log_p: Tensor, tokens: Tensor) -> Tensor:
@@ -135,20 +146,20 @@ def _only(log_p: Tensor, tokens: Tensor) -> Tensor:
     return torch.full_like(log_p, float("-inf")).scatter_(2, columns, log_p.gather(2, columns))
 
 
-def _penalize(scores: Tensor, tokens: Tensor, penalty: float) -> Tensor:
+def _penalize(scores: Tensor, tokens: Tensor, penalty: float, padding: int) -> Tensor:
     """The scores with those of earlier tokens divided by the penalty, or multiplied where they are negative.
 
-    tokens [B, K, length]; padding counts for nothing. Keskar et al. 2019, section 4.1, which divides; that would raise
-    a negative score.
+    tokens [B, K, length], of which padding counts for nothing. Keskar et al. 2019, section 4.1, which divides; that
+    would raise a negative score.
     """
     of_earlier = scores.gather(2, tokens)
     penalized = torch.where(of_earlier > 0, of_earlier / penalty, of_earlier * penalty)
-    return scores.scatter(2, tokens, penalized.where(tokens != PAD, of_earlier))
+    return scores.scatter(2, tokens, penalized.where(tokens != padding, of_earlier))
 
 
-def _repeating(tokens: Tensor, size: int) -> Tensor:
+def _repeating(tokens: Tensor, size: int, padding: int) -> Tensor:
     """The tokens [B, K, any] that would make an n-gram a second time (Paulus et al. 2017); else padding."""
     windows = tokens.unfold(2, size, 1)  # [B, K, length - size + 1, size]
     recent = tokens[..., tokens.size(2) - size + 1 :]
     repeats = (windows[..., :-1] == recent[:, :, None]).all(-1)
-    return windows[..., -1].where(repeats, PAD)
+    return windows[..., -1].where(repeats, padding)

@@ -12,7 +12,6 @@ from s2scli.search.base import Search, SentenceBatch, worth_dropping
 from s2scli.search.hypotheses import Hypotheses
 from s2scli.search.penalties import final_score
 from s2scli.search.request import ScoredOutput
-from s2scli.text.vocabulary import EOS
 
 
 class SamplingSearch(Search):
@@ -25,6 +24,7 @@ class SamplingSearch(Search):
     def __init__(self, model: Decodable, batch: SentenceBatch, config: SearchConfig) -> None:
         self._config = config
         self._hypotheses = Hypotheses.begin(model, batch, config)
+        self._end = model.symbols.end
         longest = self._hypotheses.rules.longest
         # [B, samples, longest + 1]
         self._draws = _draws(config.seed, batch.request.lines, config.nbest, longest).to(longest.device)
@@ -45,8 +45,8 @@ class SamplingSearch(Search):
         drawn = draw(truncate(log_p, self._config), self._draws[:, :, length])  # [B, samples]
         self._hypotheses.extend(drawn, parents)
         self._token_scores = torch.cat([self._token_scores, log_p.gather(2, drawn[:, :, None])], dim=2)
-        self._finish((drawn == EOS) & ~self._ended)
-        self._ended |= drawn == EOS
+        self._finish((drawn == self._end) & ~self._ended)
+        self._ended |= drawn == self._end
         open_rows = (~self._ended.all(1)).nonzero()[:, 0].tolist()
         self.num_open = len(open_rows)
         if open_rows and worth_dropping(len(self._ended) - len(open_rows), len(self._ended)):

@@ -5,30 +5,96 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from s2scli.console import counted
 from s2scli.errors import DataError
 from s2scli.io import read_lines
+from s2scli.schema import setting
 
 BOS, PAD, EOS, UNK = range(4)
 SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")
 NUM_SPECIAL = len(SPECIAL_SYMBOLS)
+# The most ids that a vocabulary may set apart for special symbols.
+_MOST_SPECIAL = 16
+
+
+@dataclass(frozen=True)
+class SpecialSymbols:
+    """The ids of a vocabulary's special symbols, which come before all ordinary ones; by default fairseq's.
+
+    start: what the decoder reads first; it may be the end symbol, as in fairseq, or padding, as in T5. end: what ends
+    a sequence. padding: what fills the rows of a batch up. unknown: what stands for text without a symbol of its own.
+    Ids below the largest of these that are none of them stand for nothing.
+
+    Raises DataError where the unknown symbol is another one too.
+    """
+
+    CLOSED = True
+
+    start: int = setting(2, "what the decoder reads first", at_least=0, at_most=_MOST_SPECIAL - 1)
+    end: int = setting(2, "what ends a sequence", at_least=0, at_most=_MOST_SPECIAL - 1)
+    padding: int = setting(1, "what fills the rows of a batch up", at_least=0, at_most=_MOST_SPECIAL - 1)
+    unknown: int = setting(
+        3, "what stands for text without a symbol of its own", at_least=0, at_most=_MOST_SPECIAL - 1
+    )
+
+    def __post_init__(self) -> None:
+        if self.unknown in (self.start, self.end, self.padding):
+            raise DataError(f"the unknown symbol, {self.unknown}, is the start, the end or padding too")
+
+    @property
+    def count(self) -> int:
+        """How many ids come before the first ordinary symbol."""
+        return max(self.start, self.end, self.padding, self.unknown) + 1
+
+    @property
+    def never_predicted(self) -> tuple[int, ...]:
+        """The ids, ascending, that no output holds: all special ones but the end and the unknown symbol."""
+        return tuple(token for token in range(self.count) if token not in (self.end, self.unknown))
+
+    @property
+    def zero_row(self) -> int | None:
+        """The id whose embedding stays zero: padding; None where that is read too, as the start or the end."""
+        return None if self.padding in (self.start, self.end) else self.padding
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the special ids in their order: `<pad>`, `</s>`, `<unk>`, and `<s>` for any other."""
+        names = {self.padding: "<pad>", self.end: "</s>", self.unknown: "<unk>"}
+        return tuple(names.get(token, "<s>") for token in range(self.count))
+
+
+# The special symbols of vocabularies that say nothing else.
+FAIRSEQ_SYMBOLS = SpecialSymbols()
+
+
+@dataclass(frozen=True)
+class SidesSymbols:
+    """The special symbols of the two vocabularies of a model; a language model reads no source."""
+
+    source: SpecialSymbols = FAIRSEQ_SYMBOLS
+    target: SpecialSymbols = FAIRSEQ_SYMBOLS
 
 
 class Vocabulary:
-    """Symbols with ids: the special ones 0 to 3, as in fairseq, then the ordinary ones.
+    """Symbols with ids: first the special ones, then the ordinary ones.
 
-    `symbols` and `counts` hold the ordinary symbols, which may be spelled as a special one is: looking a
-    symbol up finds ordinary ones only, so that a typed `</s>` is text.
+    special: the ids of the special ones, by default 0 to 3 as in fairseq. `symbols` and `counts` hold the ordinary
+    symbols, which may be spelled as a special one is: looking a symbol up finds ordinary ones only, so that a typed
+    `</s>` is text.
     """
 
-    def __init__(self, symbols: Sequence[str], counts: Sequence[int]) -> None:
+    def __init__(
+        self, symbols: Sequence[str], counts: Sequence[int], special: SpecialSymbols = FAIRSEQ_SYMBOLS
+    ) -> None:
         if len(symbols) != len(counts):
             raise ValueError(f"{counted(len(symbols), 'symbol')}, {counted(len(counts), 'count')}")
-        self.symbols = (*SPECIAL_SYMBOLS, *symbols)
-        self.counts = (*(0 for _ in SPECIAL_SYMBOLS), *counts)
-        self._ids = {symbol: number for number, symbol in enumerate(symbols, start=NUM_SPECIAL)}
+        self.special = special
+        self.symbols = (*special.names, *symbols)
+        self.counts = (*[0] * special.count, *counts)
+        self._ids = {symbol: number for number, symbol in enumerate(symbols, start=special.count)}
         if len(self._ids) != len(symbols):
             twice = next(symbol for symbol, count in Counter(symbols).items() if count > 1)
             raise DataError(f"the symbol {twice!r} is in the vocabulary twice")
@@ -37,7 +103,11 @@ class Vocabulary:
         return len(self.symbols)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and (self.symbols, self.counts) == (other.symbols, other.counts)
+        return isinstance(other, Vocabulary) and (self.symbols, self.counts, self.special) == (
+            other.symbols,
+            other.counts,
+            other.special,
+        )
 
     def __hash__(self) -> int:
         return hash(self.symbols)
@@ -45,15 +115,19 @@ class Vocabulary:
     def __contains__(self, symbol: object) -> bool:
         return symbol in self._ids
 
+    def with_counts(self, counts: Sequence[int]) -> Vocabulary:
+        """The same symbols, of which the ordinary ones occur so often."""
+        return Vocabulary(self.ordinary_symbols, counts, self.special)
+
     @property
     def ordinary_symbols(self) -> tuple[str, ...]:
         """The symbols without the special ones."""
-        return self.symbols[NUM_SPECIAL:]
+        return self.symbols[self.special.count :]
 
     @property
     def ordinary_counts(self) -> tuple[int, ...]:
         """How often each ordinary symbol is in the training text; 0 where it was not counted."""
-        return self.counts[NUM_SPECIAL:]
+        return self.counts[self.special.count :]
 
     @property
     def fingerprint(self) -> str:
@@ -61,8 +135,8 @@ class Vocabulary:
         return hashlib.sha256("\n".join(self.symbols).encode()).hexdigest()[:16]
 
     def lookup(self, symbol: str) -> int:
-        """The id of an ordinary symbol, UNK where there is none."""
-        return self._ids.get(symbol, UNK)
+        """The id of an ordinary symbol, that of the unknown symbol where there is none."""
+        return self._ids.get(symbol, self.special.unknown)
 
     def to_dict_txt(self) -> str:
         """The vocabulary as fairseq's dict.txt, 'symbol count' a line, without the special symbols."""

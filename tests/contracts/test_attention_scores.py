@@ -103,7 +103,7 @@ def recurrent_written_out(model: RecurrentModel, source: list[int], target: list
     memory = model.encode(pad_sequences([source]))
     state, rows = model.start(memory), []
     keys = memory.keys[0]
-    for token in decoder_input(pad_sequences([target]))[0].tolist():
+    for token in decoder_input(pad_sequences([target]), model.symbols.start)[0].tolist():
         before = state.top()[0, 0]
         state = cast(type(state), model.step(torch.tensor([[token]]), memory, state).state)
         query = before if config.attention_query == "previous" else state.top()[0, 0]

@@ -237,7 +237,7 @@ def test_sequences_are_padded_on_the_right_with_their_end_symbols() -> None:
 
 def test_the_decoder_reads_what_comes_before() -> None:
     target = pad_sequences([[5, 6, 7], [8]])
-    assert decoder_input(target).tolist() == [[2, 5, 6, 7], [2, 8, 2, 1]]
+    assert decoder_input(target, 2).tolist() == [[2, 5, 6, 7], [2, 8, 2, 1]]
     moved = Tokens(target.ids, target.lengths).to(torch.device("cpu"))
     assert torch.equal(moved.ids, target.ids)
 

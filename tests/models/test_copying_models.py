@@ -86,7 +86,7 @@ def test_stepping_is_teacher_forcing(name: str) -> None:
             memory = model.encode(copyable([SOURCES[row] for row in rows], TARGET_SIZE))
             state = model.start(memory)
             for position in range(2):
-                tokens = known(read[rows, position], TARGET_SIZE)[:, None]
+                tokens = known(read[rows, position], TARGET_SIZE, UNK)[:, None]
                 output = model.step(tokens.expand(-1, 1 if position == 0 else 2), memory, state)
                 check(output, rows, position)
                 state = output.state.reorder(torch.tensor([[0, 0] if position == 0 else [1, 0]] * len(rows)))
@@ -95,13 +95,13 @@ def test_stepping_is_teacher_forcing(name: str) -> None:
         memory, state, rows = memory.join(other), state.join(other_state), [2, 0, 1]
         for position in range(2, 4):
             output = model.step(
-                known(read[rows, position], TARGET_SIZE)[:, None].expand(-1, 2), memory, state
+                known(read[rows, position], TARGET_SIZE, UNK)[:, None].expand(-1, 2), memory, state
             )
             check(output, rows, position)
             state = output.state
         kept = torch.tensor([2, 1])
         memory, state, rows = memory.select(kept), state.select(kept), [1, 0]
-        output = model.step(known(read[rows, 4], TARGET_SIZE)[:, None].expand(-1, 2), memory, state)
+        output = model.step(known(read[rows, 4], TARGET_SIZE, UNK)[:, None].expand(-1, 2), memory, state)
         check(output, rows, 4)
 
 
@@ -154,7 +154,7 @@ def test_coverage_is_the_sum_of_the_attention_before() -> None:
     with torch.inference_mode():
         got = model.attention(batch)[0]
         memory = model.encode(batch.source)
-        read = known(torch.tensor([[EOS, *TARGETS[2]]]), TARGET_SIZE)
+        read = known(torch.tensor([[EOS, *TARGETS[2]]]), TARGET_SIZE, UNK)
         states = model.decoder(model.target_embedding(read), model.start(memory).layers)[0]
         keys = memory.keys[0] @ model.score.key.weight.T
         coverage = torch.zeros(len(keys))

@@ -23,7 +23,6 @@ from s2scli.nn.losses import weighted_cross_entropy
 from s2scli.search.decoding import search
 from s2scli.search.request import Request
 from s2scli.text.tokenizer import Tokenizer
-from s2scli.text.vocabulary import EOS
 from s2scli.training.distributed import gathered
 from s2scli.training.objectives.cross_entropy import LabelSmoothedCrossEntropy
 
@@ -83,9 +82,9 @@ class MinimumRisk(LabelSmoothedCrossEntropy):
                 )
         finally:
             self.model.train(was_training)
-        found = []
+        found, end = [], self.model.symbols.end
         for reference, samples in zip(references, outputs, strict=True):
-            ids = [[token for token in output.ids if token != EOS] for output in samples]
+            ids = [[token for token in output.ids if token != end] for output in samples]
             unique = dict.fromkeys(map(tuple, [reference, *ids] if self.has_reference else ids))
             found.append([list(candidate) for candidate in unique])
         return found
@@ -100,11 +99,11 @@ class MinimumRisk(LabelSmoothedCrossEntropy):
         rows = [row for row, found in enumerate(candidates) for _ in found]
         places = [place for found in candidates for place in range(len(found))]
         found = [ids for of_sentence in candidates for ids in of_sentence]
-        targets = pad_outputs(found, self.model.target_size).to(device)
+        targets = pad_outputs(found, self.model.target_size, self.model.symbols).to(device)
         sentences, columns = (torch.tensor(item, device=device) for item in (rows, places))
         memory = self.model.encode(batch.source).select(sentences)
         mask = targets.mask
-        hidden = self.model.decode(memory, decoder_input(targets))[mask]
+        hidden = self.model.decode(memory, decoder_input(targets, self.model.symbols.start))[mask]
         tokens = targets.predicted[mask]
         owner = torch.arange(len(rows), device=device)[:, None].expand(mask.shape)[mask]
         with torch.no_grad():

@@ -12,7 +12,6 @@ from s2scli.data.batch import Tokens, decoder_input, known
 from s2scli.models.base import Memory, Model
 from s2scli.nn.copying import Hidden
 from s2scli.nn.kernels.chunked import chunk_rows
-from s2scli.text.vocabulary import BOS, PAD
 
 
 def decay_speed(schedule: str, half_life: float) -> float:
@@ -64,7 +63,7 @@ class ScheduledSampling:
 
         passes: the rows of a batch are as many copies of it; all of them read what the first would.
         """
-        inputs = decoder_input(target)
+        inputs = decoder_input(target, model.symbols.start)
         share = self.gold_share(update)
         if share >= 1:
             return model.decode(memory, inputs)
@@ -83,9 +82,9 @@ class ScheduledSampling:
 
         They are never what decoding rules out too.
         """
-        found = []
+        found, never = [], list(model.symbols.never_predicted)
         for part in hidden.flatten(0, 1).split(chunk_rows(model.output.weight.size(0))):
             scores = model.output(part).float()
-            scores[:, [BOS, PAD]] = float("-inf")
+            scores[:, never] = float("-inf")
             found.append(torch.multinomial(scores.softmax(-1), 1)[:, 0] if self.draws else scores.argmax(-1))
-        return known(torch.cat(found).view(hidden.shape[:2]), model.target_size)
+        return known(torch.cat(found).view(hidden.shape[:2]), model.target_size, model.symbols.unknown)

@@ -16,6 +16,7 @@ from s2scli.models.base import Memory, Model, State
 from s2scli.nn.attention import AttentionScore
 from s2scli.nn.kernels import Multiply, linear
 from s2scli.nn.output import SoftmaxOutput
+from s2scli.text.vocabulary import SidesSymbols
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,13 @@ class Nothing(State):
 class BagOfWordsModel(Model):
     """tanh(W [last target token; mean of the source's tokens]) predicts the next token."""
 
-    def __init__(self, config: BagOfWordsConfig, source_size: int, target_size: int) -> None:
+    def __init__(
+        self, config: BagOfWordsConfig, source_size: int, target_size: int, symbols: SidesSymbols
+    ) -> None:
         super().__init__()
         width = config.bag_width
         self.source_size, self.target_size, self.encoder_width = source_size, target_size, width
+        self.symbols, self.source_symbols = symbols.target, symbols.source
         self.source_table = nn.Embedding(source_size, width)
         self.target_table = nn.Embedding(target_size, width)
         self.combine = nn.Linear(2 * width, width)

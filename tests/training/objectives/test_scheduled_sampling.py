@@ -93,7 +93,7 @@ def test_reading_targets_only_is_teacher_forcing(name: str) -> None:
     def predict(hidden: Tensor) -> Tensor:
         return chosen.predict(model, hidden)
 
-    mixed = model.decode_mixed(model.encode(pairs.source), decoder_input(pairs.target), never, predict)
+    mixed = model.decode_mixed(model.encode(pairs.source), decoder_input(pairs.target, EOS), never, predict)
     torch.testing.assert_close(mixed, expected, rtol=1e-4, atol=1e-5)
     mask, weights = pairs.target.mask, list(unique_parameters(model).values())
     gradients = [
@@ -151,7 +151,7 @@ class Recorder(Model):
         self.own = own
         return self.decode(memory, inputs)
 
-    encode = embeddings = encoder_states = start = step = attention = None  # type: ignore[assignment]
+    encode = embeddings = encoder_states = start = decode_step = attention = None  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_the_rate_in_what_the_decoder_reads(monkeypatch: pytest.MonkeyPatch, nam
     assert ids.shape == target.ids.shape
     replaced = ids == other
     assert replaced[:, 1:].double().mean().item() == pytest.approx(0.7, abs=0.03)
-    gold = decoder_input(target)
+    gold = decoder_input(target, EOS)
     assert torch.equal(ids[~replaced], gold[~replaced])
 
 
@@ -233,7 +233,7 @@ def test_the_gradient_is_that_of_reading_the_same_tokens_as_targets(name: str, s
     handle.remove()
     assert pairs.target is not None
     ids = read[-1] if name in TWO_PASSES else torch.cat(read, dim=1)
-    assert not torch.equal(ids, decoder_input(pairs.target))
+    assert not torch.equal(ids, decoder_input(pairs.target, EOS))
     given = model.decode(model.encode(pairs.source), ids)
     weights = list(unique_parameters(model).values())
     gradients = [
