@@ -31,7 +31,7 @@ class Linear(nn.Linear):
 
     def direct_call(self) -> Callable[[Tensor], Tensor] | None:
         """What calling it comes to in decoding, see nn/kernels/direct_calls.py: the quantized weight's product."""
-        return self.quantized
+        return None if self.quantized is None else self.quantized.direct_call()
 
 
 class NormalizedLinear(Linear):

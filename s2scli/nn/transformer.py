@@ -7,6 +7,7 @@ sentence, from the same weights: what they share is written once. Decoding calls
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +28,11 @@ class LayerNorm(nn.LayerNorm):
         """(x - mean) / √(variance + ε) · weight + bias over the last dimension of x [..., D]."""
         # torch's own forward asks for cuDNN, which has no part in this, and takes as long about it as a short operator.
         return torch.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def direct_call(self) -> Callable[[Tensor], Tensor]:
+        """What calling it comes to in decoding, see nn/kernels/direct_calls.py: the operator alone."""
+        shape, weight, bias, eps = self.normalized_shape, self.weight, self.bias, self.eps
+        return partial(torch.layer_norm, normalized_shape=shape, weight=weight, bias=bias, eps=eps)
 
 
 def make_norm(width: int) -> nn.Module:

@@ -5,7 +5,7 @@ The plain formula is torch's `F.linear`, or `x @ Wᵀ` where each row of a batch
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, Protocol, Self
 
@@ -33,6 +33,10 @@ class QuantizedWeight(Protocol):
 
     def __call__(self, x: Tensor) -> Tensor:
         """Give x Wᵀ + b, [..., N], for x [..., K]."""
+        ...
+
+    def direct_call(self) -> Callable[[Tensor], Tensor]:
+        """What calling it comes to, as it is now."""
         ...
 
     def of_rows(self, rows: Tensor) -> Self:

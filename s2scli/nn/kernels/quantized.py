@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Self
 
 import torch
@@ -41,18 +42,34 @@ class FloatWeight:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Give [..., N] for x [..., K], both in float32."""
-        dtype = self._weight.dtype
+        return self.direct_call()(x)
+
+    def direct_call(self) -> Callable[[Tensor], Tensor]:
+        """What calling it comes to: asking each time would take as long as a short product does."""
         if not enabled():
-            return F.linear(x.to(dtype), self._weight, self._bias).float()
-        is_short = x.numel() <= self._short
-        if is_short and dtype == torch.float32:
-            return F.linear(x, *self._wide)
-        rounded = x.to(dtype)
-        if is_short:
-            return F.linear(rounded.float(), *self._wide).to(dtype).float()
+            return self._plain
+        return self._whole if self._weight.dtype == torch.float32 else self._rounded
+
+    def _plain(self, x: Tensor) -> Tensor:
+        """The formula."""
+        return F.linear(x.to(self._weight.dtype), self._weight, self._bias).float()
+
+    def _whole(self, x: Tensor) -> Tensor:
+        """The product in float32; of short ones torch's own way is the fastest."""
+        return F.linear(x, *self._wide) if x.numel() <= self._short else self._long(x)
+
+    def _rounded(self, x: Tensor) -> Tensor:
+        """The product of rounded numbers; torch is slow at short ones of them, but not at the same in float32."""
+        rounded = x.to(self._weight.dtype)
+        if x.numel() <= self._short:
+            return F.linear(rounded.float(), *self._wide).to(rounded.dtype).float()
+        return self._long(rounded)
+
+    def _long(self, x: Tensor) -> Tensor:
+        """The product of x in the weight's precision, by oneDNN, with the packed weight where there is one."""
         if self._packed is not None:
-            return packed_product(rounded, self._packed, self._bias).float()
-        return product(rounded, self._weight, self._bias).float()
+            return packed_product(x, self._packed, self._bias).float()
+        return product(x, self._weight, self._bias).float()
 
     def of_rows(self, rows: Tensor) -> Self:
         """The same with some rows of the weight, [any]."""
@@ -83,13 +100,23 @@ class Int8Weight:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Give [..., N] for x [..., K], both in float32."""
+        return self.direct_call()(x)
+
+    def direct_call(self) -> Callable[[Tensor], Tensor]:
+        """What calling it comes to: asking each time would take as long as a short product does."""
+        return self._fast if enabled() else self._plain
+
+    def _plain(self, x: Tensor) -> Tensor:
+        """The formula."""
+        scale = _scale(x)
+        total = (_rounded(x, scale).double() @ self._weight.double().T).float()
+        return total * self._scale * scale + (0 if self._bias is None else self._bias)
+
+    def _fast(self, x: Tensor) -> Tensor:
+        """The product by torch's own product of 8-bit numbers."""
         rows = x.reshape(-1, x.size(-1))
         scale = _scale(rows)
-        if not enabled():
-            total = (_rounded(rows, scale).double() @ self._weight.double().T).float()
-            y = total * self._scale * scale + (0 if self._bias is None else self._bias)
-        else:
-            y = self._in_blocks(_rounded(rows, scale), scale)
+        y = self._in_blocks(_rounded(rows, scale), scale)
         return y.view(*x.shape[:-1], y.size(-1))
 
     def _in_blocks(self, rows: Tensor, scale: Tensor) -> Tensor:
