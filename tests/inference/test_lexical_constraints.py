@@ -171,6 +171,11 @@ def test_a_prefix_with_what_is_excluded(transformer: Generator, tmp_path: Path) 
         transformer("ba\n", exclude=tmp_path / "exclude.txt", target_prefix="ba ki")
 
 
+def test_a_prefix_that_the_model_cannot_write(transformer: Generator) -> None:
+    with pytest.raises(UsageError, match="--target-prefix ba ☃: .* has no token for ☃, and so no output begins"):
+        transformer("ba\n", target_prefix="ba ☃")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -232,6 +232,14 @@ def test_a_best_figure_of_other_validation_data_is_not_compared_with(
         third("run", **QUICK, max_epoch=5)
 
 
+def test_a_best_figure_of_another_first_split_is_not_compared_with(trained: Trainer, copied: Path) -> None:
+    before = content(copied)
+    with pytest.raises(CheckpointError, match=r"another validation split.*give --reset-meters"):
+        trained("run", **QUICK, max_epoch=5, valid_subset="test,valid")
+    assert content(copied) == before
+    assert trained("run", **QUICK, max_epoch=5, valid_subset="valid,test").updates == 45
+
+
 def test_a_checkpoint_that_does_not_know_its_validation_data_goes_on(trained: Trainer, copied: Path) -> None:
     """Those of earlier versions do not."""
     checkpoint = load_checkpoint(copied / LAST, resume=True)
