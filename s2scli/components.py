@@ -21,7 +21,7 @@ MODELS = Registry(
     },
 )
 
-# Of recurrent models.
+# For recurrent models only.
 ATTENTION_SCORES = Registry(
     "attention score",
     {
@@ -74,7 +74,8 @@ OBJECTIVES = Registry(
     },
 )
 
-# The first that the settings of a search call for is used, where they name none.
+# Without --search, the first of these whose `is_called_for` is true is used. Sentences with constraints are always
+# searched with "constrained_beam" (search/decoding.py).
 SEARCHES = Registry(
     "search",
     {
@@ -116,7 +117,8 @@ METRICS = Registry(
     },
 )
 
-# Metrics of what a checkpoint finds the outputs to be worth; they are made with its forced scoring.
+# Metrics computed from the log-probabilities that a checkpoint gives the outputs; their constructors take `forced`,
+# the function that computes these.
 MODEL_METRICS = Registry(
     "metric",
     {
@@ -135,5 +137,6 @@ TOKENIZERS = Registry(
         "given sentencepiece": "s2scli.text.subword:GivenSentencePieceTokenizer",
     },
 )
-# What --source-sentencepiece and --target-sentencepiece choose, and --tokenizer cannot.
-OF_GIVEN_MODELS = ("given sentencepiece",)
+# Tokenizers that --tokenizer does not offer: --source-sentencepiece and --target-sentencepiece choose them, with the
+# user's own SentencePiece model.
+GIVEN_MODEL_TOKENIZERS = ("given sentencepiece",)

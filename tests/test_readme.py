@@ -18,9 +18,9 @@ from s2scli.cli.toolkits import TOOLKITS
 from s2scli.cli.toolkits.table import Toolkit
 from s2scli.components import (
     ATTENTION_SCORES,
+    GIVEN_MODEL_TOKENIZERS,
     METRICS,
     OBJECTIVES,
-    OF_GIVEN_MODELS,
     OPTIMIZERS,
     SCHEDULES,
     TOKENIZERS,
@@ -165,7 +165,7 @@ def test_what_can_be_chosen_by_name_is_in_its_chapter(name: str) -> None:
     chosen = {
         "models": [*PRESETS, *ATTENTION_SCORES],
         "training": [*OPTIMIZERS, *SCHEDULES, *OBJECTIVES],
-        "data": [name for name in TOKENIZERS if name not in OF_GIVEN_MODELS],
+        "data": [name for name in TOKENIZERS if name not in GIVEN_MODEL_TOKENIZERS],
         "scoring": [*METRICS],
     }
     for choice in chosen[name]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from s2scli.components import OF_GIVEN_MODELS, TOKENIZERS
+from s2scli.components import GIVEN_MODEL_TOKENIZERS, TOKENIZERS
 from s2scli.configs.cleaning import CleaningConfig
 from s2scli.configs.command import CommandConfig
 from s2scli.configs.normalization import NormalizationConfig
@@ -152,7 +152,7 @@ class PreprocessConfig(NormalizationConfig, CleaningConfig, CommandConfig):
     tokenizer: str = setting(
         "sentencepiece",
         "how text is split; moses: into words as the language's rules have it, joined again by them (extra words)",
-        choices=Names(TOKENIZERS, without=OF_GIVEN_MODELS),
+        choices=Names(TOKENIZERS, without=GIVEN_MODEL_TOKENIZERS),
         panel=_TOKENIZERS,
         common=True,
     )

@@ -78,7 +78,11 @@ class TrainConfig(RunningConfig, StartingConfig, CommandConfig):
         panel=_BATCHES,
     )
     batch_size: int = setting(
-        0, "most sentence pairs in a batch; 0: no limit", unit="pairs", at_least=0, panel=_BATCHES
+        0,
+        "most sentence pairs in a batch, above 8 in multiples of 8; 0: no limit",
+        unit="pairs",
+        at_least=0,
+        panel=_BATCHES,
     )
     update_freq: int | tuple[int, ...] = setting(
         1,

@@ -29,14 +29,16 @@ _SIZE_MULTIPLE = 8
 
 
 class Lengths(Protocol):
-    """The tokens of each pair on one side, end symbols counted, read when asked for; an array of them is one."""
+    """The number of tokens of each pair on one side, end symbols counted, read when asked for; an array of them is
+    one.
+    """
 
     def __len__(self) -> int:
         """The number of pairs."""
         ...
 
     def __getitem__(self, rows: Indices, /) -> Indices:
-        """The tokens of some pairs."""
+        """The numbers of tokens of some pairs."""
         ...
 
     def max(self) -> int | np.int64:
@@ -45,15 +47,16 @@ class Lengths(Protocol):
 
 
 class BatchPlan:
-    """The batches of every epoch, as a function of (seed, epoch) alone.
+    """The batches of every epoch. For given data and settings they depend on the seed and the epoch's number only, not
+    on earlier epochs or the number of processes.
 
     sides: the tokens of each pair on each side that there is, "source" before "target", end symbols counted. A batch
-    holds as many pairs as keep every padded side within max_tokens, and at most batch_size of them (0: no limit).
-    mixture: which pairs an epoch has, if not each once.
-    In the first `curriculum` epochs the batches of a part come from short to long sentences.
+    takes as many pairs as fit within max_tokens tokens on each side, padding counted, and within batch_size pairs (0:
+    no limit); a number above 8 is rounded down to a multiple of 8. mixture: which pairs an epoch has, if not each
+    once. In the first `curriculum` epochs the batches of a part come from short to long sentences.
 
     An epoch over more than PART_SIZE pairs is planned in parts, each from blocks of neighbouring pairs that are drawn
-    from all over the data, so that neither time nor memory depends on how much data there is.
+    from all over the data, so that the time and memory of planning a part hardly depend on how much data there is.
 
     Raises DataError where one sentence is longer than max_tokens.
     """
@@ -179,7 +182,7 @@ class BatchPlan:
         return tokens.get("source", 0), tokens["target"], positions
 
     def padding(self, batches: list[Indices]) -> float:
-        """The share of padded positions among all, all sides together."""
+        """The share of positions that hold padding, over all sides."""
         source, target, positions = self.count(batches)
         return 1 - (source + target) / positions
 

@@ -30,17 +30,17 @@ from s2scli.search.request import Request, ScoredOutput
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import EOS
 
-_NOTHING = Note(
-    "have an empty output, as nothing that may come holds their constraints",
-    "nothing that may come holds its constraints; its output is empty",
+_CONSTRAINTS_NOT_MET = Note(
+    "have an empty output, as no allowed output meets their constraints",
+    "no allowed output meets its constraints; its output is empty",
 )
 _ALL_FORBIDDEN = Note(
-    "have an empty output, as nothing is left that may come",
-    "nothing is left that may come, as --bad-tokens, --exclude and the like forbid it; its output is empty",
+    "have an empty output, as every output is forbidden",
+    "every output is forbidden, by --bad-tokens, --exclude and the like; its output is empty",
 )
 _NOT_FINITE = Note(
-    "have an empty output, as the model gives scores that are no numbers: its training has diverged",
-    "the model gives scores that are no numbers: its training has diverged; its output is empty",
+    "have an empty output, as the model gives scores that are not finite: its training has diverged",
+    "the model gives scores that are not finite: its training has diverged; its output is empty",
 )
 
 
@@ -48,14 +48,16 @@ _NOT_FINITE = Note(
 class Translator:
     """Turns lines into records with an engine: it encodes them, has the engine search, and makes text of its outputs.
 
-    tokenizers: by side. limits: of the lines that the model was trained on, see `LineEncoder`. A batch holds at most
-    batch_size lines and max_tokens padded source tokens. form: that of the sources in training.
-    attention: what is computed from it, if anything. constraints: what outputs must hold and must not.
-    on_long: what becomes of a line with more tokens than the model was made for, `split`, `truncate` or `error`;
-    warns_of_parts: whether records of lines that were split say so. right_to_left: whether the model was trained on
-    targets in that order; outputs are in reading order. scores_references: whether `records` scores the lines'
-    references. context_window: how many tokens of the text before it a language model reads before a line that it
-    scores. rerank: puts the hypotheses of records in their final order, and keeps so many of them.
+    tokenizers: by side, "source" and "target". limits: how many tokens a line may have, `max_source_length` and
+    `max_target_length` (0: any number), and what becomes of longer ones, `on_long`; see `LineEncoder`. A batch holds
+    at most batch_size lines and max_tokens padded source tokens. form: how the training data's sources were composed:
+    tags, lines of context, dialogue turns. attention: what is computed from it, if anything. constraints: what outputs
+    must hold and must not. on_long: what becomes of a line with more tokens than the model was made for, `split`,
+    `truncate` or `error`; warns_of_parts: whether records of lines that were split say so. right_to_left: whether the
+    model was trained on targets in that order; outputs are in reading order. scores_references: whether `records`
+    scores the lines' references. context_window: how many tokens of the preceding lines a language model reads before
+    each line that it scores. rerank: called with records and `nbest`; scores the hypotheses of each record again and
+    keeps the best `nbest`, best first.
     """
 
     engine: Engine
@@ -75,7 +77,9 @@ class Translator:
     context_window: int = 0
 
     def with_search(self, search: SearchConfig, path: Path) -> Translator:
-        """The same with other settings of the search; UsageError where the model at the path has no use for them."""
+        """A copy with other search settings; UsageError where no output of the checkpoint at `path` can begin with
+        their `target_prefix`.
+        """
         check_prefix(search.target_prefix, self.tokenizers["target"], path, right_to_left=self.right_to_left)
         return replace(self, search=search)
 
@@ -92,14 +96,17 @@ class Translator:
     def translate(
         self, lines: Iterable[Line], window: int, done: Callable[[int], object] = uncounted
     ) -> Iterator[Record]:
-        """Translate lines and yield a record for each, in order; sources of white space give empty ones.
+        """Translate lines and yield a record for each, in order; a blank line gives an empty record, unless the model
+        is a language model, which continues it.
 
-        A line that is too long is split or refused, as `on_long` says: the DataError comes when the lines before it
-        have been answered. window, done: as in `records`.
+        A line that is too long is split, truncated or refused, as `on_long` says; with "split", a line that has
+        constraints of its own is not split. The DataError of a refused line is raised after the records of the lines
+        before it. window, done: as in `records`.
         """
         stream = UntilBroken((line, self.parts_of(line)) for line in lines)
         left = iter(stream)
-        # Windows are of lines, whatever parts those have, so that a repeated command can begin with one again.
+        # A window is a fixed number of lines, however many parts they are split into, so that a command that is
+        # resumed starts at the same window borders.
         while chunk := list(islice(left, window)):
             parts = [replace(line, text=text) for line, found in chunk for _, text in found]
             records: deque[Record] = deque()
@@ -129,7 +136,7 @@ class Translator:
                 if not outputs[index]:
                     is_constrained = constraints is not None
                     sources[index].notes.append(
-                        _NOTHING if is_constrained else self._why_nothing(sources[index])
+                        _CONSTRAINTS_NOT_MET if is_constrained else self._why_nothing(sources[index])
                     )
         records = [
             self._maker.record(line, sources[index], outputs.get(index, []))
@@ -142,8 +149,9 @@ class Translator:
     ) -> Iterator[Record]:
         """Like `translate`, but the output is each line's reference with the model's log-probability of each token.
 
-        Its score is their mean. A source of white space gives an empty record. A language model scores the lines
-        themselves where they have no references, and gives an empty record for one of white space.
+        The output's score is the mean log-probability (base e) of its tokens, end symbol counted. A source of white
+        space gives an empty record. A language model scores the lines themselves where they have no references, and
+        gives an empty record for one of white space.
         """
         stream = iter(lines)
         before: list[int] = []
@@ -174,9 +182,11 @@ class Translator:
         return self.translate_window(lines)
 
     def check(self, line: Line) -> None:
-        """Raise the S2SError that `records` would for a line, before there are any records."""
+        """Raise the S2SError of a line that has no reference to score, or that is too long where `on_long` is "error".
+        Errors of a line's constraints come only from `records`.
+        """
         if self.scores_references:
-            self._encoder.encode_reference(line)
+            self._encoder.encode_reference(self._encoder.with_reference(line))
         elif self.on_long == "error":
             self.parts_of(line)
 
@@ -189,7 +199,9 @@ class Translator:
         return [outputs[index].score for index in range(len(lines))]
 
     def parts_of(self, line: Line) -> list[Part]:
-        """The parts to translate one by one, as `on_long` says; DataError for a line that is too long if that is so."""
+        """The parts to translate one by one, as `on_long` says; DataError for a line that is too long where `on_long`
+        is "error".
+        """
         return [("", line.text)] if self.scores_references else find_parts(self._encoder, line, self.on_long)
 
     def join_parts(self, line: Line, parts: Sequence[Part], records: Sequence[Record]) -> Record:
@@ -200,11 +212,6 @@ class Translator:
     def num_tokens(self, text: str) -> int:
         """How many tokens a line has, the end symbol not counted."""
         return self._encoder.num_tokens(text)
-
-    @property
-    def longest_line(self) -> int | None:
-        """The most tokens of a line that the model was trained on and has positions for; None: any number."""
-        return self._encoder.longest
 
     @cached_property
     def _encoder(self) -> LineEncoder:
@@ -245,9 +252,10 @@ class Translator:
         excluded, constraints = [], []
         for line, source in zip(lines, sources, strict=True):
             banned = self._constraints.excluded(line.excluded, self._prefix, line.id, source.words)
-            own = self.form.line_of(line.text)[1]
+            # Terms of a glossary are looked for in the sentence, without its tag and context.
+            _, sentence = self.form.line_of(line.text)
             wanted = self._constraints.constraints(
-                line.constraints, own, banned, most, source.notes, source.words
+                line.constraints, sentence, banned, most, source.notes, source.words
             )
             if wanted and not self.search.of_candidates.can_be_constrained:
                 raise UsageError(f"line {line.id + 1}: {CONSTRAINTS_NEED}")

@@ -20,7 +20,7 @@ _ATTENTION_GAIN = 2**-0.5
 
 @dataclass(frozen=True)
 class LayerConfig:
-    """What the layers of one side have in common."""
+    """Settings that all Transformer layers of the encoder, or of the decoder, share."""
 
     width: int
     ffn_width: int
@@ -33,7 +33,7 @@ class LayerConfig:
 
 
 def _input_projection(inputs: int, outputs: int, *, blocks: int = 1) -> Linear:
-    """To queries, keys and values: `blocks` matrices side by side, drawn as single ones."""
+    """A linear layer whose weight is `blocks` matrices of one shape, one below the other, each drawn by itself."""
     layer = Linear(inputs, outputs)
     layer.blocks = blocks
     for block in layer.weight.chunk(blocks):
@@ -86,7 +86,8 @@ def attention(
     """softmax(QKᵀ / √(D/H)) V, [B, H, Q, D/H]: scaled dot-product attention, equation 1.
 
     queries [B, H, Q, D/H], keys and values [B, H, S, D/H]; mask as in `attention_weights`, without one all keys are
-    attended to. causal: query t attends to the keys up to t alone. dropout: the probability that a weight is dropped.
+    attended to. causal: query t attends to keys 0 to t only; mask must then be None. dropout: the probability that a
+    weight is dropped, applied whenever it is not 0; callers pass 0 outside training.
     """
     if enabled():
         scale = 1 / score_divisor(keys.size(-1))
@@ -141,7 +142,9 @@ class SelfAttention(MultiHeadAttention):
     def step(self, x: Tensor, cache: LayerCache, slot: int) -> Tensor:
         """Attention of the next position of each hypothesis, x [B·K, D], over those before it and itself.
 
-        The keys and values of those before it are in the cache; its own are written into its slot.
+        The cache holds the keys and values of earlier positions; those of x are written into `slot`, which
+        `KeyValueCache.open_slot` gave. A slot's index is not the token's position, as sentences may join a batch
+        later.
         """
         rows = x.size(0)
         qkv = self.project(x, rows)  # [B·K, 3, H, D/H]
@@ -194,7 +197,8 @@ class CrossAttention(MultiHeadAttention):
         return out
 
     def weights(self, x: Tensor, keys: Tensor, mask: Tensor, heads: int | None = None) -> Tensor:
-        """What `forward` weighs the values by, [B, Q, S]: the mean over the heads, or over the first so many.
+        """The attention weights of `forward`, before dropout, [B, Q, S]: averaged over all heads, or over the first
+        `heads`.
 
         x [B, Q, D], prepared keys [B, H, S, D/H], mask [B, 1, 1, S].
         """

@@ -20,9 +20,9 @@ from s2scli.search.restrictions import Restrictions
 class Hypotheses:
     """The hypotheses of a batch of B sentences, K each, with what the model keeps of them.
 
-    sentences: the numbers of the sentences. rules: what their outputs may be. tokens [B, K, length]: what each
-    hypothesis has so far; those of sentences that have joined later begin with padding. memory and state: the model's,
-    of the sentences and of the hypotheses.
+    sentences: the index of each sentence among all that are searched for. rules: which tokens may come next. tokens
+    [B, K, length]: what each hypothesis has so far; hypotheses with fewer tokens than the longest of the batch begin
+    with padding. memory: what the model keeps of the sentences; state: what it keeps of the hypotheses.
     """
 
     model: Decodable
@@ -53,13 +53,15 @@ class Hypotheses:
 
     @property
     def longest_source(self) -> int:
-        """The tokens of the longest of the sources."""
+        """The number of tokens of the longest source."""
         return int(self.rules.source_lengths.max())
 
     def score_next(self, kept: Tensor | None = None) -> Tensor:
-        """The log-probabilities [B, K, V] of each hypothesis' next tokens, -inf for those that may not come.
+        """The log-probabilities of each hypothesis' next token, [B, K, V], or [B, K, V + E] of a model that copies;
+        -inf for forbidden tokens.
 
-        Once before each `extend`; the tensor is the caller's own to change. kept: as `Restrictions.apply` has it.
+        Call it once before each `extend`; the caller may change the tensor. kept [B, K, any]: tokens that the
+        no-repeat n-gram rule does not forbid.
         """
         output = self.model.step(self._last_tokens(), self.memory, self.state)
         self.state = output.state
@@ -100,7 +102,9 @@ class Hypotheses:
         return kept
 
     def join(self, other: Hypotheses) -> None:
-        """Go on with other sentences too, with as many hypotheses each, in the rows behind these."""
+        """Add the sentences of another batch in the rows after these. Both batches must have the same K, at least one
+        token per hypothesis, and no excluded phrases.
+        """
         length = max(self.tokens.size(2), other.tokens.size(2))
         padding = self.model.symbols.padding
         both = [

@@ -83,10 +83,10 @@ class Restrictions:
         self._use(torch.cat([self.lengths, other.lengths]))
 
     def apply(self, output: StepOutput, tokens: Tensor, kept: Tensor | None = None) -> Tensor:
-        """The log-probabilities [B, K, V] of what may come after tokens [B, K, length], -inf for what may not.
+        """The log-probabilities of what may come after tokens [B, K, length], -inf for forbidden tokens.
 
-        Hypotheses of fewer tokens than others begin with padding. kept [B, K, any]: tokens that may make an n-gram a
-        second time. The tensor is the caller's own to change.
+        They are [B, K, V], or [B, K, V + E] of a model that copies; the caller may change the tensor. Hypotheses with
+        fewer tokens than others begin with padding. kept [B, K, any]: tokens that may make an n-gram a second time.
         """
         if self._penalty != 1 and self._most:
             log_p = _penalize(output.scores, tokens, self._penalty, self._padding).log_softmax(-1)

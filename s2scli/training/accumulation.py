@@ -22,7 +22,7 @@ from s2scli.training.objectives.base import Loss, Objective
 class Accumulator:
     """Adds up the gradients of micro-batches, one forward and backward pass for each piece of them.
 
-    replica: what wraps the objective where each of several processes has all of it.
+    replica: the objective's DistributedDataParallel wrapper; None with one process or with FSDP.
     """
 
     objective: Objective

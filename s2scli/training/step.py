@@ -25,7 +25,8 @@ class UpdateResult:
     """Sums over an update's batches in all processes, in nats, and the gradient's norm before clipping.
 
     finite: whether the update was made; where the loss or the gradient was not finite, the weights are as before.
-    norms: the gradient's norm by layer, where it was asked for or not finite. figures: the objective's others.
+    norms: the gradient's norm by layer, where it was asked for or not finite. figures: further sums that the objective
+    reports, each in its own unit.
     """
 
     loss: float
@@ -40,8 +41,8 @@ class UpdateResult:
 class Updater:
     """Makes updates of an objective's parameters.
 
-    replica: what wraps the objective where each of several processes has all of it. parameters: name → those
-    that are trained. clip_norm 0 clips nothing. skips_layers: whether a pass may leave layers out (LayerDrop).
+    replica: the objective's DistributedDataParallel wrapper; None with one process or with FSDP. parameters: name →
+    those that are trained. clip_norm 0 clips nothing. skips_layers: whether a pass may leave layers out (LayerDrop).
     """
 
     objective: Objective
@@ -77,9 +78,10 @@ class Updater:
 
         batches: this process's. tokens: the target tokens of all processes' batches, by which the gradient is divided.
         log_norms: whether to tell the gradient's norm by layer. Raises S2SError where a single sentence does not fit
-        into memory, and torch's OutOfMemoryError where other processes wait inside the pass that failed.
+        into memory, and the out-of-memory error itself where other processes already wait inside the pass that failed,
+        which then cannot be repeated.
         """
-        # Wrappers average over processes; what counts is the sum.
+        # DDP and FSDP average gradients over the processes; multiplying by their number makes it the sum.
         factor = self.processes.size * self.scale.value / tokens
         sums = self._accumulator.accumulate(update, batches, factor)
         loss, nll, *figures = self.processes.sum([*sums.values()])

@@ -86,5 +86,8 @@ def test_a_language_model_goes_on_with_its_lines() -> None:
     engine = PlainEngine(reads_source=False)
     records = list(translator_over(engine, target_prefix="a").records(read("b c", ""), 100))
     assert texts(records) == ["a b c a b c", "a a"]
-    (scored,) = translator_over(engine, scores_references=True).records(read("b c"), 100)
+    scores = translator_over(engine, scores_references=True)
+    (line,) = read("b c")
+    scores.check(line)  # its text is what is scored
+    (scored,) = scores.records([line], 100)
     assert scored.hypotheses[0].tokens[:-1] == ["b", "c"]

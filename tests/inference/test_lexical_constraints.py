@@ -172,7 +172,9 @@ def test_a_prefix_with_what_is_excluded(transformer: Generator, tmp_path: Path) 
 
 
 def test_a_prefix_that_the_model_cannot_write(transformer: Generator) -> None:
-    with pytest.raises(UsageError, match="--target-prefix ba ☃: .* has no token for ☃, and so no output begins"):
+    with pytest.raises(
+        UsageError, match=r"--target-prefix ba ☃: .* has no token for ☃, and so no output begins"
+    ):
         transformer("ba\n", target_prefix="ba ☃")
 
 

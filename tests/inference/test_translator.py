@@ -12,6 +12,8 @@ from toys import random_ids, random_model, small_transformer
 
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Tokens
+from s2scli.data.source_form import SourceForm
+from s2scli.inference.encoding import encoder_of
 from s2scli.inference.lines import Line
 from s2scli.inference.torch_engine import TorchEngine
 from s2scli.inference.translator import Translator
@@ -151,4 +153,6 @@ def test_the_longest_source(limit: int, positions: int, longest: int | None) -> 
     learned: dict[str, Any] = {"positions": "learned", "max_source_positions": positions} if positions else {}
     model = random_model(small_transformer(**learned), SIZE, SIZE)
     limits = {"max_source_length": limit, "on_long": "skip"}
-    assert translator(model=model, limits=limits).longest_line == longest
+    engine = TorchEngine(model, torch.device("cpu"))
+    encoder = encoder_of(engine, {"source": WORDS, "target": WORDS}, limits, SourceForm())
+    assert encoder.longest == longest

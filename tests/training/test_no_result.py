@@ -118,4 +118,4 @@ def test_generating_with_a_model_that_has_diverged_says_so(
     if math.isnan(scale):
         assert said.startswith(f"s2s generate: error: {trained.root / 'broken'}: its weights are not finite")
     else:
-        assert "line 1: the model gives scores that are no numbers: its training has diverged" in said
+        assert "line 1: the model gives scores that are not finite: its training has diverged" in said

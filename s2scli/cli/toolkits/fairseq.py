@@ -115,7 +115,7 @@ FAIRSEQ = Toolkit(
         "--left-pad-source": "padding changes no result",
         "--left-pad-target": "padding changes no result",
         "--padding-factor": "padding changes no result",
-        "--required-batch-size-multiple": "batches are as large as --max-tokens allows",
+        "--required-batch-size-multiple": "sizes of batches above 8 are multiples of 8",
         "--num-workers": "batches are read ahead where that helps",
         "--update-epoch-batch-itr": "every epoch is shuffled anew",
         "--source-position-markers": "--copy tells unknown words of the source apart by itself",
