@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from s2scli.configs.component import called
-from s2scli.configs.model import CopyingConfig, EncoderDecoderConfig, ModelConfig
+from s2scli.configs.model import CopyingConfig, EncoderDecoderConfig
 from s2scli.configs.presets import Preset, copying, preset
+from s2scli.configs.transformer_options import TransformerOptions
 from s2scli.errors import UsageError
 from s2scli.schema import same_setting, setting
 
@@ -38,7 +39,7 @@ def _size(layers: tuple[int, int], embed: int, ffn: int, heads: int) -> dict[str
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformerDecoderConfig(ModelConfig):
+class TransformerDecoderConfig(TransformerOptions):
     """Settings of a Transformer's decoder, and those that it has in common with the encoder where there is one."""
 
     decoder_layers: int = setting(6, "decoder layers", at_least=1, at_most=1000)
@@ -47,9 +48,20 @@ class TransformerDecoderConfig(ModelConfig):
         2048, "inner width of the decoder's feed-forward layers", at_least=1, at_most=10_000_000
     )
     decoder_attention_heads: int = setting(8, "attention heads in the decoder", at_least=1, at_most=1_000_000)
+    decoder_head_dim: int | None = setting(
+        None,
+        "width of an attention head in the decoder; by default decoder_embed_dim / decoder_attention_heads",
+        at_least=1,
+        at_most=1_000_000,
+    )
+    decoder_kv_heads: int | None = setting(
+        None,
+        "heads of keys and values in the decoder, which groups of query heads share (Ainslie et al. 2023); by default "
+        "as many as there are of queries",
+        at_least=1,
+        at_most=1_000_000,
+    )
     decoder_normalize_before: bool = setting(False, "pre-norm instead of post-norm in the decoder")
-    activation_fn: str = setting("relu", "feed-forward activation", choices=("relu", "gelu", "swiglu"))
-    positions: str = setting("sinusoidal", "position embeddings", choices=("sinusoidal", "learned"))
     max_target_positions: int = setting(
         1024,
         "longest target with learned positions",
@@ -79,19 +91,33 @@ class TransformerDecoderConfig(ModelConfig):
         at_most=0.99,
         training_only=True,
     )
-    layernorm_embedding: bool = setting(False, "normalize embeddings with their positions, before dropout")
     share_decoder_input_output_embed: bool = same_setting(
         EncoderDecoderConfig, "share_decoder_input_output_embed"
     )
 
     def __post_init__(self) -> None:
-        self._check_width("decoder", self.decoder_embed_dim, self.decoder_attention_heads)
+        super().__post_init__()
+        self._check_width("decoder")
 
-    def _check_width(self, side: str, width: int, heads: int) -> None:
-        if width % heads:
+    def _check_width(self, side: str) -> None:
+        width, heads, head_dim = (
+            getattr(self, f"{side}_{name}") for name in ("embed_dim", "attention_heads", "head_dim")
+        )
+        if width % heads and head_dim is None:
             raise UsageError(
                 f"model.{side}_embed_dim = {width} cannot be split over model.{side}_attention_heads = {heads}; "
-                "choose a multiple"
+                f"choose a multiple, or model.{side}_head_dim"
+            )
+        kv_heads = getattr(self, f"{side}_kv_heads")
+        if kv_heads is not None and heads % kv_heads:
+            raise UsageError(
+                f"model.{side}_attention_heads = {heads} cannot be split over model.{side}_kv_heads = {kv_heads}; "
+                "choose a divisor"
+            )
+        head_width = width // heads if head_dim is None else head_dim
+        if head_width % 2 and self.positions == "rotary":
+            raise UsageError(
+                f"attention heads of the {side}, of width {head_width}, must be even for rotary positions"
             )
         if width % 2 and self.positions == "sinusoidal":
             raise UsageError(f"model.{side}_embed_dim = {width} must be even for sinusoidal positions")
@@ -144,6 +170,26 @@ class TransformerConfig(TransformerDecoderConfig, EncoderDecoderConfig, CopyingC
         "transformer_tiny_copy": copying(
             _transformer({**_size((4, 4), 128, 256, 4), "dropout": 0.3}, lr=0.005, warmup_updates=2000)
         ),
+        "transformer_modern": _transformer(
+            {
+                **_size((4, 4), 128, 176, 4),
+                "dropout": 0.3,
+                "norm": "rms",
+                "norm_eps": 1e-6,
+                "encoder_normalize_before": True,
+                "decoder_normalize_before": True,
+                "positions": "rotary",
+                "activation_fn": "swiglu",
+                "linear_bias": False,
+            },
+            lr=0.005,
+            warmup_updates=2000,
+        ),
+        "transformer_ssru": _transformer(
+            {**_size((6, 2), 128, 256, 4), "dropout": 0.3, "decoder_sublayer": "ssru"},
+            lr=0.005,
+            warmup_updates=2000,
+        ),
         "transformer_iwslt_de_en": _transformer(
             {**_size((6, 6), 512, 1024, 4), "dropout": 0.3}, lr=0.0005, warmup_updates=4000
         ),
@@ -172,6 +218,19 @@ class TransformerConfig(TransformerDecoderConfig, EncoderDecoderConfig, CopyingC
         2048, "inner width of the encoder's feed-forward layers", at_least=1, at_most=10_000_000
     )
     encoder_attention_heads: int = setting(8, "attention heads in the encoder", at_least=1, at_most=1_000_000)
+    encoder_head_dim: int | None = setting(
+        None,
+        "width of an attention head in the encoder; by default encoder_embed_dim / encoder_attention_heads",
+        at_least=1,
+        at_most=1_000_000,
+    )
+    encoder_kv_heads: int | None = setting(
+        None,
+        "heads of keys and values in the encoder, which groups of query heads share (Ainslie et al. 2023); by default "
+        "as many as there are of queries",
+        at_least=1,
+        at_most=1_000_000,
+    )
     encoder_normalize_before: bool = setting(False, "pre-norm instead of post-norm in the encoder")
     max_source_positions: int = setting(
         1024,
@@ -220,9 +279,13 @@ class TransformerConfig(TransformerDecoderConfig, EncoderDecoderConfig, CopyingC
     )
 
     def __post_init__(self) -> None:
-        self._check_width("encoder", self.encoder_embed_dim, self.encoder_attention_heads)
         super().__post_init__()
+        self._check_width("encoder")
         self.check_sharing()
+        if self.attention_window and self.positions == "relative":
+            raise UsageError(
+                "model.attention_window does not go with model.positions = 'relative'; leave it out"
+            )
         if self.attention_window % 2:
             raise UsageError(
                 f"model.attention_window = {self.attention_window} must be even: it reaches as far to either side"

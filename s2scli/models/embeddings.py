@@ -14,7 +14,10 @@ from s2scli.text.vocabulary import SidesSymbols
 
 
 class Embeddings:
-    """The source and target embeddings and the output layer, tied as the config says."""
+    """The source and target embeddings and the output layer, tied as the config says.
+
+    output_options: of the output layer, its bias and its scale.
+    """
 
     def __init__(
         self,
@@ -22,6 +25,7 @@ class Embeddings:
         sizes: tuple[int, int],
         output_width: int,
         symbols: SidesSymbols,
+        **output_options: Any,
     ) -> None:
         source_size, target_size = sizes
         if config.share_all_embeddings and source_size != target_size:
@@ -38,4 +42,6 @@ class Embeddings:
         )
         tied = config.share_all_embeddings or config.share_decoder_input_output_embed
         layer = CopyOutput if config.copies else SoftmaxOutput
-        self.output: OutputLayer[Any] = layer(output_width, target_size, self.target if tied else None)
+        self.output: OutputLayer[Any] = layer(
+            output_width, target_size, self.target if tied else None, **output_options
+        )

@@ -8,45 +8,23 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from s2scli.configs.transformer import TransformerConfig, TransformerLMConfig
+from s2scli.configs.transformer import TransformerConfig
 from s2scli.data.batch import Batch, Tokens, decoder_input
 from s2scli.errors import UsageError
 from s2scli.models.base import Memory, Model, State, chosen_layer
 from s2scli.models.embeddings import Embeddings
-from s2scli.models.transformer_state import TransformerMemory, TransformerState
+from s2scli.models.transformer_parts import layer_config, make_embedder, make_relative_positions
+from s2scli.models.transformer_state import TargetCache, TransformerMemory, TransformerState
 from s2scli.nn.copying import CopyStates, Gate, Hidden
 from s2scli.nn.dropout import kept_layers
 from s2scli.nn.embedding import Embedder
 from s2scli.nn.kernels.direct_calls import direct
 from s2scli.nn.kernels.dot_product import padded_for_steps
 from s2scli.nn.kernels.key_value_cache import KeyValueCache
-from s2scli.nn.local_attention import LocalSelfAttention, local_mask
-from s2scli.nn.multi_head import LayerConfig
-from s2scli.nn.positions import make_positions
+from s2scli.nn.local_attention import LocalMask, LocalSelfAttention, local_mask
+from s2scli.nn.relative_positions import RelativeCache, RelativePositions
 from s2scli.nn.transformer import DecoderLayer, EncoderLayer, final_norm
 from s2scli.text.vocabulary import SidesSymbols
-
-
-def layer_config(config: TransformerConfig | TransformerLMConfig, side: str) -> LayerConfig:
-    """What the layers of a side have in common."""
-    return LayerConfig(
-        width=getattr(config, f"{side}_embed_dim"),
-        ffn_width=getattr(config, f"{side}_ffn_embed_dim"),
-        heads=getattr(config, f"{side}_attention_heads"),
-        normalize_before=getattr(config, f"{side}_normalize_before"),
-        activation=config.activation_fn,
-        dropout=config.dropout,
-        attention_dropout=config.attention_dropout,
-        activation_dropout=config.activation_dropout,
-    )
-
-
-def make_embedder(
-    config: TransformerConfig | TransformerLMConfig, table: nn.Embedding, max_positions: int
-) -> Embedder:
-    """What embeds the tokens of a side; max_positions: how many are learned, where they are."""
-    positions = make_positions(config.positions, table.embedding_dim, max_positions)
-    return Embedder(table, positions, normalize=config.layernorm_embedding, dropout=config.dropout)
 
 
 class TransformerDecoder(Model):
@@ -55,6 +33,7 @@ class TransformerDecoder(Model):
     decoder_embedder: Embedder
     decoder_layers: nn.ModuleList
     decoder_norm: nn.Module
+    decoder_relative_positions: RelativePositions | None
     # The layer whose cross-attention says what to copy, the mean over so many heads; None: nothing is copied.
     copy_layer: int | None = None
     copy_heads: int = 0
@@ -86,6 +65,7 @@ class TransformerDecoder(Model):
         """Decoder states [B, T, D] of all target positions."""
         memory = cast(TransformerMemory, memory)
         x = embedded = self.decoder_embedder(inputs)  # [B, T, D]
+        bias = self._target_bias(inputs.size(1))
         copied = None
         kept = kept_layers(len(self.decoder_layers), self.decoder_layerdrop, self.training)
         layers = zip(self.decoder_layers, memory.keys, memory.values, strict=True)
@@ -93,11 +73,16 @@ class TransformerDecoder(Model):
             # The layer that says what to copy is never skipped.
             if number == self.copy_layer:
                 x, copied = cast(DecoderLayer, layer).forward_with_weights(
-                    x, keys, values, memory.mask, self.copy_heads
+                    x, keys, values, memory.mask, bias, self.copy_heads
                 )
             elif kept[number]:
-                x = layer(x, keys, values, memory.mask)
+                x = layer(x, keys, values, memory.mask, bias)
         return self._hidden(self.decoder_norm(x), embedded, copied, memory)
+
+    def _target_bias(self, length: int) -> Tensor | None:
+        """The bias [1, H, T, T] of the self-attention among so many target positions, where there is one."""
+        relative = self.decoder_relative_positions
+        return None if relative is None else relative.causal(length)
 
     def _hidden(
         self, states: Tensor, embedded: Tensor, copied: Tensor | None, memory: TransformerMemory
@@ -119,19 +104,22 @@ class TransformerDecoder(Model):
         layer = chosen_layer(layer, len(self.decoder_layers))
         memory = cast(TransformerMemory, self.encode(batch.source))
         x = self.decoder_embedder(decoder_input(batch.target, self.symbols.start))
+        bias = self._target_bias(x.size(1))
         layers = [cast(DecoderLayer, item) for item in self.decoder_layers]
         for below, keys, values in zip(layers[:layer], memory.keys, memory.values, strict=False):
-            x = below(x, keys, values, memory.mask)
-        weights = layers[layer].attention(x, memory.keys[layer], memory.mask)
+            x = below(x, keys, values, memory.mask, bias)
+        weights = layers[layer].attention(x, memory.keys[layer], memory.mask, bias)
         weights = weights[..., : batch.source.ids.size(1)]
         return weights * batch.target.mask[..., None]
 
     def start(self, memory: Memory) -> TransformerState:
         """The state of hypotheses that have read nothing."""
-        keys = cast(TransformerMemory, memory).keys
-        rows, heads, _, width = keys[0].shape
-        cache = KeyValueCache.empty(len(keys), rows, heads, width, like=keys[0])
-        return TransformerState(cache, [direct(cast(DecoderLayer, layer)) for layer in self.decoder_layers])
+        keys = cast(TransformerMemory, memory).keys[0]
+        layers = [cast(DecoderLayer, layer) for layer in self.decoder_layers]
+        cache: TargetCache = layers[0].self_attention.empty_cache(len(layers), len(keys), keys)
+        if self.decoder_relative_positions is not None:
+            cache = RelativeCache.over(cast(KeyValueCache, cache), self.decoder_relative_positions)
+        return TransformerState(cache, [direct(layer) for layer in layers])
 
     def decode_step(self, tokens: Tensor, memory: Memory, state: State) -> tuple[Hidden, State]:
         """Run the decoder on the newest token of each hypothesis, without a gradient."""
@@ -160,10 +148,19 @@ class TransformerModel(TransformerDecoder):
         self, config: TransformerConfig, source_size: int, target_size: int, symbols: SidesSymbols
     ) -> None:
         super().__init__()
-        embeddings = Embeddings(config, (source_size, target_size), config.decoder_embed_dim, symbols)
-        self.encoder_embedder = make_embedder(config, embeddings.source, config.max_source_positions)
-        self.decoder_embedder = make_embedder(config, embeddings.target, config.max_target_positions)
+        embeddings = Embeddings(
+            config,
+            (source_size, target_size),
+            config.decoder_embed_dim,
+            symbols,
+            bias=config.output_bias,
+            scale=config.output_scale,
+        )
+        self.encoder_embedder = make_embedder(config, embeddings.source, "source")
+        self.decoder_embedder = make_embedder(config, embeddings.target, "target")
         encoder, decoder = layer_config(config, "encoder"), layer_config(config, "decoder")
+        self.encoder_relative_positions = make_relative_positions(config, encoder, bidirectional=True)
+        self.decoder_relative_positions = make_relative_positions(config, decoder, bidirectional=False)
         self.encoder_layerdrop, self.decoder_layerdrop = config.encoder_layerdrop, config.decoder_layerdrop
         self._reach, self._num_global = config.attention_window // 2, config.global_tokens
         self.encoder_layers = nn.ModuleList(
@@ -199,7 +196,11 @@ class TransformerModel(TransformerDecoder):
         x = self.encoder_embedder(source.ids)  # [B, S, D]
         # A window that reaches from one end to the other is no window.
         is_local = 0 < self._reach < x.size(1) - 1
-        attended = local_mask(source.mask, self._reach, self._num_global) if is_local else mask
+        attended: Tensor | LocalMask
+        if self.encoder_relative_positions is not None:
+            attended = self.encoder_relative_positions(mask)  # [B, H, S, S]
+        else:
+            attended = local_mask(source.mask, self._reach, self._num_global) if is_local else mask
         kept = kept_layers(len(self.encoder_layers), self.encoder_layerdrop, self.training)
         for layer in compress(self.encoder_layers, kept):
             x = layer(x, attended)

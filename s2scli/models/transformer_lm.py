@@ -8,7 +8,8 @@ from s2scli.configs.transformer import TransformerLMConfig
 from s2scli.data.batch import Batch, Tokens
 from s2scli.errors import UsageError
 from s2scli.models.base import Memory
-from s2scli.models.transformer import TransformerDecoder, layer_config, make_embedder
+from s2scli.models.transformer import TransformerDecoder
+from s2scli.models.transformer_parts import layer_config, make_embedder, make_relative_positions
 from s2scli.models.transformer_state import TransformerMemory
 from s2scli.nn.embedding import initial_embedding
 from s2scli.nn.output import SoftmaxOutput
@@ -30,16 +31,19 @@ class TransformerLanguageModel(TransformerDecoder):
         super().__init__()
         layer = layer_config(config, "decoder")
         table = initial_embedding(target_size, layer.width, symbols.target.zero_row)
-        self.decoder_embedder = make_embedder(config, table, config.max_target_positions)
+        self.decoder_embedder = make_embedder(config, table, "target")
+        self.decoder_relative_positions = make_relative_positions(config, layer, bidirectional=False)
         self.decoder_layerdrop = config.decoder_layerdrop
         self.decoder_layers = nn.ModuleList(DecoderLayer(layer, 0) for _ in range(config.decoder_layers))
         self.decoder_norm = final_norm(layer)
         tied = table if config.share_decoder_input_output_embed else None
-        self.output = SoftmaxOutput(layer.width, target_size, tied)
+        self.output = SoftmaxOutput(
+            layer.width, target_size, tied, bias=config.output_bias, scale=config.output_scale
+        )
         self.encoder_width, self.source_size, self.target_size = 0, source_size, target_size
         self.symbols, self.source_symbols = symbols.target, symbols.source
         self.max_target_positions = config.positions_of.get("target")
-        self._heads, self._width = layer.heads, layer.width
+        self._heads, self._head_width = layer.key_heads, layer.head_width
 
     @property
     def embeddings(self) -> dict[str, nn.Embedding]:
@@ -49,9 +53,7 @@ class TransformerLanguageModel(TransformerDecoder):
     def encode(self, source: Tokens) -> TransformerMemory:
         """Keys and values of no positions for each of the sentences."""
         size = len(source.ids)
-        nothing = self.output.weight.new_empty(
-            size, self._heads, 0, self._width // self._heads
-        )  # [B, H, 0, D/H]
+        nothing = self.output.weight.new_empty(size, self._heads, 0, self._head_width)  # [B, H, 0, D/H]
         layers = [nothing] * len(self.decoder_layers)
         return TransformerMemory(layers, layers, source.mask[:, None, None, :0])
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -11,13 +13,12 @@ from torch import Tensor
 from s2scli.models.base import Memory, State
 from s2scli.models.rows import beam_rows, join_padded, join_present
 from s2scli.nn.kernels.dot_product import CachedKeys, bias_of, rounded_length
-from s2scli.nn.kernels.key_value_cache import KeyValueCache
 from s2scli.nn.transformer import DecoderLayer
 
 
 @dataclass(frozen=True)
 class TransformerMemory(Memory):
-    """keys and values [B, H, S, D/H] of each decoder layer over the encoder states; mask [B, 1, 1, S].
+    """keys and values [B, G, S, D/H] of each decoder layer over the encoder states; mask [B, 1, 1, S].
 
     S is as `padded_for_steps` makes it. states [B, source length, D]: the encoder states themselves, which decoding
     does without: none after `select`. words [B, S], to copy: the tokens' ids in the extended vocabulary.
@@ -50,20 +51,55 @@ class TransformerMemory(Memory):
 
     @cached_property
     def cached(self) -> list[CachedKeys]:
-        """Each layer's keys and values as steps attend over them, [B·H, S, D/H]."""
-        bias = bias_of(self.mask[:, 0, 0], self.keys[0].size(1), self.keys[0].dtype)  # [B·H, 1, S]
+        """Each layer's keys and values as steps attend over them, [B·G, S, D/H]."""
+        bias = bias_of(self.mask[:, 0, 0], self.keys[0].size(1), self.keys[0].dtype)  # [B·G, 1, S]
         pairs = zip(self.keys, self.values, strict=True)
         return [CachedKeys(keys.flatten(0, 1), values.flatten(0, 1), bias) for keys, values in pairs]
 
 
+class TargetCache(Protocol):
+    """What layers keep of the tokens that hypotheses have read: keys and values, or the states of SSRUs."""
+
+    @property
+    def beam(self) -> int:
+        """How many hypotheses each sentence has, K."""
+        ...
+
+    @property
+    def lengths(self) -> Tensor:
+        """How many tokens each sentence's hypotheses have read, [B]."""
+        ...
+
+    @property
+    def layers(self) -> Sequence[Any]:
+        """Each layer's part."""
+        ...
+
+    def open_slot(self) -> int:
+        """Make room for the newest tokens, and give a number that no position of theirs is above."""
+        ...
+
+    def select(self, sentences: Tensor, hypotheses: Tensor) -> Self:
+        """A cache of some sentences [any] and their hypotheses, which are rows."""
+        ...
+
+    def join(self, other: Self) -> Self:
+        """A cache of these sentences' hypotheses and then of as many of others."""
+        ...
+
+    def reorder(self, hypotheses: Tensor) -> Self:
+        """A cache whose rows are some of this one's, [B·K], as many of each sentence."""
+        ...
+
+
 @dataclass(frozen=True)
 class TransformerState(State):
-    """cache: keys and values of the tokens read so far; layers: the decoder's, as steps call them.
+    """cache: what is kept of the tokens read so far; layers: the decoder's, as steps call them.
 
     The cache changes in place, as it says.
     """
 
-    cache: KeyValueCache
+    cache: TargetCache
     layers: list[DecoderLayer]
 
     @property

@@ -5,8 +5,9 @@ Dimensions, wherever a docstring or a trailing comment names them:
     B  batch: the sentences, a row each
     S  source length
     T  target length
-    D  model width; D/H is that of one attention head
+    D  model width; D/H is that of one attention head, unless a config gives it another
     H  attention heads
+    G  heads of keys and values, H unless several heads of queries share each
     V  target vocabulary
     E  own words: those of a source that the vocabulary does not have, which copying adds to it
     K  beam: the hypotheses of a sentence; B·K is one dimension, the hypotheses of each sentence one after the other

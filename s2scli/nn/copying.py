@@ -86,11 +86,11 @@ class CopyOutput(OutputLayer[CopyStates]):
         return log_p.masked_fill(columns > most, float("-inf"))
 
     def rows(self, states: CopyStates) -> list[Tensor]:
-        """Hidden states [N, D], gates [N], attention [N, S] and words [N, S]."""
-        return [states.hidden, states.gate, states.attention, states.words]
+        """Joined hidden states [N, …], gates [N], attention [N, S] and words [N, S]."""
+        return [self.joined_hidden(states.hidden), states.gate, states.attention, states.words]
 
     def log_probabilities(self, weight: Tensor, rows: Sequence[Tensor]) -> Tensor:
-        """Give log p, [n, V + E], E being the most own words of a source in these rows."""
+        """Give log p, [n, V + E], E being the most own words of a source in these rows; weight is a joined one."""
         hidden, gate, attention, words = rows
         return kernels.copy_mixture(kernels.projection(hidden, weight), gate, attention, words)
 
@@ -114,7 +114,7 @@ class CopyOutput(OutputLayer[CopyStates]):
             return -((1 - epsilon) * of_target + spread * of_others).sum()
 
         size = kernels.chunk_rows(self.weight.size(0))
-        loss = kernels.chunked_sum(function, [self.weight], [*self.rows(states), targets], size)
+        loss = kernels.chunked_sum(function, [self.joined_weight()], [*self.rows(states), targets], size)
         return loss, -torch.stack(likelihoods).sum()
 
 

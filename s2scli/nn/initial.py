@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from s2scli.nn.linear import NormalizedLinear
 from s2scli.nn.output import OutputLayer
 from s2scli.nn.positions import LearnedPositions
+from s2scli.nn.relative_positions import RelativePositions
 
 # Unless they are told: the gain of xavier and kaiming, the standard deviation of normal, the bound of uniform.
 INITIAL_SCALES = {
@@ -60,7 +61,7 @@ def initialize(model: nn.Module, method: str, scale: float | None = None) -> Non
     """
     tables = {id(table) for table in _tables(model)}
     for module in model.modules():
-        if isinstance(module, LearnedPositions):
+        if isinstance(module, LearnedPositions | RelativePositions):
             continue
         own = [
             (name, item) for name, item in module.named_parameters(recurse=False) if id(item) not in tables

@@ -45,7 +45,14 @@ def local_mask(mask: Tensor, reach: int, num_global: int) -> LocalMask:
 
 
 def local_attention(
-    queries: Tensor, keys: Tensor, values: Tensor, mask: LocalMask, num_global: int, *, dropout: float = 0.0
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: LocalMask,
+    num_global: int,
+    *,
+    scale: float | None = None,
+    dropout: float = 0.0,
 ) -> Tensor:
     """What `attention` gives where queries attend to what the mask says; all [B, H, S, D/H].
 
@@ -60,12 +67,14 @@ def local_attention(
     block_keys, block_values = (
         _around_blocks(item, reach, missing, num_global, columns - 3 * reach) for item in (keys, values)
     )
-    heads = attention(blocks.flatten(0, 1), block_keys, block_values, mask.window, dropout=dropout)
+    heads = attention(
+        blocks.flatten(0, 1), block_keys, block_values, mask.window, scale=scale, dropout=dropout
+    )
     heads = heads.unflatten(0, (-1, blocks.size(1))).transpose(1, 2).flatten(2, 3)  # [B, H, blocks·R, D/H]
     local: Tensor = heads[:, :, :length]
     if not num_global:
         return local
-    first = attention(queries[:, :, :num_global], keys, values, mask.whole, dropout=dropout)
+    first = attention(queries[:, :, :num_global], keys, values, mask.whole, scale=scale, dropout=dropout)
     return torch.cat([first, local[:, :, num_global:]], dim=2)
 
 
@@ -91,8 +100,9 @@ class LocalSelfAttention(SelfAttention):
             everywhere: Tensor = super().forward(x, mask)
             return everywhere
         queries, keys, values = self.project_heads(x)
+        dropout = self.dropout if self.training else 0.0
         heads = local_attention(
-            queries, keys, values, mask, self.num_global, dropout=self.dropout if self.training else 0.0
+            queries, keys, values, mask, self.num_global, scale=self.attention_scale, dropout=dropout
         )
         out: Tensor = self.out(join_heads(heads))
         return out

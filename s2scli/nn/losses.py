@@ -24,7 +24,8 @@ def symmetric_divergence(output: OutputLayer[Any], one: Any, other: Any) -> Tens
         log_p, log_q = (output.log_probabilities(shared[0], part) for part in (parts[:count], parts[count:]))
         return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum()
 
-    return kernels.chunked_sum(function, [output.weight], rows, kernels.chunk_rows(output.weight.size(0)))
+    size = kernels.chunk_rows(output.weight.size(0))
+    return kernels.chunked_sum(function, [output.joined_weight()], rows, size)
 
 
 def soft_cross_entropy(
@@ -47,7 +48,7 @@ def soft_cross_entropy(
 
     return kernels.chunked_sum(
         function,
-        [output.weight, teacher.weight],
+        [output.joined_weight(), teacher.joined_weight()],
         [*rows, *teacher_rows],
         kernels.chunk_rows(output.weight.size(0)),
     )
@@ -62,4 +63,5 @@ def weighted_cross_entropy(output: OutputLayer[Any], states: Any, targets: Tenso
         return (F.nll_loss(log_p, wanted, reduction="none") * row_weights).sum()
 
     rows = [*output.rows(states), targets, weights]
-    return kernels.chunked_sum(function, [output.weight], rows, kernels.chunk_rows(output.weight.size(0)))
+    size = kernels.chunk_rows(output.weight.size(0))
+    return kernels.chunked_sum(function, [output.joined_weight()], rows, size)

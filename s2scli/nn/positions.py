@@ -11,31 +11,35 @@ from torch.nn import functional as F
 from s2scli.errors import DataError
 
 
-def sinusoids(length: int, width: int) -> Tensor:
-    """The sinusoidal table [length, width] of Vaswani et al. 2017, section 3.5.
+def sinusoids(length: int, width: int, spacing: str = "tensor2tensor", offset: int = 0) -> Tensor:
+    """The sinusoidal table [length, width] of Vaswani et al. 2017, section 3.5, from position `offset` on.
 
-    As in fairseq and tensor2tensor, all sines come before all cosines, and frequency i of width/2 is
-    10000^(-i / (width/2 - 1)): the same functions as the paper's, up to their order and spacing.
+    All sines come before all cosines: the same functions as the paper's in another order. Frequency i of width/2 is
+    10000^(-i / (width/2 - 1)) as in fairseq, Marian and tensor2tensor, or with the spacing "paper"
+    10000^(-i / (width/2)).
     """
     half = width // 2
     if torch.get_default_device().type == "meta":
         # There is nothing to compute, for which torch would import its compiler.
         return torch.empty(length, 2 * half)
-    frequencies = torch.exp(torch.arange(half) * -(math.log(10000) / max(half - 1, 1)))  # [half]
-    angles = torch.arange(length)[:, None] * frequencies  # [length, half]
+    steps = half if spacing == "paper" else max(half - 1, 1)
+    frequencies = torch.exp(torch.arange(half) * -(math.log(10000) / steps))  # [half]
+    angles = torch.arange(offset, offset + length)[:, None] * frequencies  # [length, half]
     return torch.cat([angles.sin(), angles.cos()], dim=1)  # [length, width]
 
 
 class SinusoidalPositions(nn.Module):
-    """Fixed position embeddings of width D for any length; the table grows as needed."""
+    """Fixed position embeddings of width D for any length, see `sinusoids`; the table grows as needed."""
 
-    def __init__(self, width: int, initial_length: int = 256) -> None:
+    def __init__(
+        self, width: int, spacing: str = "tensor2tensor", offset: int = 0, initial_length: int = 256
+    ) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.spacing, self.offset = width, spacing, offset
         self.table: Tensor
         # A buffer, so that it goes to the device and the precision of the model; not persistent, as it is computed: how
         # far it has grown is no part of a model, and no checkpoint has it.
-        self.register_buffer("table", sinusoids(initial_length, width), persistent=False)
+        self.register_buffer("table", self._rows(initial_length), persistent=False)
 
     def forward(self, start: int, length: int) -> Tensor:
         """Embeddings [length, D] of the positions from `start` on, which is counted from 0."""
@@ -47,8 +51,11 @@ class SinusoidalPositions(nn.Module):
 
     def _table_of(self, length: int) -> Tensor:
         if length > self.table.size(0):
-            self.table = sinusoids(2 * length, self.width).to(self.table)
+            self.table = self._rows(2 * length).to(self.table)
         return self.table
+
+    def _rows(self, length: int) -> Tensor:
+        return sinusoids(length, self.width, self.spacing, self.offset)
 
 
 class LearnedPositions(nn.Module):
@@ -73,11 +80,23 @@ class LearnedPositions(nn.Module):
         return F.embedding(positions, self.weight)
 
 
-Positions = SinusoidalPositions | LearnedPositions
+class NoPositions(nn.Module):
+    """Zero for every position, where embeddings do not say it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.zero: Tensor
+        self.register_buffer("zero", torch.zeros(1, 1), persistent=False)
+
+    def forward(self, start: int, length: int) -> Tensor:
+        """Zero, [1, 1], for the positions from `start` on."""
+        del start, length
+        return self.zero
+
+    def at(self, positions: Tensor, length: int) -> Tensor:
+        """Zero, [1, 1], for some positions, [B]."""
+        del positions, length
+        return self.zero
 
 
-def make_positions(kind: str, width: int, max_positions: int) -> Positions:
-    """Position embeddings of a kind, "sinusoidal" or "learned"; max_positions: how many are learned."""
-    if kind == "sinusoidal":
-        return SinusoidalPositions(width)
-    return LearnedPositions(width, max_positions)
+Positions = SinusoidalPositions | LearnedPositions | NoPositions

@@ -38,9 +38,8 @@ def quantize(model: nn.Module, precision: str) -> None:
         raise UsageError(f"--precision {precision} is for a GPU; on a CPU take bf16 or int8")
     for module in model.modules():
         if isinstance(module, (Linear, OutputLayer)):
-            bias = getattr(module, "bias", None)
-            weight = (module.matrix() if isinstance(module, Linear) else module.weight).detach()
-            module.quantized = _WEIGHTS[precision](weight, None if bias is None else bias.detach())
+            bias = None if module.bias is None else module.bias.detach()
+            module.quantized = _WEIGHTS[precision](module.matrix().detach(), bias)
         if isinstance(module, Linear):
             # An output layer's weight may be an embedding too; this one is of no more use.
             module.register_parameter("weight", None)

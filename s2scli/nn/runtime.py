@@ -91,6 +91,10 @@ def compile_blocks(blocks: Sequence[nn.Module]) -> None:
     shapes.use_duck_shape = False
     dynamo.recompile_limit = max(dynamo.recompile_limit, _KERNELS_A_LAYER)
     for block in blocks:
+        for module in block.modules():
+            if getattr(module, "has_loop", False):
+                # A loop over positions would be compiled anew for each length.
+                module.forward = torch.compiler.disable(module.forward)
         block.compile(dynamic=True)
 
 

@@ -10,51 +10,46 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from s2scli.nn.dropout import Dropout
 from s2scli.nn.kernels.dot_product import CachedKeys
-from s2scli.nn.kernels.key_value_cache import LayerCache
 from s2scli.nn.linear import Linear
-from s2scli.nn.multi_head import CrossAttention, LayerConfig, SelfAttention
-
-
-class LayerNorm(nn.LayerNorm):
-    """Layer normalization (Ba et al. 2016)."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(x - mean) / √(variance + ε) · weight + bias over the last dimension of x [..., D]."""
-        # torch's own forward asks for cuDNN, which has no part in this, and takes as long about it as a short operator.
-        return torch.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
-
-    def direct_call(self) -> Callable[[Tensor], Tensor]:
-        """What calling it comes to in decoding, see nn/kernels/direct_calls.py: the operator alone."""
-        shape, weight, bias, eps = self.normalized_shape, self.weight, self.bias, self.eps
-        return partial(torch.layer_norm, normalized_shape=shape, weight=weight, bias=bias, eps=eps)
-
-
-def make_norm(width: int) -> nn.Module:
-    """The norm, [..., D] → [..., D], of every sublayer, at the end of a pre-norm stack and of embeddings."""
-    return LayerNorm(width)
+from s2scli.nn.multi_head import CrossAttention, LayerConfig, RotarySelfAttention, SelfAttention
+from s2scli.nn.norms import make_norm
+from s2scli.nn.ssru import SSRU
 
 
 def final_norm(config: LayerConfig) -> nn.Module:
     """What follows a stack of layers: a pre-norm one leaves its sum unnormalized (Xiong et al. 2020)."""
-    return make_norm(config.width) if config.normalize_before else nn.Identity()
+    return make_norm(config.width, config.norm) if config.normalize_before else nn.Identity()
 
 
-def activated(x: Tensor, activation: str) -> Tensor:
-    """relu(x) or gelu(x); of both halves of x [..., 2D] `swiglu` makes silu(gate) · value, [..., D]."""
-    if activation == "swiglu":
+Activation = Callable[[Tensor], Tensor]
+_ACTIVATIONS: dict[str, Activation] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu_new": partial(F.gelu, approximate="tanh"),
+    "swish": F.silu,
+}
+_GATES = {"reglu": "relu", "geglu": "gelu", "geglu_new": "gelu_new", "swiglu": "swish"}
+
+
+class Gated:
+    """activation(gate) · value, [..., D], of the two halves of x [..., 2D] (Shazeer 2020, equation 6)."""
+
+    def __init__(self, activation: Activation) -> None:
+        self._activation = activation
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Give [..., D] of x [..., 2D]."""
         gate, value = x.chunk(2, dim=-1)
-        return F.silu(gate) * value
-    return F.relu(x) if activation == "relu" else F.gelu(x)
+        return self._activation(gate) * value
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with an activation between them (section 3.3); SwiGLU (Shazeer 2020) gates with a third.
+    """Two linear layers with an activation between them (section 3.3); a gated one has a third (Shazeer 2020).
 
     Positions do not meet in it, so that a step is `forward` over one position. First weights are torch's own, as in
     fairseq: with Glorot's, which are larger, a post-norm stack learns more slowly.
@@ -62,16 +57,19 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: LayerConfig) -> None:
         super().__init__()
-        self.activation = config.activation
-        gated = 2 if config.activation == "swiglu" else 1
-        self.inner = Linear(config.width, gated * config.ffn_width)
-        self.inner.blocks = gated
-        self.outer = Linear(config.ffn_width, config.width)
+        gate = _GATES.get(config.activation)
+        self.activation: Activation = (
+            _ACTIVATIONS[config.activation] if gate is None else Gated(_ACTIVATIONS[gate])
+        )
+        blocks = 1 if gate is None else 2
+        self.inner = Linear(config.width, blocks * config.ffn_width, config.linear_bias)
+        self.inner.blocks = blocks
+        self.outer = Linear(config.ffn_width, config.width, config.linear_bias)
         self.dropout = Dropout(config.activation_dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """W₂ activation(W₁ x + b₁) + b₂ of x [..., D], as [..., D]."""
-        outer: Tensor = self.outer(self.dropout(activated(self.inner(x), self.activation)))
+        outer: Tensor = self.outer(self.dropout(self.activation(self.inner(x))))
         return outer
 
 
@@ -83,7 +81,7 @@ class Residual(nn.Module):
 
     def __init__(self, config: LayerConfig) -> None:
         super().__init__()
-        self.norm = make_norm(config.width)
+        self.norm = make_norm(config.width, config.norm)
         self.dropout = Dropout(config.dropout)
         self.normalize_before = config.normalize_before
 
@@ -112,21 +110,28 @@ class EncoderLayer(nn.Module):
         self.feed_forward_residual = Residual(config)
 
     def forward(self, x: Tensor, mask: Any) -> Tensor:
-        """Encoder states [B, S, D] of x [B, S, D]; mask: as the self-attention has it, [B, 1, 1, S] or a LocalMask."""
+        """Encoder states [B, S, D] of x [B, S, D]; mask: as the self-attention has it."""
         x = self.self_attention_residual(x, lambda x: self.self_attention(x, mask))
         out: Tensor = self.feed_forward_residual(x, self.feed_forward)
         return out
 
 
+def _first_sublayer(config: LayerConfig) -> SelfAttention | SSRU:
+    """A decoder layer's first sublayer."""
+    if config.ssru:
+        return SSRU(config)
+    return SelfAttention(config) if config.rotary_base is None else RotarySelfAttention(config)
+
+
 class DecoderLayer(nn.Module):
-    """Causal self-attention, attention over the encoder and a feed-forward layer.
+    """Causal self-attention or an SSRU in its place, attention over the encoder and a feed-forward layer.
 
     memory_width: of the encoder states; 0: there is no encoder, and no attention over it.
     """
 
     def __init__(self, config: LayerConfig, memory_width: int) -> None:
         super().__init__()
-        self.self_attention = SelfAttention(config)
+        self.self_attention = _first_sublayer(config)
         self.self_attention_residual = Residual(config)
         self.cross_attention: CrossAttention | None = None
         if memory_width:
@@ -140,24 +145,27 @@ class DecoderLayer(nn.Module):
         assert self.cross_attention is not None
         return self.cross_attention.prepare(memory)
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor, bias: Tensor | None = None
+    ) -> Tensor:
         """Decoder states [B, T, D] of all target positions x [B, T, D].
 
-        keys and values [B, H, S, D/H] of the encoder states, as `prepare` gives them; mask [B, 1, 1, S].
+        keys and values [B, H, S, D/H] of the encoder states, as `prepare` gives them; mask [B, 1, 1, S]; bias
+        [1, H, T, T]: of the self-attention, -inf where a target position comes later, which it is without one too.
         """
-        return self._over_memory(self._over_targets(x), keys, values, mask)
+        return self._over_memory(self._over_targets(x, bias), keys, values, mask)
 
     def forward_with_weights(
-        self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor, heads: int
+        self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor, bias: Tensor | None, heads: int
     ) -> tuple[Tensor, Tensor]:
         """What `forward` gives, and the mean cross-attention weights of the first so many heads, [B, T, S]."""
-        x = self._over_targets(x)
+        x = self._over_targets(x, bias)
         weights = self.weights(x, keys, mask, heads)
         return self._over_memory(x, keys, values, mask), weights
 
-    def attention(self, x: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+    def attention(self, x: Tensor, keys: Tensor, mask: Tensor, bias: Tensor | None = None) -> Tensor:
         """How much of its attention `forward` gives to each encoder state, the mean over the heads; [B, T, S]."""
-        return self.weights(self._over_targets(x), keys, mask)
+        return self.weights(self._over_targets(x, bias), keys, mask)
 
     def weights(self, x: Tensor, keys: Tensor, mask: Tensor, heads: int | None = None) -> Tensor:
         """The cross-attention weights [B, Q, S] of states x [B, Q, D] that the self-attention has given.
@@ -168,8 +176,8 @@ class DecoderLayer(nn.Module):
         queries = self.cross_attention_residual.sublayer_input(x)
         return self.cross_attention.weights(queries, keys, mask, heads)
 
-    def _over_targets(self, x: Tensor) -> Tensor:
-        attended: Tensor = self.self_attention_residual(x, lambda x: self.self_attention(x, None))
+    def _over_targets(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        attended: Tensor = self.self_attention_residual(x, lambda x: self.self_attention(x, bias))
         return attended
 
     def _over_memory(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
@@ -179,7 +187,7 @@ class DecoderLayer(nn.Module):
         out: Tensor = self.feed_forward_residual(x, self.feed_forward)
         return out
 
-    def step_over_targets(self, x: Tensor, cache: LayerCache, slot: int) -> Tensor:
+    def step_over_targets(self, x: Tensor, cache: Any, slot: int) -> Tensor:
         """The first half of `forward` for the next position of K hypotheses a sentence, x [B·K, D]: self-attention."""
         attended: Tensor = self.self_attention_residual(x, lambda x: self.self_attention.step(x, cache, slot))
         return attended

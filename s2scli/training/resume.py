@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from s2scli.checkpoint import Checkpoint, check_finite, load_checkpoint, load_weights
+from s2scli.checkpoint import Checkpoint, check_finite, load_checkpoint, load_weights, restore_config
 from s2scli.checkpoint_file import BEST, LAST, best_checkpoints, find_checkpoint
 from s2scli.configs.model import model_differences
 from s2scli.configs.train import TrainConfig
@@ -192,7 +192,8 @@ def _say_what_is_done(run: Run, checkpoint: Checkpoint, path: Path, done: set[st
 
 def _load_weights_of_another(run: Run, checkpoint: Checkpoint, path: Path) -> None:
     """Take a checkpoint's weights, whose model may have been trained with other settings."""
-    before, now = checkpoint.config["model"], as_dict(run.config.model)
+    # Settings that a checkpoint is too old to have are what they are by default.
+    before, now = as_dict(restore_config(checkpoint).model), as_dict(run.config.model)
     changes = [
         f"model.{key} = {before.get(key)!r} there, {now.get(key)!r} here"
         for key in model_differences(before, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from s2scli import checkpoint as module
 from s2scli import checkpoint_file
 from s2scli.checkpoint import load_checkpoint, restore_config, restore_model, save_checkpoint
 from s2scli.checkpoint_file import epoch_checkpoint, epoch_checkpoints, find_checkpoint
+from s2scli.data.batch import Batch, pad_sequences
 from s2scli.data.shortlist import Shortlist
 from s2scli.errors import CheckpointError, S2SError
 from s2scli.schema import as_dict
+
+SIZES = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads")
 
 
 @pytest.mark.parametrize("family", ["transformer", "recurrent"])
@@ -42,6 +46,28 @@ def test_everything_comes_back(tmp_path: Path, family: str) -> None:
     assert not model.training
     assert all(torch.equal(parameter, written.weights[name]) for name, parameter in model.named_parameters())
     assert [path.name for path in path.parent.iterdir()] == ["file.safetensors"]
+
+
+def test_a_checkpoint_that_is_too_old_to_know_a_setting_has_the_default(tmp_path: Path) -> None:
+    """The names of weights, and what the model gives, are what they were."""
+    new, old = tmp_path / "new.safetensors", tmp_path / "old.safetensors"
+    written = make()
+    known = {
+        *("name", "activation_fn", "dropout", "positions", "share_all_embeddings"),
+        *(f"{side}_{what}" for side in ("encoder", "decoder") for what in SIZES),
+    }
+    model = {key: value for key, value in written.config["model"].items() if key in known}
+    assert len(model) < len(written.config["model"]) - 10
+    for path, config in ((new, written.config), (old, {**written.config, "model": model})):
+        save_checkpoint(path, replace(written, config=config))
+    one, other = (restore_model(load_checkpoint(path), path) for path in (new, old))
+    assert {
+        "decoder_layers.0.self_attention.qkv.bias",
+        "decoder_layers.0.cross_attention.key_value.weight",
+    } <= {*one.state_dict()}
+    batch = Batch(pad_sequences([[4, 5, 6]]), pad_sequences([[4, 5]]))
+    with torch.inference_mode():
+        assert torch.equal(one(batch), other(batch))
 
 
 def test_it_is_a_plain_safetensors_file(file: Path) -> None:

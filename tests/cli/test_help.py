@@ -107,7 +107,7 @@ def test_a_setting_is_told_with_what_has_it() -> None:
     found = entries(full_help("train", NOTHING, {}, 80))
     assert found["--reverse-source"].endswith("(Sutskever et al. 2014) (default: no) [recurrent]")
     assert found["--activation-fn"].endswith(
-        "(relu, gelu, swiglu; default: relu) [transformer, transformer_lm]"
+        "(relu, gelu, gelu_new, swish, reglu, geglu, geglu_new, swiglu; default: relu) [transformer, transformer_lm]"
     )
     assert found["--encoder-layers"].startswith(
         "encoder layers (≥ 1; default: 1 with recurrent, 4 with transformer)"

@@ -11,6 +11,7 @@ from torch import Tensor
 from toys import (
     random_ids,
     random_model,
+    random_options,
     small_convolutional,
     small_recurrent,
     small_transformer,
@@ -25,6 +26,7 @@ from s2scli.models.base import Model
 from s2scli.models.factory import build_model, unique_parameters
 
 SOURCE_SIZE, TARGET_SIZE = 13, 11
+NUM_OPTIONS = 12
 EOS = 2
 SOURCES = random_ids([4, 1, 7], SOURCE_SIZE, seed=1)
 TARGETS = random_ids([20, 20, 20], TARGET_SIZE, seed=2)  # longer than the Transformer's first cache
@@ -101,7 +103,17 @@ def configs() -> dict[str, ModelConfig]:
     return found
 
 
-CONFIGS = configs()
+def with_random_options() -> dict[str, ModelConfig]:
+    """Transformers with the options of published ones in random combinations."""
+    found: dict[str, ModelConfig] = {}
+    for seed in range(NUM_OPTIONS):
+        found[f"transformer options {seed}"] = small_transformer(**random_options(seed, "encoder", "decoder"))
+    for seed in range(4):
+        found[f"transformer_lm options {seed}"] = small_transformer_lm(**random_options(50 + seed, "decoder"))
+    return found
+
+
+CONFIGS = configs() | with_random_options()
 NAMES = list(CONFIGS)
 READERS = [name for name, config in CONFIGS.items() if config.reads_source]
 

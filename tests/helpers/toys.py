@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.configs.recurrent import RecurrentConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.configs.transformer import TransformerConfig, TransformerLMConfig
+from s2scli.configs.transformer_options import TransformerOptions
 from s2scli.data.batch import Batch, Tokens, pad_sequences
 from s2scli.models.base import Model
 from s2scli.models.factory import build_model
 from s2scli.preprocess import preprocess
-from s2scli.schema import build
+from s2scli.schema import build, limits_of
 from s2scli.text.vocabulary import NUM_SPECIAL
 from s2scli.train import TrainResult, train
 
@@ -41,6 +42,44 @@ def small_transformer(**settings: Any) -> TransformerConfig:
             f"{side}_attention_heads": 4,
         }
     return build(TransformerConfig, values | settings)
+
+
+def random_options(seed: int, *sides: str) -> dict[str, Any]:
+    """Settings of a small Transformer, drawn from all those in which published ones differ."""
+    draw = random.Random(seed)
+    found: dict[str, Any] = {
+        field.name: draw.choice([*limits_of(field).choices])
+        for field in fields(TransformerOptions)
+        if field.name != "name" and limits_of(field).choices
+    }
+    found |= {
+        name: draw.random() < 0.5
+        for name in (
+            "norm_bias",
+            "layernorm_embedding",
+            "linear_bias",
+            "qk_norm",
+            "scale_embedding",
+            "output_bias",
+        )
+    }
+    found |= {
+        "norm_eps": draw.choice([1e-6, 0.05]),
+        "position_offset": draw.choice([0, 2]),
+        "relative_buckets": draw.choice([6, 8]),
+        "relative_max_distance": draw.choice([5, 12]),
+        "rotary_base": draw.choice([20.0, 10000.0]),
+        "attention_scale": draw.choice([None, 1.0]),
+        "output_scale": draw.choice([None, 0.4]),
+        "max_target_positions": 21,
+    }
+    for side in sides:
+        found |= {
+            f"{side}_head_dim": draw.choice([None, 6]),
+            f"{side}_kv_heads": draw.choice([None, 1, 2]),
+            f"{side}_normalize_before": draw.random() < 0.5,
+        }
+    return found
 
 
 def small_transformer_lm(**settings: Any) -> TransformerLMConfig:

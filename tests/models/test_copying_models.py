@@ -38,6 +38,13 @@ CONFIGS: dict[str, EncoderDecoderConfig] = {
     "transformer": small_transformer(copy=True),
     "transformer first layer": small_transformer(copy=True, alignment_layer=0, alignment_heads=3),
     "transformer pre-norm": small_transformer(copy=True, decoder_normalize_before=True),
+    "transformer relative": small_transformer(
+        copy=True, positions="relative", decoder_kv_heads=2, output_bias=True
+    ),
+    "transformer rotary": small_transformer(copy=True, positions="rotary", qk_norm=True, decoder_kv_heads=1),
+    "transformer ssru": small_transformer(
+        copy=True, decoder_sublayer="ssru", decoder_start="zero", output_scale=0.5
+    ),
 }
 NAMES = list(CONFIGS)
 

@@ -214,6 +214,24 @@ def test_positions_are_not_saved_when_they_are_a_formula() -> None:
         ({"decoder_embed_dim": 5, "decoder_attention_heads": 5}, "must be even for sinusoidal positions"),
         ({"encoder_embed_dim": 8, "share_all_embeddings": True}, "share_all_embeddings needs equal widths"),
         ({"activation_fn": "rely"}, "did you mean relu"),
+        ({"norm": "rmsnorm"}, "did you mean rms"),
+        (
+            {"encoder_kv_heads": 3},
+            "model.encoder_attention_heads = 4 cannot be split over model.encoder_kv_heads = 3",
+        ),
+        (
+            {"positions": "rotary", "decoder_head_dim": 5},
+            "attention heads of the decoder, of width 5, must be even for rotary positions",
+        ),
+        ({"positions": "relative", "relative_buckets": 7}, "model.relative_buckets = 7 must be even"),
+        (
+            {"positions": "relative", "relative_max_distance": 16},
+            "model.relative_max_distance = 16 more than half of it",
+        ),
+        (
+            {"positions": "relative", "attention_window": 4},
+            "model.attention_window does not go with model.positions = 'relative'",
+        ),
     ],
 )
 def test_settings_that_contradict(settings: dict[str, Any], message: str) -> None:

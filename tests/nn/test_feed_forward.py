@@ -7,13 +7,14 @@ import math
 import pytest
 import torch
 
+from s2scli.configs import transformer_options
 from s2scli.nn.multi_head import LayerConfig
 from s2scli.nn.transformer import FeedForward
 
 WIDTH, INNER = 4, 6
 
 
-def config(activation: str, activation_dropout: float = 0.0) -> LayerConfig:
+def config(activation: str, activation_dropout: float = 0.0, linear_bias: bool = True) -> LayerConfig:
     return LayerConfig(
         width=WIDTH,
         ffn_width=INNER,
@@ -23,6 +24,7 @@ def config(activation: str, activation_dropout: float = 0.0) -> LayerConfig:
         dropout=0.0,
         attention_dropout=0.0,
         activation_dropout=activation_dropout,
+        linear_bias=linear_bias,
     )
 
 
@@ -35,36 +37,54 @@ def gelu(x: float) -> float:
     return x * 0.5 * (1 + math.erf(x / math.sqrt(2)))
 
 
+def gelu_new(x: float) -> float:
+    """The same with tanh in place of erf, their section 2."""
+    return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
 def swish(x: float) -> float:
     return x / (1 + math.exp(-x))
 
 
-def make(activation: str, dropout: float = 0.0) -> FeedForward:
+ACTIVATIONS = {"relu": relu, "gelu": gelu, "gelu_new": gelu_new, "swish": swish}
+GATED = {"reglu": relu, "geglu": gelu, "geglu_new": gelu_new, "swiglu": swish}
+
+
+def make(activation: str, dropout: float = 0.0, *, linear_bias: bool = True) -> FeedForward:
     torch.manual_seed(1)
-    layer = FeedForward(config(activation, dropout)).double()
+    layer = FeedForward(config(activation, dropout, linear_bias)).double()
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.normal_()
     return layer
 
 
-@pytest.mark.parametrize("activation", ["relu", "gelu", "swiglu"])
-def test_the_formula(activation: str) -> None:
-    layer = make(activation)
+def test_every_activation_is_tested() -> None:
+    assert {*ACTIVATIONS, *GATED} == {*transformer_options.ACTIVATIONS}
+
+
+@pytest.mark.parametrize("linear_bias", [True, False])
+@pytest.mark.parametrize("activation", transformer_options.ACTIVATIONS)
+def test_the_formula(activation: str, linear_bias: bool) -> None:
+    layer = make(activation, linear_bias=linear_bias)
     x = torch.randn(2, 3, WIDTH, dtype=torch.float64)
-    rows, biases = layer.inner.weight.tolist(), layer.inner.bias.tolist()
+    rows = layer.inner.weight.tolist()
+    biases = layer.inner.bias.tolist() if linear_bias else [0.0] * len(rows)
+    outer_biases = layer.outer.bias.tolist() if linear_bias else [0.0] * WIDTH
+    assert linear_bias or not [name for name, _ in layer.named_parameters() if "bias" in name]
     expected = []
     for vector in x.view(-1, WIDTH).tolist():
         inner = [
             sum(a * b for a, b in zip(row, vector, strict=True)) + bias
             for row, bias in zip(rows, biases, strict=True)
         ]
-        if activation == "swiglu":
-            # Shazeer 2020, equation 6: (Swish(xW) ⊗ xV) W₂.
-            inner = [swish(gate) * value for gate, value in zip(inner[:INNER], inner[INNER:], strict=True)]
+        if activation in GATED:
+            # Shazeer 2020, equation 6, for swiglu: (Swish(xW) ⊗ xV) W₂.
+            gates = [GATED[activation](gate) for gate in inner[:INNER]]
+            inner = [gate * value for gate, value in zip(gates, inner[INNER:], strict=True)]
         else:
-            inner = [relu(value) if activation == "relu" else gelu(value) for value in inner]
-        outer = zip(layer.outer.weight.tolist(), layer.outer.bias.tolist(), strict=True)
+            inner = [ACTIVATIONS[activation](value) for value in inner]
+        outer = zip(layer.outer.weight.tolist(), outer_biases, strict=True)
         expected.append([sum(a * b for a, b in zip(row, inner, strict=True)) + bias for row, bias in outer])
     torch.testing.assert_close(layer(x).view(-1, WIDTH), torch.tensor(expected, dtype=torch.float64))
 

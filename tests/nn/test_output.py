@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from s2scli.nn.kernels import chunked, switched
 from s2scli.nn.output import SoftmaxOutput
+from s2scli.nn.quantized import quantize
 
 # More rows than three chunks of the least size have, and not a multiple of it.
 N, V, D = 203, 11, 6
@@ -58,6 +59,49 @@ def test_loss_and_gradients(monkeypatch: pytest.MonkeyPatch, epsilon: float, row
     assert layer.weight.grad is not None
     torch.testing.assert_close(hidden.grad.double(), wide.grad, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(layer.weight.grad.double(), weight.grad, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("on", [True, False])
+@pytest.mark.parametrize("scale", [None, 0.3])
+def test_a_bias_and_a_scale(on: bool, scale: float | None) -> None:
+    """Of scores, losses and gradients: the scale is of the states, not of the bias."""
+    torch.manual_seed(1)
+    layer = SoftmaxOutput(D, V, bias=True, scale=scale)
+    assert layer.bias is not None
+    assert not layer.bias.any()
+    with torch.no_grad():
+        layer.bias.normal_()
+    hidden, targets = torch.randn(N, D, requires_grad=True), torch.randint(V, (N,))
+    wide = [item.detach().double().requires_grad_() for item in (hidden, layer.weight, layer.bias)]
+    logits = (wide[0] * (scale or 1)) @ wide[1].T + wide[2]
+    expected = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=0.1 * V / (V - 1))
+    with switched(on):
+        torch.testing.assert_close(layer(hidden).double(), logits, rtol=1e-5, atol=1e-5)
+        log_p = layer.log_probabilities(layer.joined_weight(), layer.rows(hidden))
+        torch.testing.assert_close(log_p.double(), logits.log_softmax(-1), rtol=1e-5, atol=1e-5)
+        loss, _ = layer.loss(hidden, targets, 0.1)
+        found = torch.autograd.grad(loss, [hidden, layer.weight, layer.bias])
+        tokens = torch.tensor([7, 2, 9])
+        with torch.no_grad():
+            torch.testing.assert_close(layer.over(tokens)(hidden), layer(hidden)[:, tokens])
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    for got, wanted in zip(found, torch.autograd.grad(expected, wide), strict=True):
+        torch.testing.assert_close(got.double(), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_a_bias_and_a_scale_are_in_a_quantized_weight(precision: str) -> None:
+    torch.manual_seed(1)
+    layer = SoftmaxOutput(D, V, bias=True, scale=0.3)
+    with torch.no_grad():
+        layer.get_parameter("bias").normal_()
+        hidden, tokens = torch.randn(N, D), torch.tensor([7, 2, 9])
+        expected = layer(hidden)
+        quantize(layer, precision)
+        torch.testing.assert_close(
+            layer(hidden), expected, rtol=0, atol=1e-5 if precision == "fp32" else 0.05
+        )
+        torch.testing.assert_close(layer.over(tokens)(hidden), layer(hidden)[:, tokens])
 
 
 def test_the_log_likelihood_is_a_figure_only() -> None:

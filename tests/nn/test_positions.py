@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from s2scli.errors import DataError
-from s2scli.nn.positions import LearnedPositions, SinusoidalPositions, sinusoids
+from s2scli.nn.positions import LearnedPositions, NoPositions, SinusoidalPositions, sinusoids
 
 
 def formula(position: int, width: int) -> list[float]:
@@ -22,6 +22,33 @@ def formula(position: int, width: int) -> list[float]:
 def test_sinusoids(width: int) -> None:
     expected = torch.tensor([formula(position, width) for position in range(300)])
     torch.testing.assert_close(sinusoids(300, width), expected, rtol=0, atol=3e-5)
+
+
+@pytest.mark.parametrize("width", [2, 4, 16, 128])
+def test_the_papers_spacing_and_an_offset(width: int) -> None:
+    """10000^(-2i / width), section 3.5, the sines before the cosines; counted from 2."""
+    half = width // 2
+    expected = torch.tensor(
+        [
+            [
+                function(position / 10000 ** (2 * i / width))
+                for function in (math.sin, math.cos)
+                for i in range(half)
+            ]
+            for position in range(2, 302)
+        ]
+    )
+    torch.testing.assert_close(sinusoids(300, width, "paper", 2), expected, rtol=0, atol=5e-5)
+    positions = SinusoidalPositions(width, "paper", 2, initial_length=4)
+    torch.testing.assert_close(positions(7, 3), expected[7:10], rtol=0, atol=5e-5)
+    torch.testing.assert_close(positions.at(torch.tensor([9, 0]), 10), expected[[9, 0]], rtol=0, atol=5e-5)
+
+
+def test_no_positions_add_nothing() -> None:
+    positions, x = NoPositions(), torch.randn(3, 5, 4)
+    assert torch.equal(x + positions(7, 5), x)
+    assert torch.equal(x + positions.at(torch.tensor([7, 0, 1]), 8)[:, None], x)
+    assert not positions.state_dict()
 
 
 def test_the_table_grows_when_it_must() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2scli.nn import multi_head, transformer
 from s2scli.nn.kernels import switched
 from s2scli.nn.kernels.direct_calls import direct
 from s2scli.nn.kernels.dot_product import CachedKeys, bias_of
@@ -19,6 +21,8 @@ from s2scli.nn.multi_head import (
     attention,
     attention_weights,
 )
+from s2scli.nn.norms import NormConfig
+from s2scli.nn.projections import NormalizedHeads
 from s2scli.nn.transformer import DecoderLayer, Residual
 
 WIDTH, HEADS, MEMORY_WIDTH = 12, 3, 10
@@ -141,36 +145,87 @@ def test_a_decoder_layer_is_torchs_over_sequences_and_in_steps(kernels: bool, pr
             torch.testing.assert_close(got, expected[:, position], **close)
 
 
-class RootMeanSquare(nn.Module):
-    """x / √(mean of x²), Zhang and Sennrich 2019."""
+def by_hand(layer: SelfAttention, x: Tensor, options: LayerConfig, bias: Tensor) -> Tensor:
+    """Attention head by head, of x [B, T, D] without positions; bias [T, T] on the scores of all heads."""
+    width, group = options.head_width, options.heads // options.key_heads
+    rows = layer.qkv.weight.split([options.heads * width, *[options.key_heads * width] * 2])
+    queries, keys, values = (x @ row.T for row in rows)
+    outputs = []
+    for head in range(options.heads):
+        query = queries[..., head * width : (head + 1) * width]
+        shared = slice(head // group * width, (head // group + 1) * width)
+        key, value = keys[..., shared], values[..., shared]
+        if options.qk_norm:
+            assert isinstance(layer.qkv, NormalizedHeads)
+            query, key = (
+                F.rms_norm(item, (width,), norm.weight, options.norm.eps)
+                for item, norm in ((query, layer.qkv.query_norm), (key, layer.qkv.key_norm))
+            )
+        scale = width**-0.5 if options.attention_scale is None else options.attention_scale
+        outputs.append((query @ key.mT * scale + bias).softmax(-1) @ value)
+    return torch.cat(outputs, dim=-1) @ layer.out.weight.T
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x / x.square().mean(-1, keepdim=True).sqrt()
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "head width": {"head_dim": 6},
+    "scale": {"attention_scale": 1.0},
+    "shared keys": {"kv_heads": 2},
+    "one key for all": {"kv_heads": 1, "head_dim": 2},
+    "normalized": {"qk_norm": True, "norm": NormConfig("rms", 1e-6)},
+    "all": {
+        "qk_norm": True,
+        "norm": NormConfig("rms", 0.1),
+        "kv_heads": 2,
+        "head_dim": 5,
+        "attention_scale": 0.7,
+    },
+}
 
 
-@pytest.mark.parametrize("pre", [False, True])
-def test_another_norm_or_scale_is_put_in_one_place(pre: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`step` goes on being `forward` when the norms and the scale of the scores are exchanged."""
-    monkeypatch.setattr(transformer, "make_norm", lambda _: RootMeanSquare())
-    monkeypatch.setattr(multi_head, "score_divisor", lambda _: 0.5)
-    layer = DecoderLayer(config(pre=pre), 0).eval()
+@KERNELS
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_of_attention_head_by_head_over_sequences_and_in_steps(name: str, kernels: bool) -> None:
+    options = replace(config(), heads=4, linear_bias=False, **OPTIONS[name])
+    layer = SelfAttention(options).eval()
     moved(layer)
+    assert not [name for name, _ in layer.named_parameters() if name.endswith("bias")]
     x = drawn(BATCH, TARGET, WIDTH)
-    nothing = torch.empty(BATCH, HEADS, 0, WIDTH // HEADS)
-    mask = torch.ones(BATCH, 1, 1, 0, dtype=torch.bool)
-    with torch.inference_mode():
-        expected = layer(x, nothing, nothing, mask)
-        queries, keys, values = layer.self_attention.project_heads(x)
-        weights = (queries @ keys.mT / 0.5).masked_fill(~torch.ones(TARGET, TARGET).tril().bool(), -torch.inf)
+    with switched(kernels), torch.inference_mode():
+        expected = by_hand(layer, x, options, torch.full((TARGET, TARGET), -torch.inf).triu(1))
+        torch.testing.assert_close(layer(x, None), expected, rtol=1e-4, atol=1e-5)
+        over_all = torch.ones(BATCH, 1, 1, TARGET, dtype=torch.bool)
         torch.testing.assert_close(
-            attention(queries, keys, values, causal=True), weights.softmax(-1) @ values
+            layer(x, over_all), by_hand(layer, x, options, torch.zeros(())), rtol=1e-4, atol=1e-5
         )
-        stepping, cache = direct(layer), empty_cache(BATCH)
-        over = cached(nothing, nothing, mask[:, 0, 0])
+        cache, stepping = layer.empty_cache(1, BATCH, x), direct(layer)
         for position in range(TARGET):
             slot = cache.open_slot()
-            attended = stepping.step_over_targets(x[:, position], cache.layers[0], slot)
-            torch.testing.assert_close(stepping.step_over_memory(attended, over), expected[:, position])
+            got = stepping.step(x[:, position], cache.layers[0], slot)
+            torch.testing.assert_close(got, expected[:, position], rtol=1e-4, atol=1e-5)
+
+
+@KERNELS
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_of_attention_over_the_encoder(name: str, kernels: bool) -> None:
+    """A step is `forward`, and what `forward` weighs values by is what `weights` says."""
+    options = replace(config(), heads=4, **OPTIONS[name])
+    with switched(kernels), torch.inference_mode():
+        layer = CrossAttention(options, MEMORY_WIDTH).eval()
+        moved(layer)
+        keys, values = layer.prepare(drawn(BATCH, SOURCE, MEMORY_WIDTH))
+        assert keys.shape == values.shape == (BATCH, options.key_heads, SOURCE, options.head_width)
+        x, mask = drawn(BATCH, BEAM, WIDTH, seed=1), source_mask()
+        expected = layer(x, keys, values, mask[:, None, None])
+        over = CachedKeys(keys.flatten(0, 1), values.flatten(0, 1), bias_of(mask, options.key_heads, x.dtype))
+        torch.testing.assert_close(layer.step(x.flatten(0, 1), over), expected.flatten(0, 1))
+        by_head = torch.stack(
+            [layer.weights(x, keys, mask[:, None, None], heads) for heads in (1, 2, 3, 4)], 1
+        )
+        sums = by_head * torch.arange(1, 5)[:, None, None]
+        weights = torch.cat([sums[:, :1], sums[:, 1:] - sums[:, :-1]], dim=1)  # [B, H, Q, S]
+        shared = values.repeat_interleave(options.heads // options.key_heads, dim=1)
+        joined = (weights @ shared).transpose(1, 2).flatten(2)
+        torch.testing.assert_close(layer.out(joined), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("pre", [False, True])

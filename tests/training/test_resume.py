@@ -28,6 +28,18 @@ FAMILIES = {
     "bahdanau": BAHDANAU,
     "luong": LUONG,
     "convolutional": CONVOLUTIONAL,
+    "modern": TRANSFORMER
+    | {"arch": "transformer_modern", "model.qk_norm": True, "model.decoder_kv_heads": 2},
+    "ssru": TRANSFORMER
+    | {"arch": "transformer_ssru", "model.decoder_start": "zero", "model.output_bias": True},
+    "relative": TRANSFORMER
+    | {
+        "model.positions": "relative",
+        "model.activation_fn": "geglu_new",
+        "model.linear_bias": False,
+        "model.output_scale": 0.25,
+        "model.attention_scale": 1.0,
+    },
 }
 BATCHES_AN_EPOCH = 9
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -86,7 +98,14 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
 @pytest.mark.parametrize(
     ("family", "first"),
-    [("transformer", 1), ("transformer", 9), ("transformer", 13), ("bahdanau", 4), ("luong", 13)],
+    [
+        *(("transformer", first) for first in (1, 9, 13)),
+        ("bahdanau", 4),
+        ("luong", 13),
+        ("modern", 4),
+        ("ssru", 13),
+        ("relative", 4),
+    ],
 )
 def test_stopping_at_max_update(trained: Trainer, family: str, first: int) -> None:
     """In the first epoch, at its end, in the second."""

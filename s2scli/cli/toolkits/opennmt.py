@@ -106,7 +106,7 @@ OPENNMT = Toolkit(
         "--report-align": "--print-alignment",
     },
     needless={
-        "--position-encoding": "every Transformer here has positions",
+        "--position-encoding": "it is on by default: --positions sinusoidal",
         "--normalization": "the loss is a mean over tokens",
         "--max-generator-batches": "the output layer goes through a batch in pieces by itself",
         "--dynamic-dict": "--copy needs no dictionary of its own",

@@ -1,6 +1,6 @@
 """Dot-product attention on a CPU: over whole sequences in training, and over keys that are kept from step to step.
 
-The formula is `attention` in nn/multi_head.py, softmax(QKᵀ / √(D/H)) V (Vaswani et al. 2017, equation 1).
+The formula is `attention` in nn/multi_head.py, softmax(scale · QKᵀ) V (Vaswani et al. 2017, equation 1).
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ def fused_attention(
     values: Tensor,
     mask: Tensor | None,
     *,
-    scale: float,
+    scale: float | None,
     dropout: float,
     causal: bool,
 ) -> Tensor:
-    """softmax(scale · queries keysᵀ) values in torch's fused kernel; shapes as in nn/multi_head.py's `attention`."""
+    """softmax(scale · queries keysᵀ) values in torch's fused kernel; all is as in nn/multi_head.py's `attention`."""
     if queries.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         # On a CPU, torch's bf16 kernel has a backward pass several times slower than its float32 one.
         with torch.autocast("cpu", enabled=False):

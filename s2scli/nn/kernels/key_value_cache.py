@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+from typing import Generic, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,22 +14,24 @@ from s2scli.nn.kernels.dot_product import LENGTH_MULTIPLE, CachedKeys, bias_of, 
 class LayerCache(NamedTuple):
     """One layer's part of a cache, all of it views.
 
-    attended: what queries attend over, [B·K·H, capacity, D/H]. slots: the last of them one by one, keys and values side
-    by side, [B·K, 2, H, D/H] each; the next token's is among them.
+    attended: what queries attend over, [B·K·G, capacity, D/H]. slots: the last of them one by one, keys and values side
+    by side, [B·K, 2, G, D/H] each; the next token's is among them. rotations: of the
+    newest tokens, where positions are told by them, see nn/rotary.py.
     """
 
     attended: CachedKeys
     slots: tuple[Tensor, ...]
+    rotations: Tensor | None = None
 
     def write(self, slot: int, keys_values: Tensor) -> None:
-        """Fill an open slot with the keys and values of the newest tokens, [B·K, 2, H, D/H]."""
+        """Fill an open slot with the keys and values of the newest tokens, [B·K, 2, G, D/H]."""
         self.slots[slot - self.attended.keys.size(1)].copy_(keys_values)
 
 
 class KeyValueCache:
     """The keys and values of the tokens that hypotheses have read, of every layer's self-attention.
 
-    tensor [N, 2, B·K, H, capacity, D/H]: keys, then values, in slots of which the first `length` are filled. The newest
+    tensor [N, 2, B·K, G, capacity, D/H]: keys, then values, in slots of which the first `length` are filled. The newest
     tokens of all hypotheses are in one slot, while those of sentence b begin at slot first[b], as sentences may join a
     batch in which others are further on; nothing before it is attended to.
 
@@ -47,6 +49,10 @@ class KeyValueCache:
         """Of rows that have read nothing, B·K = B; width: D/H; like: what has the type and device of the keys."""
         first = torch.zeros(rows, dtype=torch.long, device=like.device)
         return cls(like.new_empty(layers, 2, rows, heads, 0, width), first, 0)
+
+    def _of(self, tensor: Tensor, first: Tensor, length: int) -> Self:
+        """A cache like this one of other rows."""
+        return type(self)(tensor, first, length)
 
     @property
     def beam(self) -> int:
@@ -70,13 +76,13 @@ class KeyValueCache:
 
     @property
     def layers(self) -> list[LayerCache]:
-        """Each layer's part; the bias, [B·K·H, 1, capacity], is one for all."""
+        """Each layer's part; the bias, [B·K·G, 1, capacity], is one for all."""
         if not self._layers:
             slots = torch.arange(self.tensor.size(4), device=self.tensor.device)
             mask = (slots < self.length) & (slots >= self.first[:, None])  # [B, capacity]
             bias = bias_of(mask, self.beam * self.tensor.size(3), self.tensor.dtype)
             for layer in self.tensor.unbind(0):
-                keys, values = layer.flatten(1, 2).unbind(0)  # [B·K·H, capacity, D/H]
+                keys, values = layer.flatten(1, 2).unbind(0)  # [B·K·G, capacity, D/H]
                 last = layer[..., -LENGTH_MULTIPLE:, :].transpose(0, 1).unbind(3)
                 self._layers.append(LayerCache(CachedKeys(keys, values, bias), last))
         return self._layers
@@ -86,7 +92,7 @@ class KeyValueCache:
         first = self.first[sentences]
         dropped = int(first.min()) // LENGTH_MULTIPLE * LENGTH_MULTIPLE
         tensor = self.tensor[..., dropped:, :].index_select(2, hypotheses)
-        return type(self)(tensor, first - dropped, self.length - dropped)
+        return self._of(tensor, first - dropped, self.length - dropped)
 
     def join(self, other: Self) -> Self:
         """A cache of these sentences' hypotheses and then of as many of others; the newest tokens are in one slot."""
@@ -97,14 +103,36 @@ class KeyValueCache:
             behind = rounded_length(length) - ahead - cache.tensor.size(4)
             tensors.append(F.pad(cache.tensor, (0, 0, ahead, behind)))
             firsts.append(cache.first + ahead)
-        return type(self)(torch.cat(tensors, dim=2), torch.cat(firsts), length)
+        return self._of(torch.cat(tensors, dim=2), torch.cat(firsts), length)
 
     def reorder(self, hypotheses: Tensor) -> Self:
         """A cache whose rows are some of this one's, [B·K], as many of each sentence; rows that stay are not copied."""
         if len(hypotheses) != self.tensor.size(2):
-            return type(self)(self.tensor.index_select(2, hypotheses), self.first, self.length)
+            return self._of(self.tensor.index_select(2, hypotheses), self.first, self.length)
         moved = (hypotheses != torch.arange(len(hypotheses), device=hypotheses.device)).nonzero()[:, 0]
         if len(moved):
             filled = self.tensor.narrow(4, 0, self.length)
             filled.index_copy_(2, moved, filled.index_select(2, hypotheses[moved]))
         return self
+
+
+Positions = TypeVar("Positions")
+
+
+class PositionedCache(KeyValueCache, Generic[Positions]):
+    """A cache that tells attention, with each new slot, about the positions of what is in it.
+
+    positions: the module that knows what to tell.
+    """
+
+    def __init__(self, tensor: Tensor, first: Tensor, length: int, positions: Positions) -> None:
+        super().__init__(tensor, first, length)
+        self.positions = positions
+
+    @classmethod
+    def over(cls, cache: KeyValueCache, positions: Positions) -> Self:
+        """A cache of what another one has."""
+        return cls(cache.tensor, cache.first, cache.length, positions)
+
+    def _of(self, tensor: Tensor, first: Tensor, length: int) -> Self:
+        return type(self)(tensor, first, length, self.positions)
