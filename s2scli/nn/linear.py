@@ -44,7 +44,9 @@ class NormalizedLinear(Linear):
         super().__init__(inputs, outputs)
         nn.init.normal_(self.weight, std=std)
         nn.init.zeros_(self.bias)
-        self.gain = nn.Parameter(self.weight.detach().norm(dim=1))
+        # On the device "meta" there is nothing to compute, for which torch would import its compiler.
+        v = self.weight.detach()
+        self.gain = nn.Parameter(v.new_empty(outputs) if v.is_meta else v.norm(dim=1))
 
     def matrix(self) -> Tensor:
         """W, [N, K]."""

@@ -12,7 +12,7 @@ import pytest
 UNNEEDED = {"torch._dynamo", "sympy", "sacrebleu", "rich", "http.server", "s2scli.inference.server.serve"}
 
 
-@pytest.mark.parametrize("family", ["transformer", "recurrent"])
+@pytest.mark.parametrize("family", ["transformer", "recurrent", "convolutional"])
 def test_nothing_is_imported_that_an_answer_does_not_need(toy_runs: Path, family: str) -> None:
     code = (
         "import sys; from s2scli.cli.app import run; code = run(sys.argv[1:]); "
