@@ -38,6 +38,7 @@ from s2scli.training.budget import largest_budget
 from s2scli.training.distributed import Processes, replicate, shard
 from s2scli.training.ending import Patience
 from s2scli.training.log import Log
+from s2scli.training.memory import TrainingMemory
 from s2scli.training.objectives.base import Objective, build_objective
 from s2scli.training.observers import Observer, Observers
 from s2scli.training.precision import LossScale
@@ -123,10 +124,9 @@ def _with_budget(
         return config
     freq = config.update_freq
     budget = largest_budget(
-        objective,
+        TrainingMemory(objective, split, processes, precision=config.precision),
         split,
         processes,
-        precision=config.precision,
         batch_size=config.batch_size,
         update_freq=max(freq) if isinstance(freq, tuple) else freq,
     )

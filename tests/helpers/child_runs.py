@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import os
 import signal
 import sys
@@ -12,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import torch
+from loaded import forked, speak_into
 from toys import Trainer
 
 from s2scli.cli import app
@@ -63,10 +62,7 @@ def find(path: str) -> Any:
 def child(words: list[str], errors: str, place: str, when: int, number: int, times: int) -> None:
     """A process that runs a command, and gets signals where a function is called."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    stream = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(stream, 2)
-    sys.stderr = os.fdopen(2, "w", buffering=1)
-    torch.set_num_threads(1)
+    speak_into(errors)
     # Rounds of a few lines, so that a signal comes in between two of them.
     validation.LINES_A_ROUND = 8
     if place:
@@ -82,10 +78,9 @@ def in_a_process(
 
     The processes come from one that has torch loaded already.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["s2scli.train", "s2scli.cli.app", "child_runs"])
     errors = trained.root / "errors.txt"
-    process = context.Process(target=child, args=(words, str(errors), place, when, number, times))
+    errors.write_text("", encoding="utf-8")
+    process = forked().Process(target=child, args=(words, str(errors), place, when, number, times))
     process.start()
     process.join(120)
     assert process.exitcode is not None, "the process does not end"

@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hungry import Hungry
 from toys import BAHDANAU, TRANSFORMER, Trainer, assert_same_run
 
-from s2scli.data.batch import Batch, Tokens, pad_sequences
 from s2scli.data.batching import BatchPlan
 from s2scli.data.dataset import Dataset
-from s2scli.data.split import Split
+from s2scli.data.split import AS_STORED, Split
 from s2scli.errors import UsageError
 from s2scli.models.factory import build_model
-from s2scli.nn.runtime import keep_freed_memory
 from s2scli.schema import read_toml
-from s2scli.training import budget
+from s2scli.training import memory
+from s2scli.training.budget import largest_budget
 from s2scli.training.distributed import Processes
+from s2scli.training.memory import TrainingMemory
 from s2scli.training.objectives.base import Loss, Objective, build_objective
 
 MIB = 2**20
@@ -27,11 +28,11 @@ AUTO: dict[str, Any] = TRANSFORMER | {"max_tokens": "auto", "batch_size": 0}
 
 
 class Lengths(Split):
-    """A split that has lengths only."""
+    """A split of examples that have lengths only: their tokens are all the same."""
 
     def __init__(self, source: list[int], target: list[int]) -> None:
         self._lengths = {"source": np.array(source), "target": np.array(target)}
-        self.columns = tuple(self._lengths)
+        self.columns, self.view = tuple(self._lengths), AS_STORED
 
     def __len__(self) -> int:
         return len(self._lengths["source"])
@@ -42,6 +43,9 @@ class Lengths(Split):
     def longest(self, column: str) -> int:
         return int(self._lengths[column].max())
 
+    def ids_of(self, column: str, rows: Any) -> Any:
+        return [np.full(length, 5) for length in self._lengths[column][rows]]
+
 
 def lengths(number: int = 30_000, longest: int = 40) -> Lengths:
     draw = np.random.default_rng(0)
@@ -50,40 +54,29 @@ def lengths(number: int = 30_000, longest: int = 40) -> Lengths:
     return Lengths(list(source), list(np.maximum(1, source - 1)))
 
 
-class Machine:
-    """Stands in for measuring: what a batch takes is a function of its positions, padding counted.
+def most_slots(plan: BatchPlan) -> int:
+    """The positions of the largest batch, padding counted."""
+    return max(plan.count([batch])[2] for batch in plan.in_order())
 
-    runs_out: bytes at which memory runs out. Notes every budget that was tried.
+
+class Machine:
+    """Stands in for measuring: what batches take is a function of the positions of the largest one.
+
+    runs_out: bytes at which memory runs out. tried: every budget that was.
     """
 
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, takes: Callable[[int], float], *, free: float, runs_out: float
-    ) -> None:
+    def __init__(self, takes: Callable[[int], float], *, free: float, runs_out: float) -> None:
         self.tried: list[int] = []
-        self.takes, self.free, self.runs_out = takes, free, runs_out
-        monkeypatch.setattr(budget, "_SHARE", {"cpu": 1.0})
-        monkeypatch.setattr(budget._DeviceMemory, "free", lambda _: int(free))
-        monkeypatch.setattr(budget, "load_batch", lambda _, rows: rows)
-        monkeypatch.setattr(budget, "_peak", self._peak)
-        plain = budget._worst
+        self.takes, self.free, self.limit, self.runs_out = takes, int(free), free, runs_out
 
-        def worst(plan: BatchPlan) -> Any:
-            self.tried.append(plan.max_tokens)
-            self.plan = plan
-            return plain(plan)
-
-        monkeypatch.setattr(budget, "_worst", worst)
-
-    def _peak(self, objective: Objective, batches: list[Any], *_: Any) -> float:
-        del objective
-        slots = max(self.plan.count([rows])[2] for rows in batches)
-        used = self.takes(slots)
+    def used(self, plan: BatchPlan) -> float:
+        self.tried.append(plan.max_tokens)
+        used = self.takes(most_slots(plan))
         return float("inf") if used > self.runs_out else used
 
     def find(self, split: Split, **settings: Any) -> int:
-        options: dict[str, Any] = {"precision": "fp32", "batch_size": 0, "update_freq": 1}
-        nothing: Any = torch.nn.Module()
-        return budget.largest_budget(nothing, split, Processes(torch.device("cpu")), **options | settings)
+        options: dict[str, Any] = {"batch_size": 0, "update_freq": 1} | settings
+        return largest_budget(self, split, Processes(torch.device("cpu")), **options)
 
 
 CURVES: dict[str, Callable[[int], float]] = {
@@ -98,13 +91,11 @@ CURVES: dict[str, Callable[[int], float]] = {
 
 @pytest.mark.parametrize("runs_out", [1e18, 0.7], ids=["", "and runs out before"])
 @pytest.mark.parametrize("takes", CURVES.values(), ids=CURVES)
-def test_it_comes_near_the_limit_from_below(
-    monkeypatch: pytest.MonkeyPatch, takes: Callable[[int], float], runs_out: float
-) -> None:
+def test_it_comes_near_the_limit_from_below(takes: Callable[[int], float], runs_out: float) -> None:
     limit = 100 * MIB
     split = lengths(45_000)
     real = min(limit, runs_out * limit)
-    machine = Machine(monkeypatch, takes, free=limit, runs_out=real)
+    machine = Machine(takes, free=limit, runs_out=real)
     found = machine.find(split)
     assert found in machine.tried
     assert found % 256 == 0
@@ -114,7 +105,7 @@ def test_it_comes_near_the_limit_from_below(
         batch_size=0,
         seed=1,
     )
-    used = takes(max(plan.count([batch])[2] for batch in plan.in_order()))
+    used = takes(most_slots(plan))
     # A curve in steps cannot be followed as closely.
     assert (0.8 if takes is CURVES["in steps"] else 0.88) * real <= used <= real
     assert len(machine.tried) <= 9
@@ -122,20 +113,19 @@ def test_it_comes_near_the_limit_from_below(
     assert max(machine.tried) < 2.2 * found
 
 
-def test_a_dozen_sizes_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dozen_sizes_of_memory() -> None:
     for mebibytes in range(45, 320, 25):
-        machine = Machine(monkeypatch, CURVES["linear"], free=mebibytes * MIB, runs_out=1e18)
+        machine = Machine(CURVES["linear"], free=mebibytes * MIB, runs_out=1e18)
         found = machine.find(lengths())
         tokens = (mebibytes - 3) * MIB / 9000 / 2
         cap = int(np.maximum(*(lengths().lengths(side) + 1 for side in ("source", "target"))).sum()) // 50
         assert found == cap if cap < 0.9 * tokens else 0.88 * tokens <= found <= 1.1 * tokens
-        monkeypatch.undo()
 
 
-def test_all_data_would_fit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_data_would_fit(capsys: pytest.CaptureFixture[str]) -> None:
     """An epoch keeps at least 50 updates, however many batches make one."""
     total = int(np.maximum(*(lengths().lengths(side) + 1 for side in ("source", "target"))).sum())
-    machine = Machine(monkeypatch, CURVES["linear"], free=1e15, runs_out=1e18)
+    machine = Machine(CURVES["linear"], free=1e15, runs_out=1e18)
     found = machine.find(lengths())
     assert found == total // 50 == machine.tried[-1]
     assert "with more an epoch has fewer than 50 updates" in capsys.readouterr().err
@@ -146,11 +136,10 @@ def test_all_data_would_fit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert machine.find(lengths(), update_freq=4) == total // 200
 
 
-def test_what_grows_late_is_not_overlooked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_grows_late_is_not_overlooked() -> None:
     """As far as the first trials tell, all there is could be used: the next trial is none that could do harm."""
     long = Lengths([1000] * 3000, [999] * 3000)
     machine = Machine(
-        monkeypatch,
         lambda slots: max(60 * MIB + slots, 9000 * slots),
         free=100 * MIB,
         runs_out=1e18,
@@ -161,26 +150,24 @@ def test_what_grows_late_is_not_overlooked(monkeypatch: pytest.MonkeyPatch) -> N
     assert max(machine.tried) == 8192
 
 
-def test_a_longest_sentence_beyond_the_first_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = Machine(monkeypatch, CURVES["linear"], free=100 * MIB, runs_out=1e18)
+def test_a_longest_sentence_beyond_the_first_trial() -> None:
+    machine = Machine(CURVES["linear"], free=100 * MIB, runs_out=1e18)
     found = machine.find(lengths(longest=3000))
     assert machine.tried[0] == 3001
     assert found > 3001
 
 
-def test_few_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_sentences() -> None:
     """So few that the longest alone is more than a fiftieth of all."""
-    machine = Machine(monkeypatch, CURVES["linear"], free=100 * MIB, runs_out=1e18)
+    machine = Machine(CURVES["linear"], free=100 * MIB, runs_out=1e18)
     assert machine.find(Lengths([5, 9, 30], [4, 9, 7])) == 31
     assert machine.tried == [31]
 
 
 @pytest.mark.parametrize("runs_out", [1e18, 0.0], ids=["too much", "out of memory"])
-def test_not_even_the_longest_sentence_fits(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], runs_out: float
-) -> None:
+def test_not_even_the_longest_sentence_fits(capsys: pytest.CaptureFixture[str], runs_out: float) -> None:
     """The run is not refused: what may be used is less than what there is, and batches are split if need be."""
-    machine = Machine(monkeypatch, CURVES["linear"], free=MIB, runs_out=runs_out)
+    machine = Machine(CURVES["linear"], free=MIB, runs_out=runs_out)
     assert machine.find(lengths()) == 41
     assert machine.tried == [1024, 41]
     said = capsys.readouterr().err
@@ -188,16 +175,16 @@ def test_not_even_the_longest_sentence_fits(
     assert said.count("\n") == 1
 
 
-def test_the_first_trial_does_not_fit_but_less_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = Machine(monkeypatch, CURVES["without a constant"], free=11 * MIB, runs_out=1e18)
+def test_the_first_trial_does_not_fit_but_less_does() -> None:
+    machine = Machine(CURVES["without a constant"], free=11 * MIB, runs_out=1e18)
     found = machine.find(lengths())
     assert machine.tried[:2] == [1024, 41]
     assert found == 512
 
 
-def test_batches_of_few_sentences_take_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_of_few_sentences_take_no_more() -> None:
     """Under --batch-size memory does not grow with the budget: no harm is done."""
-    machine = Machine(monkeypatch, CURVES["linear"], free=100 * MIB, runs_out=1e18)
+    machine = Machine(CURVES["linear"], free=100 * MIB, runs_out=1e18)
     found = machine.find(lengths(), batch_size=16)
     assert found in machine.tried
     assert len(machine.tried) < 8
@@ -215,15 +202,20 @@ def toy_objective(trained: Trainer, settings: dict[str, Any]) -> Objective:
     return build_objective(config.objective, model, tokenizers, config.data)
 
 
+def measured(objective: Objective, split: Split, precision: str = "fp32") -> int:
+    """The largest budget by what training takes here."""
+    processes = Processes(torch.device("cpu"))
+    training = TrainingMemory(objective, split, processes, precision=precision)
+    return largest_budget(training, split, processes, batch_size=0, update_freq=1)
+
+
 @pytest.mark.parametrize("settings", [TRANSFORMER, BAHDANAU], ids=["transformer", "recurrent"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_model_is_left_as_it_is(trained: Trainer, settings: dict[str, Any], precision: str) -> None:
     objective = toy_objective(trained, settings)
     before = {name: item.detach().clone() for name, item in objective.named_parameters()}
     split = Dataset.open(trained.data).split("train")
-    found = budget.largest_budget(
-        objective, split, Processes(torch.device("cpu")), precision=precision, batch_size=0, update_freq=1
-    )
+    found = measured(objective, split, precision)
     total = int(np.maximum(*(split.lengths(side) + 1 for side in ("source", "target"))).sum())
     assert found == max(9, total // 50)
     for name, item in objective.named_parameters():
@@ -232,61 +224,12 @@ def test_the_model_is_left_as_it_is(trained: Trainer, settings: dict[str, Any], 
     assert objective.training
 
 
-class Hungry(Objective):
-    """Holds 1 KiB for every position of a batch until the backward pass, and more than there is beyond a size."""
-
-    def __init__(self, model: Any, most: int) -> None:
-        super().__init__(model)
-        self.most = most
-        self.weight = torch.nn.Parameter(torch.ones(256))
-        self.seen: list[int] = []
-
-    def forward(self, batch: Batch, update: int) -> Loss:
-        del update
-        slots = batch.size()[0]
-        self.seen.append(slots)
-        if slots > self.most:
-            raise RuntimeError(
-                "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"
-            )
-        held = self.weight.expand(slots, 256).exp()
-        return Loss((held * held).sum(), held.sum().detach(), 1)
-
-
-def test_what_is_measured_is_what_is_used() -> None:
-    """In any order: memory that was freed is not counted, and counted again when it is used again."""
-    keep_freed_memory()
-    objective = Hungry(torch.nn.Linear(1, 1), most=10**9)
-    memory = budget._DeviceMemory(torch.device("cpu"))
-    for slots in (40_000, 10_000, 80_000, 20_000, 40_000):
-        ids = torch.zeros(1, slots // 2, dtype=torch.int64)
-        side = Tokens(ids, torch.tensor([slots // 2]))
-        used = budget._peak(objective, [Batch(side, side)], memory, "fp32")
-        # exp's output, the product's, and their gradients: two to four KiB a position, and what malloc rounds up.
-        assert 1.5 < used / 1024 / slots < 8, slots
-
-
-def test_running_out_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    split = lengths(3000)
-    monkeypatch.setattr(budget, "load_batch", lambda _, rows: _batch(split, rows))
-    objective = Hungry(torch.nn.Linear(1, 1), most=900)
-    monkeypatch.setattr(budget, "_FIRST", 128)
-    monkeypatch.setattr(budget, "_STEP", 16)
-    found = budget.largest_budget(
-        objective, split, Processes(torch.device("cpu")), precision="fp32", batch_size=0, update_freq=1
-    )
-    assert 380 <= found <= 480
-    assert max(slots for slots in objective.seen) > 900
+def test_running_out_is_no_end() -> None:
+    objective = Hungry(torch.nn.Linear(1, 1), most=9000)
+    found = measured(objective, lengths(30_000))
+    assert 3800 <= found <= 4800
+    assert max(objective.seen) > 9000
     assert objective.weight.grad is None
-
-
-def _batch(split: Split, rows: Any) -> Batch:
-    return Batch(
-        *(
-            pad_sequences([[5] * int(length) for length in split.lengths(side)[rows]])
-            for side in ("source", "target")
-        )
-    )
 
 
 def test_an_error_that_is_no_shortage_is_not_hidden(
@@ -299,13 +242,11 @@ def test_an_error_that_is_no_shortage_is_not_hidden(
     monkeypatch.setattr(type(objective), "forward", broken)
     split = Dataset.open(trained.data).split("train")
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        budget.largest_budget(
-            objective, split, Processes(torch.device("cpu")), precision="fp32", batch_size=0, update_freq=1
-        )
+        measured(objective, split)
 
 
 def test_where_memory_cannot_be_measured(trained: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget, "_proc_bytes", lambda *_: 0)
+    monkeypatch.setattr(memory, "proc_bytes", lambda *_: 0)
     with pytest.raises(UsageError, match=r"cannot measure memory here.*give a number, as --max-tokens 4096"):
         trained("run", **AUTO)
     assert not (trained.root / "run").exists()

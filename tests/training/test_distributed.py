@@ -1,100 +1,22 @@
-"""Several processes train as one does: torchrun's, on this machine, over gloo.
-
-Each test starts real processes; what is compared are the files that they leave.
-"""
+"""Several processes train as one does: two on this machine, over gloo; what is compared are the files they leave."""
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from torch import Tensor
+from process_pairs import assert_close, in_small_pieces, short_of_memory, together
 from toys import BAHDANAU, CONVOLUTIONAL, TRANSFORMER, Trainer, write_dataset
 
-from s2scli.checkpoint import Checkpoint
 from s2scli.configs.optimizers import AdafactorConfig
 from s2scli.errors import UsageError
-from s2scli.schema import to_toml
 from s2scli.training import micro_batch
 
-PROCESSES = 2
 COMMON: dict[str, Any] = {"max_update": 20, "keep_last_epochs": 1, "eval_metrics": "chrf"}
 FAMILIES = {"transformer": TRANSFORMER, "recurrent": BAHDANAU, "convolutional": CONVOLUTIONAL}
-SLOW = pytest.mark.slow  # each start of two processes takes seconds
-
-
-def config_file(trained: Trainer, name: str, settings: dict[str, Any]) -> Path:
-    nested: dict[str, Any] = {}
-    for key, value in settings.items():
-        section, dot, inner = key.partition(".")
-        if dot:
-            nested.setdefault(section, {})[inner] = value
-        else:
-            nested[section] = value
-    path = trained.root / f"{name}.toml"
-    path.write_text(to_toml(nested), encoding="utf-8")
-    return path
-
-
-def start(
-    trained: Trainer, name: str, settings: dict[str, Any], *torchrun: str, program: str = "-m s2scli train"
-) -> subprocess.Popen[str]:
-    """Start torchrun with two processes of `s2s train`, or of another program with the same arguments."""
-    words = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        f"--nproc-per-node={PROCESSES}",
-        "--standalone",
-    ]
-    words += [*torchrun, *program.split(), str(trained.data)]
-    words += ["--config", str(config_file(trained, name, settings)), "--save-dir", str(trained.root / name)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-
-
-def together(trained: Trainer, name: str, settings: dict[str, Any], *torchrun: str, **options: Any) -> str:
-    """Run to the end; returns what was said."""
-    process = start(trained, name, settings, *torchrun, **options)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return errors
-
-
-def without_key_biases(name: str, tensor: Tensor) -> Tensor:
-    """The tensor without the part whose gradient is zero but for rounding, which Adam blows up to its full rate.
-
-    A bias of the keys adds the same to a query's score at every position, so it changes no attention weight.
-    """
-    if not name.endswith(("qkv.bias", "key_value.bias")):
-        return tensor
-    parts = list(tensor.chunk(3 if "qkv" in name else 2))
-    parts[1 if "qkv" in name else 0] = torch.zeros_like(parts[0])
-    return torch.cat(parts)
-
-
-def assert_close(one: Checkpoint, other: Checkpoint, tolerance: float) -> None:
-    for mine, others in (
-        (one.weights, other.weights),
-        (one.ema, other.ema),
-        (one.objective, other.objective),
-    ):
-        assert mine.keys() == others.keys()
-        for name, tensor in mine.items():
-            found, wanted = (without_key_biases(name, item) for item in (tensor, others[name]))
-            torch.testing.assert_close(
-                found, wanted, rtol=0, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
-            )
-    assert one.optimizer.keys() == other.optimizer.keys()
-    assert {k: v.shape for k, v in one.optimizer.items()} == {k: v.shape for k, v in other.optimizer.items()}
+SLOW = pytest.mark.slow  # each run of two processes takes seconds
 
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
@@ -134,24 +56,13 @@ def test_activations_are_computed_anew_and_layers_skipped_as_by_one(trained: Tra
     assert_close(trained.checkpoint("two"), trained.checkpoint("alone"), 1e-5)
 
 
-SMALL_PIECES = """
-import sys
-from s2scli.cli.app import run
-from s2scli.training import micro_batch
-
-micro_batch._POSITIONS_ON_CPU = 40
-sys.exit(run(["train", *sys.argv[1:]]))
-"""
-
-
 @pytest.mark.parametrize("kind", [pytest.param("ddp", marks=SLOW), "fsdp"])
 def test_batches_in_pieces_are_those_of_one_process(
     trained: Trainer, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of one process's batch there may be more pieces than of the other's; what an objective adds is trained too."""
-    (trained.root / "pieces.py").write_text(SMALL_PIECES, encoding="utf-8")
     settings = TRANSFORMER | {"max_update": 9, "objective.encoder_loss": "reconstruction"}
-    together(trained, "two", settings | {"distributed": kind}, program=str(trained.root / "pieces.py"))
+    together(trained, "two", settings | {"distributed": kind}, in_small_pieces)
     monkeypatch.setattr(micro_batch, "_POSITIONS_ON_CPU", 40)
     trained("alone", **settings | {"update_freq": 2})
     assert trained.checkpoint("two").objective
@@ -215,104 +126,12 @@ def test_a_run_goes_on_with_any_number_of_processes(trained: Trainer, kind: str)
         assert_close(trained.checkpoint(name), trained.checkpoint("whole"), 1e-5)
 
 
-@pytest.mark.parametrize("kind", ["ddp", pytest.param("fsdp", marks=SLOW)])
-def test_a_killed_worker_is_started_again_and_goes_on(trained: Trainer, kind: str) -> None:
-    """One of two dies; torchrun ends the other, starts both anew, and they go on from the last checkpoint."""
-    settings = TRANSFORMER | {
-        "distributed": kind,
-        "max_update": 300,
-        "save_interval_updates": 5,
-        "patience": 0,
-    }
-    trained("whole", **settings | {"update_freq": 2, "save_interval_updates": 0})
-    process = start(trained, "killed", settings, "--max-restarts=2", "--monitor-interval=0.1")
-    log = trained.root / "killed/log.jsonl"
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and not (log.exists() and log.read_text().count("\n") > 30):
-        time.sleep(0.01)
-    assert process.poll() is None
-    os.kill(workers(process.pid)[1], signal.SIGKILL)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    assert "resuming at update" in errors
-    result = trained.checkpoint("killed")
-    assert result.run["update"] == 300
-    assert_close(result, trained.checkpoint("whole"), 1e-3)
-
-
-def workers(agent: int) -> list[int]:
-    """The processes that torchrun has started, by Linux's account."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            status, command = (folder / "stat").read_text(), (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if int(status.rpartition(")")[2].split()[1]) == agent and b"s2scli" in command:
-            found.append(int(folder.name))
-    return sorted(found)
-
-
-def test_sigterm_to_torchrun_saves_one_state(trained: Trainer) -> None:
-    """The processes are told at different moments, and stop after the same update."""
-    settings = TRANSFORMER | {"patience": 0}
-    process = start(trained, "stopped", settings)
-    log = trained.root / "stopped/log.jsonl"
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and not (log.exists() and log.read_text().count("\n") > 20):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=200)
-    assert process.returncode != 0
-    stopped = trained.checkpoint("stopped").run["update"]
-    assert f"stopped at update {stopped}; " in errors
-    assert "repeat the command to go on" in errors
-    together(trained, "stopped", settings | {"max_update": stopped + 3})
-    trained("whole", **settings | {"update_freq": 2, "max_update": stopped + 3})
-    assert_close(trained.checkpoint("stopped"), trained.checkpoint("whole"), 1e-3)
-
-
-SHORT_OF_MEMORY = r"""
-import sys
-import torch
-from torch import distributed
-from s2scli.cli.app import run
-from s2scli.data.batch import Batch
-from s2scli.training.objectives.cross_entropy import LabelSmoothedCrossEntropy
-
-plain = LabelSmoothedCrossEntropy.forward
-seen = {"whole": 0, "split": 0}
-
-class Fails(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-    @staticmethod
-    def backward(ctx, gradient):
-        raise torch.OutOfMemoryError("injected")
-
-def forward(self, batch, update):
-    loss = plain(self, batch, update)
-    if self.training and distributed.get_rank() == 1 and batch.size()[0] > 120:
-        seen["whole"] += 1
-        return type(loss)(Fails.apply(loss.loss), loss.nll, loss.tokens)
-    return loss
-
-LabelSmoothedCrossEntropy.forward = forward
-code = run(["train", *sys.argv[1:]])
-# In one write: the other process may write at the same moment.
-sys.stderr.write(f"shortages {seen['whole']}\n")
-sys.exit(code)
-"""
-
-
 def test_a_shortage_in_one_process_splits_its_batches(trained: Trainer) -> None:
     """Under ddp, in the backward pass; without dropout the halves are the whole."""
-    (trained.root / "short.py").write_text(SHORT_OF_MEMORY, encoding="utf-8")
     settings = TRANSFORMER | {"max_update": 9, "model.dropout": 0.0}
     settings |= {"model.attention_dropout": 0.0, "model.activation_dropout": 0.0}
     trained("alone", **settings | {"update_freq": 2})
-    said = together(trained, "two", settings, program=str(trained.root / "short.py"))
+    said = together(trained, "two", settings, short_of_memory)
     # Eight of the nine updates have a batch for the second process; most of its batches are too large.
     shortages = re.search(r"shortages ([1-9]\d*)", said)
     assert shortages is not None
@@ -321,28 +140,6 @@ def test_a_shortage_in_one_process_splits_its_batches(trained: Trainer) -> None:
     assert_close(trained.checkpoint("two"), trained.checkpoint("alone"), 1e-5)
 
 
-def test_a_shortage_under_fsdp_ends_all_processes(trained: Trainer) -> None:
-    (trained.root / "short.py").write_text(SHORT_OF_MEMORY, encoding="utf-8")
-    process = start(
-        trained, "two", TRANSFORMER | {"distributed": "fsdp"}, program=str(trained.root / "short.py")
-    )
-    _, errors = process.communicate(timeout=200)
-    assert process.returncode == 1
-    assert "s2s train: error: out of memory" in errors
-    assert "smaller" in errors
-
-
 def test_what_keeps_sums_over_whole_matrices_cannot_be_sharded() -> None:
     with pytest.raises(UsageError, match=r"--optimizer adafactor keeps sums .* use ddp"):
         AdafactorConfig().check_sharded()
-
-
-@SLOW
-def test_adafactor_cannot_be_sharded(trained: Trainer) -> None:
-    settings = {key: value for key, value in TRANSFORMER.items() if key != "optimizer.betas"}
-    settings |= {"distributed": "fsdp", "optimizer.name": "adafactor"}
-    process = start(trained, "two", settings)
-    _, errors = process.communicate(timeout=200)
-    assert process.returncode != 0
-    assert "--optimizer adafactor" in errors
-    assert "use ddp" in errors

@@ -1,0 +1,89 @@
+"""The commands of the README and of the manual's chapters, to be run as they stand there, but on less data."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from s2scli.manual import chapter
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# What makes the commands quick, in this order; each is there to be replaced, which a test holds.
+SMALLER = {
+    "--train 20000": "--train 400 --valid 20 --test 16",
+    "--train 4000 --valid 100 --test 300": "--train 60 --valid 10 --test 10",
+    "--config recipes/dialogue/config.toml": "--config recipes/dialogue/config.toml --max-update 6",
+    "--max-update 10 --save-dir": "--max-update 3 --save-dir",
+    "--max-update 1500": "--max-update 6",
+    "--max-update 1000": "--max-update 6",
+    "--max-update 20 ": "--max-update 6 ",
+    "--save-interval-updates 5": "--save-interval-updates 2",
+    '"max_update": 10': '"max_update": 3',
+    "--vocab-size 800": "--vocab-size 200",
+    "--mbr-candidates 8": "--mbr-candidates 4",
+    "generate data": "generate data --max-len-b 20",
+    "generate --path": "generate --max-len-b 20 --path",
+}
+# Chapters whose commands are run together, each beginning with what the README's commands have made, by test file.
+# A chapter that reads what another has made comes after it.
+TRAINING = (
+    ("data", "watching"),
+    ("models",),
+    ("training",),
+    ("resuming",),
+    ("machines",),
+    ("chatting",),
+    ("config",),
+    ("python",),
+)
+GENERATING = (("generating", "scoring"), ("constraints", "formats", "speed"))
+
+
+def blocks(text: str) -> list[str]:
+    """The shell and Python blocks of a text, in order; Python is given to `python`."""
+    found = re.findall(r"^```(sh|python)\n(.*?)^```$", text, re.M | re.S)
+    return [
+        re.sub(r" \\\n +", " ", code) if kind == "sh" else f"python - <<'END'\n{code}END\n"
+        for kind, code in found
+    ]
+
+
+def script(*texts: str) -> str:
+    """All blocks of the texts, each once."""
+    distinct = dict.fromkeys(block for text in texts for block in blocks(text))
+    return "set -euo pipefail\n" + "".join(distinct)
+
+
+def smaller(commands: str) -> str:
+    """The same commands, on less data."""
+    for long, short in SMALLER.items():
+        commands = commands.replace(long, short)
+    return commands
+
+
+def run(commands: str, folder: Path) -> str:
+    """Run a script in a folder, beside the recipes; returns its standard output."""
+    if not (folder / "recipes").exists():
+        (folder / "recipes").symlink_to(ROOT / "recipes")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", commands],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": path},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_chapters(names: tuple[str, ...], folder: Path) -> str:
+    """Run the commands of some chapters, on less data, in a folder where the README's have been run."""
+    commands = script(*map(chapter, names))
+    assert commands != script()
+    return run(smaller(commands), folder)
