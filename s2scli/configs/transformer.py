@@ -290,7 +290,7 @@ class TransformerConfig(TransformerDecoderConfig, EncoderDecoderConfig, CopyingC
             raise UsageError(
                 f"model.attention_window = {self.attention_window} must be even: it reaches as far to either side"
             )
-        if not 0 <= self.pointing_layer < self.decoder_layers:
+        if not 0 <= self.copy_layer < self.decoder_layers:
             raise UsageError(
                 f"model.alignment_layer = {self.alignment_layer}: the model has {self.decoder_layers} decoder layers; "
                 f"allowed: 0 to {self.decoder_layers - 1}, or -1 to {-self.decoder_layers} from the top"
@@ -307,7 +307,7 @@ class TransformerConfig(TransformerDecoderConfig, EncoderDecoderConfig, CopyingC
         return bool(self.encoder_layerdrop) or super().skips_layers
 
     @property
-    def pointing_layer(self) -> int:
+    def copy_layer(self) -> int:
         """The decoder layer whose attention is the copy distribution, from 0."""
         layer = -1 if self.alignment_layer is None else self.alignment_layer
         return layer if layer >= 0 else self.decoder_layers + layer

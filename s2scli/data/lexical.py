@@ -6,6 +6,7 @@ Memory does not grow with the corpus: an even selection of its pairs is learnt f
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,17 +19,27 @@ from s2scli.data.split import Split
 from s2scli.text.vocabulary import NUM_SPECIAL
 
 ITERATIONS = 5
-# Pairs of a source and a target position, NULL counted, of all sentence pairs that are learnt from, such as 280,000 of
-# 15 tokens a side, or 72,000 of 30. Each takes 4 bytes, each pair of different tokens some 40 more.
-MAX_COOCCURRENCES = 1 << 26
-# Of more sentence pairs not even the lengths are looked at.
-_MAX_PAIRS = 1 << 22
-# Longer sentence pairs are left out: a thousand tokens on both sides.
-_MAX_OF_A_PAIR = 1 << 20
-# So many are worked on at a time.
-_CHUNK = 1 << 21
 
 Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LexiconLimits:
+    """How much is learnt from, and how much at once.
+
+    cooccurrences: pairs of a source and a target position, NULL counted, of all sentence pairs, such as 280,000 of 15
+    tokens a side, or 72,000 of 30; each takes 4 bytes, each pair of different tokens some 40 more. of_a_pair: those of
+    one sentence pair, a thousand tokens on both sides; longer ones are left out. pairs: of more sentence pairs not even
+    the lengths are read. chunk: co-occurrences that are worked on at a time.
+    """
+
+    cooccurrences: int = 1 << 26
+    of_a_pair: int = 1 << 20
+    pairs: int = 1 << 22
+    chunk: int = 1 << 21
+
+
+DEFAULT_LIMITS = LexiconLimits()
 
 
 class Lexicon(NamedTuple):
@@ -49,15 +60,15 @@ class _Flat(NamedTuple):
     lengths: Indices
 
 
-class _Chunk(NamedTuple):
+class Cooccurrences(NamedTuple):
     """The co-occurrences of some sentence pairs, target position by target position.
 
-    tokens: where those that occur together in this chunk are in the lexicon; places: which of these each co-occurrence
-    is; sources: how many co-occurrences a target position has.
+    tokens: where those that occur together here are in the lexicon; indices: which of these each co-occurrence is;
+    sources: how many co-occurrences a target position has.
     """
 
     tokens: npt.NDArray[np.int32]
-    places: npt.NDArray[np.int32]
+    indices: npt.NDArray[np.int32]
     sources: npt.NDArray[np.int32]
 
 
@@ -67,11 +78,11 @@ def learn_shortlist(split: Split, sizes: Mapping[str, int], num_translations: in
     sizes: of the vocabularies, by side.
     """
     lexicon = learn_lexicon(split, sizes)
-    counts = np.zeros(sizes["target"], np.int64)
+    counts, size = np.zeros(sizes["target"], np.int64), DEFAULT_LIMITS.chunk
     for _, _, columns in split.shards():
         column = columns["target"]
-        for start in range(0, column.num_ids, _CHUNK):
-            counts += np.bincount(column.slice(start, start + _CHUNK), minlength=len(counts))
+        for start in range(0, column.num_ids, size):
+            counts += np.bincount(column.slice(start, start + size), minlength=len(counts))
     frequent = NUM_SPECIAL + np.argsort(-counts[NUM_SPECIAL:], kind="stable")
     return ShortlistTable(
         best_translations(lexicon, sizes["source"], num_translations),
@@ -95,33 +106,40 @@ def best_translations(lexicon: Lexicon, source_size: int, number: int) -> npt.ND
     return table
 
 
-def learn_lexicon(split: Split, sizes: Mapping[str, int], iterations: int = ITERATIONS) -> Lexicon:
+def learn_lexicon(
+    split: Split,
+    sizes: Mapping[str, int],
+    iterations: int = ITERATIONS,
+    limits: LexiconLimits = DEFAULT_LIMITS,
+) -> Lexicon:
     """IBM model 1 (Brown et al. 1993, section 4.1) of the targets given the sources, by EM from equal probabilities.
 
     A target token f at one position comes from each position i of its source, NULL among them, with probability
     t(f | e_i) / Σ_k t(f | e_k); the sums of that over all pairs, normalized for each e, are the next t.
     """
-    keys, chunks = _count_together(split, sizes)
+    keys, chunks = count_together(split, sizes, limits)
     sources, targets = np.divmod(keys, sizes["target"])
     probabilities = np.ones(len(keys))
     steps = progress(range(iterations), description="translations", total=iterations, unit="iterations")
     for _ in steps:
         counts = np.zeros(len(keys))
         for chunk in chunks:
-            shares = probabilities[chunk.tokens][chunk.places]
+            shares = probabilities[chunk.tokens][chunk.indices]
             starts = np.cumsum(chunk.sources) - chunk.sources
             shares /= np.repeat(np.add.reduceat(shares, starts), chunk.sources)
-            counts[chunk.tokens] += np.bincount(chunk.places, shares)
+            counts[chunk.tokens] += np.bincount(chunk.indices, shares)
         totals = np.bincount(sources, counts, minlength=sizes["source"] + 1)
         probabilities = counts / totals[sources]
     return Lexicon(sources, targets, probabilities)
 
 
-def _count_together(split: Split, sizes: Mapping[str, int]) -> tuple[Indices, list[_Chunk]]:
+def count_together(
+    split: Split, sizes: Mapping[str, int], limits: LexiconLimits = DEFAULT_LIMITS
+) -> tuple[Indices, list[Cooccurrences]]:
     """Which tokens occur together, source · target vocabulary + target in order [P], and where."""
     parts: list[Indices] = []
     found: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]] = []
-    for rows in _selection(split):
+    for rows in selection(split, limits):
         keys, repeats = _cooccurrences(
             _gather(split, "source", rows, first=sizes["source"]),
             _gather(split, "target", rows),
@@ -132,28 +150,29 @@ def _count_together(split: Split, sizes: Mapping[str, int]) -> tuple[Indices, li
         found.append((inverse.astype(np.int32), repeats))
     keys = np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
     chunks = [
-        _Chunk(np.searchsorted(keys, own).astype(np.int32), inverse, repeats)
+        Cooccurrences(np.searchsorted(keys, own).astype(np.int32), inverse, repeats)
         for own, (inverse, repeats) in zip(parts, found, strict=True)
     ]
     return keys, chunks
 
 
-def _selection(split: Split) -> Iterator[Indices]:
+def selection(split: Split, limits: LexiconLimits = DEFAULT_LIMITS) -> Iterator[Indices]:
     """The sentence pairs to learn from, some at a time; a function of their lengths alone, however they are stored."""
-    share = min(1.0, _MAX_PAIRS / max(1, len(split)))
-    blocks = (np.arange(start, min(start + _CHUNK, len(split))) for start in range(0, len(split), _CHUNK))
+    size, most = limits.chunk, limits.cooccurrences
+    share = min(1.0, limits.pairs / max(1, len(split)))
+    blocks = (np.arange(start, min(start + size, len(split))) for start in range(0, len(split), size))
     rows = np.concatenate([np.zeros(0, np.int64), *(block[_spread(block) < share] for block in blocks)])
     sizes = (split.lengths("source", rows) + 1) * split.lengths("target", rows)
-    rows, sizes = (values[(sizes > 0) & (sizes <= _MAX_OF_A_PAIR)] for values in (rows, sizes))
-    places = _spread(rows)
-    while (total := int(sizes[places < share].sum())) > MAX_COOCCURRENCES:
-        share *= 0.999 * MAX_COOCCURRENCES / total
-    rows, sizes = rows[places < share], sizes[places < share]
+    rows, sizes = (values[(sizes > 0) & (sizes <= limits.of_a_pair)] for values in (rows, sizes))
+    drawn = _spread(rows)
+    while (total := int(sizes[drawn < share].sum())) > most:
+        share *= 0.999 * most / total
+    rows, sizes = rows[drawn < share], sizes[drawn < share]
     ends = np.cumsum(sizes)
     start = 0
     while start < len(rows):
         before = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, before + _CHUNK, side="right")))
+        stop = max(start + 1, int(np.searchsorted(ends, before + size, side="right")))
         yield rows[start:stop]
         start = stop
 

@@ -34,9 +34,9 @@ _EMBEDDING_STD = 0.1
 
 @dataclass(frozen=True)
 class ConvolutionalMemory(Memory):
-    """keys [B, S, E]: encoder states z; values [B, S, E]: z and the embeddings; mask [B, 1, S]; S is rounded up.
+    """keys [B, S, D]: encoder states z; values [B, S, D]: z and the embeddings; mask [B, 1, S]; S is rounded up.
 
-    states [B, source length, E]: the encoder states as they are, none after `select`.
+    states [B, source length, D]: the encoder states as they are, none after `select`.
     """
 
     keys: Tensor
@@ -63,33 +63,35 @@ class ConvolutionalMemory(Memory):
 
 @dataclass(frozen=True)
 class ConvolutionalState(State):
-    """before [B, K, kernel - 1, channels]: of each layer, what it read last; places [B]: how many tokens were read."""
+    """recent [B, K, kernel - 1, channels]: of each layer, its last inputs; lengths [B]: how many tokens were read."""
 
-    before: list[Tensor]
-    places: Tensor
+    recent: list[Tensor]
+    lengths: Tensor
 
     def select(self, rows: Tensor) -> ConvolutionalState:
         """The state of some sentences."""
-        return ConvolutionalState([item[rows] for item in self.before], self.places[rows])
+        return ConvolutionalState([item[rows] for item in self.recent], self.lengths[rows])
 
     def reorder(self, beams: Tensor) -> ConvolutionalState:
         """The state of the chosen hypotheses."""
-        rows = beam_rows(beams, self.before[0].size(1))
+        rows = beam_rows(beams, self.recent[0].size(1))
         gathered = [
-            item.flatten(0, 1).index_select(0, rows).unflatten(0, (-1, beams.size(1))) for item in self.before
+            item.flatten(0, 1).index_select(0, rows).unflatten(0, (-1, beams.size(1))) for item in self.recent
         ]
-        return ConvolutionalState(gathered, self.places)
+        return ConvolutionalState(gathered, self.lengths)
 
     def join(self, other: ConvolutionalState) -> ConvolutionalState:
         """The state of these sentences' hypotheses and then of as many of others."""
-        before = [torch.cat(pair) for pair in zip(self.before, other.before, strict=True)]
-        return ConvolutionalState(before, torch.cat([self.places, other.places]))
+        recent = [torch.cat(pair) for pair in zip(self.recent, other.recent, strict=True)]
+        return ConvolutionalState(recent, torch.cat([self.lengths, other.lengths]))
 
 
 class ConvolutionalModel(Model):
     """Two stacks of gated convolutions; every layer of the decoder attends to the encoder's states.
 
     As in fairseq, from which the paper's models come; but that the output layer has no bias, and no normalized weights.
+    D is the width of embeddings and of the encoder's states; the decoder's states, as `decode` gives them, may have
+    another.
     """
 
     def __init__(
@@ -160,13 +162,13 @@ class ConvolutionalModel(Model):
         return ConvolutionalMemory(keys, values, F.pad(source.mask, (0, missing))[:, None], states)
 
     def encoder_states(self, memory: Memory) -> Tensor:
-        """The last layer's states z, [B, S, E]."""
+        """The last layer's states z, [B, S, D]."""
         states = cast(ConvolutionalMemory, memory).states
         assert states is not None
         return states
 
     def _embed(self, inputs: Tensor) -> Tensor:
-        """Embeddings [B, T, E] of what the decoder reads."""
+        """Embeddings [B, T, D] of what the decoder reads."""
         embedded: Tensor = self.dropout(
             self.target_embedding(inputs) + self.target_positions(0, inputs.size(1))
         )
@@ -209,18 +211,18 @@ class ConvolutionalModel(Model):
                 cast(ConvolutionalDecoderLayer, item).convolution for item in self.decoder_layers
             )
         ]
-        places = torch.zeros(len(keys), dtype=torch.long, device=keys.device)
-        return ConvolutionalState([keys.new_zeros(len(keys), 1, *shape) for shape in shapes], places)
+        lengths = torch.zeros(len(keys), dtype=torch.long, device=keys.device)
+        return ConvolutionalState([keys.new_zeros(len(keys), 1, *shape) for shape in shapes], lengths)
 
     def decode_step(self, tokens: Tensor, memory: Memory, state: State) -> tuple[Hidden, State]:
         """Run the decoder on the newest token of each hypothesis."""
         memory, state = cast(ConvolutionalMemory, memory), cast(ConvolutionalState, state)
-        positions = self.target_positions.at(state.places, 0)[:, None]
+        positions = self.target_positions.at(state.lengths, 0)[:, None]
         embedded = self.dropout(self.target_embedding(tokens) + positions)
         x = self.decoder_input(embedded)
-        read: list[Tensor] = []
-        for item, before in zip(self.decoder_layers, state.before, strict=True):
+        recent: list[Tensor] = []
+        for item, inputs in zip(self.decoder_layers, state.recent, strict=True):
             layer = cast(ConvolutionalDecoderLayer, item)
-            x, newest = layer.step(x, before, embedded, memory.keys, memory.values, memory.mask)
-            read.append(newest)
-        return self._read_out(x), ConvolutionalState(read, state.places + 1)
+            x, inputs = layer.step(x, inputs, embedded, memory.keys, memory.values, memory.mask)
+            recent.append(inputs)
+        return self._read_out(x), ConvolutionalState(recent, state.lengths + 1)

@@ -178,7 +178,7 @@ class TransformerModel(TransformerDecoder):
         self.max_target_positions = config.positions_of.get("target")
         self.copies = config.copy
         if config.copy:
-            self.copy_layer, self.copy_heads = config.pointing_layer, config.alignment_heads
+            self.copy_layer, self.copy_heads = config.copy_layer, config.alignment_heads
             self.gate = Gate(2 * config.decoder_embed_dim)
 
     def blocks(self) -> list[nn.Module]:

@@ -42,17 +42,20 @@ class GatedConvolution(nn.Module):
         self.product = NormalizedLinear(kernel * inputs, 2 * outputs, std)
         self.residual = dense(inputs, outputs) if inputs != outputs else nn.Identity()
 
-    def over(self, x: Tensor, before: int) -> Tensor:
-        """Of x [B, T, inputs] with zeros around it, `before` of them before it; without the residual."""
+    def over(self, x: Tensor, zeros_before: int) -> Tensor:
+        """Gated outputs [B, T, outputs], without the residual, of x [B, T, inputs] with kernel - 1 zeros around it."""
         length = x.size(1)
-        padded = F.pad(self.dropout(x), (0, 0, before, self.kernel - 1 - before))
+        padded = F.pad(self.dropout(x), (0, 0, zeros_before, self.kernel - 1 - zeros_before))
         # One product with all columns of the kernel is the fastest on a CPU.
         windows = torch.cat([padded[:, column : column + length] for column in range(self.kernel)], dim=-1)
         return F.glu(self.product(windows), dim=-1)
 
-    def step(self, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the newest x [B, K, inputs] and the kernel - 1 before it [B, K, kernel - 1, inputs], and the next such."""
-        windows = torch.cat([before, self.dropout(x)[:, :, None]], dim=2)
+    def step(self, x: Tensor, recent: Tensor) -> tuple[Tensor, Tensor]:
+        """Gated outputs [B, K, outputs] of the newest x [B, K, inputs], and what is recent for the next one.
+
+        recent: the kernel - 1 inputs before x, [B, K, kernel - 1, inputs].
+        """
+        windows = torch.cat([recent, self.dropout(x)[:, :, None]], dim=2)  # [B, K, kernel, inputs]
         return F.glu(self.product(windows.flatten(2)), dim=-1), windows[:, :, 1:]
 
 
@@ -83,12 +86,12 @@ class MultiStepAttention(nn.Module):
         self.out = dense(width, channels)
 
     def weights(self, x: Tensor, embedded: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
-        """How much each of the encoder's states z, keys [B, S, E], counts, [B, Q, S]; mask [B, 1, S]."""
+        """How much each of the encoder's states z, keys [B, S, D], counts, [B, Q, S]; mask [B, 1, S]."""
         query = balanced_sum(self.query(x), embedded)
         return (query @ keys.mT).masked_fill(~mask, float("-inf")).softmax(-1)
 
     def forward(self, x: Tensor, embedded: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """What h, x [B, Q, channels], is with c added to it; embedded [B, Q, E], values z + e [B, S, E]."""
+        """What h, x [B, Q, channels], is with c added to it; embedded [B, Q, D], values z + e [B, S, D]."""
         scale = mask.sum(-1, keepdim=True).sqrt().to(values.dtype)  # [B, 1, 1]
         return balanced_sum(self.out(self.weights(x, embedded, keys, mask) @ values * scale), x)
 
@@ -111,9 +114,9 @@ class ConvolutionalDecoderLayer(nn.Module):
         return self.convolution.over(x, self.convolution.kernel - 1)
 
     def step(
-        self, x: Tensor, before: Tensor, embedded: Tensor, keys: Tensor, values: Tensor, mask: Tensor
+        self, x: Tensor, recent: Tensor, embedded: Tensor, keys: Tensor, values: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Decoder states [B, K, outputs] of K hypotheses; before, and what is returned: as in GatedConvolution.step."""
-        convolved, before = self.convolution.step(x, before)
+        """Decoder states [B, K, outputs] of K hypotheses; recent, and what is returned: as in GatedConvolution.step."""
+        convolved, recent = self.convolution.step(x, recent)
         attended = self.attention(convolved, embedded, keys, values, mask)
-        return balanced_sum(attended, self.convolution.residual(x)), before
+        return balanced_sum(attended, self.convolution.residual(x)), recent

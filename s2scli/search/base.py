@@ -27,35 +27,42 @@ class SentenceBatch:
 class Search(ABC):
     """A search for the outputs of a batch of sentences; in each step every hypothesis gets a token more.
 
-    can_join: whether searches of this kind that have begun apart can go on together. num_open: how many of the
-    sentences are not done.
+    num_open: how many of the sentences are not done.
     """
 
-    can_join: bool = False
     num_open: int
 
     @abstractmethod
     def __init__(self, model: Decodable, batch: SentenceBatch, config: SearchConfig) -> None: ...
 
-    @property
-    def longest_source(self) -> int:
-        """The tokens of the longest source among the sentences that are not done; for searches that can join."""
-        raise NotImplementedError
-
     @abstractmethod
     def step(self) -> object:
         """Extend all hypotheses by a token; to be called while any sentence is open."""
 
-    def join(self, other: Self) -> None:
-        """Go on with the sentences of another search too, which must not be used again.
-
-        Both have made a step at least.
-        """
-        raise NotImplementedError
-
     @abstractmethod
     def outputs(self) -> dict[int, list[ScoredOutput]]:
         """What has been found for each sentence, by its number: at most `nbest` outputs, best first."""
+
+
+class JoinableSearch(Search):
+    """A search that can go on together with another of its kind, which has begun apart from it.
+
+    can_join: whether this one can; a kind that inherits from such a search may say that it cannot.
+    """
+
+    can_join: bool = True
+
+    @property
+    @abstractmethod
+    def longest_source(self) -> int:
+        """The tokens of the longest source among the sentences that are not done."""
+
+    @abstractmethod
+    def join(self, other: Self) -> None:
+        """Go on with the sentences of another search too, which must not be used again.
+
+        Both can join, and have made a step at least.
+        """
 
 
 def worth_dropping(done: int, total: int) -> bool:

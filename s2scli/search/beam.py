@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable, Memory
-from s2scli.search.base import Search, SentenceBatch, worth_dropping
+from s2scli.search.base import JoinableSearch, SentenceBatch, worth_dropping
 from s2scli.search.candidates import top_candidates
 from s2scli.search.hypotheses import Hypotheses
 from s2scli.search.penalties import best_possible, final_score
@@ -34,7 +34,7 @@ class Extensions(NamedTuple):
     scores: list[float]
 
 
-class BeamSearch(Search):
+class BeamSearch(JoinableSearch):
     """A search that keeps the K best hypotheses of each sentence.
 
     As in fairseq, the 2K best extensions of each step are candidates, so that K of them have not ended. An output
@@ -42,8 +42,6 @@ class BeamSearch(Search):
     memory: the model's of the batch, where it is there already. finished: the outputs of each sentence, by its number,
     in no order.
     """
-
-    can_join = True
 
     def __init__(
         self,

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable
-from s2scli.search.base import Search, SentenceBatch, worth_dropping
+from s2scli.search.base import JoinableSearch, SentenceBatch, worth_dropping
 from s2scli.search.candidates import best_columns
 from s2scli.search.hypotheses import Hypotheses
 from s2scli.search.penalties import final_score
 from s2scli.search.request import ScoredOutput
 
 
-class GreedySearch(Search):
+class GreedySearch(JoinableSearch):
     """A search for one output of each sentence, which is extended by its most probable next token until it ends."""
-
-    can_join = True
 
     def __init__(self, model: Decodable, batch: SentenceBatch, config: SearchConfig) -> None:
         self._config = config

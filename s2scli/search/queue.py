@@ -7,7 +7,7 @@ from math import ceil
 
 from s2scli.console import uncounted
 from s2scli.data.batch import Tokens
-from s2scli.search.base import Search, SentenceBatch
+from s2scli.search.base import JoinableSearch, Search, SentenceBatch
 from s2scli.search.request import BatchLimits, Request, ScoredOutput
 
 # A batch is left when so little of it is open; a step for a few sentences takes nearly as long as for many.
@@ -70,7 +70,7 @@ class BatchScheduler:
     ) -> None:
         self._begin, self._queue, self._done = begin, queue, done
         self._running: Search | None = None
-        self._aside: Search | None = None
+        self._aside: JoinableSearch | None = None
         # How many sentences were open in the running search when it began or was joined by others.
         self._size = 0
         self._num_reported = 0
@@ -87,8 +87,8 @@ class BatchScheduler:
                 self.outputs |= self._running.outputs()
                 self._running = None
                 self._report()
-            elif self._is_small(self._running):
-                self._running = self._set_aside(self._running)
+            elif (small := self._small(self._running)) is not None:
+                self._running = self._set_aside(small)
                 if self._running is None:
                     self._report()
             else:
@@ -104,14 +104,14 @@ class BatchScheduler:
         self._size = search.num_open if search is not None else 0
         return search
 
-    def _is_small(self, search: Search) -> bool:
-        """Whether so few sentences of a search are open that others go on in its place, if there are others."""
-        if not (search.can_join and self._queue.can_join):
-            return False
+    def _small(self, search: Search) -> JoinableSearch | None:
+        """The search, if so few of its sentences are open that others go on in its place; None if not, or if it cannot."""
+        if not (isinstance(search, JoinableSearch) and search.can_join and self._queue.can_join):
+            return None
         has_others = not self._queue.is_empty or self._aside is not None
-        return has_others and search.num_open <= self._size * _LEFT
+        return search if has_others and search.num_open <= self._size * _LEFT else None
 
-    def _set_aside(self, search: Search) -> Search | None:
+    def _set_aside(self, search: JoinableSearch) -> Search | None:
         """What to go on with in place of a small search; None: with new sentences."""
         limits, aside = self._queue.limits, self._aside
         if aside is not None:

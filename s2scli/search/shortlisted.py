@@ -8,11 +8,11 @@ from s2scli.configs.search import SearchConfig
 from s2scli.data.shortlist import ChosenShortlist
 from s2scli.models.base import Decodable
 from s2scli.models.shortlisted import Shortlisted
-from s2scli.search.base import Search, SentenceBatch
+from s2scli.search.base import JoinableSearch, Search, SentenceBatch
 from s2scli.search.request import ScoredOutput
 
 
-class ShortlistedSearch(Search):
+class ShortlistedSearch(JoinableSearch):
     """A search whose outputs are made of the tokens of each sentence's shortlist, and of those of its prefix.
 
     kind: makes the search itself, which knows small vocabularies only. A prefix is translated into them when the search
@@ -38,13 +38,17 @@ class ShortlistedSearch(Search):
         ]
         request = replace(request, prefix=(), prefixes=translated)
         self._search = kind(small, replace(batch, request=request), config)
-        self.can_join = self._search.can_join
+        self.can_join = isinstance(self._search, JoinableSearch) and self._search.can_join
         self.num_open = self._search.num_open
 
     @property
     def longest_source(self) -> int:
-        """The tokens of the longest source among the sentences that are not done; for searches that can join."""
-        return self._search.longest_source
+        """The tokens of the longest source among the sentences that are not done."""
+        return self._joinable().longest_source
+
+    def _joinable(self) -> JoinableSearch:
+        assert isinstance(self._search, JoinableSearch)
+        return self._search
 
     def step(self) -> None:
         """Extend all hypotheses by a token."""
@@ -53,7 +57,7 @@ class ShortlistedSearch(Search):
 
     def join(self, other: ShortlistedSearch) -> None:
         """Go on with the sentences of another search too, which must not be used again."""
-        self._search.join(other._search)
+        self._joinable().join(other._joinable())
         self._vocabularies |= other._vocabularies
         self.num_open = self._search.num_open
 

@@ -15,7 +15,13 @@ from toys import write_lines
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.data import lexical
 from s2scli.data.dataset import Dataset
-from s2scli.data.lexical import best_translations, learn_lexicon, learn_shortlist
+from s2scli.data.lexical import (
+    DEFAULT_LIMITS,
+    LexiconLimits,
+    best_translations,
+    learn_lexicon,
+    learn_shortlist,
+)
 from s2scli.preprocess import preprocess
 from s2scli.schema import build
 from s2scli.text.vocabulary import NUM_SPECIAL, UNK
@@ -41,10 +47,12 @@ def sizes_of(dataset: Dataset) -> dict[str, int]:
     return {side: len(dataset.tokenizer(side)) for side in ("source", "target")}
 
 
-def learnt(dataset: Dataset, iterations: int) -> dict[tuple[str, str], float]:
+def learnt(
+    dataset: Dataset, iterations: int, limits: LexiconLimits = DEFAULT_LIMITS
+) -> dict[tuple[str, str], float]:
     """t(target | source) by words."""
     source, target = (dataset.tokenizer(side).vocabulary.symbols for side in ("source", "target"))
-    lexicon = learn_lexicon(dataset.split("train"), sizes_of(dataset), iterations)
+    lexicon = learn_lexicon(dataset.split("train"), sizes_of(dataset), iterations, limits)
     return {
         ((*source, NULL)[e], target[f]): float(t)
         for e, f, t in zip(*map(np.ndarray.tolist, lexicon), strict=True)
@@ -106,12 +114,9 @@ def test_three_phrases_by_hand(make: Callable[..., Dataset]) -> None:
 
 @pytest.mark.parametrize("chunk", [1, 40, 1 << 20])
 @pytest.mark.parametrize("shard_size", [0, 7])
-def test_it_is_em(
-    make: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch, chunk: int, shard_size: int
-) -> None:
-    monkeypatch.setattr(lexical, "_CHUNK", chunk)
+def test_it_is_em(make: Callable[..., Dataset], chunk: int, shard_size: int) -> None:
     pairs = [*random_pairs(30), ("a " * 20, "t u"), ("b", "v " * 30)]
-    found = learnt(make(pairs, shard_size=shard_size), 5)
+    found = learnt(make(pairs, shard_size=shard_size), 5, LexiconLimits(chunk=chunk))
     expected = expectation_maximization(pairs, 5)
     assert found.keys() == expected.keys()
     for pair, probability in expected.items():
@@ -156,18 +161,15 @@ def test_fewer_translations_than_asked_for() -> None:
     ]
 
 
-def test_the_selection_is_bounded_and_even(
-    make: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_selection_is_bounded_and_even(make: Callable[..., Dataset]) -> None:
     # Every fourth pair is longer, so that each fourth one alone would be no selection of them all.
     pairs = [("a b c d", "t u v w") if number % 4 == 0 else ("a", "t") for number in range(2000)]
     split = make([*pairs, ("a " * 60, "t " * 60)]).split("train")
-    monkeypatch.setattr(lexical, "_MAX_OF_A_PAIR", 61 * 60 - 1)
     sizes = 20, 2
     whole = 500 * sizes[0] + 1500 * sizes[1]
     for limit in (whole, whole - 1, 3000, 500):
-        monkeypatch.setattr(lexical, "MAX_COOCCURRENCES", limit)
-        rows = np.concatenate(list(lexical._selection(split)))
+        limits = LexiconLimits(cooccurrences=limit, of_a_pair=61 * 60 - 1)
+        rows = np.concatenate(list(lexical.selection(split, limits)))
         assert rows.max() < 2000
         assert (np.diff(rows) > 0).all()
         used = np.where(rows % 4 == 0, *sizes).sum()
@@ -176,21 +178,16 @@ def test_the_selection_is_bounded_and_even(
 
 
 @pytest.mark.parametrize("chunk", [7, 1 << 20])
-def test_of_very_many_pairs_some_are_looked_at(
-    make: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch, chunk: int
-) -> None:
+def test_of_very_many_pairs_some_are_read(make: Callable[..., Dataset], chunk: int) -> None:
     split = make([("a", "t")] * 1000).split("train")
-    monkeypatch.setattr(lexical, "_CHUNK", chunk)
-    monkeypatch.setattr(lexical, "_MAX_PAIRS", 100)
-    rows = np.concatenate(list(lexical._selection(split)))
+    rows = np.concatenate(list(lexical.selection(split, LexiconLimits(chunk=chunk, pairs=100))))
     assert 95 <= len(rows) <= 105
     assert 3 <= np.diff(rows).min() <= np.diff(rows).max() <= 20
 
 
-def test_memory_does_not_grow_with_the_corpus(
-    make: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lexical, "MAX_COOCCURRENCES", 400)
+def test_memory_does_not_grow_with_the_corpus(make: Callable[..., Dataset]) -> None:
     dataset = make(random_pairs(500))
-    _, chunks = lexical._count_together(dataset.split("train"), sizes_of(dataset))
-    assert 300 < sum(len(chunk.places) for chunk in chunks) <= 400
+    _, chunks = lexical.count_together(
+        dataset.split("train"), sizes_of(dataset), LexiconLimits(cooccurrences=400)
+    )
+    assert 300 < sum(len(chunk.indices) for chunk in chunks) <= 400
