@@ -1,4 +1,4 @@
-"""Settings: frozen dataclasses whose fields carry help, unit and choices; to and from text and TOML.
+"""Settings: frozen dataclasses whose fields carry help, unit and choices, made from text and TOML values.
 
     @dataclass(frozen=True, kw_only=True)
     class AdamConfig:
@@ -11,9 +11,7 @@ not allowed raises UsageError, which names the key, the value, what was allowed 
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-import tomllib
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
@@ -21,22 +19,19 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from s2scli.errors import DataError, UsageError, did_you_mean
-from s2scli.files import read_small
+from s2scli.errors import UsageError, did_you_mean
+from s2scli.toml import MOST_DIGITS, toml_value
 
 C = TypeVar("C")
 N = TypeVar("N", int, float)
 
 # What 64 bits hold, with a sign, and what float32 holds, in which models compute; most settings have narrower bounds.
 LARGEST_WHOLE, LARGEST_NUMBER = 2**63 - 1, 3.4e38
-_MOST_DIGITS = 400
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _BRACKETED = re.compile(r"\s*(?:\((.*)\)|\[(.*)\])\s*", re.DOTALL)
 # Letters of a value that a message quotes.
 _LONGEST_SHOWN = 80
-# Bytes; a config file of all settings has a hundredth of it.
-_LARGEST_CONFIG = 1 << 20
 
 
 Needed = str | Callable[[], str]
@@ -170,7 +165,7 @@ def by_epoch(value: N | tuple[N, ...], epoch: int) -> N:
 
 def spelled(value: Any) -> str:
     """A value as a message shows it, on one line and in short: 'text', 0.5, true, ["a", "b"]."""
-    text = repr(value) if isinstance(value, str) else _toml_value(value)
+    text = repr(value) if isinstance(value, str) else toml_value(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
@@ -184,7 +179,7 @@ def _to_bool(value: Any) -> bool:
 
 def to_whole(value: Any) -> int:
     """A whole number of JSON, TOML or ASCII digits; Python's int() also takes 1_000 and the digits of all scripts."""
-    if isinstance(value, str) and len(value) <= _MOST_DIGITS and _WHOLE.fullmatch(value.strip(" ")):
+    if isinstance(value, str) and len(value) <= MOST_DIGITS and _WHOLE.fullmatch(value.strip(" ")):
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -327,48 +322,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
-
-
-def to_toml(values: Mapping[str, Any]) -> str:
-    """Write scalars, lists and one level of tables as TOML."""
-    scalars = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
-    lines = [f"{key} = {_toml_value(value)}" for key, value in scalars.items()]
-    for name, table in values.items():
-        if isinstance(table, Mapping):
-            lines += ["", f"[{name}]", *(f"{key} = {_toml_value(value)}" for key, value in table.items())]
-    return "\n".join(lines) + "\n"
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int) and value.bit_length() > _MOST_DIGITS:
-        return hex(value)  # Python refuses to write some thousand digits out
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + "}"
-    # A JSON string is a TOML basic string but for DEL, which TOML wants escaped.
-    return json.dumps(value, ensure_ascii=False, default=str).replace("\x7f", "\\u007f")
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file; UsageError names the file and the line if it cannot be read."""
-    try:
-        return tomllib.loads(read_small(path, _LARGEST_CONFIG).decode("utf-8-sig"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot read the config file: {error.strerror}") from None
-    except DataError as error:
-        raise UsageError(str(error)) from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"{path}: not a TOML file: line {line} is not UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        hint = "; YAML's key: value is key = value here" if path.suffix.lower() in (".yaml", ".yml") else ""
-        raise UsageError(f"{path}: not a TOML file: {error}{hint}") from None
-    except (ValueError, RecursionError):
-        raise UsageError(
-            f"{path}: not a TOML file: a number of thousands of digits, or lists within lists"
-        ) from None

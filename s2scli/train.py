@@ -19,7 +19,8 @@ from s2scli.io import write_atomically
 from s2scli.locks import locked
 from s2scli.needs import note_needs
 from s2scli.nn.runtime import be_deterministic, prepare
-from s2scli.schema import as_dict, to_toml
+from s2scli.schema import as_dict
+from s2scli.toml import to_toml
 from s2scli.training.building import longest_of, make_run
 from s2scli.training.distributed import Processes, joined
 from s2scli.training.ending import ends

@@ -25,6 +25,7 @@ LAYERS = (
         "registry",
         "components",
         "schema",
+        "toml",
         "needs",
         "notes",
         "record",

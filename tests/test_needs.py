@@ -19,7 +19,8 @@ from s2scli.configs.sections import COMPONENTS, SECTIONS
 from s2scli.errors import UsageError
 from s2scli.needs import Need, check_needs, needs_of, note_needs, with_changes, without_effect
 from s2scli.registry import Registry
-from s2scli.schema import as_dict, limits_of, read_toml, to_toml
+from s2scli.schema import as_dict, limits_of
+from s2scli.toml import read_toml, to_toml
 
 CONFIGS = Registry("command", {name: command.config for name, command in COMMANDS.items()})
 

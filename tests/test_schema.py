@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from s2scli.errors import UsageError
-from s2scli.schema import build, read_toml, setting, spelled
+from s2scli.schema import build, setting, spelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,27 +58,3 @@ def test_values_are_taken_from_text_as_from_toml() -> None:
 def test_a_long_value_is_shown_in_short() -> None:
     assert len(spelled("x" * 10_000)) < 100
     assert len(spelled([10**5000])) < 100
-
-
-def test_a_byte_order_mark_before_toml_is_no_text(tmp_path: Path) -> None:
-    path = tmp_path / "config.toml"
-    path.write_bytes(b"\xef\xbb\xbfbeam = 3\n")
-    assert read_toml(path) == {"beam": 3}
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"a = 1\nb = '\xe9'\n", "line 2 is not UTF-8"),
-        (b"a = " + b"9" * 5000, "a number of thousands of digits"),
-        (b"a = " + b"[" * 100_000, "lists within lists"),
-        (b"a = \n", "line 1"),
-    ],
-)
-def test_what_is_no_toml_is_one_line(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "config.toml"
-    path.write_bytes(content)
-    with pytest.raises(UsageError) as refused:
-        read_toml(path)
-    assert str(refused.value).startswith(f"{path}: not a TOML file: ")
-    assert message in str(refused.value)

@@ -30,8 +30,9 @@ from s2scli.cli.parser import spread_words
 from s2scli.cli.topics import show_topic, topics
 from s2scli.console import notice
 from s2scli.errors import Interrupted, S2SError, UsageError, did_you_mean, is_out_of_memory
-from s2scli.schema import as_dict, read_toml, to_toml
+from s2scli.schema import as_dict
 from s2scli.streams import columns, open_streams
+from s2scli.toml import read_toml, to_toml
 from s2scli.user_code import load_from_environment, load_user_dir
 
 # What a shell reports for a program that a signal has ended: 128 + its number.

@@ -105,7 +105,7 @@ class BatchScheduler:
         return search
 
     def _small(self, search: Search) -> JoinableSearch | None:
-        """The search, if so few of its sentences are open that others go on in its place; None if not, or if it cannot."""
+        """The search, if so few of its sentences are open that others go on in its place; else None."""
         if not (isinstance(search, JoinableSearch) and search.can_join and self._queue.can_join):
             return None
         has_others = not self._queue.is_empty or self._aside is not None

@@ -16,7 +16,8 @@ from s2scli.errors import S2SError
 from s2scli.io import explain_write_errors
 from s2scli.nn.sharded import whole
 from s2scli.record import to_line
-from s2scli.schema import as_dict, to_toml
+from s2scli.schema import as_dict
+from s2scli.toml import to_toml
 from s2scli.training.resume import restore
 from s2scli.training.run import Run
 from s2scli.training.step import UpdateResult

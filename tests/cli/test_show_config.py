@@ -14,7 +14,8 @@ from s2scli.cli.commands import COMMANDS
 from s2scli.cli.options import Given, flags_of, resolve
 from s2scli.configs.presets import PRESETS
 from s2scli.configs.train import TrainConfig
-from s2scli.schema import as_dict, read_toml
+from s2scli.schema import as_dict
+from s2scli.toml import read_toml
 
 # What each command cannot do without; nothing of it is looked for.
 LINES = {

@@ -18,7 +18,8 @@ from s2scli.cli.options import Flag, Given, flags_of, resolve
 from s2scli.configs.sections import COMPONENTS, SECTIONS
 from s2scli.errors import UsageError
 from s2scli.registry import Registry
-from s2scli.schema import read_toml, setting_types
+from s2scli.schema import setting_types
+from s2scli.toml import read_toml
 
 CONFIGS = Registry("command", {name: command.config for name, command in COMMANDS.items()})
 FLAGS = {name: flags_of(CONFIGS[name]) for name in COMMANDS}

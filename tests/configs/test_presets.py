@@ -10,7 +10,8 @@ import pytest
 from s2scli.configs.presets import PRESETS
 from s2scli.configs.train import TrainConfig
 from s2scli.errors import UsageError
-from s2scli.schema import as_dict, read_toml, to_toml
+from s2scli.schema import as_dict
+from s2scli.toml import read_toml, to_toml
 
 CHOSEN = {"data": "data", "model.dropout": "0.25", "lr_scheduler.warmup_updates": "7", "patience": "3"}
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from toys import BAHDANAU, TRANSFORMER, Trainer
 
 from s2scli.checkpoint import Checkpoint
-from s2scli.schema import as_dict, to_toml
+from s2scli.schema import as_dict
+from s2scli.toml import to_toml
 from s2scli.training.objectives.cross_entropy import LabelSmoothedCrossEntropy
 
 FAMILIES = {"transformer": TRANSFORMER, "recurrent": BAHDANAU}

@@ -37,7 +37,8 @@ from s2scli.checkpoint_file import LAST  # noqa: E402
 from s2scli.cli import app  # noqa: E402
 from s2scli.configs.train import TrainConfig  # noqa: E402
 from s2scli.plotting.history import read_events  # noqa: E402
-from s2scli.schema import as_dict, to_toml  # noqa: E402
+from s2scli.schema import as_dict  # noqa: E402
+from s2scli.toml import to_toml  # noqa: E402
 from s2scli.train import train  # noqa: E402, F401 (loaded before processes are forked)
 
 # As much as can go wrong: everything that has a state has one here, and there is something to write all the time.

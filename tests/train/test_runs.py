@@ -19,7 +19,8 @@ from s2scli.configs.train import TrainConfig
 from s2scli.data.dataset import Dataset
 from s2scli.errors import CheckpointError, DataError, S2SError, UsageError
 from s2scli.generate import generate
-from s2scli.schema import build, read_toml
+from s2scli.schema import build
+from s2scli.toml import read_toml
 from s2scli.train import train
 from s2scli.training import log, run
 from s2scli.training.log import duration

@@ -16,7 +16,7 @@ from s2scli.data.dataset import Dataset
 from s2scli.data.split import AS_STORED, Split
 from s2scli.errors import UsageError
 from s2scli.models.factory import build_model
-from s2scli.schema import read_toml
+from s2scli.toml import read_toml
 from s2scli.training import memory
 from s2scli.training.budget import largest_budget
 from s2scli.training.distributed import Processes

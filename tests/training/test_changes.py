@@ -15,7 +15,7 @@ from s2scli.checkpoint_file import BEST, LAST
 from s2scli.data.batching import load_batch, plan_batches
 from s2scli.data.dataset import Dataset
 from s2scli.errors import CheckpointError, UsageError
-from s2scli.schema import read_toml
+from s2scli.toml import read_toml
 from s2scli.training.micro_batch import MicroBatch
 from s2scli.training.step import Updater
 

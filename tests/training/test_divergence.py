@@ -30,7 +30,7 @@ from s2scli.data.batch import Batch
 from s2scli.data.batching import plan_batches
 from s2scli.data.dataset import Dataset
 from s2scli.errors import S2SError
-from s2scli.schema import read_toml
+from s2scli.toml import read_toml
 from s2scli.training import validation
 from s2scli.training.objectives.base import Loss
 from s2scli.training.objectives.cross_entropy import LabelSmoothedCrossEntropy

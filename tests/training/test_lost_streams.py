@@ -14,7 +14,8 @@ import pytest
 from toys import TRANSFORMER, Trainer
 
 from s2scli.checkpoint_file import LAST
-from s2scli.schema import as_dict, to_toml
+from s2scli.schema import as_dict
+from s2scli.toml import to_toml
 
 S2S = "from s2scli.cli.app import main; main()"
 # The terminal of standard input is its own, and an update waits for as long as a test needs to close that.

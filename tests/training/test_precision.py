@@ -14,7 +14,7 @@ from s2scli.data.batch import Batch, pad_sequences
 from s2scli.models.base import Model
 from s2scli.nn import runtime
 from s2scli.nn.runtime import resolve_precision
-from s2scli.schema import read_toml
+from s2scli.toml import read_toml
 from s2scli.training import precision as precision_module
 from s2scli.training.distributed import Processes
 from s2scli.training.micro_batch import MicroBatch

@@ -20,7 +20,7 @@ from toys import BAHDANAU, CONVOLUTIONAL, LUONG, TRANSFORMER, Trainer
 from s2scli.checkpoint import Checkpoint
 from s2scli.data import batching
 from s2scli.errors import CheckpointError, Interrupted
-from s2scli.schema import to_toml
+from s2scli.toml import to_toml
 from s2scli.training.step import Updater
 
 FAMILIES = {

@@ -12,7 +12,8 @@ from toys import TRANSFORMER, Trainer, assert_same_run, write_dataset
 from s2scli.data.batching import side_lengths
 from s2scli.data.dataset import Dataset
 from s2scli.errors import CheckpointError, UsageError
-from s2scli.schema import as_dict, read_toml, to_toml
+from s2scli.schema import as_dict
+from s2scli.toml import read_toml, to_toml
 from s2scli.train import TrainConfig
 from s2scli.training import resume
 from s2scli.training.building import make_run
