@@ -21,8 +21,15 @@ if TYPE_CHECKING:
     from generating import Generator
     from toys import Trainer
 
-# The files that take longest: begun last, one of them would be all that is left to run.
-LONGEST = ("test_readme.py", "test_distributed.py", "test_soak.py")
+# The files that take longest: begun last, one of them would be all that is left to run. The commands of other chapters
+# begin with what the first makes, and so are a while after it.
+LONGEST = (
+    "test_training_commands.py",
+    "test_distributed.py",
+    "test_torchrun.py",
+    "test_generating_commands.py",
+    "test_soak.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -68,17 +69,13 @@ def test_a_switch_holds_in_its_block_alone() -> None:
     assert switch.enabled() is before
 
 
-@pytest.mark.parametrize(
-    ("value", "answer"), [(None, "True"), ("", "True"), ("on", "True"), ("off", "False")]
-)
-def test_the_variable_decides(value: str | None, answer: str) -> None:
-    environment = {name: text for name, text in os.environ.items() if name != switch.VARIABLE}
-    environment |= {} if value is None else {switch.VARIABLE: value}
-    code = "from s2scli.nn.kernels.switch import enabled; print(enabled())"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True
-    )
-    assert done.stdout.strip() == answer
+@pytest.mark.parametrize(("value", "answer"), [(None, True), ("", True), ("on", True), ("off", False)])
+def test_the_variable_decides(monkeypatch: pytest.MonkeyPatch, value: str | None, answer: bool) -> None:
+    """When the module is imported, which is done here under another name."""
+    monkeypatch.delenv(switch.VARIABLE, raising=False)
+    if value is not None:
+        monkeypatch.setenv(switch.VARIABLE, value)
+    assert runpy.run_path(switch.__file__)["enabled"]() is answer
 
 
 def test_any_other_value_is_refused_in_one_line() -> None:
