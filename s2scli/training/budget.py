@@ -22,7 +22,7 @@ _AIM, _ENOUGH = 0.98, 0.95
 _MOST_TRIALS = 12
 
 
-class Measured(Protocol):
+class MemoryGauge(Protocol):
     """What tells how much memory batches take and may take, as TrainingMemory does."""
 
     free: int
@@ -34,7 +34,7 @@ class Measured(Protocol):
 
 
 def largest_budget(
-    memory: Measured, split: Split, processes: Processes, *, batch_size: int, update_freq: int
+    memory: MemoryGauge, split: Split, processes: Processes, *, batch_size: int, update_freq: int
 ) -> int:
     """The largest --max-tokens whose worst batch trains within the memory that may be used.
 

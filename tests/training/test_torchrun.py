@@ -40,7 +40,7 @@ from pathlib import Path
 from s2scli.cli.app import run
 from s2scli.training.step import Updater
 
-plain, mark = Updater.update, Path(__file__).with_name("killed")
+plain, mark = Updater.update, Path(__file__).with_suffix(".once")
 
 def update(self, number, *arguments, **settings):
     if number == 13 and os.environ["RANK"] == "1" and not mark.exists():
