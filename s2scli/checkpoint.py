@@ -33,6 +33,7 @@ from s2scli.configs.model import ModelConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.console import counted
 from s2scli.data.shortlist import Shortlist
+from s2scli.data.shortlist_table import SHORTLIST
 from s2scli.data.source_form import SourceForm
 from s2scli.data.tokenizers import read_tokenizers
 from s2scli.errors import CheckpointError, DataError, UsageError
@@ -86,7 +87,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     for side, tokenizer in checkpoint.tokenizers.items():
         tensors[f"tokenizer.{side}"] = torch.frombuffer(bytearray(tokenizer.to_bytes()), dtype=torch.uint8)
     if checkpoint.shortlist is not None:
-        tensors |= {f"shortlist.{name}": tensor for name, tensor in vars(checkpoint.shortlist).items()}
+        table = checkpoint.shortlist
+        tensors |= dict(zip(SHORTLIST, (table.targets, table.frequent), strict=True))
     metadata = {
         "format": FORMAT,
         "version": str(VERSION),
@@ -180,24 +182,23 @@ def _check_groups(groups: Mapping[str, Mapping[str, Tensor]]) -> None:
 
 def _read_shortlist(stream: Any, tokenizers: Mapping[str, Tokenizer]) -> Shortlist | None:
     """The shortlist table of an open checkpoint, or None; DataError where it is of other vocabularies."""
-    names = [f"shortlist.{name}" for name in ("targets", "frequent")]
-    found = [name for name in names if name in stream.keys()]  # noqa: SIM118 (not a dict)
+    found = [name for name in SHORTLIST if name in stream.keys()]  # noqa: SIM118 (not a dict)
     if not found:
         return None
-    if len(found) < len(names):
-        raise DataError(f"{found[0]} is there without the other of {' and '.join(names)}")
-    targets, frequent = (stream.get_tensor(name) for name in names)
+    if len(found) < len(SHORTLIST):
+        raise DataError(f"{found[0]} is there without the other of {' and '.join(SHORTLIST)}")
+    targets, frequent = (stream.get_tensor(name) for name in SHORTLIST)
     source, target = vocabulary_sizes(tokenizers)
     for name, table, shape, least in (
-        (names[0], targets, (source, *targets.shape[1:2]), -1),
-        (names[1], frequent, (target,), 0),
+        (SHORTLIST[0], targets, (source, *targets.shape[1:2]), -1),
+        (SHORTLIST[1], frequent, (target,), 0),
     ):
         is_whole = (
             table.dtype in (torch.int32, torch.int64) and table.shape == shape and table.dim() == len(shape)
         )
         if not is_whole or not bool(((table >= least) & (table < target)).all()):
             raise DataError(f"{name} is of other vocabularies")
-    return Shortlist(targets, frequent)
+    return Shortlist(targets, frequent, tokenizers["target"].special.count)
 
 
 def vocabulary_sizes(tokenizers: Mapping[str, Tokenizer]) -> tuple[int, int]:
@@ -208,7 +209,7 @@ def vocabulary_sizes(tokenizers: Mapping[str, Tokenizer]) -> tuple[int, int]:
 
 def special_symbols(tokenizers: Mapping[str, Tokenizer]) -> SidesSymbols:
     """The special symbols of the source and the target vocabulary; fairseq's where there is no source."""
-    return SidesSymbols(**{side: tokenizer.vocabulary.special for side, tokenizer in tokenizers.items()})
+    return SidesSymbols(**{side: tokenizer.special for side, tokenizer in tokenizers.items()})
 
 
 def check_vocabularies(

@@ -31,7 +31,7 @@ from s2scli.record import Record
 from s2scli.schema import as_dict, names_that_decide
 from s2scli.streams import is_open_terminal
 from s2scli.text.tokenizer import Tokenizer
-from s2scli.text.vocabulary import SPECIAL_SYMBOLS, UNK
+from s2scli.text.vocabulary import UNKNOWN_NAME
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +156,7 @@ def _warning_of_lines(config: GenerateConfig) -> Iterator[Callable[[Record], Non
     def take(record: Record) -> None:
         nonlocal num_unknown, first_unknown
         summary.add(record.id, record.notes)
-        if SPECIAL_SYMBOLS[UNK] in record.source_tokens:
+        if UNKNOWN_NAME in record.source_tokens:
             first_unknown = first_unknown if num_unknown else record.id
             num_unknown += 1
 

@@ -38,7 +38,7 @@ from s2scli.needs import note_needs
 from s2scli.record import to_json_text
 from s2scli.schema import as_dict, names_that_decide
 from s2scli.text.tokenizer import Tokenizer, check_user_symbols
-from s2scli.text.vocabulary import UNK
+from s2scli.text.vocabulary import entry_of
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,10 @@ def _result(
             for name, split in splits.items()
         },
         num_unknown={
-            name: {side: int(split.token_counts[side][UNK]) for side in tokenizers}
+            name: {
+                side: int(split.token_counts[side][tokenizer.special.unknown])
+                for side, tokenizer in tokenizers.items()
+            }
             for name, split in splits.items()
         },
         dropped={name: dict(sorted(assembly.dropped.items())) if name == "train" else {} for name in splits},
@@ -258,6 +261,7 @@ def _meta(
                 "size": len(tokenizer),
                 "fingerprint": tokenizer.fingerprint,
                 "vocabulary_fingerprint": tokenizer.vocabulary.fingerprint,
+                **entry_of(tokenizer.special),
             }
             for side, tokenizer in tokenizers.items()
         },

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from s2scli.data.padding import Padded, pad
 from s2scli.data.sentences import PaddedPairs
-from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, SpecialSymbols
+from s2scli.text.vocabulary import SpecialSymbols
 
 
 @dataclass(frozen=True)
@@ -127,21 +127,19 @@ class Batch:
 
 def pad_sequences(
     sequences: Sequence[NDArray[np.integer] | Sequence[int]],
+    symbols: SpecialSymbols,
     extended: Sequence[Sequence[int]] | None = None,
-    symbols: SpecialSymbols = FAIRSEQ_SYMBOLS,
 ) -> Tokens:
     """Stack sequences without end symbols into Tokens, each with the end symbol; symbols: their vocabulary's."""
-    return Tokens.of(pad(sequences, extended, symbols))
+    return Tokens.of(pad(sequences, symbols, extended))
 
 
-def pad_outputs(
-    sequences: Sequence[Sequence[int]], vocabulary: int, symbols: SpecialSymbols = FAIRSEQ_SYMBOLS
-) -> Tokens:
+def pad_outputs(sequences: Sequence[Sequence[int]], vocabulary: int, symbols: SpecialSymbols) -> Tokens:
     """Outputs without end symbols as Tokens; ids beyond the target vocabulary are words that were copied.
 
     vocabulary: the size of the target vocabulary, V; symbols: its special symbols.
     """
-    tokens = pad_sequences(sequences, symbols=symbols)
+    tokens = pad_sequences(sequences, symbols)
     return Tokens(known(tokens.ids, vocabulary, symbols.unknown), tokens.lengths, tokens.ids)
 
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from s2scli.errors import UsageError
 from s2scli.text.tokenizer import SplittingTokenizer, Tokenizer
-from s2scli.text.vocabulary import NUM_SPECIAL, UNK
 from s2scli.text.words import extend, tokens_of_line
 
 Ids = Sequence[int] | NDArray[np.integer]
@@ -34,23 +33,25 @@ class Copying:
         self._source, self._target = source, target
         lookup = target.vocabulary.lookup
         symbols = source.vocabulary.ordinary_symbols
-        # Of each source token the target token, UNK where there is none; [source vocabulary].
-        self._target_of = np.array([*range(NUM_SPECIAL), *map(lookup, symbols)])
+        self._unknown = target.special.unknown
+        # Of each source token the target token, the unknown one where there is none; [source vocabulary]. No source
+        # holds a special symbol but the unknown one.
+        self._target_of = np.array([self._unknown] * source.special.count + [*map(lookup, symbols)])
 
     def source(self, ids: Ids, text: str) -> tuple[list[int], list[str]]:
         """The extended ids of a source, and its own words in the order of their numbers."""
         found: list[int] = self._target_of[np.asarray(ids, np.int64)].tolist()
-        if UNK not in found or not isinstance(self._source, SplittingTokenizer):
+        if self._unknown not in found or not isinstance(self._source, SplittingTokenizer):
             return found, []
         lookup, words = self._target.vocabulary.lookup, dict[str, int]()
         tokens = tokens_of_line(self._source, text, [*map(int, ids)])
         for position, word in enumerate(tokens):
-            if found[position] == UNK:
+            if found[position] == self._unknown:
                 # The target may know what the source does not.
                 known = lookup(word)
-                found[position] = (
-                    known if known != UNK else words.setdefault(word, len(self._target) + len(words))
-                )
+                if known == self._unknown:
+                    known = words.setdefault(word, len(self._target) + len(words))
+                found[position] = known
         return found, list(words)
 
     def pair(

@@ -34,6 +34,7 @@ from s2scli.data.source_form import SourceForm
 from s2scli.data.split import Cut, Split, SplitView
 from s2scli.errors import DataError, did_you_mean
 from s2scli.text.tokenizer import Tokenizer
+from s2scli.text.vocabulary import special_symbols_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +118,8 @@ class Dataset:
         name = self.meta["columns"][column]["tokenizer"]
         if name not in self._tokenizers:
             tokenizer, facts = tokenizer_of(self.path, name), self.meta["tokenizers"][name]
-            if (tokenizer.fingerprint, len(tokenizer)) != (facts["fingerprint"], facts["size"]):
+            said = facts["fingerprint"], facts["size"], special_symbols_of(facts)
+            if (tokenizer.fingerprint, len(tokenizer), tokenizer.special) != said:
                 raise DataError(
                     f"{self.path / tokenizer_file(name)}: not the tokenizer that the dataset was made with; {AGAIN}"
                 )

@@ -226,9 +226,7 @@ def with_counts(
         counts = dict.fromkeys(SIDES, counts["source"] + counts["target"])
     return {
         side: tokenizer.replace(
-            vocabulary=tokenizer.vocabulary.with_counts(
-                counts[side][tokenizer.vocabulary.special.count :].tolist()
-            )
+            vocabulary=tokenizer.vocabulary.with_counts(counts[side][tokenizer.special.count :].tolist())
         )
         for side, tokenizer in tokenizers.items()
     }

@@ -16,7 +16,6 @@ from s2scli.console import progress
 from s2scli.data.column import Indices, ranges
 from s2scli.data.shortlist_table import ShortlistTable
 from s2scli.data.split import Split
-from s2scli.text.vocabulary import NUM_SPECIAL
 
 ITERATIONS = 5
 
@@ -78,24 +77,28 @@ def learn_shortlist(split: Split, sizes: Mapping[str, int], num_translations: in
     sizes: of the vocabularies, by side.
     """
     lexicon = learn_lexicon(split, sizes)
+    num_special = split.special("target").count
     counts, size = np.zeros(sizes["target"], np.int64), DEFAULT_LIMITS.chunk
     for _, _, columns in split.shards():
         column = columns["target"]
         for start in range(0, column.num_ids, size):
             counts += np.bincount(column.slice(start, start + size), minlength=len(counts))
-    frequent = NUM_SPECIAL + np.argsort(-counts[NUM_SPECIAL:], kind="stable")
+    frequent = num_special + np.argsort(-counts[num_special:], kind="stable")
     return ShortlistTable(
-        best_translations(lexicon, sizes["source"], num_translations),
-        np.concatenate([frequent, np.arange(NUM_SPECIAL)]).astype(np.int32),
+        best_translations(lexicon, sizes["source"], num_translations, num_special),
+        np.concatenate([frequent, np.arange(num_special)]).astype(np.int32),
     )
 
 
-def best_translations(lexicon: Lexicon, source_size: int, number: int) -> npt.NDArray[np.int32]:
+def best_translations(
+    lexicon: Lexicon, source_size: int, number: int, num_special: int
+) -> npt.NDArray[np.int32]:
     """The most probable target tokens of each source token, the best first; [source_size, number], -1 where none.
 
-    Those of equal probability are in the order of their ids. Special symbols are not among them.
+    Those of equal probability are in the order of their ids. Special symbols, the first num_special ids of the target
+    vocabulary, are not among them.
     """
-    wanted = (lexicon.targets >= NUM_SPECIAL) & (lexicon.sources < source_size)
+    wanted = (lexicon.targets >= num_special) & (lexicon.sources < source_size)
     sources, targets, probabilities = (values[wanted] for values in lexicon)
     order = np.lexsort((targets, -probabilities, sources))
     sources, targets = sources[order], targets[order]

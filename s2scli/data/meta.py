@@ -15,6 +15,7 @@ from s2scli.console import counted
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import DataError
 from s2scli.schema import setting
+from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, SpecialSymbols, special_symbols_of
 
 FORMAT = "s2s-dataset"
 VERSION = 1
@@ -76,9 +77,10 @@ class ColumnFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerFacts:
-    """A tokenizer: the size of its vocabulary, and a hash of all that makes it."""
+    """A tokenizer: the size of its vocabulary, its special symbols, and a hash of all that makes it."""
 
-    size: int = setting(..., "symbols", at_least=4, at_most=2**32)
+    size: int = setting(..., "symbols", at_least=2, at_most=2**32)
+    special_symbols: SpecialSymbols = FAIRSEQ_SYMBOLS
     fingerprint: str
 
 
@@ -142,6 +144,9 @@ def _check_agreement(meta: Mapping[str, Any]) -> None:
     columns = meta["columns"]
     if "target" not in columns:
         raise DataError("columns.target is missing")
+    for name, facts in meta["tokenizers"].items():
+        if (number := special_symbols_of(facts).count) > facts["size"]:
+            raise DataError(f"tokenizers.{name}.size = {facts['size']}, but {number} symbols are special")
     for name, column in columns.items():
         if column["tokenizer"] not in meta["tokenizers"]:
             raise DataError(f"columns.{name}.tokenizer = {column['tokenizer']} is not among tokenizers")

@@ -7,19 +7,21 @@ from itertools import chain, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from s2scli.text.vocabulary import UNK
-
 
 class WordNoise:
-    """Deletes words, masks them by UNK and moves them (Lample et al. 2018, section 2.3).
+    """Deletes words, masks them and moves them (Lample et al. 2018, section 2.3).
 
     A word is a token that starts one with those up to the next such token. starts: whether each id of the vocabulary
-    starts a word; [V]. dropout: the probability that a word is deleted; one word always stays. mask: that it becomes
-    one UNK. shuffle: k; words are sorted by i + U(0, k + 1), i being a word's number: none moves by more than k.
+    starts a word; [V]. unknown: the id of its unknown symbol. dropout: the probability that a word is deleted; one word
+    always stays. mask: that it becomes one unknown symbol. shuffle: k; words are sorted by i + U(0, k + 1), i being a
+    word's number: none moves by more than k.
     """
 
-    def __init__(self, starts: NDArray[np.bool_], *, dropout: float, mask: float, shuffle: int) -> None:
+    def __init__(
+        self, starts: NDArray[np.bool_], unknown: int, *, dropout: float, mask: float, shuffle: int
+    ) -> None:
         self._starts = starts
+        self._unknown = unknown
         self._dropout = dropout
         self._mask = mask
         self._shuffle = shuffle
@@ -35,7 +37,7 @@ class WordNoise:
         moves, deletions, masks = generator.random((3, len(words)))
         if self._mask:
             for number in np.flatnonzero(masks < self._mask).tolist():
-                words[number] = [UNK]
+                words[number] = [self._unknown]
         keep = deletions >= self._dropout
         if not keep.any():
             keep[deletions.argmax()] = True

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, SpecialSymbols
+from s2scli.text.vocabulary import SpecialSymbols
 
 
 class Padded(NamedTuple):
@@ -24,18 +24,18 @@ class Padded(NamedTuple):
 
 def pad(
     sequences: Sequence[NDArray[np.integer] | Sequence[int]],
+    symbols: SpecialSymbols,
     extended: Sequence[Sequence[int]] | None = None,
-    symbols: SpecialSymbols = FAIRSEQ_SYMBOLS,
     of_extended: SpecialSymbols | None = None,
 ) -> Padded:
     """Stack sequences without end symbols, each with the end symbol.
 
-    extended: the same tokens' ids in the extended target vocabulary. symbols: the special symbols of the sequences'
-    vocabulary; of_extended: those of the target vocabulary, by default the same.
+    symbols: the special symbols of the sequences' vocabulary. extended: the same tokens' ids in the extended target
+    vocabulary; of_extended: the special symbols of that, by default the same.
     """
     lengths = np.fromiter((len(sequence) + 1 for sequence in sequences), dtype=np.int64, count=len(sequences))
     ids = np.full((len(sequences), int(lengths.max())), symbols.padding, dtype=np.int64)
     for row, sequence in zip(ids, sequences, strict=True):
         row[: len(sequence)] = sequence
         row[len(sequence)] = symbols.end
-    return Padded(ids, lengths, None if extended is None else pad(extended, None, of_extended or symbols).ids)
+    return Padded(ids, lengths, None if extended is None else pad(extended, of_extended or symbols).ids)

@@ -66,8 +66,9 @@ Sequences = Sequence[Sequence[int] | NDArray[np.integer]]
 def _padded(split: Split, examples: Sequence[int], sources: Sequences, targets: Sequences) -> PaddedPairs:
     """Pad the ids of some pairs; for a model that copies, with those of the extended vocabulary."""
     copying = split.view.copying
+    of_source, of_target = split.special("source"), split.special("target")
     if copying is None:
-        return PaddedPairs(pad(sources), pad(targets))
+        return PaddedPairs(pad(sources, of_source), pad(targets, of_target))
     extended = []
     for example, source, target in zip(examples, sources, targets, strict=True):
         sides = (source, split.text("source", example)), (target, split.text("target", example))
@@ -76,7 +77,8 @@ def _padded(split: Split, examples: Sequence[int], sources: Sequences, targets: 
         except ValueError:
             raise split.mismatch(example) from None
     return PaddedPairs(
-        pad(sources, [source for source, _ in extended]), pad(targets, [target for _, target in extended])
+        pad(sources, of_source, [source for source, _ in extended], of_target),
+        pad(targets, of_target, [target for _, target in extended]),
     )
 
 
@@ -118,6 +120,7 @@ class Sentences:
         if config.has_noise:
             self._noise = WordNoise(
                 np.array(word_starts(tokenizers["source"])),
+                tokenizers["source"].special.unknown,
                 dropout=config.word_dropout,
                 mask=config.word_mask,
                 shuffle=config.word_shuffle,

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from s2scli.data.shortlist_table import ShortlistTable
-from s2scli.text.vocabulary import NUM_SPECIAL
 
 
 @dataclass(frozen=True)
@@ -18,10 +17,12 @@ class Shortlist:
 
     targets [source vocabulary, N]: the most probable target tokens of each source token, the best first, -1 where there
     are fewer; none for the end symbol and padding. frequent [target vocabulary]: target tokens by falling frequency.
+    num_special: how many ids of the target vocabulary, the first ones, are those of special symbols.
     """
 
     targets: Tensor
     frequent: Tensor
+    num_special: int
 
     def __post_init__(self) -> None:
         if self.targets.dim() != 2 or self.frequent.dim() != 1 or self.targets.dtype != torch.int32:
@@ -33,9 +34,9 @@ class Shortlist:
             raise ValueError("a shortlist has a token that is not in the target vocabulary")
 
     @classmethod
-    def of(cls, table: ShortlistTable | None) -> Shortlist | None:
+    def of(cls, table: ShortlistTable | None, num_special: int) -> Shortlist | None:
         """The table as tensors; None of none."""
-        return table and cls(torch.from_numpy(table.targets), torch.from_numpy(table.frequent))
+        return table and cls(torch.from_numpy(table.targets), torch.from_numpy(table.frequent), num_special)
 
     @property
     def num_translations(self) -> int:
@@ -44,7 +45,7 @@ class Shortlist:
 
     def to(self, device: torch.device) -> Shortlist:
         """The same on another device."""
-        return Shortlist(self.targets.to(device), self.frequent.to(device))
+        return Shortlist(self.targets.to(device), self.frequent.to(device), self.num_special)
 
     def candidates(self, source: Sequence[int], first: int, best: int) -> list[int]:
         """A sentence's shortlist in order of the ids.
@@ -53,7 +54,7 @@ class Shortlist:
         its source tokens, of which there are at most `num_translations`.
         """
         translations = self.targets[list(source), :best].flatten().tolist()
-        chosen = {*range(NUM_SPECIAL), *self.frequent[:first].tolist(), *translations}
+        chosen = {*range(self.num_special), *self.frequent[:first].tolist(), *translations}
         return sorted(chosen - {-1})
 
     def allowed(self, source: Tensor, first: int, best: int) -> Tensor:
@@ -64,7 +65,7 @@ class Shortlist:
         # Where there is no translation a special symbol stands, which is in every list anyway.
         translations = self.targets[source, :best].clamp_(min=0).long().flatten(1)  # [B, S · best]
         allowed = torch.zeros(len(source), len(self.frequent), dtype=torch.bool, device=source.device)
-        allowed[:, :NUM_SPECIAL] = True
+        allowed[:, : self.num_special] = True
         allowed[:, self.frequent[:first].long()] = True
         return allowed.scatter_(1, translations, True)
 

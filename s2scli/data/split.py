@@ -13,6 +13,7 @@ import numpy.typing as npt
 from s2scli.data.column import Column, Ids, Indices
 from s2scli.data.copying import Copying
 from s2scli.errors import DataError, did_you_mean
+from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, SpecialSymbols, special_symbols_of
 
 
 class Cut(NamedTuple):
@@ -52,6 +53,10 @@ class Split:
         self.name = name
         self.meta = meta["splits"][name]
         facts = {column: meta["columns"][column] for column in view.columns or meta["columns"]}
+        self._special = {
+            column: special_symbols_of(meta["tokenizers"][fact["tokenizer"]])
+            for column, fact in facts.items()
+        }
         self.columns: tuple[str, ...] = tuple(facts)
         self.text_columns = tuple(column for column in facts if facts[column]["kind"] == "text")
         shards = [shard for corpus in self.meta["corpora"] for shard in corpus["shards"]]
@@ -74,6 +79,10 @@ class Split:
 
     def __len__(self) -> int:
         return int(self._shard_ends[-1])
+
+    def special(self, column: str) -> SpecialSymbols:
+        """The special symbols of a column's vocabulary; fairseq's where the column is not read."""
+        return self._special.get(column, FAIRSEQ_SYMBOLS)
 
     @property
     def corpora(self) -> tuple[tuple[str, int], ...]:

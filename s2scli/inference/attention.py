@@ -18,7 +18,6 @@ from s2scli.record import Alignment, Hypothesis
 from s2scli.search.request import ScoredOutput
 from s2scli.text.pieces import NONE
 from s2scli.text.tokenizer import SplittingTokenizer, Tokenizer
-from s2scli.text.vocabulary import UNK
 from s2scli.text.words import (
     Words,
     characters_of_tokens,
@@ -59,13 +58,15 @@ class AttentionResults:
             rounded = [[round(weight, 4) for weight in row] for row in weights.tolist()]
             hypothesis = replace(hypothesis, attention=rounded)
         ids, inside = output.ids[:-1], weights[:-1, :-1]
-        is_unknown = self.replaces_unknown and UNK in ids
+        unknown = tokenizers["target"].special.unknown
+        is_unknown = self.replaces_unknown and unknown in ids
         if not is_unknown and not self.alignment:
             return hypothesis
         text, owners = hypothesis.text, characters_of_tokens(tokenizers["target"], ids, hypothesis.text)
         if is_unknown:
-            words = self._instead(ids, inside, copied_words(tokenizers["source"], source.text, source.ids))
-            target = tokenizers["target"]
+            of_source = copied_words(tokenizers["source"], source.text, source.ids)
+            at = [index for index, token in enumerate(ids) if token == unknown]
+            words, target = self._instead(at, inside, of_source), tokenizers["target"]
             are_pieces = not isinstance(target, SplittingTokenizer) or target.piece_kind != NONE
             text, owners = put_in_place(text, owners, words, whole_words=are_pieces)
         hypothesis = replace(hypothesis, text=text)
@@ -76,14 +77,10 @@ class AttentionResults:
             return replace(hypothesis, alignment=_strongest(_of_words(over, text, owners)))
         return hypothesis
 
-    def _instead(self, ids: Sequence[int], weights: Weights, words: Words) -> dict[int, str]:
-        """The text in place of each unknown token, by its index."""
+    def _instead(self, unknown: Sequence[int], weights: Weights, words: Words) -> dict[int, str]:
+        """The text in place of each unknown token, by its index; unknown: their indices."""
         found = {target: words.texts[source] for source, target in _strongest(_over_words(weights, words))}
-        return {
-            index: self.dictionary.get(found[index], found[index])
-            for index, token in enumerate(ids)
-            if token == UNK and index in found
-        }
+        return {index: self.dictionary.get(found[index], found[index]) for index in unknown if index in found}
 
 
 def _over_words(weights: Weights, words: Words) -> Weights:

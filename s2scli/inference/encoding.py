@@ -15,7 +15,6 @@ from s2scli.inference.lines import EncodedLine, Line
 from s2scli.notes import Note
 from s2scli.text.normalization import is_blank
 from s2scli.text.tokenizer import Tokenizer
-from s2scli.text.vocabulary import UNK
 from s2scli.text.words import extend
 
 
@@ -167,8 +166,9 @@ def check_prefix(prefix: str, target: Tokenizer, path: Path, *, right_to_left: b
     """UsageError for a --target-prefix that no output of the checkpoint at a path can begin with."""
     if prefix and right_to_left:
         raise UsageError(f"--target-prefix {prefix}: {path} writes from right to left, and begins at the end")
-    if UNK in target.encode(prefix):
-        words = [word for word in prefix.split() if UNK in target.encode(word)]
+    unknown = target.special.unknown
+    if unknown in target.encode(prefix):
+        words = [word for word in prefix.split() if unknown in target.encode(word)]
         raise UsageError(
             f"--target-prefix {prefix}: {path} has no token for {', '.join(words) or prefix}, and so no output begins "
             "with it"

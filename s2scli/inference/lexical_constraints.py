@@ -14,7 +14,6 @@ from s2scli.search.constraints import Constraints
 from s2scli.text.excluded import ExcludedPhrases, TokenTexts
 from s2scli.text.glossary import Glossary, read_glossary
 from s2scli.text.tokenizer import Tokenizer
-from s2scli.text.vocabulary import EOS, SPECIAL_SYMBOLS, UNK
 from s2scli.text.words import extend
 
 _NO_TOKEN = "holds what the model has no token for"
@@ -82,7 +81,7 @@ class LexicalConstraints:
         for phrase in [*phrases, *(term for term in terms if term not in phrases)]:
             ids = extend(self._target, phrase, self._target.encode_phrase(phrase), words)
             problem = ""
-            if UNK in ids:
+            if self._target.special.unknown in ids:
                 problem = _NO_TOKEN
             elif excluded is not None and excluded.occurs_in(ids):
                 problem = "holds what is excluded"
@@ -98,7 +97,7 @@ class LexicalConstraints:
     def _before(self) -> list[int]:
         """Where a space is a token, the start of an output is as good as one."""
         space = self._target.vocabulary.lookup(" ")
-        return [] if space == UNK else [space]
+        return [] if space == self._target.special.unknown else [space]
 
     @cached_property
     def _texts(self) -> TokenTexts:
@@ -113,7 +112,7 @@ class LexicalConstraints:
         terms: dict[str, str] = {}
         summary = Summary(name=str(path), remedy="lines that hold them are translated without")
         for term, (target, number) in read_glossary(path).items():
-            if UNK in self._target.encode_phrase(target):
+            if self._target.special.unknown in self._target.encode_phrase(target):
                 kind = f"have a term that {_NO_TOKEN} and is left out"
                 summary.add(number - 1, [Note(kind, f"{target!r} {_NO_TOKEN}; the term is left out")])
             else:
@@ -123,10 +122,10 @@ class LexicalConstraints:
 
 
 def _read_bad_tokens(path: Path, target: Tokenizer) -> tuple[int, ...]:
-    tokens = []
+    tokens, names = [], target.special.names
     for number, symbol in enumerate(read_lines(path), start=1):
-        special = SPECIAL_SYMBOLS.index(symbol) if symbol in SPECIAL_SYMBOLS else None
-        if special == EOS:
+        special = names.index(symbol) if symbol in names else None
+        if special == target.special.end:
             raise DataError(
                 f"{path}:{number}: every output ends with {symbol!r}; --min-len and --max-len-b say how soon and how "
                 "late"

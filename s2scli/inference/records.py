@@ -17,7 +17,6 @@ from s2scli.record import Hypothesis, Record
 from s2scli.search.request import ScoredOutput
 from s2scli.text.pieces import NONE
 from s2scli.text.tokenizer import Tokenizer
-from s2scli.text.vocabulary import EOS, SPECIAL_SYMBOLS
 
 if TYPE_CHECKING:
     # Without --mbr nothing of it is needed, and sacrebleu takes a while to load.
@@ -38,7 +37,8 @@ class RecordMaker:
 
     def record(self, line: Line, source: EncodedLine, outputs: Sequence[ScoredOutput]) -> Record:
         """The record of a line and its outputs, best first."""
-        target, pieces = self.tokenizers["target"], self.tokenizers[self.side].pieces(source.ids)
+        target, own = self.tokenizers["target"], self.tokenizers[self.side]
+        pieces = own.pieces(source.ids)
         hypotheses = [self._hypothesis(output, source.words) for output in outputs]
         if self.attention:
             tokenizers = {**self.tokenizers, "target": target.with_words(source.words)}
@@ -56,7 +56,7 @@ class RecordMaker:
             given_reference=line.reference if is_in_pieces else None,
             source_tokens=pieces,
             reference_tokens=target.pieces(target.encode(line.reference)) if line.reference else [],
-            attended=[*pieces, SPECIAL_SYMBOLS[EOS]] if shows_weights else [],
+            attended=[*pieces, *own.pieces([own.special.end])] if shows_weights else [],
             notes=source.notes,
             extra=line.extra,
         )
@@ -84,7 +84,8 @@ class RecordMaker:
 
     def _text(self, output: ScoredOutput, words: Sequence[str]) -> str:
         tokenizer = self.tokenizers["target"].with_words(words)
-        text = tokenizer.decode([token for token in output.ids if token != EOS])
+        end = tokenizer.special.end
+        text = tokenizer.decode([token for token in output.ids if token != end])
         # A line of output is a line: what a character or byte model writes must not break it.
         return text.replace("\n", " ")
 

@@ -98,4 +98,4 @@ class TorchEngine:
         extended = [source.extended for source in sources] if self.copies else None
         own, target = self.model.source_symbols, self.model.symbols
         ids = [source.ids for source in sources]
-        return Tokens.of(pad(ids, extended, own, target)).to(self.device)
+        return Tokens.of(pad(ids, own, extended, target)).to(self.device)

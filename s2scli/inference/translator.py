@@ -28,7 +28,6 @@ from s2scli.notes import Note
 from s2scli.record import Record
 from s2scli.search.request import Request, ScoredOutput
 from s2scli.text.tokenizer import Tokenizer
-from s2scli.text.vocabulary import EOS
 
 _CONSTRAINTS_NOT_MET = Note(
     "have an empty output, as no allowed output meets their constraints",
@@ -154,6 +153,7 @@ class Translator:
         gives an empty record for one of white space.
         """
         stream = iter(lines)
+        end = self.tokenizers["target"].special.end
         before: list[int] = []
         while chunk := list(islice(stream, window)):
             chunk = [self._encoder.with_reference(line) for line in chunk]
@@ -161,7 +161,7 @@ class Translator:
             contexts = []
             for _, target in pairs:
                 contexts.append(before)
-                before = [*before, *target, EOS][-self.context_window :] if self.context_window else []
+                before = [*before, *target, end][-self.context_window :] if self.context_window else []
             outputs = self._scheduler.score(
                 {
                     index: ForcedPair(line.id, *pair, context)

@@ -24,7 +24,6 @@ from s2scli.inspection.vocabulary import (
     describe_overlap,
     describe_vocabulary,
 )
-from s2scli.text.vocabulary import UNK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +161,7 @@ def _describe_split(dataset: Dataset, split: Split, found: Survey, bins: tuple[i
         sides={
             column: SideReport(
                 num_tokens=int(np.arange(len(counts)) @ counts),
-                num_unknown=int(found.tokens[column][UNK]),
+                num_unknown=int(found.tokens[column][split.special(column).unknown]),
                 lengths=describe_lengths(counts, *bins),
             )
             for column, counts in found.lengths.items()
@@ -205,7 +204,9 @@ def _describe_example(dataset: Dataset, split: Split, item: Ranked) -> ExampleRe
         line=item.index + 1 if is_whole else None,
         value=round(item.value, 4),
         num_tokens={column: len(tokens) for column, tokens in ids.items()},
-        num_unknown={column: int((tokens == UNK).sum()) for column, tokens in ids.items()},
+        num_unknown={
+            column: int((tokens == split.special(column).unknown).sum()) for column, tokens in ids.items()
+        },
         text={column: split.text(column, item.index) for column in ids},
         decoded={column: dataset.tokenizer(column).decode(tokens.tolist()) for column, tokens in ids.items()},
     )

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from s2scli.data.column import Column
 from s2scli.data.split import Split
 from s2scli.inspection.lengths import Counts
-from s2scli.text.vocabulary import UNK
 
 # What is in memory at once: examples, each some numbers of 8 bytes, and ids, of 8 bytes while they are counted.
 PAIRS_A_SLICE = 1_000_000
@@ -66,7 +65,7 @@ def survey(split: Split, sizes: Mapping[str, int], *, num_ranked: int = 0) -> Su
         unknown = np.zeros(len(next(iter(part_lengths.values()), ())), np.int64)
         for column, numbers in part_lengths.items():
             lengths[column] = _add(lengths[column], np.bincount(numbers))
-            counts, found = _count_ids(part, column, sizes[column])
+            counts, found = _count_ids(part, column, sizes[column], split.special(column).unknown)
             tokens[column] += counts
             unknown += found
         if num_ranked:
@@ -98,19 +97,23 @@ def _add(one: Counts, other: Counts) -> Counts:
     return total
 
 
-def _count_ids(part: _Slice, column: str, size: int) -> tuple[Counts, Numbers]:
-    """How often each id occurs, [V], and how many unknown tokens each example has, [examples]."""
+def _count_ids(part: _Slice, column: str, size: int, unknown: int) -> tuple[Counts, Numbers]:
+    """How often each id occurs, [V], and how many unknown tokens each example has, [examples].
+
+    unknown: the id of these.
+    """
     bounds = part.bounds[column]
     counts = np.zeros(size, np.int64)
-    unknown = np.zeros(len(bounds) - 1, np.int64)
+    num_unknown = np.zeros(len(bounds) - 1, np.int64)
     for start in range(int(bounds[0]), int(bounds[-1]), IDS_A_SLICE):
         ids = part.columns[column].slice(start, min(start + IDS_A_SLICE, int(bounds[-1])))
         found = np.bincount(ids, minlength=size)
         counts += found
-        if found[UNK]:
-            places = start + np.flatnonzero(ids == UNK)
-            unknown += np.bincount(np.searchsorted(bounds, places, side="right") - 1, minlength=len(unknown))
-    return counts, unknown
+        if found[unknown]:
+            places = start + np.flatnonzero(ids == unknown)
+            examples = np.searchsorted(bounds, places, side="right") - 1
+            num_unknown += np.bincount(examples, minlength=len(num_unknown))
+    return counts, num_unknown
 
 
 def _rankings(lengths: list[Numbers], unknown: Numbers) -> dict[str, npt.NDArray[Any]]:

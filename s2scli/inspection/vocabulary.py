@@ -10,7 +10,6 @@ import numpy as np
 
 from s2scli.inspection.lengths import Counts
 from s2scli.text.tokenizer import Tokenizer
-from s2scli.text.vocabulary import NUM_SPECIAL
 
 _NUM_FREQUENT = 20
 
@@ -67,13 +66,9 @@ def describe_vocabulary(tokenizer: Tokenizer, counts: Counts | None = None) -> V
     )
     if counts is None:
         return report
-    ordinary = counts[NUM_SPECIAL:]
+    ordinary, symbols = counts[tokenizer.special.count :], tokenizer.vocabulary.ordinary_symbols
     order = np.argsort(-ordinary, kind="stable")[:_NUM_FREQUENT]
-    frequent = [
-        SymbolCount(symbol=tokenizer.vocabulary.symbols[NUM_SPECIAL + row], count=int(ordinary[row]))
-        for row in order
-        if ordinary[row]
-    ]
+    frequent = [SymbolCount(symbol=symbols[row], count=int(ordinary[row])) for row in order if ordinary[row]]
     return VocabularyReport(
         **(vars(report) | {"num_unused": int((ordinary == 0).sum()), "frequent": frequent})
     )
@@ -87,7 +82,7 @@ def describe_overlap(
     identical = one.fingerprint == other.fingerprint
     unused = None
     if identical and counts is not None:
-        both = sum(counts[side][NUM_SPECIAL:] for side in sides)
+        both = sum(counts[side][one.special.count :] for side in sides)
         unused = int(np.count_nonzero(both == 0))
     return OverlapReport(
         identical=identical,

@@ -21,7 +21,7 @@ from s2scli.errors import UsageError
 from s2scli.nn.copying import Hidden
 from s2scli.nn.kernels.chunked import chunk_rows
 from s2scli.nn.output import OutputLayer
-from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, SpecialSymbols
+from s2scli.text.vocabulary import SpecialSymbols
 
 
 class Memory(ABC):
@@ -82,8 +82,8 @@ class Decodable(ABC):
     # The size of the target vocabulary, V.
     target_size: int
     # The special symbols of the target vocabulary and of the source vocabulary.
-    symbols: SpecialSymbols = FAIRSEQ_SYMBOLS
-    source_symbols: SpecialSymbols = FAIRSEQ_SYMBOLS
+    symbols: SpecialSymbols
+    source_symbols: SpecialSymbols
     # Whether there are sources; a language model has none, and what is typed is the beginning of a target.
     reads_source: bool = True
     # Whether words are copied from the source: sources come with their extended ids, and the scores are [B, K, V + E].

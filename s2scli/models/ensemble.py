@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from s2scli.data.batch import Batch, Tokens
+from s2scli.errors import UsageError
 from s2scli.models.base import Decodable, Memory, Model, State, StepOutput
+from s2scli.text.vocabulary import SpecialSymbols
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,13 @@ class _States(State):
 class Combination(Decodable):
     """Models that are asked together for each next token; their target vocabularies must be the same.
 
-    The first of them says whether there are sources.
+    The first of them says whether there are sources. Raises UsageError where their special symbols are not the same.
     """
 
     def __init__(self, models: Sequence[Decodable]) -> None:
         self._models = tuple(models)
+        _check_same("target", [model.symbols for model in models])
+        _check_same("source", [model.source_symbols for model in models if model.reads_source])
         self.reads_source = models[0].reads_source
         self.target_size = models[0].target_size
         self.symbols, self.source_symbols = models[0].symbols, models[0].source_symbols
@@ -143,6 +147,16 @@ class Ensemble(Combination):
     def of_own_words(self, of_unknown: Tensor) -> Tensor:
         """A model that does not copy cannot say them."""
         return torch.full_like(of_unknown, float("-inf"))
+
+
+def _check_same(side: str, symbols: Sequence[SpecialSymbols]) -> None:
+    """UsageError, with the first that are others, unless the models have the same special symbols on a side."""
+    for other in symbols:
+        if other != symbols[0]:
+            raise UsageError(
+                f"models that are asked together have one {side} vocabulary, but its special symbols are {symbols[0]} "
+                f"in one and {other} in another"
+            )
 
 
 def _least(positions: Sequence[int | None]) -> int | None:

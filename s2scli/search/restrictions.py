@@ -37,7 +37,7 @@ class Restrictions:
         self._unknown_penalty, self._no_unknown = config.unkpen, config.no_unk
         prefixes = request.prefixes or [request.prefix]
         # [B, longest prefix], padded on the right; what follows a prefix is free.
-        ids = pad_sequences(prefixes, symbols=symbols).ids[:, :-1]
+        ids = pad_sequences(prefixes, symbols).ids[:, :-1]
         for row, prefix in zip(ids, prefixes, strict=True):
             row[len(prefix) :] = self._padding
         self._prefixes = ids.to(longest.device).expand(len(longest), -1)

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from s2scli.text.tokenizer import Tokenizer
-from s2scli.text.vocabulary import UNK
 from s2scli.text.word_boundaries import are_joined
 
 
@@ -28,7 +27,7 @@ class TokenTexts:
     def of_phrase(self, phrase: str) -> str:
         """The text of a phrase without spaces around it."""
         ids = self._tokenizer.encode(phrase)
-        if UNK in ids:
+        if self._tokenizer.special.unknown in ids:
             # Words that are no tokens can be within some.
             text = self._tokenizer.normalization.apply(phrase, self._tokenizer.user_symbols)
             return text.encode().decode("ascii", errors="surrogateescape").strip(" ")

@@ -105,6 +105,6 @@ class MosesTokenizer(SplittingTokenizer):
         return tokens
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Join ids to text; <s>, <pad> and </s> are skipped, an unknown token shows as <unk>."""
+        """Join ids to text; an unknown token shows as <unk>, the other special symbols are skipped."""
         text: str = self._detokenizer.detokenize(self._visible_pieces(ids), unescape=False)
         return text

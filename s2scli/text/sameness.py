@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import zip_longest
+from typing import Any
 
 from s2scli.text.tokenizer import Tokenizer
 
@@ -11,8 +13,8 @@ from s2scli.text.tokenizer import Tokenizer
 def difference(one: Tokenizer, other: Tokenizer) -> str:
     """Why ids of one tokenizer do not mean the same to another, in words; nothing where they do.
 
-    What counts is the symbols in their order, and how text is normalized before it is split into them. How often a
-    symbol was seen does not: datasets that share a vocabulary count their own text.
+    What counts is the symbols in their order, which of them are special, and how text is normalized before it is split
+    into them. How often a symbol was seen does not: datasets that share a vocabulary count their own text.
     """
     symbols, others = one.vocabulary.symbols, other.vocabulary.symbols
     if symbols != others:
@@ -22,8 +24,14 @@ def difference(one: Tokenizer, other: Tokenizer) -> str:
         return (
             f"the first symbol that differs, number {number:,}, is {spelled[0]} there and {spelled[1]} here"
         )
-    before, now = asdict(one.normalization), asdict(other.normalization)
-    changes = [
+    if changes := _changes(asdict(one.special), asdict(other.special)):
+        return f"other symbols are special: {changes}"
+    changes = _changes(asdict(one.normalization), asdict(other.normalization))
+    return f"text is normalized in another way: {changes}" if changes else ""
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs between two settings, in words."""
+    return ", ".join(
         f"{name} {before[name]} there, {now[name]} here" for name in before if before[name] != now[name]
-    ]
-    return f"text is normalized in another way: {', '.join(changes)}" if changes else ""
+    )

@@ -33,7 +33,7 @@ from s2scli.text.tokenizer import (
     common_parts,
     report_size,
 )
-from s2scli.text.vocabulary import NUM_SPECIAL, SPECIAL_SYMBOLS, UNK, Vocabulary, select_symbols
+from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, Vocabulary, select_symbols
 from s2scli.text.word_boundaries import are_joined
 
 DEFAULT_VOCAB_SIZE = 8000
@@ -42,7 +42,7 @@ _ESCAPE = str.maketrans({"\u2582": "\u2582\u2582", _SPACE: "\u25821", "\u2585": 
 _UNESCAPE = {"\u2582\u2582": "\u2582", "\u25821": _SPACE, "\u25825": "\u2585"}
 _RESERVED = "\u2581\u2582\u2585"
 _ESCAPED = re.compile("\u2582[\u258215]")
-_BOS_NAME, _PAD_NAME, _EOS_NAME, _UNK_NAME = (f"\u2585{symbol}" for symbol in SPECIAL_SYMBOLS)
+_BOS_NAME, _PAD_NAME, _EOS_NAME, _UNK_NAME = (f"\u2585{symbol}" for symbol in FAIRSEQ_SYMBOLS.names)
 # Learning takes a time that grows with the square of a line that repeats itself. Lines over SentencePiece's own limit
 # of bytes are learnt from in parts, cut at white space where there is some, of so many characters at most.
 _LEARNT_WHOLE, _PART = 4192, 1024
@@ -58,7 +58,7 @@ class SentencePieceDocument(TokenizerDocument):
 
 
 class SentencePieceTokenizer(Tokenizer):
-    """Splits with a SentencePiece model; pieces that are not in the vocabulary become UNK.
+    """Splits with a SentencePiece model; pieces that are not in the vocabulary become the unknown symbol.
 
     Where the model has pieces for the bytes of UTF-8, characters that no other piece has are split into those, and so
     are pieces that are not in the vocabulary.
@@ -77,10 +77,11 @@ class SentencePieceTokenizer(Tokenizer):
         super().__init__(vocabulary, normalization, user_symbols)
         self.model = model
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        unknown, num_special = vocabulary.special.unknown, vocabulary.special.count
         ids = [
             vocabulary.lookup(self._processor.id_to_piece(token))
             if _is_ordinary(self._processor, token)
-            else UNK
+            else unknown
             for token in range(len(self._processor))
         ]
         self._bytes = {piece: int(piece[3:5], 16) for piece in _byte_pieces(self._processor)}
@@ -91,10 +92,10 @@ class SentencePieceTokenizer(Tokenizer):
             self._spelled = {
                 token: [numbers[byte] for byte in self._processor.id_to_piece(token).encode()]
                 for token, number in enumerate(ids)
-                if number == UNK and self._bytes and _is_ordinary(self._processor, token)
+                if number == unknown and self._bytes and _is_ordinary(self._processor, token)
             }
-        straight = ids[NUM_SPECIAL:] == list(range(NUM_SPECIAL, len(ids)))
-        self._vocabulary_ids = None if straight and self._processor.unk_id() == UNK else ids
+        straight = ids == [unknown] * num_special + list(range(num_special, len(ids)))
+        self._vocabulary_ids = None if straight and self._processor.unk_id() == unknown else ids
 
     @classmethod
     def learn(cls, corpus: LearningText, settings: LearningSettings, normalization: Normalization) -> Self:
@@ -128,7 +129,7 @@ class SentencePieceTokenizer(Tokenizer):
         for parts in corpus():
             counts.update(everything.encode_parts(parts))
         vocabulary = select_symbols(
-            {piece: counts[token] for token, piece in enumerate(pieces, start=NUM_SPECIAL)},
+            {piece: counts[token] for token, piece in enumerate(pieces, start=everything.special.count)},
             threshold=settings.threshold,
             num_words=settings.num_words,
             user_symbols=(*symbols, *_byte_pieces(processor)),
@@ -205,11 +206,11 @@ class SentencePieceTokenizer(Tokenizer):
     def model_ids_in_vocabulary(self) -> list[bool]:
         """For each id of the model, whether the vocabulary has its piece."""
         if self._vocabulary_ids is None:
-            return [token >= NUM_SPECIAL for token in range(len(self._processor))]
-        return [token != UNK for token in self._vocabulary_ids]
+            return [token >= self.special.count for token in range(len(self._processor))]
+        return [token != self.special.unknown for token in self._vocabulary_ids]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Join ids to text; <s>, <pad> and </s> are skipped, an unknown token shows as <unk>.
+        """Join ids to text; an unknown token shows as <unk>, the other special symbols are skipped.
 
         Bytes that are no UTF-8 show as U+FFFD.
         """
@@ -228,7 +229,7 @@ class SentencePieceTokenizer(Tokenizer):
     def token_bytes(self) -> list[bytes]:
         """What each id adds to a text, in UTF-8; nothing for special ones."""
         ordinary = self.vocabulary.ordinary_symbols
-        return [b""] * NUM_SPECIAL + [
+        return [b""] * self.special.count + [
             bytes([self._bytes[piece]]) if piece in self._bytes else piece.replace(_SPACE, " ").encode()
             for piece in ordinary
         ]
@@ -365,10 +366,10 @@ def _train(corpus: LearningText, settings: LearningSettings) -> bytes:
             max_sentence_length=_LEARNT_WHOLE,
             num_threads=_NUM_THREADS,
             minloglevel=2,
-            bos_id=0,
-            pad_id=1,
-            eos_id=2,
-            unk_id=3,
+            bos_id=0,  # <s>, which nothing reads
+            pad_id=FAIRSEQ_SYMBOLS.padding,
+            eos_id=FAIRSEQ_SYMBOLS.end,
+            unk_id=FAIRSEQ_SYMBOLS.unknown,
             bos_piece=_BOS_NAME,
             pad_piece=_PAD_NAME,
             eos_piece=_EOS_NAME,

@@ -19,10 +19,19 @@ from s2scli.errors import DataError, S2SError, UsageError
 from s2scli.schema import setting
 from s2scli.text.normalization import Normalization, user_symbol_pattern
 from s2scli.text.pieces import NONE, join_pieces
-from s2scli.text.vocabulary import BOS, EOS, NUM_SPECIAL, PAD, SPECIAL_SYMBOLS, Vocabulary, select_symbols
+from s2scli.text.vocabulary import (
+    FAIRSEQ_SYMBOLS,
+    SpecialSymbols,
+    Vocabulary,
+    entry_of,
+    select_symbols,
+    special_symbols_of,
+)
 
 FORMAT = "s2s-tokenizer"
-VERSION = 1
+# The version of a document, and that of one whose special symbols are not fairseq's: a program from before there were
+# such would read its ids wrongly, and refuses it.
+VERSION, VERSION_OF_OTHER_SYMBOLS = 1, 2
 
 LearningText = Callable[[], Iterator[list[str]]]
 """Starts a pass over normalized lines, each as the parts that Normalization.split returns."""
@@ -67,12 +76,16 @@ class LearningSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerDocument:
-    """What every tokenizer's document holds; see `Tokenizer.document`."""
+    """What every tokenizer's document holds; see `Tokenizer.document`.
+
+    special_symbols: the ids of the special symbols, where they are not fairseq's.
+    """
 
     normalization: Normalization
     user_symbols: tuple[str, ...]
     symbols: tuple[str, ...]
     counts: tuple[int, ...] = setting(..., "how often each symbol was seen", at_least=0)
+    special_symbols: SpecialSymbols = FAIRSEQ_SYMBOLS
 
 
 class Tokenizer(ABC):
@@ -101,6 +114,11 @@ class Tokenizer(ABC):
     def __len__(self) -> int:
         return len(self.vocabulary)
 
+    @property
+    def special(self) -> SpecialSymbols:
+        """The special symbols of its vocabulary."""
+        return self.vocabulary.special
+
     @classmethod
     @abstractmethod
     def learn(cls, corpus: LearningText, settings: LearningSettings, normalization: Normalization) -> Self:
@@ -117,10 +135,10 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:
-        """Join ids to text; <s>, <pad> and </s> are skipped, an unknown token shows as <unk>."""
+        """Join ids to text; an unknown token shows as <unk>, the other special symbols are skipped."""
 
     def encode(self, text: str) -> list[int]:
-        """Normalize and split a line into ids, without special ids but UNK."""
+        """Normalize and split a line into ids, of which none is special but those of the unknown symbol."""
         return self.encode_parts(self.normalization.split(text, self._symbol_pattern))
 
     def encode_phrase(self, phrase: str) -> list[int]:
@@ -156,7 +174,8 @@ class Tokenizer(ABC):
         return [symbols[token] if token < size else self._own_words[token - size] for token in ids]
 
     def _visible_pieces(self, ids: Sequence[int]) -> list[str]:
-        return self.pieces([token for token in ids if token not in (BOS, PAD, EOS)])
+        never_shown = self.special.never_shown
+        return self.pieces([token for token in ids if token not in never_shown])
 
     def replace(
         self, *, vocabulary: Vocabulary | None = None, normalization: Normalization | None = None
@@ -174,15 +193,17 @@ class Tokenizer(ABC):
         return other
 
     def document(self) -> dict[str, Any]:
-        """What makes the tokenizer, as JSON values."""
+        """What makes the tokenizer, as JSON values; of fairseq's special symbols nothing is said."""
+        special = entry_of(self.special)
         return {
             "format": FORMAT,
-            "version": VERSION,
+            "version": VERSION_OF_OTHER_SYMBOLS if special else VERSION,
             "kind": self.kind,
             "normalization": asdict(self.normalization),
             "user_symbols": list(self.user_symbols),
             "symbols": list(self.vocabulary.ordinary_symbols),
             "counts": list(self.vocabulary.ordinary_counts),
+            **special,
         }
 
     def to_bytes(self) -> bytes:
@@ -244,24 +265,24 @@ class SplittingTokenizer(Tokenizer):
         return [self.vocabulary.lookup(token) for token in self.split(text)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Join ids to text; <s>, <pad> and </s> are skipped, an unknown token shows as <unk>."""
+        """Join ids to text; an unknown token shows as <unk>, the other special symbols are skipped."""
         return self.separator.join(self._visible_pieces(ids))
 
     def token_bytes(self) -> list[bytes]:
         """What each id adds to a text, in UTF-8, before detokenization; nothing for special ones."""
         ordinary = self.vocabulary.ordinary_symbols
         symbols = (*ordinary, *self._own_words)
-        return [b""] * NUM_SPECIAL + [f"{self.separator}{symbol}".encode() for symbol in symbols]
+        return [b""] * self.special.count + [f"{self.separator}{symbol}".encode() for symbol in symbols]
 
 
 def check_user_symbols(symbols: Iterable[str], flag: str = "--user-symbols") -> tuple[str, ...]:
     """The symbols that a flag gives, each once; UsageError for one that cannot be a user symbol."""
     unique = tuple(dict.fromkeys(symbols))
     for symbol in unique:
-        if not symbol or symbol.split() != [symbol] or symbol in SPECIAL_SYMBOLS:
+        if not symbol or symbol.split() != [symbol] or symbol in FAIRSEQ_SYMBOLS.names:
             raise UsageError(
                 f"{flag}: {symbol!r} cannot be a symbol to keep whole; allowed: text without white space "
-                f"other than {', '.join(SPECIAL_SYMBOLS)}"
+                f"other than {', '.join(FAIRSEQ_SYMBOLS.names)}"
             )
     return unique
 
@@ -298,7 +319,8 @@ def common_parts(values: Mapping[str, Any]) -> tuple[Vocabulary, Normalization, 
         raise DataError("one of its user symbols is empty")
     rewriting = dict(values["normalization"])
     normalization = Normalization(**(rewriting | {"stopwords": tuple(rewriting.get("stopwords", ()))}))
-    return Vocabulary(tuple(symbols), tuple(counts)), normalization, tuple(user_symbols)
+    vocabulary = Vocabulary(tuple(symbols), tuple(counts), special_symbols_of(values))
+    return vocabulary, normalization, tuple(user_symbols)
 
 
 def load_tokenizer(data: bytes) -> Tokenizer:
@@ -316,9 +338,10 @@ def _load(read: Callable[[], Any]) -> Tokenizer:
         values = read()
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise DataError("not a tokenizer document of s2s")
-        if values.get("version") != VERSION:
+        if values.get("version") not in (VERSION, VERSION_OF_OTHER_SYMBOLS):
             raise DataError(
-                f"the tokenizer has format version {values.get('version')}; this s2s reads {VERSION}"
+                f"the tokenizer has format version {values.get('version')}; this s2s reads {VERSION} and "
+                f"{VERSION_OF_OTHER_SYMBOLS}"
             )
         document.check(values.get("kind"), str, "kind")
         kind = TOKENIZERS[values["kind"]]

@@ -5,24 +5,27 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from s2scli.console import counted
 from s2scli.errors import DataError
 from s2scli.io import read_lines
 from s2scli.schema import setting
 
-BOS, PAD, EOS, UNK = range(4)
-SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")
-NUM_SPECIAL = len(SPECIAL_SYMBOLS)
+# What the unknown symbol is called in every vocabulary.
+UNKNOWN_NAME = "<unk>"
+# What documents call special symbols.
+_ENTRY = "special_symbols"
 # The most ids that a vocabulary may set apart for special symbols.
 _MOST_SPECIAL = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SpecialSymbols:
-    """The ids of a vocabulary's special symbols, which come before all ordinary ones; by default fairseq's.
+    """The ids of a vocabulary's special symbols, which come before all ordinary ones.
 
     start: what the decoder reads first; it may be the end symbol, as in fairseq, or padding, as in T5. end: what ends
     a sequence. padding: what fills the rows of a batch up. unknown: what stands for text without a symbol of its own.
@@ -33,11 +36,11 @@ class SpecialSymbols:
 
     CLOSED = True
 
-    start: int = setting(2, "what the decoder reads first", at_least=0, at_most=_MOST_SPECIAL - 1)
-    end: int = setting(2, "what ends a sequence", at_least=0, at_most=_MOST_SPECIAL - 1)
-    padding: int = setting(1, "what fills the rows of a batch up", at_least=0, at_most=_MOST_SPECIAL - 1)
+    start: int = setting(..., "what the decoder reads first", at_least=0, at_most=_MOST_SPECIAL - 1)
+    end: int = setting(..., "what ends a sequence", at_least=0, at_most=_MOST_SPECIAL - 1)
+    padding: int = setting(..., "what fills the rows of a batch up", at_least=0, at_most=_MOST_SPECIAL - 1)
     unknown: int = setting(
-        3, "what stands for text without a symbol of its own", at_least=0, at_most=_MOST_SPECIAL - 1
+        ..., "what stands for text without a symbol of its own", at_least=0, at_most=_MOST_SPECIAL - 1
     )
 
     def __post_init__(self) -> None:
@@ -54,6 +57,11 @@ class SpecialSymbols:
         """The ids, ascending, that no output holds: all special ones but the end and the unknown symbol."""
         return tuple(token for token in range(self.count) if token not in (self.end, self.unknown))
 
+    @cached_property
+    def never_shown(self) -> frozenset[int]:
+        """The ids that decoding to text skips: all special ones but the unknown symbol."""
+        return frozenset(range(self.count)) - {self.unknown}
+
     @property
     def zero_row(self) -> int | None:
         """The id whose embedding stays zero: padding; None where that is read too, as the start or the end."""
@@ -62,12 +70,25 @@ class SpecialSymbols:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the special ids in their order: `<pad>`, `</s>`, `<unk>`, and `<s>` for any other."""
-        names = {self.padding: "<pad>", self.end: "</s>", self.unknown: "<unk>"}
+        names = {self.padding: "<pad>", self.end: "</s>", self.unknown: UNKNOWN_NAME}
         return tuple(names.get(token, "<s>") for token in range(self.count))
 
 
-# The special symbols of vocabularies that say nothing else.
-FAIRSEQ_SYMBOLS = SpecialSymbols()
+# The special symbols of vocabularies that say nothing else: `<s>`, which no model reads, `<pad>`, `</s>` and `<unk>`.
+FAIRSEQ_SYMBOLS = SpecialSymbols(start=2, end=2, padding=1, unknown=3)
+
+
+def special_symbols_of(values: Mapping[str, Any]) -> SpecialSymbols:
+    """The special symbols that a checked document says, those of fairseq where it says none.
+
+    Raises DataError where the unknown symbol is another one too.
+    """
+    return SpecialSymbols(**values[_ENTRY]) if _ENTRY in values else FAIRSEQ_SYMBOLS
+
+
+def entry_of(special: SpecialSymbols) -> dict[str, Any]:
+    """What a document says of special symbols: one entry, or nothing of those of fairseq."""
+    return {} if special == FAIRSEQ_SYMBOLS else {_ENTRY: asdict(special)}
 
 
 @dataclass(frozen=True)
@@ -131,8 +152,10 @@ class Vocabulary:
 
     @property
     def fingerprint(self) -> str:
-        """A short hash of the symbols in their order; equal where ids mean the same."""
-        return hashlib.sha256("\n".join(self.symbols).encode()).hexdigest()[:16]
+        """A short hash of the symbols in their order and of which are special; equal where ids mean the same."""
+        # Of fairseq's special symbols nothing is said, as in documents.
+        special = [f"{role} {token}" for role, token in entry_of(self.special).get(_ENTRY, {}).items()]
+        return hashlib.sha256("\n".join([*self.symbols, *special]).encode()).hexdigest()[:16]
 
     def lookup(self, symbol: str) -> int:
         """The id of an ordinary symbol, that of the unknown symbol where there is none."""
@@ -145,7 +168,7 @@ class Vocabulary:
 
 
 def read_dict_txt(path: Path) -> Vocabulary:
-    """Read fairseq's dict.txt; a symbol may hold spaces.
+    """Read fairseq's dict.txt, whose special symbols are fairseq's; a symbol may hold spaces.
 
     Raises DataError, naming the line, for a line without a count or a symbol that is there twice.
     """
@@ -163,7 +186,7 @@ def read_dict_txt(path: Path) -> Vocabulary:
 def select_symbols(
     counts: Mapping[str, int], *, threshold: int = -1, num_words: int = -1, user_symbols: Sequence[str] = ()
 ) -> Vocabulary:
-    """Choose the symbols of a vocabulary as fairseq does.
+    """Choose the symbols of a vocabulary as fairseq does; its special symbols are fairseq's.
 
     User symbols come first and always stay. The others follow from the most to the least frequent, those of
     equal count in code point order; fewer than `threshold` occurrences leave a symbol out, and so does
@@ -172,6 +195,6 @@ def select_symbols(
     others = sorted((-count, symbol) for symbol, count in counts.items() if symbol not in user_symbols)
     kept = [symbol for count, symbol in others if -count >= threshold]
     if num_words > 0:
-        kept = kept[: max(0, num_words - NUM_SPECIAL - len(user_symbols))]
+        kept = kept[: max(0, num_words - FAIRSEQ_SYMBOLS.count - len(user_symbols))]
     symbols = (*user_symbols, *kept)
     return Vocabulary(symbols, tuple(counts.get(symbol, 0) for symbol in symbols))

@@ -10,7 +10,7 @@ from s2scli.schema import setting
 from s2scli.text.normalization import Normalization
 from s2scli.text.pieces import NONE, PIECES, join_pieces, text_of_piece
 from s2scli.text.tokenizer import LearningSettings, SplittingTokenizer, TokenizerDocument, common_parts
-from s2scli.text.vocabulary import NUM_SPECIAL, Vocabulary
+from s2scli.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +65,12 @@ class WordTokenizer(SplittingTokenizer):
         return text.split()
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Join ids to whole words; <s>, <pad> and </s> are skipped, an unknown token shows as <unk>."""
+        """Join ids to whole words; an unknown token shows as <unk>, the other special symbols are skipped."""
         return join_pieces(super().decode(ids), self.piece_kind)
 
     def token_bytes(self) -> list[bytes]:
         """What each id adds to a text, in UTF-8; nothing for special ones."""
         symbols = (*self.vocabulary.ordinary_symbols, *self._own_words)
-        return [b""] * NUM_SPECIAL + [text_of_piece(symbol, self.piece_kind).encode() for symbol in symbols]
+        return [b""] * self.special.count + [
+            text_of_piece(symbol, self.piece_kind).encode() for symbol in symbols
+        ]

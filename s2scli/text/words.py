@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from s2scli.text.pieces import words_of_pieces
 from s2scli.text.tokenizer import SplittingTokenizer, Tokenizer
-from s2scli.text.vocabulary import UNK
 
 
 @dataclass(frozen=True)
@@ -64,13 +63,14 @@ def tokens_of_line(tokenizer: SplittingTokenizer, text: str, ids: Sequence[int])
 
 def extend(tokenizer: Tokenizer, text: str, ids: Sequence[int], words: Sequence[str]) -> list[int]:
     """The ids of a line, in which V + n stands for the n-th of some words that the vocabulary does not have."""
-    ids = list(ids)
-    if not words or UNK not in ids or not isinstance(tokenizer, SplittingTokenizer):
+    ids, unknown = list(ids), tokenizer.special.unknown
+    if not words or unknown not in ids or not isinstance(tokenizer, SplittingTokenizer):
         return ids
     numbers = {word: len(tokenizer) + number for number, word in enumerate(words)}
     tokens = tokens_of_line(tokenizer, text, ids)
     return [
-        numbers.get(word, UNK) if token == UNK else token for token, word in zip(ids, tokens, strict=True)
+        numbers.get(word, unknown) if token == unknown else token
+        for token, word in zip(ids, tokens, strict=True)
     ]
 
 

@@ -90,7 +90,7 @@ def make_run(
         learner=learner,
         translator=_translator(config, dataset, objective.model, tokenizers, processes.device),
         observers=_observers(config, processes, observers),
-        shortlist=Shortlist.of(dataset.shortlist()),
+        shortlist=Shortlist.of(dataset.shortlist(), tokenizers["target"].special.count),
     )
 
 

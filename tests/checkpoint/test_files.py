@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from checkpoint_files import DATASET, RUN, TOKENIZERS, make, refuse, rewrite
+from fairseq_symbols import pad_sequences
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -18,7 +19,7 @@ from s2scli import checkpoint as module
 from s2scli import checkpoint_file
 from s2scli.checkpoint import load_checkpoint, restore_config, restore_model, save_checkpoint
 from s2scli.checkpoint_file import epoch_checkpoint, epoch_checkpoints, find_checkpoint
-from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.batch import Batch
 from s2scli.data.shortlist import Shortlist
 from s2scli.errors import CheckpointError, S2SError
 from s2scli.schema import as_dict
@@ -147,7 +148,7 @@ def test_epochs_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 def test_the_shortlist_comes_back(tmp_path: Path) -> None:
     source, target = (len(tokenizer) for tokenizer in TOKENIZERS.values())
     targets = torch.arange(2 * source, dtype=torch.int32).view(source, 2) % target
-    table = Shortlist(targets, torch.arange(target, dtype=torch.int32).flip(0))
+    table = Shortlist(targets, torch.arange(target, dtype=torch.int32).flip(0), 4)
     path = tmp_path / "checkpoint_last.safetensors"
     save_checkpoint(path, make())
     assert load_checkpoint(path).shortlist is None

@@ -8,12 +8,13 @@ from typing import cast
 
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from torch import Tensor, nn
 from toys import random_ids, random_model, small_convolutional, small_recurrent, small_transformer
 
 from s2scli.components import ATTENTION_SCORES
 from s2scli.configs.model import ModelConfig
-from s2scli.data.batch import Batch, decoder_input, pad_sequences
+from s2scli.data.batch import Batch, decoder_input
 from s2scli.errors import UsageError
 from s2scli.models.base import Model
 from s2scli.models.ensemble import Ensemble

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from torch import Tensor
 from toys import (
     random_ids,
@@ -20,7 +21,7 @@ from toys import (
 
 from s2scli.components import ATTENTION_SCORES, MODELS
 from s2scli.configs.model import ModelConfig
-from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.batch import Batch
 from s2scli.errors import UsageError
 from s2scli.models.base import Model
 from s2scli.models.factory import build_model, unique_parameters

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from toy_objectives import SOURCE_SIZE, SOURCES, TARGET_SIZE, TARGETS, save_teacher, toy_batch, toy_objective
 from toys import random_model, small_recurrent, small_transformer
 
 from s2scli.components import OBJECTIVES
 from s2scli.configs.model import ModelConfig
-from s2scli.data.batch import Batch, Tokens, pad_sequences
+from s2scli.data.batch import Batch, Tokens
 from s2scli.models.base import Model
 from s2scli.training.objectives.base import Loss, Objective
 

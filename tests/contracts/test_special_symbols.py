@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from other_symbols import (
+    RELABELLED,
+    SOURCE_SIZE,
+    T5_LIKE,
+    TARGET_SIZE,
+    made,
+    next_token,
+    one_more,
+    relabelled,
+    renumbered,
+    source_of,
+    stated,
+)
 from reference import (
     FAMILIES,
     Hypothesis,
@@ -20,70 +32,34 @@ from reference import (
     groups_written_out,
     same,
 )
-from toys import random_ids
+from search_models import COPYING
+from toys import random_ids, small_transformer_lm
 
 from s2scli.configs.search import SearchConfig
-from s2scli.data.batch import Batch, Tokens, pad_outputs, pad_sequences
+from s2scli.data.batch import Batch, pad_outputs
 from s2scli.data.sentences import Draws
-from s2scli.errors import DataError
-from s2scli.models.base import Model
-from s2scli.models.factory import build_model
+from s2scli.data.shortlist import ChosenShortlist, Shortlist
+from s2scli.errors import DataError, UsageError
+from s2scli.inference.lines import Line
+from s2scli.inference.torch_engine import TorchEngine
+from s2scli.inference.translator import Translator
+from s2scli.models.base import Decodable, Model
+from s2scli.models.ensemble import Ensemble
+from s2scli.models.fusion import ShallowFusion
 from s2scli.search.constraints import Constraints
 from s2scli.search.decoding import search
-from s2scli.search.request import Request, ScoredOutput
-from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, SidesSymbols, SpecialSymbols, Vocabulary
+from s2scli.search.request import BatchLimits, Request, ScoredOutput
+from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, SpecialSymbols, Vocabulary
+from s2scli.text.word import WordTokenizer
 
-# As in T5: padding is the start too, and there is no further special symbol.
-T5_LIKE = SpecialSymbols(start=0, end=1, padding=0, unknown=2)
-# Those of fairseq under other numbers, in which the end and the unknown symbol still come in this order.
-RELABELLED = SpecialSymbols(start=0, end=0, padding=3, unknown=1)
-NEW_NUMBERS = [2, 3, 0, 1]
-SOURCE_SIZE, TARGET_SIZE = 9, 8
 SOURCES = random_ids([3, 6, 1, 4], SOURCE_SIZE, seed=1)
-
-
-def made(family: str, symbols: SpecialSymbols) -> Model:
-    torch.manual_seed(5)
-    model = build_model(FAMILIES[family], SOURCE_SIZE, TARGET_SIZE, SidesSymbols(symbols, symbols))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.4 * torch.randn(parameter.shape)
-    return model.eval()
-
-
-def source_of(model: Model, sources: Sequence[list[int]] = SOURCES) -> Tokens:
-    return pad_sequences(sources, symbols=model.source_symbols)
-
-
-def next_token(model: Model, source: list[int], ids: Sequence[int]) -> list[float]:
-    """The log-probabilities of the token after some, the start symbol and the source's end put there by hand."""
-    of_source = torch.tensor([[*source, model.source_symbols.end]])
-    with torch.no_grad():
-        memory = model.encode(Tokens(of_source, torch.tensor([of_source.size(1)])))
-        hidden = model.decode(memory, torch.tensor([[model.symbols.start, *ids]]))
-        scores: list[float] = model.output(hidden)[0, -1].log_softmax(-1).tolist()
-    return scores
-
-
-def stated(model: Model) -> Stated:
-    """A T5-like model for the searches written out, whose special symbols are fairseq's: all ids are one more there."""
-
-    def says(source: list[int], ids: list[int]) -> list[float]:
-        scores = next_token(model, source, [token - 1 for token in ids])
-        return [-math.inf, -math.inf, *scores[1:]]
-
-    return Stated(says)
-
-
-def one_more(outputs: list[ScoredOutput]) -> list[ScoredOutput]:
-    return [replace(item, ids=[token + 1 for token in item.ids]) for item in outputs]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_targets_are_scored_behind_the_start_symbol_and_up_to_the_end_symbol(family: str) -> None:
     model = made(family, T5_LIKE)
     targets = [[3, 5], [4, 4, 7], [], [2]]
-    batch = Batch(source_of(model), pad_outputs(targets, TARGET_SIZE, T5_LIKE))
+    batch = Batch(source_of(model, SOURCES), pad_outputs(targets, TARGET_SIZE, T5_LIKE))
     with torch.no_grad():
         found = model.score_targets(batch)
     for source, target, row in zip(SOURCES, targets, found.tolist(), strict=True):
@@ -108,7 +84,7 @@ def test_beam_and_greedy_searches_find_what_they_find_written_out(
     family: str, settings: dict[str, Any]
 ) -> None:
     model, wanted = made(family, T5_LIKE), config(max_len_a=0, max_len_b=4, **settings)
-    for source, outputs in zip(SOURCES, search(model, source_of(model), wanted), strict=True):
+    for source, outputs in zip(SOURCES, search(model, source_of(model, SOURCES), wanted), strict=True):
         assert same(one_more(outputs), beam_written_out(stated(model), source, wanted), wanted)
 
 
@@ -117,7 +93,7 @@ def test_diverse_beam_search_finds_what_it_finds_written_out() -> None:
     wanted = config(
         beam=4, nbest=4, max_len_a=0, max_len_b=4, diverse_beam_groups=2, diverse_beam_strength=0.7
     )
-    for source, outputs in zip(SOURCES, search(model, source_of(model), wanted), strict=True):
+    for source, outputs in zip(SOURCES, search(model, source_of(model, SOURCES), wanted), strict=True):
         groups = groups_written_out(stated(model), source, wanted, [], 2)
         distinct = {tuple(item.ids): item for group in groups for item in group}
         expected = sorted(distinct.values(), key=lambda item: -final(item, wanted))
@@ -143,7 +119,7 @@ def drawn_written_out(model: Model, source: list[int], draws: Sequence[float]) -
 def test_samples_are_what_their_numbers_draw(family: str) -> None:
     model = made(family, T5_LIKE)
     wanted = config(sampling=True, nbest=3, seed=7, max_len_a=0, max_len_b=4)
-    outputs = search(model, source_of(model), wanted)
+    outputs = search(model, source_of(model, SOURCES), wanted)
     for line, (source, found) in enumerate(zip(SOURCES, outputs, strict=True)):
         numbers = [Draws(7).begin(sample, line, "output").random(5).tolist() for sample in range(3)]
         expected = [drawn_written_out(model, source, draws) for draws in numbers]
@@ -160,18 +136,128 @@ def test_outputs_hold_the_phrases_that_they_must_hold() -> None:
     assert same(one_more(outputs), holding[:3], wanted)
 
 
-def relabelled(model: Model, family: str) -> Model:
-    """The model with the rows of its tables where the other numbers of their symbols are."""
-    other = made(family, RELABELLED)
-    tables = {"source": SOURCE_SIZE, "target": TARGET_SIZE}
-    pairs = [(model.embeddings[side].weight, other.embeddings[side].weight) for side in tables]
-    pairs += list(zip(model.output.parameters(), other.output.parameters(), strict=True))
-    other.load_state_dict(model.state_dict())
-    with torch.no_grad():
-        for ours, theirs in {id(pair[1]): pair for pair in pairs}.values():
-            numbers = [*NEW_NUMBERS, *range(4, len(ours))]
-            theirs[numbers] = ours
-    return other.eval()
+def test_models_that_copy_find_what_they_find_written_out() -> None:
+    """Words of the target vocabulary are copied as such, others are numbered from V on."""
+    wanted = config(beam=3, nbest=3, max_len_a=0, max_len_b=4)
+    extended = [[token if token < 6 else TARGET_SIZE + token % 2 for token in source] for source in SOURCES]
+    found: list[ScoredOutput] = []
+    for family, settings in COPYING.items():
+        model = made(settings, T5_LIKE)
+        with torch.no_grad():
+            dict(model.named_parameters())["gate.bias"].fill_(-1.5)
+        outputs = search(model, source_of(model, SOURCES, extended), wanted)
+        for source, words, items in zip(SOURCES, extended, outputs, strict=True):
+
+            def says(
+                source: list[int], ids: list[int], model: Model = model, words: Sequence[int] = words
+            ) -> list[float]:
+                return next_token(model, source, ids, words)
+
+            assert same(one_more(items), beam_written_out(stated(says), source, wanted), wanted), family
+            found += items
+    assert any(token >= TARGET_SIZE for item in found for token in item.ids)
+
+
+def test_a_shortlist_has_the_special_symbols_and_no_more() -> None:
+    """Two translations of each source token, and one frequent token; the probabilities are of these alone."""
+    model, wanted = made("transformer", T5_LIKE), config(beam=3, nbest=2, max_len_a=0, max_len_b=4)
+    targets = torch.tensor(
+        [[3 + row % 5, 3 + row * row % 5] for row in range(SOURCE_SIZE)], dtype=torch.int32
+    )
+    targets[:2] = -1
+    frequent = torch.tensor([4, 5, 3, 7, 6, 0, 1, 2], dtype=torch.int32)
+    shortlist = ChosenShortlist(Shortlist(targets, frequent, T5_LIKE.count), 1, 2)
+    found = search(model, source_of(model, SOURCES), wanted, Request([*range(4)]), shortlist=shortlist)
+    for source, outputs in zip(SOURCES, found, strict=True):
+        allowed = {0, 1, 2, 4, *(token for row in source for token in targets[row].tolist())}
+
+        def says(source: list[int], ids: list[int], allowed: set[int] = allowed) -> list[float]:
+            scores = next_token(model, source, ids)
+            total = math.log(sum(math.exp(scores[token]) for token in allowed))
+            return [score - total if token in allowed else -math.inf for token, score in enumerate(scores)]
+
+        assert same(one_more(outputs), beam_written_out(stated(says), source, wanted), wanted)
+
+
+def several(kind: str) -> tuple[Decodable, Stated]:
+    """An ensemble, or a model with a language model, and what it says by its formula."""
+    one = made("transformer", T5_LIKE)
+    if kind == "ensemble":
+        two = made("bahdanau", T5_LIKE, seed=6)
+
+        def mean(source: list[int], ids: list[int]) -> list[float]:
+            pairs = zip(next_token(one, source, ids), next_token(two, source, ids), strict=True)
+            return [math.log((math.exp(a) + math.exp(b)) / 2) for a, b in pairs]
+
+        return Ensemble([one, two]), stated(mean)
+    language_model = made(small_transformer_lm(), T5_LIKE, seed=7)
+
+    def weighted(source: list[int], ids: list[int]) -> list[float]:
+        pairs = zip(next_token(one, source, ids), next_token(language_model, [], ids), strict=True)
+        return [a + 0.7 * b for a, b in pairs]
+
+    return ShallowFusion(one, language_model, 0.7), stated(weighted)
+
+
+@pytest.mark.parametrize("kind", ["ensemble", "fusion"])
+def test_several_models_find_what_they_find_written_out(kind: str) -> None:
+    model, expected = several(kind)
+    wanted = config(beam=3, nbest=3, max_len_a=0, max_len_b=4, unkpen=0.3)
+    source = source_of(model.members[0], SOURCES)
+    for ids, outputs in zip(SOURCES, search(model, source, wanted), strict=True):
+        assert same(one_more(outputs), beam_written_out(expected, ids, wanted), wanted)
+
+
+def test_models_with_other_special_symbols_are_not_asked_together() -> None:
+    one = made("transformer", T5_LIKE)
+    for other in (made("bahdanau", RELABELLED), made(small_transformer_lm(), RELABELLED)):
+        with pytest.raises(UsageError, match=r"one target vocabulary, but its .* are .*start=0, end=1"):
+            ShallowFusion(one, other, 0.5)
+    other = made("bahdanau", T5_LIKE)
+    other.source_symbols = RELABELLED
+    with pytest.raises(UsageError, match="one source vocabulary"):
+        Ensemble([one, other])
+
+
+def test_a_language_model_goes_on_with_a_beginning() -> None:
+    model = made(small_transformer_lm(), T5_LIKE)
+    wanted = config(beam=3, nbest=3, max_len_a=0, max_len_b=5)
+    prefixes: list[list[int]] = [[], [4], [5, 3], [7, 7, 7]]
+    found = search(model, source_of(model, [[]] * 4), wanted, Request([*range(4)], prefixes=prefixes))
+    for prefix, outputs in zip(prefixes, found, strict=True):
+        beginning = [token + 1 for token in prefix]
+        assert same(one_more(outputs), beam_written_out(stated(model), [], wanted, beginning), wanted)
+
+
+def test_a_language_model_scores_a_line_after_the_end_of_the_one_before() -> None:
+    model = made(small_transformer_lm(), T5_LIKE)
+    tokenizer = WordTokenizer(Vocabulary("abcde", [1] * 5, T5_LIKE))
+    translator = Translator(
+        engine=TorchEngine(model, torch.device("cpu")),
+        tokenizers={"target": tokenizer},
+        limits={"max_source_length": 0, "max_target_length": 0, "on_long": "error"},
+        search=SearchConfig(),
+        batch_size=2,
+        max_tokens=100,
+        context_window=3,
+    )
+    lines = [Line(number, text) for number, text in enumerate(["a b", "c", "e x b"])]
+    found = [record.hypotheses[0].token_scores for record in translator.score(lines, 2)]
+    for scores, context, ids in zip(found, ([], [3, 4, 1], [1, 5, 1]), ([3, 4], [5], [7, 2, 4]), strict=True):
+        read, end = [*context, *ids], len(context)
+        wanted = [next_token(model, [], read[:at])[token] for at, token in enumerate([*read, 1])]
+        assert scores == pytest.approx(wanted[end:], abs=1e-5)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+@pytest.mark.parametrize("family", ["transformer", "bahdanau"])
+def test_searches_that_join_find_what_they_find_written_out(family: str, beam: int) -> None:
+    """Sentences are begun in small batches, set aside and joined with others of other lengths."""
+    model, wanted = made(family, T5_LIKE), config(beam=beam, nbest=beam, max_len_a=1, max_len_b=1)
+    sources = random_ids([3, 6, 1, 4, 2, 5, 1, 3], SOURCE_SIZE, seed=8)
+    found = search(model, source_of(model, sources), wanted, Request([*range(8)]), BatchLimits(3))
+    for source, outputs in zip(sources, found, strict=True):
+        assert same(one_more(outputs), beam_written_out(stated(model), source, wanted), wanted)
 
 
 SEARCHES: dict[str, SearchConfig] = {
@@ -190,10 +276,11 @@ def test_other_numbers_of_the_same_symbols_give_the_same_outputs(family: str, na
     other = relabelled(model, family)
     held = [Constraints([[5, 6]])] * len(SOURCES) if name == "constrained" else ()
     request = Request(list(range(len(SOURCES))), constraints=held)
-    ours, theirs = (search(item, source_of(item), SEARCHES[name], request) for item in (model, other))
+    ours, theirs = (
+        search(item, source_of(item, SOURCES), SEARCHES[name], request) for item in (model, other)
+    )
     for one, two in zip(ours, theirs, strict=True):
-        again = [[NEW_NUMBERS[token] if token < 4 else token for token in item.ids] for item in one]
-        assert again == [item.ids for item in two]
+        assert [renumbered(item.ids) for item in one] == [item.ids for item in two]
         scores = [score for item in one for score in item.token_scores]
         assert scores == pytest.approx([score for item in two for score in item.token_scores], abs=1e-5)
 

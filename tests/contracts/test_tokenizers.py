@@ -6,6 +6,7 @@ import base64
 import json
 
 import pytest
+from fairseq_symbols import NUM_SPECIAL, UNK
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from learned_tokenizers import ALPHABET, LINES, LOSSLESS, USER_SYMBOLS, VARIANTS, learn
@@ -13,7 +14,6 @@ from learned_tokenizers import ALPHABET, LINES, LOSSLESS, USER_SYMBOLS, VARIANTS
 from s2scli.errors import DataError, UsageError
 from s2scli.text.normalization import Normalization
 from s2scli.text.tokenizer import check_user_symbols, load_tokenizer
-from s2scli.text.vocabulary import NUM_SPECIAL, UNK
 
 
 @pytest.mark.parametrize(("kind", "model"), LOSSLESS)

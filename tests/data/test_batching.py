@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s2scli.data import batching
-from s2scli.data.batch import Tokens, decoder_input, pad_sequences
+from s2scli.data.batch import Tokens, decoder_input
 from s2scli.data.batching import BatchPlan, load_batch, plan_batches
 from s2scli.data.dataset import Dataset
 from s2scli.errors import DataError

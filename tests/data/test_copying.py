@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from fairseq_symbols import UNK
 
 from s2scli.data.copying import Copying
 from s2scli.errors import UsageError
 from s2scli.text.character import CharacterTokenizer
 from s2scli.text.normalization import Normalization
-from s2scli.text.vocabulary import UNK, Vocabulary
+from s2scli.text.vocabulary import Vocabulary
 from s2scli.text.word import WordTokenizer
 from s2scli.text.words import extend
 

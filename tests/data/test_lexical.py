@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fairseq_symbols import NUM_SPECIAL, UNK
 from toys import write_lines
 
 from s2scli.configs.preprocess import PreprocessConfig
@@ -24,7 +25,6 @@ from s2scli.data.lexical import (
 )
 from s2scli.preprocess import preprocess
 from s2scli.schema import build
-from s2scli.text.vocabulary import NUM_SPECIAL, UNK
 
 Pairs = list[tuple[str, str]]
 NULL = "NULL"
@@ -153,7 +153,7 @@ def test_fewer_translations_than_asked_for() -> None:
     lexicon = lexical.Lexicon(
         np.array([4, 4, 4, 6, 7]), np.array([2, 5, 6, 4, 4]), np.array([0.5, 0.2, 0.3, 1, 1])
     )
-    assert best_translations(lexicon, 7, 3).tolist() == [
+    assert best_translations(lexicon, 7, 3, NUM_SPECIAL).tolist() == [
         *[[-1, -1, -1]] * 4,
         [6, 5, -1],
         [-1, -1, -1],

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fairseq_symbols import UNK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s2scli.data.noise import WordNoise
-from s2scli.text.vocabulary import UNK
 
 # Ids below 20 start a word.
 STARTS = np.arange(40) < 20
 
 
 def noise(*, dropout: float = 0.0, mask: float = 0.0, shuffle: int = 0) -> WordNoise:
-    return WordNoise(STARTS, dropout=dropout, mask=mask, shuffle=shuffle)
+    return WordNoise(STARTS, UNK, dropout=dropout, mask=mask, shuffle=shuffle)
 
 
 def generator(seed: int = 1) -> np.random.Generator:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from fairseq_symbols import NUM_SPECIAL, pad_sequences
 from hypothesis import given
 from hypothesis import strategies as some
 
-from s2scli.data.batch import pad_sequences
 from s2scli.data.shortlist import Shortlist
 from s2scli.data.shortlist_table import ShortlistTable
-from s2scli.text.vocabulary import NUM_SPECIAL
 
 # Of six source tokens and nine target tokens.
 TARGETS = [[-1, -1, -1]] * 3 + [[8, 4, -1], [7, 6, 5], [-1, -1, -1]]
@@ -19,7 +18,9 @@ FREQUENT = [5, 8, 4, 6, 7, 0, 1, 2, 3]
 
 
 def shortlist(targets: list[list[int]], frequent: list[int]) -> Shortlist:
-    made = Shortlist.of(ShortlistTable(np.array(targets, np.int32), np.array(frequent, np.int32)))
+    made = Shortlist.of(
+        ShortlistTable(np.array(targets, np.int32), np.array(frequent, np.int32)), NUM_SPECIAL
+    )
     assert made is not None
     return made
 
@@ -58,7 +59,7 @@ def test_a_batch_has_what_each_sentence_has(data: some.DataObject) -> None:
 
 
 def test_none_of_none() -> None:
-    assert Shortlist.of(None) is None
+    assert Shortlist.of(None, NUM_SPECIAL) is None
 
 
 @pytest.mark.parametrize(
@@ -72,4 +73,4 @@ def test_none_of_none() -> None:
 )
 def test_what_is_no_table(targets: torch.Tensor, frequent: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="a shortlist has"):
-        Shortlist(targets, frequent)
+        Shortlist(targets, frequent, NUM_SPECIAL)

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from generating import SENTENCES, Generator, joined, limited
 from toys import BAHDANAU, TRANSFORMER, Trainer, write_dataset, write_lines
 
 from s2scli.checkpoint import load_checkpoint, restore_model
 from s2scli.configs.generate import MOST_MAPS
-from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.batch import Batch
 from s2scli.errors import DataError, S2SError, UsageError
 from s2scli.inference import heat_file
 from s2scli.record import Hypothesis, Record

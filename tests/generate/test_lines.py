@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fairseq_symbols import EOS
 from generating import SENTENCES, Generator, joined, limited
 from toys import TRANSFORMER, WORDS, Trainer
 
 from s2scli.checkpoint import load_checkpoint, save_checkpoint
 from s2scli.errors import DataError
-from s2scli.text.vocabulary import EOS
 
 
 def test_a_line_for_each_line(run: Generator) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from fairseq_symbols import NUM_SPECIAL
 from generating import SENTENCES, Generator
 
 from s2scli.checkpoint import load_checkpoint, save_checkpoint
 from s2scli.data.shortlist import Shortlist
 from s2scli.errors import UsageError
-from s2scli.text.vocabulary import NUM_SPECIAL
 
 TEXT = "\n".join(SENTENCES) + "\n"
 pytestmark = pytest.mark.parametrize("run", ["transformer", "recurrent", "convolutional"], indirect=True)
@@ -43,7 +43,7 @@ def with_table(run: Generator, tmp_path: Path) -> Generator:
     targets = torch.stack([own, (own + 1).clamp(max=size - 1)], dim=1)
     targets[:NUM_SPECIAL] = -1
     limited = tmp_path / "limited.safetensors"
-    table = Shortlist(targets, torch.cat([own[NUM_SPECIAL:], own[:NUM_SPECIAL]]))
+    table = Shortlist(targets, torch.cat([own[NUM_SPECIAL:], own[:NUM_SPECIAL]]), NUM_SPECIAL)
     save_checkpoint(limited, replace(checkpoint, shortlist=table))
     return Generator(limited, run.capsys, run.monkeypatch)
 

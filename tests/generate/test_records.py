@@ -7,13 +7,13 @@ import math
 from pathlib import Path
 
 import pytest
+from fairseq_symbols import EOS
 from generating import SENTENCES, Generator, joined
 from toys import TRANSFORMER, WORDS, Trainer, log_probabilities, write_dataset
 
 from s2scli.checkpoint import load_checkpoint, restore_model
 from s2scli.data.dataset import Dataset
 from s2scli.errors import DataError, UsageError
-from s2scli.text.vocabulary import EOS
 
 
 def test_records(run: Generator) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fairseq_symbols import NUM_SPECIAL
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from s2scli.models.factory import build_model, unique_parameters
 from s2scli.nn.positions import sinusoids
 from s2scli.preprocess import preprocess
 from s2scli.schema import as_dict, build
-from s2scli.text.vocabulary import NUM_SPECIAL, read_dict_txt
+from s2scli.text.vocabulary import read_dict_txt
 from s2scli.text.word import WordTokenizer
 
 POSITIONS = 256
@@ -128,4 +129,4 @@ def _shortlist(pairs: Path, tokenizer: WordTokenizer) -> Shortlist | None:
         values: dict[str, Any] = {"source_lang": "en", "target_lang": "de", "trainpref": (str(pairs),)}
         values |= {"tokenizer": "word", "joined_dictionary": True, "srcdict": dictionary, "destdir": data}
         preprocess(build(PreprocessConfig, values | {"shortlist": 100}))
-        return Shortlist.of(Dataset.open(data).shortlist())
+        return Shortlist.of(Dataset.open(data).shortlist(), NUM_SPECIAL)

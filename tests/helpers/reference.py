@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from fairseq_symbols import pad_sequences
 from toys import (
     log_probabilities,
     random_ids,
@@ -18,7 +19,7 @@ from toys import (
 )
 
 from s2scli.configs.search import SearchConfig
-from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.batch import Batch
 from s2scli.models.base import Model
 from s2scli.schema import build
 from s2scli.search.request import ScoredOutput

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from fairseq_symbols import NUM_SPECIAL
 from reference import SOURCE_SIZE
 from toys import random_model, small_recurrent, small_transformer, small_transformer_lm
 
@@ -37,4 +38,4 @@ def table() -> ChosenShortlist:
     targets = torch.randint(4, TARGET_SIZE, (9, BEST), generator=generator, dtype=torch.int32)
     targets[:3] = -1
     frequent = torch.randperm(TARGET_SIZE, generator=generator).to(torch.int32)
-    return ChosenShortlist(Shortlist(targets, frequent), FIRST, BEST)
+    return ChosenShortlist(Shortlist(targets, frequent, NUM_SPECIAL), FIRST, BEST)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fairseq_symbols import NUM_SPECIAL, pad_sequences
 from toys import random_ids, random_model
 
 from s2scli.checkpoint import Checkpoint, save_checkpoint
@@ -14,12 +15,12 @@ from s2scli.components import OBJECTIVES
 from s2scli.configs.model import ModelConfig
 from s2scli.configs.objectives import ObjectiveConfig
 from s2scli.configs.train import TrainConfig
-from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.batch import Batch
 from s2scli.models.base import Model
 from s2scli.models.factory import unique_parameters
 from s2scli.schema import as_dict, build
 from s2scli.text.tokenizer import Tokenizer
-from s2scli.text.vocabulary import NUM_SPECIAL, Vocabulary
+from s2scli.text.vocabulary import Vocabulary
 from s2scli.text.word import WordTokenizer
 from s2scli.training.objectives.base import Objective
 

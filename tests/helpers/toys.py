@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fairseq_symbols import NUM_SPECIAL, pad_sequences
 from torch import Tensor
 
 from s2scli.checkpoint import Checkpoint, load_checkpoint
@@ -20,12 +21,11 @@ from s2scli.configs.recurrent import RecurrentConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.configs.transformer import TransformerConfig, TransformerLMConfig
 from s2scli.configs.transformer_options import TransformerOptions
-from s2scli.data.batch import Batch, Tokens, pad_sequences
+from s2scli.data.batch import Batch, Tokens
 from s2scli.models.base import Model
 from s2scli.models.factory import build_model
 from s2scli.preprocess import preprocess
 from s2scli.schema import build, limits_of
-from s2scli.text.vocabulary import NUM_SPECIAL
 from s2scli.train import TrainResult, train
 
 WORDS = ("ba", "be", "bi", "da", "de", "di", "ga", "ge", "gi", "ka", "ke", "ki")

@@ -12,7 +12,6 @@ from toys import Trainer
 from s2scli.checkpoint import load_checkpoint, restore_model
 from s2scli.data.batch import Batch, pad_sequences
 from s2scli.data.dataset import Dataset
-from s2scli.text.vocabulary import EOS
 
 
 def weights(trainer: Trainer, name: str, file: str = "checkpoint_last") -> dict[str, torch.Tensor]:
@@ -33,9 +32,12 @@ def valid_loss(path: Path, data: Path) -> float:
     for index in range(len(split)):
         source, target = split.ids("source", index).tolist(), split.ids("target", index).tolist()
         with torch.inference_mode():
-            logits = model.output(model(Batch(pad_sequences([source]), pad_sequences([target]))))[0].double()
+            batch = Batch(
+                pad_sequences([source], model.source_symbols), pad_sequences([target], model.symbols)
+            )
+            logits = model.output(model(batch))[0].double()
         size = logits.size(1)
-        labels = torch.tensor([*target, EOS])
+        labels = torch.tensor([*target, model.symbols.end])
         total += F.cross_entropy(
             logits, labels, reduction="sum", label_smoothing=0.1 * size / (size - 1)
         ).item()

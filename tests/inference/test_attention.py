@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import EOS, UNK
 from toys import write_lines
 
 from s2scli.errors import DataError
@@ -19,7 +20,7 @@ from s2scli.text.character import CharacterTokenizer
 from s2scli.text.normalization import Normalization
 from s2scli.text.subword import SentencePieceTokenizer
 from s2scli.text.tokenizer import LearningSettings, Tokenizer
-from s2scli.text.vocabulary import EOS, UNK, Vocabulary
+from s2scli.text.vocabulary import Vocabulary
 from s2scli.text.word import WordTokenizer
 
 WORDS = WordTokenizer(Vocabulary(["a", "b", "c", "d"], [4, 3, 2, 1]))

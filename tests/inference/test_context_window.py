@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import EOS
 from toys import log_probabilities
 
 from s2scli.checkpoint import load_checkpoint, restore_model
@@ -14,7 +15,6 @@ from s2scli.configs.generate import GenerateConfig
 from s2scli.errors import UsageError
 from s2scli.generate import records_of
 from s2scli.schema import build
-from s2scli.text.vocabulary import EOS
 
 LINES = ["ba be bi", "da de", "", "ga ge ki ka ba", "de", "di da ga ki", "ba"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fairseq_symbols import BOS, EOS, PAD
 from toys import LANGUAGE_MODEL, Trainer, log_probabilities, write_dataset
 
 from s2scli.checkpoint import load_checkpoint, restore_model
@@ -15,7 +16,6 @@ from s2scli.errors import CheckpointError, S2SError
 from s2scli.generate import records_of
 from s2scli.record import Record
 from s2scli.schema import build
-from s2scli.text.vocabulary import BOS, EOS, PAD
 
 LINES = ["ba be", "", "ka", "gi gi gi gi", "  ", "de da ba", "ki ga"]
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from toys import BAHDANAU, CONVOLUTIONAL, TRANSFORMER, Trainer, random_ids, reversed_pairs
 
 from s2scli.checkpoint import load_checkpoint, restore_model
 from s2scli.configs.generate import GenerateConfig
-from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.batch import Batch
 from s2scli.generate import records_of
 from s2scli.models.base import Model
 from s2scli.nn.dropout import retained

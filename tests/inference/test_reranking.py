@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fairseq_symbols import EOS
 from toys import log_probabilities, reversed_pairs
 
 from s2scli.checkpoint import load_checkpoint, restore_model
@@ -16,7 +17,6 @@ from s2scli.generate import records_of
 from s2scli.inference.reranking import is_backwards
 from s2scli.record import Record
 from s2scli.schema import build
-from s2scli.text.vocabulary import EOS
 
 SENTENCES = [*reversed_pairs(12, 8, seed=77)[0], "", "ba"]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import EOS
 from toys import random_ids, random_model, small_transformer
 
 from s2scli.configs.search import SearchConfig
@@ -21,7 +22,7 @@ from s2scli.models.base import Model
 from s2scli.search.decoding import search
 from s2scli.search.queue import SentenceBatch, SentenceQueue
 from s2scli.text.character import CharacterTokenizer
-from s2scli.text.vocabulary import EOS, Vocabulary
+from s2scli.text.vocabulary import Vocabulary
 from s2scli.text.word import WordTokenizer
 
 WORDS = WordTokenizer(Vocabulary(["a", "b", "c", "d", "e"], [5, 4, 3, 2, 1]))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fairseq_symbols import UNK
 
 from s2scli.data.dataset import Dataset
 from s2scli.data.shard_writer import ColumnChunk, ShardWriter
@@ -18,7 +19,6 @@ from s2scli.errors import DataError
 from s2scli.inspection import survey as module
 from s2scli.inspection.lengths import PERCENTS, choose_bins, describe_lengths, quantile
 from s2scli.inspection.survey import RANKINGS, Survey, survey
-from s2scli.text.vocabulary import UNK
 
 SIZES = {"source": 9, "target": 7}
 Pairs = list[tuple[list[int], list[int]]]

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from torch import Tensor
 from torch.nn import functional as F
 from toys import random_ids, random_model, small_convolutional
 
 from s2scli.configs.convolutional import layer_shapes
-from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.batch import Batch
 from s2scli.errors import UsageError
 from s2scli.models.convolutional import ConvolutionalModel
 from s2scli.models.factory import build_model

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import pad_outputs
 from torch import Tensor
 from toys import copyable, random_ids, random_model, small_recurrent, small_transformer
 
 from s2scli.configs.model import EncoderDecoderConfig
 from s2scli.configs.recurrent import RecurrentConfig
 from s2scli.configs.transformer import TransformerConfig
-from s2scli.data.batch import Batch, known, pad_outputs
+from s2scli.data.batch import Batch, known
 from s2scli.errors import UsageError
 from s2scli.models.base import Model
 from s2scli.models.factory import unique_parameters

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from toys import log_probabilities, random_ids, random_model, small_recurrent, small_transformer
 
 from s2scli.configs.search import SearchConfig
-from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.batch import Batch
 from s2scli.models.ensemble import Ensemble
 from s2scli.schema import build
 from s2scli.search.decoding import search

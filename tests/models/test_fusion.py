@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from reference import (
     FAMILIES,
     SOURCES,
@@ -21,7 +22,7 @@ from reference import (
 from search_models import language_model
 from toys import log_probabilities, random_ids
 
-from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.batch import Batch
 from s2scli.models.ensemble import Ensemble
 from s2scli.models.fusion import ShallowFusion
 from s2scli.search.decoding import search

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from torch import Tensor, nn
 from toys import random_ids, random_model, small_recurrent
 
-from s2scli.data.batch import Batch, Tokens, pad_sequences
+from s2scli.data.batch import Batch, Tokens
 from s2scli.errors import UsageError
 from s2scli.models.recurrent import RecurrentModel, reverse
 

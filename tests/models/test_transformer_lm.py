@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from torch import Tensor, nn
 from toys import random_ids, random_model, small_transformer_lm
 
 from s2scli.configs.presets import PRESETS
 from s2scli.configs.search import SearchConfig
 from s2scli.configs.transformer import TransformerLMConfig
-from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.batch import Batch
 from s2scli.errors import UsageError
 from s2scli.models.transformer_lm import TransformerLanguageModel
 from s2scli.nn.positions import sinusoids

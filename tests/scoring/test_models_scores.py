@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fairseq_symbols import EOS
 from toys import TRANSFORMER, Trainer, log_probabilities, write_lines
 
 from s2scli.checkpoint import load_checkpoint, restore_model
@@ -15,7 +16,6 @@ from s2scli.components import METRICS
 from s2scli.configs.score import ScoreConfig
 from s2scli.errors import UsageError
 from s2scli.score import score
-from s2scli.text.vocabulary import EOS
 
 
 def texts(data: Path, split: str, side: str) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from reference import (
     BOS,
     EOS,
@@ -32,7 +33,7 @@ from toys import (
 )
 
 from s2scli.configs.search import SearchConfig
-from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.batch import Batch
 from s2scli.errors import UsageError
 from s2scli.models.base import Model
 from s2scli.search.base import Search, SentenceBatch

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import EOS, FAMILIES, SOURCES, Hypothesis, config, everything, make, same
 from toys import log_probabilities
 
-from s2scli.data.batch import pad_sequences
 from s2scli.models.ensemble import Ensemble
 from s2scli.search.constraints import Constraints
 from s2scli.search.decoding import search

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import UNK, pad_outputs, pad_sequences
 from reference import (
     SOURCE_SIZE,
     SOURCES,
@@ -20,7 +21,7 @@ from reference import (
 from search_models import COPYING, copying_model, language_model
 from toys import copyable, random_model, small_transformer
 
-from s2scli.data.batch import Batch, pad_outputs, pad_sequences
+from s2scli.data.batch import Batch
 from s2scli.models.base import Decodable, Model
 from s2scli.models.ensemble import Ensemble
 from s2scli.models.fusion import ShallowFusion
@@ -29,7 +30,7 @@ from s2scli.search.constraints import Constraints
 from s2scli.search.decoding import search
 from s2scli.search.request import BatchLimits, Request, ScoredOutput
 from s2scli.text.excluded import ExcludedPhrases, TokenTexts
-from s2scli.text.vocabulary import UNK, Vocabulary
+from s2scli.text.vocabulary import Vocabulary
 from s2scli.text.word import WordTokenizer
 
 SIZE = 7

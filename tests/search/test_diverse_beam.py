@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from fairseq_symbols import pad_sequences
 from reference import FAMILIES, SOURCES, beam_written_out, config, final, groups_written_out, make, same
 
-from s2scli.data.batch import pad_sequences
 from s2scli.errors import UsageError
 from s2scli.search.decoding import search
 

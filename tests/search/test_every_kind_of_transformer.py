@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from reference import SOURCE_SIZE, SOURCES, beam_written_out, config, everything, same
 from toys import random_model, random_options, small_transformer
 
-from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.batch import Batch
 from s2scli.models.base import Model
 from s2scli.nn.quantized import quantize
 from s2scli.search.decoding import search

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from fairseq_model import load_fairseq_model
+from fairseq_symbols import EOS, pad_sequences
 from safetensors.torch import load_file
 
 from s2scli.configs.search import SearchConfig
-from s2scli.data.batch import pad_sequences
 from s2scli.models.base import Model
 from s2scli.search.decoding import search
 from s2scli.search.request import ScoredOutput
-from s2scli.text.vocabulary import EOS, Vocabulary
+from s2scli.text.vocabulary import Vocabulary
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 MODEL = SHARED / "peers/model_A"

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from reference import SOURCES, Hypothesis, config, everything, final, groups_written_out, make
 
 from s2scli.configs.search import SearchConfig
-from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.batch import Batch
 from s2scli.models.base import Model
 from s2scli.models.ensemble import Ensemble
 from s2scli.search.decoding import search

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from reference import SOURCE_SIZE, config, make, without
 from toys import random_ids
 
-from s2scli.data.batch import pad_sequences
 from s2scli.models.base import Decodable
 from s2scli.models.ensemble import Ensemble
 from s2scli.search.decoding import search

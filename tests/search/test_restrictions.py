@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from fairseq_symbols import pad_sequences
 from reference import FAMILIES, SOURCES, beam_written_out, config, everything, make, same
 
-from s2scli.data.batch import pad_sequences
 from s2scli.search.decoding import search
 from s2scli.search.request import Request
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from reference import BOS, EOS, FAMILIES, PAD, SOURCES, config, make, tempered
 from toys import log_probabilities
 
 from s2scli.configs.search import SearchConfig
-from s2scli.data.batch import pad_sequences
 from s2scli.errors import UsageError
 from s2scli.search.decoding import search
 from s2scli.search.request import Request

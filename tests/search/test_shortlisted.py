@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from reference import SOURCES, config, make, without
 from search_models import BEST, FIRST, TARGET_SIZE, language_model, table
 from torch import Tensor
 
-from s2scli.data.batch import pad_sequences
 from s2scli.data.shortlist import ChosenShortlist
 from s2scli.models.base import Decodable
 from s2scli.models.ensemble import Ensemble

@@ -8,18 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import EOS, UNK, pad_sequences
 from reference import SOURCES, config, everything, make, tempered
 from search_models import TARGET_SIZE, copying_model, language_model, table
 from toys import copyable, log_probabilities
 
-from s2scli.data.batch import pad_sequences
 from s2scli.models.base import Decodable, Memory, Model, State, StepOutput, Tempered
 from s2scli.models.ensemble import Ensemble
 from s2scli.models.fusion import ShallowFusion
 from s2scli.search.constraints import Constraints
 from s2scli.search.decoding import search
 from s2scli.search.request import Request, ScoredOutput
-from s2scli.text.vocabulary import EOS, UNK
 
 SEARCHES: dict[str, dict[str, Any]] = {
     "greedy": {"beam": 1},

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from fairseq_symbols import EOS, NUM_SPECIAL, UNK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ from s2scli.text.glossary import Glossary, read_glossary
 from s2scli.text.normalization import Normalization
 from s2scli.text.subword import SentencePieceTokenizer
 from s2scli.text.tokenizer import LearningSettings, Tokenizer
-from s2scli.text.vocabulary import EOS, NUM_SPECIAL, UNK, Vocabulary
+from s2scli.text.vocabulary import Vocabulary
 from s2scli.text.word import WordTokenizer
 from s2scli.text.word_boundaries import are_joined
 

@@ -7,12 +7,13 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from fairseq_symbols import UNK
 
 from s2scli.errors import DataError
 from s2scli.text.excluded import ExcludedPhrases, TokenTexts
 from s2scli.text.pieces import join_pieces, recognize, words_of_pieces
 from s2scli.text.tokenizer import load_tokenizer
-from s2scli.text.vocabulary import UNK, Vocabulary
+from s2scli.text.vocabulary import Vocabulary
 from s2scli.text.word import WordTokenizer
 from s2scli.text.words import copied_words
 

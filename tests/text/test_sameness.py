@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from s2scli.generate import generate
 from s2scli.schema import build
 from s2scli.text.normalization import Normalization
 from s2scli.text.sameness import difference
-from s2scli.text.vocabulary import Vocabulary
+from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, Vocabulary
 from s2scli.text.word import WordTokenizer
 
 ONE = WordTokenizer(Vocabulary(["a", "b", "c"], [3, 2, 1]))
@@ -38,6 +39,10 @@ ONE = WordTokenizer(Vocabulary(["a", "b", "c"], [3, 2, 1]))
         (
             WordTokenizer(Vocabulary(["a", "b"], [3, 2])),
             "the first symbol that differs, number 6, is 'c' there and nothing here",
+        ),
+        (
+            WordTokenizer(Vocabulary(["a", "b", "c"], [3, 2, 1], replace(FAIRSEQ_SYMBOLS, start=0))),
+            "other symbols are special: start 2 there, 0 here",
         ),
         (
             WordTokenizer(Vocabulary(["a", "b", "c"], [3, 2, 1]), Normalization(lowercase=True)),

@@ -7,12 +7,13 @@ from functools import cache
 
 import pytest
 import sentencepiece
+from fairseq_symbols import NUM_SPECIAL, UNK
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from learned_tokenizers import ALPHABET, LINES, USER_SYMBOLS, learn
 
 from s2scli.text.tokenizer import load_tokenizer
-from s2scli.text.vocabulary import NUM_SPECIAL, UNK, Vocabulary
+from s2scli.text.vocabulary import Vocabulary
 
 
 @pytest.mark.parametrize("model", ["unigram", "bpe"])

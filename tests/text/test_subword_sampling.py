@@ -12,6 +12,7 @@ from functools import cache
 
 import pytest
 import sentencepiece
+from fairseq_symbols import NUM_SPECIAL, UNK
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +26,7 @@ from s2scli.text.subword import SentencePieceTokenizer
 from s2scli.text.subword_sampling import SubwordSampling, word_starts
 from s2scli.text.tokenizer import LearningSettings, Tokenizer
 from s2scli.text.unigram_sampling import UnigramSampler
-from s2scli.text.vocabulary import NUM_SPECIAL, UNK, Vocabulary
+from s2scli.text.vocabulary import Vocabulary
 
 STEMS = ("walk", "talk", "sing", "read", "think", "play")
 ENDINGS = ("", "ing", "er", "ed", "s")

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import sentencepiece
+from fairseq_symbols import UNK
 
 from s2scli.text.normalization import Normalization
 from s2scli.text.subword import SentencePieceTokenizer, learnt_parts
 from s2scli.text.tokenizer import LearningSettings
-from s2scli.text.vocabulary import UNK
 
 DRAW = random.Random(1)
 WORDS = ["".join(DRAW.choices("abcdefgh", k=DRAW.randint(2, 6))) for _ in range(800)]

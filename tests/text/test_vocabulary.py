@@ -1,14 +1,16 @@
 from pathlib import Path
 
 import pytest
+from fairseq_symbols import UNK
 
 from s2scli.errors import DataError
-from s2scli.text.vocabulary import BOS, EOS, PAD, UNK, Vocabulary, read_dict_txt, select_symbols
+from s2scli.text.vocabulary import Vocabulary, read_dict_txt, select_symbols
 
 
 def test_special_ids_are_those_of_fairseq() -> None:
     vocabulary = Vocabulary(["a"], [1])
-    assert (BOS, PAD, EOS, UNK) == (0, 1, 2, 3)
+    special = vocabulary.special
+    assert (special.padding, special.end, special.unknown, special.start) == (1, 2, 3, 2)
     assert vocabulary.symbols == ("<s>", "<pad>", "</s>", "<unk>", "a")
     assert vocabulary.lookup("a") == 4
     assert len(vocabulary) == 5

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from fairseq_symbols import UNK
 from learned_tokenizers import LINES, learn
 
 from s2scli.text.normalization import Normalization
 from s2scli.text.tokenizer import Tokenizer
-from s2scli.text.vocabulary import UNK, Vocabulary
+from s2scli.text.vocabulary import Vocabulary
 from s2scli.text.word import WordTokenizer
 from s2scli.text.words import (
     characters_of_tokens,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from torch import Tensor
 from toys import (
     BAHDANAU,
@@ -24,7 +25,7 @@ from toys import (
 
 from s2scli.configs.model import ModelConfig
 from s2scli.configs.objectives import LabelSmoothedCrossEntropyConfig
-from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.batch import Batch
 from s2scli.errors import UsageError
 from s2scli.models.base import Model
 from s2scli.nn.runtime import compile_blocks

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import EOS, PAD
 from faults import (
     FAMILIES,
     PLAIN,
@@ -26,7 +27,6 @@ from s2scli.data.batching import plan_batches
 from s2scli.data.dataset import Dataset
 from s2scli.inference import torch_engine
 from s2scli.search.request import BatchLimits
-from s2scli.text.vocabulary import EOS, PAD
 from s2scli.training.objectives.base import Loss
 from s2scli.training.objectives.cross_entropy import LabelSmoothedCrossEntropy
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from toys import BAHDANAU, TRANSFORMER, Trainer, assert_same_run, random_model, small_transformer
 
 from s2scli.configs.model import ModelConfig
 from s2scli.configs.objectives import LabelSmoothedCrossEntropyConfig
-from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.batch import Batch
 from s2scli.models.base import Model
 from s2scli.nn import runtime
 from s2scli.nn.runtime import resolve_precision

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from torch import nn
 from toys import random_ids, random_model, small_convolutional, small_recurrent, small_transformer
 
 from s2scli.components import ATTENTION_SCORES
 from s2scli.configs.model import ModelConfig
 from s2scli.configs.objectives import LabelSmoothedCrossEntropyConfig
-from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.batch import Batch
 from s2scli.models.base import Model
 from s2scli.training.distributed import Processes
 from s2scli.training.micro_batch import MicroBatch, seed_for

@@ -7,13 +7,13 @@ import math
 import pytest
 import sacrebleu
 import torch
+from fairseq_symbols import EOS, pad_sequences
 from torch.nn import functional as F
 from toys import BAHDANAU, TRANSFORMER, Trainer
 
 from s2scli.configs.search import SearchConfig
-from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.batch import Batch
 from s2scli.search.decoding import search
-from s2scli.text.vocabulary import EOS
 from s2scli.training.building import make_run
 from s2scli.training.distributed import Processes
 from s2scli.training.log import duration, perplexity

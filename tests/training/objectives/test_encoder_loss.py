@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import pad_sequences
 from torch import Tensor
 from toy_objectives import SOURCE_SIZE, SOURCES, TARGET_SIZE, TARGETS, toy_batch, toy_objective
 from toys import random_model, small_convolutional, small_recurrent, small_transformer
 
-from s2scli.data.batch import pad_sequences
 from s2scli.models.base import Model
 from s2scli.training.objectives import encoder_loss
 from s2scli.training.objectives.encoder_loss import CTC, Reconstruction

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import sacrebleu
 import torch
+from fairseq_symbols import pad_sequences
 from toy_objectives import (
     SOURCE_SIZE,
     SOURCES,
@@ -18,7 +19,7 @@ from toy_objectives import (
 )
 from toys import random_model, small_convolutional, small_recurrent, small_transformer
 
-from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.batch import Batch
 from s2scli.models.base import Model
 from s2scli.training.objectives.minimum_risk import MinimumRisk
 

@@ -19,6 +19,7 @@ from s2scli.models.factory import unique_parameters
 from s2scli.nn.kernels import chunked
 from s2scli.nn.output import SoftmaxOutput
 from s2scli.schema import build
+from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS
 from s2scli.training.objectives.scheduled_sampling import ScheduledSampling
 
 EOS = 2
@@ -139,6 +140,7 @@ class Recorder(Model):
     def __init__(self) -> None:
         super().__init__()
         self.output = SoftmaxOutput(4, TARGET_SIZE)
+        self.symbols = FAIRSEQ_SYMBOLS
 
     def decode(self, memory: Memory, inputs: Tensor) -> Tensor:
         del memory
