@@ -170,6 +170,7 @@ def test_a_shortlist_has_the_special_symbols_and_no_more() -> None:
     found = search(model, source_of(model, SOURCES), wanted, Request([*range(4)]), shortlist=shortlist)
     for source, outputs in zip(SOURCES, found, strict=True):
         allowed = {0, 1, 2, 4, *(token for row in source for token in targets[row].tolist())}
+        assert shortlist.table.candidates(source, 1, 2) == sorted(allowed)
 
         def says(source: list[int], ids: list[int], allowed: set[int] = allowed) -> list[float]:
             scores = next_token(model, source, ids)

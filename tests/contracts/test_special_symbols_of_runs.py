@@ -153,6 +153,15 @@ def test_the_dataset_has_the_symbols_of_the_vocabulary_it_was_given(t5_data: Pat
     counts = {word: sum(line.count(word) for line in lines) for word in tokenizer.vocabulary.ordinary_symbols}
     frequent = report.vocabularies["target"].frequent  # type: ignore[union-attr]
     assert {item.symbol: item.count for item in frequent} == counts
+    most = max(
+        sum(
+            word not in tokenizer.vocabulary
+            for side in ("source", "target")
+            for word in split.text(side, row).split()
+        )
+        for row in range(len(split))
+    )
+    assert report.examples["unknown"][0].value == most  # type: ignore[union-attr]
     table = dataset.shortlist()
     assert table is not None
     assert table.frequent.tolist()[-3:] == [0, 1, 2]
