@@ -16,6 +16,7 @@ from s2scli.data.dataset import Dataset
 from s2scli.data.split import AS_STORED, Split
 from s2scli.errors import UsageError
 from s2scli.models.factory import build_model
+from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, SpecialSymbols
 from s2scli.toml import read_toml
 from s2scli.training import memory
 from s2scli.training.budget import largest_budget
@@ -42,6 +43,9 @@ class Lengths(Split):
 
     def longest(self, column: str) -> int:
         return int(self._lengths[column].max())
+
+    def special(self, column: str) -> SpecialSymbols:
+        return FAIRSEQ_SYMBOLS
 
     def ids_of(self, column: str, rows: Any) -> Any:
         return [np.full(length, 5) for length in self._lengths[column][rows]]
