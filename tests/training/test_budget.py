@@ -45,6 +45,7 @@ class Lengths(Split):
         return int(self._lengths[column].max())
 
     def special(self, column: str) -> SpecialSymbols:
+        del column
         return FAIRSEQ_SYMBOLS
 
     def ids_of(self, column: str, rows: Any) -> Any:
