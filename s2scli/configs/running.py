@@ -23,10 +23,9 @@ class RunningConfig:
         "save checkpoint_last every so many updates, besides at each epoch's end; 0: only there",
         at_least=0,
         panel=_KEEPING,
-        common=True,
     )
     keep_last_epochs: int = setting(
-        0, "keep the checkpoints of the last N epochs, for averaging", at_least=0, panel=_KEEPING, common=True
+        0, "keep the checkpoints of the last N epochs, for averaging", at_least=0, panel=_KEEPING
     )
     keep_interval_updates: int = setting(
         0,
@@ -50,7 +49,6 @@ class RunningConfig:
         at_least=0,
         panel=_VALIDATION,
         needs="!disable_validation",
-        common=True,
     )
     best_checkpoint_metric: str = setting(
         "loss",

@@ -209,7 +209,6 @@ class TrainConfig(RunningConfig, StartingConfig, CommandConfig):
         at_least=0,
         at_most=1024,
         panel=_HARDWARE,
-        common=True,
         decides=False,
     )
 
