@@ -1,18 +1,13 @@
 """SentencePiece subwords (Kudo and Richardson 2018), set so that decoding gives the text back.
 
-SentencePiece rewrites a space as U+2581, silently drops training lines with U+2585, and takes the names of
-its control symbols out of the text it learns from. So U+2581 and U+2585 in text are escaped with U+2582, and
-the control symbols get names that escaped text cannot hold. A model that was trained elsewhere is taken as it is,
-with its own ways to normalize and to decode.
+A model that was trained elsewhere is taken as it is, with its own ways to normalize and to decode.
 """
 
 from __future__ import annotations
 
 import base64
-import io
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -20,10 +15,11 @@ from typing import Any, Self
 
 import sentencepiece
 
-from s2scli.console import counted, notice
 from s2scli.errors import DataError, UsageError
 from s2scli.files import read_small
+from s2scli.text.escaping import RESERVED, SPACE, escape, unescape
 from s2scli.text.normalization import Normalization
+from s2scli.text.subword_learning import train
 from s2scli.text.tokenizer import (
     LearningSettings,
     LearningText,
@@ -31,23 +27,9 @@ from s2scli.text.tokenizer import (
     TokenizerDocument,
     check_dictionary,
     common_parts,
-    report_size,
 )
-from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, Vocabulary, select_symbols
+from s2scli.text.vocabulary import Vocabulary, select_symbols
 from s2scli.text.word_boundaries import are_joined
-
-DEFAULT_VOCAB_SIZE = 8000
-_SPACE = "\u2581"
-_ESCAPE = str.maketrans({"\u2582": "\u2582\u2582", _SPACE: "\u25821", "\u2585": "\u25825"})
-_UNESCAPE = {"\u2582\u2582": "\u2582", "\u25821": _SPACE, "\u25825": "\u2585"}
-_RESERVED = "\u2581\u2582\u2585"
-_ESCAPED = re.compile("\u2582[\u258215]")
-_BOS_NAME, _PAD_NAME, _EOS_NAME, _UNK_NAME = (f"\u2585{symbol}" for symbol in FAIRSEQ_SYMBOLS.names)
-# Learning takes a time that grows with the square of a line that repeats itself. Lines over SentencePiece's own limit
-# of bytes are learnt from in parts, cut at white space where there is some, of so many characters at most.
-_LEARNT_WHOLE, _PART = 4192, 1024
-# The sums of the unigram model depend on how the work is divided, so the number of threads is fixed.
-_NUM_THREADS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +86,9 @@ class SentencePieceTokenizer(Tokenizer):
         Byte pieces always stay.
         """
         for symbol in settings.user_symbols:
-            if any(character in symbol for character in _RESERVED):
+            if any(character in symbol for character in RESERVED):
                 raise UsageError(f"--user-symbols: {symbol!r} holds a character that SentencePiece reserves")
-        return cls._with_vocabulary(_train(corpus, settings), corpus, settings, normalization)
+        return cls._with_vocabulary(train(corpus, settings), corpus, settings, normalization)
 
     @classmethod
     def _with_vocabulary(
@@ -155,7 +137,7 @@ class SentencePieceTokenizer(Tokenizer):
     def _prepare(self, text: str, *, first: bool) -> str:
         """What the model splits for a text; `first` where a line begins with it."""
         # The space at the start makes the first word of a line the same piece as in the middle of one.
-        return _escape(text, first=first)
+        return escape(text, first=first)
 
     def _encode_part(self, text: str, *, first: bool) -> list[int]:
         return self._to_vocabulary(self._processor.encode(self._prepare(text, first=first)))
@@ -230,13 +212,13 @@ class SentencePieceTokenizer(Tokenizer):
         """What each id adds to a text, in UTF-8; nothing for special ones."""
         ordinary = self.vocabulary.ordinary_symbols
         return [b""] * self.special.count + [
-            bytes([self._bytes[piece]]) if piece in self._bytes else piece.replace(_SPACE, " ").encode()
+            bytes([self._bytes[piece]]) if piece in self._bytes else piece.replace(SPACE, " ").encode()
             for piece in ordinary
         ]
 
     def _join(self, pieces: list[str], *, first: bool) -> str:
         """The text of some pieces; `first` where a line begins with them."""
-        text = _unescape("".join(self._with_characters(pieces)))
+        text = unescape("".join(self._with_characters(pieces)))
         return text.removeprefix(" ") if first else text
 
     def _with_characters(self, pieces: list[str]) -> list[str]:
@@ -280,7 +262,7 @@ class GivenSentencePieceTokenizer(SentencePieceTokenizer):
             text: str = self._processor.decode_pieces(pieces)
             return text
         # The model takes the space off that it puts before a line, but here a symbol goes before.
-        space = " " if pieces[0].startswith(_SPACE) else ""
+        space = " " if pieces[0].startswith(SPACE) else ""
         return space + self._join(pieces, first=True)
 
 
@@ -306,95 +288,3 @@ def _is_ordinary(processor: sentencepiece.SentencePieceProcessor, token: int) ->
 def _byte_pieces(processor: sentencepiece.SentencePieceProcessor) -> list[str]:
     """The pieces <0x00> to <0xFF> of a model that falls back on bytes, else none."""
     return [processor.id_to_piece(token) for token in range(len(processor)) if processor.is_byte(token)]
-
-
-def _escape(text: str, *, first: bool) -> str:
-    # Translating takes a third of the time of encoding, and few texts need it.
-    if any(character in text for character in _RESERVED):
-        text = text.translate(_ESCAPE)
-    return f" {text}" if first else text
-
-
-def _unescape(text: str) -> str:
-    return _ESCAPED.sub(lambda match: _UNESCAPE[match[0]], text.replace(_SPACE, " "))
-
-
-def learnt_parts(text: str) -> list[str]:
-    """The parts of escaped text that a model learns from, all of it: one, unless it is very long."""
-    if len(text) <= _PART or len(text.encode()) <= _LEARNT_WHOLE:
-        return [text]
-    parts: list[str] = []
-    start = 0
-    while len(text) - start > _PART:
-        # The space stays with the word after it, as everywhere.
-        space = text.rfind(" ", start + 1, start + _PART + 1)
-        end = space if space > start else start + _PART
-        parts.append(text[start:end])
-        start = end
-    return [*parts, text[start:]]
-
-
-def _train(corpus: LearningText, settings: LearningSettings) -> bytes:
-    """Train a SentencePiece model and return its file."""
-    size = settings.vocab_size or DEFAULT_VOCAB_SIZE
-    num_long = 0
-
-    def sentences() -> Iterator[str]:
-        nonlocal num_long
-        for parts in corpus():
-            for index in range(0, len(parts), 2):
-                if parts[index]:
-                    found = learnt_parts(_escape(parts[index], first=index == 0))
-                    num_long += len(found) > 1
-                    yield from found
-
-    writer = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=sentences(),
-            model_writer=writer,
-            vocab_size=size,
-            model_type=settings.sentencepiece_model,
-            character_coverage=settings.character_coverage,
-            split_digits=settings.split_digits,
-            byte_fallback=settings.byte_fallback,
-            user_defined_symbols=list(settings.user_symbols),
-            normalization_rule_name="identity",
-            remove_extra_whitespaces=False,
-            add_dummy_prefix=False,
-            hard_vocab_limit=False,
-            max_sentence_length=_LEARNT_WHOLE,
-            num_threads=_NUM_THREADS,
-            minloglevel=2,
-            bos_id=0,  # <s>, which nothing reads
-            pad_id=FAIRSEQ_SYMBOLS.padding,
-            eos_id=FAIRSEQ_SYMBOLS.end,
-            unk_id=FAIRSEQ_SYMBOLS.unknown,
-            bos_piece=_BOS_NAME,
-            pad_piece=_PAD_NAME,
-            eos_piece=_EOS_NAME,
-            unk_piece=_UNK_NAME,
-        )
-    except RuntimeError as error:
-        raise _explain(error) from None
-    if num_long:
-        notice(
-            f"{settings.name}: {counted(num_long, 'line')} over {_LEARNT_WHOLE:,} bytes learnt from in parts"
-        )
-    model = writer.getvalue()
-    learned = len(sentencepiece.SentencePieceProcessor(model_proto=model))
-    report_size(learned, size, settings.name)
-    return model
-
-
-def _explain(error: RuntimeError) -> Exception:
-    """What a failure of SentencePiece's trainer means to the user."""
-    message = str(error)
-    if too_small := re.search(r"required_chars\. (\d+) vs (\d+)", message):
-        return UsageError(
-            f"--vocab-size {too_small[1]} is too small: the characters of the training text need "
-            f"{counted(int(too_small[2]), 'symbol')}; raise it, or lower --character-coverage"
-        )
-    if "required_chars_.empty()" in message or "sentences_.empty()" in message:
-        return DataError("the training text is blank: there is nothing to learn a vocabulary from")
-    return DataError(f"SentencePiece cannot learn from the training text: {message}")

@@ -11,7 +11,8 @@ import sentencepiece
 from fairseq_symbols import UNK
 
 from s2scli.text.normalization import Normalization
-from s2scli.text.subword import SentencePieceTokenizer, learnt_parts
+from s2scli.text.subword import SentencePieceTokenizer
+from s2scli.text.subword_learning import learnt_parts
 from s2scli.text.tokenizer import LearningSettings
 
 DRAW = random.Random(1)
