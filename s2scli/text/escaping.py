@@ -17,7 +17,7 @@ _ESCAPED = re.compile("\u2582[\u258215]")
 
 
 def escape(text: str, *, first: bool) -> str:
-    """Escape a text; where a line begins with it (`first`), after a space, so that its first word is like the others."""
+    """Escape a text; where a line begins with it (`first`), after a space, so that its first word is like others."""
     # Translating takes a third of the time of encoding, and few texts need it.
     if any(character in text for character in RESERVED):
         text = text.translate(_ESCAPE)
