@@ -10,8 +10,9 @@ from typing import ClassVar
 from s2scli.configs.component import called
 from s2scli.configs.model import EncoderDecoderConfig, out_embed_dim
 from s2scli.configs.presets import Preset, preset
+from s2scli.configs.transformer_options import TransformerOptions
 from s2scli.errors import UsageError
-from s2scli.schema import setting, spelled
+from s2scli.schema import same_setting, setting, spelled
 
 _PAIR = r"\(\s*[0-9]{1,7}\s*,\s*[0-9]{1,7}\s*\)"
 _TERM = re.compile(
@@ -83,6 +84,7 @@ class ConvolutionalConfig(EncoderDecoderConfig):
         training_only=True,
         common=True,
     )
+    output_bias: bool = same_setting(TransformerOptions, "output_bias")
     share_decoder_input_output_embed: bool = setting(False, "tie the decoder's embedding and output weights")
 
     def __post_init__(self) -> None:

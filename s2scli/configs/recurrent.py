@@ -12,9 +12,10 @@ from s2scli.configs.attention import AttentionScoreConfig, scores_that_read
 from s2scli.configs.component import called
 from s2scli.configs.model import CopyingConfig, EncoderDecoderConfig, out_embed_dim
 from s2scli.configs.presets import Preset, copying, preset
+from s2scli.configs.transformer_options import TransformerOptions
 from s2scli.errors import UsageError
 from s2scli.registry import Names
-from s2scli.schema import setting
+from s2scli.schema import same_setting, setting
 
 
 def _recurrent(**model: Any) -> Preset:
@@ -116,6 +117,13 @@ class RecurrentConfig(EncoderDecoderConfig, CopyingConfig):
         choices=("first", "every"),
         needs="attention=none",
     )
+    readout: str = setting(
+        "dense",
+        "between decoder and output layer: a dense layer with tanh over state and context, or, without attention, "
+        "nothing",
+        choices=("dense", "none"),
+    )
+    output_bias: bool = same_setting(TransformerOptions, "output_bias")
     max_source_positions: int = setting(
         1024,
         "positions that the location score knows",
@@ -139,14 +147,7 @@ class RecurrentConfig(EncoderDecoderConfig, CopyingConfig):
 
     def __post_init__(self) -> None:
         self.check_sharing()
-        out = self.decoder_out_embed_dim or self.decoder_embed_dim
-        if (
-            self.share_decoder_input_output_embed or self.share_all_embeddings
-        ) and out != self.decoder_embed_dim:
-            raise UsageError(
-                f"model.decoder_out_embed_dim = {out} must equal model.decoder_embed_dim = {self.decoder_embed_dim} "
-                "when their weights are tied (--no-share-decoder-input-output-embed unties them)"
-            )
+        self._check_readout()
         size = self.encoder_hidden_size * (2 if self.encoder_bidirectional else 1)
         if self.bridge == "copy" and (size, self.encoder_layers) != (
             self.decoder_hidden_size,
@@ -176,6 +177,34 @@ class RecurrentConfig(EncoderDecoderConfig, CopyingConfig):
                 f"model.attention = {self.attention!r} needs states of one size: the encoder's have {size}, "
                 f"the decoder's {self.decoder_hidden_size}; use 'general'"
             )
+
+    def _check_readout(self) -> None:
+        """UsageError for states before the output layer that cannot be of the width that they are to have."""
+        out = self.out_width
+        if self.readout == "none" and (self.attention != "none" or self.fixed_context == "every"):
+            raise UsageError(
+                "model.readout = 'none': what is attended to, or seen at every step, is read out with the state; use "
+                "'dense'"
+            )
+        if self.readout == "none" and self.decoder_out_embed_dim not in (None, self.decoder_hidden_size):
+            raise UsageError(
+                f"model.decoder_out_embed_dim = {self.decoder_out_embed_dim}: with model.readout 'none' it is "
+                f"decoder_hidden_size, {self.decoder_hidden_size}; leave it out"
+            )
+        if (
+            self.share_decoder_input_output_embed or self.share_all_embeddings
+        ) and out != self.decoder_embed_dim:
+            raise UsageError(
+                f"model.decoder_out_embed_dim = {out} must equal model.decoder_embed_dim = {self.decoder_embed_dim} "
+                "when their weights are tied (--no-share-decoder-input-output-embed unties them)"
+            )
+
+    @property
+    def out_width(self) -> int:
+        """The width before the output projection."""
+        if self.readout == "none":
+            return self.decoder_hidden_size
+        return self.decoder_out_embed_dim or self.decoder_embed_dim
 
     @property
     def score(self) -> AttentionScoreConfig | None:

@@ -89,9 +89,9 @@ class ConvolutionalState(State):
 class ConvolutionalModel(Model):
     """Two stacks of gated convolutions; every layer of the decoder attends to the encoder's states.
 
-    As in fairseq, from which the paper's models come; but that the output layer has no bias, and no normalized weights.
-    D is the width of embeddings and of the encoder's states; the decoder's states, as `decode` gives them, may have
-    another.
+    As in fairseq, from which the paper's models come; but that the output layer's weights are not normalized, and it
+    has a bias only if told so. D is the width of embeddings and of the encoder's states; the decoder's states, as
+    `decode` gives them, may have another.
     """
 
     def __init__(
@@ -99,7 +99,9 @@ class ConvolutionalModel(Model):
     ) -> None:
         super().__init__()
         width, dropout = config.encoder_embed_dim, config.dropout
-        embeddings = Embeddings(config, (source_size, target_size), config.out_width, symbols)
+        embeddings = Embeddings(
+            config, (source_size, target_size), config.out_width, symbols, bias=config.output_bias
+        )
         self.source_embedding, self.target_embedding = embeddings.source, embeddings.target
         self.source_positions = LearnedPositions(width, config.max_source_positions)
         self.target_positions = LearnedPositions(width, config.max_target_positions)

@@ -77,7 +77,8 @@ class RecurrentModel(Model):
     the attentional state enters the next cell. Without attention the decoder has the encoder's final state,
     as its first state, or at every step (Cho et al.). In all cases the output is predicted from
     tanh(W [state; context; embedding]), the embedding only with `previous` and Cho's decoder: the deep output
-    of Bahdanau et al. with tanh in place of maxout, and equation 5 of Luong et al.
+    of Bahdanau et al. with tanh in place of maxout, and equation 5 of Luong et al.; with the readout `none` from the
+    state itself (Sutskever et al.).
     """
 
     def __init__(
@@ -85,8 +86,10 @@ class RecurrentModel(Model):
     ) -> None:
         super().__init__()
         self.config = config
-        out_width = config.decoder_out_embed_dim or config.decoder_embed_dim
-        embeddings = Embeddings(config, (source_size, target_size), out_width, symbols)
+        out_width = config.out_width
+        embeddings = Embeddings(
+            config, (source_size, target_size), out_width, symbols, bias=config.output_bias
+        )
         self.source_embedding, self.target_embedding = embeddings.source, embeddings.target
         self.dropout = Dropout(config.dropout)
         self.encoder = RecurrentEncoder(
@@ -123,7 +126,8 @@ class RecurrentModel(Model):
         )
         context_width = key_size if self.has_attention or self.reads_summary else 0
         embedding_width = config.decoder_embed_dim if self.embedding_in_readout else 0
-        self.readout = nn.Linear(config.decoder_hidden_size + context_width + embedding_width, out_width)
+        inputs = config.decoder_hidden_size + context_width + embedding_width
+        self.readout = None if config.readout == "none" else nn.Linear(inputs, out_width)
         self.output = embeddings.output
         self.copies = config.copy
         if config.copy:
@@ -297,7 +301,10 @@ class RecurrentModel(Model):
         embedded: Tensor | None,
         linear: kernels.Multiply = kernels.linear,
     ) -> Tensor:
-        """tanh(W [state; context; embedding] + b), with dropout, of what there is of them."""
+        """tanh(W [state; context; embedding] + b), with dropout, of what there is of them; or the state."""
+        if self.readout is None:
+            state: Tensor = self.dropout(states)
+            return state
         parts = [states]
         if context is not None:
             parts.append(context)
