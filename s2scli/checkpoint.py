@@ -295,7 +295,7 @@ def restore_model(checkpoint: Checkpoint, path: Path) -> Model:
     try:
         with Undrawn():
             _check_weights(
-                _outline(config, sizes, symbols, len(checkpoint.weights), path), checkpoint.weights, path
+                outline(config, sizes, symbols, len(checkpoint.weights), path), checkpoint.weights, path
             )
             model = build_model(config, *sizes, symbols)
     except UsageError as error:
@@ -304,7 +304,7 @@ def restore_model(checkpoint: Checkpoint, path: Path) -> Model:
     return model.eval()
 
 
-def _outline(
+def outline(
     config: ModelConfig, sizes: tuple[int, int], symbols: SidesSymbols, most: int, path: Path
 ) -> dict[str, Tensor]:
     """The parameters and buffers that a model would have, without memory for their values.

@@ -135,8 +135,30 @@ TOKENIZERS = Registry(
         "moses": "s2scli.text.moses:MosesTokenizer",
         "character": "s2scli.text.character:CharacterTokenizer",
         "given sentencepiece": "s2scli.text.subword:GivenSentencePieceTokenizer",
+        "sentencepiece with a language code": "s2scli.text.language_code:LanguageCodeTokenizer",
+        "tokenizers": "s2scli.text.library:LibraryTokenizer",
     },
 )
 # Tokenizers that --tokenizer does not offer: --source-sentencepiece and --target-sentencepiece choose them, with the
-# user's own SentencePiece model.
-GIVEN_MODEL_TOKENIZERS = ("given sentencepiece",)
+# user's own SentencePiece model, or s2s import.
+GIVEN_MODEL_TOKENIZERS = ("given sentencepiece", "sentencepiece with a language code", "tokenizers")
+
+# Models of other toolkits that `s2s import` reads: rows name a class of foreign.base.ForeignFamily. Those of
+# transformers are called as `model_type` of a folder's config.json calls them.
+FOREIGN_FAMILIES = Registry(
+    "kind of model",
+    {
+        "fairseq_transformer": "s2scli.foreign.fairseq_transformer:FairseqTransformer",
+        "fairseq_convolutional": "s2scli.foreign.fairseq_convolutional:FairseqConvolutional",
+        "fairseq_recurrent": "s2scli.foreign.fairseq_recurrent:FairseqRecurrent",
+        "marian": "s2scli.foreign.marian_folder:MarianFolder",
+        "marian_nmt": "s2scli.foreign.marian:Marian",
+        "t5": "s2scli.foreign.t5:T5",
+        "mt5": "s2scli.foreign.t5:MT5",
+        "bart": "s2scli.foreign.bart:Bart",
+        "mbart": "s2scli.foreign.mbart:MBart",
+        "m2m_100": "s2scli.foreign.m2m_100:M2M100",
+        "pegasus": "s2scli.foreign.pegasus:Pegasus",
+        "g2p_en": "s2scli.foreign.g2p_en:G2pEn",
+    },
+)

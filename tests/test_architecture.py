@@ -43,9 +43,9 @@ LAYERS = (
     {"data", "nn", "plotting"},
     {"models", "optim", "inspection", "scoring"},
     {"search", "checkpoint"},
-    {"inference"},
+    {"inference", "foreign"},
     {"training"},
-    {"preprocess", "train", "generate", "chat", "score", "average", "plot", "inspect"},
+    {"preprocess", "train", "generate", "chat", "score", "average", "plot", "inspect", "importing"},
     {"cli"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -231,13 +231,19 @@ def test_registry_entries_exist(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_nothing_loads_or_runs_what_it_reads(module: str) -> None:
-    """No pickle, eval, exec or torch.load: a checkpoint or config never runs code."""
+    """No pickle, eval or exec: a checkpoint, config or model of another toolkit never runs code.
+
+    PyTorch's own files are read in one module, by the unpickler that calls nothing which a file names.
+    """
     assert not {
         name for name in imports(module) if name.partition(".")[0] in ("pickle", "marshal", "shelve", "dill")
     }
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
+            is_safe = any(ast.unparse(word) == "weights_only=True" for word in node.keywords)
+            if called == "torch.load" and is_safe and module == "s2scli.foreign.formats.pytorch":
+                continue
             assert called not in ("eval", "exec", "compile", "torch.load", "torch.save"), (
                 f"{module}: {called}"
             )

@@ -96,6 +96,16 @@ COMMANDS = {
         ),
         chapters=("resuming",),
     ),
+    "import": Command(
+        "s2scli.configs.importing:ImportConfig",
+        "s2scli.importing:import_model",
+        "Make a checkpoint of a model that another toolkit has trained.",
+        (
+            "s2s import fairseq/checkpoint_best.pt --save-dir model",
+            "s2s import opus-mt-en-de --save-dir model",
+        ),
+        chapters=("from-and-to",),
+    ),
     "plot": Command(
         "s2scli.configs.plot:PlotConfig",
         "s2scli.plot:plot",

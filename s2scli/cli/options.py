@@ -150,7 +150,8 @@ def _flag_of(field: dataclasses.Field[Any], kind: Any) -> Flag:
     metavar = choices if 0 < len(choices) <= _WIDEST_CHOICES else named
     if get_origin(kind) is tuple and not many:
         metavar = ",".join([metavar] * len(get_args(kind)))
-    name = field.name.replace("_", "-")
+    # What Python has a word for is written with a bar behind it there: from_ is --from.
+    name = field.name.rstrip("_").replace("_", "-")
     return Flag(
         name=field.name.upper() if limits.argument else f"--{name}",
         key=field.name,

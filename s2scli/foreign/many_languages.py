@@ -1,0 +1,64 @@
+"""Tokenizers of models that know many languages: M2M-100, NLLB and mBART-50, whose lines begin with a code.
+
+What a source or a target is of stands before it: `eng_Latn … </s>`; outputs begin with the code of their language.
+"""
+
+from __future__ import annotations
+
+from s2scli.configs.importing import ImportConfig
+from s2scli.errors import UsageError, did_you_mean
+from s2scli.foreign.folder import added_symbols, tokenizer_settings
+from s2scli.foreign.settings import ForeignSettings
+from s2scli.foreign.source import ForeignSource
+from s2scli.foreign.units import TextUnits
+from s2scli.foreign.vocabularies import OrderedVocabulary, SpecialIds, ordered_vocabulary
+from s2scli.text.tokenizer import Tokenizer
+
+_SIDES = ("source", "target")
+
+
+def ordered_symbols(
+    source: ForeignSource, units: TextUnits, size: int, settings: ForeignSettings
+) -> OrderedVocabulary:
+    """The vocabulary of symbols that have fairseq's numbers, and those that were added; further ids have no symbol."""
+    added = {number: symbol for symbol, number in added_symbols(source).items()}
+    special = SpecialIds(
+        start=settings.id("decoder_start_token_id", 2),
+        end=settings.id("eos_token_id", 2),
+        padding=settings.id("pad_token_id", 1),
+        unknown=3,
+        others=(0,),
+    )
+    return ordered_vocabulary({**added, **units.symbols}, size, special, units.path, is_padded=True)
+
+
+def language_tokenizers(
+    source: ForeignSource,
+    wanted: ImportConfig,
+    units: TextUnits,
+    ordered: OrderedVocabulary,
+    marked: str = "{}",
+) -> dict[str, Tokenizer]:
+    """The tokenizers of both sides, by the languages that are wanted, or that the folder has as its own.
+
+    marked: how a code is written as a symbol. Raises UsageError where a language is not said, or there is none such.
+    """
+    told = tokenizer_settings(source)
+    known = [
+        symbol
+        for symbol in added_symbols(source)
+        if symbol in ordered.vocabulary and not symbol.startswith("<")
+    ]
+    found: dict[str, Tokenizer] = {}
+    for side, key in zip(_SIDES, ("src_lang", "tgt_lang"), strict=True):
+        given = getattr(wanted, f"{side}_lang") or told.get(key)
+        codes = known or ordered.vocabulary.ordinary_symbols
+        if not isinstance(given, str) or not given:
+            raise UsageError(
+                f"--{side}-lang: must be given, as {', '.join(codes[:3])}: the model knows many languages"
+            )
+        code = marked.format(given)
+        if code not in ordered.vocabulary:
+            raise UsageError(f"--{side}-lang {given}: the model has no {code}{did_you_mean(code, codes)}")
+        found[side] = units.tokenizer(ordered.vocabulary, first_symbol=code)
+    return found

@@ -1,0 +1,99 @@
+"""Marian's models as folders of transformers, among them OPUS-MT's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from s2scli.configs.importing import ImportConfig
+from s2scli.data.source_form import SourceForm
+from s2scli.errors import CheckpointError
+from s2scli.foreign.bart_kin import SOURCE, TARGET, UNUSED, BartKind, completed, model_settings, weight_rows
+from s2scli.foreign.base import ForeignFamily, ForeignModel
+from s2scli.foreign.folder import (
+    folder_settings,
+    is_of_type,
+    read_vocabulary,
+    required,
+    tokenizer_settings,
+)
+from s2scli.foreign.formats.tensors import read_folder
+from s2scli.foreign.settings import ForeignSettings
+from s2scli.foreign.source import ForeignSource
+from s2scli.foreign.vocabularies import SpecialIds, ordered_vocabulary
+from s2scli.text.subword import GivenSentencePieceTokenizer, read_sentencepiece_model
+
+_KIND = BartKind(
+    normalize_before=False,
+    layernorm_embedding=False,
+    positions={"positions": "sinusoidal", "sinusoid_spacing": "paper", "position_offset": 0},
+)
+
+
+class MarianFolder(ForeignFamily):
+    """MarianMTModel of transformers."""
+
+    title = "a Marian model of transformers"
+
+    @classmethod
+    def recognizes(cls, source: ForeignSource) -> bool:
+        """Whether the folder says so."""
+        return is_of_type(source, "marian")
+
+    @classmethod
+    def read(cls, source: ForeignSource, wanted: ImportConfig) -> ForeignModel:
+        """Read the model."""
+        settings = folder_settings(source)
+        weights = completed(read_folder(source.path))
+        told = tokenizer_settings(source)
+        names = {"source": "vocab.json", "target": "vocab.json"}
+        if told.get("separate_vocabs"):
+            names["target"] = "target_vocab.json"
+        orders, tokenizers = {}, {}
+        for side, name in (("source", SOURCE), ("target", TARGET)):
+            if name not in weights:
+                raise CheckpointError(f"{source.path}: has no {name}")
+            ids = read_vocabulary(source, names[side])
+            where = source.folder / names[side]
+            special = _special(ids, where)
+            if side == "target":
+                special = replace(special, start=_start(special, settings))
+            symbols = {number: symbol for symbol, number in ids.items()}
+            orders[side] = ordered_vocabulary(symbols, len(weights[name]), special, where)
+            codes = [symbol for symbol in ids if symbol.startswith(">>") and symbol.endswith("<<")]
+            tokenizers[side] = GivenSentencePieceTokenizer(
+                read_sentencepiece_model(required(source, f"{side}.spm")),
+                orders[side].vocabulary,
+                user_symbols=codes if side == "source" else (),
+            )
+        model = model_settings(_KIND, settings, weights)
+        return ForeignModel(
+            path=source.path,
+            arch="transformer",
+            model=model,
+            tokenizers=tokenizers,
+            weights=weights,
+            table=[*weight_rows(_KIND, model, weights, orders["source"], orders["target"])],
+            unused=UNUSED,
+            source_lang=wanted.source_lang or str(told.get("source_lang") or ""),
+            target_lang=wanted.target_lang or str(told.get("target_lang") or ""),
+            source_form=SourceForm(tags=tokenizers["source"].user_symbols),
+        )
+
+
+def _special(ids: Mapping[str, int], path: Path) -> SpecialIds:
+    """The special symbols of a side: its end symbol is the first there, and padding the last."""
+    for symbol in ("</s>", "<unk>", "<pad>"):
+        if symbol not in ids:
+            raise CheckpointError(f"{path}: has no {symbol}")
+    end, padding = ids["</s>"], ids["<pad>"]
+    return SpecialIds(start=end, end=end, padding=padding, unknown=ids["<unk>"])
+
+
+def _start(special: SpecialIds, settings: ForeignSettings) -> int:
+    """What the decoder begins with: padding, whose embedding is zero."""
+    start = settings.id("decoder_start_token_id", special.padding)
+    if start not in (special.padding, special.end):
+        settings.refuse("decoder_start_token_id", f"{special.padding}, <pad>, or {special.end}, </s>")
+    return start
