@@ -11,7 +11,6 @@ from torch import Tensor
 
 from s2scli.checkpoint import (
     Checkpoint,
-    check_finite,
     outline,
     save_checkpoint,
     special_symbols,
@@ -104,7 +103,6 @@ def converted(found: ForeignModel) -> Checkpoint:
     like = outline(config.model, sizes, symbols, len(found.table), found.path)
     shapes = {name: tensor.shape for name, tensor in like.items()}
     weights: dict[str, Tensor] = to_ours(found.table, found.weights, shapes, found.path, found.unused)
-    check_finite(weights, found.path)
     return Checkpoint(
         config=as_dict(config),
         tokenizers=found.tokenizers,

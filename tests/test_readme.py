@@ -7,7 +7,7 @@ from pathlib import Path
 
 import manual_tables
 import pytest
-from manual_commands import GENERATING, README, ROOT, SMALLER, TRAINING, blocks, run, script
+from manual_commands import GENERATING, OTHER_TOOLKITS, README, ROOT, SMALLER, TRAINING, blocks, run, script
 
 from s2scli.cli import help as help_texts
 from s2scli.cli.commands import COMMANDS
@@ -41,7 +41,7 @@ OTHERS = {
 
 def test_every_chapter_with_commands_is_run() -> None:
     """Those of first-steps are the README's."""
-    chapters = [name for together in (*TRAINING, *GENERATING) for name in together]
+    chapters = [name for together in (*TRAINING, *GENERATING, *OTHER_TOOLKITS) for name in together]
     assert sorted(["first-steps", *chapters]) == sorted(name for name in CHAPTERS if blocks(chapter(name)))
 
 

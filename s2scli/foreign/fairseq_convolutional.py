@@ -52,7 +52,8 @@ class Normalized:
     def inward(self, theirs: Sequence[Tensor], shape: torch.Size) -> Tensor:
         """Give w."""
         gain, direction = theirs
-        return (direction * (gain / direction.norm(dim=1, keepdim=True))).reshape(shape)
+        rows: Tensor = direction * (gain / direction.norm(dim=1, keepdim=True))
+        return rows.reshape(shape)
 
     def outward(self, ours: Tensor) -> list[Tensor]:
         """Give w as v, with its lengths as g."""

@@ -58,6 +58,6 @@ class M2M100(ForeignFamily):
             weights=weights,
             table=[*weight_rows(_KIND, model, weights, ordered, ordered)],
             unused=UNUSED,
-            source_lang=wanted.source_lang or str(told.values.get("src_lang", "")),
-            target_lang=wanted.target_lang or str(told.values.get("tgt_lang", "")),
+            source_lang=wanted.source_lang or told.text("src_lang", ""),
+            target_lang=wanted.target_lang or told.text("tgt_lang", ""),
         )

@@ -46,9 +46,9 @@ class MarianFolder(ForeignFamily):
         """Read the model."""
         settings = folder_settings(source)
         weights = completed(read_folder(source.path))
-        told = tokenizer_settings(source)
+        told = ForeignSettings(tokenizer_settings(source), source.path)
         names = {"source": "vocab.json", "target": "vocab.json"}
-        if told.get("separate_vocabs"):
+        if told.flag("separate_vocabs", False):
             names["target"] = "target_vocab.json"
         orders, tokenizers = {}, {}
         for side, name in (("source", SOURCE), ("target", TARGET)):
@@ -76,8 +76,8 @@ class MarianFolder(ForeignFamily):
             weights=weights,
             table=[*weight_rows(_KIND, model, weights, orders["source"], orders["target"])],
             unused=UNUSED,
-            source_lang=wanted.source_lang or str(told.get("source_lang") or ""),
-            target_lang=wanted.target_lang or str(told.get("target_lang") or ""),
+            source_lang=wanted.source_lang or told.text("source_lang", ""),
+            target_lang=wanted.target_lang or told.text("target_lang", ""),
             source_form=SourceForm(tags=tokenizers["source"].user_symbols),
         )
 

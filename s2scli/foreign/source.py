@@ -11,6 +11,7 @@ from torch import Tensor
 
 from s2scli import document
 from s2scli.errors import CheckpointError, DataError
+from s2scli.files import is_regular, kind_of
 from s2scli.foreign.formats.numpy_archive import read_npz
 from s2scli.foreign.formats.pytorch import read_pytorch
 
@@ -25,6 +26,8 @@ class ForeignSource:
     def __init__(self, path: Path) -> None:
         if not path.exists():
             raise DataError(f"{path}: no such file or folder")
+        if not path.is_dir() and not is_regular(path):
+            raise DataError(f"{path}: is {kind_of(path.stat().st_mode)}; give a file or a folder")
         self.path = path
         self.folder = path if path.is_dir() else path.parent
 

@@ -17,6 +17,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from s2scli.checkpoint import first_not_finite
 from s2scli.errors import CheckpointError, did_you_mean
 
 # Tensors that a message names.
@@ -181,7 +182,8 @@ def to_ours(
     """Our tensors by name, of theirs, in float32 and with memory of their own.
 
     shapes: of ours; path: where theirs are from, for messages; unused: a pattern of names of what is no weight.
-    Raises CheckpointError that names a tensor which is missing, is not in the table, or is not of the wanted shape.
+    Raises CheckpointError that names a tensor which is missing, is not in the table, is not of the wanted shape or
+    holds what is no number.
     """
     _check_names(table, theirs, path, unused)
     found: dict[str, Tensor] = {}
@@ -198,6 +200,10 @@ def to_ours(
             if not tensor.is_floating_point():
                 raise CheckpointError(
                     f"{path}: {name} is of type {tensor.dtype}; wanted: numbers with fractions"
+                )
+            if first_not_finite({name: tensor}) is not None:
+                raise CheckpointError(
+                    f"{path}: {name} holds NaN or an infinity, so nothing can be done with it"
                 )
         found[row.ours] = (
             row.layout.inward(tensors, shape).to(torch.float32).clone(memory_format=torch.contiguous_format)

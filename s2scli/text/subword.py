@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import sentencepiece
 
@@ -47,7 +47,7 @@ class SentencePieceTokenizer(Tokenizer):
     """
 
     kind = "sentencepiece"
-    Document = SentencePieceDocument
+    Document: ClassVar[type[TokenizerDocument]] = SentencePieceDocument
 
     def __init__(
         self,

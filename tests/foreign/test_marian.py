@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from foreign_models import imported, log_probabilities, text_lines
@@ -83,6 +84,20 @@ def test_a_student_says_what_the_formula_says(tmp_path: Path) -> None:
     assert torch.allclose(log_probabilities(model, source, target), expected, rtol=0, atol=1e-5)
 
 
+def test_an_npz_is_the_same_model(tmp_path: Path) -> None:
+    """Without quantization, which these weights keep exactly; the settings are an array of bytes there."""
+    folder = marian_folder(tmp_path / "theirs")
+    binary, tokenizers = imported(folder, tmp_path / "ours")
+    (folder / "model.bin").unlink()
+    weights = {name: item.numpy() for name, item in student_weights(len(tokenizers["source"])).items()}
+    settings = np.frombuffer(SETTINGS.encode() + b"\0", np.int8)
+    np.savez(folder / "model.npz", **weights, **{"special:model.yml": settings})
+    archive, _ = imported(folder, tmp_path / "again")
+    found = binary.state_dict()
+    assert found.keys() == archive.state_dict().keys()
+    assert all(torch.equal(found[name], item) for name, item in archive.state_dict().items())
+
+
 def test_the_shortlist_comes_along(tmp_path: Path) -> None:
     imported(marian_folder(tmp_path / "theirs"), tmp_path / "ours")
     checkpoint = load_checkpoint(tmp_path / "ours/checkpoint_best.safetensors")
@@ -106,7 +121,7 @@ def test_settings_are_numbers_flags_texts_and_lists() -> None:
 @pytest.mark.skipif(not STUDENTS.is_dir(), reason=f"needs {STUDENTS}, which is not part of this repository")
 @pytest.mark.parametrize(
     ("direction", "number"),
-    [("en-pt", 10), *(pytest.param(name, 60, marks=pytest.mark.slow) for name in ("en-pt", "pt-en"))],
+    [("en-pt", 4), *(pytest.param(name, 60, marks=pytest.mark.slow) for name in ("en-pt", "pt-en"))],
 )
 def test_firefox_students_translate_as_by_an_independent_decoder(
     direction: str, number: int, tmp_path: Path, generating: Callable[[Path], Generator]

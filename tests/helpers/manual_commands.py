@@ -44,6 +44,8 @@ TRAINING = (
     ("python",),
 )
 GENERATING = (("generating", "scoring"), ("constraints", "formats", "speed"))
+# Those that read models of other toolkits, which a test makes.
+OTHER_TOOLKITS = (("from-and-to",),)
 
 
 def blocks(text: str) -> list[str]:

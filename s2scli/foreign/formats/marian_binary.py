@@ -105,7 +105,8 @@ def _dequantized(item: _Stored, content: memoryview, path: Path) -> Tensor:
     (multiplier,) = struct.unpack("<f", content[number : number + 4])
     if not math.isfinite(multiplier) or multiplier == 0:
         raise CheckpointError(f"{path}: {item.name} is quantized with the multiplier {multiplier}")
-    values = torch.frombuffer(bytearray(content[:number]), dtype=torch.int8).to(torch.float32) / multiplier
+    stored = torch.frombuffer(bytearray(content[:number]), dtype=torch.int8)
+    values: Tensor = stored.to(torch.float32) / multiplier
     rows, columns = item.shape
     return values.view(rows, columns) if item.name in EMBEDDINGS else values.view(columns, rows).T
 
