@@ -15,6 +15,7 @@ from s2scli.configs.optimizers import OptimizerConfig
 from s2scli.configs.schedules import ScheduleConfig
 from s2scli.configs.search import SearchMethodConfig
 from s2scli.errors import UsageError
+from s2scli.foreign.base import ForeignFamily
 from s2scli.metrics.base import Metric
 from s2scli.registry import Names, Registry
 from s2scli.text.tokenizer import Tokenizer
@@ -30,6 +31,7 @@ BASES: dict[str, tuple[type[Any], str]] = {
     "METRICS": (Metric, ""),
     "MODEL_METRICS": (Metric, ""),
     "TOKENIZERS": (Tokenizer, "kind"),
+    "FOREIGN_FAMILIES": (ForeignFamily, ""),
 }
 REGISTRIES = {name: value for name, value in vars(components).items() if isinstance(value, Registry)}
 ROWS = [(registry, name) for registry, rows in REGISTRIES.items() for name in rows]
