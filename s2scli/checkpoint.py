@@ -44,7 +44,6 @@ from s2scli.nn.initial import Undrawn
 from s2scli.nn.sharded import like
 from s2scli.record import to_line
 from s2scli.schema import as_dict, spelled
-from s2scli.text.sameness import difference
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import SidesSymbols
 
@@ -210,22 +209,6 @@ def vocabulary_sizes(tokenizers: Mapping[str, Tokenizer]) -> tuple[int, int]:
 def special_symbols(tokenizers: Mapping[str, Tokenizer]) -> SidesSymbols:
     """The special symbols of the source and the target vocabulary; fairseq's where there is no source."""
     return SidesSymbols(**{side: tokenizer.special for side, tokenizer in tokenizers.items()})
-
-
-def check_vocabularies(
-    own: Mapping[str, Tokenizer], path: Path, tokenizers: Mapping[str, Tokenizer], data: Path, remedy: str
-) -> None:
-    """CheckpointError, naming both vocabularies, where a checkpoint's own are not those of other data."""
-    for side in own:
-        of_model, of_data = own[side], tokenizers[side]
-        if differs := difference(of_model, of_data):
-            names = [
-                f"{item.vocabulary.fingerprint} ({counted(len(item), 'symbol')}, {item.kind})"
-                for item in (of_model, of_data)
-            ]
-            raise CheckpointError(
-                f"{path}: trained with {side} vocabulary {names[0]}, but {data} has {names[1]}: {differs}; {remedy}"
-            )
 
 
 def first_not_finite(tensors: Mapping[str, Tensor], *, every: bool = True) -> str | None:

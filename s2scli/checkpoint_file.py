@@ -21,6 +21,8 @@ FORMAT = "s2s-checkpoint"
 VERSION = 1
 BEST = "checkpoint_best.safetensors"
 LAST = "checkpoint_last.safetensors"
+# What a folder that `s2s export` has written says of its model; see data/exported.py.
+EXPORTED = "s2s.json"
 SIDES = ("source", "target")
 _OF_OTHERS = (
     "as the checkpoints of fairseq, OpenNMT-py, Joey NMT and Sockeye are, and no checkpoint of s2s train; nothing is "
@@ -143,9 +145,12 @@ def _of_figures(folder: Path) -> Iterator[tuple[re.Match[str], Path]]:
 
 
 def find_checkpoint(path: Path, names: Sequence[str] = (BEST, LAST)) -> Path:
-    """The checkpoint that --path means: a file, or the first of these in a run folder, by default its best one."""
+    """The checkpoint that --path means: a file, or the first of these in a run folder, by default its best one.
+
+    Of a folder that `s2s export` has written it is the file that says what is in it.
+    """
     if path.is_dir():
-        for name in names:
+        for name in (*names, EXPORTED):
             if (path / name).is_file():
                 return path / name
         foreign = next(
@@ -223,7 +228,12 @@ def _read_header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _foreign(path: Path) -> str:
-    """What a file is that another toolkit has written, by its first bytes and names alone; empty for other files."""
+    """What a file is that is no checkpoint, by its first bytes and names alone; empty for one that nobody knows."""
+    if path.name == EXPORTED:
+        return (
+            "of a model that s2s export has written, which s2s generate and s2s chat read; give the run that it was "
+            "made of"
+        )
     with suppress(OSError, zipfile.BadZipFile, ValueError):
         with path.open("rb") as stream:
             start = stream.read(2)

@@ -162,3 +162,10 @@ FOREIGN_FAMILIES = Registry(
         "g2p_en": "s2scli.foreign.g2p_en:G2pEn",
     },
 )
+
+# What runs models that `s2s export` has written, by the engine that s2s.json names: a function that makes an
+# `OpenedModel` (inference/opened.py) of that file's path, what it says, and the tokenizers. torch runs checkpoints.
+ENGINES = Registry("engine", {"ctranslate2": "s2scli.inference.ctranslate2_model:open_exported"})
+
+# The toolkits that `s2s export --to` writes for; a row is a function of exporting/target.py's `Write`.
+EXPORT_TARGETS = Registry("toolkit", {"ctranslate2": "s2scli.exporting.ctranslate2:write"})

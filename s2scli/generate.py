@@ -10,18 +10,18 @@ from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
-from s2scli.checkpoint import Checkpoint, check_vocabularies, load_checkpoint
 from s2scli.checkpoint_file import find_checkpoints
 from s2scli.configs.generate import PHRASE_FILES, GenerateConfig
 from s2scli.console import counted, counter, is_terminal, notice, uncounted
-from s2scli.data.dataset import Dataset
 from s2scli.data.source_form import SourceComposer, SourceForm
+from s2scli.data.tokenizers import check_vocabularies
 from s2scli.errors import Interrupted, S2SError, UsageError
 from s2scli.files import keep_inputs
 from s2scli.inference.formats import format_record
 from s2scli.inference.input import input_format, json_lines, text_lines
 from s2scli.inference.lines import Line
-from s2scli.inference.loading import attention_results, make_translator
+from s2scli.inference.loading import attention_results, make_translator, open_model
+from s2scli.inference.opened import OpenedModel
 from s2scli.inference.output import open_output, skip_none
 from s2scli.inference.signals import InterruptSignals
 from s2scli.io import STDIN, input_name, lines_ahead, read_lines
@@ -102,6 +102,8 @@ def _bar(config: GenerateConfig, num_done: int) -> AbstractContextManager[Callab
             if config.data is None:
                 total = lines_ahead(config.input)
             else:
+                from s2scli.data.dataset import Dataset
+
                 total = len(Dataset.open(config.data).split(config.gen_subset))
     if total is not None:
         total = len(range(config.shard_id, total, config.num_shards))
@@ -118,9 +120,8 @@ def records_of(
     done: called with the number of lines that are finished, as they are. skip: takes those lines away that are not to
     be translated; see RecordSink.
     """
-    path = find_checkpoints(config.path)[0]
-    checkpoint = load_checkpoint(path)
-    lines = _shard(_lines(config, checkpoint, path), config)
+    opened = open_model(config.path)
+    lines = _shard(_lines(config, opened), config)
     if _is_typed(config):
         notice("type a sentence a line; Ctrl-D ends")
     window = _window(config)
@@ -133,7 +134,7 @@ def records_of(
         apart = replace(config, threads=config.threads or 1)
         records = records_of_processes(make_translator, apart, lines, window, done)
     else:
-        records = make_translator(config, checkpoint).records(lines, window, done)
+        records = make_translator(config, opened).records(lines, window, done)
     return islice(records, again, None)
 
 
@@ -182,11 +183,11 @@ def _settings(config: GenerateConfig) -> dict[str, Any]:
     return values
 
 
-def _lines(config: GenerateConfig, checkpoint: Checkpoint, path: Path) -> Iterator[Line]:
+def _lines(config: GenerateConfig, opened: OpenedModel) -> Iterator[Line]:
     """All lines of the input, whatever its kind."""
     if config.data:
-        return _dataset_lines(config, checkpoint.tokenizers, path)
-    form = SourceForm.from_meta(checkpoint.dataset.get("source_form", {}))
+        return _dataset_lines(config, opened.tokenizers, opened.path)
+    form = SourceForm.from_meta(opened.dataset.get("source_form", {}))
     composer = SourceComposer(form, config.source_tag)
     kind = input_format(config.input) if config.input_format == "auto" else config.input_format
     # Broken text is replaced, with a warning, and its line kept.
@@ -208,6 +209,8 @@ def _dataset_lines(config: GenerateConfig, tokenizers: Mapping[str, Tokenizer], 
     assert config.data is not None
     if config.source_tag:
         raise UsageError("--source-tag is for text; a dataset's sources have their tags")
+    from s2scli.data.dataset import Dataset
+
     dataset = Dataset.open(config.data)
     if "source" not in tokenizers and not config.score_reference:
         raise UsageError(

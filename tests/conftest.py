@@ -58,6 +58,18 @@ def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def toy_export(toy_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Transformer of the toy runs as `s2s export` writes it for CTranslate2."""
+    pytest.importorskip("ctranslate2")
+    from s2scli.configs.export import ExportConfig
+    from s2scli.export import export
+
+    folder = tmp_path_factory.mktemp("exports") / "transformer"
+    export(ExportConfig(path=toy_runs / "transformer", to="ctranslate2", out=folder, compare_lines=0))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def toy_runs(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with runs on the toy data, one of each family, that have learned a little."""
     from toys import BAHDANAU, CONVOLUTIONAL, TRANSFORMER, Trainer

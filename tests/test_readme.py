@@ -90,7 +90,8 @@ def test_every_link_leads_somewhere() -> None:
 def our_flags(text: str) -> set[str]:
     """The flags that a text says are ours: not those of other toolkits, torchrun, Slurm and curl."""
     # A chapter about another toolkit has its flags in the first column.
-    ours = re.sub(r"^\| .*?(?<!\\)\| ", "", text, flags=re.M) if text.startswith("# From ") else text
+    is_of_another = text.startswith("# From ") and not text.startswith("# From and to")
+    ours = re.sub(r"^\| .*?(?<!\\)\| ", "", text, flags=re.M) if is_of_another else text
     ours = re.sub(r"curl (?:.*\\\n)*.*", "", ours)
     ours = re.sub(r"torchrun .*?-m s2scli|^#SBATCH .*?$|\$\(scontrol .*?\)", "", ours, flags=re.M | re.S)
     return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ours))

@@ -14,20 +14,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-import typer
-import typer.core
-import typer.main
-
-from s2scli import __version__
 from s2scli.cli.commands import COMMANDS, CONFIGS, SHOWS, VERBS, commands_with
-from s2scli.cli.completion import join_words
+from s2scli.cli.completion import is_completing, join_words
 from s2scli.cli.config_keys import check_keys
-from s2scli.cli.help import full_help, listed_commands, program_help, short_help
+from s2scli.cli.help import full_help, short_help
 from s2scli.cli.known_flags import KnownFlags
-from s2scli.cli.options import Flag, Given, flags_of, make_callback, resolve
+from s2scli.cli.options import Flag, Given, flags_of, given_of, resolve
 from s2scli.cli.pager import page
-from s2scli.cli.parser import spread_words
-from s2scli.cli.topics import show_topic, topics
+from s2scli.cli.parser import read_words, spread_words
 from s2scli.console import notice
 from s2scli.errors import Interrupted, S2SError, UsageError, did_you_mean, is_out_of_memory
 from s2scli.schema import as_dict
@@ -39,7 +33,6 @@ from s2scli.user_code import load_from_environment, load_user_dir
 INTERRUPTED, BROKEN_PIPE = 130, 141
 # Columns that a message of several lines keeps to, where the terminal has them.
 _WIDTH = 80
-_HELP_NAMES = ["--help", "-h"]
 _LAYOUT: Any = {"initial_indent": "  ", "subsequent_indent": "      ", "break_on_hyphens": False}
 
 
@@ -67,7 +60,7 @@ class Call:
             print(to_toml(as_dict(config)), end="")
             return
         if COMMANDS[self.name].reads:
-            from s2scli.cli.early import check_inputs  # numpy and safetensors, which help has no use for
+            from s2scli.cli.early import check_inputs  # safetensors, which help has no use for
 
             check_inputs(config)
         result = VERBS[self.name](config)
@@ -75,76 +68,11 @@ class Call:
             SHOWS[self.name](config, result)
 
 
-class CommandGroup(typer.core.TyperGroup):
-    """The commands: listed from the table, and imported only when one is called."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """Make the typer command that the first word names, and prepare the words after it."""
-        name, *words = args
-        if name == "help":
-            return name, _make_help_command(), words
-        if name not in COMMANDS:
-            if ctx.resilient_parsing:
-                return None, None, words
-            raise UsageError(f"no such command: {name}{did_you_mean(name, (*COMMANDS, 'help'))}")
-        flags = flags_of(CONFIGS[name])
-        # While the shell completes a line, it is not finished and so not to be judged.
-        if not ctx.resilient_parsing:
-            words = spread_words(words, KnownFlags(name, flags, commands_with))
-        return name, make_command(name, flags), words
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write what s2s is, its commands, its options, and where to read on."""
-        records = [parameter.get_help_record(ctx) for parameter in self.get_params(ctx)]
-        formatter.write(program_help([record for record in records if record], columns(sys.stdout)))
-
-
-def make_command(name: str, flags: list[Flag]) -> Any:
-    """Make the typer command of a table entry; calling it returns a Call."""
-    app = typer.Typer(rich_markup_mode=None, add_completion=False)
-    # Help is a flag like others, so that it can know those beside it: s2s train --arch fconv --help.
-    app.command(name, context_settings={"help_option_names": []})(
-        make_callback(flags, lambda given: Call(name, flags, given))
-    )
-    return typer.main.get_command(app)
-
-
-def _make_help_command() -> Any:
-    """Make the typer command `s2s help`."""
-    app = typer.Typer(rich_markup_mode=None, add_completion=False)
-
-    def complete_topic(incomplete: str) -> list[str]:
-        return [topic for topic in topics() if topic.startswith(incomplete)]
-
-    @app.command("help", context_settings={"help_option_names": _HELP_NAMES})
-    def show(topic: str = typer.Argument("", metavar="TOPIC", autocompletion=complete_topic)) -> None:
-        """Show a chapter of the manual, or list them."""
-        show_topic(topic)
-
-    return typer.main.get_command(app)
-
-
-def make_app() -> Any:
-    """Make the typer command `s2s` with everything under it."""
-    app = typer.Typer(
-        cls=CommandGroup, rich_markup_mode=None, context_settings={"help_option_names": _HELP_NAMES}
-    )
-
-    @app.callback(invoke_without_command=True)
-    def start(
-        context: typer.Context,
-        version: bool = typer.Option(False, "--version", help="print the version"),
-    ) -> None:
-        if version:
-            print(f"s2s {__version__}")
-            raise typer.Exit
-        if context.invoked_subcommand is None:
-            print(context.get_help())
-
-    for name, text in listed_commands():
-        # Listed with its help only; CommandGroup makes the real one when it is called.
-        app.command(name, help=text, short_help=text)(lambda: None)
-    return typer.main.get_command(app)
+def read_call(name: str, words: Sequence[str]) -> Call:
+    """Read the words of a command line behind its first, a command's name; UsageError for what they cannot be."""
+    flags = flags_of(CONFIGS[name])
+    vocabulary = KnownFlags(name, flags, commands_with)
+    return Call(name, flags, given_of(read_words(spread_words(words, vocabulary), vocabulary), flags))
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -152,10 +80,17 @@ def run(arguments: Sequence[str]) -> int:
     label = "s2s " + arguments[0] if arguments and arguments[0] in (*COMMANDS, "help") else "s2s"
     try:
         _load_user_code(arguments)
-        outcome = make_app().main(list(arguments), prog_name="s2s", standalone_mode=False)
-        if isinstance(outcome, Call):
-            outcome.run()
-            outcome = 0
+        if arguments and arguments[0] in COMMANDS and not is_completing():
+            read_call(arguments[0], arguments[1:]).run()
+        elif _is_unknown(arguments) and not is_completing():
+            raise UsageError(
+                f"no such command: {arguments[0]}{did_you_mean(arguments[0], (*COMMANDS, 'help'))}"
+            )
+        else:
+            # typer, which takes as long to load as all the rest.
+            from s2scli.cli.shell import run_program
+
+            run_program(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         return _close_stdout()
@@ -169,7 +104,12 @@ def run(arguments: Sequence[str]) -> int:
         message, code = explain(error)
         details = error.details if isinstance(error, S2SError) else ()
         return _fail(label, f"error: {message}", code, details)
-    return outcome if isinstance(outcome, int) else 0
+    return 0
+
+
+def _is_unknown(arguments: Sequence[str]) -> bool:
+    """Whether a line begins with a word that is no command, nor an option of s2s itself."""
+    return bool(arguments) and arguments[0][:1] != "-" and arguments[0] not in (*COMMANDS, "help")
 
 
 def _load_user_code(arguments: Sequence[str]) -> None:
@@ -190,11 +130,6 @@ def explain(error: Exception) -> tuple[str, int]:
     text = " ".join(str(error).split())
     if isinstance(error, S2SError):
         return text, error.exit_code
-    if isinstance(error, typer.TyperException):
-        message = " ".join(error.format_message().split()).rstrip(".")
-        return message[:1].lower() + message[1:], error.exit_code
-    if isinstance(error, typer.Abort):
-        return "aborted", 1
     if is_out_of_memory(error):
         return f"out of memory ({text.partition('. ')[0] or 'no details'}); make the batches smaller", 1
     if isinstance(error, OSError) and error.strerror:

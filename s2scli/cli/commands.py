@@ -86,6 +86,17 @@ COMMANDS = {
         show="s2scli.score:show",
         chapters=("scoring",),
     ),
+    "export": Command(
+        "s2scli.configs.export:ExportConfig",
+        "s2scli.export:export",
+        "Write a trained model in another toolkit's format, for its engine.",
+        (
+            "s2s export run --to ctranslate2 --out run_ct2",
+            "s2s export run --to ctranslate2 --out run_int8 --quantization int8 \\\n      --input test.txt",
+        ),
+        reads=True,
+        chapters=("from-and-to",),
+    ),
     "average": Command(
         "s2scli.configs.average:AverageConfig",
         "s2scli.average:average",

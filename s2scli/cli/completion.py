@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 
 # How typer's scripts for the shells call s2s, and what they tell it of the line.
 _INSTRUCTION, _WORDS, _PLACE = "_S2S_COMPLETE", "COMP_WORDS", "COMP_CWORD"
+
+
+def is_completing(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether it is a shell that asks how the line may go on."""
+    return _INSTRUCTION in environment
 
 
 def join_words(environment: MutableMapping[str, str] = os.environ) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from s2scli.checkpoint_file import find_checkpoints
-from s2scli.data.dataset import Dataset
 
 _CHECKPOINTS = ("path", "lm_path", "rerank_path")
 
@@ -19,4 +18,6 @@ def check_inputs(config: Any) -> None:
             if isinstance(path, Path):
                 find_checkpoints(path)
     if isinstance(data := getattr(config, "data", None), Path):
+        from s2scli.data.dataset import Dataset  # with numpy, which text has no use for
+
         Dataset.open(data)

@@ -1,21 +1,17 @@
 """A settings dataclass as command-line options, and what was typed back as a config.
 
-Every option is text to typer and absent unless typed, so that what the user gave is known and goes over the
-config file; schema.build converts and checks flags and file alike.
+Every option is text, and absent unless typed, so that what the user gave is known and goes over the config file;
+schema.build converts and checks flags and file alike.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-import typer
-
-from s2scli.cli.completion import complete
 from s2scli.configs.alias import Alias, nest
 from s2scli.configs.command import CommandConfig
 from s2scli.errors import UsageError
@@ -24,7 +20,7 @@ from s2scli.schema import Limits, limits_of, plain_type, setting_types
 from s2scli.user_code import load_user_dir
 
 _SET_HELP = "set any config key by its full name, such as model.dropout=0.3; may be repeated"
-_SET = "--set"
+SET = "--set"
 # More columns of choices than this are listed in the help text, not in the place of the value.
 _WIDEST_CHOICES = 32
 # Upper bounds from here on are of no interest to who reads the help.
@@ -56,7 +52,7 @@ class Flag:
 
     @property
     def declaration(self) -> str:
-        """The long form as typer reads it; a switch named --no-x is undone by --x."""
+        """The long form; that of a switch with the one that undoes it, as --x undoes a switch named --no-x."""
         if not self.switch:
             return self.name
         bare = self.name.removeprefix("--")
@@ -106,7 +102,7 @@ class Given:
     @property
     def set_by_key(self) -> dict[str, Any]:
         """What --set gave, as a config file has it: {"model": {"dropout": "0.3"}}."""
-        return nest({key: self.values[key] for key, name in self.names.items() if name == f"{_SET} {key}"})
+        return nest({key: self.values[key] for key, name in self.names.items() if name == f"{SET} {key}"})
 
 
 def flags_of(config: type[CommandConfig]) -> list[Flag]:
@@ -136,7 +132,7 @@ def flags_of(config: type[CommandConfig]) -> list[Flag]:
             for flag in flags
         ]
     if aliases:
-        flags.append(Flag(_SET, "", _SET_HELP, metavar="KEY=VALUE"))
+        flags.append(Flag(SET, "", _SET_HELP, metavar="KEY=VALUE"))
     return flags
 
 
@@ -199,50 +195,12 @@ def with_notes(text: str, notes: Sequence[str]) -> str:
     return f"{text} ({'; '.join(notes)})" if notes else text
 
 
-def make_callback(flags: list[Flag], then: Callable[[Given], Any]) -> Callable[..., Any]:
-    """Make a function that hands what was given to `then`; its signature is the flags, for typer to read."""
-    named = {_parameter_name(flag): flag for flag in (*flags, *OWN_FLAGS)}
-    if len(named) != len(flags) + len(OWN_FLAGS):
-        raise ValueError("two flags have the same name")
-
-    def callback(**typed: Any) -> Any:
-        given = {named[name]: value for name, value in typed.items() if value not in (None, [])}
-        own = {flag.name: given.pop(flag) for flag in OWN_FLAGS if flag in given}
-        if "--user-dir" in own:
-            load_user_dir(Path(own["--user-dir"]))
-        return then(_collect(given, own))
-
-    parameters = [_parameter(name, flag) for name, flag in named.items()]
-    callback.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    # typer reads the signature, not the code; functions have this attribute by PEP 362.
-    callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return callback
-
-
-def _parameter_name(flag: Flag) -> str:
-    return f"flag_{flag.name.lstrip('-').replace('-', '_').lower()}"
-
-
-def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
-
-
-def _parameter(name: str, flag: Flag) -> inspect.Parameter:
-    """One flag as a parameter that typer understands: text or nothing."""
-    kind: Any = (
-        bool | None if flag.switch else list[str] | None if flag.many or flag.name == _SET else str | None
-    )
-    shown: dict[str, Any] = {"help": flag.help, "show_default": False}
-    if flag.choices:
-        shown["autocompletion"] = lambda incomplete: complete(flag.choices, incomplete, many=flag.many)
-    if flag.argument:
-        return _keyword(name, kind, typer.Argument(None, metavar=flag.name, **shown))
-    if not flag.switch:
-        shown["metavar"] = flag.metavar
-    short = [flag.short] if flag.short else []
-    # What every command has is not undone: it has no --no- form.
-    declaration = flag.declaration if flag.key else flag.name
-    return _keyword(name, kind, typer.Option(None, declaration, *short, **shown))
+def given_of(typed: Mapping[Flag, Any], flags: Sequence[Flag]) -> Given:
+    """What was typed of a command's flags, and of those that every command has; the module of --user-dir is loaded."""
+    own = {flag.name: typed[flag] for flag in OWN_FLAGS if flag in typed}
+    if "--user-dir" in own:
+        load_user_dir(Path(own["--user-dir"]))
+    return _collect({flag: typed[flag] for flag in flags if flag in typed}, own)
 
 
 def _collect(typed: Mapping[Flag, Any], own: Mapping[str, Any]) -> Given:
@@ -264,7 +222,7 @@ def _collect(typed: Mapping[Flag, Any], own: Mapping[str, Any]) -> Given:
             key, equals, text = assignment.partition("=")
             if not equals or not key:
                 raise UsageError(f"--set {assignment} is not valid; wanted: KEY=VALUE, as model.dropout=0.3")
-            put(key.strip(), text.strip(), f"{_SET} {key.strip()}")
+            put(key.strip(), text.strip(), f"{SET} {key.strip()}")
     config = Path(own["--config"]) if "--config" in own else None
     asks = frozenset(name for name in own if name in ("--help", "--help-all", "--show-config"))
     return Given(values, names, config, "--debug" in own, asks)

@@ -1,11 +1,13 @@
-"""How s2s reads a command's words where it goes beyond typer."""
+"""How s2s reads the words of a command line."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from s2scli.cli.known_flags import KnownFlags
+from s2scli.cli.options import SET, Flag
 from s2scli.cli.toolkits import spellings
 from s2scli.errors import UsageError
 
@@ -13,7 +15,7 @@ _NUMBER = re.compile(r"-\.?\d")
 
 
 def spread_words(words: Sequence[str], vocabulary: KnownFlags) -> list[str]:
-    """The words as typer reads them: each value after its option's name, and another toolkit's flags as ours.
+    """The words as `read_words` reads them: each value after its option's name, and another toolkit's flags as ours.
 
     An option's name is repeated before each of several words: --ref a b → --ref a --ref b. Where an argument takes
     several words, only the one after the option's name is the option's: --figures a run.
@@ -51,6 +53,43 @@ def spread_words(words: Sequence[str], vocabulary: KnownFlags) -> list[str]:
         raise _refusal(problems)
     _check_arguments(arguments, vocabulary)
     return spread
+
+
+def read_words(words: Sequence[str], vocabulary: KnownFlags) -> dict[Flag, Any]:
+    """What each flag was given, by words that `spread_words` has spread: a text, a list of them, or of a switch a bool.
+
+    Of what is given twice and takes one value the last counts. Raises UsageError for a switch with a value.
+    """
+    typed: dict[Flag, Any] = {}
+    arguments: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            arguments += rest
+            break
+        if not _is_option(word):
+            arguments.append(word)
+            continue
+        name, equals, value = word.partition("=")
+        if name not in vocabulary.options:
+            name, equals, value = word[:2], "=", word[2:]
+        flag = vocabulary.options[name]
+        if flag.switch:
+            if equals:
+                raise UsageError(f"option {name!r} does not take a value")
+            typed[flag] = name in (flag.name, flag.short)
+            continue
+        value = value if equals else rest.pop(0)
+        if flag.many or flag.name == SET:
+            typed.setdefault(flag, []).append(value)
+        else:
+            typed[flag] = value
+    for flag in vocabulary.flags:
+        if flag.argument and arguments:
+            typed[flag] = arguments if flag.many else arguments[0]
+            arguments = [] if flag.many else arguments[1:]
+    return typed
 
 
 def _check_arguments(arguments: Sequence[str], vocabulary: KnownFlags) -> None:

@@ -267,6 +267,11 @@ class GenerateConfig(DecodingConfig, ServerConfig, CommandConfig):
         return self.print_attention or self.attention is not None or self.format == "table"
 
     @property
+    def shows_scores(self) -> bool:
+        """Whether outputs may be wanted with the log-probability of each token; a server's requests choose a format."""
+        return self.format in ("jsonl", "fairseq") or self.serve is not None
+
+    @property
     def reads_attention(self) -> bool:
         """Whether outputs are wanted with what they attend to."""
         return self.shows_attention or self.print_alignment or self.replace_unk

@@ -27,11 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from s2scli.data.copying import Copying
-from s2scli.data.folder import tokenizer_file, tokenizer_of
+from s2scli.data.folder import tokenizer_of
 from s2scli.data.meta import AGAIN, check_files, files, read_meta
 from s2scli.data.shortlist_table import ShortlistTable, read_shortlist
 from s2scli.data.source_form import SourceForm
 from s2scli.data.split import Cut, Split, SplitView
+from s2scli.data.tokenizers import tokenizer_file
 from s2scli.errors import DataError, did_you_mean
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import special_symbols_of

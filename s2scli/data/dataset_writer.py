@@ -9,12 +9,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from s2scli.data.folder import tokenizer_file
 from s2scli.data.meta import META, read_meta
 from s2scli.data.progress import PROGRESS, read_progress
 from s2scli.data.shard_writer import ChecksummedFile
 from s2scli.data.shortlist_table import SHORTLIST, SHORTLIST_DTYPE, ShortlistTable
 from s2scli.data.split_writer import SplitWriter
+from s2scli.data.tokenizers import tokenizer_file
 from s2scli.errors import DataError, UsageError
 from s2scli.io import explain_write_errors, partial_folder, write_atomically
 from s2scli.locks import LOCK, locked

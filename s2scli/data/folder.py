@@ -9,6 +9,7 @@ import numpy as np
 
 from s2scli import document
 from s2scli.data.meta import AGAIN
+from s2scli.data.tokenizers import tokenizer_file
 from s2scli.text.tokenizer import Tokenizer, read_tokenizer
 
 TAG = "tag"
@@ -17,11 +18,6 @@ TAG = "tag"
 def ids_dtype(vocabulary_size: int) -> np.dtype[Any]:
     """The smallest type that holds every id of a vocabulary."""
     return np.dtype("<u2") if vocabulary_size <= 0x10000 else np.dtype("<u4")
-
-
-def tokenizer_file(name: str) -> str:
-    """The name of a tokenizer's document in the folder."""
-    return f"{name}.tokenizer.json"
 
 
 def tokenizer_of(folder: Path, name: str) -> Tokenizer:

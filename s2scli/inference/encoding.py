@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from s2scli.data.copying import Copying
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import UsageError
 from s2scli.inference.engine import Engine
@@ -16,6 +15,14 @@ from s2scli.notes import Note
 from s2scli.text.normalization import is_blank
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.words import extend
+
+if TYPE_CHECKING:
+    # Few models copy, and numpy takes a while to load.
+    from s2scli.data.copying import Copying
+
+
+# More texts than a window of lines has are hardly counted before they are encoded.
+_MOST_COUNTED = 8192
 
 
 class LineEncoder:
@@ -34,7 +41,13 @@ class LineEncoder:
         self.form = form
         self._tokenizers, self._limits = tokenizers, limits
         self._positions = self._positions_of(engine)
-        self._copying = Copying(tokenizers["source"], tokenizers["target"]) if engine.copies else None
+        # The ids of texts whose tokens were counted, until they are encoded.
+        self._counted: dict[str, list[int]] = {}
+        self._copying: Copying | None = None
+        if engine.copies:
+            from s2scli.data.copying import Copying
+
+            self._copying = Copying(tokenizers["source"], tokenizers["target"])
 
     def _positions_of(self, engine: Engine) -> int | None:
         """The most tokens of a line, end symbol counted, that the model has positions for; None: any number."""
@@ -48,7 +61,11 @@ class LineEncoder:
 
     def num_tokens(self, text: str) -> int:
         """How many tokens a text has, the end symbol not counted."""
-        return len(self._tokenizers[self.side].encode(text))
+        ids = self._tokenizers[self.side].encode(text)
+        if len(self._counted) >= _MOST_COUNTED:
+            self._counted.clear()
+        self._counted[text] = ids
+        return len(ids)
 
     def encode(self, line: Line) -> EncodedLine:
         """A line as the engine reads it, cut where it is too long for the model."""
@@ -97,7 +114,9 @@ class LineEncoder:
         notes: list[Note] = []
         if is_blank(line.text):
             return [], notes
-        ids = self._tokenizers[self.side].encode(line.text)
+        ids = self._counted.pop(line.text, None)
+        if ids is None:
+            ids = self._tokenizers[self.side].encode(line.text)
         limit = self._limits[f"max_{self.side}_length"]
         if limit and len(ids) > limit:
             cut = self._limits["on_long"] == "truncate"

@@ -39,6 +39,10 @@ class Engine(Protocol):
         """The most tokens of an output that the model has positions for, end symbol counted; None: any number."""
         ...
 
+    def check(self, config: SearchConfig) -> None:
+        """UsageError, with the flag, for settings that the engine cannot search by."""
+        ...
+
     def search(
         self,
         sources: Sequence[EncodedLine],

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from s2scli.checkpoint import load_checkpoint, restore_model
 from s2scli.checkpoint_file import find_checkpoint
+from s2scli.configs.generate import GenerateConfig
 from s2scli.configs.search import SearchConfig
 from s2scli.console import counter, warn
 from s2scli.data.source_form import SourceComposer, SourceForm
 from s2scli.errors import UsageError
 from s2scli.inference.lines import Line
+from s2scli.inference.loading import open_model
 from s2scli.inference.records import summarized
-from s2scli.inference.torch_engine import TorchEngine
 from s2scli.inference.translator import Translator
-from s2scli.nn.runtime import prepare
 from s2scli.notes import Summary
 from s2scli.text.pieces import NONE
 
@@ -24,14 +23,15 @@ _WINDOW, _BATCH_SIZE, _MAX_TOKENS = 4096, 128, 4096
 
 
 class ForcedScores:
-    """The model of a checkpoint, or run folder, that scores outputs; are_raw: its sources are as users type them."""
+    """The model of a checkpoint, a run's folder or an exported one, that scores outputs.
+
+    are_raw: its sources are as users type them.
+    """
 
     def __init__(self, path: Path, *, are_raw: bool) -> None:
         found = find_checkpoint(path)
-        checkpoint = load_checkpoint(found)
-        device = prepare("auto", 0)
-        model = restore_model(checkpoint, found).to(device)
-        kind = checkpoint.tokenizers["target"].piece_kind
+        opened = open_model(found)
+        kind = opened.tokenizers["target"].piece_kind
         if kind != NONE:
             warn(
                 f"--path {found}: reads pieces of words by {kind}, and knows few whole words; give it text in such "
@@ -40,11 +40,11 @@ class ForcedScores:
         self._path, self._are_raw = found, are_raw
         self._latest: tuple[Sequence[str], list[tuple[float, int]]] | None = None
         self._translator = Translator(
-            engine=TorchEngine(model, device),
-            tokenizers=checkpoint.tokenizers,
-            limits=checkpoint.dataset["limits"],
-            form=SourceForm.from_meta(checkpoint.dataset.get("source_form", {})),
-            right_to_left=bool(checkpoint.config.get("right_to_left", False)),
+            engine=opened.scoring_engine(GenerateConfig(path=found)),
+            tokenizers=opened.tokenizers,
+            limits=opened.dataset["limits"],
+            form=SourceForm.from_meta(opened.dataset.get("source_form", {})),
+            right_to_left=opened.right_to_left,
             search=SearchConfig(),
             batch_size=_BATCH_SIZE,
             max_tokens=_MAX_TOKENS,

@@ -25,7 +25,7 @@ class LexicalConstraints:
     """Turns the phrases that outputs must hold, and must not, into tokens.
 
     ordered: whether a line's constraints come in their order. glossary, exclude, bad_tokens: files for all lines:
-    `source TAB target`, phrases, and entries of the target vocabulary, one a line. prefix: what outputs begin with.
+    `source TAB target`, phrases, and entries of the target vocabulary, one a line. has_glossary: whether one is given.
     Raises DataError that names file and line for one of them that is wrong.
     """
 
@@ -41,6 +41,7 @@ class LexicalConstraints:
         self._target = tokenizers["target"]
         self._ordered = ordered
         self._glossary = self._read_glossary(glossary, tokenizers["source"]) if glossary else None
+        self.has_glossary = self._glossary is not None
         self._excluded = tuple(read_lines(exclude)) if exclude else ()
         self._bad_tokens = _read_bad_tokens(bad_tokens, self._target) if bad_tokens else ()
         # Lines that exclude the same share what is worked out for it.

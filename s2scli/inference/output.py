@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 from s2scli.errors import UsageError
 from s2scli.inference.lines import Line
-from s2scli.inference.partial_file import PartialFile, opened
 from s2scli.io import explain_write_errors, partial_folder
 from s2scli.locks import locked
 from s2scli.record import Record
@@ -47,8 +46,11 @@ class StreamSink:
     num_records = 0
 
     def __init__(self, path: Path | None, resources: ExitStack) -> None:
-        self._path = path
-        self._file = None if path is None else resources.enter_context(opened(path, "wb", path))
+        self._path, self._file = path, None
+        if path is not None:
+            from s2scli.inference.partial_file import opened
+
+            self._file = resources.enter_context(opened(path, "wb", path))
 
     def skip(self, lines: Iterator[Line], window: int) -> tuple[Iterator[Line], int]:
         """Take none."""
@@ -79,6 +81,9 @@ def open_output(path: Path | None, settings: Mapping[str, Any], *, overwrite: bo
             return
         if path.is_dir():
             raise UsageError(f"--output {path}: is a folder, not a file")
+        # With numpy, which standard output has no use for.
+        from s2scli.inference.partial_file import PartialFile
+
         path = path.resolve()
         folder = partial_folder(path)
         resources.enter_context(locked(folder, "wait for its end, or give another --output", is_own=True))

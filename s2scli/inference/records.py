@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from s2scli.components import METRICS
 from s2scli.configs.search import SearchConfig
-from s2scli.inference.attention import AttentionResults
 from s2scli.inference.lines import EncodedLine, Line
 from s2scli.inference.mbr import expected_utilities
 from s2scli.notes import Summary
@@ -19,7 +18,8 @@ from s2scli.text.pieces import NONE
 from s2scli.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    # Without --mbr nothing of it is needed, and sacrebleu takes a while to load.
+    # Without attention and --mbr nothing of them is needed, and numpy and sacrebleu take a while to load.
+    from s2scli.inference.attention import AttentionResults
     from s2scli.metrics.base import Metric
 
 

@@ -60,15 +60,16 @@ class Scheduler:
         choose: takes some of a source's outputs, before their attention is computed.
         """
         limits = BatchLimits(min(self.batch_size, len(sources)), self.max_tokens)
-        rows = range(len(sources))
-        # Dropout that is kept on is drawn for each line by itself.
-        groups = [[row] for row in rows] if self.config.retain_dropout else [list(rows)]
-        outputs: list[list[ScoredOutput]] = []
-        for group in groups:
-            with self._dropout(request.lines[group[0]]):
-                outputs += self._search_in(
-                    limits, [sources[row] for row in group], request.select(group), choose, done
-                )
+        if self.config.retain_dropout:
+            # It is drawn for each line by itself.
+            outputs = []
+            for row, source in enumerate(sources):
+                with self._dropout(request.lines[row]):
+                    outputs += self._search_in(limits, [source], request.select([row]), choose, done)
+        else:
+            outputs = self._search_in(limits, sources, request, choose, done)
+        if not self.right_to_left:
+            return outputs
         return [[self._in_reading_order(item) for item in items] for items in outputs]
 
     def _search_in(

@@ -52,6 +52,9 @@ class TorchEngine:
         """The most tokens of an output, end symbol counted; None: any number."""
         return self.model.max_target_positions
 
+    def check(self, config: SearchConfig) -> None:
+        """All settings are torch's."""
+
     def search(
         self,
         sources: Sequence[EncodedLine],

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from s2scli.configs.search import CONSTRAINTS_NEED, SearchConfig
 from s2scli.console import uncounted
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import UsageError
-from s2scli.inference.attention import AttentionResults
 from s2scli.inference.encoding import LineEncoder, check_prefix, encoder_of
 from s2scli.inference.engine import Engine
 from s2scli.inference.input import UntilBroken
@@ -28,6 +27,9 @@ from s2scli.notes import Note
 from s2scli.record import Record
 from s2scli.search.request import Request, ScoredOutput
 from s2scli.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from s2scli.inference.attention import AttentionResults
 
 _CONSTRAINTS_NOT_MET = Note(
     "have an empty output, as no allowed output meets their constraints",
@@ -76,10 +78,13 @@ class Translator:
     context_window: int = 0
 
     def with_search(self, search: SearchConfig, path: Path) -> Translator:
-        """A copy with other search settings; UsageError where no output of the checkpoint at `path` can begin with
+        """A copy with other search settings.
+
+        UsageError where the engine has not what they ask for, or no output of the checkpoint at `path` can begin with
         their `target_prefix`.
         """
         check_prefix(search.target_prefix, self.tokenizers["target"], path, right_to_left=self.right_to_left)
+        self.engine.check(search.of_candidates)
         return replace(self, search=search)
 
     def records(
@@ -107,7 +112,11 @@ class Translator:
         # A window is a fixed number of lines, however many parts they are split into, so that a command that is
         # resumed starts at the same window borders.
         while chunk := list(islice(left, window)):
-            parts = [replace(line, text=text) for line, found in chunk for _, text in found]
+            parts = [
+                line if len(found) == 1 else replace(line, text=text)
+                for line, found in chunk
+                for _, text in found
+            ]
             records: deque[Record] = deque()
             begun = 0
             for line, found in chunk:
@@ -252,11 +261,13 @@ class Translator:
         excluded, constraints = [], []
         for line, source in zip(lines, sources, strict=True):
             banned = self._constraints.excluded(line.excluded, self._prefix, line.id, source.words)
-            # Terms of a glossary are looked for in the sentence, without its tag and context.
-            _, sentence = self.form.line_of(line.text)
-            wanted = self._constraints.constraints(
-                line.constraints, sentence, banned, most, source.notes, source.words
-            )
+            wanted = None
+            if line.constraints or self._constraints.has_glossary:
+                # Terms of a glossary are looked for in the sentence, without its tag and context.
+                _, sentence = self.form.line_of(line.text)
+                wanted = self._constraints.constraints(
+                    line.constraints, sentence, banned, most, source.notes, source.words
+                )
             if wanted and not self.search.of_candidates.can_be_constrained:
                 raise UsageError(f"line {line.id + 1}: {CONSTRAINTS_NEED}")
             excluded.append(banned)

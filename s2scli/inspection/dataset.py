@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from s2scli.data.dataset import Dataset
-from s2scli.data.folder import TAG, tokenizer_file
+from s2scli.data.folder import TAG
 from s2scli.data.meta import META
 from s2scli.data.sameness import count_shared
 from s2scli.data.shortlist_table import SHORTLIST
 from s2scli.data.split import Split
+from s2scli.data.tokenizers import tokenizer_file
 from s2scli.errors import DataError
 from s2scli.inspection.lengths import LengthStatistics, choose_bins, describe_lengths
 from s2scli.inspection.survey import RANKINGS, Ranked, Survey, survey

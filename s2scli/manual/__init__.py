@@ -24,7 +24,7 @@ CHAPTERS = {
     "messages": "errors, warnings and exit codes",
     "python": "calling the commands from Python",
     "recipes": "complete pipelines for seven tasks",
-    "from-and-to": "models of other toolkits, and what they become here",
+    "from-and-to": "models of other toolkits, and models for their engines",
     "from-fairseq": "fairseq's commands and flags, and what they are here",
     "from-opennmt-py": "OpenNMT-py's flags, and what they are here",
     "from-sockeye": "Sockeye's flags, and what they are here",

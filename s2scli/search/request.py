@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from s2scli.search.constraints import Constraints
 from s2scli.text.excluded import ExcludedPhrases
+
+if TYPE_CHECKING:
+    # Without attention there are no arrays, and numpy takes a while to load.
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class ExcludedPhrases:
     begins with the phrase can only come from tokens that do not end there.
     The states are made as they are asked for, and numbered from 0, the state of the empty output.
 
-    phrases: as `TokenTexts.of_phrase` gives them.
+    phrases: as `TokenTexts.of_phrase` gives them. is_of_tokens: whether there are none, so that `always` is all of it.
     """
 
     def __init__(self, texts: TokenTexts, phrases: Iterable[str], tokens: Collection[int] = ()) -> None:
@@ -65,7 +65,9 @@ class ExcludedPhrases:
         self._with_prefix: dict[str, list[str]] = defaultdict(list)
         always = set(tokens)
         at_a_start: set[int] = set()
-        for phrase in dict.fromkeys(phrases):
+        wanted = dict.fromkeys(phrases)
+        self.is_of_tokens = not any(wanted)
+        for phrase in wanted:
             if not phrase:
                 continue
             for length in range(1, len(phrase)):

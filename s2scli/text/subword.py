@@ -197,6 +197,8 @@ class SentencePieceTokenizer(Tokenizer):
         Bytes that are no UTF-8 show as U+FFFD.
         """
         pieces = self._visible_pieces(ids)
+        if not self.user_symbols:
+            return self._join(pieces, first=True)
         parts: list[list[str]] = [[]]
         symbols: list[str] = []
         for piece in pieces:

@@ -171,6 +171,8 @@ class Tokenizer(ABC):
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The symbol of each id, special ones included."""
         symbols, size = self.vocabulary.symbols, len(self.vocabulary)
+        if not self._own_words:
+            return [symbols[token] for token in ids]
         return [symbols[token] if token < size else self._own_words[token - size] for token in ids]
 
     def _visible_pieces(self, ids: Sequence[int]) -> list[str]:
@@ -188,6 +190,8 @@ class Tokenizer(ABC):
 
     def with_words(self, words: Sequence[str]) -> Self:
         """The same tokenizer for ids of which those from V on stand for these words."""
+        if not words and not self._own_words:
+            return self
         other = copy.copy(self)
         other._own_words = tuple(words)
         return other

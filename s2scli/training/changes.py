@@ -6,12 +6,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from s2scli.checkpoint import Checkpoint, check_vocabularies
+from s2scli.checkpoint import Checkpoint
 from s2scli.checkpoint_file import LAST
 from s2scli.configs.model import training_only
 from s2scli.configs.sections import COMPONENTS, SECTIONS
 from s2scli.configs.train import TrainConfig
 from s2scli.console import counted, notice
+from s2scli.data.tokenizers import check_vocabularies
 from s2scli.errors import CheckpointError
 from s2scli.schema import as_dict, by_epoch, defaults_of, names_that_decide
 from s2scli.training.run import Run

@@ -24,6 +24,7 @@ LINES = {
     "generate": "--path r1:r2 --beam 3 --rerank-path a,b c --rerank-weight 1,0.5 --source-field a.b --input x.jsonl",
     "chat": "--path run --sampling --top-p 0.9 --context-turns 2",
     "score": "--sys one two --ref r1 r2 --metrics bleu,ter",
+    "export": "run --to ctranslate2 --out folder --quantization int8",
     "average": "--inputs a b --output c",
     "plot": "run other --figures loss,lr",
     "inspect": "no/such --examples 4",
@@ -96,3 +97,28 @@ def test_what_is_wrong_is_told_all_the_same(capsys: pytest.CaptureFixture[str]) 
     assert "cannot be split over" in capsys.readouterr().err
     assert run(["train", "--show-config"]) == 2
     assert "DATA must be given" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("--path r --beam 3 --beam=4", {"beam": 4}),
+        ("--path r --beam=4 --beam 3 --sampling --no-sampling", {"beam": 3, "sampling": False}),
+        ("--path r --beam 3 -- data", {"beam": 3, "data": "data"}),
+        (
+            "data --path=r --target-prefix -1 --verbose",
+            {"data": "data", "target_prefix": "-1", "verbose": True},
+        ),
+    ],
+)
+def test_of_what_is_given_twice_the_last_counts(
+    words: str, wanted: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = tomllib.loads(shown(capsys, "generate", "--show-config", *words.split()))
+    assert {key: found[key] for key in wanted} == wanted
+
+
+@pytest.mark.parametrize("word", ["--sampling=true", "--help=3", "--no-sampling=x"])
+def test_a_switch_takes_no_value(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["generate", "--path", "r", word]) == 2
+    assert f"option '{word.partition('=')[0]}' does not take a value" in capsys.readouterr().err

@@ -22,6 +22,8 @@ from s2scli.models.base import Model
 from s2scli.models.factory import build_model, unique_parameters
 from s2scli.preprocess import preprocess
 from s2scli.schema import as_dict, build
+from s2scli.text.subword import GivenSentencePieceTokenizer
+from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import read_dict_txt
 from s2scli.text.word import WordTokenizer
 
@@ -41,7 +43,17 @@ def convert_model(folder: Path, output: Path, pairs: Path | None = None) -> None
     pairs: pairs.en and pairs.de are pieces from which a table for shortlists is learnt.
     """
     model, tokenizer, config = load_fairseq_model(folder)
-    _save(output, model, tokenizer, config, pairs)
+    _save(output, model, tokenizer, config, None if pairs is None else _shortlist(pairs, tokenizer))
+
+
+def convert_text_model(folder: Path, output: Path, pairs: Path | None = None) -> None:
+    """Write the model of `folder` as one of our checkpoints, which reads and writes text by its spm.model.
+
+    pairs: as in `convert_model`.
+    """
+    model, of_pieces, config = load_fairseq_model(folder)
+    text = GivenSentencePieceTokenizer((folder / "spm.model").read_bytes(), of_pieces.vocabulary)
+    _save(output, model, text, config, None if pairs is None else _shortlist(pairs, of_pieces))
 
 
 def random_model_of_pieces(folder: Path, output: Path, arch: str) -> None:
@@ -53,7 +65,7 @@ def random_model_of_pieces(folder: Path, output: Path, arch: str) -> None:
 
 
 def _save(
-    output: Path, model: Model, tokenizer: WordTokenizer, config: TrainConfig, pairs: Path | None
+    output: Path, model: Model, tokenizer: Tokenizer, config: TrainConfig, shortlist: Shortlist | None
 ) -> None:
     save_checkpoint(
         output,
@@ -66,7 +78,7 @@ def _save(
                 "limits": {"max_source_length": 0, "on_long": "truncate"},
             },
             weights=unique_parameters(model),
-            shortlist=None if pairs is None else _shortlist(pairs, tokenizer),
+            shortlist=shortlist,
         ),
     )
 

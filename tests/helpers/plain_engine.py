@@ -37,6 +37,9 @@ class PlainEngine:
         self.lines: list[int] = []
         self.num_released = 0
 
+    def check(self, config: SearchConfig) -> None:
+        """Any settings will do."""
+
     def search(
         self,
         sources: Sequence[EncodedLine],

@@ -11,9 +11,10 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from s2scli import __version__
-from s2scli.checkpoint_file import find_checkpoints, open_checkpoint
+from s2scli.checkpoint_file import find_checkpoints
 from s2scli.configs.generate import GenerateConfig
 from s2scli.configs.search import SearchConfig
+from s2scli.data.exported import arch_and_dataset
 from s2scli.data.source_form import SourceComposer
 from s2scli.errors import UsageError, did_you_mean
 from s2scli.inference.formats import format_record
@@ -57,9 +58,9 @@ class Service:
         """Which model it is, as a line of JSON."""
         models = []
         for path in find_checkpoints(self.config.path):
-            with open_checkpoint(path) as (_, header):
-                languages = {key: header["dataset"].get(key) for key in ("source_lang", "target_lang")}
-                models.append({"path": str(path), "arch": header["config"].get("arch"), **languages})
+            arch, dataset = arch_and_dataset(path)
+            languages = {key: dataset.get(key) for key in ("source_lang", "target_lang")}
+            models.append({"path": str(path), "arch": arch, **languages})
         return to_line({"version": __version__, "models": models, "format": self.config.format})
 
     def asked(self, body: io.BytesIO, query: str, *, is_json: bool) -> Asked:

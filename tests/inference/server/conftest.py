@@ -26,6 +26,12 @@ def run(transformer: Generator) -> Generator:
     return transformer
 
 
+@pytest.fixture
+def exported(toy_export: Path, generating: Callable[[Path], Generator]) -> Generator:
+    """`generate` with that model as CTranslate2 runs it; a server gets it as `path`."""
+    return generating(toy_export)
+
+
 @pytest.fixture(autouse=True)
 def closed() -> Iterator[None]:
     """Close the connections that a test has left open."""

@@ -34,6 +34,21 @@ def test_it_answers_as_a_pipe_does(run: Generator, start: Callable[..., Client],
     assert client.ask("", method="HEAD") == (200, "")
 
 
+def test_a_model_that_ctranslate2_runs_answers_as_a_pipe_does(
+    exported: Generator, start: Callable[..., Client]
+) -> None:
+    client = start(path=exported.path)
+    text = joined([*SENTENCES[:9], "", "xyzzy ba"])
+    assert client.ask(text) == (200, joined(exported(text)))
+    (model,) = json.loads(client.ask("", method="GET")[1])["models"]
+    assert (model["arch"], model["target_lang"]) == ("transformer_tiny", "bb")
+    status, answer = client.ask(text, path="/?diverse-beam-groups=5")
+    assert (status, answer.count("\n")) == (400, 1)
+    assert "CTranslate2 has no such search" in answer
+    line = json.dumps({"source": "ba", "constraints": ["be"]})
+    assert client.ask(f"{line}\n", JSON)[0] == 400
+
+
 def test_formats(run: Generator, start: Callable[..., Client]) -> None:
     client = start(nbest=2, beam=3, batch_size=1)
     records = joined([json.dumps({"source": line, "doc": n}) for n, line in enumerate(SENTENCES[:3])])

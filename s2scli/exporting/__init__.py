@@ -1,0 +1,1 @@
+"""Writing models in other toolkits' formats, one file each; `s2s export` calls them by components.py's table."""

@@ -1,0 +1,144 @@
+"""Checkpoints, opened for torch: one model, an ensemble of several, or one beside a language model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from s2scli.checkpoint import Checkpoint, load_checkpoint, restore_model
+from s2scli.checkpoint_file import find_checkpoints
+from s2scli.configs.generate import GenerateConfig
+from s2scli.data.shortlist import ChosenShortlist
+from s2scli.data.tokenizers import check_vocabularies
+from s2scli.errors import CheckpointError, UsageError
+from s2scli.inference.opened import OpenedModel
+from s2scli.inference.torch_engine import TorchEngine
+from s2scli.models.base import Decodable, Model
+from s2scli.models.ensemble import Ensemble
+from s2scli.models.fusion import ShallowFusion
+from s2scli.nn.quantized import quantize
+from s2scli.nn.runtime import prepare, resolve_precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedCheckpoints(OpenedModel):
+    """A checkpoint whose weights are mapped but not yet read, and the paths of others that are an ensemble with it."""
+
+    checkpoint: Checkpoint
+    others: Sequence[Path] = ()
+
+    @classmethod
+    def open(cls, paths: Sequence[Path]) -> Self:
+        """Open the first of some checkpoints; CheckpointError where it is broken."""
+        path, *others = paths
+        checkpoint = load_checkpoint(path)
+        return cls(
+            path=path,
+            tokenizers=checkpoint.tokenizers,
+            dataset=checkpoint.dataset,
+            right_to_left=_right_to_left(checkpoint),
+            checkpoint=checkpoint,
+            others=others,
+        )
+
+    def engine(self, config: GenerateConfig) -> TorchEngine:
+        """The model on the config's device, with the language model, the layers and the shortlists that it asks for."""
+        device = prepare(config.device, config.threads)
+        model = self._model(config, device)
+        for member in model.members:
+            for side in ("encoder", "decoder"):
+                numbers = getattr(config, f"{side}_layers_to_keep")
+                if numbers:
+                    member.keep_layers(side, numbers)
+        shortlist = self._shortlist(model, config, device)
+        if config.lm_path is not None:
+            model = self._fused(model, config.lm_path, config, device)
+        return TorchEngine(model, device, shortlist)
+
+    def scoring_engine(self, config: GenerateConfig) -> TorchEngine:
+        """The model alone on the config's device."""
+        device = prepare(config.device, config.threads)
+        return TorchEngine(self._model(config, device), device)
+
+    def _model(self, config: GenerateConfig, device: torch.device) -> Decodable:
+        """The checkpoint's model, or the ensemble; CheckpointError where its members differ."""
+        model = _restored(self.checkpoint, self.path, config.precision, device)
+        models = [model]
+        for path in self.others:
+            member = load_checkpoint(path)
+            if set(member.tokenizers) != set(self.tokenizers):
+                raise CheckpointError(
+                    f"{config.path}: one of {self.path} and {path} is a language model; give it as --lm-path, and the "
+                    "other as --path"
+                )
+            remedy = (
+                "the models of an ensemble are trained on one dataset, or on datasets with one vocabulary "
+                f"(s2s preprocess --vocab-from {self.path})"
+            )
+            check_vocabularies(self.tokenizers, self.path, member.tokenizers, path, remedy)
+            self._check_direction(path, _right_to_left(member))
+            models.append(_restored(member, path, config.precision, device))
+        return Ensemble(models) if self.others else model
+
+    def _fused(self, model: Decodable, path: Path, config: GenerateConfig, device: torch.device) -> Decodable:
+        """The model together with a language model; CheckpointError where that is none, or of another vocabulary."""
+        other = OpenedCheckpoints.open(find_checkpoints(path))
+        language_model = other._model(config, device)
+        if language_model.reads_source:
+            raise CheckpointError(
+                f"--lm-path {path}: reads a source, so it is no language model; several models are one by --path a:b"
+            )
+        remedy = (
+            "train the language model on a dataset made with s2s preprocess --only-target --vocab-from "
+            f"{self.path}"
+        )
+        check_vocabularies(other.tokenizers, other.path, self.tokenizers, self.path, remedy)
+        self._check_direction(other.path, other.right_to_left)
+        return ShallowFusion(model, language_model, config.lm_weight)
+
+    def _shortlist(
+        self, model: Decodable, config: GenerateConfig, device: torch.device
+    ) -> ChosenShortlist | None:
+        """The shortlists that the config wants; UsageError where the checkpoint has no table for them."""
+        if not config.shortlist:
+            return None
+        if model.copies:
+            raise UsageError(
+                f"--shortlist {config.shortlist}: {config.path} copies words of the source, which a shortlist would "
+                "leave out; leave --shortlist out"
+            )
+        table = self.checkpoint.shortlist
+        if table is None:
+            raise UsageError(
+                f"--shortlist {config.shortlist}: {self.path} has no table of translations; train on a dataset that "
+                "s2s preprocess --shortlist has made"
+            )
+        if config.shortlist > table.num_translations:
+            raise UsageError(
+                f"--shortlist {config.shortlist}: {self.path} has {table.num_translations} translations of a token at "
+                "most; give no more"
+            )
+        return ChosenShortlist(table.to(device), config.shortlist_frequent, config.shortlist)
+
+    def _check_direction(self, path: Path, right_to_left: bool) -> None:
+        """CheckpointError where another model writes in the other direction."""
+        if self.right_to_left != right_to_left:
+            backwards, forwards = (self.path, path) if self.right_to_left else (path, self.path)
+            raise CheckpointError(
+                f"{backwards}: writes from right to left, and {forwards} from left to right, so they have no next "
+                "token in common; --rerank-path takes models of either kind"
+            )
+
+
+def _right_to_left(checkpoint: Checkpoint) -> bool:
+    return bool(checkpoint.config.get("right_to_left", False))
+
+
+def _restored(checkpoint: Checkpoint, path: Path, precision: str, device: torch.device) -> Model:
+    model = restore_model(checkpoint, path).to(device)
+    quantize(model, resolve_precision(precision, device))
+    return model

@@ -1,0 +1,448 @@
+"""The engine that computes with CTranslate2, in C++; torch is not imported.
+
+Its searches are CTranslate2's own: a sentence is done once `beam` outputs have ended, as with fairseq; what may not
+come has no part in the probabilities; an output that has reached its longest length has no score for its end symbol.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+from s2scli.configs.search import SearchConfig
+from s2scli.errors import DataError, UsageError
+from s2scli.inference.lines import EncodedLine
+from s2scli.search.request import BatchLimits, Request, ScoredOutput
+from s2scli.text.vocabulary import SpecialSymbols
+
+# Batches that wait beside the one that is worked on: the next begins at once, and a signal need not wait for many.
+_AHEAD = 2
+# What SearchConfig has and CTranslate2 has not, beyond what their defaults come to.
+_UNKNOWN = (
+    "word_reward",
+    "unkpen",
+    "diverse_beam_groups",
+    "sibling_diversity",
+    "typical_p",
+    "min_p",
+    "retain_dropout",
+)
+_SEARCHES = ("sampling", "greedy", "beam")
+_REMEDY = "leave it out, or give --path the run that the model was exported from"
+
+
+def refusal(flag: str, why: str) -> UsageError:
+    """The error for a setting that CTranslate2 cannot search by; why: "CTranslate2 …" goes on with it."""
+    return UsageError(f"{flag}: CTranslate2 {why}; {_REMEDY}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenNames:
+    """The names by which CTranslate2 knows the ids of one side's vocabulary.
+
+    special: which of them are special symbols.
+    """
+
+    names: Sequence[str]
+    special: SpecialSymbols
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """The id of each name."""
+        return {name: token for token, name in enumerate(self.names)}
+
+    def of(self, ids: Sequence[int]) -> list[str]:
+        """The names of some ids."""
+        names = self.names
+        return [names[token] for token in ids]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ctranslate2Engine(ABC):
+    """A model in CTranslate2's hands; `Engine` says what the methods do.
+
+    runner: ctranslate2's object that runs it. target: the tokens it writes. positions: the most tokens of
+    a side, end symbol counted. num_layers: of the decoder, of which the last says what outputs attend to.
+    uses_shortlist: whether outputs are made of the folder's shortlists. scores_tokens: whether outputs are wanted with
+    the log-probability of each token, which takes a second pass.
+    """
+
+    runner: Any
+    target: TokenNames
+    positions: Mapping[str, int]
+    num_layers: int
+    uses_shortlist: bool = False
+    scores_tokens: bool = False
+    _latest: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    reads_source: ClassVar[bool]
+    copies: ClassVar[bool] = False
+
+    @property
+    def max_source_positions(self) -> int | None:
+        """The most tokens of a source, end symbol counted."""
+        return self.positions.get("source")
+
+    @property
+    def max_target_positions(self) -> int | None:
+        """The most tokens of an output, end symbol counted."""
+        return self.positions["target"]
+
+    def check(self, config: SearchConfig) -> None:
+        """UsageError, with the flag, for settings that CTranslate2 cannot search by."""
+        for name in _UNKNOWN:
+            if getattr(config, name) != getattr(SearchConfig, name):
+                raise refusal(f"--{name.replace('_', '-')} {getattr(config, name)}", "has no such search")
+        if config.length_penalty != "average" and not config.unnormalized:
+            raise refusal(f"--length-penalty {config.length_penalty}", "knows average alone")
+        if config.stop == "exact":
+            raise refusal("--stop exact", "stops once as many outputs as the beam is wide have ended")
+        if config.temperature != 1 and not config.sampling:
+            raise refusal(f"--temperature {config.temperature:g}", "has it for --sampling alone")
+        if config.method.name not in _SEARCHES:
+            raise refusal(f"--search {config.method.name}", "has no such search")
+        layer = config.alignment_layer
+        if layer is not None and layer not in (-1, self.num_layers - 1):
+            raise refusal(
+                f"--alignment-layer {layer}", f"tells what the last layer, {self.num_layers - 1}, attends to"
+            )
+
+    def search(
+        self,
+        sources: Sequence[EncodedLine],
+        request: Request,
+        config: SearchConfig,
+        limits: BatchLimits,
+        done: Callable[[int], object],
+    ) -> list[list[ScoredOutput]]:
+        """The outputs of each source, best first."""
+        self._check_request(request)
+        prefixes = request.prefixes or [request.prefix] * len(sources)
+        options = self._options(config)
+        # Of all lines the same tokens are forbidden, where any are.
+        if forbidden := next((item.always for item in request.excluded if item is not None), None):
+            also = [[name] for name in self.target.of(sorted(forbidden))]
+            options = {**options, "suppress_sequences": [*options["suppress_sequences"], *also]}
+        outputs: list[list[ScoredOutput]] = [[] for _ in sources]
+        waiting: deque[tuple[list[int], Any]] = deque()
+
+        def take() -> None:
+            rows, results = waiting.popleft()
+            for row, result in zip(rows, results, strict=True):
+                outputs[row] = self._outputs(result.result())
+            done(len(rows))
+
+        for rows, longest in self._batches(sources, prefixes, config, limits):
+            chosen, begun = [sources[row] for row in rows], [prefixes[row] for row in rows]
+            waiting.append((rows, self._begin(chosen, begun, longest, options)))
+            if len(waiting) > _AHEAD:
+                take()
+        while waiting:
+            take()
+        if self.scores_tokens or any(prefixes):
+            outputs = self._with_token_scores(sources, outputs, config, limits)
+        return outputs
+
+    def _check_request(self, request: Request) -> None:
+        """UsageError for phrases that outputs must hold, or must not."""
+        for number, constraints in zip(request.lines, request.constraints, strict=False):
+            if constraints is not None:
+                raise refusal(
+                    f"line {number + 1}", "cannot make outputs hold phrases (constraints, --glossary)"
+                )
+        for number, excluded in zip(request.lines, request.excluded, strict=False):
+            if excluded is not None and not excluded.is_of_tokens:
+                raise refusal(f"line {number + 1}", "cannot keep phrases out (exclude), only --bad-tokens")
+
+    def _batches(
+        self,
+        sources: Sequence[EncodedLine],
+        prefixes: Sequence[Sequence[int]],
+        config: SearchConfig,
+        limits: BatchLimits,
+    ) -> Iterator[tuple[list[int], int]]:
+        """Sources that are searched for together, by their numbers, with the longest output that all of them have."""
+        alike: dict[int, list[int]] = {}
+        for number, (source, prefix) in enumerate(zip(sources, prefixes, strict=True)):
+            longest = int(config.max_len_a * (len(source.ids) + 1)) + config.max_len_b
+            longest = max(min(longest, self.positions["target"] - 1), len(prefix))
+            alike.setdefault(longest, []).append(number)
+        for longest, numbers in alike.items():
+            batch: list[int] = []
+            widest = 0
+            for number in numbers:
+                length = len(sources[number].ids) + 1
+                if batch and not limits.hold(len(batch) + 1, max(widest, length)):
+                    yield batch, longest
+                    batch, widest = [], 0
+                batch.append(number)
+                widest = max(widest, length)
+            yield batch, longest
+
+    def _outputs(self, result: Any) -> list[ScoredOutput]:
+        ids, end = self.target.ids, self.target.special.end
+        return [
+            ScoredOutput([*map(ids.__getitem__, names), end], [], score)
+            for names, score in zip(self._hypotheses(result), result.scores, strict=True)
+        ]
+
+    def _with_token_scores(
+        self,
+        sources: Sequence[EncodedLine],
+        outputs: list[list[ScoredOutput]],
+        config: SearchConfig,
+        limits: BatchLimits,
+    ) -> list[list[ScoredOutput]]:
+        """The outputs with the log-probability of each token, and so with that of the prefix in their scores."""
+        pairs = [(source, item) for source, items in zip(sources, outputs, strict=True) for item in items]
+        scored: list[ScoredOutput] = []
+        while len(scored) < len(pairs):
+            some = pairs[len(scored) : len(scored) + limits.sentences]
+            scored += self.score([source for source, _ in some], [item.ids[:-1] for _, item in some])
+        power = 0.0 if config.unnormalized else config.lenpen
+        found = iter(scored)
+        return [
+            sorted(
+                (
+                    replace(item, score=sum(item.token_scores) / len(item.ids) ** power)
+                    for item in [next(found) for _ in items]
+                ),
+                key=lambda item: -item.score,
+            )
+            for items in outputs
+        ]
+
+    def score(self, sources: Sequence[EncodedLine], targets: Sequence[Sequence[int]]) -> list[ScoredOutput]:
+        """Given targets as outputs, in one batch; DataError for one that there are no positions for."""
+        longest, most = max(map(len, targets), default=0) + 1, self.positions["target"]
+        if longest > most:
+            raise DataError(
+                f"a target of {longest} tokens is longer than the {most} positions that the model was exported with; "
+                "shorten it, or export with more --max-positions"
+            )
+        end = self.target.special.end
+        return [
+            ScoredOutput([*target, end], scores, sum(scores) / len(scores))
+            for target, scores in zip(targets, self._forced_scores(sources, targets), strict=True)
+        ]
+
+    @abstractmethod
+    def attend(
+        self,
+        sources: Sequence[EncodedLine],
+        outputs: list[list[ScoredOutput]],
+        config: SearchConfig,
+        limits: BatchLimits,
+    ) -> list[list[ScoredOutput]]:
+        """The outputs of each source with their attention, of the last layer."""
+
+    def dropout(self, seed: int, line: int) -> AbstractContextManager[None]:
+        """There is none in an exported model: UsageError."""
+        del seed, line
+        raise refusal("--retain-dropout", "has no dropout")
+
+    def release_memory(self) -> None:
+        """CTranslate2 keeps what it has got: there is nothing to do."""
+        return
+
+    def _options(self, config: SearchConfig) -> Mapping[str, Any]:
+        """The settings of a search, as CTranslate2 calls them; of the latest settings they are kept."""
+        latest = self._latest
+        if not latest or latest[0] is not config:
+            never = self.target.of(self.target.special.never_predicted)
+            made = _common_options(config) | self._own_options(config)
+            latest[:] = config, made | {"suppress_sequences": [[name] for name in never]}
+        options: Mapping[str, Any] = latest[1]
+        return options
+
+    @abstractmethod
+    def _own_options(self, config: SearchConfig) -> dict[str, Any]:
+        """What the two runners call differently."""
+
+    @abstractmethod
+    def _begin(
+        self,
+        sources: Sequence[EncodedLine],
+        prefixes: Sequence[Sequence[int]],
+        longest: int,
+        options: Mapping[str, Any],
+    ) -> list[Any]:
+        """Begin a search; what gives the result for each of the sources once it is there."""
+
+    @abstractmethod
+    def _hypotheses(self, result: Any) -> list[list[str]]:
+        """The names of the tokens of a result's outputs, what they had to begin with among them."""
+
+    @abstractmethod
+    def _forced_scores(
+        self, sources: Sequence[EncodedLine], targets: Sequence[Sequence[int]]
+    ) -> list[list[float]]:
+        """The log-probability of each token of given targets, and of the end symbol after them."""
+
+
+def _common_options(config: SearchConfig) -> dict[str, Any]:
+    """What both of CTranslate2's runners call the same."""
+    drawn: dict[str, Any] = {"beam_size": config.beam, "length_penalty": config.lenpen}
+    if config.unnormalized:
+        drawn["length_penalty"] = 0.0
+    if config.sampling:
+        drawn = {
+            "beam_size": 1,
+            "sampling_topk": config.top_k,
+            "sampling_topp": config.top_p,
+            "sampling_temperature": config.temperature,
+        }
+    return drawn | {
+        "num_hypotheses": config.nbest,
+        "repetition_penalty": config.repetition_penalty,
+        "no_repeat_ngram_size": config.no_repeat_ngram_size,
+        "disable_unk": config.no_unk,
+        "return_scores": True,
+        "asynchronous": True,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ctranslate2TranslationEngine(Ctranslate2Engine):
+    """A model with an encoder, which a `ctranslate2.Translator` runs; source: the tokens it reads."""
+
+    source: TokenNames
+
+    reads_source = True
+
+    def _own_options(self, config: SearchConfig) -> dict[str, Any]:
+        return {
+            "coverage_penalty": config.coverage_penalty,
+            "min_decoding_length": config.min_len,
+            "use_vmap": self.uses_shortlist,
+            "max_input_length": 0,
+        }
+
+    def _begin(
+        self,
+        sources: Sequence[EncodedLine],
+        prefixes: Sequence[Sequence[int]],
+        longest: int,
+        options: Mapping[str, Any],
+    ) -> list[Any]:
+        if options["min_decoding_length"] > longest:
+            options = {**options, "min_decoding_length": longest}
+        begun: list[Any] = self.runner.translate_batch(
+            [self.source.of(source.ids) for source in sources],
+            [self.target.of(prefix) for prefix in prefixes] if any(prefixes) else None,
+            max_decoding_length=longest,
+            **options,
+        )
+        return begun
+
+    def _hypotheses(self, result: Any) -> list[list[str]]:
+        hypotheses: list[list[str]] = result.hypotheses
+        return hypotheses
+
+    def _forced_scores(
+        self, sources: Sequence[EncodedLine], targets: Sequence[Sequence[int]]
+    ) -> list[list[float]]:
+        found = self.runner.score_batch(
+            [self.source.of(source.ids) for source in sources],
+            [self.target.of(target) for target in targets],
+            max_input_length=0,
+        )
+        return [result.log_probs for result in found]
+
+    def attend(
+        self,
+        sources: Sequence[EncodedLine],
+        outputs: list[list[ScoredOutput]],
+        config: SearchConfig,
+        limits: BatchLimits,
+    ) -> list[list[ScoredOutput]]:
+        """The outputs of each source with their attention, by a forced pass."""
+        del config
+        pairs = [(source, item) for source, items in zip(sources, outputs, strict=True) for item in items]
+        weights: list[Any] = []
+        while len(weights) < len(pairs):
+            weights += self._attended(pairs[len(weights) : len(weights) + limits.sentences])
+        found = iter(weights)
+        return [[replace(item, attention=next(found)) for item in items] for items in outputs]
+
+    def _attended(self, pairs: Sequence[tuple[EncodedLine, ScoredOutput]]) -> list[Any]:
+        """The attention [T, S] of outputs of sources, as a search that has no choice gives it."""
+        import numpy as np  # which nothing else needs here
+
+        given = [self.target.of(item.ids[:-1]) for _, item in pairs]
+        results = self.runner.translate_batch(
+            [self.source.of(source.ids) for source, _ in pairs],
+            given,
+            beam_size=1,
+            max_decoding_length=max(map(len, given)) + 1,
+            max_input_length=0,
+            return_attention=True,
+            return_end_token=True,
+        )
+        found = []
+        for result, (_, item) in zip(results, pairs, strict=True):
+            # Of the source's end symbol CTranslate2 says nothing; it has what is left of each row.
+            inside = np.array(result.attention[0][: len(item.ids)], np.float32)  # [T, S - 1]
+            left = np.maximum(1 - inside.sum(1, keepdims=True), 0)
+            found.append(np.concatenate([inside, left], axis=1))
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ctranslate2LanguageEngine(Ctranslate2Engine):
+    """A language model, which a `ctranslate2.Generator` runs."""
+
+    reads_source = False
+
+    def check(self, config: SearchConfig) -> None:
+        """UsageError, with the flag, for settings that CTranslate2 cannot search by."""
+        super().check(config)
+        if config.coverage_penalty:
+            raise refusal(f"--coverage-penalty {config.coverage_penalty:g}", "has it for translation alone")
+
+    def _own_options(self, config: SearchConfig) -> dict[str, Any]:
+        return {"min_length": config.min_len}
+
+    def _begin(
+        self,
+        sources: Sequence[EncodedLine],
+        prefixes: Sequence[Sequence[int]],
+        longest: int,
+        options: Mapping[str, Any],
+    ) -> list[Any]:
+        del sources
+        start = [self.target.special.start]
+        begun: list[Any] = self.runner.generate_batch(
+            [self.target.of([*start, *prefix]) for prefix in prefixes],
+            max_length=longest,
+            **{**options, "min_length": min(options["min_length"], longest)},
+        )
+        return begun
+
+    def _hypotheses(self, result: Any) -> list[list[str]]:
+        hypotheses: list[list[str]] = result.sequences
+        return hypotheses
+
+    def _forced_scores(
+        self, sources: Sequence[EncodedLine], targets: Sequence[Sequence[int]]
+    ) -> list[list[float]]:
+        del sources
+        start, end = self.target.special.start, self.target.special.end
+        texts = [self.target.of([start, *target, end]) for target in targets]
+        return [result.log_probs for result in self.runner.score_batch(texts, max_input_length=0)]
+
+    def attend(
+        self,
+        sources: Sequence[EncodedLine],
+        outputs: list[list[ScoredOutput]],
+        config: SearchConfig,
+        limits: BatchLimits,
+    ) -> list[list[ScoredOutput]]:
+        """There is no source to attend to: UsageError."""
+        del sources, outputs, config, limits
+        raise UsageError("a language model has no source that its outputs could be aligned with")

@@ -1,0 +1,267 @@
+"""`s2s generate` on CTranslate2's engine beside calling CTranslate2 itself, in turn; a JSON line a measurement.
+
+    python tests/benchmarks/engines.py --model FOLDER --data TEXT
+    python tests/benchmarks/engines.py --model FOLDER --data TEXT --kinds fp32 --beams 5 --batches 128 --passes 3
+
+FOLDER: a Transformer trained with fairseq, as model.safetensors, dict.txt and spm.model. TEXT: a folder with
+test_2016_flickr.en, and for shortlists train.sp.{en,de}, from which they are learnt. Both sides read raw lines and give
+raw lines: the library is called as its documentation says, with sentencepiece before and after it. Seconds are those of
+all lines with the model loaded; both take passes in turn, and the ratio is the median of those of the pairs. Each has a
+process of its own: of two models in one process the first that is loaded is a tenth faster. Then the first answer of
+`echo LINE | s2s generate`: seconds, processor seconds and peak memory of the whole process, beside the library's and,
+with --torch, beside the checkpoint's. Run it on idle cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests/helpers")]
+
+# The settings of `s2s export` of each kind that is measured, and the shortlist in both.
+TRANSLATIONS, FREQUENT = 20, 500
+KINDS: dict[str, dict[str, Any]] = {
+    "fp32": {},
+    "int8": {"quantization": "int8"},
+    "fp32, shortlist": {"shortlist": TRANSLATIONS, "shortlist_frequent": FREQUENT},
+    "int8, shortlist": {
+        "quantization": "int8",
+        "shortlist": TRANSLATIONS,
+        "shortlist_frequent": FREQUENT,
+    },
+}
+LONGEST = 200
+# The least program that answers a line with the library.
+LIBRARY = """
+import sys, ctranslate2, sentencepiece
+model, pieces, threads = sys.argv[1:]
+translator = ctranslate2.Translator(model, intra_threads=int(threads))
+processor = sentencepiece.SentencePieceProcessor(model_file=pieces)
+source = [processor.encode(line, out_type=str) for line in sys.stdin.read().splitlines()]
+for result in translator.translate_batch(source, beam_size=5, max_decoding_length=200):
+    print(processor.decode(result.hypotheses[0]))
+"""
+
+
+def folder_of(folder: Path, kind: str) -> Path:
+    """Where the model of a kind is; the checkpoint is in run/."""
+    return folder / kind.replace(", ", "_")
+
+
+def write_models(options: argparse.Namespace, folder: Path) -> None:
+    """Write the checkpoint, and what it is exported to of each kind."""
+    from fairseq_model import convert_text_model
+
+    from s2scli.configs.export import ExportConfig
+    from s2scli.export import export
+
+    pairs = options.data / "train.sp" if any("shortlist" in kind for kind in options.kinds) else None
+    run = folder / "run"
+    convert_text_model(options.model, run / "checkpoint_best.safetensors", pairs)
+    for kind in options.kinds:
+        out = folder_of(folder, kind)
+        export(ExportConfig(path=run, to="ctranslate2", out=out, compare_lines=0, **KINDS[kind]))
+
+
+def make_library(options: argparse.Namespace, path: Path, kind: str) -> Callable[..., list[str]]:
+    """A function that translates lines as a program that calls the library would."""
+    import ctranslate2
+    import sentencepiece
+
+    translator = ctranslate2.Translator(str(path), intra_threads=options.threads)
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(options.model / "spm.model"))
+    uses_vmap = "shortlist" in kind
+
+    def translate(lines: Sequence[str], beam: int, batch: int) -> list[str]:
+        outputs = []
+        for start in range(0, len(lines), len(lines) if batch > 1 else 1):
+            part = lines[start : start + len(lines)] if batch > 1 else lines[start : start + 1]
+            results = translator.translate_batch(
+                [processor.encode(line, out_type=str) for line in part],
+                beam_size=beam,
+                max_batch_size=batch,
+                max_decoding_length=LONGEST,
+                max_input_length=0,
+                use_vmap=uses_vmap,
+            )
+            outputs += [processor.decode(result.hypotheses[0]) for result in results]
+        return outputs
+
+    return translate
+
+
+def make_s2s(options: argparse.Namespace, path: Path, kind: str) -> Callable[..., list[str]]:
+    """A function that translates lines as `s2s generate` does once it is loaded."""
+    from dataclasses import replace
+
+    from s2scli.configs.generate import GenerateConfig
+    from s2scli.inference.formats import format_record
+    from s2scli.inference.lines import Line
+    from s2scli.inference.loading import make_translator
+
+    shortlist = KINDS[kind].get("shortlist", 0)
+    config = GenerateConfig(
+        path=path, device="cpu", threads=options.threads, max_len_b=LONGEST, shortlist=shortlist
+    )
+    translator = make_translator(config)
+
+    def translate(lines: Sequence[str], beam: int, batch: int) -> list[str]:
+        search = replace(config, beam=beam, batch_size=batch)
+        own = replace(translator, search=search, batch_size=batch)
+        asked = (Line(number, line) for number, line in enumerate(lines))
+        window = len(lines) if batch > 1 else 1
+        return [format_record(record, search) for record in own.records(asked, window)]
+
+    return translate
+
+
+SIDES: dict[str, Callable[..., Callable[..., list[str]]]] = {"library": make_library, "s2s": make_s2s}
+
+
+def work(options: argparse.Namespace, side: str, path: Path, kind: str, beam: int, batch: int) -> None:
+    """In a process of its own: translate all lines for each line of standard input; print seconds and outputs."""
+    lines = (options.data / "test_2016_flickr.en").read_text(encoding="utf-8").splitlines()[: options.lines]
+    translate = SIDES[side](options, path, kind)
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        outputs = translate(lines, beam, batch)
+        print(json.dumps([time.perf_counter() - started, outputs]), flush=True)
+
+
+def compare(options: argparse.Namespace, path: Path, kind: str, beam: int, batch: int) -> dict[str, Any]:
+    """Both in turn, each in a process of its own, over all lines several times; a first pass is not counted."""
+    workers = {side: start_worker(options, [side, str(path), kind, beam, batch]) for side in SIDES}
+    seconds: dict[str, list[float]] = {side: [] for side in SIDES}
+    outputs: dict[str, list[str]] = {}
+    for _ in range(1 + options.passes):
+        for side, worker in workers.items():
+            assert worker.stdin is not None
+            assert worker.stdout is not None
+            worker.stdin.write("\n")
+            worker.stdin.flush()
+            taken, outputs[side] = json.loads(worker.stdout.readline())
+            seconds[side].append(taken)
+    for worker in workers.values():
+        worker.communicate()
+    pairs = zip(seconds["library"][1:], seconds["s2s"][1:], strict=True)
+    ratios = [one / other for one, other in pairs]
+    lines = len(outputs["s2s"])
+    return {
+        **{f"{side}_lines_per_s": round(lines / statistics.median(seconds[side][1:]), 1) for side in SIDES},
+        "ratio": round(statistics.median(ratios), 3),
+        "lowest": round(min(ratios), 3),
+        "highest": round(max(ratios), 3),
+        "equal": sum(one == other for one, other in zip(*outputs.values(), strict=True)),
+        "lines": lines,
+    }
+
+
+def start_worker(options: argparse.Namespace, what: list[Any]) -> subprocess.Popen[str]:
+    words = [sys.executable, __file__, "--model", options.model, "--data", options.data]
+    words += ["--lines", options.lines, "--threads", options.threads, "--work", json.dumps(what)]
+    command = [str(word) for word in words]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def first_answer(command: Sequence[str | Path], number: int) -> dict[str, float]:
+    """Medians of wall and processor seconds and of peak memory of a program that is given one line."""
+    walls, processors, peaks = [], [], []
+    for _ in range(number + 1):
+        started = time.perf_counter()
+        child = subprocess.Popen(
+            [str(word) for word in command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(b"A man is riding a bike.\n")
+        child.stdin.close()
+        assert child.stdout.read().strip()
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = status
+        assert status == 0
+        walls.append(time.perf_counter() - started)
+        processors.append(used.ru_utime + used.ru_stime)
+        peaks.append(used.ru_maxrss / 1024)
+    # The first one found nothing in the system's caches.
+    return {
+        "wall_s": round(statistics.median(walls[1:]), 3),
+        "least_wall_s": round(min(walls[1:]), 3),
+        "processor_s": round(statistics.median(processors[1:]), 3),
+        "peak_mb": round(statistics.median(peaks[1:]), 1),
+    }
+
+
+def run(options: argparse.Namespace, folder: Path) -> None:
+    # In a process of its own, as torch is needed: no process has a lower peak of memory than the one that starts it.
+    subprocess.run([sys.executable, *sys.argv, "--write", folder], check=True)
+    for kind in options.kinds:
+        for beam in options.beams:
+            for batch in options.batches:
+                found = compare(options, folder_of(folder, kind), kind, beam, batch)
+                print(json.dumps({"kind": kind, "beam": beam, "batch": batch, **found}), flush=True)
+    if not options.starts:
+        return
+    path = folder_of(folder, options.kinds[0])
+    s2s = [sys.executable, "-m", "s2scli", "generate", "--threads", options.threads, "--path"]
+    programs = {
+        "s2s": [*s2s, path],
+        "library": [sys.executable, "-c", LIBRARY, path, options.model / "spm.model", options.threads],
+    }
+    if options.torch:
+        programs["s2s with torch"] = [*s2s, folder / "run"]
+    for name, command in programs.items():
+        print(json.dumps({"first_answer": name, **first_answer(command, options.starts)}), flush=True)
+
+
+def main() -> None:
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--kinds", default=",".join(name.replace(", ", "+") for name in KINDS))
+    parser.add_argument("--beams", default="5,1")
+    parser.add_argument("--batches", default="128,1")
+    parser.add_argument("--lines", type=int, default=1000)
+    parser.add_argument("--passes", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--starts", type=int, default=9, help="first answers to measure; 0: none")
+    parser.add_argument("--torch", action="store_true", help="measure the checkpoint's first answer too")
+    for own in ("--work", "--write"):
+        parser.add_argument(own, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.work:
+        side, path, *what = json.loads(options.work)
+        work(options, side, Path(path), *what)
+        return
+    options.kinds = [name.replace("+", ", ") for name in options.kinds.split(",")]
+    options.beams = [int(word) for word in options.beams.split(",")]
+    options.batches = [int(word) for word in options.batches.split(",")]
+    os.environ["PYTHONPATH"] = str(ROOT)
+    if options.write:
+        write_models(options, Path(options.write))
+        return
+    # Modules are compiled once, as those of an installed package are.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["PYTHONPYCACHEPREFIX"] = str(Path(folder, "compiled"))
+        run(options, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
