@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from s2scli.configs.export import ExportConfig
-from s2scli.configs.transformer import TransformerConfig, TransformerLMConfig
+from s2scli.configs.transformer import TransformerConfig, TransformerDecoderConfig, TransformerLMConfig
+from s2scli.configs.transformer_options import TransformerOptions
 from s2scli.data.exported import ExportedModel, ExportedShortlist, unique_names, write_exported
 from s2scli.data.shortlist import Shortlist
 from s2scli.errors import S2SError, UsageError
@@ -17,7 +20,6 @@ from s2scli.exporting.target import ModelToExport
 from s2scli.io import write_atomically
 from s2scli.models.transformer import TransformerDecoder, TransformerModel
 from s2scli.models.transformer_lm import TransformerLanguageModel
-from s2scli.nn.transformer import DecoderLayer
 from s2scli.schema import spelled
 
 # The sublayers of a layer: CTranslate2's names ↔ ours. Where both have linear layers, their weights are [outputs,
@@ -35,27 +37,24 @@ _LAYER = {
     "ffn.linear_1": "feed_forward.outer",
 }
 # Our activations, as CTranslate2 calls what they do to the first of the feed-forward layers, and whether that is gated.
-_ACTIVATIONS = {"relu": ("RELU", False), "gelu": ("GELU", False), "swiglu": ("SWISH", True)}
+_ACTIVATIONS = {
+    "relu": ("RELU", False),
+    "gelu": ("GELU", False),
+    "gelu_new": ("GELUTanh", False),
+    "swish": ("SWISH", False),
+    "reglu": ("RELU", True),
+    "geglu": ("GELU", True),
+    "geglu_new": ("GELUTanh", True),
+    "swiglu": ("SWISH", True),
+}
 # Values that settings may have; those without a row may have any.
 _ALLOWED: dict[str, tuple[Any, ...]] = {
     "copy": (False,),
     "attention_window": (0,),
     "activation_fn": tuple(_ACTIVATIONS),
-    "positions": ("sinusoidal", "learned"),
-    "norm": ("layer",),
-    "norm_bias": (True,),
-    "linear_bias": (True,),
-    "output_bias": (False,),
-    "scale_embedding": (True, False),
-    "encoder_head_dim": (None,),
-    "decoder_head_dim": (None,),
-    "encoder_kv_heads": (None,),
-    "decoder_kv_heads": (None,),
-    "attention_scale": (None,),
-    "qk_norm": (False,),
-    "decoder_start": ("symbol",),
-    "output_scale": (None,),
     "decoder_sublayer": ("attention",),
+    # It normalizes otherwise.
+    "qk_norm": (False,),
 }
 
 
@@ -68,13 +67,12 @@ def write(source: ModelToExport, folder: Path, config: ExportConfig) -> None:
     table = source.shortlist(config)
     tokenizers, special = source.checkpoint.tokenizers, source.model.symbols
     names = {side: unique_names(tokenizer.vocabulary) for side, tokenizer in tokenizers.items()}
-    positions = {side: _num_positions(source, side, config.max_positions) for side in tokenizers}
+    positions = _positions(source, config.max_positions)
     spec = _FAMILIES[source.config.name](source, positions, names)
     spec.config.unk_token = names["target"][special.unknown]
     spec.config.eos_token = names["target"][special.end]
     spec.config.bos_token = names["target"][special.start]
-    layer = cast(DecoderLayer, _decoder(source).decoder_layers[0])
-    spec.config.layer_norm_epsilon = cast(nn.LayerNorm, layer.feed_forward_residual.norm).eps
+    spec.config.layer_norm_epsilon = cast(TransformerOptions, source.config).norm_eps
     spec.validate()
     spec.optimize(config.quantization)
     spec.save(str(folder))
@@ -118,18 +116,10 @@ def _encoder_decoder(
 ) -> Any:
     specs = _specs()
     model, config = cast(TransformerModel, source.model), cast(TransformerConfig, source.config)
-    activation, is_gated = _ACTIVATIONS[config.activation_fn]
-    encoder = specs.TransformerEncoderSpec(
-        config.encoder_layers,
-        config.encoder_attention_heads,
-        pre_norm=config.encoder_normalize_before,
-        activation=specs.common_spec.Activation[activation],
-        layernorm_embedding=config.layernorm_embedding,
-        ffn_glu=is_gated,
-    )
+    encoder = specs.TransformerEncoderSpec(**_side_options(config, "encoder"))
     decoder = _decoder_spec(config, with_encoder_attention=True)
-    _fill_side(encoder, encoder.embeddings[0], model, "encoder", positions["source"])
-    _fill_decoder(decoder, model, positions["target"])
+    _fill_side(encoder, encoder.embeddings[0], model, "encoder", positions.get("source"))
+    _fill_decoder(decoder, model, positions.get("target"))
     spec = specs.TransformerSpec(encoder, decoder)
     spec.config.decoder_start_token = names["target"][model.symbols.start]
     spec.config.add_source_eos = True
@@ -143,7 +133,7 @@ def _language_model(
 ) -> Any:
     model, config = cast(TransformerLanguageModel, source.model), cast(TransformerLMConfig, source.config)
     decoder = _decoder_spec(config, with_encoder_attention=False)
-    _fill_decoder(decoder, model, positions["target"])
+    _fill_decoder(decoder, model, positions.get("target"))
     spec = _specs().TransformerDecoderModelSpec(decoder)
     spec.register_vocabulary(names["target"])
     return spec
@@ -166,62 +156,107 @@ def _specs() -> Any:
     return transformer_spec
 
 
-def _decoder_spec(config: TransformerConfig | TransformerLMConfig, *, with_encoder_attention: bool) -> Any:
-    specs = _specs()
-    activation, is_gated = _ACTIVATIONS[config.activation_fn]
-    return specs.TransformerDecoderSpec(
-        config.decoder_layers,
-        config.decoder_attention_heads,
-        pre_norm=config.decoder_normalize_before,
-        activation=specs.common_spec.Activation[activation],
-        layernorm_embedding=config.layernorm_embedding,
+def _decoder_spec(config: TransformerDecoderConfig, *, with_encoder_attention: bool) -> Any:
+    spec = _specs().TransformerDecoderSpec(
+        **_side_options(config, "decoder"),
         with_encoder_attention=with_encoder_attention,
         # What outputs attend to is the mean over the heads of the last layer, as in our models.
         alignment_layer=-1,
         alignment_heads=config.decoder_attention_heads,
-        ffn_glu=is_gated,
     )
+    spec.start_from_zero_embedding = config.decoder_start == "zero"
+    if config.output_scale is not None:
+        spec.scale_outputs = config.output_scale
+    return spec
+
+
+def _side_options(config: TransformerDecoderConfig, side: str) -> dict[str, Any]:
+    """What the specification of a side is made with."""
+    activation, is_gated = _ACTIVATIONS[config.activation_fn]
+    own = {
+        name: getattr(config, f"{side}_{name}") for name in ("layers", "attention_heads", "normalize_before")
+    }
+    is_rotary = config.positions == "rotary"
+    return {
+        "num_layers": own["layers"],
+        "num_heads": own["attention_heads"],
+        "pre_norm": own["normalize_before"],
+        "activation": _specs().common_spec.Activation[activation],
+        "layernorm_embedding": config.layernorm_embedding,
+        "relative_attention_bias": config.positions == "relative",
+        "ffn_glu": is_gated,
+        "rms_norm": config.norm == "rms",
+        "num_heads_kv": getattr(config, f"{side}_kv_heads"),
+        "head_dim": getattr(config, f"{side}_head_dim"),
+        # All of a head, in pairs of neighbours.
+        "rotary_dim": 0 if is_rotary else None,
+        "rotary_interleave": True,
+        "rotary_base": config.rotary_base,
+    }
 
 
 def _decoder(source: ModelToExport) -> TransformerDecoder:
     return cast(TransformerDecoder, source.model)
 
 
-def _num_positions(source: ModelToExport, side: str, wanted: int) -> int:
-    """How many positions of a side to write: all that were learned, else as many as asked for or as training needed."""
-    learned = source.config.positions_of.get(side)
-    if learned is not None:
-        return learned
+def _positions(source: ModelToExport, wanted: int) -> dict[str, int]:
+    """How many positions of each side to write, where they are written; others have no end.
+
+    They are all that were learned, else as many as asked for, or as training needed.
+    """
+    config = cast(TransformerOptions, source.config)
+    if config.positions in ("relative", "rotary"):
+        return {}
     longest: Mapping[str, int] = source.checkpoint.dataset.get("longest", {})
-    return max(wanted, longest.get(side, 0) + 1)
+    learned = config.positions_of
+    return {
+        side: learned.get(side) or max(wanted, longest.get(side, 0) + 1)
+        for side in source.checkpoint.tokenizers
+    }
 
 
-def _fill_decoder(spec: Any, model: TransformerDecoder, positions: int) -> None:
+def _fill_decoder(spec: Any, model: TransformerDecoder, positions: int | None) -> None:
     _fill_side(spec, spec.embeddings, model, "decoder", positions)
     spec.projection.weight = _array(model.output.weight)
+    if model.output.bias is not None:
+        spec.projection.bias = _array(model.output.bias)
 
 
-def _fill_side(spec: Any, embeddings: Any, model: nn.Module, side: str, positions: int) -> None:
-    """Fill in the embeddings, the layers and the norms of a side."""
+def _fill_side(spec: Any, embeddings: Any, model: nn.Module, side: str, positions: int | None) -> None:
+    """Fill in the embeddings, the layers and the norms of a side; positions: how many are written."""
     embedder = getattr(model, f"{side}_embedder")
     embeddings.weight = _array(embedder.table.weight)
-    spec.scale_embeddings = embedder.scale
-    # Always written: CTranslate2's own sinusoids begin at position 1.
-    spec.position_encodings.encodings = _array(embedder.positions(0, positions))
+    spec.scale_embeddings = float(embedder.scale)
+    if positions is not None:
+        # Always written: CTranslate2's own sinusoids begin at position 1.
+        encodings = embedder.positions(0, positions).expand(positions, embedder.table.embedding_dim)
+        spec.position_encodings.encodings = _array(encodings)
     if embedder.norm is not None:
         _fill(spec.layernorm_embedding, embedder.norm)
+    relative = getattr(model, f"{side}_relative_positions")
     for layer_spec, layer in zip(spec.layer, getattr(model, f"{side}_layers"), strict=True):
         for theirs, ours in _LAYER.items():
             if (sublayer := _part(layer, ours)) is not None:
                 _fill(_part(layer_spec, theirs), sublayer)
+        for name in ("self_attention", "cross_attention"):
+            attention = getattr(layer, name, None)
+            if attention is not None and attention.attention_scale is not None:
+                getattr(layer_spec, name.removeprefix("cross_")).queries_scale = attention.attention_scale
+        if relative is not None:
+            layer_spec.self_attention.relative_attention_bias = _array(relative.weight)
+            layer_spec.self_attention.relative_attention_max_distance = np.int32(relative.max_distance)
         if hasattr(layer_spec.ffn, "linear_0_noact"):
-            # Of a gated layer ours is one matrix: the gate above, what it opens for below.
-            inner = layer.feed_forward.inner
-            gate, value = (item.chunk(2) for item in (inner.weight, inner.bias))
-            for part, number in ((layer_spec.ffn.linear_0, 0), (layer_spec.ffn.linear_0_noact, 1)):
-                part.weight, part.bias = _array(gate[number]), _array(value[number])
+            _fill_gated(layer_spec.ffn, layer.feed_forward.inner)
     if hasattr(spec, "layer_norm"):
         _fill(spec.layer_norm, getattr(model, f"{side}_norm"))
+
+
+def _fill_gated(spec: Any, inner: nn.Module) -> None:
+    """Fill in the first layers of a gated feed-forward layer: ours is one matrix, the gate above what it opens for."""
+    for part, number in ((spec.linear_0, 0), (spec.linear_0_noact, 1)):
+        part.weight = _array(cast(Tensor, inner.weight).chunk(2)[number])
+        if inner.bias is not None:
+            part.bias = _array(cast(Tensor, inner.bias).chunk(2)[number])
 
 
 def _part(whole: Any, path: str) -> Any:
@@ -235,10 +270,16 @@ def _part(whole: Any, path: str) -> Any:
 
 def _fill(spec: Any, module: nn.Module) -> None:
     """Fill in a linear layer, or a norm."""
-    weight, bias = ("gamma", "beta") if hasattr(spec, "gamma") else ("weight", "bias")
-    setattr(spec, weight, _array(cast(Tensor, module.weight)))
-    if module.bias is not None:
-        setattr(spec, bias, _array(cast(Tensor, module.bias)))
+    weight, bias = cast(Tensor, module.weight), cast(Tensor | None, getattr(module, "bias", None))
+    if hasattr(spec, "gamma"):
+        spec.gamma = _array(weight)
+        if hasattr(spec, "beta"):
+            # A norm without biases is to CTranslate2 one that does not subtract the mean.
+            spec.beta = _array(torch.zeros_like(weight) if bias is None else bias)
+        return
+    spec.weight = _array(weight)
+    if bias is not None:
+        spec.bias = _array(bias)
 
 
 def _array(tensor: Tensor) -> Any:

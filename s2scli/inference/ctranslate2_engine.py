@@ -66,8 +66,8 @@ class TokenNames:
 class Ctranslate2Engine(ABC):
     """A model in CTranslate2's hands; `Engine` says what the methods do.
 
-    runner: ctranslate2's object that runs it. target: the tokens it writes. positions: the most tokens of
-    a side, end symbol counted. num_layers: of the decoder, of which the last says what outputs attend to.
+    runner: ctranslate2's object that runs it. target: the tokens it writes. positions: the most tokens of a side, end
+    symbol counted, where there is a most. num_layers: of the decoder, of which the last says what outputs attend to.
     uses_shortlist: whether outputs are made of the folder's shortlists. scores_tokens: whether outputs are wanted with
     the log-probability of each token, which takes a second pass.
     """
@@ -91,7 +91,7 @@ class Ctranslate2Engine(ABC):
     @property
     def max_target_positions(self) -> int | None:
         """The most tokens of an output, end symbol counted."""
-        return self.positions["target"]
+        return self.positions.get("target")
 
     def check(self, config: SearchConfig) -> None:
         """UsageError, with the flag, for settings that CTranslate2 cannot search by."""
@@ -168,9 +168,10 @@ class Ctranslate2Engine(ABC):
     ) -> Iterator[tuple[list[int], int]]:
         """Sources that are searched for together, by their numbers, with the longest output that all of them have."""
         alike: dict[int, list[int]] = {}
+        most = self.max_target_positions
         for number, (source, prefix) in enumerate(zip(sources, prefixes, strict=True)):
             longest = int(config.max_len_a * (len(source.ids) + 1)) + config.max_len_b
-            longest = max(min(longest, self.positions["target"] - 1), len(prefix))
+            longest = max(longest if most is None else min(longest, most - 1), len(prefix))
             alike.setdefault(longest, []).append(number)
         for longest, numbers in alike.items():
             batch: list[int] = []
@@ -219,8 +220,8 @@ class Ctranslate2Engine(ABC):
 
     def score(self, sources: Sequence[EncodedLine], targets: Sequence[Sequence[int]]) -> list[ScoredOutput]:
         """Given targets as outputs, in one batch; DataError for one that there are no positions for."""
-        longest, most = max(map(len, targets), default=0) + 1, self.positions["target"]
-        if longest > most:
+        longest, most = max(map(len, targets), default=0) + 1, self.max_target_positions
+        if most is not None and longest > most:
             raise DataError(
                 f"a target of {longest} tokens is longer than the {most} positions that the model was exported with; "
                 "shorten it, or export with more --max-positions"

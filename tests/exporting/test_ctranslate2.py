@@ -59,6 +59,44 @@ KINDS: dict[str, dict[str, Any]] = {
         "max_source_positions": 9,
         "max_target_positions": 10,
     },
+    "as T5": {
+        "encoder_normalize_before": True,
+        "decoder_normalize_before": True,
+        "norm": "rms",
+        "norm_eps": 1e-3,
+        "positions": "relative",
+        "relative_buckets": 8,
+        "relative_max_distance": 9,
+        "activation_fn": "geglu_new",
+        "linear_bias": False,
+        "encoder_head_dim": 6,
+        "decoder_head_dim": 10,
+        "attention_scale": 1.0,
+        "scale_embedding": False,
+        "output_scale": 0.25,
+    },
+    "as Marian": {
+        "norm_eps": 1e-2,
+        "sinusoid_spacing": "paper",
+        "activation_fn": "swish",
+        "decoder_start": "zero",
+        "output_bias": True,
+    },
+    "rotary, shared heads": {
+        "positions": "rotary",
+        "rotary_base": 100.0,
+        "encoder_kv_heads": 1,
+        "decoder_kv_heads": 1,
+        "activation_fn": "gelu_new",
+    },
+    "several heads for each of keys": {
+        "encoder_attention_heads": 4,
+        "encoder_kv_heads": 2,
+        "decoder_attention_heads": 4,
+        "decoder_kv_heads": 2,
+        "activation_fn": "geglu",
+    },
+    "no positions, norms without biases": {"positions": "none", "norm_bias": False},
     "one table": {"encoder_embed_dim": 16, "encoder_attention_heads": 4, "share_all_embeddings": True},
 }
 LANGUAGE_MODEL = {
@@ -159,7 +197,8 @@ def test_every_kind_of_transformer_scores_and_attends_as_with_torch(kind: str, t
         assert one.attention.shape == other.attention.shape
         assert other.attention == pytest.approx(one.attention, abs=2e-5)
     positions = KINDS[kind].get("max_source_positions")
-    assert theirs.max_source_positions == (positions or 1024)
+    has_no_end = KINDS[kind].get("positions") in ("relative", "rotary")
+    assert theirs.max_source_positions == (None if has_no_end else positions or 1024)
 
 
 def test_a_language_model_scores_as_with_torch(tmp_path: Path) -> None:
@@ -255,6 +294,7 @@ def test_what_ctranslate2_cannot_run_is_refused_before_anything_is_written(
         write_checkpoint(
             tmp_path / "window", "transformer_tiny", SMALL | {"attention_window": 4}
         ): "model.attention_window = 4",
+        write_checkpoint(tmp_path / "ssru", "transformer_ssru", {}): "model.decoder_sublayer = 'ssru'",
     }
     for path, message in cases.items():
         with pytest.raises(UsageError, match=message):
