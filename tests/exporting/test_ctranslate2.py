@@ -123,7 +123,7 @@ def write_checkpoint(folder: Path, arch: str, model: dict[str, Any], **settings:
     torch.manual_seed(3)
     network = build_model(config.model, len(made.get("source", ())), len(made["target"]))
     weights = {
-        name: torch.randn_like(tensor) * (0.5 if tensor.dim() > 1 else 0.2) + ("norm.weight" in name)
+        name: torch.randn_like(tensor) * (0.3 if tensor.dim() > 1 else 0.2) + ("norm.weight" in name)
         for name, tensor in kept_tensors(network).items()
     }
     checkpoint = Checkpoint(
