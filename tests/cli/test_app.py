@@ -133,7 +133,7 @@ def test_a_closed_pipe_is_quiet(words: list[str], texts: tuple[str, str]) -> Non
         ("s2s train data --arch = transformer_b", "transformer_big"),
         ("s2s train --optimizer adagr", "adagrad"),
         ("s2s train --lr-scheduler tri", "tri_stage"),
-        ("s2s train --activation-fn ge", "gelu"),
+        ("s2s train --activation-fn reg", "reglu"),
         ("s2s score --metrics bleu,ter,chrf+", "bleu,ter,chrf++"),
     ],
 )

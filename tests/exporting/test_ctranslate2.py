@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from fairseq_symbols import NUM_SPECIAL
 
 from s2scli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from s2scli.configs.export import ExportConfig
@@ -23,7 +24,7 @@ from s2scli.inference.loading import make_translator, open_model
 from s2scli.models.factory import build_model, kept_tensors
 from s2scli.schema import as_dict
 from s2scli.search.request import BatchLimits, ScoredOutput
-from s2scli.text.vocabulary import NUM_SPECIAL, Vocabulary
+from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, SidesSymbols, SpecialSymbols, Vocabulary
 from s2scli.text.word import WordTokenizer
 
 pytest.importorskip("ctranslate2")
@@ -107,7 +108,17 @@ LANGUAGE_MODEL = {
 }
 
 
-def write_checkpoint(folder: Path, arch: str, model: dict[str, Any], **settings: Any) -> Path:
+# The special symbols of kinds that have others than fairseq's.
+SPECIAL = {"as T5": SpecialSymbols(start=0, end=1, padding=0, unknown=2)}
+
+
+def write_checkpoint(
+    folder: Path,
+    arch: str,
+    model: dict[str, Any],
+    special: SpecialSymbols = FAIRSEQ_SYMBOLS,
+    **settings: Any,
+) -> Path:
     """A run of one checkpoint whose weights, norms and biases too, are drawn at random."""
     given = {f"model.{name}": value for name, value in model.items()}
     config = TrainConfig.resolve({}, {"data": "none", "arch": arch, **given, **settings})
@@ -117,11 +128,12 @@ def write_checkpoint(folder: Path, arch: str, model: dict[str, Any], **settings:
     if not config.model.reads_source:
         del tokenizers["source"]
     made = {
-        side: WordTokenizer(Vocabulary(words, [0] * len(words))).of_pieces("none")
+        side: WordTokenizer(Vocabulary(words, [0] * len(words), special)).of_pieces("none")
         for side, words in tokenizers.items()
     }
     torch.manual_seed(3)
-    network = build_model(config.model, len(made.get("source", ())), len(made["target"]))
+    sizes = len(made.get("source", ())), len(made["target"])
+    network = build_model(config.model, *sizes, SidesSymbols(special, special))
     weights = {
         name: torch.randn_like(tensor) * (0.3 if tensor.dim() > 1 else 0.2) + ("norm.weight" in name)
         for name, tensor in kept_tensors(network).items()
@@ -148,7 +160,7 @@ def shortlist(source: int, target: int) -> Shortlist:
     targets = torch.full((source, 3), -1, dtype=torch.int32)
     targets[NUM_SPECIAL:, 0] = torch.arange(NUM_SPECIAL, source).clamp(max=target - 1)
     targets[NUM_SPECIAL:, 1] = target - 1
-    return Shortlist(targets, torch.arange(target - 1, -1, -1, dtype=torch.int32))
+    return Shortlist(targets, torch.arange(target - 1, -1, -1, dtype=torch.int32), NUM_SPECIAL)
 
 
 def exported(path: Path, **settings: Any) -> Path:
@@ -183,9 +195,11 @@ def assert_scored_alike(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_transformer_scores_and_attends_as_with_torch(kind: str, tmp_path: Path) -> None:
-    path = write_checkpoint(tmp_path, "transformer_tiny", SMALL | KINDS[kind])
+    special = SPECIAL.get(kind, FAIRSEQ_SYMBOLS)
+    path = write_checkpoint(tmp_path, "transformer_tiny", SMALL | KINDS[kind], special)
     ours, theirs = engines(path)
-    sources, targets = lines(12, NUM_SPECIAL + 13), [item.ids for item in lines(12, NUM_SPECIAL + 17)]
+    sources = lines(12, special.count + len(SOURCE))
+    targets = [item.ids for item in lines(12, special.count + len(TARGET))]
     wanted, found = ours.score(sources, targets), theirs.score(sources, targets)
     assert_scored_alike(found, wanted)
     limits, config = BatchLimits(5), GenerateConfig(path=path)

@@ -9,15 +9,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from fairseq_symbols import EOS
 
 from s2scli.configs.search import SearchConfig
 from s2scli.inference.engine import Engine
 from s2scli.inference.lines import EncodedLine, Line
 from s2scli.inference.translator import Translator
 from s2scli.search.request import BatchLimits, Request, ScoredOutput
-from s2scli.text.vocabulary import Vocabulary
+from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, Vocabulary
 from s2scli.text.word import WordTokenizer
+
+EOS = FAIRSEQ_SYMBOLS.end
 
 WORDS = WordTokenizer(Vocabulary([*"abcdefgh", "a.", "b."], [*range(10, 0, -1)]))
 
