@@ -24,6 +24,7 @@ LINES = {
     "generate": "--path r1:r2 --beam 3 --rerank-path a,b c --rerank-weight 1,0.5 --source-field a.b --input x.jsonl",
     "chat": "--path run --sampling --top-p 0.9 --context-turns 2",
     "score": "--sys one two --ref r1 r2 --metrics bleu,ter",
+    "import": "no/such --save-dir run",
     "export": "run --to ctranslate2 --out folder --quantization int8",
     "average": "--inputs a b --output c",
     "plot": "run other --figures loss,lr",

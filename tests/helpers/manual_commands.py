@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from s2scli.manual import chapter
@@ -58,8 +59,10 @@ def blocks(text: str) -> list[str]:
 
 
 def script(*texts: str) -> str:
-    """All blocks of the texts, each once."""
+    """All blocks of the texts, each once; those that need CTranslate2, which is an extra, where it is installed."""
     distinct = dict.fromkeys(block for text in texts for block in blocks(text))
+    if find_spec("ctranslate2") is None:
+        distinct = {block: None for block in distinct if "ctranslate2" not in block}
     return "set -euo pipefail\n" + "".join(distinct)
 
 
