@@ -16,7 +16,7 @@ from s2scli.text.tokenizer import (
     TokenizerDocument,
     common_parts,
 )
-from s2scli.text.vocabulary import Vocabulary
+from s2scli.text.vocabulary import UNKNOWN_NAME, Vocabulary
 
 _SPACE = "\u2581"
 
@@ -82,7 +82,7 @@ class LibraryTokenizer(FirstSymbol):
         parts: list[str] = []
         known: list[int] = []
         for piece in self.pieces(self.shown(ids)):
-            number = None if piece == "<unk>" else self._library.token_to_id(piece)
+            number = None if piece == UNKNOWN_NAME else self._library.token_to_id(piece)
             if number is None:
                 parts += [self._joined(known), piece]
                 known = []

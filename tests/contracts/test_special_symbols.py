@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -259,6 +260,36 @@ def test_searches_that_join_find_what_they_find_written_out(family: str, beam: i
     found = search(model, source_of(model, sources), wanted, Request([*range(8)]), BatchLimits(3))
     for source, outputs in zip(sources, found, strict=True):
         assert same(one_more(outputs), beam_written_out(stated(model), source, wanted), wanted)
+
+
+# As in Marian: one symbol for the start, the end and padding.
+MARIAN_LIKE = SpecialSymbols(start=0, end=0, padding=0, unknown=1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"beam": 1},
+        {"beam": 3, "nbest": 3, "no_repeat_ngram_size": 1},
+        {"beam": 4, "nbest": 2, "unkpen": 0.5, "min_len": 2},
+    ],
+    ids=lambda settings: " ".join(settings),
+)
+def test_padding_may_be_the_end_symbol(family: str, settings: dict[str, Any]) -> None:
+    """In small batches, with prefixes of several lengths; all ids are two more in the searches written out."""
+    model, wanted = made(family, MARIAN_LIKE), config(max_len_a=0, max_len_b=4, **settings)
+
+    def says(source: list[int], ids: list[int]) -> list[float]:
+        return [-math.inf, -math.inf, *next_token(model, source, [token - 2 for token in ids])]
+
+    prefixes: list[list[int]] = [[], [5], [3, 2], []]
+    request = Request([*range(4)], prefixes=prefixes)
+    found = search(model, source_of(model, SOURCES), wanted, request, BatchLimits(3))
+    for source, prefix, outputs in zip(SOURCES, prefixes, found, strict=True):
+        more = [replace(item, ids=[token + 2 for token in item.ids]) for item in outputs]
+        beginning = [token + 2 for token in prefix]
+        assert same(more, beam_written_out(Stated(says), source, wanted, beginning), wanted)
 
 
 SEARCHES: dict[str, SearchConfig] = {
