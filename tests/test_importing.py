@@ -213,6 +213,20 @@ def test_a_checkpoint_that_is_cut_short_is_refused(fairseq: Path, size: int) -> 
     assert "cut short" in refused(fairseq)
 
 
+def test_an_archive_without_its_end_is_refused(fairseq: Path) -> None:
+    path = fairseq / "checkpoint_best.pt"
+    path.write_bytes(path.read_bytes().replace(b"PK\x05\x06", b"PK\x05\x00"))
+    assert "checkpoint_best.pt: not a file of torch.save" in refused(fairseq)
+
+
+def test_pieces_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    folder = marian_folder(tmp_path / "folder")
+    path = folder / "vocab.spm"
+    data = path.read_bytes()
+    path.write_bytes(data.replace("\u2581".encode(), b"\xff\xff\xff"))
+    assert "vocab.spm: not a SentencePiece model" in refused(folder)
+
+
 def test_a_folder_of_an_unknown_kind_is_told_with_the_nearest(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()

@@ -272,10 +272,12 @@ def read_sentencepiece_model(path: Path) -> bytes:
     """The file of a SentencePiece model; DataError where it is none."""
     try:
         data = read_small(path)
-        sentencepiece.SentencePieceProcessor(model_proto=data)
+        processor = sentencepiece.SentencePieceProcessor(model_proto=data)
+        # The library reads pieces that are not UTF-8, and fails where they are asked for.
+        processor.id_to_piece([*range(len(processor))])
     except OSError as error:
         raise DataError(f"{path}: cannot read: {error.strerror}") from None
-    except RuntimeError:
+    except (RuntimeError, UnicodeDecodeError):
         raise DataError(
             f"{path}: not a SentencePiece model; wanted: the .model file that spm_train writes"
         ) from None

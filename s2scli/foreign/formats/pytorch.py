@@ -67,8 +67,9 @@ def read_pytorch(path: Path) -> Any:
             found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
         return plain(found)
     except Exception as error:
-        # Data that is broken leads torch's reader and its unpickler into errors of all kinds.
-        if is_out_of_memory(error) or isinstance(error, OSError):
+        # Data that is broken leads torch's reader and its unpickler into errors of all kinds, of its own files too, but
+        # only where a file cannot be read does an error name it.
+        if is_out_of_memory(error) or (isinstance(error, OSError) and error.filename):
             raise
         raise CheckpointError(f"{path}: {_explained(error)}") from None
 
