@@ -26,9 +26,11 @@ from s2scli.inspect import inspect, show
 from s2scli.models.factory import build_model, unique_parameters
 from s2scli.plotting.history import read_events
 from s2scli.schema import as_dict, build
+from s2scli.text.library import LibraryTokenizer
 from s2scli.text.normalization import Normalization
 from s2scli.text.subword_sampling import SubwordSampling
 from s2scli.text.tokenizer import LearningSettings, load_tokenizer
+from s2scli.text.vocabulary import Vocabulary
 from s2scli.training.run import dataset_facts
 from s2scli.training.state import Position, saved_run
 
@@ -172,6 +174,14 @@ def tokenizer_document(kind: str) -> dict[str, Any]:
     """What a tokenizer of a few words has written."""
     text = ["a b c d e", "a b <x> c", "d e f g a b"]
     settings = LearningSettings(user_symbols=("<x>",), vocab_size=16)
+    if kind == "sentencepiece with a language code":
+        return tokenizer_document("given sentencepiece") | {"kind": kind, "first_symbol": "<x>"}
+    if kind == "tokenizers":
+        library = pytest.importorskip("tokenizers", reason="the extra tokenizers is not installed")
+        pieces = library.ByteLevelBPETokenizer()
+        pieces.train_from_iterator(text, vocab_size=260, show_progress=False)
+        symbols = sorted(pieces.get_vocab())
+        return LibraryTokenizer(pieces.to_str(), Vocabulary(symbols, [0] * len(symbols))).document()
     if kind == "given sentencepiece":
         model = base64.b64decode(tokenizer_document("sentencepiece")["model"])
         settings = LearningSettings(user_symbols=("<x>",), model=model)
