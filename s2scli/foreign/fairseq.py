@@ -82,8 +82,8 @@ def _flat(model: Mapping[Any, Any]) -> dict[str, Any]:
     return values
 
 
-def _text(*places: Any) -> str:
-    *tables, name = places
+def _text(*tables_and_name: Any) -> str:
+    *tables, name = tables_and_name
     return next((table[name] for table in tables if isinstance(table.get(name), str)), "")
 
 

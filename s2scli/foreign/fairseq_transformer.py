@@ -33,7 +33,7 @@ _ACTIVATIONS = {
     "gelu_fast": "gelu_new",
     "swish": "swish",
 }
-# Versions, a sinusoid's place on a device, and copies of a layer's weights that torch's own layer would take.
+# Versions, an empty tensor that knows the device, and copies of a layer's weights that torch's own layer would take.
 _UNUSED = (
     r"(encoder|decoder)\.version|(encoder|decoder)\.embed_positions\._float_tensor"
     r"|encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)"

@@ -1,4 +1,4 @@
-"""What `s2s import` is given: a file of another toolkit, or a folder, in which its readers look around."""
+"""What `s2s import` is given: a file of another toolkit, or a folder, in which its readers find what they need."""
 
 from __future__ import annotations
 

@@ -19,6 +19,9 @@ from s2scli.text.vocabulary import SpecialSymbols, Vocabulary
 # Fairseq's symbols, before the pieces.
 _FIRST = {0: "<s>", 1: "<pad>", 2: "</s>", 3: "<unk>"}
 
+# Embeddings without a symbol: some models have a few, so that their number is a multiple of 64 or 128.
+_MOST_UNUSED = 256
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpecialIds:
@@ -56,8 +59,8 @@ def ordered_vocabulary(
     """The vocabulary of so many ids.
 
     symbols: by their ids, special ones among them under any name; path: where they are from, for messages. is_padded:
-    whether there may be ids without a symbol, which then stand for nothing that text could hold. Raises CheckpointError
-    for ids beyond the size, or missing.
+    whether there may be some ids without a symbol, which then stand for nothing that text could hold. Raises
+    CheckpointError for ids beyond the size, or missing.
     """
     ids = dict.fromkeys((*special.others, special.padding, special.end, special.unknown, special.start))
     if beyond := [number for number in (*symbols, *ids) if not 0 <= number < size]:
@@ -65,23 +68,23 @@ def ordered_vocabulary(
             f"{path}: has ids up to {max(beyond):,}, and the model embeddings of {counted(size, 'symbol')}: they are "
             "not of one model"
         )
-    if not is_padded and len(symbols.keys() | ids.keys()) < size:
+    known = len(symbols.keys() | ids.keys())
+    if size - known > (_MOST_UNUSED if is_padded else 0):
         raise CheckpointError(
-            f"{path}: has {counted(len(symbols.keys() | ids.keys()), 'symbol')}, and the model embeddings of {size:,}: "
-            "they are not of one model"
+            f"{path}: has {counted(known, 'symbol')}, and the model embeddings of {size:,}: they are not of one model"
         )
     first = sorted(ids)
     order = (*first, *(number for number in range(size) if number not in ids))
-    place = {number: index for index, number in enumerate(order)}
+    ours = {number: index for index, number in enumerate(order)}
     taken: set[str] = set()
     ordinary = [
         _distinct(symbols.get(number, f"<unused {number}>"), number, taken) for number in order[len(first) :]
     ]
     found = SpecialSymbols(
-        start=place[special.start],
-        end=place[special.end],
-        padding=place[special.padding],
-        unknown=place[special.unknown],
+        start=ours[special.start],
+        end=ours[special.end],
+        padding=ours[special.padding],
+        unknown=ours[special.unknown],
     )
     if found.count != len(first):
         raise CheckpointError(

@@ -135,5 +135,5 @@ def _bytes_of_characters() -> dict[str, int]:
     visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [byte for byte in range(256) if byte not in visible]
     return {chr(byte): byte for byte in visible} | {
-        chr(256 + place): byte for place, byte in enumerate(hidden)
+        chr(256 + number): byte for number, byte in enumerate(hidden)
     }
