@@ -16,11 +16,11 @@ VENV := .venv/bin
 READY := .venv/.installed
 RECIPES := $(patsubst %/Makefile,%,$(wildcard recipes/*/Makefile))
 
-.PHONY: help setup demo test test-slow soak lint format bench smoke
+.PHONY: help setup demo test test-slow test-interop soak lint format bench smoke
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY) ## make .venv and install s2s, the pinned packages and the development tools in it
 
@@ -32,6 +32,10 @@ test: $(READY) ## run the tests, as many at a time as there are processors
 
 test-slow: $(READY) ## run the tests that take minutes
 	$(VENV)/python -m pytest -m slow $(ARGS)
+
+test-interop: $(READY) ## install transformers (130 MB) and hold models imported from it against its own
+	$(VENV)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[interop,tokenizers]'
+	$(VENV)/python -m pytest tests/foreign tests/text/test_library.py tests/test_hostile_documents.py $(ARGS)
 
 soak: $(READY) ## kill runs and workers at random moments, attack servers: nothing may be lost, hang or be held
 	$(VENV)/python tests/soak/kill_saving.py
