@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import isfunction
 from typing import Any
 
 import pytest
@@ -33,12 +34,22 @@ BASES: dict[str, tuple[type[Any], str]] = {
     "TOKENIZERS": (Tokenizer, "kind"),
     "FOREIGN_FAMILIES": (ForeignFamily, ""),
 }
+# Registries whose rows are functions.
+FUNCTIONS = {"ENGINES", "EXPORT_TARGETS"}
 REGISTRIES = {name: value for name, value in vars(components).items() if isinstance(value, Registry)}
-ROWS = [(registry, name) for registry, rows in REGISTRIES.items() for name in rows]
+ROWS = [(registry, name) for registry in BASES for name in REGISTRIES[registry]]
 
 
 def test_every_registry_has_a_base_class() -> None:
-    assert BASES.keys() == REGISTRIES.keys()
+    assert BASES.keys() | FUNCTIONS == REGISTRIES.keys()
+
+
+@pytest.mark.parametrize(
+    ("registry", "name"), [(name, row) for name in sorted(FUNCTIONS) for row in REGISTRIES[name]]
+)
+def test_a_row_names_a_function(registry: str, name: str) -> None:
+    pytest.importorskip(name, reason="the extra of this name is not installed")
+    assert isfunction(REGISTRIES[registry][name])
 
 
 @pytest.mark.parametrize(("registry", "name"), ROWS)

@@ -31,6 +31,8 @@ REQUIRED = {
     "average": {"inputs": ["a"], "output": "b"},
     "plot": {"runs": ["a"]},
     "inspect": {"path": "a"},
+    "import": {"source": "a", "save_dir": "b"},
+    "export": {"path": "run", "to": "ctranslate2", "out": "b"},
 }
 ARCHITECTURES = {
     "recurrent": "rnn_bahdanau",

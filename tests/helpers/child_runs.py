@@ -62,6 +62,7 @@ def find(path: str) -> Any:
 def child(words: list[str], errors: str, place: str, when: int, number: int, times: int) -> None:
     """A process that runs a command, and gets signals where a function is called."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests were started under
     speak_into(errors)
     # Rounds of a few lines, so that a signal comes in between two of them.
     validation.LINES_A_ROUND = 8

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from s2scli.console import counted
 from s2scli.data.shortlist import Shortlist
 from s2scli.errors import CheckpointError
 from s2scli.text.vocabulary import Vocabulary
@@ -48,7 +49,7 @@ def read_shortlist(path: Path, source: int, vocabulary: Vocabulary) -> Shortlist
     target = len(vocabulary)
     if num_ids and ids.max() >= target:
         raise CheckpointError(
-            f"{path}: holds the id {ids.max():,}, the target vocabulary has {target:,} symbols"
+            f"{path}: holds the id {ids.max():,}, the target vocabulary has {counted(target, 'symbol')}"
         )
     table = np.full((source, max(1, int(sizes.max(initial=0)))), -1, np.int32)
     table[np.arange(table.shape[1]) < sizes[:, None]] = ids
