@@ -175,7 +175,8 @@ def short_help(name: str, given: Given, file: Mapping[str, Any], width: int) -> 
     more = [(f"s2s {name} --help-all", f"all {number} settings, under headings")]
     if listing.parts:
         more.append((f"s2s {name} --arch NAME --help-all", "those of an architecture, with its own defaults"))
-    more.append((f"s2s help {name}.PART", f"one part of them; PART: {', '.join(parts_of(name))}"))
+    if parts := parts_of(name):
+        more.append((f"s2s help {name}.PART", f"one part of them; PART: {', '.join(parts)}"))
     listing = listing.of_chosen()
     return _page(
         _intro(listing, given, file, width),

@@ -93,6 +93,12 @@ def test_every_setting_is_in_the_full_help_once() -> None:
         )
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_parts_are_told_of_where_there_are_some(name: str) -> None:
+    text = short_help(name, NOTHING, {}, 80)
+    assert not re.search(r"PART:\s*$", text, re.M)
+
+
 def test_parts_hold_every_setting_once() -> None:
     for name in ("preprocess", "train", "generate"):
         texts = "\n".join(part_help(name, part, 80) for part in parts_of(name))
