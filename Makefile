@@ -35,7 +35,8 @@ test-slow: $(READY) ## run the tests that take minutes
 
 test-interop: $(READY) ## install transformers (130 MB) and hold models imported from it against its own
 	$(VENV)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[interop,tokenizers]'
-	$(VENV)/python -m pytest tests/foreign tests/text/test_library.py tests/test_hostile_documents.py $(ARGS)
+	$(VENV)/python -m pytest tests/foreign tests/manual/test_foreign_commands.py tests/text/test_library.py \
+		tests/test_hostile_documents.py $(ARGS)
 
 soak: $(READY) ## kill runs and workers at random moments, attack servers: nothing may be lost, hang or be held
 	$(VENV)/python tests/soak/kill_saving.py

@@ -256,6 +256,10 @@ def _check_weights(parameters: Mapping[str, Tensor], weights: Mapping[str, Tenso
     """CheckpointError, with the first one, where weights have not the names and shapes of a model's parameters."""
     if parameters.keys() != weights.keys():
         different = sorted(parameters.keys() ^ weights.keys())
+        if weights and all(name.startswith("encoder_") for name in weights):
+            raise CheckpointError(
+                f"{path}: holds an encoder alone; s2s train --init-encoder {path} begins a Transformer's with it"
+            )
         raise CheckpointError(f"{path}: the weights are of another model; first difference: {different[0]}")
     for name, parameter in parameters.items():
         if parameter.shape != weights[name].shape:

@@ -159,6 +159,8 @@ FOREIGN_FAMILIES = Registry(
         "mbart": "s2scli.foreign.mbart:MBart",
         "m2m_100": "s2scli.foreign.m2m_100:M2M100",
         "pegasus": "s2scli.foreign.pegasus:Pegasus",
+        "gpt2": "s2scli.foreign.gpt2:GPT2",
+        "bert": "s2scli.foreign.bert:Bert",
         "g2p_en": "s2scli.foreign.g2p_en:G2pEn",
     },
 )

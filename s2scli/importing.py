@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor
-
-from s2scli.checkpoint import (
-    Checkpoint,
-    outline,
-    save_checkpoint,
-    special_symbols,
-    vocabulary_sizes,
-)
+from s2scli.checkpoint import save_checkpoint
 from s2scli.checkpoint_file import BEST, LAST
 from s2scli.components import FOREIGN_FAMILIES
 from s2scli.configs.importing import ImportConfig
-from s2scli.configs.train import TrainConfig
 from s2scli.console import counted, notice
-from s2scli.errors import CheckpointError, UsageError, did_you_mean
-from s2scli.foreign.base import ForeignFamily, ForeignModel
+from s2scli.errors import UsageError
+from s2scli.foreign.base import ForeignFamily
+from s2scli.foreign.conversion import converted, recognized
 from s2scli.foreign.source import ForeignSource
-from s2scli.foreign.weights import to_ours
 from s2scli.io import write_atomically
 from s2scli.needs import note_needs
-from s2scli.schema import as_dict
 from s2scli.toml import to_toml
 
 
@@ -49,7 +37,7 @@ def import_model(config: ImportConfig) -> ImportResult:
     note_needs(config)
     _check_folder(config.save_dir)
     source = ForeignSource(config.source)
-    name = config.from_ or _recognized(source)
+    name = config.from_ or recognized(source)
     family: type[ForeignFamily] = FOREIGN_FAMILIES[name]
     found = family.read(source, config)
     checkpoint = converted(found)
@@ -62,6 +50,11 @@ def import_model(config: ImportConfig) -> ImportResult:
         f"{counted(len(tokenizer), f'{side} symbol')}" for side, tokenizer in checkpoint.tokenizers.items()
     )
     notice(f"{config.save_dir / BEST}: {family.title}, {counted(number, 'parameter')}, {sizes}")
+    if found.only:
+        notice(
+            f"it is an {found.only} alone, so nothing can be generated with it; s2s train --init-{found.only} "
+            f"{config.save_dir} begins a Transformer's {found.only} with it"
+        )
     return ImportResult(checkpoint=config.save_dir / BEST, family=name, parameters=number)
 
 
@@ -74,61 +67,3 @@ def _check_folder(folder: Path) -> None:
             raise UsageError(
                 f"--save-dir {folder}: holds {name} already, which would be lost; give another folder"
             )
-
-
-def _recognized(source: ForeignSource) -> str:
-    """The kind of model that a source looks like; CheckpointError where it looks like none."""
-    for name, family in FOREIGN_FAMILIES.items():
-        if family.recognizes(source):
-            return name
-    kind = source.config.get("model_type")
-    if isinstance(kind, str):
-        raise CheckpointError(
-            f"{source.path}: is of model type {kind!r}, which is not supported{did_you_mean(kind, FOREIGN_FAMILIES)}"
-        )
-    if source.checkpoint is not None and not source.pytorch:
-        raise CheckpointError(
-            f"{source.checkpoint}: holds no tensors by name; give a checkpoint with its settings"
-        )
-    raise CheckpointError(
-        f"{source.path}: looks like none of the models that are known; if it is one, say so with --from: "
-        f"{', '.join(FOREIGN_FAMILIES)}"
-    )
-
-
-def converted(found: ForeignModel) -> Checkpoint:
-    """The checkpoint of a model that its reader has found; CheckpointError where its parts do not fit each other."""
-    config = train_config(found)
-    symbols, sizes = special_symbols(found.tokenizers), vocabulary_sizes(found.tokenizers)
-    like = outline(config.model, sizes, symbols, len(found.table), found.path)
-    shapes = {name: tensor.shape for name, tensor in like.items()}
-    weights: dict[str, Tensor] = to_ours(found.table, found.weights, shapes, found.path, found.unused)
-    return Checkpoint(
-        config=as_dict(config),
-        tokenizers=found.tokenizers,
-        dataset=_dataset(found),
-        weights=weights,
-        shortlist=found.shortlist,
-    )
-
-
-def train_config(found: ForeignModel) -> TrainConfig:
-    """The settings of a training whose model this could be."""
-    file = {"arch": found.arch, "data": "data", "precision": "fp32", "model": dict(found.model)}
-    try:
-        config = TrainConfig.resolve(file, {})
-    except UsageError as error:
-        raise CheckpointError(f"{found.path}: {error}") from None
-    # What is left open is decided: the tensors have said what is tied.
-    return replace(config, model=config.model.settled(one_vocabulary=False))
-
-
-def _dataset(found: ForeignModel) -> Mapping[str, Any]:
-    """What a checkpoint says of its dataset, as far as it is known."""
-    return {
-        "source_lang": found.source_lang,
-        "target_lang": found.target_lang,
-        "limits": {"max_source_length": 0, "max_target_length": 0, "on_long": "truncate"},
-        "source_form": found.source_form.to_meta(),
-        "vocabularies": {side: tokenizer.fingerprint for side, tokenizer in found.tokenizers.items()},
-    }

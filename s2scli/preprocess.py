@@ -114,9 +114,11 @@ def _counted(
     config: PreprocessConfig, assembly: Assembly, tokenizers: dict[str, Tokenizer]
 ) -> dict[str, Tokenizer]:
     """The tokenizers with the counts of their symbols in the training split; words have theirs from learning."""
-    if config.tokenizer != "sentencepiece" or config.vocab_from is not None:
+    if config.tokenizer != "sentencepiece":
         return tokenizers
-    return with_counts(tokenizers, assembly.splits["train"].token_counts, joined=config.joined_dictionary)
+    learnt = {side: item for side, item in tokenizers.items() if side not in config.given_vocabularies}
+    counts = assembly.splits["train"].token_counts
+    return tokenizers | with_counts(learnt, counts, joined=config.joined_dictionary)
 
 
 def _shortlist(

@@ -24,10 +24,12 @@ class ModelConfig(ComponentConfig):
     presets: values of --arch that are of this family. They name a section's component and settings where they are not
     the defaults; where a family has none, its own name is one.
     reads_source: whether there are sources; a language model has targets only.
+    halves: "encoder" and "decoder" where a run may begin with those of another Transformer.
     """
 
     presets: ClassVar[Mapping[str, Preset]] = {}
     reads_source: ClassVar[bool] = True
+    halves: ClassVar[tuple[str, ...]] = ()
 
     @property
     def copies(self) -> bool:

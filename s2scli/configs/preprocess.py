@@ -222,6 +222,10 @@ class PreprocessConfig(NormalizationConfig, CleaningConfig, CommandConfig):
         panel=_TOKENIZERS,
         common=True,
     )
+    source_vocab_from: Path | None = setting(
+        None, "as --vocab-from, for the source alone, whatever the target's vocabulary is", panel=_TOKENIZERS
+    )
+    target_vocab_from: Path | None = setting(None, "likewise for the target alone", panel=_TOKENIZERS)
     user_symbols: tuple[str, ...] = setting(
         (), "symbols to keep whole, one token each, outside normalization", panel=_TOKENIZERS
     )
@@ -334,6 +338,12 @@ class PreprocessConfig(NormalizationConfig, CleaningConfig, CommandConfig):
     def sides(self) -> tuple[str, ...]:
         """The sides that there is text of."""
         return ("target",) if self.only_target else ("source", "target")
+
+    @property
+    def given_vocabularies(self) -> dict[str, Path]:
+        """Where the vocabulary of each side is that is not learnt."""
+        own = {side: getattr(self, f"{side}_vocab_from") or self.vocab_from for side in self.sides}
+        return {side: path for side, path in own.items() if path is not None}
 
     def __post_init__(self) -> None:
         if self.input_format != "dialogue":

@@ -54,13 +54,29 @@ class StartingConfig:
         "file with vectors to begin source embeddings with, a symbol and its numbers a line, as of GloVe, fastText and "
         "word2vec; symbols that it lacks are drawn",
         panel=_START,
-        needs="!finetune_from_model",
+        needs=("!finetune_from_model", "!init_encoder"),
         decides=False,
     )
     decoder_embed_path: Path | None = setting(
         None,
         "as --encoder-embed-path, for target embeddings",
         panel=_START,
-        needs="!finetune_from_model",
+        needs=("!finetune_from_model", "!init_decoder"),
+        decides=False,
+    )
+    init_encoder: Path | None = setting(
+        None,
+        "begin a Transformer's encoder with that of a run or checkpoint, or with a BERT: a folder of transformers, or "
+        "what s2s import has made of it (Rothe et al. 2020)",
+        panel=_START,
+        needs=("!finetune_from_model", "!restore_file"),
+        decides=False,
+    )
+    init_decoder: Path | None = setting(
+        None,
+        "begin its decoder likewise, with a language model as GPT-2, a BERT or another's decoder; attention over the "
+        "encoder is drawn where that has none",
+        panel=_START,
+        needs=("!finetune_from_model", "!restore_file"),
         decides=False,
     )

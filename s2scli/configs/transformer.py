@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from s2scli.configs.component import called
 from s2scli.configs.model import CopyingConfig, EncoderDecoderConfig
 from s2scli.configs.presets import Preset, copying, preset
-from s2scli.configs.transformer_options import TransformerOptions
+from s2scli.configs.transformer_options import ACTIVATIONS, TransformerOptions
 from s2scli.errors import UsageError
 from s2scli.schema import same_setting, setting
 
@@ -99,6 +99,14 @@ class TransformerDecoderConfig(TransformerOptions):
         super().__post_init__()
         self._check_width("decoder")
 
+    def of_side(self, name: str, side: str) -> Any:
+        """The value that a setting of both sides has on one of them: a decoder may have a value of its own.
+
+        name: as "norm_eps", of which decoder_norm_eps is the decoder's own; side: "encoder" or "decoder".
+        """
+        own = getattr(self, f"decoder_{name}", None) if side == "decoder" else None
+        return getattr(self, name) if own is None else own
+
     def _check_width(self, side: str) -> None:
         width, heads, head_dim = (
             getattr(self, f"{side}_{name}") for name in ("embed_dim", "attention_heads", "head_dim")
@@ -139,6 +147,7 @@ class TransformerLMConfig(TransformerDecoderConfig):
 
     builds = "s2scli.models.transformer_lm:TransformerLanguageModel"
     reads_source = False
+    halves = ("decoder",)
     presets: ClassVar[Mapping[str, Preset]] = {
         "transformer_lm_tiny": _language_model(
             {
@@ -163,6 +172,7 @@ class TransformerConfig(TransformerDecoderConfig, EncoderDecoderConfig, CopyingC
     """Transformer encoder-decoder (Vaswani et al. 2017)."""
 
     builds = "s2scli.models.transformer:TransformerModel"
+    halves = ("encoder", "decoder")
     presets: ClassVar[Mapping[str, Preset]] = {
         "transformer_tiny": _transformer(
             {**_size((4, 4), 128, 256, 4), "dropout": 0.3}, lr=0.005, warmup_updates=2000
@@ -232,6 +242,15 @@ class TransformerConfig(TransformerDecoderConfig, EncoderDecoderConfig, CopyingC
         at_most=1_000_000,
     )
     encoder_normalize_before: bool = setting(False, "pre-norm instead of post-norm in the encoder")
+    decoder_norm_eps: float | None = setting(
+        None, "norm_eps of the decoder, where it is another than the encoder's", above=0, at_most=1
+    )
+    decoder_activation_fn: str | None = setting(
+        None, "activation_fn of the decoder, where it is another than the encoder's", choices=ACTIVATIONS
+    )
+    decoder_layernorm_embedding: bool | None = setting(
+        None, "layernorm_embedding of the decoder, where it is not as in the encoder"
+    )
     max_source_positions: int = setting(
         1024,
         "longest source with learned positions",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 
 from s2scli.configs.preprocess import PreprocessConfig
@@ -31,6 +32,15 @@ _LEARNT = (
     *("thresholdsrc", "thresholdtgt", "nwordssrc", "nwordstgt"),
     *(f"{side}{name}" for side in ("", "source_", "target_") for name in (*_REWRITING, "stopwords")),
 )
+# And what decides about the one of a side, where the other's is learnt.
+_LEARNT_OF = {
+    side: (
+        *("joined_dictionary", "user_symbols", f"{side}_sentencepiece"),
+        *(f"threshold{short}", f"nwords{short}", f"{short}dict"),
+        *(f"{side}_{name}" for name in (*_REWRITING, "stopwords")),
+    )
+    for side, short in (("source", "src"), ("target", "tgt"))
+}
 _OF_LEARNING = ("sentencepiece_model", "character_coverage", "split_digits", "byte_fallback")
 _MODELS = ("source_sentencepiece", "target_sentencepiece")
 
@@ -46,7 +56,15 @@ _OF_SOURCES = (
         "source_tag",
         "tag_field",
     ),
-    *("context_lines", "joined_dictionary", "srcdict", "thresholdsrc", "nwordssrc", "source_sentencepiece"),
+    *(
+        "source_vocab_from",
+        "context_lines",
+        "joined_dictionary",
+        "srcdict",
+        "thresholdsrc",
+        "nwordssrc",
+        "source_sentencepiece",
+    ),
     *(f"source_{name}" for name in (*_REWRITING, "stopwords", "script")),
     *("max_source_length", "min_source_length", "max_length_ratio", "filter_copies"),
 )
@@ -88,11 +106,30 @@ def check_settings(config: PreprocessConfig, splits: set[str]) -> None:
         raise UsageError(
             "--shortlist learns translations from training pairs, but no training files are given; leave it out"
         )
-    if config.vocab_from is not None:
-        _check_nothing_given(config, _LEARNT, "decides what --vocab-from takes as it is there")
-    else:
+    _check_vocabularies(config, splits)
+
+
+def _check_vocabularies(config: PreprocessConfig, splits: set[str]) -> None:
+    """UsageError for settings of vocabularies that are given or learnt, and where there is no text to learn from."""
+    given, flags = config.given_vocabularies, _flags_of(config)
+    names = (
+        _LEARNT if len(given) == len(config.sides) else [name for side in given for name in _LEARNT_OF[side]]
+    )
+    _check_nothing_given(config, names, f"decides what {flags} takes as it is there")
+    if len(given) < len(config.sides):
         _check_tokenizer(config)
         _check_something_to_learn_from(config, splits)
+
+
+def _flags_of(config: PreprocessConfig) -> str:
+    """The flags that give vocabularies."""
+    names = ("vocab_from", "source_vocab_from", "target_vocab_from")
+    return " and ".join(f"--{name.replace('_', '-')}" for name in names if getattr(config, name) is not None)
+
+
+def _learnt_sides(config: PreprocessConfig) -> list[str]:
+    """The sides whose vocabularies are not given."""
+    return [side for side in config.sides if side not in config.given_vocabularies]
 
 
 def _check_tokenizer(config: PreprocessConfig) -> None:
@@ -103,8 +140,8 @@ def _check_tokenizer(config: PreprocessConfig) -> None:
                 "--tokenizer moses splits each language by its own rules, so it has no --joined-dictionary; leave "
                 "that out, or take --tokenizer sentencepiece"
             )
-        if not all(getattr(config, f"{side}_lang") for side in config.sides):
-            flags = " and ".join(f"--{side}-lang" for side in config.sides)
+        if not all(getattr(config, f"{side}_lang") for side in _learnt_sides(config)):
+            flags = " and ".join(f"--{side}-lang" for side in _learnt_sides(config))
             raise UsageError(f"--tokenizer moses needs {flags}, whose rules it follows")
     if config.tokenizer != "word" and config.pieces not in ("auto", "none"):
         raise UsageError(
@@ -113,7 +150,7 @@ def _check_tokenizer(config: PreprocessConfig) -> None:
         )
     if config.tokenizer != "sentencepiece":
         _check_nothing_given(config, _MODELS, f"is not for --tokenizer {config.tokenizer}")
-    elif all(given_model(config, side) for side in config.sides):
+    elif all(given_model(config, side) for side in _learnt_sides(config)):
         _check_nothing_given(
             config, ("vocab_size", *_OF_LEARNING), "is for learning a SentencePiece model, and one is given"
         )
@@ -127,18 +164,18 @@ def _check_something_to_learn_from(config: PreprocessConfig, splits: set[str]) -
     if "train" in splits:
         return
     if config.tokenizer == "sentencepiece":
-        if all(given_model(config, side) for side in config.sides):
+        if all(given_model(config, side) for side in _learnt_sides(config)):
             return
         raise UsageError(
             "--tokenizer sentencepiece learns from training text, so give --trainpref; "
             "to translate text with a trained model, pass the raw text to s2s generate"
         )
     given = [dictionary for dictionary in (config.srcdict, config.tgtdict) if dictionary]
-    if len(given) < (1 if config.joined_dictionary else len(config.sides)):
+    if len(given) < (1 if config.joined_dictionary else len(_learnt_sides(config))):
         raise UsageError("without training files both --srcdict and --tgtdict are needed")
 
 
-def _check_nothing_given(config: PreprocessConfig, names: tuple[str, ...], why: str) -> None:
+def _check_nothing_given(config: PreprocessConfig, names: Sequence[str], why: str) -> None:
     """UsageError for the first of some settings that is not as it is by default."""
     for name in names:
         if getattr(config, name) != _DEFAULTS[name]:

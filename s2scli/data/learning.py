@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from s2scli.checkpoint_file import find_checkpoint, open_checkpoint
+from s2scli.checkpoint_file import BEST, EXPORTED, LAST, find_checkpoint, open_checkpoint
 from s2scli.components import TOKENIZERS
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import notice, progress, warn
@@ -97,6 +97,13 @@ def _given_tokenizers(path: Path) -> dict[str, Tokenizer]:
     if (path / META).exists():
         dataset = Dataset.open(path)
         return {side: dataset.tokenizer(side) for side in dataset.sides}
+    if (path / "config.json").is_file() and not any(
+        (path / name).exists() for name in (BEST, LAST, EXPORTED)
+    ):
+        raise UsageError(
+            f"{path}: looks like a model of another toolkit; s2s import {path} --save-dir DIR makes a checkpoint of "
+            "it, whose vocabularies --vocab-from DIR takes"
+        )
     with open_checkpoint(find_checkpoint(path)) as (stream, header):
         return read_tokenizers(stream, header)
 
@@ -121,27 +128,34 @@ def learn_tokenizers(
     form: of the sources; its symbols are user symbols of their tokenizer. UsageError where one that is there has not
     all.
     """
-    if config.vocab_from is not None:
-        given = _given_tokenizers(config.vocab_from)
-        if set(config.sides) - set(given):
-            raise UsageError(
-                f"--vocab-from {config.vocab_from}: is of a language model and has no source vocabulary; name what "
-                "has both, or give --only-target"
-            )
-        tokenizers = {side: given[side] for side in config.sides}
-        missing = [symbol for symbol in form.symbols if symbol not in tokenizers["source"].user_symbols]
-        if missing:
-            raise UsageError(
-                f"--vocab-from {config.vocab_from}: its source vocabulary does not keep {', '.join(missing)} whole, as "
-                "tags and the context's separator must be; make the vocabulary with --user-symbols"
-            )
-        return tokenizers
+    given = {side: _given(config, side, form) for side in config.given_vocabularies}
+    if len(given) == len(config.sides):
+        return given
     if writer.progress is not None:
         return {side: tokenizer_of(writer.folder, side) for side in config.sides}
-    tokenizers = _learn(config, corpora, num_lines, form)
+    learnt = _learn(config, corpora, num_lines, form)
+    tokenizers = {side: given.get(side) or learnt[side] for side in config.sides}
     for side in config.sides:
         writer.write_tokenizer(side, tokenizers[side])
     return tokenizers
+
+
+def _given(config: PreprocessConfig, side: str, form: SourceForm) -> Tokenizer:
+    """The tokenizer of a side that is not learnt; UsageError where there is none, or it has not all of the form."""
+    path = config.given_vocabularies[side]
+    flag = f"--vocab-from {path}" if path == config.vocab_from else f"--{side}-vocab-from {path}"
+    tokenizers = _given_tokenizers(path)
+    if side not in tokenizers:
+        raise UsageError(
+            f"{flag}: is of a language model and has no source vocabulary; name what has both, or give --only-target"
+        )
+    missing = [symbol for symbol in form.symbols if symbol not in tokenizers[side].user_symbols]
+    if missing and side == "source":
+        raise UsageError(
+            f"{flag}: its source vocabulary does not keep {', '.join(missing)} whole, as tags and the context's "
+            "separator must be; make the vocabulary with --user-symbols"
+        )
+    return tokenizers[side]
 
 
 def _pieces(
@@ -215,7 +229,8 @@ def _learn(
         joined = learn("joined vocabulary", SIDES, config.srcdict or config.tgtdict, "src")
         return {side: joined.replace(normalization=normalizations[side]) for side in SIDES}
     of_sides = {"source": (config.srcdict, "src"), "target": (config.tgtdict, "tgt")}
-    return {side: learn(f"{side} vocabulary", (side,), *of_sides[side]) for side in config.sides}
+    sides = [side for side in config.sides if side not in config.given_vocabularies]
+    return {side: learn(f"{side} vocabulary", (side,), *of_sides[side]) for side in sides}
 
 
 def with_counts(

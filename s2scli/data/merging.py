@@ -50,9 +50,14 @@ def merge_parts(destdir: Path, *, overwrite: bool) -> dict[str, Any]:
             splits[split] = _join(found, writer.folder, split)
         tokenizers = {side: tokenizer_of(folders[0], side) for side in metas[0]["tokenizers"]}
         settings = metas[0]["settings"]
-        counted_anew = settings["tokenizer"] == "sentencepiece" and "vocab_from" not in settings
-        if counted_anew and "train" in splits:
-            tokenizers = _counted(tokenizers, splits["train"], writer.folder, settings)
+        learnt = {
+            side: tokenizer
+            for side, tokenizer in tokenizers.items()
+            if settings["tokenizer"] == "sentencepiece"
+            and not {"vocab_from", f"{side}_vocab_from"} & settings.keys()
+        }
+        if learnt and "train" in splits:
+            tokenizers |= _counted(learnt, splits["train"], writer.folder, settings)
         for side, tokenizer in tokenizers.items():
             writer.write_tokenizer(side, tokenizer)
         meta = {name: value for name, value in metas[0].items() if name != "part"} | {"splits": splits}

@@ -52,6 +52,9 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "copy": (False,),
     "attention_window": (0,),
     "activation_fn": tuple(_ACTIVATIONS),
+    "decoder_activation_fn": (None, *_ACTIVATIONS),
+    # It has one for both sides.
+    "decoder_norm_eps": (None,),
     "decoder_sublayer": ("attention",),
     # It normalizes otherwise.
     "qk_norm": (False,),
@@ -172,7 +175,7 @@ def _decoder_spec(config: TransformerDecoderConfig, *, with_encoder_attention: b
 
 def _side_options(config: TransformerDecoderConfig, side: str) -> dict[str, Any]:
     """What the specification of a side is made with."""
-    activation, is_gated = _ACTIVATIONS[config.activation_fn]
+    activation, is_gated = _ACTIVATIONS[config.of_side("activation_fn", side)]
     own = {
         name: getattr(config, f"{side}_{name}") for name in ("layers", "attention_heads", "normalize_before")
     }
@@ -182,7 +185,7 @@ def _side_options(config: TransformerDecoderConfig, side: str) -> dict[str, Any]
         "num_heads": own["attention_heads"],
         "pre_norm": own["normalize_before"],
         "activation": _specs().common_spec.Activation[activation],
-        "layernorm_embedding": config.layernorm_embedding,
+        "layernorm_embedding": config.of_side("layernorm_embedding", side),
         "relative_attention_bias": config.positions == "relative",
         "ffn_glu": is_gated,
         "rms_norm": config.norm == "rms",

@@ -25,6 +25,7 @@ class ForeignModel:
     path: the file or folder of its weights, for messages. arch: the preset of ours that is of the same family, from
     which the settings of training come; model: our settings of the model, those that are not the defaults.
     weights, unused: its tensors, and a pattern of the names of those that are none; table: their names beside ours.
+    only: "encoder" where it is that alone, and has nothing that decodes.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class ForeignModel:
     weights: Mapping[str, Tensor]
     table: WeightTable
     unused: str = ""
+    only: str = ""
     source_lang: str = ""
     target_lang: str = ""
     source_form: SourceForm = field(default_factory=SourceForm)

@@ -25,6 +25,11 @@ def is_of_type(source: ForeignSource, *names: str) -> bool:
     return source.config.get("model_type") in names
 
 
+def is_transformers_folder(path: Path) -> bool:
+    """Whether a path is a folder that says of which type its model is, as those of transformers do."""
+    return path.is_dir() and "model_type" in ForeignSource(path).config
+
+
 def folder_settings(source: ForeignSource) -> ForeignSettings:
     """The settings of a folder's model, with those of generating where the others do not say them."""
     if not source.path.is_dir() or source.file(CONFIG) is None:

@@ -115,6 +115,21 @@ class Behind:
 
 
 @dataclass(frozen=True)
+class WithFirstRow:
+    """A table of theirs and another one, of so many rows, whose first row is added to each of its rows."""
+
+    rows: int
+
+    def inward(self, theirs: Sequence[Tensor], shape: torch.Size) -> Tensor:  # noqa: ARG002 (as every layout)
+        """Give the sums."""
+        return theirs[0] + theirs[1][0]
+
+    def outward(self, ours: Tensor) -> list[Tensor]:
+        """Give the sums, and rows of zeros."""
+        return [ours, ours.new_zeros(self.rows, *ours.shape[1:])]
+
+
+@dataclass(frozen=True)
 class Shaped:
     """One tensor with the same elements in the same order in another shape."""
 

@@ -19,11 +19,11 @@ def layer_config(config: TransformerDecoderConfig, side: str) -> LayerConfig:
         ffn_width=getattr(config, f"{side}_ffn_embed_dim"),
         heads=getattr(config, f"{side}_attention_heads"),
         normalize_before=getattr(config, f"{side}_normalize_before"),
-        activation=config.activation_fn,
+        activation=config.of_side("activation_fn", side),
         dropout=config.dropout,
         attention_dropout=config.attention_dropout,
         activation_dropout=config.activation_dropout,
-        norm=norm_config(config),
+        norm=norm_config(config, side),
         linear_bias=config.linear_bias,
         head_dim=getattr(config, f"{side}_head_dim"),
         attention_scale=config.attention_scale,
@@ -34,9 +34,9 @@ def layer_config(config: TransformerDecoderConfig, side: str) -> LayerConfig:
     )
 
 
-def norm_config(config: TransformerDecoderConfig) -> NormConfig:
-    """What all norms of a model have in common."""
-    return NormConfig(config.norm, config.norm_eps, config.norm_bias)
+def norm_config(config: TransformerDecoderConfig, side: str) -> NormConfig:
+    """What all norms of a side, "encoder" or "decoder", have in common."""
+    return NormConfig(config.norm, config.of_side("norm_eps", side), config.norm_bias)
 
 
 def make_positions(config: TransformerDecoderConfig, width: int, length: int) -> Positions:
@@ -49,11 +49,14 @@ def make_positions(config: TransformerDecoderConfig, width: int, length: int) ->
 def make_embedder(config: TransformerDecoderConfig, table: nn.Embedding, side: str) -> Embedder:
     """What embeds the tokens of a side, "source" or "target"."""
     width = table.embedding_dim
+    part = "encoder" if side == "source" else "decoder"
     has_zero_start = side == "target" and config.decoder_start == "zero"
     return (ZeroStartEmbedder if has_zero_start else Embedder)(
         table,
         make_positions(config, width, config.positions_of.get(side, 0)),
-        norm=make_norm(width, norm_config(config)) if config.layernorm_embedding else None,
+        norm=make_norm(width, norm_config(config, part))
+        if config.of_side("layernorm_embedding", part)
+        else None,
         dropout=config.dropout,
         scale=None if config.scale_embedding else 1.0,
     )

@@ -18,7 +18,7 @@ from s2scli.text.tokenizer import (
 )
 from s2scli.text.vocabulary import UNKNOWN_NAME, Vocabulary
 
-_SPACE = "\u2581"
+_SPACE, _GOES_ON = "\u2581", "##"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,11 +96,12 @@ class LibraryTokenizer(FirstSymbol):
 
     def token_bytes(self) -> list[bytes]:
         """What each id adds to a text, in UTF-8; nothing for special ones."""
-        characters = _bytes_of_characters() if '"ByteLevel"' in self.description else {}
+        characters = bytes_of_characters() if '"ByteLevel"' in self.description else {}
+        is_word_piece = json.loads(self.description)["model"].get("type") == "WordPiece"
         found = [
             bytes(characters[letter] for letter in symbol)
             if characters and all(letter in characters for letter in symbol)
-            else symbol.replace(_SPACE, " ").encode()
+            else (_of_word_piece(symbol) if is_word_piece else symbol.replace(_SPACE, " ")).encode()
             for symbol in self.vocabulary.ordinary_symbols
         ]
         return self.without_text([b""] * self.special.count + found)
@@ -121,13 +122,22 @@ def _load(description: str) -> Any:
         ) from None
     try:
         json.loads(description)
-        return tokenizers.Tokenizer.from_str(description)
+        found = tokenizers.Tokenizer.from_str(description)
+        # Descriptions may have lengths of others' batches.
+        found.no_truncation()
+        found.no_padding()
+        return found
     except Exception as error:
         # The library, written in Rust, raises nothing narrower.
         raise DataError(f"no description of a tokenizer: {' '.join(str(error).split())[:80]}") from None
 
 
-def _bytes_of_characters() -> dict[str, int]:
+def _of_word_piece(symbol: str) -> str:
+    """What a piece of WordPiece adds to a text: those that go on with a word are marked."""
+    return symbol.removeprefix(_GOES_ON) if symbol.startswith(_GOES_ON) else f" {symbol}"
+
+
+def bytes_of_characters() -> dict[str, int]:
     """The byte that each character of byte-level BPE stands for (Radford et al. 2019).
 
     Bytes that are visible characters stand for themselves; the others, in order, are the characters from U+0100 on.

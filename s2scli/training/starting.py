@@ -1,4 +1,4 @@
-"""The first weights of a run: drawn as its settings say, and embeddings from a file."""
+"""The first weights of a run: drawn as its settings say, halves of other models, and embeddings from a file."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Mapping
 
 import torch
 
-from s2scli.configs.starting import StartingConfig
+from s2scli.configs.train import TrainConfig
 from s2scli.console import counted, notice
 from s2scli.errors import DataError, UsageError
 from s2scli.models.base import Model
 from s2scli.nn.initial import initialize, initialize_embeddings
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vectors import read_vectors
+from s2scli.training.halves import load_halves
 
 
-def first_weights(config: StartingConfig, model: Model, tokenizers: Mapping[str, Tokenizer]) -> None:
+def first_weights(config: TrainConfig, model: Model, tokenizers: Mapping[str, Tokenizer]) -> None:
     """Give a fresh model the weights that a run begins with; what the settings leave open stays as it was drawn.
 
     tokenizers: of both sides, or of the target. Raises UsageError and DataError for files that do not fit.
@@ -24,6 +25,7 @@ def first_weights(config: StartingConfig, model: Model, tokenizers: Mapping[str,
         initialize(model, config.param_init, config.param_init_scale)
     if config.embed_init is not None:
         initialize_embeddings(model, config.embed_init, config.embed_init_scale)
+    load_halves(config, model, tokenizers)
     paths = {"source": config.encoder_embed_path, "target": config.decoder_embed_path}
     given = {side: path for side, path in paths.items() if path is not None}
     tables = model.embeddings

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from s2scli.configs.importing import ImportConfig
+from s2scli.foreign.conversion import converted
 from s2scli.foreign.fairseq_convolutional import FairseqConvolutional
 from s2scli.foreign.source import ForeignSource
 from s2scli.foreign.weights import to_theirs
-from s2scli.importing import converted
 
 WIDTH, OUT = 10, 6
 SETTINGS: dict[str, Any] = {

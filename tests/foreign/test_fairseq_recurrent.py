@@ -15,10 +15,10 @@ from torch.nn import functional as F
 
 from s2scli.configs.importing import ImportConfig
 from s2scli.errors import CheckpointError
+from s2scli.foreign.conversion import converted
 from s2scli.foreign.fairseq_recurrent import FairseqRecurrent
 from s2scli.foreign.source import ForeignSource
 from s2scli.foreign.weights import to_theirs
-from s2scli.importing import converted
 
 EMBED, HIDDEN, LAYERS = 7, 8, 2
 

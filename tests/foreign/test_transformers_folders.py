@@ -26,9 +26,9 @@ from s2scli.components import FOREIGN_FAMILIES
 from s2scli.configs.importing import ImportConfig
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import pad_sequences
+from s2scli.foreign.conversion import converted
 from s2scli.foreign.source import ForeignSource
 from s2scli.foreign.weights import to_theirs
-from s2scli.importing import converted
 from s2scli.models.base import Model
 from s2scli.search.decoding import search
 

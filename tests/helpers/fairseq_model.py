@@ -15,9 +15,9 @@ from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.data.dataset import Dataset
 from s2scli.data.shortlist import Shortlist
+from s2scli.foreign.conversion import converted
 from s2scli.foreign.fairseq_transformer import FairseqTransformer
 from s2scli.foreign.source import ForeignSource
-from s2scli.importing import converted
 from s2scli.models.base import Model
 from s2scli.models.factory import build_model, unique_parameters
 from s2scli.preprocess import preprocess

@@ -8,17 +8,20 @@ from pathlib import Path
 import torch
 from fairseq_files import TRANSFORMER, random_weights, transformer_shapes, write_checkpoint
 from foreign_models import sentencepiece_model
+from half_folders import write_bert, write_gpt2
 from marian_files import marian_folder
 from safetensors.torch import save_file
 from sentencepiece import SentencePieceProcessor
 
 
 def write_foreign_folders(folder: Path) -> None:
-    """Write the folders fairseq, opus-mt-en-de and firefox."""
+    """Write the folders fairseq, opus-mt-en-de, firefox, bert-base and gpt2-small."""
     weights = random_weights(transformer_shapes(TRANSFORMER))
     write_checkpoint(folder / "fairseq", TRANSFORMER, weights, ("en", "de"))
     write_opus(folder / "opus-mt-en-de")
     marian_folder(folder / "firefox")
+    write_bert(folder / "bert-base")
+    write_gpt2(folder / "gpt2-small", n_positions=1024)
 
 
 def write_opus(folder: Path) -> None:

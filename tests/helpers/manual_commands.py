@@ -47,6 +47,8 @@ TRAINING = (
 GENERATING = (("generating", "scoring"), ("constraints", "formats", "speed"))
 # Those that read models of other toolkits, which a test makes.
 OTHER_TOOLKITS = (("from-and-to",),)
+# Libraries that are extras, and what the blocks of commands have in common that need them.
+EXTRAS = {"ctranslate2": "ctranslate2", "tokenizers": "bert"}
 
 
 def blocks(text: str) -> list[str]:
@@ -59,10 +61,11 @@ def blocks(text: str) -> list[str]:
 
 
 def script(*texts: str) -> str:
-    """All blocks of the texts, each once; those that need CTranslate2, which is an extra, where it is installed."""
+    """All blocks of the texts, each once; those that need a library that is an extra, where it is installed."""
     distinct = dict.fromkeys(block for text in texts for block in blocks(text))
-    if find_spec("ctranslate2") is None:
-        distinct = {block: None for block in distinct if "ctranslate2" not in block}
+    for library, word in EXTRAS.items():
+        if find_spec(library) is None:
+            distinct = {block: None for block in distinct if word not in block}
     return "set -euo pipefail\n" + "".join(distinct)
 
 

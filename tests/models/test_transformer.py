@@ -179,6 +179,28 @@ def test_widths_heads_and_norms_of_the_sides_may_differ() -> None:
     torch.testing.assert_close(model(batch)[mask], x[mask], rtol=1e-5, atol=1e-5)
 
 
+def test_a_decoder_may_have_norms_and_an_activation_of_its_own() -> None:
+    """With one set of weights, its encoder is that of a model with the one value, and its decoder of the other's."""
+    one = {"norm_eps": 1e-12, "activation_fn": "gelu", "layernorm_embedding": True}
+    other = {"norm_eps": 0.05, "activation_fn": "relu", "layernorm_embedding": False}
+    own = {f"decoder_{name}": value for name, value in other.items()}
+    models = [
+        random_model(small_transformer(**settings), SOURCE_SIZE, TARGET_SIZE)
+        for settings in (one | own, one, other)
+    ]
+    weights = models[1].state_dict()
+    for model in models:
+        model.load_state_dict({name: weights[name] for name in model.state_dict()})
+    source, read = random_tokens([5, 2], SOURCE_SIZE), random_tokens([4, 4], TARGET_SIZE).ids
+    memories = [model.encode(source) for model in models]
+    states = [model.encoder_states(memory) for model, memory in zip(models, memories, strict=True)]
+    assert torch.equal(states[0], states[1])
+    assert not torch.allclose(states[0], states[2], atol=1e-3)
+    decoded = [model.decode(memories[0], read) for model in models]
+    assert torch.equal(decoded[0], decoded[2])
+    assert not torch.allclose(decoded[0], decoded[1], atol=1e-3)
+
+
 def test_learned_positions_are_added() -> None:
     config = small_transformer(positions="learned", max_source_positions=9, max_target_positions=7)
     model = random_model(config, SOURCE_SIZE, TARGET_SIZE)

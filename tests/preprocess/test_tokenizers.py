@@ -55,6 +55,51 @@ def test_a_checkpoint_lends_its_tokenizers(toy_data: Path, tmp_path: Path) -> No
         preprocess(build(PreprocessConfig, values | {"source_lowercase": True}))
 
 
+def test_each_side_has_the_vocabulary_that_is_given_or_learns_one(toy_data: Path, tmp_path: Path) -> None:
+    put(tmp_path / "more.aa", ["ba be xyzzy", "ki"])
+    put(tmp_path / "more.bb", ["ga", "ki ki zu"])
+    values = {
+        "source_lang": "aa",
+        "target_lang": "bb",
+        "trainpref": (f"{tmp_path}/more",),
+        "tokenizer": "word",
+    }
+    own = Dataset.open(toy_data)
+    for side, other in zip(SIDES, reversed(SIDES), strict=True):
+        given = values | {
+            f"{side}_vocab_from": toy_data,
+            "destdir": tmp_path / side,
+            f"{other}_lowercase": True,
+        }
+        dataset = Dataset.open(preprocess(build(PreprocessConfig, given)).destdir)
+        assert dataset.tokenizer(side).to_bytes() == own.tokenizer(side).to_bytes()
+        learnt = dataset.tokenizer(other).vocabulary
+        assert (
+            set(learnt.ordinary_symbols)
+            == ({"ba", "be", "xyzzy", "ki"}, {"ga", "ki", "zu"})[SIDES.index(other)]
+        )
+        assert learnt.ordinary_counts[0] > 0
+    for change, message in (
+        ({"source_lowercase": True}, r"--source-lowercase decides what --source-vocab-from takes"),
+        ({"joined_dictionary": True}, r"--joined-dictionary decides what --source-vocab-from takes"),
+        ({"srcdict": tmp_path / "x"}, r"--srcdict decides what --source-vocab-from takes"),
+        (
+            {"target_vocab_from": tmp_path / "none"},
+            "--tokenizer decides what --source-vocab-from and --target-",
+        ),
+    ):
+        with pytest.raises(UsageError, match=message):
+            preprocess(build(PreprocessConfig, values | {"source_vocab_from": toy_data} | change))
+
+
+def test_a_model_of_another_toolkit_is_to_be_imported_first(toy_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    values = {"trainpref": (f"{toy_data.parent}/train",), "source_lang": "aa", "target_lang": "bb"}
+    values |= {"vocab_from": tmp_path, "destdir": tmp_path / "data"}
+    with pytest.raises(UsageError, match="looks like a model of another toolkit; s2s import"):
+        preprocess(build(PreprocessConfig, values))
+
+
 def test_given_sentencepiece_models(run: Run, texts: Path) -> None:
     run(destdir=texts / "first", joined_dictionary=True)
     model = texts / "own.model"

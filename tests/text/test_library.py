@@ -38,3 +38,22 @@ def test_byte_level_pieces_are_split_joined_and_read_back() -> None:
     assert tokenizer.decode([3, 2]) == "<unk>"
     with pytest.raises(DataError, match="no description of a tokenizer"):
         LibraryTokenizer('{"model": 3}', vocabulary)
+
+
+def test_pieces_of_word_piece_are_joined_to_words() -> None:
+    library = pytest.importorskip("tokenizers", reason="the extra tokenizers is not installed")
+    learnt = library.BertWordPieceTokenizer()
+    learnt.train_from_iterator(text_lines(1), vocab_size=120, show_progress=False)
+    # Lengths of others' batches, which descriptions may have, say nothing of lines here.
+    learnt.enable_truncation(3)
+    learnt.enable_padding(length=20)
+    symbols = [symbol for symbol in sorted(learnt.get_vocab()) if symbol != "[UNK]"]
+    vocabulary = Vocabulary(symbols, [0] * len(symbols), SPECIAL)
+    tokenizer = LibraryTokenizer(learnt.to_str(), vocabulary, first_symbol="[CLS]")
+    learnt.no_truncation()
+    learnt.no_padding()
+    for line in text_lines(2)[:4]:
+        ids = tokenizer.encode(line)
+        assert tokenizer.pieces(ids) == learnt.encode(line).tokens[:-1]
+        assert tokenizer.decode([*ids, 1]) == line
+        assert b"".join(tokenizer.token_bytes()[token] for token in ids).decode() == f" {line}"

@@ -1,0 +1,155 @@
+"""Beginning a Transformer's encoder or decoder with the half of another model (Rothe et al. 2020)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from s2scli.checkpoint import Checkpoint, check_finite, load_checkpoint, restore_config
+from s2scli.checkpoint_file import find_checkpoint
+from s2scli.components import FOREIGN_FAMILIES
+from s2scli.configs.importing import ImportConfig
+from s2scli.configs.train import TrainConfig
+from s2scli.console import counted, notice
+from s2scli.data.tokenizers import check_vocabularies
+from s2scli.errors import CheckpointError, UsageError
+from s2scli.foreign.base import ForeignFamily
+from s2scli.foreign.conversion import converted, recognized
+from s2scli.foreign.folder import is_transformers_folder
+from s2scli.foreign.source import ForeignSource
+from s2scli.models.base import Model
+from s2scli.text.tokenizer import Tokenizer
+from s2scli.training.half_settings import HalfSettings, all_settings, check_settings
+
+_TEXT_OF = {"encoder": "source", "decoder": "target"}
+# What only a decoder has that attends to an encoder.
+_CROSS = "cross_attention"
+# What a decoder has beside its layers under names that do not begin with its own.
+_ENDS = ("output.", "gate.")
+_TABLE = "embedder.table.weight"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Half(HalfSettings):
+    """A half of another model, with its settings.
+
+    weights: by their names without that of the side; the output layer's, which the decoders of encoder-decoders and
+    language models have, keep theirs.
+    """
+
+    tokenizer: Tokenizer
+    weights: Mapping[str, Tensor]
+
+
+def load_halves(config: TrainConfig, model: Model, tokenizers: Mapping[str, Tokenizer]) -> None:
+    """Give the halves of a fresh model the weights that --init-encoder and --init-decoder name, and say which.
+
+    tokenizers: those of the dataset, by side. Raises UsageError where the model has no such half or other settings,
+    and CheckpointError where what is named has none, is broken, or is of another vocabulary.
+    """
+    given = {"encoder": config.init_encoder, "decoder": config.init_decoder}
+    paths = {side: path for side, path in given.items() if path is not None}
+    for side, path in paths.items():
+        if side not in config.model.halves:
+            raise UsageError(
+                f"--init-{side} {path}: begins a Transformer's {side}, and --arch {config.arch} has none; leave it out"
+            )
+    halves = [_read(path, side) for side, path in paths.items()]
+    for half in halves:
+        text = _TEXT_OF[half.side]
+        own = "what s2s import makes of it" if is_transformers_folder(half.path) else half.path
+        remedy = f"make the dataset with the model's own vocabulary: s2s preprocess --{text}-vocab-from {own}"
+        check_vocabularies({text: half.tokenizer}, half.path, tokenizers, config.data, remedy)
+    check_settings(halves, config.model)
+    _check_one_table(halves, model)
+    for half in halves:
+        _load(half, model)
+
+
+def _read(path: Path, side: str) -> Half:
+    """The half of a model that a side is to begin with."""
+    checkpoint, file = _checkpoint(path)
+    config = restore_config(checkpoint).model
+    if not config.halves:
+        raise CheckpointError(f"{path}: is of the family {config.name}; wanted: a Transformer")
+    has = [half for half in config.halves if any(name.startswith(f"{half}_") for name in checkpoint.weights)]
+    if side == "encoder" and "encoder" not in has:
+        raise CheckpointError(f"{path}: is a language model and has no encoder; --init-decoder takes it")
+    # An encoder alone begins a decoder too.
+    taken = side if side in has else has[0]
+    check_finite(checkpoint.weights, file)
+    weights = {
+        name.removeprefix(f"{taken}_"): tensor
+        for name, tensor in checkpoint.weights.items()
+        if name.startswith(f"{taken}_")
+    }
+    if taken == "decoder":
+        weights |= {name: item for name, item in checkpoint.weights.items() if name.startswith(_ENDS)}
+        # One table of all embeddings has the encoder's name.
+        if f"encoder_{_TABLE}" in checkpoint.weights:
+            weights.setdefault(_TABLE, checkpoint.weights[f"encoder_{_TABLE}"])
+    return Half(
+        side=side,
+        taken=taken,
+        path=path,
+        model=all_settings(config),
+        tokenizer=checkpoint.tokenizers[_TEXT_OF[taken]],
+        weights=weights,
+    )
+
+
+def _checkpoint(path: Path) -> tuple[Checkpoint, Path]:
+    """What a checkpoint of ours holds, or what would be made of a folder of transformers; and where its weights are."""
+    if not is_transformers_folder(path):
+        file = find_checkpoint(path)
+        return load_checkpoint(file), file
+    source = ForeignSource(path)
+    family: type[ForeignFamily] = FOREIGN_FAMILIES[recognized(source)]
+    return converted(family.read(source, ImportConfig(source=path, save_dir=path))), path
+
+
+def _check_one_table(halves: list[Half], model: Model) -> None:
+    """UsageError where two halves with different embeddings are to begin one table."""
+    tables = model.embeddings
+    if len(halves) < len(_TEXT_OF) or tables["source"] is not tables["target"]:
+        return
+    one, other = (half.weights[_TABLE] for half in halves)
+    if not torch.equal(one, other):
+        raise UsageError(
+            f"{halves[0].flag} {halves[1].flag}: their embeddings differ, and both sides have one table here; give "
+            "--no-share-all-embeddings"
+        )
+
+
+def _load(half: Half, model: Model) -> None:
+    """Copy a half's weights into the model; CheckpointError names what is missing or of another shape."""
+    own = dict(model.state_dict(keep_vars=True))
+    names = {name: name.removeprefix(f"{half.side}_") for name in own if name.startswith(f"{half.side}_")}
+    if half.side == "decoder":
+        # Where the output layer is tied, its weight is the table, whatever the half has.
+        tied = own["output.weight"] is own[f"decoder_{_TABLE}"]
+        ends = [name for name in own if name.startswith(_ENDS)]
+        names |= {name: name for name in ends if not (tied and name == "output.weight")}
+    taken, drawn = 0, []
+    with torch.no_grad():
+        for name, theirs in names.items():
+            tensor = half.weights.get(theirs)
+            if tensor is not None and tensor.shape == own[name].shape:
+                own[name].copy_(tensor)
+                taken += 1
+            elif _CROSS in name or not name.startswith(half.side):
+                drawn.append(re.sub(r"\.\d+\.", ".*.", name))
+            else:
+                found = "none" if tensor is None else f"one of {tuple(tensor.shape)}"
+                raise CheckpointError(
+                    f"{half.path}: the {half.side} wants {name} of shape {tuple(own[name].shape)}, and there is {found}"
+                )
+    notice(
+        f"{half.side}: begins with the {half.taken} of {half.path}, {counted(taken, 'tensor')}"
+        + (f"; drawn anew: {', '.join(dict.fromkeys(drawn))}" if drawn else "; nothing of it is drawn anew")
+    )
