@@ -13,6 +13,8 @@ from s2scli.foreign.units import TextUnits
 from s2scli.text.library import library_symbols
 
 _LIBRARY = "tokenizer.json"
+# The symbol between texts in byte-level BPE, where a folder says no other.
+END = "<|endoftext|>"
 
 
 def read_description(
@@ -76,7 +78,7 @@ def byte_level(source: ForeignSource) -> dict[str, Any]:
     ids = read_vocabulary(source, "vocab.json")
     lines = read_text(required(source, "merges.txt")).split("\n")
     merges = [line.rstrip("\r") for line in lines if line.strip() and not line.startswith("#version")]
-    end = special_symbol(source, "eos_token", "<|endoftext|>")
+    end = special_symbol(source, "eos_token", END)
     parts = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     return _description(
         {end: ids[end]} if end in ids else {},

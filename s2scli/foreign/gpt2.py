@@ -10,7 +10,7 @@ from torch import Tensor
 from s2scli.configs.importing import ImportConfig
 from s2scli.errors import CheckpointError
 from s2scli.foreign.base import ForeignFamily, ForeignModel
-from s2scli.foreign.described import byte_level, id_of, read_description, special_symbol
+from s2scli.foreign.described import END, byte_level, id_of, read_description
 from s2scli.foreign.folder import folder_settings, is_of_type
 from s2scli.foreign.formats.tensors import read_folder
 from s2scli.foreign.rows import parts
@@ -39,7 +39,7 @@ _NO_BYTE = 0xC0
 class GPT2(ForeignFamily):
     """GPT2LMHeadModel of transformers, with its byte-level BPE, which needs the library `tokenizers`.
 
-    One symbol, `<|endoftext|>`, is start, end and padding. There is no unknown symbol: the one of a byte that no text
+    Mostly one symbol, `<|endoftext|>`, is start, end and padding. There is no unknown symbol: the one of a byte that no text
     has stands for it, so that the distribution of the next token stays as it was.
     """
 
@@ -60,8 +60,9 @@ class GPT2(ForeignFamily):
         weights.setdefault(_OUTPUT, weights[_TABLE])
         model = model_settings(settings, weights)
         units = read_description(source, "vocab.json", byte_level)
-        end = id_of(special_symbol(source, "eos_token", "<|endoftext|>"), units)
-        special = SpecialIds(start=end, end=end, padding=end, unknown=_unknown(units))
+        end = settings.id("eos_token_id") if "eos_token_id" in settings.values else id_of(END, units)
+        start = settings.id("bos_token_id", end)
+        special = SpecialIds(start=start, end=end, padding=end, unknown=_unknown(units))
         ordered = ordered_vocabulary(units.symbols, len(weights[_TABLE]), special, units.path, is_padded=True)
         return ForeignModel(
             path=source.path,

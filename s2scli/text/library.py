@@ -18,7 +18,7 @@ from s2scli.text.tokenizer import (
 )
 from s2scli.text.vocabulary import UNKNOWN_NAME, Vocabulary
 
-_SPACE, _GOES_ON = "\u2581", "##"
+_SPACE = "\u2581"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +97,14 @@ class LibraryTokenizer(FirstSymbol):
     def token_bytes(self) -> list[bytes]:
         """What each id adds to a text, in UTF-8; nothing for special ones."""
         characters = bytes_of_characters() if '"ByteLevel"' in self.description else {}
-        is_word_piece = json.loads(self.description)["model"].get("type") == "WordPiece"
+        model = json.loads(self.description)["model"]
+        goes_on = model.get("continuing_subword_prefix") if model.get("type") == "WordPiece" else None
         found = [
             bytes(characters[letter] for letter in symbol)
             if characters and all(letter in characters for letter in symbol)
-            else (_of_word_piece(symbol) if is_word_piece else symbol.replace(_SPACE, " ")).encode()
+            else (
+                symbol.replace(_SPACE, " ") if goes_on is None else _of_word_piece(symbol, goes_on)
+            ).encode()
             for symbol in self.vocabulary.ordinary_symbols
         ]
         return self.without_text([b""] * self.special.count + found)
@@ -132,9 +135,9 @@ def _load(description: str) -> Any:
         raise DataError(f"no description of a tokenizer: {' '.join(str(error).split())[:80]}") from None
 
 
-def _of_word_piece(symbol: str) -> str:
-    """What a piece of WordPiece adds to a text: those that go on with a word are marked."""
-    return symbol.removeprefix(_GOES_ON) if symbol.startswith(_GOES_ON) else f" {symbol}"
+def _of_word_piece(symbol: str, goes_on: str) -> str:
+    """What a piece of WordPiece adds to a text; goes_on: what marks those that go on with a word."""
+    return symbol.removeprefix(goes_on) if symbol.startswith(goes_on) else f" {symbol}"
 
 
 def bytes_of_characters() -> dict[str, int]:

@@ -26,8 +26,12 @@ def first_weights(config: TrainConfig, model: Model, tokenizers: Mapping[str, To
     if config.embed_init is not None:
         initialize_embeddings(model, config.embed_init, config.embed_init_scale)
     load_halves(config, model, tokenizers)
-    paths = {"source": config.encoder_embed_path, "target": config.decoder_embed_path}
-    given = {side: path for side, path in paths.items() if path is not None}
+    paths = {
+        "source": (config.encoder_embed_path, config.init_encoder),
+        "target": (config.decoder_embed_path, config.init_decoder),
+    }
+    # A half brings its embeddings along.
+    given = {side: path for side, (path, half) in paths.items() if path is not None and half is None}
     tables = model.embeddings
     if "source" in given and "source" not in tables:
         raise UsageError(

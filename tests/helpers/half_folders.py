@@ -48,6 +48,7 @@ GPT2: dict[str, Any] = {
     "vocab_size": len(BYTE_LEVEL),
     "activation_function": "gelu_new",
     "layer_norm_epsilon": 1e-5,
+    "bos_token_id": len(BYTE_LEVEL) - 1,
     "eos_token_id": len(BYTE_LEVEL) - 1,
 }
 
