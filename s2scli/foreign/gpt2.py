@@ -39,8 +39,8 @@ _NO_BYTE = 0xC0
 class GPT2(ForeignFamily):
     """GPT2LMHeadModel of transformers, with its byte-level BPE, which needs the library `tokenizers`.
 
-    Mostly one symbol, `<|endoftext|>`, is start, end and padding. There is no unknown symbol: the one of a byte that no text
-    has stands for it, so that the distribution of the next token stays as it was.
+    Mostly one symbol, `<|endoftext|>`, is start, end and padding. There is no unknown symbol: the one of a byte that no
+    text has stands for it, so that the distribution of the next token stays as it was.
     """
 
     title = "a GPT-2 of transformers"

@@ -98,16 +98,18 @@ class LibraryTokenizer(FirstSymbol):
         """What each id adds to a text, in UTF-8; nothing for special ones."""
         characters = bytes_of_characters() if '"ByteLevel"' in self.description else {}
         model = json.loads(self.description)["model"]
+        # WordPiece marks what goes on with a word.
         goes_on = model.get("continuing_subword_prefix") if model.get("type") == "WordPiece" else None
-        found = [
-            bytes(characters[letter] for letter in symbol)
-            if characters and all(letter in characters for letter in symbol)
-            else (
-                symbol.replace(_SPACE, " ") if goes_on is None else _of_word_piece(symbol, goes_on)
-            ).encode()
-            for symbol in self.vocabulary.ordinary_symbols
-        ]
-        return self.without_text([b""] * self.special.count + found)
+
+        def added(symbol: str) -> bytes:
+            if characters and all(letter in characters for letter in symbol):
+                return bytes(characters[letter] for letter in symbol)
+            if goes_on is None:
+                return symbol.replace(_SPACE, " ").encode()
+            return (symbol.removeprefix(goes_on) if symbol.startswith(goes_on) else f" {symbol}").encode()
+
+        ordinary = [added(symbol) for symbol in self.vocabulary.ordinary_symbols]
+        return self.without_text([b""] * self.special.count + ordinary)
 
 
 def library_symbols(description: str) -> dict[int, str]:
@@ -133,11 +135,6 @@ def _load(description: str) -> Any:
     except Exception as error:
         # The library, written in Rust, raises nothing narrower.
         raise DataError(f"no description of a tokenizer: {' '.join(str(error).split())[:80]}") from None
-
-
-def _of_word_piece(symbol: str, goes_on: str) -> str:
-    """What a piece of WordPiece adds to a text; goes_on: what marks those that go on with a word."""
-    return symbol.removeprefix(goes_on) if symbol.startswith(goes_on) else f" {symbol}"
 
 
 def bytes_of_characters() -> dict[str, int]:
