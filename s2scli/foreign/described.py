@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from s2scli import document
 from s2scli.errors import CheckpointError
 from s2scli.foreign.folder import read_text, read_vocabulary, required, tokenizer_settings
 from s2scli.foreign.source import ForeignSource
@@ -26,7 +27,8 @@ def read_description(
     """
     path = required(source, _LIBRARY, older)
     description = read_text(path) if path.name == _LIBRARY else json.dumps(describe(source))
-    return TextUnits(path, library_symbols(description), description=description)
+    with document.blaming(path, "take another copy of the folder", CheckpointError):
+        return TextUnits(path, library_symbols(description), description=description)
 
 
 def special_symbol(source: ForeignSource, role: str, default: str) -> str:
