@@ -104,7 +104,9 @@ def byte_level(source: ForeignSource) -> dict[str, Any]:
 def _description(special: Mapping[str, int], **parts: Any) -> dict[str, Any]:
     """What tokenizer.json would say; special: symbols that no text is split into, with their ids."""
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    added = [{"id": number, "content": name, **flags, "special": True} for name, number in special.items()]
-    added.sort(key=lambda entry: int(entry["id"]))
+    added = [
+        {"id": number, "content": name, **flags, "special": True}
+        for name, number in sorted(special.items(), key=lambda item: item[1])
+    ]
     nothing = dict.fromkeys(("truncation", "padding", "post_processor"))
     return {"version": "1.0", **nothing, "added_tokens": added, **parts}

@@ -162,9 +162,10 @@ def test_what_has_no_such_half_is_refused(
         first_weights(trained, **settings, **{flag: sources / source})
 
 
-def test_another_family_is_refused(trained: Trainer, toy_runs: Path) -> None:
+def test_another_family_is_refused(trained: Trainer) -> None:
+    trained("recurrent", **BAHDANAU, max_update=1)
     with pytest.raises(CheckpointError, match="is of the family recurrent; wanted: a Transformer"):
-        first_weights(trained, **TRANSFORMER, init_encoder=toy_runs / "recurrent")
+        first_weights(trained, **TRANSFORMER, init_encoder=trained.root / "recurrent")
 
 
 def test_another_vocabulary_is_refused(sources: Path, toy_data: Path, tmp_path: Path) -> None:
@@ -181,7 +182,7 @@ def test_another_vocabulary_is_refused(sources: Path, toy_data: Path, tmp_path: 
         ({"is_decoder": True}, "is_decoder = true is not supported; supported: false"),
         ({"hidden_act": "tanh"}, "hidden_act = 'tanh' is not supported; supported: gelu"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type = 'relative_key'"),
-        ({"model_type": "berd"}, "is of model type 'berd', which is not supported; did you mean 'bert'"),
+        ({"model_type": "berd"}, "is of model type 'berd', which is not supported; did you mean bert"),
     ],
 )
 def test_a_bert_that_cannot_be_ours_is_refused(
