@@ -169,5 +169,11 @@ FOREIGN_FAMILIES = Registry(
 # `OpenedModel` (inference/opened.py) of that file's path, what it says, and the tokenizers. torch runs checkpoints.
 ENGINES = Registry("engine", {"ctranslate2": "s2scli.inference.ctranslate2_model:open_exported"})
 
-# The toolkits that `s2s export --to` writes for; a row is a function of exporting/target.py's `Write`.
-EXPORT_TARGETS = Registry("toolkit", {"ctranslate2": "s2scli.exporting.ctranslate2:write"})
+# The toolkits that `s2s export --to` writes for; a row is a class of exporting/target.py's `ExportTarget`.
+EXPORT_TARGETS = Registry(
+    "toolkit",
+    {
+        "ctranslate2": "s2scli.exporting.ctranslate2:CTranslate2",
+        "transformers": "s2scli.exporting.transformers:Transformers",
+    },
+)

@@ -10,19 +10,17 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from s2scli.checkpoint_file import EXPORTED, find_checkpoint
+from s2scli.checkpoint_file import find_checkpoint
 from s2scli.components import EXPORT_TARGETS
 from s2scli.configs.export import ExportConfig
-from s2scli.configs.generate import GenerateConfig
 from s2scli.console import counted, counter, notice
 from s2scli.data.dataset import Dataset
 from s2scli.data.source_form import SourceComposer
 from s2scli.errors import S2SError, UsageError
-from s2scli.exporting.target import ModelToExport
+from s2scli.exporting.target import ExportTarget, ModelToExport, greedy_texts
 from s2scli.files import keep_inputs
 from s2scli.inference.input import text_lines
 from s2scli.inference.lines import Line
-from s2scli.inference.loading import make_translator
 from s2scli.io import explain_write_errors, partial_folder, read_lines
 from s2scli.needs import note_needs
 
@@ -44,27 +42,24 @@ def export(config: ExportConfig) -> ExportResult:
     note_needs(config)
     path = find_checkpoint(config.path)
     keep_inputs("--out", config.out, [config.input])
-    _check_destination(config.out, overwrite=config.overwrite)
+    target: type[ExportTarget] = EXPORT_TARGETS[config.to]
+    _check_destination(config.out, target, overwrite=config.overwrite)
     source = ModelToExport.load(path)
     with _new_folder(config.out) as folder:
-        EXPORT_TARGETS[config.to](source, folder, config)
+        target.write(source, folder, config)
     size = sum(item.stat().st_size for item in config.out.iterdir())
     notice(f"{config.out}: {path} for {config.to}, {config.quantization}, {size / 1e6:,.1f} MB")
     lines = list(islice(_lines(config, source), config.compare_lines))
     if not lines:
         return ExportResult(out=config.out)
     with counter("compare", total=2 * len(lines)) as done:
-        texts = [
-            [record.text for record in make_translator(_greedy(item)).records(lines, len(lines), done)]
-            for item in (path, config.out)
-        ]
-    equal = sum(one == other for one, other in zip(*texts, strict=True))
+        theirs = target.texts(source, config.out, lines, done)
+        if theirs is None:
+            return ExportResult(out=config.out)
+        ours = greedy_texts(path, lines, done)
+    equal = sum(one == other for one, other in zip(ours, theirs, strict=True))
     notice(f"{config.out}: {equal} of {counted(len(lines), 'line')} translated as by {path}, greedily")
     return ExportResult(out=config.out, compared=len(lines), equal=equal)
-
-
-def _greedy(path: Path) -> GenerateConfig:
-    return GenerateConfig(path=path, beam=1, device="cpu")
 
 
 def _lines(config: ExportConfig, source: ModelToExport) -> Iterator[Line]:
@@ -85,13 +80,13 @@ def _lines(config: ExportConfig, source: ModelToExport) -> Iterator[Line]:
     yield from (Line(number, text) for number, text in enumerate(texts))
 
 
-def _check_destination(path: Path, *, overwrite: bool) -> None:
+def _check_destination(path: Path, target: type[ExportTarget], *, overwrite: bool) -> None:
     """UsageError where writing the folder would destroy something."""
     if path.is_dir() and not path.is_symlink():
-        names = {entry.name for entry in path.iterdir()}
-        if not names or (overwrite and EXPORTED in names):
+        is_ours = target.has_written(path)
+        if not any(path.iterdir()) or (overwrite and is_ours):
             return
-        if EXPORTED in names:
+        if is_ours:
             raise UsageError(f"--out {path}: holds an exported model; --overwrite replaces it")
         raise UsageError(f"--out {path}: the folder holds something else; choose another one")
     if path.exists() or path.is_symlink():

@@ -43,8 +43,8 @@ LAYERS = (
     {"data", "nn", "plotting"},
     {"models", "optim", "inspection", "scoring"},
     {"search", "checkpoint"},
-    {"inference", "foreign", "exporting"},
-    {"training"},
+    {"inference", "foreign"},
+    {"training", "exporting"},
     {"preprocess", "train", "generate", "chat", "score", "export", "average", "plot", "inspect", "importing"},
     {"cli"},
 )

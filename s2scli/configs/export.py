@@ -29,11 +29,14 @@ class ExportConfig(CommandConfig):
         ..., "checkpoint, or run folder (then its best checkpoint)", argument=True, common=True
     )
     to: str = setting(..., "the toolkit", choices=EXPORT_TARGETS, common=True)
-    out: Path = setting(..., "folder to write, which s2s generate --path reads too", common=True)
+    out: Path = setting(
+        ..., "folder to write; s2s generate --path reads that for ctranslate2 too", common=True
+    )
     overwrite: bool = setting(False, "replace a folder that s2s export has written before")
     quantization: str = setting(
         "float32",
-        "type of the weights, and where it has a second name of all else; CTranslate2 computes in it by default",
+        "type of the weights, and where it has a second name of all else; CTranslate2 computes in it by default; for "
+        "transformers float32, float16 or bfloat16",
         choices=QUANTIZATIONS,
         common=True,
     )

@@ -10,13 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from s2scli.checkpoint_file import EXPORTED
 from s2scli.configs.export import ExportConfig
 from s2scli.configs.transformer import TransformerConfig, TransformerDecoderConfig, TransformerLMConfig
 from s2scli.configs.transformer_options import TransformerOptions
 from s2scli.data.exported import ExportedModel, ExportedShortlist, unique_names, write_exported
 from s2scli.data.shortlist import Shortlist
 from s2scli.errors import S2SError, UsageError
-from s2scli.exporting.target import ModelToExport
+from s2scli.exporting.target import ExportTarget, ModelToExport, greedy_texts
+from s2scli.inference.lines import Line
 from s2scli.io import write_atomically
 from s2scli.models.transformer import TransformerDecoder, TransformerModel
 from s2scli.models.transformer_lm import TransformerLanguageModel
@@ -61,40 +63,60 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
 }
 
 
-def write(source: ModelToExport, folder: Path, config: ExportConfig) -> None:
-    """Write model.bin, config.json, the vocabularies, with shortlists vmap.txt, and what our engine needs beside them.
+class CTranslate2(ExportTarget):
+    """CTranslate2: the folder is translated with by `s2s generate` as well."""
 
-    Raises UsageError for a model that CTranslate2 cannot run, S2SError where it is not installed.
-    """
-    _check(source)
-    table = source.shortlist(config)
-    tokenizers, special = source.checkpoint.tokenizers, source.model.symbols
-    names = {side: unique_names(tokenizer.vocabulary) for side, tokenizer in tokenizers.items()}
-    positions = _positions(source, config.max_positions)
-    spec = _FAMILIES[source.config.name](source, positions, names)
-    spec.config.unk_token = names["target"][special.unknown]
-    spec.config.eos_token = names["target"][special.end]
-    spec.config.bos_token = names["target"][special.start]
-    spec.config.layer_norm_epsilon = cast(TransformerOptions, source.config).norm_eps
-    spec.validate()
-    spec.optimize(config.quantization)
-    spec.save(str(folder))
-    if table is not None:
-        _write_shortlist(folder / "vmap.txt", table, names, config)
-    exported = ExportedModel(
-        engine="ctranslate2",
-        arch=source.checkpoint.config["arch"],
-        dataset=source.checkpoint.dataset,
-        right_to_left=bool(source.checkpoint.config.get("right_to_left", False)),
-        reads_source=source.model.reads_source,
-        positions=positions,
-        alignment_layer=len(_decoder(source).decoder_layers) - 1,
-        quantization=config.quantization,
-        shortlist=None
-        if table is None
-        else ExportedShortlist(translations=config.shortlist, frequent=config.shortlist_frequent),
-    )
-    write_exported(folder, exported, tokenizers)
+    @classmethod
+    def write(cls, source: ModelToExport, folder: Path, config: ExportConfig) -> None:
+        """Write model.bin, config.json, vocabularies, with shortlists vmap.txt, and what our engine needs beside them.
+
+        Raises UsageError for a model that CTranslate2 cannot run, S2SError where it is not installed.
+        """
+        _check(source)
+        table = source.shortlist(config)
+        tokenizers, special = source.checkpoint.tokenizers, source.model.symbols
+        names = {side: unique_names(tokenizer.vocabulary) for side, tokenizer in tokenizers.items()}
+        positions = source.positions(config.max_positions)
+        spec = _FAMILIES[source.config.name](source, positions, names)
+        spec.config.unk_token = names["target"][special.unknown]
+        spec.config.eos_token = names["target"][special.end]
+        spec.config.bos_token = names["target"][special.start]
+        spec.config.layer_norm_epsilon = cast(TransformerOptions, source.config).norm_eps
+        spec.validate()
+        spec.optimize(config.quantization)
+        spec.save(str(folder))
+        if table is not None:
+            _write_shortlist(folder / "vmap.txt", table, names, config)
+        exported = ExportedModel(
+            engine="ctranslate2",
+            arch=source.checkpoint.config["arch"],
+            dataset=source.checkpoint.dataset,
+            right_to_left=bool(source.checkpoint.config.get("right_to_left", False)),
+            reads_source=source.model.reads_source,
+            positions=positions,
+            alignment_layer=len(_decoder(source).decoder_layers) - 1,
+            quantization=config.quantization,
+            shortlist=None
+            if table is None
+            else ExportedShortlist(translations=config.shortlist, frequent=config.shortlist_frequent),
+        )
+        write_exported(folder, exported, tokenizers)
+
+    @classmethod
+    def has_written(cls, folder: Path) -> bool:
+        """Whether there is what says how `s2s generate` reads the folder."""
+        return (folder / EXPORTED).is_file()
+
+    @classmethod
+    def texts(
+        cls,
+        source: ModelToExport,  # noqa: ARG003 (the folder has all that it needs)
+        folder: Path,
+        lines: Sequence[Line],
+        done: Callable[[int], object],
+    ) -> list[str]:
+        """What `s2s generate` makes of the lines."""
+        return greedy_texts(folder, lines, done)
 
 
 def _check(source: ModelToExport) -> None:
@@ -200,22 +222,6 @@ def _side_options(config: TransformerDecoderConfig, side: str) -> dict[str, Any]
 
 def _decoder(source: ModelToExport) -> TransformerDecoder:
     return cast(TransformerDecoder, source.model)
-
-
-def _positions(source: ModelToExport, wanted: int) -> dict[str, int]:
-    """How many positions of each side to write, where they are written; others have no end.
-
-    They are all that were learned, else as many as asked for, or as training needed.
-    """
-    config = cast(TransformerOptions, source.config)
-    if config.positions in ("relative", "rotary"):
-        return {}
-    longest: Mapping[str, int] = source.checkpoint.dataset.get("longest", {})
-    learned = config.positions_of
-    return {
-        side: learned.get(side) or max(wanted, longest.get(side, 0) + 1)
-        for side in source.checkpoint.tokenizers
-    }
 
 
 def _fill_decoder(spec: Any, model: TransformerDecoder, positions: int | None) -> None:

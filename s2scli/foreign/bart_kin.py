@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from s2scli.foreign.rows import SIDES, bart_layers, parts
 from s2scli.foreign.settings import ForeignSettings
 from s2scli.foreign.vocabularies import OrderedVocabulary
 from s2scli.foreign.weights import AsRow, Behind, WeightRow, are_one
+from s2scli.nn.positions import sinusoids
 
 SHARED, SOURCE, TARGET, OUTPUT, BIAS = (
     "model.shared.weight",
@@ -25,7 +27,7 @@ SHARED, SOURCE, TARGET, OUTPUT, BIAS = (
 )
 # Sinusoids, which are computed, and a bias of the output that is zero.
 UNUSED = r"model\.(encoder|decoder)\.embed_positions\.weights?|final_logits_bias"
-_ACTIVATIONS = {
+ACTIVATIONS = {
     "relu": "relu",
     "gelu": "gelu",
     "gelu_new": "gelu_new",
@@ -33,22 +35,24 @@ _ACTIVATIONS = {
     "silu": "swish",
     "swish": "swish",
 }
-# The rows of a table of learned positions that come before the first position.
-_FIRST_LEARNED = 2
+# The first positions that a table of sinusoids may begin at.
+_OFFSETS = range(8)
+# How many of its rows are compared, and how closely: files may be in half precision.
+_COMPARED, _CLOSE = 64, 5e-3
 
 
 @dataclass(frozen=True, kw_only=True)
 class BartKind:
-    """What one of the families has, and the others have not."""
+    """What one of the families has, and the others have not.
+
+    positions: our settings of them, where a file has no table of its own. skipped: the rows of such a table before that
+    of the first position; None where no table is read.
+    """
 
     normalize_before: bool
     layernorm_embedding: bool
     positions: Mapping[str, Any]
-
-    @property
-    def is_learned(self) -> bool:
-        """Whether positions are learned."""
-        return bool(self.positions["positions"] == "learned")
+    skipped: int | None
 
 
 def model_settings(
@@ -67,16 +71,10 @@ def model_settings(
             f"{side}_normalize_before": kind.normalize_before,
             f"{side}_layerdrop": settings.probability(f"{side}_layerdrop"),
         }
-    positions = dict(kind.positions)
-    if kind.is_learned:
-        for name, side in (("max_source_positions", "encoder"), ("max_target_positions", "decoder")):
-            table = weights.get(f"model.{side}.embed_positions.weight")
-            default = settings.whole("max_position_embeddings")
-            positions[name] = default if table is None else max(1, len(table) - _FIRST_LEARNED)
     is_tied = are_one(weights, TARGET, OUTPUT)
     return model | {
-        **positions,
-        "activation_fn": settings.chosen("activation_function", _ACTIVATIONS, "gelu"),
+        **_position_settings(kind, settings, weights),
+        "activation_fn": settings.chosen("activation_function", ACTIVATIONS, "gelu"),
         "layernorm_embedding": kind.layernorm_embedding,
         "scale_embedding": settings.flag("scale_embedding", False),
         "output_bias": BIAS in weights and bool(weights[BIAS].any()),
@@ -86,6 +84,46 @@ def model_settings(
         "attention_dropout": settings.probability("attention_dropout"),
         "activation_dropout": settings.probability("activation_dropout"),
     }
+
+
+def table_name(side: str) -> str:
+    """The name of the table of a side's positions."""
+    return f"model.{side}.embed_positions.weight"
+
+
+def _position_settings(
+    kind: BartKind, settings: ForeignSettings, weights: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    """Our settings of positions: as a table in the file has them, else as the family has."""
+    named = {side: weights[table_name(side)] for side in SIDES if table_name(side) in weights}
+    tables = {side: table for side, table in named.items() if table.dim() == 2}
+    if kind.skipped is None or (len(tables) < len(SIDES) and kind.positions["positions"] != "learned"):
+        return dict(kind.positions)
+    if kind.positions["positions"] != "learned":
+        told = [_sinusoids_of(table) for table in tables.values()]
+        if told[0] is not None and told[0] == told[1]:
+            return told[0]
+    found: dict[str, Any] = {"positions": "learned"}
+    for name, side in (("max_source_positions", "encoder"), ("max_target_positions", "decoder")):
+        default = settings.whole("max_position_embeddings")
+        found[name] = default if side not in tables else max(1, len(tables[side]) - kind.skipped)
+    return found
+
+
+def _sinusoids_of(table: Tensor) -> dict[str, Any] | None:
+    """Our settings of the sinusoids in a table [P, D]; None where there is something else in it."""
+    if table.size(1) % 2:
+        return None
+    rows = table[:_COMPARED].float()
+    for spacing in ("paper", "tensor2tensor"):
+        for offset in _OFFSETS:
+            if torch.allclose(rows, sinusoids(len(rows), table.size(1), spacing, offset), 0, _CLOSE):
+                return {
+                    "positions": "sinusoidal",
+                    "sinusoid_spacing": spacing,
+                    "position_offset": offset,
+                }
+    return None
 
 
 def completed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -98,18 +136,21 @@ def completed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
+def has_shared(weights: Mapping[str, Tensor]) -> bool:
+    """Whether weights, completed, have a table of embeddings under the name of what both sides share."""
+    return SHARED in weights and are_one(weights, SHARED, SOURCE)
+
+
 def weight_rows(
     kind: BartKind,
     model: Mapping[str, Any],
-    weights: Mapping[str, Tensor],
     source: OrderedVocabulary,
     target: OrderedVocabulary,
+    *,
+    is_shared: bool,
 ) -> Iterator[WeightRow]:
-    """The table of the weights of a model with such settings, ours.
-
-    weights: theirs, completed, of which one table may have more names than another.
-    """
-    shared = (SHARED,) if SHARED in weights and are_one(weights, SHARED, SOURCE) else ()
+    """The table of the weights of a model with such settings, ours; is_shared: as `has_shared` says of theirs."""
+    shared = (SHARED,) if is_shared else ()
     if model["share_all_embeddings"]:
         names = (*shared, SOURCE, TARGET, OUTPUT)
         yield WeightRow("encoder_embedder.table.weight", names, source.rows(len(names)))
@@ -124,9 +165,9 @@ def weight_rows(
         yield WeightRow("output.bias", (BIAS,), AsRow(target.rows()))
     for side in SIDES:
         ours, theirs = f"{side}_embedder", f"model.{side}"
-        if kind.is_learned:
-            name = f"{theirs}.embed_positions.weight"
-            yield WeightRow(f"{ours}.positions.weight", (name,), Behind(_FIRST_LEARNED))
+        if model["positions"] == "learned":
+            layout = Behind(kind.skipped or 0)
+            yield WeightRow(f"{ours}.positions.weight", (table_name(side),), layout)
         if kind.layernorm_embedding:
             yield from parts(f"{ours}.norm", f"{theirs}.layernorm_embedding")
         if kind.normalize_before:

@@ -5,12 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from s2scli.configs.importing import ImportConfig
+from s2scli.configs.transformer import TransformerConfig
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import CheckpointError
-from s2scli.foreign.bart_kin import SOURCE, TARGET, UNUSED, BartKind, completed, model_settings, weight_rows
-from s2scli.foreign.base import ForeignFamily, ForeignModel
+from s2scli.foreign.bart_kin import (
+    SOURCE,
+    TARGET,
+    UNUSED,
+    BartKind,
+    completed,
+    has_shared,
+    model_settings,
+    weight_rows,
+)
+from s2scli.foreign.bart_kin_writing import allowed, written
+from s2scli.foreign.base import ForeignModel
 from s2scli.foreign.folder import (
     folder_settings,
     is_of_type,
@@ -21,20 +35,23 @@ from s2scli.foreign.folder import (
 from s2scli.foreign.formats.tensors import read_folder
 from s2scli.foreign.settings import ForeignSettings
 from s2scli.foreign.source import ForeignSource
-from s2scli.foreign.vocabularies import SpecialIds, ordered_vocabulary
+from s2scli.foreign.vocabularies import SpecialIds, ordered_vocabulary, unread_start
+from s2scli.foreign.writing import Allowed, ModelToWrite, WritableFamily
 from s2scli.text.subword import GivenSentencePieceTokenizer, read_sentencepiece_model
 
 _KIND = BartKind(
     normalize_before=False,
     layernorm_embedding=False,
     positions={"positions": "sinusoidal", "sinusoid_spacing": "paper", "position_offset": 0},
+    skipped=0,
 )
 
 
-class MarianFolder(ForeignFamily):
+class MarianFolder(WritableFamily):
     """MarianMTModel of transformers."""
 
     title = "a Marian model of transformers"
+    architecture = "MarianMTModel"
 
     @classmethod
     def recognizes(cls, source: ForeignSource) -> bool:
@@ -74,12 +91,24 @@ class MarianFolder(ForeignFamily):
             model=model,
             tokenizers=tokenizers,
             weights=weights,
-            table=[*weight_rows(_KIND, model, weights, orders["source"], orders["target"])],
+            table=[
+                *weight_rows(_KIND, model, orders["source"], orders["target"], is_shared=has_shared(weights))
+            ],
             unused=UNUSED,
             source_lang=wanted.source_lang or told.text("source_lang", ""),
             target_lang=wanted.target_lang or told.text("target_lang", ""),
             source_form=SourceForm(tags=tokenizers["source"].user_symbols),
         )
+
+    @classmethod
+    def allowed(cls, config: TransformerConfig) -> Allowed:
+        """Those of its kind."""
+        return allowed(_KIND, config)
+
+    @classmethod
+    def written(cls, model: ModelToWrite) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """As its kind."""
+        return written(_KIND, model, has_two_sizes=True)
 
 
 def _special(ids: Mapping[str, int], path: Path) -> SpecialIds:
@@ -88,7 +117,9 @@ def _special(ids: Mapping[str, int], path: Path) -> SpecialIds:
         if symbol not in ids:
             raise CheckpointError(f"{path}: has no {symbol}")
     end, padding = ids["</s>"], ids["<pad>"]
-    return SpecialIds(start=end, end=end, padding=padding, unknown=ids["<unk>"])
+    unknown = ids["<unk>"]
+    others = unread_start({number: symbol for symbol, number in ids.items()}, unknown)
+    return SpecialIds(start=end, end=end, padding=padding, unknown=unknown, others=others)
 
 
 def _start(special: SpecialIds, settings: ForeignSettings) -> int:

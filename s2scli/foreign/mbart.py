@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from torch import Tensor
+
 from s2scli.configs.importing import ImportConfig
+from s2scli.configs.transformer import TransformerConfig
 from s2scli.errors import CheckpointError
-from s2scli.foreign.bart_kin import TARGET, UNUSED, BartKind, completed, model_settings, weight_rows
-from s2scli.foreign.base import ForeignFamily, ForeignModel
+from s2scli.foreign.bart_kin import (
+    TARGET,
+    UNUSED,
+    BartKind,
+    completed,
+    has_shared,
+    model_settings,
+    weight_rows,
+)
+from s2scli.foreign.bart_kin_writing import allowed, written
+from s2scli.foreign.base import ForeignModel
 from s2scli.foreign.folder import folder_settings, is_of_type, tokenizer_settings
 from s2scli.foreign.formats.tensors import read_folder
 from s2scli.foreign.many_languages import language_tokenizers, ordered_symbols
@@ -13,14 +27,18 @@ from s2scli.foreign.settings import ForeignSettings
 from s2scli.foreign.source import ForeignSource
 from s2scli.foreign.units import read_units
 from s2scli.foreign.vocabularies import fairseq_symbols
+from s2scli.foreign.writing import Allowed, ModelToWrite, WritableFamily
 
-_KIND = BartKind(normalize_before=True, layernorm_embedding=True, positions={"positions": "learned"})
+_KIND = BartKind(
+    normalize_before=True, layernorm_embedding=True, positions={"positions": "learned"}, skipped=2
+)
 
 
-class MBart(ForeignFamily):
+class MBart(WritableFamily):
     """MBartForConditionalGeneration of transformers."""
 
     title = "an mBART of transformers"
+    architecture = "MBartForConditionalGeneration"
 
     @classmethod
     def recognizes(cls, source: ForeignSource) -> bool:
@@ -46,8 +64,18 @@ class MBart(ForeignFamily):
             model=model,
             tokenizers=language_tokenizers(source, wanted, units, ordered),
             weights=weights,
-            table=[*weight_rows(_KIND, model, weights, ordered, ordered)],
+            table=[*weight_rows(_KIND, model, ordered, ordered, is_shared=has_shared(weights))],
             unused=UNUSED,
             source_lang=wanted.source_lang or told.text("src_lang", ""),
             target_lang=wanted.target_lang or told.text("tgt_lang", ""),
         )
+
+    @classmethod
+    def allowed(cls, config: TransformerConfig) -> Allowed:
+        """Those of its kind."""
+        return allowed(_KIND, config)
+
+    @classmethod
+    def written(cls, model: ModelToWrite) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """As its kind."""
+        return written(_KIND, model)

@@ -5,19 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from s2scli.configs.importing import ImportConfig
-from s2scli.errors import CheckpointError
-from s2scli.foreign.base import ForeignFamily, ForeignModel
+from s2scli.configs.transformer import TransformerConfig
+from s2scli.errors import CheckpointError, UsageError
+from s2scli.foreign.base import ForeignModel
 from s2scli.foreign.folder import added_symbols, folder_settings, is_of_type
 from s2scli.foreign.formats.tensors import read_folder
 from s2scli.foreign.rows import SIDES, stacked
 from s2scli.foreign.settings import ForeignSettings
 from s2scli.foreign.source import ForeignSource
 from s2scli.foreign.units import read_units
-from s2scli.foreign.vocabularies import OrderedVocabulary, SpecialIds, numbered, ordered_vocabulary
-from s2scli.foreign.weights import WeightRow, are_one
+from s2scli.foreign.vocabularies import (
+    OrderedVocabulary,
+    SpecialIds,
+    numbered,
+    ordered_vocabulary,
+    unread_start,
+)
+from s2scli.foreign.weights import WeightRow, are_one, to_theirs
+from s2scli.foreign.writing import (
+    SOURCE_TABLE,
+    TARGET_TABLE,
+    Allowed,
+    ModelToWrite,
+    WritableFamily,
+    always_allowed,
+    own_copies,
+)
+from s2scli.schema import spelled
 from s2scli.text.tokenizer import Tokenizer
 
 _SHARED, _SOURCE, _TARGET, _OUTPUT = (
@@ -29,7 +47,7 @@ _SHARED, _SOURCE, _TARGET, _OUTPUT = (
 # Older files have biases of positions in the cross-attention, which nothing reads.
 _UNUSED = r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight"
 # "gated-gelu" has meant the approximation since T5 1.1.
-_ACTIVATIONS = {
+ACTIVATIONS = {
     "relu": "relu",
     "gelu": "gelu",
     "gelu_new": "gelu_new",
@@ -39,16 +57,19 @@ _ACTIVATIONS = {
     "gated-silu": "swiglu",
     "gated-gelu_new": "geglu_new",
 }
+# The first of the names that they have for one of ours.
+_THEIRS = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
 _GATED = ("geglu_new", "reglu", "swiglu")
 # <extra_id_0> is the last of so many, which stand for spans that were left out.
 _SENTINELS = 100
 
 
-class T5(ForeignFamily):
+class T5(WritableFamily):
     """T5 of transformers."""
 
     title = "a T5 of transformers"
     types = ("t5",)
+    architecture = "T5ForConditionalGeneration"
 
     @classmethod
     def recognizes(cls, source: ForeignSource) -> bool:
@@ -70,11 +91,38 @@ class T5(ForeignFamily):
             model=model,
             tokenizers={"source": tokenizer, "target": tokenizer},
             weights=weights,
-            table=[*weight_rows(model, weights, vocabulary)],
+            table=[*weight_rows(model, vocabulary, is_shared=are_one(weights, _SHARED, _SOURCE))],
             unused=_UNUSED,
             source_lang=wanted.source_lang,
             target_lang=wanted.target_lang,
         )
+
+    @classmethod
+    def allowed(cls, config: TransformerConfig) -> Allowed:
+        """Those of a T5, whose sides have one width, and as many heads."""
+        width = config.decoder_embed_dim
+        return always_allowed(config) | {
+            "encoder_normalize_before": (True,),
+            "decoder_normalize_before": (True,),
+            "norm": ("rms",),
+            "layernorm_embedding": (False,),
+            "activation_fn": tuple(_THEIRS),
+            "linear_bias": (False,),
+            "positions": ("relative",),
+            "attention_scale": (1.0,),
+            "scale_embedding": (False,),
+            "output_bias": (False,),
+            "output_scale": (None, width**-0.5),
+            **{
+                f"encoder_{name}": (getattr(config, f"decoder_{name}"),)
+                for name in ("ffn_embed_dim", "attention_heads", "head_dim")
+            },
+        }
+
+    @classmethod
+    def written(cls, model: ModelToWrite) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """As T5; UsageError where source and target have tables of their own."""
+        return written_settings(model), written_weights(model)
 
 
 class MT5(T5):
@@ -82,6 +130,7 @@ class MT5(T5):
 
     title = "an mT5 of transformers"
     types = ("mt5",)
+    architecture = "MT5ForConditionalGeneration"
 
 
 def _completed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -123,6 +172,7 @@ def _tokenizer(
         end=end,
         padding=padding,
         unknown=unknown,
+        others=unread_start(symbols, unknown),
     )
     symbols |= {number: symbol for symbol, number in added.items()}
     ordered = ordered_vocabulary(symbols, size, special, units.path, is_padded=True)
@@ -153,7 +203,7 @@ def model_settings(settings: ForeignSettings, weights: Mapping[str, Tensor]) -> 
         "decoder_normalize_before": True,
         "norm": "rms",
         "norm_eps": settings.number("layer_norm_epsilon", 1e-6),
-        "activation_fn": settings.chosen("feed_forward_proj", _ACTIVATIONS, "relu"),
+        "activation_fn": settings.chosen("feed_forward_proj", ACTIVATIONS, "relu"),
         "linear_bias": False,
         "positions": "relative",
         "relative_buckets": settings.whole("relative_attention_num_buckets", 32),
@@ -167,11 +217,65 @@ def model_settings(settings: ForeignSettings, weights: Mapping[str, Tensor]) -> 
     }
 
 
+def written_settings(model: ModelToWrite) -> dict[str, Any]:
+    """The settings of a model of ours as a T5's; UsageError for scaled outputs where the table of outputs is their own.
+
+    That the last states are scaled is told there by `tie_word_embeddings`, and so it holds for both.
+    """
+    config = model.config
+    is_scaled = config.output_scale is not None
+    if is_scaled and not model.is_one_table:
+        raise UsageError(
+            f"model.output_scale = {spelled(config.output_scale)}: a T5 whose outputs have a table of their own does "
+            "not scale them"
+        )
+    heads, head_dim = config.decoder_attention_heads, config.decoder_head_dim
+    return {
+        "vocab_size": model.sizes()[0],
+        "d_model": config.decoder_embed_dim,
+        "d_kv": config.decoder_embed_dim // heads if head_dim is None else head_dim,
+        "d_ff": config.decoder_ffn_embed_dim,
+        "num_layers": config.encoder_layers,
+        "num_decoder_layers": config.decoder_layers,
+        "num_heads": heads,
+        "relative_attention_num_buckets": config.relative_buckets,
+        "relative_attention_max_distance": config.relative_max_distance,
+        "layer_norm_epsilon": config.norm_eps,
+        "feed_forward_proj": _THEIRS[config.activation_fn],
+        "dropout_rate": config.dropout,
+        "tie_word_embeddings": is_scaled,
+        # transformers takes the cache of the decoder to be as deep as the encoder.
+        "use_cache": config.encoder_layers >= config.decoder_layers,
+        **model.special_settings(),
+    }
+
+
+def written_weights(model: ModelToWrite) -> dict[str, Tensor]:
+    """The weights of a model of ours as a T5's; UsageError where source and target have tables of their own."""
+    ours = model.weights
+    if not model.is_one_table and not torch.equal(ours[SOURCE_TABLE], ours[TARGET_TABLE]):
+        raise UsageError(
+            "source and target have embeddings of their own, and a T5 has one table; train with --share-all-embeddings"
+        )
+    settings = model.settings
+    for side in SIDES:
+        width, heads = settings[f"{side}_embed_dim"], settings[f"{side}_attention_heads"]
+        settings[f"{side}_head_dim"] = settings[f"{side}_head_dim"] or width // heads
+    weights = to_theirs([*weight_rows(settings, model.orders["target"], is_shared=True)], ours)
+    # Where they are one it is written as the shared one; the output's is always there, as a flag would tie it else.
+    for name in (_SOURCE, _TARGET):
+        del weights[name]
+    return own_copies(weights)
+
+
 def weight_rows(
-    model: Mapping[str, Any], weights: Mapping[str, Tensor], vocabulary: OrderedVocabulary
+    model: Mapping[str, Any], vocabulary: OrderedVocabulary, *, is_shared: bool
 ) -> Iterator[WeightRow]:
-    """The table of the weights of a model with such settings, ours; weights: theirs, completed."""
-    shared = (_SHARED,) if are_one(weights, _SHARED, _SOURCE) else ()
+    """The table of the weights of a model with such settings, ours.
+
+    is_shared: whether theirs, completed, have the source's table of embeddings under the name of a shared one too.
+    """
+    shared = (_SHARED,) if is_shared else ()
     names: tuple[str, ...]
     if model["share_all_embeddings"]:
         names = (*shared, _SOURCE, _TARGET, _OUTPUT)

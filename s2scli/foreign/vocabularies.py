@@ -93,6 +93,11 @@ def ordered_vocabulary(
     return OrderedVocabulary(Vocabulary(ordinary, [0] * len(ordinary), found), order)
 
 
+def unread_start(symbols: Mapping[int, str], unknown: int) -> tuple[int, ...]:
+    """The id of a `<s>` that stands among the special symbols, of which that of the unknown one is the last."""
+    return tuple(number for number, symbol in symbols.items() if symbol == "<s>" and number < unknown)
+
+
 def _distinct(symbol: str, number: int, taken: set[str]) -> str:
     """A symbol that no id has yet: of those that are there twice, text finds the first."""
     symbol = symbol if symbol not in taken else f"<unused {number}>"

@@ -56,6 +56,12 @@ class LibraryTokenizer(FirstSymbol):
         size = self._library.get_vocab_size(with_added_tokens=True)
         self._ours = [vocabulary.lookup(self._library.id_to_token(number) or "") for number in range(size)]
 
+    @property
+    def library_ids(self) -> dict[str, int]:
+        """The library's id of each symbol that it knows."""
+        found: dict[str, int] = self._library.get_vocab(with_added_tokens=True)
+        return found
+
     @classmethod
     def learn(cls, corpus: LearningText, settings: LearningSettings, normalization: Normalization) -> Self:
         """Refuse to: such tokenizers come with models of others."""

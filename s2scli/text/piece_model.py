@@ -1,4 +1,5 @@
-"""What a SentencePiece model file says of its pieces: text, score and type, and which kind of model it is.
+"""What a SentencePiece model file says of its pieces: text, score and type, which kind of model it is, and what it does
+to text before.
 
 The file is a protocol buffer (sentencepiece_model.proto). SentencePiece's own interface gives neither the kind of
 model nor which pieces are user-defined, so the few fields that matter are read here.
@@ -23,13 +24,18 @@ class PieceModel:
     """A SentencePiece model: its kind, and each id's piece, score and type.
 
     kind: "unigram", "bpe", "word" or "char". score: a log-probability (unigram), or the higher the earlier a merge
-    was learned (bpe).
+    was learned (bpe). character_map: what rewrites characters, as the library has it; nothing: none is rewritten.
+    begins_with_space: whether a space is put before text. has_single_spaces: whether spaces in a row become one, and
+    none is left at the ends.
     """
 
     kind: str
     pieces: tuple[str, ...]
     scores: tuple[float, ...]
     types: tuple[int, ...]
+    character_map: bytes = b""
+    begins_with_space: bool = True
+    has_single_spaces: bool = True
 
     @property
     def unknown(self) -> int:
@@ -48,6 +54,7 @@ class PieceModel:
 def read_piece_model(data: bytes) -> PieceModel:
     """Read a model file; ValueError where it is none."""
     kind = 1
+    normalizer: dict[int, int | bytes] = {}
     pieces: list[str] = []
     scores: list[float] = []
     types: list[int] = []
@@ -59,9 +66,24 @@ def read_piece_model(data: bytes) -> PieceModel:
             types.append(int(content.get(3, NORMAL)))
         elif number == 2 and isinstance(value, bytes):
             kind = int(dict(_fields(value)).get(3, kind))
+        elif number == 3 and isinstance(value, bytes):
+            normalizer |= dict(_fields(value))
     if kind not in _KINDS or UNKNOWN not in types:
         raise ValueError("not a SentencePiece model")
-    return PieceModel(_KINDS[kind], tuple(pieces), tuple(scores), tuple(types))
+    return PieceModel(
+        _KINDS[kind],
+        tuple(pieces),
+        tuple(scores),
+        tuple(types),
+        character_map=bytes(normalizer.get(2, b"")),
+        begins_with_space=bool(normalizer.get(3, True)),
+        has_single_spaces=bool(normalizer.get(4, True)),
+    )
+
+
+def with_space_before(data: bytes) -> bytes:
+    """The same model file, but that a space is put before text: of fields that are there twice, the last one counts."""
+    return data + bytes([3 << 3 | _LENGTH, 2, 3 << 3 | _VARINT, 1])
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:

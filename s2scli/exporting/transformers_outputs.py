@@ -1,0 +1,97 @@
+"""What transformers makes of lines with a folder that was written for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from s2scli.configs.search import SearchConfig
+from s2scli.exporting.target import ModelToExport
+from s2scli.foreign.vocabularies import OrderedVocabulary
+from s2scli.inference.lines import Line
+from s2scli.text.normalization import is_blank
+
+# Lines that are translated together.
+_BATCH = 16
+
+
+def translated(
+    source: ModelToExport,
+    folder: Path,
+    orders: Mapping[str, OrderedVocabulary],
+    lines: Sequence[Line],
+    done: Callable[[int], object],
+) -> list[str]:
+    """The greedy outputs for lines, by the folder's own tokenizer, or by ours where it has none.
+
+    ModuleNotFoundError where transformers is not installed.
+    """
+    library = _library()
+    model = library.AutoModelForSeq2SeqLM.from_pretrained(folder, local_files_only=True).eval()
+    is_own = (folder / "tokenizer_config.json").is_file()
+    text = _Folders(library, folder) if is_own else _Ours(source, orders)
+    found: dict[int, str] = {}
+    ordered = sorted((line for line in lines if not is_blank(line.text)), key=lambda line: len(line.text))
+    for begin in range(0, len(ordered), _BATCH):
+        batch = ordered[begin : begin + _BATCH]
+        with torch.inference_mode():
+            outputs = model.generate(
+                **text.encode([line.text for line in batch]), num_beams=1, do_sample=False
+            )
+        # The last may be the end symbol that is one more than the longest output has.
+        rows = [row[: SearchConfig().max_len_b + 1] for row in outputs.tolist()]
+        found |= {line.id: text.decode(row) for line, row in zip(batch, rows, strict=True)}
+        done(len(batch))
+    return [found.get(line.id, "") for line in lines]
+
+
+def _library() -> Any:
+    """The library, kept from asking servers."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
+
+
+class _Folders:
+    """The tokenizer in a folder."""
+
+    def __init__(self, library: Any, folder: Path) -> None:
+        self._tokenizer = library.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+    def encode(self, texts: list[str]) -> dict[str, Any]:
+        """What the model reads, by name."""
+        read = self._tokenizer(texts, return_tensors="pt", padding=True)
+        return {name: read[name] for name in ("input_ids", "attention_mask")}
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of an output."""
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
+        return text
+
+
+class _Ours:
+    """The tokenizers of a checkpoint, with the ids of a folder."""
+
+    def __init__(self, source: ModelToExport, orders: Mapping[str, OrderedVocabulary]) -> None:
+        self._tokenizers, self._orders = source.checkpoint.tokenizers, orders
+        self._back = {theirs: ours for ours, theirs in enumerate(orders["target"].order)}
+
+    def encode(self, texts: list[str]) -> dict[str, Any]:
+        """What the model reads, by name."""
+        tokenizer, order = self._tokenizers["source"], self._orders["source"].order
+        rows = [[*tokenizer.encode(text), tokenizer.special.end] for text in texts]
+        longest, padding = max(map(len, rows)), order[tokenizer.special.padding]
+        ids = [[order[token] for token in row] + [padding] * (longest - len(row)) for row in rows]
+        mask = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]
+        return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of an output."""
+        return self._tokenizers["target"].decode([self._back[token] for token in ids])
