@@ -65,7 +65,9 @@ class Transformers(ExportTarget):
         _write_json(folder / "generation_config.json", _generation(source, model, settings))
         longest = max(map(len, model.positions.values()), default=0)
         if missing := write_tokenizers(source, folder, name, longest):
-            notice(f"{folder}: the model is without a tokenizer, as transformers has none like it: {missing}")
+            notice(
+                f"{config.out}: the model is without a tokenizer, as transformers has none like it: {missing}"
+            )
 
     @classmethod
     def has_written(cls, folder: Path) -> bool:
