@@ -35,9 +35,11 @@ from s2scli.foreign.folder import (
 from s2scli.foreign.formats.tensors import read_folder
 from s2scli.foreign.settings import ForeignSettings
 from s2scli.foreign.source import ForeignSource
-from s2scli.foreign.vocabularies import SpecialIds, ordered_vocabulary, unread_start
+from s2scli.foreign.units import has_library, read_library
+from s2scli.foreign.vocabularies import OrderedVocabulary, SpecialIds, ordered_vocabulary, unread_start
 from s2scli.foreign.writing import Allowed, ModelToWrite, WritableFamily
 from s2scli.text.subword import GivenSentencePieceTokenizer, read_sentencepiece_model
+from s2scli.text.tokenizer import Tokenizer
 
 _KIND = BartKind(
     normalize_before=False,
@@ -67,17 +69,23 @@ class MarianFolder(WritableFamily):
         names = {"source": "vocab.json", "target": "vocab.json"}
         if told.flag("separate_vocabs", False):
             names["target"] = "target_vocab.json"
-        orders, tokenizers = {}, {}
+        # Of models that have no pieces of Marian's, there may be a tokenizer of the library.
+        units = None if source.file(names["source"]) or not has_library(source) else read_library(source)
+        orders: dict[str, OrderedVocabulary] = {}
+        tokenizers: dict[str, Tokenizer] = {}
         for side, name in (("source", SOURCE), ("target", TARGET)):
             if name not in weights:
                 raise CheckpointError(f"{source.path}: has no {name}")
-            ids = read_vocabulary(source, names[side])
-            where = source.folder / names[side]
+            ids = read_vocabulary(source, names[side]) if units is None else units.ids
+            where = source.folder / names[side] if units is None else units.path
             special = _special(ids, where)
             if side == "target":
                 special = replace(special, start=_start(special, settings))
             symbols = {number: symbol for symbol, number in ids.items()}
             orders[side] = ordered_vocabulary(symbols, len(weights[name]), special, where)
+            if units is not None:
+                tokenizers[side] = units.tokenizer(orders[side].vocabulary)
+                continue
             codes = [symbol for symbol in ids if symbol.startswith(">>") and symbol.endswith("<<")]
             tokenizers[side] = GivenSentencePieceTokenizer(
                 read_sentencepiece_model(required(source, f"{side}.spm")),

@@ -27,6 +27,11 @@ class TextUnits:
     model: bytes = b""
     description: str = ""
 
+    @property
+    def ids(self) -> dict[str, int]:
+        """The id of each symbol."""
+        return {symbol: number for number, symbol in self.symbols.items()}
+
     def tokenizer(
         self, vocabulary: Vocabulary, first_symbol: str | None = None, user_symbols: Sequence[str] = ()
     ) -> Tokenizer:
@@ -50,6 +55,16 @@ def read_units(
     if path is not None:
         model = read_sentencepiece_model(path)
         return TextUnits(path, numbered(pieces_of(model)), model=model)
-    path = required(source, name, _LIBRARY)
+    return read_library(source, name)
+
+
+def has_library(source: ForeignSource) -> bool:
+    """Whether a folder describes a tokenizer of the library."""
+    return source.file(_LIBRARY) is not None
+
+
+def read_library(source: ForeignSource, *names: str) -> TextUnits:
+    """What tokenizer.json describes; names: of files that could stand in its place, for the message where none is."""
+    path = required(source, *names, _LIBRARY)
     description = read_text(path)
     return TextUnits(path, library_symbols(description), description=description)

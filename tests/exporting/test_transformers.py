@@ -10,7 +10,7 @@ import pytest
 import torch
 from foreign_models import imported, log_probabilities, text_lines, their_log_probabilities
 from generating import SENTENCES, joined
-from random_checkpoints import SMALL, write_checkpoint
+from random_checkpoints import SMALL, sentencepiece_tokenizers, write_checkpoint
 from transformers_families import FAMILIES, transformers
 
 from s2scli.checkpoint import Checkpoint, load_checkpoint, restore_model
@@ -159,13 +159,29 @@ def test_every_kind_of_transformer_says_the_same(kind: str, tmp_path: Path) -> N
     assert theirs.config.model_type == family
     checkpoint = load_checkpoint(path)
     assert_says_the_same(checkpoint, path, theirs)
-    if family != "marian":
-        # A model of many languages is asked for two; its vocabulary has words that can stand for them. Marian's own
-        # tokenizer has no words.
+    if settings.get("share_all_embeddings"):
+        # With one vocabulary there is a tokenizer. A model of many languages is asked for two; its vocabulary has words
+        # that can stand for them.
         languages = {"source_lang": "z", "target_lang": "y"} if family in ("m2m_100", "mbart") else {}
         imported(tmp_path / "out", tmp_path / "again", **languages)
         again = load_checkpoint(tmp_path / "again/checkpoint_best.safetensors")
         assert_same_tensors(again, checkpoint)
+
+
+def test_models_of_pieces_translate_with_the_tokenizers_of_the_folder(tmp_path: Path) -> None:
+    """Two vocabularies as Marian's, and one as PEGASUS'; random models say random things, but the same."""
+    file = tmp_path / "lines.txt"
+    file.write_text(joined(text_lines(5, 12)), encoding="utf-8")
+    width = {"encoder_embed_dim": 16, "encoder_attention_heads": 4}
+    for name, model in {"two": {}, "one": {**PRE_NORM, **ONE_TABLE}}.items():
+        path = write_checkpoint(
+            tmp_path / name,
+            "transformer_tiny",
+            {**SMALL, **width, **model},
+            tokenizers=sentencepiece_tokenizers(one=name == "one"),
+        )
+        result = written(path, tmp_path / name / "out", input=file, max_positions=300)
+        assert (result.compared, result.equal) == (12, 12), name
 
 
 def test_a_trained_model_translates_as_before(

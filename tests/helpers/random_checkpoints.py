@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from fairseq_symbols import NUM_SPECIAL
+from foreign_models import text_lines
 
 from s2scli.checkpoint import Checkpoint, save_checkpoint
 from s2scli.configs.train import TrainConfig
 from s2scli.data.shortlist import Shortlist
 from s2scli.models.factory import build_model, kept_tensors
 from s2scli.schema import as_dict
+from s2scli.text.normalization import Normalization
+from s2scli.text.subword import SentencePieceTokenizer
+from s2scli.text.tokenizer import LearningSettings, Tokenizer
 from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, SidesSymbols, SpecialSymbols, Vocabulary
 from s2scli.text.word import WordTokenizer
 
@@ -36,19 +41,23 @@ def write_checkpoint(
     arch: str,
     model: dict[str, Any],
     special: SpecialSymbols = FAIRSEQ_SYMBOLS,
+    tokenizers: Mapping[str, Tokenizer] | None = None,
     **settings: Any,
 ) -> Path:
-    """A run of one checkpoint whose weights, norms and biases too, are drawn at random."""
+    """A run of one checkpoint whose weights, norms and biases too, are drawn at random.
+
+    tokenizers: in place of those of words, whose special symbols are then theirs.
+    """
     given = {f"model.{name}": value for name, value in model.items()}
     config = TrainConfig.resolve({}, {"data": "none", "arch": arch, **given, **settings})
-    tokenizers = {"source": SOURCE, "target": TARGET}
+    words = {"source": SOURCE, "target": TARGET}
     if model.get("share_all_embeddings"):
-        tokenizers["source"] = TARGET
+        words["source"] = TARGET
     if not config.model.reads_source:
-        del tokenizers["source"]
-    made = {
-        side: WordTokenizer(Vocabulary(words, [0] * len(words), special)).of_pieces("none")
-        for side, words in tokenizers.items()
+        del words["source"]
+    made = tokenizers or {
+        side: WordTokenizer(Vocabulary(own, [0] * len(own), special)).of_pieces("none")
+        for side, own in words.items()
     }
     torch.manual_seed(3)
     sizes = len(made.get("source", ())), len(made["target"])
@@ -80,3 +89,13 @@ def shortlist(source: int, target: int) -> Shortlist:
     targets[NUM_SPECIAL:, 0] = torch.arange(NUM_SPECIAL, source).clamp(max=target - 1)
     targets[NUM_SPECIAL:, 1] = target - 1
     return Shortlist(targets, torch.arange(target - 1, -1, -1, dtype=torch.int32), NUM_SPECIAL)
+
+
+def sentencepiece_tokenizers(*, one: bool) -> dict[str, Tokenizer]:
+    """Tokenizers of both sides with pieces learnt from made-up lines; one: the same of both."""
+    made = {}
+    for side, seed in (("source", 1), ("target", 1 if one else 2)):
+        lines = [[line] for line in text_lines(seed)]
+        settings = LearningSettings(vocab_size=60 + seed)
+        made[side] = SentencePieceTokenizer.learn(lambda lines=lines: iter(lines), settings, Normalization())
+    return made
