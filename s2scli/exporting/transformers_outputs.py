@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +30,26 @@ def translated(
 ) -> list[str]:
     """The greedy outputs for lines, by the folder's own tokenizer, or by ours where it has none.
 
-    ModuleNotFoundError where transformers is not installed.
+    Lines with more tokens than there are positions are cut. ModuleNotFoundError where transformers is not installed.
     """
+    with warnings.catch_warnings():
+        # The library warns of packages that it could use, and of its own future.
+        warnings.simplefilter("ignore")
+        return _translated(source, folder, orders, lines, done)
+
+
+def _translated(
+    source: ModelToExport,
+    folder: Path,
+    orders: Mapping[str, OrderedVocabulary],
+    lines: Sequence[Line],
+    done: Callable[[int], object],
+) -> list[str]:
     library = _library()
     model = library.AutoModelForSeq2SeqLM.from_pretrained(folder, local_files_only=True).eval()
     is_own = (folder / "tokenizer_config.json").is_file()
-    text = _Folders(library, folder) if is_own else _Ours(source, orders)
+    positions = getattr(model.config, "max_position_embeddings", None)
+    text = _FoldersText(library, folder) if is_own else _OwnText(source, orders, positions)
     found: dict[int, str] = {}
     ordered = sorted((line for line in lines if not is_blank(line.text)), key=lambda line: len(line.text))
     for begin in range(0, len(ordered), _BATCH):
@@ -52,14 +68,13 @@ def translated(
 def _library() -> Any:
     """The library, kept from asking servers."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    import transformers
+    library = import_module("transformers")
+    library.utils.logging.set_verbosity_error()
+    library.utils.logging.disable_progress_bar()
+    return library
 
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    return transformers
 
-
-class _Folders:
+class _FoldersText:
     """The tokenizer in a folder."""
 
     def __init__(self, library: Any, folder: Path) -> None:
@@ -67,7 +82,7 @@ class _Folders:
 
     def encode(self, texts: list[str]) -> dict[str, Any]:
         """What the model reads, by name."""
-        read = self._tokenizer(texts, return_tensors="pt", padding=True)
+        read = self._tokenizer(texts, return_tensors="pt", padding=True, truncation=True)
         return {name: read[name] for name in ("input_ids", "attention_mask")}
 
     def decode(self, ids: list[int]) -> str:
@@ -76,17 +91,20 @@ class _Folders:
         return text
 
 
-class _Ours:
-    """The tokenizers of a checkpoint, with the ids of a folder."""
+class _OwnText:
+    """The tokenizers of a checkpoint, with the ids of a folder; longest: the most tokens of a source, None for any."""
 
-    def __init__(self, source: ModelToExport, orders: Mapping[str, OrderedVocabulary]) -> None:
+    def __init__(
+        self, source: ModelToExport, orders: Mapping[str, OrderedVocabulary], longest: int | None
+    ) -> None:
         self._tokenizers, self._orders = source.checkpoint.tokenizers, orders
+        self._last = None if longest is None else longest - 1
         self._back = {theirs: ours for ours, theirs in enumerate(orders["target"].order)}
 
     def encode(self, texts: list[str]) -> dict[str, Any]:
         """What the model reads, by name."""
         tokenizer, order = self._tokenizers["source"], self._orders["source"].order
-        rows = [[*tokenizer.encode(text), tokenizer.special.end] for text in texts]
+        rows = [[*tokenizer.encode(text)[: self._last], tokenizer.special.end] for text in texts]
         longest, padding = max(map(len, rows)), order[tokenizer.special.padding]
         ids = [[order[token] for token in row] + [padding] * (longest - len(row)) for row in rows]
         mask = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]

@@ -47,7 +47,7 @@ def test_the_folder_of_a_model_is_read_again(tmp_path: Path) -> None:
     again = load_checkpoint(import_model(ImportConfig(source=out, save_dir=tmp_path / "again")).checkpoint)
     assert own.weights.keys() == again.weights.keys()
     assert all((tensor == again.weights[name]).all() for name, tensor in own.weights.items())
-    names = ("positions", "sinusoid_spacing", "position_offset", "activation_fn", "share_all_embeddings")
+    names = ("positions", "sinusoid_spacing", "position_offset", "activation_fn", "encoder_layers")
     assert all(again.config["model"][name] == own.config["model"][name] for name in names)
     line = "abc de  and an unknown \u65e5"
     for side, tokenizer in own.tokenizers.items():

@@ -93,9 +93,10 @@ def shortlist(source: int, target: int) -> Shortlist:
 
 def sentencepiece_tokenizers(*, one: bool) -> dict[str, Tokenizer]:
     """Tokenizers of both sides with pieces learnt from made-up lines; one: the same of both."""
-    made = {}
-    for side, seed in (("source", 1), ("target", 1 if one else 2)):
-        lines = [[line] for line in text_lines(seed)]
-        settings = LearningSettings(vocab_size=60 + seed)
-        made[side] = SentencePieceTokenizer.learn(lambda lines=lines: iter(lines), settings, Normalization())
-    return made
+    return {"source": _of_pieces(1), "target": _of_pieces(1 if one else 2)}
+
+
+def _of_pieces(seed: int) -> Tokenizer:
+    lines = [[line] for line in text_lines(seed)]
+    settings = LearningSettings(vocab_size=60 + seed)
+    return SentencePieceTokenizer.learn(lambda: iter(lines), settings, Normalization())
