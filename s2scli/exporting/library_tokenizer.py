@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from s2scli.data.exported import unique_names
@@ -28,25 +27,19 @@ _MEANWHILE = "\ufdd0"
 _NEVER = -1e4
 
 
-@dataclass(frozen=True)
-class Description:
-    """What tokenizer.json holds, and the id there of each of our ids."""
-
-    values: Mapping[str, Any]
-    order: tuple[int, ...]
-
-    def to_text(self) -> str:
-        """The file."""
-        return json.dumps(self.values, ensure_ascii=False, indent=1) + "\n"
-
-
-def describe(tokenizer: Tokenizer) -> Description:
-    """The tokenizer as the library's; UsageError, with the reason, for one that it cannot be."""
+def describe(tokenizer: Tokenizer) -> str:
+    """The tokenizer as tokenizer.json; UsageError, with the reason, for one that the library has not."""
     if tokenizer.kind not in _KINDS:
         raise UsageError(f"it is of kind {tokenizer.kind}")
     if tokenizer.normalization != Normalization():
         raise UsageError("it normalizes text before")
-    return _KINDS[tokenizer.kind](tokenizer)
+    values = {
+        **_KINDS[tokenizer.kind](tokenizer),
+        "truncation": None,
+        "padding": None,
+        "post_processor": _around(tokenizer),
+    }
+    return json.dumps(values, ensure_ascii=False, indent=1) + "\n"
 
 
 def library_order(tokenizer: Tokenizer) -> tuple[int, ...] | None:
@@ -78,15 +71,13 @@ def _number_of(symbol: str) -> int | None:
     return None if named is None else int(named[1])
 
 
-def _from_library(tokenizer: Tokenizer) -> Description:
-    """The library's own file, but for what it puts around a line."""
-    own = cast(LibraryTokenizer, tokenizer)
-    order = _order(own)
-    values = json.loads(own.description) | {"truncation": None, "padding": None}
-    return Description(values | {"post_processor": _around(tokenizer, order)}, order)
+def _from_library(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The library's own file."""
+    values: dict[str, Any] = json.loads(cast(LibraryTokenizer, tokenizer).description)
+    return values
 
 
-def _from_pieces(tokenizer: Tokenizer) -> Description:
+def _from_pieces(tokenizer: Tokenizer) -> dict[str, Any]:
     own = cast(SentencePieceTokenizer, tokenizer)
     model = read_piece_model(own.model)
     names, special = unique_names(own.vocabulary), own.special
@@ -96,36 +87,33 @@ def _from_pieces(tokenizer: Tokenizer) -> Description:
     if model.kind not in _MODELS:
         raise UsageError(f"its model of SentencePiece is of kind {model.kind}")
     is_ours = own.kind == SentencePieceTokenizer.kind
+    whole = model.ids(USER_DEFINED)
     added = [
-        {
-            "id": number,
-            "content": name,
-            "single_word": False,
-            "lstrip": False,
-            "rstrip": False,
-            "normalized": False,
-            "special": name not in known or number < special.count,
-        }
+        _added(number, name, is_special=number < special.count or name not in known)
         for number, name in enumerate(names)
-        if number < special.count
-        or name in model.ids(USER_DEFINED)
-        or (name not in known and not name.startswith("<unused"))
+        if number < special.count or name in whole or (name not in known and not name.startswith("<unused"))
     ]
-    order = tuple(range(len(names)))
-    return Description(
-        {
-            "version": "1.0",
-            "truncation": None,
-            "padding": None,
-            "added_tokens": added,
-            "normalizer": _normalizer(model, is_ours=is_ours),
-            "pre_tokenizer": None,
-            "post_processor": _around(tokenizer, order),
-            "decoder": _decoder(model, is_ours=is_ours),
-            "model": _MODELS[model.kind](model, names, special.unknown),
-        },
-        order,
-    )
+    return {
+        "version": "1.0",
+        "added_tokens": added,
+        "normalizer": _normalizer(model, is_ours=is_ours),
+        "pre_tokenizer": None,
+        "decoder": _decoder(model, is_ours=is_ours),
+        "model": _MODELS[model.kind](model, names, special.unknown),
+    }
+
+
+def _added(number: int, name: str, *, is_special: bool) -> dict[str, Any]:
+    """A symbol that is cut out of text before that is split; special: text that is shown is without it."""
+    return {
+        "id": number,
+        "content": name,
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "special": is_special,
+    }
 
 
 def _normalizer(model: PieceModel, *, is_ours: bool) -> dict[str, Any]:
@@ -199,47 +187,30 @@ _MODELS: dict[str, Callable[[PieceModel, Sequence[str], int], dict[str, Any]]] =
 }
 
 
-def _from_words(tokenizer: Tokenizer) -> Description:
+def _from_words(tokenizer: Tokenizer) -> dict[str, Any]:
     if tokenizer.user_symbols:
         raise UsageError(f"it cuts symbols out of words, as {tokenizer.user_symbols[0]!r}")
     if tokenizer.piece_kind != NONE:
         raise UsageError(f"its words come in pieces, {tokenizer.piece_kind}")
     names, special = unique_names(tokenizer.vocabulary), tokenizer.special
-    order = tuple(range(len(names)))
-    added = [
-        {
-            "id": number,
-            "content": names[number],
-            "single_word": False,
-            "lstrip": False,
-            "rstrip": False,
-            "normalized": False,
-            "special": True,
-        }
-        for number in range(special.count)
-    ]
-    return Description(
-        {
-            "version": "1.0",
-            "truncation": None,
-            "padding": None,
-            "added_tokens": added,
-            "normalizer": None,
-            "pre_tokenizer": {"type": "WhitespaceSplit"},
-            "post_processor": _around(tokenizer, order),
-            "decoder": None,
-            "model": {
-                "type": "WordLevel",
-                "vocab": {name: number for number, name in enumerate(names)},
-                "unk_token": names[special.unknown],
-            },
+    added = [_added(number, names[number], is_special=True) for number in range(special.count)]
+    return {
+        "version": "1.0",
+        "added_tokens": added,
+        "normalizer": None,
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "decoder": None,
+        "model": {
+            "type": "WordLevel",
+            "vocab": {name: number for number, name in enumerate(names)},
+            "unk_token": names[special.unknown],
         },
-        order,
-    )
+    }
 
 
-def _around(tokenizer: Tokenizer, order: Sequence[int]) -> dict[str, Any]:
+def _around(tokenizer: Tokenizer) -> dict[str, Any]:
     """What stands around a line: the first symbol, where there is one, and the end symbol."""
+    order = library_order(tokenizer) or range(len(tokenizer))
     names, end = names_of(tokenizer), tokenizer.special.end
     first = first_symbol_of(tokenizer)
     ids = {names[number]: order[number] for number in ([] if first is None else [first]) + [end]}
@@ -269,7 +240,7 @@ def first_symbol_of(tokenizer: Tokenizer) -> int | None:
     return None if symbol is None else tokenizer.vocabulary.lookup(symbol)
 
 
-_KINDS: dict[str, Callable[[Tokenizer], Description]] = {
+_KINDS: dict[str, Callable[[Tokenizer], dict[str, Any]]] = {
     "sentencepiece": _from_pieces,
     "given sentencepiece": _from_pieces,
     "sentencepiece with a language code": _from_pieces,

@@ -37,7 +37,7 @@ def write_tokenizers(source: ModelToExport, folder: Path, family: str, positions
         description = describe(tokenizers["source"])
     except UsageError as error:
         return str(error)
-    _write(folder / "tokenizer.json", description.to_text())
+    _write(folder / "tokenizer.json", description)
     own = tokenizers["source"]
     names = names_of(own)
     first = first_symbol_of(own)
