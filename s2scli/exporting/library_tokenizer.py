@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 from s2scli.data.exported import unique_names
@@ -27,14 +27,28 @@ _MEANWHILE = "\ufdd0"
 _NEVER = -1e4
 
 
-def describe(tokenizer: Tokenizer) -> str:
-    """The tokenizer as tokenizer.json; UsageError, with the reason, for one that the library has not."""
+def describe(tokenizer: Tokenizer, hidden: Iterable[int] = ()) -> str:
+    """The tokenizer as tokenizer.json; UsageError, with the reason, for one that the library has not.
+
+    hidden: our ids of symbols that text is shown without, as special ones, where a file of the library's does not say.
+    """
     if tokenizer.kind not in _KINDS:
         raise UsageError(f"it is of kind {tokenizer.kind}")
     if tokenizer.normalization != Normalization():
         raise UsageError("it normalizes text before")
+    values = _KINDS[tokenizer.kind](tokenizer)
+    names, order = names_of(tokenizer), library_order(tokenizer) or range(len(tokenizer))
+    known = {item["content"] for item in values["added_tokens"]}
     values = {
-        **_KINDS[tokenizer.kind](tokenizer),
+        **values,
+        "added_tokens": [
+            *values["added_tokens"],
+            *(
+                _added(order[number], names[number], is_special=True)
+                for number in sorted({*range(tokenizer.special.count), *hidden})
+                if names[number] not in known
+            ),
+        ],
         "truncation": None,
         "padding": None,
         "post_processor": _around(tokenizer),
@@ -74,7 +88,7 @@ def _number_of(symbol: str) -> int | None:
 def _from_library(tokenizer: Tokenizer) -> dict[str, Any]:
     """The library's own file."""
     values: dict[str, Any] = json.loads(cast(LibraryTokenizer, tokenizer).description)
-    return values
+    return {**values, "added_tokens": values.get("added_tokens") or []}
 
 
 def _from_pieces(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -89,9 +103,10 @@ def _from_pieces(tokenizer: Tokenizer) -> dict[str, Any]:
     is_ours = own.kind == SentencePieceTokenizer.kind
     whole = model.ids(USER_DEFINED)
     added = [
-        _added(number, name, is_special=number < special.count or name not in known)
+        _added(number, name, is_special=name not in known)
         for number, name in enumerate(names)
-        if number < special.count or name in whole or (name not in known and not name.startswith("<unused"))
+        if number >= special.count
+        and (name in whole or (name not in known and not name.startswith("<unused")))
     ]
     return {
         "version": "1.0",
@@ -193,10 +208,9 @@ def _from_words(tokenizer: Tokenizer) -> dict[str, Any]:
     if tokenizer.piece_kind != NONE:
         raise UsageError(f"its words come in pieces, {tokenizer.piece_kind}")
     names, special = unique_names(tokenizer.vocabulary), tokenizer.special
-    added = [_added(number, names[number], is_special=True) for number in range(special.count)]
     return {
         "version": "1.0",
-        "added_tokens": added,
+        "added_tokens": [],
         "normalizer": None,
         "pre_tokenizer": {"type": "WhitespaceSplit"},
         "decoder": None,

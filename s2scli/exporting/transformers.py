@@ -170,6 +170,7 @@ def _generation(source: ModelToExport, model: ModelToWrite, settings: Mapping[st
         **({} if model.first is None else {"forced_bos_token_id": target.order[model.first]}),
         **({} if settings.get("use_cache", True) else {"use_cache": False}),
         "suppress_tokens": [target.order[number] for number in source.model.symbols.never_predicted],
+        "min_new_tokens": search.min_len,
         "max_new_tokens": min(search.max_len_b + 1, longest),
         "num_beams": search.beam,
         "early_stopping": True,

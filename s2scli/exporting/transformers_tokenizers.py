@@ -34,7 +34,8 @@ def write_tokenizers(source: ModelToExport, folder: Path, family: str, positions
     try:
         if _text_of(tokenizers["source"]) != _text_of(tokenizers["target"]):
             raise UsageError("source and target have tokenizers of their own")
-        description = describe(tokenizers["source"])
+        firsts = [first_symbol_of(tokenizer) for tokenizer in tokenizers.values()]
+        description = describe(tokenizers["source"], [number for number in firsts if number is not None])
     except UsageError as error:
         return str(error)
     _write(folder / "tokenizer.json", description)

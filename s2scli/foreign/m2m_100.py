@@ -66,7 +66,7 @@ class M2M100(WritableFamily):
         )
         units = read_units(source, "sentencepiece.bpe.model", lambda pieces: own or fairseq_symbols(pieces))
         ordered = ordered_symbols(source, units, len(weights[TARGET]), settings)
-        tokenizers = language_tokenizers(source, wanted, units, ordered, "{}" if is_nllb else "__{}__")
+        tokenizers = language_tokenizers(source, wanted, units, ordered)
         model = model_settings(_KIND, settings, weights)
         return ForeignModel(
             path=source.path,

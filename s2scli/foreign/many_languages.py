@@ -37,11 +37,11 @@ def language_tokenizers(
     wanted: ImportConfig,
     units: TextUnits,
     ordered: OrderedVocabulary,
-    marked: str = "{}",
 ) -> dict[str, Tokenizer]:
     """The tokenizers of both sides, by the languages that are wanted, or that the folder has as its own.
 
-    marked: how a code is written as a symbol. Raises UsageError where a language is not said, or there is none such.
+    A code is a symbol as it is said or, in M2M-100, as `__en__`. Raises UsageError where a language is not said, or
+    there is none such.
     """
     told = tokenizer_settings(source)
     known = [
@@ -57,8 +57,8 @@ def language_tokenizers(
             raise UsageError(
                 f"--{side}-lang: must be given, as {', '.join(codes[:3])}: the model knows many languages"
             )
-        code = marked.format(given)
-        if code not in ordered.vocabulary:
-            raise UsageError(f"--{side}-lang {given}: the model has no {code}{did_you_mean(code, codes)}")
+        code = next((text for text in (f"__{given}__", given) if text in ordered.vocabulary), None)
+        if code is None:
+            raise UsageError(f"--{side}-lang {given}: the model has no {given}{did_you_mean(given, codes)}")
         found[side] = units.tokenizer(ordered.vocabulary, first_symbol=code)
     return found

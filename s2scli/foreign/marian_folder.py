@@ -115,8 +115,13 @@ class MarianFolder(WritableFamily):
 
     @classmethod
     def written(cls, model: ModelToWrite) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """As its kind."""
-        return written(_KIND, model, has_two_sizes=True)
+        """As its kind, which may have a table of embeddings, and a vocabulary, for each side."""
+        settings, weights = written(_KIND, model, has_two_sizes=True)
+        sides = {
+            "decoder_vocab_size": model.sizes()[1],
+            "share_encoder_decoder_embeddings": model.is_one_table,
+        }
+        return {**settings, **sides}, weights
 
 
 def _special(ids: Mapping[str, int], path: Path) -> SpecialIds:

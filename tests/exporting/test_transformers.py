@@ -151,8 +151,10 @@ def test_the_tokenizer_in_the_folder_reads_what_the_model_reads(family: str, tmp
         assert tokenizer(line)["input_ids"] == [
             order[token] for token in (*own.encode(line), own.special.end)
         ]
+    # Letters that both sides' models have learnt.
     line = text_lines(5, 1)[0]
-    assert tokenizer.decode(tokenizer(line)["input_ids"], skip_special_tokens=True) == line
+    ids = tokenizer(text_target=line)["input_ids"]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == line
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -188,7 +190,13 @@ def test_models_of_pieces_translate_with_the_tokenizers_of_the_folder(tmp_path: 
             tokenizers=sentencepiece_tokenizers(one=name == "one"),
         )
         result = written(path, tmp_path / name / "out", input=file, max_positions=300)
-        assert (result.compared, result.equal) == (12, 12), name
+        config = GenerateConfig(path=path, device="cpu", beam=1)
+        asked = [Line(number, line) for number, line in enumerate(text_lines(5, 12))]
+        texts = [record.text for record in make_translator(config).records(asked, len(asked))]
+        # transformers shows nothing for the unknown symbol.
+        shown = [text for text in texts if "<unk>" not in text]
+        assert len(shown) > 8
+        assert (result.compared, result.equal) == (12, len(shown)), name
 
 
 def test_a_trained_model_translates_as_before(
