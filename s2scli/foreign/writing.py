@@ -100,7 +100,7 @@ def lacking(family: type[WritableFamily], config: TransformerConfig) -> dict[str
 
 
 def always_allowed(config: TransformerConfig) -> dict[str, tuple[Any, ...]]:
-    """What holds in every family: one width, attention as usual, and a start symbol."""
+    """What holds in every family: sides of one width and alike, attention as usual, and a start symbol."""
     return {
         "copy": (False,),
         "attention_window": (0,),
@@ -110,6 +110,10 @@ def always_allowed(config: TransformerConfig) -> dict[str, tuple[Any, ...]]:
         "encoder_embed_dim": (config.decoder_embed_dim,),
         "encoder_kv_heads": (None, config.encoder_attention_heads),
         "decoder_kv_heads": (None, config.decoder_attention_heads),
+        **{
+            f"decoder_{name}": (None, getattr(config, name))
+            for name in ("norm_eps", "activation_fn", "layernorm_embedding")
+        },
     }
 
 

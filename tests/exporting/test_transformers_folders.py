@@ -72,6 +72,12 @@ REFUSED: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
         {},
         "model.positions = 'rotary': none of the families of transformers has it",
     ),
+    "a decoder of its own": (
+        "transformer_tiny",
+        ONE_WIDTH | {"decoder_activation_fn": "gelu"},
+        {},
+        "model.decoder_activation_fn = 'gelu': none of the families of transformers has it",
+    ),
     "settings of two families": (
         "transformer_tiny",
         ONE_WIDTH | {"norm_eps": 1e-3},
