@@ -55,8 +55,6 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "attention_window": (0,),
     "activation_fn": tuple(_ACTIVATIONS),
     "decoder_activation_fn": (None, *_ACTIVATIONS),
-    # It has one for both sides.
-    "decoder_norm_eps": (None,),
     "decoder_sublayer": ("attention",),
     # It normalizes otherwise.
     "qk_norm": (False,),
@@ -134,6 +132,12 @@ def _check(source: ModelToExport) -> None:
                 f"{source.path}: model.{name} = {spelled(value)}: CTranslate2 has no such model; it runs those with "
                 f"{', '.join(spelled(item) for item in allowed)}"
             )
+    epsilons = {name: getattr(config, name, None) for name in ("norm_eps", "decoder_norm_eps")}
+    if epsilons["decoder_norm_eps"] not in (None, epsilons["norm_eps"]):
+        raise UsageError(
+            f"{source.path}: model.norm_eps = {epsilons['norm_eps']} and model.decoder_norm_eps = "
+            f"{epsilons['decoder_norm_eps']}: CTranslate2 has one for both sides"
+        )
 
 
 def _encoder_decoder(

@@ -127,7 +127,11 @@ def _check_one_table(halves: list[Half], model: Model) -> None:
 
 
 def _load(half: Half, model: Model) -> None:
-    """Copy a half's weights into the model; CheckpointError names what is missing or of another shape."""
+    """Copy a half's weights into the model; CheckpointError names what is missing or of another shape.
+
+    What a decoder has only beside an encoder stays as it was drawn where the half has none, or one for encoder states
+    of another width.
+    """
     own = dict(model.state_dict(keep_vars=True))
     names = {name: name.removeprefix(f"{half.side}_") for name in own if name.startswith(f"{half.side}_")}
     if half.side == "decoder":
@@ -135,21 +139,30 @@ def _load(half: Half, model: Model) -> None:
         tied = own["output.weight"] is own[f"decoder_{_TABLE}"]
         ends = [name for name in own if name.startswith(_ENDS)]
         names |= {name: name for name in ends if not (tied and name == "output.weight")}
-    taken, drawn = 0, []
+    fitting = {name for name, theirs in names.items() if _shape(half.weights.get(theirs)) == own[name].shape}
+    cross = {name for name in names if _CROSS in name}
+    drawn = {name for name in names if name.startswith(_ENDS) and name not in fitting}
+    if not cross <= fitting:
+        drawn |= cross
     with torch.no_grad():
         for name, theirs in names.items():
-            tensor = half.weights.get(theirs)
-            if tensor is not None and tensor.shape == own[name].shape:
-                own[name].copy_(tensor)
-                taken += 1
-            elif _CROSS in name or not name.startswith(half.side):
-                drawn.append(re.sub(r"\.\d+\.", ".*.", name))
-            else:
-                found = "none" if tensor is None else f"one of {tuple(tensor.shape)}"
+            if name in drawn:
+                continue
+            if name not in fitting:
+                found = _shape(half.weights.get(theirs))
                 raise CheckpointError(
-                    f"{half.path}: the {half.side} wants {name} of shape {tuple(own[name].shape)}, and there is {found}"
+                    f"{half.path}: the {half.side} wants {name} of shape {tuple(own[name].shape)}, and there is "
+                    f"{'none' if found is None else f'one of {tuple(found)}'}"
                 )
-    notice(
-        f"{half.side}: begins with the {half.taken} of {half.path}, {counted(taken, 'tensor')}"
-        + (f"; drawn anew: {', '.join(dict.fromkeys(drawn))}" if drawn else "; nothing of it is drawn anew")
+            own[name].copy_(half.weights[theirs])
+    patterns = dict.fromkeys(
+        re.sub(rf"\.\d+\.{_CROSS}.*", f".*.{_CROSS}*", name) for name in names if name in drawn
     )
+    notice(
+        f"{half.side}: begins with the {half.taken} of {half.path}, {counted(len(names) - len(drawn), 'tensor')}; "
+        + (f"drawn anew: {', '.join(patterns)}" if drawn else "nothing of it is drawn anew")
+    )
+
+
+def _shape(tensor: Tensor | None) -> torch.Size | None:
+    return None if tensor is None else tensor.shape

@@ -182,7 +182,7 @@ def _say_what_is_done(run: Run, checkpoint: Checkpoint, path: Path, done: set[st
             f"{flags}: done at an earlier start of this run, and not again; going on from {path} "
             "(to reset once more, first go on without)"
         )
-    for name in ("restore_file", "finetune_from_model"):
+    for name in ("restore_file", "finetune_from_model", "init_encoder", "init_decoder"):
         given = getattr(run.config, name)
         if given not in (None, path, run.save_dir) and str(given) != checkpoint.config.get(name):
             notice(

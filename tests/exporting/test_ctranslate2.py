@@ -37,6 +37,13 @@ KINDS: dict[str, dict[str, Any]] = {
         "layernorm_embedding": True,
         "activation_fn": "gelu",
     },
+    "a decoder unlike its encoder": {
+        "layernorm_embedding": True,
+        "activation_fn": "gelu",
+        "decoder_normalize_before": True,
+        "decoder_layernorm_embedding": False,
+        "decoder_activation_fn": "gelu_new",
+    },
     "gated, learned positions": {
         "activation_fn": "swiglu",
         "positions": "learned",
@@ -241,6 +248,9 @@ def test_what_ctranslate2_cannot_run_is_refused_before_anything_is_written(
             tmp_path / "window", "transformer_tiny", SMALL | {"attention_window": 4}
         ): "model.attention_window = 4",
         write_checkpoint(tmp_path / "ssru", "transformer_ssru", {}): "model.decoder_sublayer = 'ssru'",
+        write_checkpoint(
+            tmp_path / "norms", "transformer_tiny", SMALL | {"decoder_norm_eps": 1e-3}
+        ): "model.decoder_norm_eps = 0.001: CTranslate2 has one for both sides",
     }
     for path, message in cases.items():
         with pytest.raises(UsageError, match=message):
