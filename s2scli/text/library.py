@@ -54,7 +54,9 @@ class LibraryTokenizer(FirstSymbol):
         self._library = _load(description)
         self.begin_with(first_symbol)
         size = self._library.get_vocab_size(with_added_tokens=True)
-        self._ours = [vocabulary.lookup(self._library.id_to_token(number) or "") for number in range(size)]
+        known = (vocabulary.lookup(self._library.id_to_token(number) or "") for number in range(size))
+        # The library splits text into it too; typed, it is text that has no symbol.
+        self._ours = [self.special.unknown if number == self._first else number for number in known]
 
     @property
     def library_ids(self) -> dict[str, int]:

@@ -50,6 +50,7 @@ def test_pieces_of_word_piece_are_joined_to_words() -> None:
     symbols = [symbol for symbol in sorted(learnt.get_vocab()) if symbol != "[UNK]"]
     vocabulary = Vocabulary(symbols, [0] * len(symbols), SPECIAL)
     tokenizer = LibraryTokenizer(learnt.to_str(), vocabulary, first_symbol="[CLS]")
+    assert tokenizer.pieces(tokenizer.encode("[CLS]")) == ["[CLS]", "<unk>"]
     learnt.no_truncation()
     learnt.no_padding()
     for line in text_lines(2)[:4]:
