@@ -23,7 +23,7 @@ def test_a_line_for_each_line(run: Generator) -> None:
     lines = run(joined(SENTENCES))
     assert len(lines) == len(SENTENCES)
     assert all(set(line.split()) <= set(WORDS) for line in lines)
-    assert len(set(lines)) > 15, "the model must say different things, or order would not show"
+    assert len(set(lines)) > 10, "the model must say different things, or order would not show"
     assert run.errors == ""
     assert run("") == []
 
