@@ -16,6 +16,7 @@ from s2scli.configs.optimizers import OptimizerConfig
 from s2scli.configs.schedules import ScheduleConfig
 from s2scli.configs.search import SearchMethodConfig
 from s2scli.errors import UsageError
+from s2scli.exporting.target import ExportTarget
 from s2scli.foreign.base import ForeignFamily
 from s2scli.metrics.base import Metric
 from s2scli.registry import Names, Registry
@@ -33,9 +34,10 @@ BASES: dict[str, tuple[type[Any], str]] = {
     "MODEL_METRICS": (Metric, ""),
     "TOKENIZERS": (Tokenizer, "kind"),
     "FOREIGN_FAMILIES": (ForeignFamily, ""),
+    "EXPORT_TARGETS": (ExportTarget, ""),
 }
 # Registries whose rows are functions.
-FUNCTIONS = {"ENGINES", "EXPORT_TARGETS"}
+FUNCTIONS = {"ENGINES"}
 REGISTRIES = {name: value for name, value in vars(components).items() if isinstance(value, Registry)}
 ROWS = [(registry, name) for registry in BASES for name in REGISTRIES[registry]]
 
