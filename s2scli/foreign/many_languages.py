@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from s2scli.configs.importing import ImportConfig
 from s2scli.errors import UsageError, did_you_mean
+from s2scli.foreign.bart_kin_family import FolderText
 from s2scli.foreign.folder import added_symbols, tokenizer_settings
 from s2scli.foreign.settings import ForeignSettings
 from s2scli.foreign.source import ForeignSource
@@ -17,7 +18,31 @@ from s2scli.text.tokenizer import Tokenizer
 _SIDES = ("source", "target")
 
 
-def ordered_symbols(
+def text_of_languages(
+    source: ForeignSource,
+    wanted: ImportConfig,
+    settings: ForeignSettings,
+    units: TextUnits,
+    size: int,
+    told: ForeignSettings,
+) -> FolderText:
+    """One vocabulary of so many symbols, and a tokenizer for the language of each side.
+
+    told: the settings of the folder's tokenizer, which may name the languages. Raises UsageError as
+    `_language_tokenizers` does.
+    """
+    ordered = _ordered_symbols(source, units, size, settings)
+    return FolderText(
+        orders={"source": ordered, "target": ordered},
+        tokenizers=_language_tokenizers(source, wanted, units, ordered),
+        languages={
+            "source": wanted.source_lang or told.text("src_lang", ""),
+            "target": wanted.target_lang or told.text("tgt_lang", ""),
+        },
+    )
+
+
+def _ordered_symbols(
     source: ForeignSource, units: TextUnits, size: int, settings: ForeignSettings
 ) -> OrderedVocabulary:
     """The vocabulary of symbols that have fairseq's numbers, and those that were added; further ids have no symbol."""
@@ -32,7 +57,7 @@ def ordered_symbols(
     return ordered_vocabulary({**added, **units.symbols}, size, special, units.path, is_padded=True)
 
 
-def language_tokenizers(
+def _language_tokenizers(
     source: ForeignSource,
     wanted: ImportConfig,
     units: TextUnits,

@@ -10,61 +10,43 @@ from typing import Any
 from torch import Tensor
 
 from s2scli.configs.importing import ImportConfig
-from s2scli.configs.transformer import TransformerConfig
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import CheckpointError
-from s2scli.foreign.bart_kin import (
-    SOURCE,
-    TARGET,
-    UNUSED,
-    BartKind,
-    completed,
-    has_shared,
-    model_settings,
-    weight_rows,
-)
-from s2scli.foreign.bart_kin_writing import allowed, written
-from s2scli.foreign.base import ForeignModel
-from s2scli.foreign.folder import (
-    folder_settings,
-    is_of_type,
-    read_vocabulary,
-    required,
-    tokenizer_settings,
-)
-from s2scli.foreign.formats.tensors import read_folder
+from s2scli.foreign.bart_kin import SOURCE, TARGET, BartKind
+from s2scli.foreign.bart_kin_family import BartKinFamily, FolderText
+from s2scli.foreign.bart_kin_writing import written
+from s2scli.foreign.folder import read_vocabulary, required, tokenizer_settings
 from s2scli.foreign.settings import ForeignSettings
 from s2scli.foreign.source import ForeignSource
 from s2scli.foreign.units import has_library, read_library
 from s2scli.foreign.vocabularies import OrderedVocabulary, SpecialIds, ordered_vocabulary, unread_start
-from s2scli.foreign.writing import Allowed, ModelToWrite, WritableFamily
+from s2scli.foreign.writing import ModelToWrite
 from s2scli.text.subword import GivenSentencePieceTokenizer, read_sentencepiece_model
 from s2scli.text.tokenizer import Tokenizer
 
-_KIND = BartKind(
-    normalize_before=False,
-    layernorm_embedding=False,
-    positions={"positions": "sinusoidal", "sinusoid_spacing": "paper", "position_offset": 0},
-    skipped=0,
-)
 
-
-class MarianFolder(WritableFamily):
+class MarianFolder(BartKinFamily):
     """MarianMTModel of transformers."""
 
     title = "a Marian model of transformers"
     architecture = "MarianMTModel"
+    model_type = "marian"
+    kind = BartKind(
+        normalize_before=False,
+        layernorm_embedding=False,
+        positions={"positions": "sinusoidal", "sinusoid_spacing": "paper", "position_offset": 0},
+        skipped=0,
+    )
 
     @classmethod
-    def recognizes(cls, source: ForeignSource) -> bool:
-        """Whether the folder says so."""
-        return is_of_type(source, "marian")
-
-    @classmethod
-    def read(cls, source: ForeignSource, wanted: ImportConfig) -> ForeignModel:
-        """Read the model."""
-        settings = folder_settings(source)
-        weights = completed(read_folder(source.path))
+    def text(
+        cls,
+        source: ForeignSource,
+        wanted: ImportConfig,
+        settings: ForeignSettings,
+        weights: Mapping[str, Tensor],
+    ) -> FolderText:
+        """A vocabulary for both sides or for each, and the languages that sources may begin with as tags."""
         told = ForeignSettings(tokenizer_settings(source), source.path)
         names = {"source": "vocab.json", "target": "vocab.json"}
         if told.flag("separate_vocabs", False):
@@ -92,31 +74,20 @@ class MarianFolder(WritableFamily):
                 orders[side].vocabulary,
                 user_symbols=codes if side == "source" else (),
             )
-        model = model_settings(_KIND, settings, weights)
-        return ForeignModel(
-            path=source.path,
-            arch="transformer",
-            model=model,
+        return FolderText(
+            orders=orders,
             tokenizers=tokenizers,
-            weights=weights,
-            table=[
-                *weight_rows(_KIND, model, orders["source"], orders["target"], is_shared=has_shared(weights))
-            ],
-            unused=UNUSED,
-            source_lang=wanted.source_lang or told.text("source_lang", ""),
-            target_lang=wanted.target_lang or told.text("target_lang", ""),
+            languages={
+                "source": wanted.source_lang or told.text("source_lang", ""),
+                "target": wanted.target_lang or told.text("target_lang", ""),
+            },
             source_form=SourceForm(tags=tokenizers["source"].user_symbols),
         )
 
     @classmethod
-    def allowed(cls, config: TransformerConfig) -> Allowed:
-        """Those of its kind."""
-        return allowed(_KIND, config)
-
-    @classmethod
     def written(cls, model: ModelToWrite) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """As its kind, which may have a table of embeddings, and a vocabulary, for each side."""
-        settings, weights = written(_KIND, model, has_two_sizes=True)
+        settings, weights = written(cls.kind, model, has_two_sizes=True)
         sides = {
             "decoder_vocab_size": model.sizes()[1],
             "share_encoder_decoder_embeddings": model.is_one_table,
