@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from s2scli.data.shortlist_table import ShortlistTable
+from s2scli.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -90,3 +92,21 @@ class ChosenShortlist:
         is_token = torch.arange(int(sizes.max()), device=source.device) < sizes  # [B, C]
         padding = torch.full_like(is_token, -1, dtype=torch.long)
         return padding.masked_scatter(is_token, allowed.nonzero()[:, 1])
+
+
+def table_for(translations: int, table: Shortlist | None, path: Path) -> Shortlist:
+    """The table of a checkpoint, for shortlists of so many translations of each token; path: the checkpoint's.
+
+    Raises UsageError where there is none, or none with as many.
+    """
+    if table is None:
+        raise UsageError(
+            f"--shortlist {translations}: {path} has no table of translations; train on a dataset that s2s preprocess "
+            "--shortlist has made"
+        )
+    if translations > table.num_translations:
+        raise UsageError(
+            f"--shortlist {translations}: {path} has {table.num_translations} translations of a token at most; give no "
+            "more"
+        )
+    return table

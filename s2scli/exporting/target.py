@@ -13,9 +13,8 @@ from s2scli.configs.export import ExportConfig
 from s2scli.configs.generate import GenerateConfig
 from s2scli.configs.model import ModelConfig
 from s2scli.configs.transformer_options import TransformerOptions
-from s2scli.data.shortlist import Shortlist
+from s2scli.data.shortlist import Shortlist, table_for
 from s2scli.data.source_form import SourceForm
-from s2scli.errors import UsageError
 from s2scli.inference.lines import Line
 from s2scli.inference.loading import make_translator
 from s2scli.models.base import Model
@@ -70,18 +69,7 @@ class ModelToExport:
         """The table of the shortlists that are asked for, None for none; UsageError where the checkpoint has it not."""
         if not config.shortlist:
             return None
-        table = self.checkpoint.shortlist
-        if table is None:
-            raise UsageError(
-                f"--shortlist {config.shortlist}: {self.path} has no table of translations; train on a dataset that "
-                "s2s preprocess --shortlist has made"
-            )
-        if config.shortlist > table.num_translations:
-            raise UsageError(
-                f"--shortlist {config.shortlist}: {self.path} has {table.num_translations} translations of a token at "
-                "most; give no more"
-            )
-        return table
+        return table_for(config.shortlist, self.checkpoint.shortlist, self.path)
 
 
 class ExportTarget(ABC):

@@ -12,7 +12,7 @@ import torch
 from s2scli.checkpoint import Checkpoint, load_checkpoint, restore_model
 from s2scli.checkpoint_file import find_checkpoints
 from s2scli.configs.generate import GenerateConfig
-from s2scli.data.shortlist import ChosenShortlist
+from s2scli.data.shortlist import ChosenShortlist, table_for
 from s2scli.data.tokenizers import check_vocabularies
 from s2scli.errors import CheckpointError, UsageError
 from s2scli.inference.opened import OpenedModel
@@ -111,17 +111,7 @@ class OpenedCheckpoints(OpenedModel):
                 f"--shortlist {config.shortlist}: {config.path} copies words of the source, which a shortlist would "
                 "leave out; leave --shortlist out"
             )
-        table = self.checkpoint.shortlist
-        if table is None:
-            raise UsageError(
-                f"--shortlist {config.shortlist}: {self.path} has no table of translations; train on a dataset that "
-                "s2s preprocess --shortlist has made"
-            )
-        if config.shortlist > table.num_translations:
-            raise UsageError(
-                f"--shortlist {config.shortlist}: {self.path} has {table.num_translations} translations of a token at "
-                "most; give no more"
-            )
+        table = table_for(config.shortlist, self.checkpoint.shortlist, self.path)
         return ChosenShortlist(table.to(device), config.shortlist_frequent, config.shortlist)
 
     def _check_direction(self, path: Path, right_to_left: bool) -> None:
