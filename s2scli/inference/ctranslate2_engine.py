@@ -200,11 +200,9 @@ class Ctranslate2Engine(ABC):
         limits: BatchLimits,
     ) -> list[list[ScoredOutput]]:
         """The outputs with the log-probability of each token, and so with that of the prefix in their scores."""
-        pairs = [(source, item) for source, items in zip(sources, outputs, strict=True) for item in items]
         scored: list[ScoredOutput] = []
-        while len(scored) < len(pairs):
-            some = pairs[len(scored) : len(scored) + limits.sentences]
-            scored += self.score([source for source, _ in some], [item.ids[:-1] for _, item in some])
+        for pairs in output_batches(sources, outputs, limits):
+            scored += self.score([source for source, _ in pairs], [item.ids[:-1] for _, item in pairs])
         power = 0.0 if config.unnormalized else config.lenpen
         found = iter(scored)
         return [
@@ -286,6 +284,15 @@ class Ctranslate2Engine(ABC):
         """The log-probability of each token of given targets, and of the end symbol after them."""
 
 
+def output_batches(
+    sources: Sequence[EncodedLine], outputs: Sequence[Sequence[ScoredOutput]], limits: BatchLimits
+) -> Iterator[list[tuple[EncodedLine, ScoredOutput]]]:
+    """All outputs beside their sources, in order, as many at a time as a batch may have."""
+    pairs = [(source, item) for source, items in zip(sources, outputs, strict=True) for item in items]
+    for first in range(0, len(pairs), limits.sentences):
+        yield pairs[first : first + limits.sentences]
+
+
 def _common_options(config: SearchConfig) -> dict[str, Any]:
     """What both of CTranslate2's runners call the same."""
     drawn: dict[str, Any] = {"beam_size": config.beam, "length_penalty": config.lenpen}
@@ -306,144 +313,3 @@ def _common_options(config: SearchConfig) -> dict[str, Any]:
         "return_scores": True,
         "asynchronous": True,
     }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ctranslate2TranslationEngine(Ctranslate2Engine):
-    """A model with an encoder, which a `ctranslate2.Translator` runs; source: the tokens it reads."""
-
-    source: TokenNames
-
-    reads_source = True
-
-    def _own_options(self, config: SearchConfig) -> dict[str, Any]:
-        return {
-            "coverage_penalty": config.coverage_penalty,
-            "min_decoding_length": config.min_len,
-            "use_vmap": self.uses_shortlist,
-            "max_input_length": 0,
-        }
-
-    def _begin(
-        self,
-        sources: Sequence[EncodedLine],
-        prefixes: Sequence[Sequence[int]],
-        longest: int,
-        options: Mapping[str, Any],
-    ) -> list[Any]:
-        if options["min_decoding_length"] > longest:
-            options = {**options, "min_decoding_length": longest}
-        begun: list[Any] = self.runner.translate_batch(
-            [self.source.of(source.ids) for source in sources],
-            [self.target.of(prefix) for prefix in prefixes] if any(prefixes) else None,
-            max_decoding_length=longest,
-            **options,
-        )
-        return begun
-
-    def _hypotheses(self, result: Any) -> list[list[str]]:
-        hypotheses: list[list[str]] = result.hypotheses
-        return hypotheses
-
-    def _forced_scores(
-        self, sources: Sequence[EncodedLine], targets: Sequence[Sequence[int]]
-    ) -> list[list[float]]:
-        found = self.runner.score_batch(
-            [self.source.of(source.ids) for source in sources],
-            [self.target.of(target) for target in targets],
-            max_input_length=0,
-        )
-        return [result.log_probs for result in found]
-
-    def attend(
-        self,
-        sources: Sequence[EncodedLine],
-        outputs: list[list[ScoredOutput]],
-        config: SearchConfig,
-        limits: BatchLimits,
-    ) -> list[list[ScoredOutput]]:
-        """The outputs of each source with their attention, by a forced pass."""
-        del config
-        pairs = [(source, item) for source, items in zip(sources, outputs, strict=True) for item in items]
-        weights: list[Any] = []
-        while len(weights) < len(pairs):
-            weights += self._attended(pairs[len(weights) : len(weights) + limits.sentences])
-        found = iter(weights)
-        return [[replace(item, attention=next(found)) for item in items] for items in outputs]
-
-    def _attended(self, pairs: Sequence[tuple[EncodedLine, ScoredOutput]]) -> list[Any]:
-        """The attention [T, S] of outputs of sources, as a search that has no choice gives it."""
-        import numpy as np  # which nothing else needs here
-
-        given = [self.target.of(item.ids[:-1]) for _, item in pairs]
-        results = self.runner.translate_batch(
-            [self.source.of(source.ids) for source, _ in pairs],
-            given,
-            beam_size=1,
-            max_decoding_length=max(map(len, given)) + 1,
-            max_input_length=0,
-            return_attention=True,
-            return_end_token=True,
-        )
-        found = []
-        for result, (_, item) in zip(results, pairs, strict=True):
-            # Of the source's end symbol CTranslate2 says nothing; it has what is left of each row.
-            inside = np.array(result.attention[0][: len(item.ids)], np.float32)  # [T, S - 1]
-            left = np.maximum(1 - inside.sum(1, keepdims=True), 0)
-            found.append(np.concatenate([inside, left], axis=1))
-        return found
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ctranslate2LanguageEngine(Ctranslate2Engine):
-    """A language model, which a `ctranslate2.Generator` runs."""
-
-    reads_source = False
-
-    def check(self, config: SearchConfig) -> None:
-        """UsageError, with the flag, for settings that CTranslate2 cannot search by."""
-        super().check(config)
-        if config.coverage_penalty:
-            raise refusal(f"--coverage-penalty {config.coverage_penalty:g}", "has it for translation alone")
-
-    def _own_options(self, config: SearchConfig) -> dict[str, Any]:
-        return {"min_length": config.min_len}
-
-    def _begin(
-        self,
-        sources: Sequence[EncodedLine],
-        prefixes: Sequence[Sequence[int]],
-        longest: int,
-        options: Mapping[str, Any],
-    ) -> list[Any]:
-        del sources
-        start = [self.target.special.start]
-        begun: list[Any] = self.runner.generate_batch(
-            [self.target.of([*start, *prefix]) for prefix in prefixes],
-            max_length=longest,
-            **{**options, "min_length": min(options["min_length"], longest)},
-        )
-        return begun
-
-    def _hypotheses(self, result: Any) -> list[list[str]]:
-        hypotheses: list[list[str]] = result.sequences
-        return hypotheses
-
-    def _forced_scores(
-        self, sources: Sequence[EncodedLine], targets: Sequence[Sequence[int]]
-    ) -> list[list[float]]:
-        del sources
-        start, end = self.target.special.start, self.target.special.end
-        texts = [self.target.of([start, *target, end]) for target in targets]
-        return [result.log_probs for result in self.runner.score_batch(texts, max_input_length=0)]
-
-    def attend(
-        self,
-        sources: Sequence[EncodedLine],
-        outputs: list[list[ScoredOutput]],
-        config: SearchConfig,
-        limits: BatchLimits,
-    ) -> list[list[ScoredOutput]]:
-        """There is no source to attend to: UsageError."""
-        del sources, outputs, config, limits
-        raise UsageError("a language model has no source that its outputs could be aligned with")

@@ -11,13 +11,9 @@ from s2scli import document
 from s2scli.configs.generate import GenerateConfig
 from s2scli.data.exported import ExportedModel
 from s2scli.errors import CheckpointError, DataError, S2SError, UsageError
-from s2scli.inference.ctranslate2_engine import (
-    Ctranslate2Engine,
-    Ctranslate2LanguageEngine,
-    Ctranslate2TranslationEngine,
-    TokenNames,
-    refusal,
-)
+from s2scli.inference.ctranslate2_engine import Ctranslate2Engine, TokenNames, refusal
+from s2scli.inference.ctranslate2_language import Ctranslate2LanguageEngine
+from s2scli.inference.ctranslate2_translation import Ctranslate2TranslationEngine
 from s2scli.inference.opened import OpenedModel
 from s2scli.text.tokenizer import Tokenizer
 
