@@ -7,7 +7,7 @@ with, and `<unk>` 3.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from torch import Tensor
 from s2scli.configs.importing import ImportConfig
 from s2scli.console import notice
 from s2scli.errors import CheckpointError, DataError
+from s2scli.foreign.base import ForeignModel
 from s2scli.foreign.settings import ForeignSettings
 from s2scli.foreign.source import ForeignSource
+from s2scli.foreign.weights import WeightRow
 from s2scli.text.pieces import NONE, recognize
 from s2scli.text.subword import GivenSentencePieceTokenizer, read_sentencepiece_model
 from s2scli.text.tokenizer import Tokenizer
@@ -46,8 +48,9 @@ def weights_of(source: ForeignSource) -> Mapping[str, Any]:
     """The weights of a checkpoint of fairseq's by name; nothing where it is none."""
     found = source.pytorch
     weights = found.get("model")
-    is_one = isinstance(weights, Mapping) and ("cfg" in found or "args" in found)
-    return {str(name): value for name, value in weights.items()} if is_one else {}  # type: ignore[union-attr]
+    if not isinstance(weights, Mapping) or not ("cfg" in found or "args" in found):
+        return {}
+    return {str(name): value for name, value in weights.items()}
 
 
 def read_checkpoint(source: ForeignSource, wanted: ImportConfig) -> FairseqCheckpoint:
@@ -133,3 +136,33 @@ def _of_pieces(vocabulary: Vocabulary, side: str) -> WordTokenizer:
         f"SentencePiece makes them, give it with --{side}-sentencepiece"
     )
     return WordTokenizer(vocabulary, pieces=kind)
+
+
+def foreign_model(
+    source: ForeignSource,
+    wanted: ImportConfig,
+    *,
+    arch: str,
+    settings: Callable[[FairseqCheckpoint], dict[str, Any]],
+    rows: Callable[[Mapping[str, Any]], Iterable[WeightRow]],
+    completed: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict,
+    unused: str = "",
+) -> ForeignModel:
+    """The model of a checkpoint of fairseq's.
+
+    arch: our preset of the same family. settings: ours of a checkpoint. rows: the table of the weights of a model with
+    such settings. completed: the weights with those that a file may leave out. unused: as ForeignModel has it.
+    """
+    found = read_checkpoint(source, wanted)
+    model = settings(found)
+    return ForeignModel(
+        path=found.path,
+        arch=arch,
+        model=model,
+        tokenizers=read_tokenizers(found, source, wanted),
+        weights=completed(found.weights),
+        table=[*rows(model)],
+        unused=unused,
+        source_lang=found.languages["source"],
+        target_lang=found.languages["target"],
+    )

@@ -16,8 +16,7 @@ from s2scli.foreign.base import ForeignFamily, ForeignModel
 from s2scli.foreign.fairseq import (
     FIRST_POSITION,
     FairseqCheckpoint,
-    read_checkpoint,
-    read_tokenizers,
+    foreign_model,
     weights_of,
 )
 from s2scli.foreign.rows import SIDES
@@ -75,18 +74,8 @@ class FairseqConvolutional(ForeignFamily):
     @classmethod
     def read(cls, source: ForeignSource, wanted: ImportConfig) -> ForeignModel:
         """Read the model."""
-        found = read_checkpoint(source, wanted)
-        model = model_settings(found)
-        return ForeignModel(
-            path=found.path,
-            arch="fconv",
-            model=model,
-            tokenizers=read_tokenizers(found, source, wanted),
-            weights=found.weights,
-            table=[*weight_rows(model)],
-            unused=_UNUSED,
-            source_lang=found.languages["source"],
-            target_lang=found.languages["target"],
+        return foreign_model(
+            source, wanted, arch="fconv", settings=model_settings, rows=weight_rows, unused=_UNUSED
         )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from s2scli.configs.importing import ImportConfig
 from s2scli.foreign.base import ForeignFamily, ForeignModel
-from s2scli.foreign.fairseq import FairseqCheckpoint, read_checkpoint, read_tokenizers, weights_of
+from s2scli.foreign.fairseq import FairseqCheckpoint, foreign_model, weights_of
 from s2scli.foreign.source import ForeignSource
 from s2scli.foreign.weights import Absent, Same, Transposed, WeightRow, are_one
 
@@ -49,18 +49,7 @@ class FairseqRecurrent(ForeignFamily):
     @classmethod
     def read(cls, source: ForeignSource, wanted: ImportConfig) -> ForeignModel:
         """Read the model."""
-        found = read_checkpoint(source, wanted)
-        model = model_settings(found)
-        return ForeignModel(
-            path=found.path,
-            arch="rnn_luong",
-            model=model,
-            tokenizers=read_tokenizers(found, source, wanted),
-            weights=found.weights,
-            table=[*weight_rows(model)],
-            source_lang=found.languages["source"],
-            target_lang=found.languages["target"],
-        )
+        return foreign_model(source, wanted, arch="rnn_luong", settings=model_settings, rows=weight_rows)
 
 
 def model_settings(found: FairseqCheckpoint) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from s2scli.foreign.base import ForeignFamily, ForeignModel
 from s2scli.foreign.fairseq import (
     FIRST_POSITION,
     FairseqCheckpoint,
-    read_checkpoint,
-    read_tokenizers,
+    foreign_model,
     weights_of,
 )
 from s2scli.foreign.rows import SIDES, bart_layers, parts
@@ -53,18 +52,14 @@ class FairseqTransformer(ForeignFamily):
     @classmethod
     def read(cls, source: ForeignSource, wanted: ImportConfig) -> ForeignModel:
         """Read the model."""
-        found = read_checkpoint(source, wanted)
-        model = model_settings(found)
-        return ForeignModel(
-            path=found.path,
+        return foreign_model(
+            source,
+            wanted,
             arch="transformer",
-            model=model,
-            tokenizers=read_tokenizers(found, source, wanted),
-            weights=_with_output(found.weights),
-            table=[*weight_rows(model)],
+            settings=model_settings,
+            rows=weight_rows,
+            completed=_with_output,
             unused=_UNUSED,
-            source_lang=found.languages["source"],
-            target_lang=found.languages["target"],
         )
 
 
