@@ -62,9 +62,11 @@ class LineEncoder:
     def num_tokens(self, text: str) -> int:
         """How many tokens a text has, the end symbol not counted."""
         ids = self._tokenizers[self.side].encode(text)
-        if len(self._counted) >= _MOST_COUNTED:
-            self._counted.clear()
-        self._counted[text] = ids
+        # A longer one is split or refused: kept until it is encoded, it would be kept for good.
+        if self.longest is None or len(ids) <= self.longest:
+            if len(self._counted) >= _MOST_COUNTED:
+                self._counted.clear()
+            self._counted[text] = ids
         return len(ids)
 
     def encode(self, line: Line) -> EncodedLine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -157,3 +158,18 @@ def test_the_longest_source(limit: int, positions: int, longest: int | None) -> 
     engine = TorchEngine(model, torch.device("cpu"))
     encoder = encoder_of(engine, {"source": WORDS, "target": WORDS}, limits, SourceForm())
     assert encoder.longest == longest
+
+
+def test_lines_that_are_too_long_are_not_kept() -> None:
+    """A server that refuses one long line after another has the memory that it had."""
+    engine = TorchEngine(random_model(small_transformer(), SIZE, SIZE), torch.device("cpu"))
+    limits = {"max_source_length": 10, "on_long": "error"}
+    encoder = encoder_of(engine, {"source": WORDS, "target": WORDS}, limits, SourceForm())
+    tracemalloc.start()
+    try:
+        for number in range(30):
+            assert encoder.num_tokens("a b c " * 3000 + "d " * number) == 9000 + number
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 400_000
