@@ -8,6 +8,7 @@ worth and whether a fault is theirs; the results are the same but for rounding, 
 from s2scli.nn.kernels.cells import gru_cell, lstm_cell
 from s2scli.nn.kernels.chunked import chunk_rows, chunked_sum, projection
 from s2scli.nn.kernels.copied import copy_log_likelihoods, copy_mixture
+from s2scli.nn.kernels.distances import by_position
 from s2scli.nn.kernels.gated_sums import gated_sums
 from s2scli.nn.kernels.gradients import scale_gradient
 from s2scli.nn.kernels.products import Loop, Multiply, QuantizedWeight, linear, product_dtype
@@ -25,6 +26,7 @@ __all__ = [
     "Multiply",
     "QuantizedWeight",
     "additive_scores",
+    "by_position",
     "chunk_rows",
     "chunked_sum",
     "copy_log_likelihoods",
