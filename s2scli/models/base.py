@@ -221,6 +221,10 @@ class Model(nn.Module, Decodable):
         """One state for each source token in its place, [B, S, encoder_width], of a memory as `encode` gave it."""
 
     @abstractmethod
+    def encoder_mask(self, memory: Memory) -> Tensor:
+        """Which of `encoder_states` are no padding, [B, S]."""
+
+    @abstractmethod
     def decode(self, memory: Memory, inputs: Tensor) -> Hidden:
         """States [B, T, D]: the one of position t predicts target t from what is read up to t, inputs [B, T].
 

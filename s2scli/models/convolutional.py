@@ -169,6 +169,10 @@ class ConvolutionalModel(Model):
         assert states is not None
         return states
 
+    def encoder_mask(self, memory: Memory) -> Tensor:
+        """Which of the states are no padding, [B, S]."""
+        return cast(ConvolutionalMemory, memory).mask[:, 0, : self.encoder_states(memory).size(1)]
+
     def _embed(self, inputs: Tensor) -> Tensor:
         """Embeddings [B, T, D] of what the decoder reads."""
         embedded: Tensor = self.dropout(

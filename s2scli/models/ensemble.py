@@ -18,14 +18,18 @@ from s2scli.text.vocabulary import SpecialSymbols
 
 
 @dataclass(frozen=True)
-class _Memories(Memory):
+class Memories(Memory):
+    """What each of several models keeps of the same sentences."""
+
     members: tuple[Memory, ...]
 
-    def select(self, rows: Tensor) -> _Memories:
-        return _Memories(tuple(member.select(rows) for member in self.members))
+    def select(self, rows: Tensor) -> Memories:
+        """The memories of some sentences."""
+        return Memories(tuple(member.select(rows) for member in self.members))
 
-    def join(self, other: _Memories) -> _Memories:
-        return _Memories(tuple(one.join(two) for one, two in zip(self.members, other.members, strict=True)))
+    def join(self, other: Memories) -> Memories:
+        """The memories of these sentences and then others."""
+        return Memories(tuple(one.join(two) for one, two in zip(self.members, other.members, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -83,18 +87,18 @@ class Combination(Decodable):
 
     def encode(self, source: Tokens) -> Memory:
         """Read the sources."""
-        return _Memories(tuple(model.encode(source) for model in self._models))
+        return Memories(tuple(model.encode(source) for model in self._models))
 
     def start(self, memory: Memory) -> State:
         """The state of one empty hypothesis a sentence, K = 1."""
-        assert isinstance(memory, _Memories)
+        assert isinstance(memory, Memories)
         return _States(
             tuple(model.start(item) for model, item in zip(self._models, memory.members, strict=True))
         )
 
     def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
         """Extend each hypothesis by its last token, tokens [B, K], and score what may follow."""
-        assert isinstance(memory, _Memories)
+        assert isinstance(memory, Memories)
         assert isinstance(state, _States)
         outputs = [
             model.step(tokens, of_memory, of_state)

@@ -159,6 +159,10 @@ class RecurrentModel(Model):
             return keys
         return keys.gather(1, _positions_read(mask)[:, :, None].expand_as(keys))
 
+    def encoder_mask(self, memory: Memory) -> Tensor:
+        """Which of the states are no padding, [B, S]."""
+        return cast(RecurrentMemory, memory).mask
+
     def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
         """The attention weights [B, T, S], in the source's order; there is one layer that attends."""
         assert batch.target is not None

@@ -217,3 +217,7 @@ class TransformerModel(TransformerDecoder):
         states = cast(TransformerMemory, memory).states
         assert states is not None
         return states
+
+    def encoder_mask(self, memory: Memory) -> Tensor:
+        """Which of the states are no padding, [B, S]."""
+        return cast(TransformerMemory, memory).mask[:, 0, 0, : self.encoder_states(memory).size(1)]

@@ -65,3 +65,7 @@ class TransformerLanguageModel(TransformerDecoder):
     def encoder_states(self, memory: Memory) -> Tensor:
         """There are none; the settings of training see to it that none are asked for."""
         raise NotImplementedError("a language model has no encoder")
+
+    def encoder_mask(self, memory: Memory) -> Tensor:
+        """There are no states; see `encoder_states`."""
+        raise NotImplementedError("a language model has no encoder")
