@@ -143,6 +143,35 @@ TOKENIZERS = Registry(
 # user's own SentencePiece model, or s2s import.
 GIVEN_MODEL_TOKENIZERS = ("given sentencepiece", "sentencepiece with a language code", "tokenizers")
 
+# Formats of recordings, and of matrices of features: rows name a class of features/recording.py's `Recording`, and of
+# features/matrix.py's `MatrixFormat`. What a file begins with tells which it is; the first that recognizes it is taken.
+SOUND_FORMATS = Registry(
+    "sound format",
+    {
+        "wav": "s2scli.features.wave:WaveRecording",
+        "soundfile": "s2scli.features.library_sound:LibraryRecording",
+    },
+)
+MATRIX_FORMATS = Registry(
+    "format of features",
+    {
+        "npy": "s2scli.features.arrays:NumPyArray",
+        "npz": "s2scli.features.arrays:NumPyArchive",
+        "ark": "s2scli.features.kaldi:KaldiMatrix",
+        "safetensors": "s2scli.features.arrays:Safetensors",
+    },
+)
+
+# What `--source-type` may be beside text: what makes frames of the files that a manifest refers to. Rows name a class
+# of features/extraction.py's `FrameReader`.
+FRAME_READERS = Registry(
+    "source type",
+    {
+        "audio": "s2scli.features.extraction:AudioFrames",
+        "features": "s2scli.features.extraction:GivenFrames",
+    },
+)
+
 # Models of other toolkits that `s2s import` reads: rows name a class of foreign.base.ForeignFamily. Those of
 # transformers are called as `model_type` of a folder's config.json calls them.
 FOREIGN_FAMILIES = Registry(

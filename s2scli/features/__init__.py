@@ -1,0 +1,1 @@
+"""From recordings, and from files of features, to frames: vectors of numbers at even distances in time."""

@@ -1,0 +1,100 @@
+"""What the frames of a dataset are made of, so that those of other recordings can be made alike."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2scli.components import FRAME_READERS
+from s2scli.document import check
+from s2scli.errors import DataError
+from s2scli.features.deltas import add_deltas
+from s2scli.features.fbank import FeatureArray
+from s2scli.features.statistics import Statistics, normalized, normalized_by_itself
+from s2scli.registry import Names
+from s2scli.schema import setting
+
+NORMALIZATIONS = ("utterance", "global", "none")
+DTYPES = ("float16", "float32")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureForm:
+    """How frames are made, stored and normalized.
+
+    source_type: what of, a row of FRAME_READERS. sample_rate: that of recordings when frames are made of them, 0: there
+    are none. num_features: F, deltas counted. mean, deviation: those by which cmvn "global" normalizes; [F].
+    """
+
+    source_type: str = setting(..., "what frames are made of", choices=Names(FRAME_READERS))
+    sample_rate: int = setting(0, "samples a second", at_least=0)
+    num_mel_bins: int = setting(80, "mel bands", at_least=1)
+    frame_length: float = setting(25.0, "ms", above=0)
+    frame_shift: float = setting(10.0, "ms", above=0)
+    deltas: int = setting(0, "orders of deltas", at_least=0, at_most=2)
+    cmvn: str = setting("utterance", "normalization", choices=NORMALIZATIONS)
+    dtype: str = setting("float16", "type of the numbers", choices=DTYPES)
+    num_features: int = setting(..., "numbers of a frame", at_least=1)
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+
+    CLOSED: ClassVar[bool] = True
+
+    @classmethod
+    def from_meta(cls, values: Any) -> Self:
+        """Read what `to_meta` gave; DataError where it is something else."""
+        check(values, cls, "features")
+        found = cls(**{**values, "mean": tuple(values["mean"]), "deviation": tuple(values["deviation"])})
+        wanted = found.num_features if found.cmvn == "global" else 0
+        if not len(found.mean) == len(found.deviation) == wanted:
+            raise DataError(f"features: wanted: {wanted} means and deviations")
+        return found
+
+    def to_meta(self) -> dict[str, Any]:
+        """The form as JSON values."""
+        return {**asdict(self), "mean": list(self.mean), "deviation": list(self.deviation)}
+
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """The type of stored numbers."""
+        return np.dtype(self.dtype).newbyteorder("<")
+
+    def stored(self, frames: FeatureArray) -> NDArray[Any]:
+        """Frames as they come [S, F / (1 + deltas)], with deltas, as they are stored; [S, F].
+
+        Raises DataError where one is too large for the type.
+        """
+        complete = add_deltas(frames, self.deltas) if self.deltas else frames
+        largest = float(np.abs(complete).max(initial=0))
+        if largest > float(np.finfo(self.dtype).max):
+            raise DataError(
+                f"a feature is {largest:g}, too large for {self.dtype}; give --feature-dtype float32"
+            )
+        return complete.astype(self.numpy_dtype)
+
+    @cached_property
+    def _moments(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return np.array(self.mean, np.float32), np.array(self.deviation, np.float32)
+
+    def normalized(self, stored: NDArray[Any]) -> FeatureArray:
+        """What a model reads of the stored frames of one example; [S, F]."""
+        if self.cmvn == "none":
+            return stored.astype(np.float32)
+        frames = stored.astype(np.float32)
+        return normalized(frames, *self._moments) if self.cmvn == "global" else normalized_by_itself(frames)
+
+    def with_statistics(self, found: Statistics) -> Self:
+        """The same with the statistics of the training data, where they are what normalizes."""
+        if self.cmvn != "global":
+            return self
+        return type(self)(
+            **{
+                **asdict(self),
+                "mean": tuple(found.mean.tolist()),
+                "deviation": tuple(found.deviation.tolist()),
+            }
+        )
