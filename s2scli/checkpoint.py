@@ -32,6 +32,7 @@ from s2scli.checkpoint_file import (
 from s2scli.configs.model import ModelConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.console import counted
+from s2scli.data.facts import ModelColumns
 from s2scli.data.shortlist import Shortlist
 from s2scli.data.shortlist_table import SHORTLIST
 from s2scli.data.source_form import SourceForm
@@ -45,7 +46,6 @@ from s2scli.nn.sharded import like
 from s2scli.record import to_line
 from s2scli.schema import as_dict, spelled
 from s2scli.text.tokenizer import Tokenizer
-from s2scli.text.vocabulary import SidesSymbols
 
 # So many of a tensor's elements are looked at when it is read; training that went wrong spares none of its layers.
 _LOOKED_AT = 1 << 16
@@ -187,7 +187,7 @@ def _read_shortlist(stream: Any, tokenizers: Mapping[str, Tokenizer]) -> Shortli
     if len(found) < len(SHORTLIST):
         raise DataError(f"{found[0]} is there without the other of {' and '.join(SHORTLIST)}")
     targets, frequent = (stream.get_tensor(name) for name in SHORTLIST)
-    source, target = vocabulary_sizes(tokenizers)
+    source, target = (len(tokenizers[side]) for side in SIDES)
     for name, table, shape, least in (
         (SHORTLIST[0], targets, (source, *targets.shape[1:2]), -1),
         (SHORTLIST[1], frequent, (target,), 0),
@@ -198,17 +198,6 @@ def _read_shortlist(stream: Any, tokenizers: Mapping[str, Tokenizer]) -> Shortli
         if not is_whole or not bool(((table >= least) & (table < target)).all()):
             raise DataError(f"{name} is of other vocabularies")
     return Shortlist(targets, frequent, tokenizers["target"].special.count)
-
-
-def vocabulary_sizes(tokenizers: Mapping[str, Tokenizer]) -> tuple[int, int]:
-    """The sizes of the source and the target vocabulary; 0 where there is no source."""
-    source, target = (len(tokenizers[side]) if side in tokenizers else 0 for side in SIDES)
-    return source, target
-
-
-def special_symbols(tokenizers: Mapping[str, Tokenizer]) -> SidesSymbols:
-    """The special symbols of the source and the target vocabulary; fairseq's where there is no source."""
-    return SidesSymbols(**{side: tokenizer.special for side, tokenizer in tokenizers.items()})
 
 
 def first_not_finite(tensors: Mapping[str, Tensor], *, every: bool = True) -> str | None:
@@ -277,23 +266,18 @@ def restore_model(checkpoint: Checkpoint, path: Path) -> Model:
 
     Raises CheckpointError where its settings are not those of its weights, and then has made neither.
     """
-    config, sizes = restore_config(checkpoint).model, vocabulary_sizes(checkpoint.tokenizers)
-    symbols = special_symbols(checkpoint.tokenizers)
+    config, columns = restore_config(checkpoint).model, ModelColumns.of(checkpoint.tokenizers)
     try:
         with Undrawn():
-            _check_weights(
-                outline(config, sizes, symbols, len(checkpoint.weights), path), checkpoint.weights, path
-            )
-            model = build_model(config, *sizes, symbols)
+            _check_weights(outline(config, columns, len(checkpoint.weights), path), checkpoint.weights, path)
+            model = build_model(config, columns)
     except UsageError as error:
         raise CheckpointError(f"{path}: {error}") from None
     load_weights(model, checkpoint.weights, path)
     return model.eval()
 
 
-def outline(
-    config: ModelConfig, sizes: tuple[int, int], symbols: SidesSymbols, most: int, path: Path
-) -> dict[str, Tensor]:
+def outline(config: ModelConfig, columns: ModelColumns, most: int, path: Path) -> dict[str, Tensor]:
     """The parameters and buffers that a model would have, without memory for their values.
 
     A header can claim any number of layers: CheckpointError as soon as there are many more parameters than `most`.
@@ -313,12 +297,12 @@ def outline(
     hook = register_module_parameter_registration_hook(count)
     try:
         with torch.device("meta"):
-            return kept_tensors(build_model(config, *sizes, symbols))
+            return kept_tensors(build_model(config, columns))
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         # What torch finds in numbers that are too large, or have no meaning.
         raise CheckpointError(
-            f"{path}: its settings, config.model, are of a model that cannot be built for vocabularies of {sizes[0]:,} "
-            f"and {counted(sizes[1], 'symbol')}"
+            f"{path}: its settings, config.model, are of a model that cannot be built for vocabularies of "
+            f"{columns.source_size:,} and {counted(columns.target.size, 'symbol')}"
         ) from error
     finally:
         hook.remove()

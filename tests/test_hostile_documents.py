@@ -19,6 +19,7 @@ from s2scli.configs.inspect import InspectConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.data.batching import plan_batches
 from s2scli.data.dataset import Dataset
+from s2scli.data.facts import ModelColumns
 from s2scli.data.meta import ENDINGS
 from s2scli.data.progress import read_progress
 from s2scli.data.sentences import read_pairs
@@ -57,7 +58,7 @@ def checkpoint(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Safetens
     values = {f"model.{key}": value for key, value in as_dict(small_transformer()).items()}
     config = TrainConfig.resolve({}, {"data": data, "arch": "transformer_tiny", **values})
     tokenizers = {side: dataset.tokenizer(side) for side in dataset.sides}
-    model = build_model(config.model, *(len(tokenizer) for tokenizer in tokenizers.values()))
+    model = build_model(config.model, ModelColumns.of(tokenizers))
     weights = {name: parameter.detach() for name, parameter in unique_parameters(model).items()}
     state = {"processes": 1, "schedule": {}, "loss_scale": {"value": 1.0, "good_updates": 3}}
     path = tmp_path_factory.mktemp("checkpoint") / "checkpoint_last.safetensors"

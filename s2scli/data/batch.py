@@ -1,9 +1,11 @@
-"""A batch: padded token ids as tensors."""
+"""A batch: sequences of token ids, or of frames of features, padded, as tensors."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -12,11 +14,94 @@ from torch import Tensor
 
 from s2scli.data.padding import Padded, pad
 from s2scli.data.sentences import PaddedPairs
+from s2scli.errors import UsageError
 from s2scli.text.vocabulary import SpecialSymbols
 
 
+class Source(ABC):
+    """Sequences of one column, one a batch row, padded on the right: token ids, or frames of features.
+
+    lengths [B]: how many positions of each are no padding. extended [B, S]: as in Tokens, for models that copy.
+    """
+
+    lengths: Tensor
+    extended: Tensor | None = None
+
+    @property
+    @abstractmethod
+    def values(self) -> Tensor:
+        """What there is at each position: token ids [B, S], or frames [B, S, F]."""
+
+    @abstractmethod
+    def _each(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """What a function makes of each tensor."""
+
+    @abstractmethod
+    def _until(self, length: int) -> Self:
+        """The first positions of all sequences."""
+
+    def __len__(self) -> int:
+        """The number of sequences, B."""
+        return self.values.size(0)
+
+    @property
+    def padded_length(self) -> int:
+        """The number of positions of each sequence, padding counted, S."""
+        return self.values.size(1)
+
+    @property
+    def num_positions(self) -> int:
+        """The number of positions of all sequences, padding counted, B·S."""
+        return len(self) * self.padded_length
+
+    @property
+    def device(self) -> torch.device:
+        """Where the sequences are."""
+        return self.values.device
+
+    @property
+    def mask(self) -> Tensor:
+        """[B, S], true where there is no padding."""
+        return torch.arange(self.padded_length, device=self.device) < self.lengths[:, None]
+
+    def extended_size(self, vocabulary: int) -> int:
+        """V + E: the size of the target vocabulary with the most own words that a sequence has."""
+        return vocabulary if self.extended is None else max(vocabulary, int(self.extended.max()) + 1)
+
+    def to(self, device: torch.device) -> Self:
+        """The same on another device."""
+        return self._each(lambda item: item.to(device, non_blocking=True))
+
+    def repeat(self, times: int) -> Self:
+        """All of the sequences so many times, one after the other."""
+        return self._each(lambda item: torch.cat([item] * times))
+
+    def rows(self, rows: slice) -> Self:
+        """Some of the sequences, cut to the longest of them."""
+        return self._each(lambda item: item[rows])._trimmed()
+
+    def select(self, rows: Sequence[int]) -> Self:
+        """Some of the sequences, by their batch rows, cut to the longest of them."""
+        chosen = torch.tensor(rows, dtype=torch.long, device=self.device)
+        return self._each(lambda item: item[chosen])._trimmed()
+
+    def _trimmed(self) -> Self:
+        """The same without the padding that all have."""
+        return self._until(int(self.lengths.max()))
+
+    def pin(self) -> Self:
+        """The same in memory that a GPU can copy from while it works."""
+        return self._each(Tensor.pin_memory)
+
+    def tokens(self, purpose: str) -> Tokens:
+        """The same as token ids; UsageError where it is none: what the purpose, a flag, needs."""
+        raise UsageError(
+            f"{purpose} needs a source of text, and the source is frames of features; leave it out"
+        )
+
+
 @dataclass(frozen=True)
-class Tokens:
+class Tokens(Source):
     """Sequences of token ids: ids [B, length] padded on the right, lengths [B]; both count the end symbol.
 
     extended [B, length], for models that copy: the same tokens as ids of the target vocabulary, from V on those of the
@@ -34,57 +119,53 @@ class Tokens:
         return cls(torch.from_numpy(padded.ids), torch.from_numpy(padded.lengths), extended)
 
     @property
-    def mask(self) -> Tensor:
-        """[B, length], true where there is a token."""
-        return torch.arange(self.ids.size(1), device=self.ids.device) < self.lengths[:, None]
+    def values(self) -> Tensor:
+        """The ids [B, S]."""
+        return self.ids
 
     @property
     def predicted(self) -> Tensor:
         """What is to be predicted, [B, length]: the ids, or those that the source's own words have too."""
         return self.ids if self.extended is None else self.extended
 
-    def extended_size(self, vocabulary: int) -> int:
-        """V + E: the size of the target vocabulary with the most own words that a source has."""
-        return vocabulary if self.extended is None else max(vocabulary, int(self.extended.max()) + 1)
-
     def _each(self, function: Callable[[Tensor], Tensor]) -> Tokens:
-        """What a function makes of the ids and the lengths."""
         extended = None if self.extended is None else function(self.extended)
         return Tokens(function(self.ids), function(self.lengths), extended)
 
-    def to(self, device: torch.device) -> Tokens:
-        """The same on another device."""
-        return self._each(lambda item: item.to(device, non_blocking=True))
+    def _until(self, length: int) -> Tokens:
+        extended = None if self.extended is None else self.extended[:, :length]
+        return Tokens(self.ids[:, :length], self.lengths, extended)
 
-    def repeat(self, times: int) -> Tokens:
-        """All of the sequences so many times, one after the other."""
-        return self._each(lambda item: torch.cat([item] * times))
+    def tokens(self, purpose: str) -> Tokens:
+        """The tokens themselves."""
+        del purpose
+        return self
 
-    def rows(self, rows: slice) -> Tokens:
-        """Some of the sequences, cut to the longest of them."""
-        return self._each(lambda item: item[rows])._trimmed()
 
-    def _trimmed(self) -> Tokens:
-        """The same without the padding that all have."""
-        longest = int(self.lengths.max())
-        extended = None if self.extended is None else self.extended[:, :longest]
-        return Tokens(self.ids[:, :longest], self.lengths, extended)
+@dataclass(frozen=True)
+class Frames(Source):
+    """Sequences of frames of features: frames [B, S, F], zero where there is padding, and lengths [B]."""
 
-    def select(self, rows: Sequence[int]) -> Tokens:
-        """Some of the sequences, by their places, cut to the longest of them."""
-        chosen = torch.tensor(rows, dtype=torch.long, device=self.ids.device)
-        return self._each(lambda item: item[chosen])._trimmed()
+    frames: Tensor
+    lengths: Tensor
 
-    def pin(self) -> Tokens:
-        """The same in memory that a GPU can copy from while it works."""
-        return self._each(Tensor.pin_memory)
+    @property
+    def values(self) -> Tensor:
+        """The frames [B, S, F]."""
+        return self.frames
+
+    def _each(self, function: Callable[[Tensor], Tensor]) -> Frames:
+        return Frames(function(self.frames), function(self.lengths))
+
+    def _until(self, length: int) -> Frames:
+        return Frames(self.frames[:, :length], self.lengths)
 
 
 @dataclass(frozen=True)
 class Batch:
     """Sentence pairs, or sources alone when there is nothing to learn from."""
 
-    source: Tokens
+    source: Source
     target: Tokens | None = None
 
     @classmethod
@@ -94,7 +175,7 @@ class Batch:
 
     def __len__(self) -> int:
         """The number of sentences, B."""
-        return self.source.ids.size(0)
+        return len(self.source)
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
@@ -109,20 +190,20 @@ class Batch:
         return Batch(self.source.pin(), self.target.pin() if self.target else None)
 
     def count(self, sides: Collection[str] = ("source", "target")) -> tuple[int, int, int]:
-        """Source tokens, target tokens, and the positions of both, padding counted.
+        """Source tokens or frames, target tokens, and the positions of both, padding counted.
 
         sides: those that count. What stands for the source of a language model is none of its tokens.
         """
-        found = {"source": self.source, "target": self.target}
-        counted = {side: tokens for side, tokens in found.items() if side in sides and tokens is not None}
-        num_tokens = {side: int(tokens.lengths.sum()) for side, tokens in counted.items()}
-        positions = sum(tokens.ids.numel() for tokens in counted.values())
+        found: dict[str, Source | None] = {"source": self.source, "target": self.target}
+        counted = {side: item for side, item in found.items() if side in sides and item is not None}
+        num_tokens = {side: int(item.lengths.sum()) for side, item in counted.items()}
+        positions = sum(item.num_positions for item in counted.values())
         return num_tokens.get("source", 0), num_tokens.get("target", 0), positions
 
     def size(self) -> tuple[int, int]:
         """Positions of both sides, padding counted, and the longer side's length: what memory depends on."""
-        sides = [self.source.ids] + ([self.target.ids] if self.target else [])
-        return sum(ids.numel() for ids in sides), max(ids.size(1) for ids in sides)
+        sides: list[Source] = [self.source, *([self.target] if self.target else [])]
+        return sum(side.num_positions for side in sides), max(side.padded_length for side in sides)
 
 
 def pad_sequences(

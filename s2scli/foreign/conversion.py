@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from s2scli.checkpoint import Checkpoint, outline, special_symbols, vocabulary_sizes
+from s2scli.checkpoint import Checkpoint, outline
 from s2scli.components import FOREIGN_FAMILIES
 from s2scli.configs.train import TrainConfig
+from s2scli.data.facts import ModelColumns
 from s2scli.errors import CheckpointError, UsageError, did_you_mean
 from s2scli.foreign.base import ForeignModel
 from s2scli.foreign.source import ForeignSource
@@ -44,10 +45,9 @@ def converted(found: ForeignModel) -> Checkpoint:
     Of a model that is an encoder alone it holds no other weights.
     """
     config = _train_config(found)
-    symbols, sizes = special_symbols(found.tokenizers), vocabulary_sizes(found.tokenizers)
     # A half has fewer tensors than the model that is built around it.
     most = len(found.table) * (4 if found.only else 1)
-    like = outline(config.model, sizes, symbols, most, found.path)
+    like = outline(config.model, ModelColumns.of(found.tokenizers), most, found.path)
     shapes = {name: tensor.shape for name, tensor in like.items() if name.startswith(found.only)}
     weights: dict[str, Tensor] = to_ours(found.table, found.weights, shapes, found.path, found.unused)
     return Checkpoint(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from s2scli.console import counted
-from s2scli.data.batch import Batch, Tokens, decoder_input
+from s2scli.data.batch import Batch, Source, decoder_input
 from s2scli.errors import UsageError
 from s2scli.nn.copying import Hidden
 from s2scli.nn.kernels.chunked import chunk_rows
@@ -103,8 +103,12 @@ class Decodable(ABC):
         return Tempered(self, temperature)
 
     @abstractmethod
-    def encode(self, source: Tokens) -> Memory:
+    def encode(self, source: Source) -> Memory:
         """Read the sources."""
+
+    def encoded_lengths(self, source: Source) -> Tensor:
+        """How many positions the encoder has of each source, [B]: its tokens, or what is left of its frames."""
+        return source.lengths
 
     @abstractmethod
     def start(self, memory: Memory) -> State:
@@ -147,9 +151,13 @@ class WrappedModel(Decodable):
         """The models that it is made of."""
         return self._model.members
 
-    def encode(self, source: Tokens) -> Memory:
+    def encode(self, source: Source) -> Memory:
         """Read the sources."""
         return self._model.encode(source)
+
+    def encoded_lengths(self, source: Source) -> Tensor:
+        """How many positions the wrapped model has of each source, [B]."""
+        return self._model.encoded_lengths(source)
 
     def start(self, memory: Memory) -> State:
         """The state of one empty hypothesis a sentence, K = 1."""
@@ -217,8 +225,26 @@ class Model(nn.Module, Decodable):
         """The table of each side that is read, "source" and "target"; they may be one."""
 
     @abstractmethod
+    def embed(self, source: Source) -> tuple[Tensor, Tensor]:
+        """Vectors [B, S, D] for the encoder to read, and where they are no padding, [B, S].
+
+        Of tokens there is one each; of frames there may be fewer, see `encoded_lengths`.
+        """
+
+    @abstractmethod
+    def encode_embedded(self, x: Tensor, mask: Tensor, words: Tensor | None = None) -> Memory:
+        """Read what `embed` has given, x [B, S, D] and mask [B, S].
+
+        words [B, S]: for a model that copies, the extended ids of the source's tokens, see `Tokens`.
+        """
+
+    def encode(self, source: Source) -> Memory:
+        """Read the sources."""
+        return self.encode_embedded(*self.embed(source), source.extended if self.copies else None)
+
+    @abstractmethod
     def encoder_states(self, memory: Memory) -> Tensor:
-        """One state for each source token in its place, [B, S, encoder_width], of a memory as `encode` gave it."""
+        """One state for each position of `embed`, [B, S, encoder_width], of a memory as `encode` gave it."""
 
     @abstractmethod
     def encoder_mask(self, memory: Memory) -> Tensor:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from s2scli.configs.convolutional import ConvolutionalConfig, layer_shapes
-from s2scli.data.batch import Batch, Tokens, decoder_input
+from s2scli.data.batch import Batch, Source, decoder_input
+from s2scli.data.facts import ModelColumns
 from s2scli.models.base import Memory, Model, State, chosen_layer
 from s2scli.models.embeddings import Embeddings
 from s2scli.models.rows import beam_rows, join_padded
@@ -26,7 +27,6 @@ from s2scli.nn.copying import Hidden
 from s2scli.nn.dropout import Dropout
 from s2scli.nn.kernels.dot_product import rounded_length
 from s2scli.nn.positions import LearnedPositions
-from s2scli.text.vocabulary import SidesSymbols
 
 # Section 3.5.
 _EMBEDDING_STD = 0.1
@@ -94,14 +94,10 @@ class ConvolutionalModel(Model):
     `decode` gives them, may have another.
     """
 
-    def __init__(
-        self, config: ConvolutionalConfig, source_size: int, target_size: int, symbols: SidesSymbols
-    ) -> None:
+    def __init__(self, config: ConvolutionalConfig, columns: ModelColumns) -> None:
         super().__init__()
         width, dropout = config.encoder_embed_dim, config.dropout
-        embeddings = Embeddings(
-            config, (source_size, target_size), config.out_width, symbols, bias=config.output_bias
-        )
+        embeddings = Embeddings(config, columns, config.out_width, bias=config.output_bias)
         self.source_embedding, self.target_embedding = embeddings.source, embeddings.target
         self.source_positions = LearnedPositions(width, config.max_source_positions)
         self.target_positions = LearnedPositions(width, config.max_target_positions)
@@ -133,8 +129,9 @@ class ConvolutionalModel(Model):
         )
         self.decoder_output = dense(decoder[-1][0], config.out_width)
         self.output = embeddings.output
-        self.encoder_width, self.source_size, self.target_size = width, source_size, target_size
-        self.symbols, self.source_symbols = symbols.target, symbols.source
+        self.encoder_width = width
+        self.source_size, self.target_size = columns.source_size, columns.target.size
+        self.symbols, self.source_symbols = columns.target.symbols, columns.source_symbols
         self.max_source_positions = config.max_source_positions
         self.max_target_positions = config.max_target_positions
 
@@ -147,12 +144,15 @@ class ConvolutionalModel(Model):
         """The table of each side that is read."""
         return {"source": self.source_embedding, "target": self.target_embedding}
 
-    def encode(self, source: Tokens) -> ConvolutionalMemory:
+    def embed(self, source: Source) -> tuple[Tensor, Tensor]:
+        """The embeddings [B, S, D] of the sources' tokens with their positions, and where there are tokens, [B, S]."""
+        embedded = self.source_embedding(source.values) + self.source_positions(0, source.padded_length)
+        return self.dropout(embedded), source.mask
+
+    def encode_embedded(self, x: Tensor, mask: Tensor, words: Tensor | None = None) -> ConvolutionalMemory:
         """Run the encoder; its gradient is divided by the number of attentions it comes from (section 3.5)."""
-        embedded = self.dropout(
-            self.source_embedding(source.ids) + self.source_positions(0, source.ids.size(1))
-        )
-        present = source.mask[..., None]  # [B, S, 1]
+        del words
+        embedded, present = x, mask[..., None]  # [B, S, D], [B, S, 1]
         x = self.encoder_input(embedded)
         for layer in self.encoder_layers:
             x = layer(x, present)
@@ -161,7 +161,7 @@ class ConvolutionalModel(Model):
         values = balanced_sum(keys, embedded)
         missing = rounded_length(keys.size(1)) - keys.size(1)
         keys, values = (F.pad(item, (0, 0, 0, missing)) for item in (keys, values))
-        return ConvolutionalMemory(keys, values, F.pad(source.mask, (0, missing))[:, None], states)
+        return ConvolutionalMemory(keys, values, F.pad(mask, (0, missing))[:, None], states)
 
     def encoder_states(self, memory: Memory) -> Tensor:
         """The last layer's states z, [B, S, D]."""
@@ -198,7 +198,7 @@ class ConvolutionalModel(Model):
         """The weights of one decoder layer, [B, T, S]; by default of the last."""
         assert batch.target is not None
         layer = chosen_layer(layer, len(self.decoder_layers))
-        memory = self.encode(batch.source)
+        memory = cast(ConvolutionalMemory, self.encode(batch.source))
         embedded = self._embed(decoder_input(batch.target, self.symbols.start))
         x = self.decoder_input(embedded)
         layers = [cast(ConvolutionalDecoderLayer, item) for item in self.decoder_layers]
@@ -206,7 +206,7 @@ class ConvolutionalModel(Model):
             x = below(x, embedded, memory.keys, memory.values, memory.mask)
         asked = layers[layer]
         weights = asked.attention.weights(asked.over_targets(x), embedded, memory.keys, memory.mask)
-        return weights[..., : batch.source.ids.size(1)] * batch.target.mask[..., None]
+        return weights[..., : self.encoder_states(memory).size(1)] * batch.target.mask[..., None]
 
     def start(self, memory: Memory) -> ConvolutionalState:
         """Nothing was read: zeros, as before the first position."""

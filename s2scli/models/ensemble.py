@@ -11,7 +11,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from s2scli.data.batch import Batch, Tokens
+from s2scli.data.batch import Batch, Source
 from s2scli.errors import UsageError
 from s2scli.models.base import Decodable, Memory, Model, State, StepOutput
 from s2scli.text.vocabulary import SpecialSymbols
@@ -85,7 +85,11 @@ class Combination(Decodable):
     def of_own_words(self, of_unknown: Tensor) -> Tensor:
         """What a source's own words have by a model that does not copy, given what the unknown symbol has, alike."""
 
-    def encode(self, source: Tokens) -> Memory:
+    def encoded_lengths(self, source: Source) -> Tensor:
+        """How many positions the first model has of each source, [B]."""
+        return self._models[0].encoded_lengths(source)
+
+    def encode(self, source: Source) -> Memory:
         """Read the sources."""
         return Memories(tuple(model.encode(source) for model in self._models))
 

@@ -5,18 +5,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from s2scli.configs.model import ModelConfig
+from s2scli.data.facts import ModelColumns
 from s2scli.models.base import Model
-from s2scli.text.vocabulary import SidesSymbols
 
 
-def build_model(
-    config: ModelConfig, source_size: int, target_size: int, symbols: SidesSymbols | None = None
-) -> Model:
-    """A freshly initialized model of a config; the sizes are those of the vocabularies, 0 where there is none.
-
-    symbols: the vocabularies' special symbols, by default those of fairseq.
-    """
-    model: Model = config.builder(config, source_size, target_size, symbols or SidesSymbols())
+def build_model(config: ModelConfig, columns: ModelColumns) -> Model:
+    """A freshly initialized model of a config for columns of which these are the facts."""
+    model: Model = config.builder(config, columns)
     return model
 
 

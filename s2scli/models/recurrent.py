@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from s2scli.configs.recurrent import RecurrentConfig
-from s2scli.data.batch import Batch, Tokens, decoder_input
+from s2scli.data.batch import Batch, Source, decoder_input
+from s2scli.data.facts import ModelColumns
 from s2scli.errors import UsageError
 from s2scli.models.base import Memory, Model, State
 from s2scli.models.embeddings import Embeddings
@@ -24,7 +25,6 @@ from s2scli.nn.rnn import (
     RecurrentEncoder,
     layers_of,
 )
-from s2scli.text.vocabulary import SidesSymbols
 
 
 def _positions_read(mask: Tensor) -> Tensor:
@@ -81,15 +81,11 @@ class RecurrentModel(Model):
     state itself (Sutskever et al.).
     """
 
-    def __init__(
-        self, config: RecurrentConfig, source_size: int, target_size: int, symbols: SidesSymbols
-    ) -> None:
+    def __init__(self, config: RecurrentConfig, columns: ModelColumns) -> None:
         super().__init__()
         self.config = config
         out_width = config.out_width
-        embeddings = Embeddings(
-            config, (source_size, target_size), out_width, symbols, bias=config.output_bias
-        )
+        embeddings = Embeddings(config, columns, out_width, bias=config.output_bias)
         self.source_embedding, self.target_embedding = embeddings.source, embeddings.target
         self.dropout = Dropout(config.dropout)
         self.encoder = RecurrentEncoder(
@@ -132,25 +128,35 @@ class RecurrentModel(Model):
         self.copies = config.copy
         if config.copy:
             self.gate = Gate(key_size + config.decoder_hidden_size + config.decoder_embed_dim)
-        self.encoder_width, self.source_size, self.target_size = key_size, source_size, target_size
-        self.symbols, self.source_symbols = symbols.target, symbols.source
+        self.encoder_width = key_size
+        self.source_size, self.target_size = columns.source_size, columns.target.size
+        self.symbols, self.source_symbols = columns.target.symbols, columns.source_symbols
 
     @property
     def embeddings(self) -> dict[str, nn.Embedding]:
         """The table of each side that is read."""
         return {"source": self.source_embedding, "target": self.target_embedding}
 
-    def encode(self, source: Tokens) -> RecurrentMemory:
-        """Read the sources, backwards if the config says so."""
-        ids, words = source.ids, source.extended if self.copies else None
+    def embed(self, source: Source) -> tuple[Tensor, Tensor]:
+        """The embeddings [B, S, D] of the sources' tokens, and where there are tokens, [B, S].
+
+        They are those of the sources backwards if the config says so.
+        """
+        ids = source.values
         if self.config.reverse_source:
             ids = reverse(ids, source.lengths)
-            words = None if words is None else reverse(words, source.lengths)
-        states, final = self.encoder(self.dropout(self.source_embedding(ids)), source.lengths)
+        return self.dropout(self.source_embedding(ids)), source.mask
+
+    def encode_embedded(self, x: Tensor, mask: Tensor, words: Tensor | None = None) -> RecurrentMemory:
+        """Run the encoder; words [B, S] are in the order of the source."""
+        lengths = mask.sum(-1)
+        if self.config.reverse_source and words is not None:
+            words = reverse(words, lengths)
+        states, final = self.encoder(x, lengths)
         keys = self.dropout(states)
         prepared = self.score.prepare(keys) if self.has_attention else keys[..., :0]
         top = final[0, -1]
-        return RecurrentMemory(keys, prepared, source.mask, self.bridge(final), top, words)
+        return RecurrentMemory(keys, prepared, mask, self.bridge(final), top, words)
 
     def encoder_states(self, memory: Memory) -> Tensor:
         """The top layer's states [B, S, size], put in the source's order where it is read backwards."""
@@ -172,7 +178,7 @@ class RecurrentModel(Model):
             )
         if layer is not None:
             raise UsageError(f"--alignment-layer {layer} is not for recurrent models; leave it out")
-        memory = self.encode(batch.source)
+        memory = cast(RecurrentMemory, self.encode(batch.source))
         embedded = self.dropout(self.target_embedding(decoder_input(batch.target, self.symbols.start)))
         weights = self._run(embedded, memory)[1]
         assert weights is not None

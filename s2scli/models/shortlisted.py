@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from s2scli.data.batch import Tokens
+from s2scli.data.batch import Source
 from s2scli.models.base import Decodable, Memory, Model, State, StepOutput, WrappedModel
 from s2scli.nn.output import SoftmaxOutput
 
@@ -86,7 +86,7 @@ class Shortlisted(WrappedModel):
         """What is made of the model, over its whole vocabulary."""
         return make(self._member)
 
-    def encode(self, source: Tokens) -> Memory:
+    def encode(self, source: Source) -> Memory:
         """Read the sources, which are those that the vocabularies are for."""
         return ShortlistMemory(self._member.encode(source), self._vocabularies, self._output)
 

@@ -9,7 +9,8 @@ from typing import cast
 from torch import Tensor, nn
 
 from s2scli.configs.transformer import TransformerConfig
-from s2scli.data.batch import Batch, Tokens, decoder_input
+from s2scli.data.batch import Batch, Source, decoder_input
+from s2scli.data.facts import ModelColumns
 from s2scli.errors import UsageError
 from s2scli.models.base import Memory, Model, State, chosen_layer
 from s2scli.models.embeddings import Embeddings
@@ -24,7 +25,6 @@ from s2scli.nn.kernels.key_value_cache import KeyValueCache
 from s2scli.nn.local_attention import LocalMask, LocalSelfAttention, local_mask
 from s2scli.nn.relative_positions import RelativeCache, RelativePositions
 from s2scli.nn.transformer import DecoderLayer, EncoderLayer, final_norm
-from s2scli.text.vocabulary import SidesSymbols
 
 
 class TransformerDecoder(Model):
@@ -109,7 +109,7 @@ class TransformerDecoder(Model):
         for below, keys, values in zip(layers[:layer], memory.keys, memory.values, strict=False):
             x = below(x, keys, values, memory.mask, bias)
         weights = layers[layer].attention(x, memory.keys[layer], memory.mask, bias)
-        weights = weights[..., : batch.source.ids.size(1)]
+        weights = weights[..., : self.encoder_states(memory).size(1)]
         return weights * batch.target.mask[..., None]
 
     def start(self, memory: Memory) -> TransformerState:
@@ -144,15 +144,12 @@ class TransformerDecoder(Model):
 class TransformerModel(TransformerDecoder):
     """Encoder and decoder stacks over shared or separate embeddings."""
 
-    def __init__(
-        self, config: TransformerConfig, source_size: int, target_size: int, symbols: SidesSymbols
-    ) -> None:
+    def __init__(self, config: TransformerConfig, columns: ModelColumns) -> None:
         super().__init__()
         embeddings = Embeddings(
             config,
-            (source_size, target_size),
+            columns,
             config.decoder_embed_dim,
-            symbols,
             bias=config.output_bias,
             scale=config.output_scale,
         )
@@ -172,8 +169,9 @@ class TransformerModel(TransformerDecoder):
         )
         self.encoder_norm, self.decoder_norm = final_norm(encoder), final_norm(decoder)
         self.output = embeddings.output
-        self.encoder_width, self.source_size, self.target_size = encoder.width, source_size, target_size
-        self.symbols, self.source_symbols = symbols.target, symbols.source
+        self.encoder_width = encoder.width
+        self.source_size, self.target_size = columns.source_size, columns.target.size
+        self.symbols, self.source_symbols = columns.target.symbols, columns.source_symbols
         self.max_source_positions = config.positions_of.get("source")
         self.max_target_positions = config.positions_of.get("target")
         self.copies = config.copy
@@ -190,22 +188,24 @@ class TransformerModel(TransformerDecoder):
         """The table of each side that is read."""
         return {"source": self.encoder_embedder.table, "target": self.decoder_embedder.table}
 
-    def encode(self, source: Tokens) -> TransformerMemory:
+    def embed(self, source: Source) -> tuple[Tensor, Tensor]:
+        """The embeddings [B, S, D] of the sources' tokens with their positions, and where there are tokens, [B, S]."""
+        return self.encoder_embedder(source.values), source.mask
+
+    def encode_embedded(self, x: Tensor, mask: Tensor, words: Tensor | None = None) -> TransformerMemory:
         """Run the encoder and project its states for every decoder layer."""
-        mask = source.mask[:, None, None]  # [B, 1, 1, S]
-        x = self.encoder_embedder(source.ids)  # [B, S, D]
+        present, mask = mask, mask[:, None, None]  # [B, S], [B, 1, 1, S]
         # A window that reaches from one end to the other is no window.
         is_local = 0 < self._reach < x.size(1) - 1
         attended: Tensor | LocalMask
         if self.encoder_relative_positions is not None:
             attended = self.encoder_relative_positions(mask)  # [B, H, S, S]
         else:
-            attended = local_mask(source.mask, self._reach, self._num_global) if is_local else mask
+            attended = local_mask(present, self._reach, self._num_global) if is_local else mask
         kept = kept_layers(len(self.encoder_layers), self.encoder_layerdrop, self.training)
         for layer in compress(self.encoder_layers, kept):
             x = layer(x, attended)
         states = self.encoder_norm(x)
-        words = source.extended if self.copies else None
         words = None if words is None else padded_for_steps(words, 1)
         x = padded_for_steps(states, 1)
         prepared = [cast(DecoderLayer, layer).prepare(x) for layer in self.decoder_layers]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from s2scli.configs.search import SearchConfig
-from s2scli.data.batch import Batch, Tokens, pad_outputs
+from s2scli.data.batch import Batch, Source, pad_outputs
 from s2scli.models.base import Decodable
 from s2scli.search.queue import SentenceQueue
 from s2scli.search.request import BatchLimits, Request, ScoredOutput
@@ -15,7 +15,7 @@ from s2scli.search.request import BatchLimits, Request, ScoredOutput
 
 def with_attention(
     model: Decodable,
-    source: Tokens,
+    source: Source,
     outputs: list[list[ScoredOutput]],
     config: SearchConfig,
     limits: BatchLimits,
@@ -31,7 +31,7 @@ def with_attention(
 
 
 def _attended(
-    model: Decodable, source: Tokens, outputs: list[list[ScoredOutput]], config: SearchConfig
+    model: Decodable, source: Source, outputs: list[list[ScoredOutput]], config: SearchConfig
 ) -> list[list[ScoredOutput]]:
     """The outputs of a batch with what they attend to, by a forced pass for the n-th outputs of all its sentences."""
     found: list[list[ScoredOutput]] = [[] for _ in outputs]
@@ -39,10 +39,12 @@ def _attended(
         rows = [row for row, items in enumerate(outputs) if rank < len(items)]
         items = [outputs[row][rank] for row in rows]
         ids = [item.ids[:-1] for item in items]
-        target = pad_outputs(ids, model.target_size, model.symbols).to(source.ids.device)
+        target = pad_outputs(ids, model.target_size, model.symbols).to(source.device)
         with torch.inference_mode():
-            weights = model.attention(Batch(source.select(rows), target), config.alignment_layer).cpu()
-        for row, item, own in zip(rows, items, weights, strict=True):
-            inside = own[: len(item.ids), : int(source.lengths[row])]
+            chosen = source.select(rows)
+            weights = model.attention(Batch(chosen, target), config.alignment_layer).cpu()
+            lengths = model.encoded_lengths(chosen).tolist()
+        for row, item, own, length in zip(rows, items, weights, lengths, strict=True):
+            inside = own[: len(item.ids), :length]
             found[row].append(replace(item, attention=inside.clone().numpy()))
     return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from s2scli.configs.search import SearchConfig
-from s2scli.data.batch import Tokens
+from s2scli.data.batch import Source
 from s2scli.models.base import Decodable
 from s2scli.search.request import Request, ScoredOutput
 
@@ -17,7 +17,7 @@ class SentenceBatch:
     """Source sentences that are searched for together; sentences: their numbers among all that are searched for."""
 
     sentences: list[int]
-    source: Tokens
+    source: Source
     request: Request
 
     def __len__(self) -> int:

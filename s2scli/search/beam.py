@@ -56,7 +56,7 @@ class BeamSearch(JoinableSearch):
         self._hypotheses = Hypotheses.begin(model, batch, config, memory)
         self._end = model.symbols.end
         # [B, K]: the sums of the hypotheses' log-probabilities, -inf for one that does not exist; K is 1 at the start.
-        self._scores = torch.zeros(len(batch), 1, device=batch.source.ids.device)
+        self._scores = torch.zeros(len(batch), 1, device=batch.source.device)
         # All extensions of the sentence of each batch row, step by step.
         self._history: list[list[Extensions]] = [[] for _ in range(len(batch))]
         self.finished: dict[int, list[ScoredOutput]] = {sentence: [] for sentence in batch.sentences}

@@ -11,7 +11,7 @@ import torch
 from s2scli.components import SEARCHES
 from s2scli.configs.search import SearchConfig
 from s2scli.console import uncounted
-from s2scli.data.batch import Tokens
+from s2scli.data.batch import Source
 from s2scli.data.shortlist import ChosenShortlist
 from s2scli.models.base import Decodable
 from s2scli.search.attention import with_attention
@@ -27,7 +27,7 @@ Begin = Callable[[SentenceBatch], Search]
 
 def search(
     model: Decodable,
-    source: Tokens,
+    source: Source,
     config: SearchConfig,
     request: Request | None = None,
     limits: BatchLimits | None = None,
@@ -40,7 +40,7 @@ def search(
     are. shortlist: of what target tokens outputs are made, by default of all. With a coverage penalty the best `beam`
     are ranked by it, or with fairseq's rule all that have ended in the beam.
     """
-    size = source.ids.size(0)
+    size = len(source)
     request, limits = request or Request(list(range(size))), limits or BatchLimits(size)
     is_reranked = bool(config.coverage_penalty)
     wanted = replace(config, nbest=config.beam) if is_reranked and not config.sampling else config

@@ -34,7 +34,7 @@ class DiverseBeamSearch(Search):
 
     def step(self) -> None:
         """Extend the hypotheses of each group by a token."""
-        device = self._batch.source.ids.device
+        device = self._batch.source.device
         costs = torch.zeros(len(self._batch), self._vocabulary, device=device)
         for group in self._groups:
             if group.num_open:

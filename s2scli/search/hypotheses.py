@@ -42,7 +42,7 @@ class Hypotheses:
             model=model,
             sentences=[*batch.sentences],
             rules=Restrictions(model, batch.source, config, batch.request),
-            tokens=batch.source.ids.new_empty(len(batch), 1, 0),
+            tokens=batch.source.lengths.new_empty(len(batch), 1, 0),
             memory=memory,
             state=model.start(memory),
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from math import ceil
 
 from s2scli.console import uncounted
-from s2scli.data.batch import Tokens
+from s2scli.data.batch import Source
 from s2scli.search.base import JoinableSearch, Search, SentenceBatch
 from s2scli.search.request import BatchLimits, Request, ScoredOutput
 
@@ -21,7 +21,7 @@ class SentenceQueue:
     """
 
     def __init__(
-        self, source: Tokens, request: Request, limits: BatchLimits, sentences: Sequence[int] | None = None
+        self, source: Source, request: Request, limits: BatchLimits, sentences: Sequence[int] | None = None
     ) -> None:
         self._source, self._request, self.limits = source, request, limits
         lengths = source.lengths.tolist()

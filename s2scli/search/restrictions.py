@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from s2scli.configs.search import SearchConfig
-from s2scli.data.batch import Tokens, pad_sequences
+from s2scli.data.batch import Source, pad_sequences
 from s2scli.models.base import Decodable, StepOutput
 from s2scli.search.exclusions import Exclusions
 from s2scli.search.request import Request
@@ -24,7 +24,7 @@ class Restrictions:
     lengths [B]: how many tokens the hypotheses of each sentence have; source_lengths [B]: how many its source.
     """
 
-    def __init__(self, model: Decodable, source: Tokens, config: SearchConfig, request: Request) -> None:
+    def __init__(self, model: Decodable, source: Source, config: SearchConfig, request: Request) -> None:
         longest = (config.max_len_a * source.lengths).long() + config.max_len_b
         if model.max_target_positions is not None:
             longest = longest.clamp(max=model.max_target_positions - 1)
@@ -46,7 +46,7 @@ class Restrictions:
         self._excluded: Exclusions | None = None
         if any(request.excluded):
             size = source.extended_size(model.target_size)
-            self._excluded = Exclusions(request.excluded, size, source.ids.device)
+            self._excluded = Exclusions(request.excluded, size, source.device)
         self._use(torch.zeros_like(longest))
 
     def _use(self, lengths: Tensor) -> None:

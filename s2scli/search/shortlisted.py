@@ -29,7 +29,7 @@ class ShortlistedSearch(JoinableSearch):
     ) -> None:
         request = batch.request
         prefixes = request.prefixes or [request.prefix] * len(batch)
-        vocabularies = shortlist.vocabularies(batch.source.ids, prefixes)  # [B, C]
+        vocabularies = shortlist.vocabularies(batch.source.tokens("--shortlist").ids, prefixes)  # [B, C]
         small = model.with_models(lambda member: Shortlisted(member, vocabularies))
         self._vocabularies = dict(zip(batch.sentences, vocabularies, strict=True))
         translated = [

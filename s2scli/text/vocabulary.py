@@ -91,14 +91,6 @@ def entry_of(special: SpecialSymbols) -> dict[str, Any]:
     return {} if special == FAIRSEQ_SYMBOLS else {_ENTRY: asdict(special)}
 
 
-@dataclass(frozen=True)
-class SidesSymbols:
-    """The special symbols of the two vocabularies of a model; a language model reads no source."""
-
-    source: SpecialSymbols = FAIRSEQ_SYMBOLS
-    target: SpecialSymbols = FAIRSEQ_SYMBOLS
-
-
 class Vocabulary:
     """Symbols with ids: first the special ones, then the ordinary ones.
 

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from s2scli.checkpoint import special_symbols, vocabulary_sizes
 from s2scli.checkpoint_file import SIDES
 from s2scli.configs.search import SearchConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.data.batching import BatchPlan, plan_batches
 from s2scli.data.dataset import Dataset, ReadOptions
+from s2scli.data.facts import ModelColumns
 from s2scli.data.loader import Loader
 from s2scli.data.mixture import Mixture, mix, read_weights
 from s2scli.data.sentences import Sentences, start_worker
@@ -108,7 +108,7 @@ def _loader(config: TrainConfig, dataset: Dataset, options: ReadOptions, process
 def _objective(config: TrainConfig, tokenizers: Mapping[str, Tokenizer]) -> Objective:
     """The objective with a model whose weights are drawn anew, as the seed says, where no checkpoint gives them."""
     torch.manual_seed(config.seed)
-    model = build_model(config.model, *vocabulary_sizes(tokenizers), special_symbols(tokenizers))
+    model = build_model(config.model, ModelColumns.of(tokenizers))
     if starting_point(config) is None:
         first_weights(config, model, tokenizers)
     return build_objective(

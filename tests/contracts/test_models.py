@@ -17,6 +17,7 @@ from toys import (
     small_recurrent,
     small_transformer,
     small_transformer_lm,
+    text_columns,
 )
 
 from s2scli.components import ATTENTION_SCORES, MODELS
@@ -297,9 +298,9 @@ def test_selecting_nothing_new_changes_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_it_starts_the_same_from_a_seed_and_has_no_saved_state_but_its_parameters(name: str) -> None:
     torch.manual_seed(5)
-    first = build_model(CONFIGS[name], SOURCE_SIZE, TARGET_SIZE)
+    first = build_model(CONFIGS[name], text_columns(SOURCE_SIZE, TARGET_SIZE))
     torch.manual_seed(5)
-    second = build_model(CONFIGS[name], SOURCE_SIZE, TARGET_SIZE)
+    second = build_model(CONFIGS[name], text_columns(SOURCE_SIZE, TARGET_SIZE))
     for (key, parameter), other in zip(first.named_parameters(), second.parameters(), strict=True):
         assert torch.equal(parameter, other), key
         assert torch.isfinite(parameter).all(), key
@@ -317,7 +318,7 @@ def test_tied_weights_are_counted_once(family: str) -> None:
             "transformer": small_transformer,
             "convolutional": small_convolutional,
         }[family]
-        model = build_model(small(**width, **settings), source, TARGET_SIZE)
+        model = build_model(small(**width, **settings), text_columns(source, TARGET_SIZE))
         parameters = unique_parameters(model)
         assert len(parameters) == len({id(parameter) for parameter in model.parameters()})
         return sum(parameter.numel() for parameter in parameters.values())

@@ -18,6 +18,7 @@ from s2scli.checkpoint import (
     restore_model,
 )
 from s2scli.configs.train import TrainConfig
+from s2scli.data.facts import ModelColumns
 from s2scli.errors import CheckpointError
 from s2scli.models.factory import build_model, unique_parameters
 from s2scli.schema import as_dict
@@ -39,7 +40,7 @@ def make(family: str = "transformer", **changes: Any) -> Checkpoint:
     values = {f"model.{key}": value for key, value in as_dict(model_config).items()}
     config = TrainConfig.resolve({}, {"data": "däta", "arch": arch, **values})
     torch.manual_seed(3)
-    model = build_model(config.model, *(len(tokenizer) for tokenizer in TOKENIZERS.values()))
+    model = build_model(config.model, ModelColumns.of(TOKENIZERS))
     weights = {name: parameter.detach() for name, parameter in unique_parameters(model).items()}
     optimizer = {f"exp_avg.{name}": torch.randn(tensor.shape) for name, tensor in weights.items()}
     optimizer |= {f"step.{name}": torch.tensor(17.0) for name in weights}

@@ -14,6 +14,7 @@ from s2scli.configs.importing import ImportConfig
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.data.dataset import Dataset
+from s2scli.data.facts import ModelColumns
 from s2scli.data.shortlist import Shortlist
 from s2scli.foreign.conversion import converted
 from s2scli.foreign.fairseq_transformer import FairseqTransformer
@@ -61,7 +62,13 @@ def random_model_of_pieces(folder: Path, output: Path, arch: str) -> None:
     tokenizer = WordTokenizer(read_dict_txt(folder / "dict.txt"))
     config = TrainConfig.resolve({}, {"data": "none", "arch": arch})
     torch.manual_seed(1)
-    _save(output, build_model(config.model, len(tokenizer), len(tokenizer)), tokenizer, config, None)
+    _save(
+        output,
+        build_model(config.model, ModelColumns.of({"source": tokenizer, "target": tokenizer})),
+        tokenizer,
+        config,
+        None,
+    )
 
 
 def _save(

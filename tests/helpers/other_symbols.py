@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 
 import torch
 from reference import FAMILIES, Stated
+from toys import text_columns
 
 from s2scli.configs.model import ModelConfig
 from s2scli.data.batch import Tokens, pad_sequences
@@ -16,7 +17,7 @@ from s2scli.models.base import Model
 from s2scli.models.factory import build_model
 from s2scli.search.request import ScoredOutput
 from s2scli.text.tokenizer import Tokenizer, load_tokenizer
-from s2scli.text.vocabulary import SidesSymbols, SpecialSymbols
+from s2scli.text.vocabulary import SpecialSymbols
 
 # As in T5: padding is the start too, and there is no further special symbol.
 T5_LIKE = SpecialSymbols(start=0, end=1, padding=0, unknown=2)
@@ -34,7 +35,7 @@ def made(
     """A model, of a family of `reference` or of a config, whose weights are moved away from their first values."""
     config = FAMILIES[config] if isinstance(config, str) else config
     torch.manual_seed(seed)
-    model = build_model(config, SOURCE_SIZE, target_size, SidesSymbols(symbols, symbols))
+    model = build_model(config, text_columns(SOURCE_SIZE, target_size, symbols))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.4 * torch.randn(parameter.shape)

@@ -12,13 +12,14 @@ from foreign_models import text_lines
 
 from s2scli.checkpoint import Checkpoint, save_checkpoint
 from s2scli.configs.train import TrainConfig
+from s2scli.data.facts import ModelColumns
 from s2scli.data.shortlist import Shortlist
 from s2scli.models.factory import build_model, kept_tensors
 from s2scli.schema import as_dict
 from s2scli.text.normalization import Normalization
 from s2scli.text.subword import SentencePieceTokenizer
 from s2scli.text.tokenizer import LearningSettings, Tokenizer
-from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, SidesSymbols, SpecialSymbols, Vocabulary
+from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, SpecialSymbols, Vocabulary
 from s2scli.text.word import WordTokenizer
 
 # Words that are spelled as special symbols, or hold what files of names are divided at, are words all the same.
@@ -60,8 +61,7 @@ def write_checkpoint(
         for side, own in words.items()
     }
     torch.manual_seed(3)
-    sizes = len(made.get("source", ())), len(made["target"])
-    network = build_model(config.model, *sizes, SidesSymbols(special, special))
+    network = build_model(config.model, ModelColumns.of(made))
     weights = {
         name: torch.randn_like(tensor) * (0.3 if tensor.dim() > 1 else 0.2) + ("norm.weight" in name)
         for name, tensor in kept_tensors(network).items()

@@ -22,10 +22,12 @@ from s2scli.configs.train import TrainConfig
 from s2scli.configs.transformer import TransformerConfig, TransformerLMConfig
 from s2scli.configs.transformer_options import TransformerOptions
 from s2scli.data.batch import Batch, Tokens
+from s2scli.data.facts import ModelColumns, TextFacts
 from s2scli.models.base import Model
 from s2scli.models.factory import build_model
 from s2scli.preprocess import preprocess
 from s2scli.schema import build, limits_of
+from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, SpecialSymbols
 from s2scli.train import TrainResult, train
 
 WORDS = ("ba", "be", "bi", "da", "de", "di", "ga", "ge", "gi", "ka", "ke", "ki")
@@ -120,12 +122,20 @@ def small_recurrent(**settings: Any) -> RecurrentConfig:
     return build(RecurrentConfig, values | settings)
 
 
+def text_columns(
+    source_size: int, target_size: int, symbols: SpecialSymbols = FAIRSEQ_SYMBOLS
+) -> ModelColumns:
+    """The facts of two columns of text of vocabularies of these sizes; without a source its size is 0."""
+    source = TextFacts(source_size, symbols) if source_size else None
+    return ModelColumns(source, TextFacts(target_size, symbols))
+
+
 def random_model(
     config: ModelConfig, source_size: int, target_size: int, *, seed: int = 0, spread: float = 0.25
 ) -> Model:
     """A model in evaluation mode whose every weight, biases and norms included, is moved away from its first value."""
     torch.manual_seed(seed)
-    model = build_model(config, source_size, target_size)
+    model = build_model(config, text_columns(source_size, target_size))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += spread * torch.randn(parameter.shape)

@@ -10,7 +10,7 @@ import torch
 from fairseq_symbols import pad_sequences
 from torch import Tensor
 from torch.nn import functional as F
-from toys import random_ids, random_model, small_convolutional
+from toys import random_ids, random_model, small_convolutional, text_columns
 
 from s2scli.configs.convolutional import layer_shapes
 from s2scli.data.batch import Batch
@@ -171,7 +171,7 @@ def test_first_weights_are_as_section_3_5_has_them() -> None:
         decoder_embed_dim=250,
         dropout=0.2,
     )
-    model = build_model(config, 500, 600)
+    model = build_model(config, text_columns(500, 600))
     assert isinstance(model, ConvolutionalModel)
     expected = {
         "source_embedding.weight": 0.1,
@@ -206,7 +206,7 @@ def test_layers_keep_the_variance_of_what_they_read() -> None:
         encoder_embed_dim=128,
         decoder_embed_dim=128,
     )
-    model = build_model(config, 300, 300).eval()
+    model = build_model(config, text_columns(300, 300)).eval()
     assert isinstance(model, ConvolutionalModel)
     spreads: list[float] = []
     for layer in [*model.encoder_layers, *model.decoder_layers]:

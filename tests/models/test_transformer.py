@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from toys import random_model, random_tokens, small_transformer
+from toys import random_model, random_tokens, small_transformer, text_columns
 
 from s2scli.configs.transformer import TransformerConfig
 from s2scli.data.batch import Batch
@@ -18,7 +18,6 @@ from s2scli.nn.embedding import Embedder
 from s2scli.nn.multi_head import CrossAttention, SelfAttention
 from s2scli.nn.positions import sinusoids
 from s2scli.nn.transformer import DecoderLayer, EncoderLayer
-from s2scli.text.vocabulary import SidesSymbols
 
 SOURCE_SIZE, TARGET_SIZE = 13, 11
 EOS = 2
@@ -215,14 +214,14 @@ def test_learned_positions_are_added() -> None:
 def test_embeddings_start_at_unit_variance() -> None:
     """N(0, 1/D) times √D, as the paper's scaling means it; padding is zero."""
     torch.manual_seed(1)
-    model = TransformerModel(small_transformer(encoder_embed_dim=64), 500, 500, SidesSymbols())
+    model = TransformerModel(small_transformer(encoder_embed_dim=64), text_columns(500, 500))
     weight = model.encoder_embedder.table.weight
     assert weight[1].abs().sum() == 0
     assert (weight[2:] * 8).std().item() == pytest.approx(1, rel=0.02)
 
 
 def test_positions_are_not_saved_when_they_are_a_formula() -> None:
-    model = TransformerModel(small_transformer(), SOURCE_SIZE, TARGET_SIZE, SidesSymbols())
+    model = TransformerModel(small_transformer(), text_columns(SOURCE_SIZE, TARGET_SIZE))
     assert not [name for name in model.state_dict() if "position" in name]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from toys import CONVOLUTIONAL, LANGUAGE_MODEL, LUONG, TRANSFORMER, Trainer, assert_same_run
+from toys import CONVOLUTIONAL, LANGUAGE_MODEL, LUONG, TRANSFORMER, Trainer, assert_same_run, text_columns
 
 from s2scli.data.dataset import Dataset
 from s2scli.errors import UsageError
@@ -105,7 +105,7 @@ def test_a_pass_is_that_of_the_layers_that_are_kept(trained: Trainer) -> None:
     data = Dataset.open(trained.data)
     size = len(data.tokenizer("source"))
     torch.manual_seed(1)
-    model = build_model(config, size, size)
+    model = build_model(config, text_columns(size, size))
     batch = load_batch(data.split("train"), torch.arange(4).numpy())
     seen = set()
     for seed in range(8):
@@ -115,7 +115,7 @@ def test_a_pass_is_that_of_the_layers_that_are_kept(trained: Trainer) -> None:
         torch.manual_seed(seed)
         states = model.train()(batch)
         torch.manual_seed(1)
-        other = build_model(config, size, size).eval()
+        other = build_model(config, text_columns(size, size)).eval()
         for name, chosen in zip(("encoder_layers", "decoder_layers"), kept, strict=True):
             layers = getattr(other, name)
             setattr(other, name, torch.nn.ModuleList(layers[i] for i in range(3) if chosen[i]))

@@ -13,6 +13,7 @@ from toys import BAHDANAU, TRANSFORMER, Trainer, assert_same_run
 
 from s2scli.data.batching import BatchPlan
 from s2scli.data.dataset import Dataset
+from s2scli.data.facts import ModelColumns
 from s2scli.data.split import AS_STORED, Split
 from s2scli.errors import UsageError
 from s2scli.models.factory import build_model
@@ -203,7 +204,7 @@ def toy_objective(trained: Trainer, settings: dict[str, Any]) -> Objective:
     dataset = Dataset.open(trained.data)
     tokenizers = {side: dataset.tokenizer(side) for side in ("source", "target")}
     torch.manual_seed(0)
-    model = build_model(config.model, *(len(tokenizers[side]) for side in ("source", "target")))
+    model = build_model(config.model, ModelColumns.of(tokenizers))
     return build_objective(config.objective, model, tokenizers, config.data)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from begun_runs import QUICK, changed, one_line, reader
-from toys import Trainer, assert_same_run
+from toys import Trainer, assert_same_run, text_columns
 
 from s2scli.checkpoint_file import BEST, LAST
 from s2scli.errors import CheckpointError, UsageError
@@ -114,7 +114,9 @@ def test_what_is_frozen_stays(
     """Bit by bit, whatever the optimizer does to all weights; all others move."""
     torch.manual_seed(1)
     model = replace(trained.config("run", **QUICK).model, share_all_embeddings=True)
-    start = {name: item.detach() for name, item in build_model(model, 16, 16).named_parameters()}
+    start = {
+        name: item.detach() for name, item in build_model(model, text_columns(16, 16)).named_parameters()
+    }
     trained("run", **QUICK | {"optimizer.weight_decay": 0.1}, freeze=patterns, max_update=3)
     after = trained.checkpoint("run")
     frozen = {name for name in start if is_frozen(name)}

@@ -16,6 +16,7 @@ from toys import BAHDANAU, LUONG, TRANSFORMER, Trainer, assert_same_run
 
 from s2scli.data.batching import load_batch, plan_batches
 from s2scli.data.dataset import Dataset
+from s2scli.data.facts import ModelColumns
 from s2scli.errors import Interrupted
 from s2scli.models.factory import build_model
 from s2scli.training import loop
@@ -161,8 +162,7 @@ def independent_norms(
     dataset = Dataset.open(trained.data)
     tokenizers = {side: dataset.tokenizer(side) for side in ("source", "target")}
     torch.manual_seed(config.seed)
-    sizes = [len(tokenizers[side]) for side in ("source", "target")]
-    model = build_model(replace(config.model, share_all_embeddings=True), *sizes)
+    model = build_model(replace(config.model, share_all_embeddings=True), ModelColumns.of(tokenizers))
     if weights is not None:
         with torch.no_grad():
             for name, item in model.named_parameters():

@@ -17,6 +17,7 @@ from toys import (
     small_convolutional,
     small_recurrent,
     small_transformer,
+    text_columns,
     write_lines,
 )
 
@@ -52,7 +53,7 @@ def start(trained: Trainer, settings: dict[str, Any]) -> Model:
 def test_each_is_torchs_own(method: str) -> None:
     """The queries, keys and values of a layer stand in one matrix, and are drawn as three."""
     config = small_transformer(activation_fn="swiglu", encoder_embed_dim=16, decoder_embed_dim=16)
-    ours = build_model(config, 11, 11)
+    ours = build_model(config, text_columns(11, 11))
     torch.manual_seed(5)
     initialize(ours, method)
     draw, options = torch_initializers[method]
@@ -73,7 +74,7 @@ def test_each_is_torchs_own(method: str) -> None:
 @pytest.mark.parametrize("config", [small_transformer(), small_recurrent(), small_convolutional()])
 def test_every_matrix_of_every_family_is_drawn_anew(config: Any) -> None:
     torch.manual_seed(0)
-    model = build_model(config, 11, 13)
+    model = build_model(config, text_columns(11, 13))
     before = {name: item.detach().clone() for name, item in model.named_parameters()}
     initialize(model, "uniform", 0.003)
     tables = {id(model.output.weight), *(id(table.weight) for table in model.embeddings.values())}
@@ -96,7 +97,7 @@ def test_every_matrix_of_every_family_is_drawn_anew(config: Any) -> None:
 
 
 def test_the_gates_of_a_cell_are_drawn_one_by_one() -> None:
-    model = build_model(small_recurrent(cell="lstm"), 11, 11)
+    model = build_model(small_recurrent(cell="lstm"), text_columns(11, 11))
     torch.manual_seed(2)
     initialize(model, "xavier_uniform")
     weight = model.encoder.network.weight_ih_l0

@@ -39,8 +39,8 @@ class Teacher:
     @torch.no_grad()
     def states(self, batch: Batch) -> Hidden:
         """Its hidden states [B, T, D] of all target positions; it follows the batch to its device."""
-        if self.device != batch.source.ids.device:
-            self.device = batch.source.ids.device
+        if self.device != batch.source.device:
+            self.device = batch.source.device
             self.model.to(self.device)
         states: Hidden = self.model(batch)
         return states

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2scli.data.batch import Tokens
+from s2scli.data.batch import Source, Tokens
 from s2scli.models.base import Model
 from s2scli.nn.kernels.chunked import chunk_rows, chunked_sum, projection
 from s2scli.nn.losses import weighted_cross_entropy
@@ -30,11 +30,11 @@ class Reconstruction(nn.Module):
         super().__init__()
         self.output = SoftmaxOutput(model.encoder_width, model.source_size)
 
-    def forward(self, states: Tensor, source: Tokens, target: Tokens) -> Tensor:
+    def forward(self, states: Tensor, source: Source, target: Tokens) -> Tensor:
         """The loss of encoder states [B, S, D]."""
-        mask = source.mask
+        mask, ids = source.mask, source.tokens("--encoder-loss reconstruction").ids
         weights = (target.lengths / source.lengths)[:, None].expand_as(mask)[mask]
-        return weighted_cross_entropy(self.output, states[mask], source.ids[mask], weights)
+        return weighted_cross_entropy(self.output, states[mask], ids[mask], weights)
 
 
 class CTC(nn.Module):
@@ -52,7 +52,7 @@ class CTC(nn.Module):
         self.output = SoftmaxOutput(model.encoder_width, words + 1)
         self.blank = words
 
-    def forward(self, states: Tensor, source: Tokens, target: Tokens) -> Tensor:
+    def forward(self, states: Tensor, source: Source, target: Tokens) -> Tensor:
         """The loss of encoder states [B, S, D]."""
         sentences = max(1, chunk_rows(self.blank + 1) // states.size(1))
         rows = [states, target.ids, source.lengths, target.lengths - 1]

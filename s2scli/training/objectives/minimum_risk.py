@@ -70,13 +70,13 @@ class MinimumRisk(LabelSmoothedCrossEntropy):
 
         What is drawn for a pair depends on the seed that the micro-batch began with and the pair, not on its place.
         """
-        references, sources = _rows(batch.target), _rows(batch.source)
+        references, sources = _rows(batch.target), _rows(batch.source.tokens("--criterion minimum_risk"))
         lines = [zlib.crc32(repr(pair).encode()) for pair in zip(sources, references, strict=True)]
         was_training = self.model.training
         self.model.eval()
         try:
             # In full precision, as they will be searched for; autocast would keep casts without a gradient, too.
-            with gathered(self.model), torch.autocast(batch.source.ids.device.type, enabled=False):
+            with gathered(self.model), torch.autocast(batch.source.device.type, enabled=False):
                 outputs = search(
                     self.model, batch.source, replace(self.search, seed=torch.initial_seed()), Request(lines)
                 )
@@ -95,7 +95,7 @@ class MinimumRisk(LabelSmoothedCrossEntropy):
         dR / d log p(y) = α · Q(y) · (Δ(y) - R): with these as weights the gradient is that of a weighted cross-entropy,
         whose logits need not all be there at once.
         """
-        device = batch.source.ids.device
+        device = batch.source.device
         rows = [row for row, found in enumerate(candidates) for _ in found]
         places = [place for found in candidates for place in range(len(found))]
         found = [ids for of_sentence in candidates for ids in of_sentence]

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from outside.configs import BagOfWordsConfig
-from s2scli.data.batch import Batch, Tokens
+from s2scli.data.batch import Batch, Source
+from s2scli.data.facts import ModelColumns
 from s2scli.errors import UsageError
 from s2scli.models.base import Memory, Model, State
 from s2scli.nn.attention import AttentionScore
 from s2scli.nn.kernels import Multiply, linear
 from s2scli.nn.output import SoftmaxOutput
-from s2scli.text.vocabulary import SidesSymbols
 
 
 @dataclass(frozen=True)
@@ -49,25 +49,30 @@ class Nothing(State):
 class BagOfWordsModel(Model):
     """tanh(W [last target token; mean of the source's tokens]) predicts the next token."""
 
-    def __init__(
-        self, config: BagOfWordsConfig, source_size: int, target_size: int, symbols: SidesSymbols
-    ) -> None:
+    def __init__(self, config: BagOfWordsConfig, columns: ModelColumns) -> None:
         super().__init__()
         width = config.bag_width
-        self.source_size, self.target_size, self.encoder_width = source_size, target_size, width
-        self.symbols, self.source_symbols = symbols.target, symbols.source
-        self.source_table = nn.Embedding(source_size, width)
-        self.target_table = nn.Embedding(target_size, width)
+        self.source_size, self.target_size, self.encoder_width = (
+            columns.source_size,
+            columns.target.size,
+            width,
+        )
+        self.symbols, self.source_symbols = columns.target.symbols, columns.source_symbols
+        self.source_table = nn.Embedding(self.source_size, width)
+        self.target_table = nn.Embedding(self.target_size, width)
         self.combine = nn.Linear(2 * width, width)
-        self.output = SoftmaxOutput(width, target_size, None)
+        self.output = SoftmaxOutput(width, self.target_size, None)
 
     @property
     def embeddings(self) -> dict[str, nn.Embedding]:
         return {"source": self.source_table, "target": self.target_table}
 
-    def encode(self, source: Tokens) -> Bag:
-        embedded = self.source_table(source.ids) * source.mask[..., None]
-        return Bag(embedded, embedded.sum(1) / source.lengths[:, None])
+    def embed(self, source: Source) -> tuple[Tensor, Tensor]:
+        return self.source_table(source.values), source.mask
+
+    def encode_embedded(self, x: Tensor, mask: Tensor, words: Tensor | None = None) -> Bag:
+        embedded = x * mask[..., None]
+        return Bag(embedded, embedded.sum(1) / mask.sum(1, keepdim=True))
 
     def encoder_states(self, memory: Memory) -> Tensor:
         assert isinstance(memory, Bag)
