@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from s2scli.data.batch import Batch, Tokens, decoder_input
+from s2scli.data.batch import Batch, Source, decoder_input
 from s2scli.errors import UsageError
 from s2scli.models.base import Decodable, Memory, Model, State, StepOutput, WrappedModel
 from s2scli.models.ensemble import Combination, Memories
@@ -79,7 +79,7 @@ class CTCDecoder(WrappedModel):
         del make
         raise UsageError("--ctc-weight: a CTC head speaks its whole vocabulary; leave --shortlist out")
 
-    def encode(self, source: Tokens) -> CTCMemory:
+    def encode(self, source: Source) -> CTCMemory:
         """Read the sources."""
         return self.read(self._encoder.encode(source))
 
@@ -141,7 +141,7 @@ class JointDecoding(Combination):
         """The model, which the head belongs to."""
         return self._models[0].members
 
-    def encode(self, source: Tokens) -> Memory:
+    def encode(self, source: Source) -> Memory:
         """Read the sources once."""
         memory = self._models[0].encode(source)
         return Memories((memory, self._ctc.read(memory)))
