@@ -38,6 +38,7 @@ from s2scli.data.shortlist_table import SHORTLIST
 from s2scli.data.source_form import SourceForm
 from s2scli.data.tokenizers import read_tokenizers
 from s2scli.errors import CheckpointError, DataError, UsageError
+from s2scli.features.form import FeatureForm
 from s2scli.io import write_atomically
 from s2scli.models.base import Model
 from s2scli.models.factory import build_model, kept_tensors
@@ -116,6 +117,7 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu", resume: b
     with open_checkpoint(path, framework="pt", device=str(device)) as (stream, header):
         _check_config(header["config"])
         SourceForm.from_meta(header["dataset"].get("source_form", {}))
+        FeatureForm.of_source(header["dataset"])
         groups: dict[str, dict[str, Tensor]] = {attribute: {} for attribute in _GROUPS.values()}
         for full_name in stream.keys():  # noqa: SIM118 (not a dict)
             group, _, name = full_name.partition(".")
@@ -266,7 +268,10 @@ def restore_model(checkpoint: Checkpoint, path: Path) -> Model:
 
     Raises CheckpointError where its settings are not those of its weights, and then has made neither.
     """
-    config, columns = restore_config(checkpoint).model, ModelColumns.of(checkpoint.tokenizers)
+    config, columns = (
+        restore_config(checkpoint).model,
+        ModelColumns.of(checkpoint.tokenizers, FeatureForm.of_source(checkpoint.dataset)),
+    )
     try:
         with Undrawn():
             _check_weights(outline(config, columns, len(checkpoint.weights), path), checkpoint.weights, path)

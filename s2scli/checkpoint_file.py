@@ -67,7 +67,8 @@ class TrainedOn:
 
     vocabularies: fingerprints of the tokenizers, by side; train, valid: of the split that it was trained on, and of
     the one whose figures it compared, if any. longest: the tokens of the longest line of training, by side, end symbols
-    not counted; older checkpoints do not say.
+    not counted; older checkpoints do not say. features: what the frames are made of that are its source, as
+    `FeatureForm.to_meta` says; nothing where that is text.
     """
 
     source_lang: str
@@ -77,6 +78,7 @@ class TrainedOn:
     vocabularies: Mapping[str, str] = field(default_factory=dict)
     train: str = ""
     valid: str = ""
+    features: Mapping[str, Any] | None = None
     longest: Mapping[str, int] = field(
         default_factory=dict, metadata={"limits": Limits(help="tokens", at_least=0)}
     )

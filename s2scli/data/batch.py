@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from s2scli.data.padding import Padded, pad
+from s2scli.data.padding import Padded, PaddedFrames, pad
 from s2scli.data.sentences import PaddedPairs
 from s2scli.errors import UsageError
 from s2scli.text.vocabulary import SpecialSymbols
@@ -149,6 +149,11 @@ class Frames(Source):
     frames: Tensor
     lengths: Tensor
 
+    @classmethod
+    def of(cls, padded: PaddedFrames) -> Frames:
+        """Arrays as tensors."""
+        return cls(torch.from_numpy(padded.frames), torch.from_numpy(padded.lengths))
+
     @property
     def values(self) -> Tensor:
         """The frames [B, S, F]."""
@@ -171,7 +176,11 @@ class Batch:
     @classmethod
     def of(cls, pairs: PaddedPairs) -> Batch:
         """Arrays as tensors."""
-        return cls(Tokens.of(pairs.source), Tokens.of(pairs.target))
+        source = pairs.source
+        return cls(
+            Frames.of(source) if isinstance(source, PaddedFrames) else Tokens.of(source),
+            Tokens.of(pairs.target),
+        )
 
     def __len__(self) -> int:
         """The number of sentences, B."""

@@ -34,6 +34,7 @@ from s2scli.data.source_form import SourceForm
 from s2scli.data.split import Cut, Split, SplitView
 from s2scli.data.tokenizers import tokenizer_file
 from s2scli.errors import DataError, did_you_mean
+from s2scli.features.form import FeatureForm
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import special_symbols_of
 
@@ -101,6 +102,12 @@ class Dataset:
     def source_form(self) -> SourceForm:
         """What stands in a source beside its line."""
         return SourceForm.from_meta(self.meta.get("source_form", {}))
+
+    @property
+    def features(self) -> FeatureForm | None:
+        """What the frames of the source are made of; None where the source is text, or there is none."""
+        found = self.meta["columns"].get("source", {}).get("features")
+        return None if found is None else FeatureForm.from_meta(found)
 
     @property
     def sides(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from s2scli.errors import UsageError
+from s2scli.features.form import FeatureForm
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, SpecialSymbols
 
@@ -38,10 +39,11 @@ class ModelColumns:
     target: TextFacts
 
     @classmethod
-    def of(cls, tokenizers: Mapping[str, Tokenizer], features: FeatureFacts | None = None) -> ModelColumns:
-        """The facts of columns by the tokenizers of those that are text; features: those of a source of frames."""
+    def of(cls, tokenizers: Mapping[str, Tokenizer], features: FeatureForm | None = None) -> ModelColumns:
+        """The facts of columns by the tokenizers of those that are text; features: the form of a source of frames."""
         text = {side: TextFacts.of(tokenizer) for side, tokenizer in tokenizers.items()}
-        return cls(text.get("source", features), text["target"])
+        of_frames = None if features is None else FeatureFacts(features.num_features)
+        return cls(text.get("source", of_frames), text["target"])
 
     @property
     def source_text(self) -> TextFacts:

@@ -1,4 +1,4 @@
-"""Stacking sequences of token ids into arrays."""
+"""Stacking sequences of token ids, or of frames, into arrays."""
 
 from __future__ import annotations
 
@@ -20,6 +20,22 @@ class Padded(NamedTuple):
     ids: NDArray[np.int64]
     lengths: NDArray[np.int64]
     extended: NDArray[np.int64] | None = None
+
+
+class PaddedFrames(NamedTuple):
+    """Sequences of frames of features: frames [B, S, F], zero where there is padding, and lengths [B]."""
+
+    frames: NDArray[np.float32]
+    lengths: NDArray[np.int64]
+
+
+def pad_frames(sequences: Sequence[NDArray[np.float32]]) -> PaddedFrames:
+    """Stack sequences of frames, each [num_frames, F]; they have no end symbol."""
+    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+    frames = np.zeros((len(sequences), int(lengths.max()), sequences[0].shape[1]), np.float32)
+    for row, sequence in zip(frames, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    return PaddedFrames(frames, lengths)
 
 
 def pad(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -53,6 +54,12 @@ class FeatureForm:
         if not len(found.mean) == len(found.deviation) == wanted:
             raise DataError(f"features: wanted: {wanted} means and deviations")
         return found
+
+    @classmethod
+    def of_source(cls, dataset: Mapping[str, Any]) -> Self | None:
+        """The form of a model's source, by what its checkpoint remembers of the dataset; None where that is text."""
+        features = dataset.get("features")
+        return None if features is None else cls.from_meta(features)
 
     def to_meta(self) -> dict[str, Any]:
         """The form as JSON values."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from s2scli.data.source_form import SourceForm
-from s2scli.errors import UsageError
+from s2scli.errors import DataError, UsageError
 from s2scli.inference.engine import Engine
 from s2scli.inference.lines import EncodedLine, Line
 from s2scli.notes import Note
@@ -19,6 +19,7 @@ from s2scli.text.words import extend
 if TYPE_CHECKING:
     # Few models copy, and numpy takes a while to load.
     from s2scli.data.copying import Copying
+    from s2scli.features.form import FeatureForm
 
 
 # More texts than a window of lines has are hardly counted before they are encoded.
@@ -175,10 +176,71 @@ class PrefixEncoder(LineEncoder):
         return not is_blank(line.reference or "")
 
 
+class FeatureEncoder(LineEncoder):
+    """Encodes lines that name recordings, or matrices of features, for an engine that reads frames.
+
+    features: what frames are made of, and how, as in training. What cannot be read has no output, and its record says
+    why.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizers: Mapping[str, Tokenizer],
+        limits: Mapping[str, Any],
+        form: SourceForm,
+        features: FeatureForm,
+    ) -> None:
+        super().__init__(engine, tokenizers, limits, form)
+        from s2scli.features.extraction import Utterance, frame_reader
+
+        self._reader, self._utterance = frame_reader(features), Utterance
+
+    @property
+    def longest(self) -> int | None:
+        """Recordings may be of any length."""
+        return None
+
+    def num_tokens(self, text: str) -> int:
+        """None: what a line names is read when it is encoded."""
+        del text
+        return 0
+
+    def encode(self, line: Line) -> EncodedLine:
+        """The frames of what a line names; none, and a note, where it cannot be read."""
+        wanted = line.features if line.features is not None else self._utterance(references=(line.text,))
+        if not isinstance(wanted, self._utterance):
+            return EncodedLine(line.text, (), frames=wanted)
+        try:
+            if is_blank(line.text):
+                return EncodedLine(line.text, ())
+            return EncodedLine(line.text, (), frames=self._reader.frames(wanted))
+        except DataError as error:
+            note = Note(
+                "have an empty output, as their source cannot be read", f"{error}; its output is empty"
+            )
+            return EncodedLine(line.text, (), notes=[note])
+
+    def has_output(self, source: EncodedLine) -> bool:
+        """Whether there are frames."""
+        return source.frames is not None
+
+    def has_score(self, line: Line, source: EncodedLine) -> bool:
+        """Whether there are frames."""
+        del line
+        return source.frames is not None
+
+
 def encoder_of(
-    engine: Engine, tokenizers: Mapping[str, Tokenizer], limits: Mapping[str, Any], form: SourceForm
+    engine: Engine,
+    tokenizers: Mapping[str, Tokenizer],
+    limits: Mapping[str, Any],
+    form: SourceForm,
+    features: FeatureForm | None = None,
 ) -> LineEncoder:
-    """The encoder of lines that an engine calls for, by whether its model reads a source."""
+    """The encoder of lines that an engine calls for, by what its model reads; features: what frames are made of."""
+    if features is not None:
+        return FeatureEncoder(engine, tokenizers, limits, form, features)
     kind = LineEncoder if engine.reads_source else PrefixEncoder
     return kind(engine, tokenizers, limits, form)
 

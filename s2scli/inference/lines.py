@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from s2scli.notes import Note
+
+if TYPE_CHECKING:
+    # They need numpy, which takes a while to load, and most sources are text.
+    from s2scli.features.extraction import Utterance
+    from s2scli.features.fbank import FeatureArray
 
 
 @dataclass(frozen=True)
@@ -14,7 +19,8 @@ class Line:
     """A source line, numbered from 0, with its reference if there is one.
 
     extra: what else was with it in the input, for its record. constraints, excluded: phrases that its output must hold,
-    and must not.
+    and must not. features: where a source is no text, what its frames are to be made of, or those of a dataset,
+    [S, F]; None: of the file that `text` names.
     """
 
     id: int
@@ -23,6 +29,7 @@ class Line:
     extra: Mapping[str, Any] = field(default_factory=dict)
     constraints: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
+    features: Utterance | FeatureArray | None = None
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,8 @@ class EncodedLine:
     """A line, and the ids of what the model sees of it, without the end symbol.
 
     extended, words: for a model that copies, the ids in the extended vocabulary and the line's own words.
-    notes: what its record is to say of it, as that it was cut.
+    notes: what its record is to say of it, as that it was cut. frames [S, F]: what the model sees where that is no
+    text; then there are no ids.
     """
 
     text: str
@@ -38,3 +46,9 @@ class EncodedLine:
     extended: Sequence[int] = ()
     words: tuple[str, ...] = ()
     notes: list[Note] = field(default_factory=list)
+    frames: FeatureArray | None = None
+
+    @property
+    def length(self) -> int:
+        """The number of tokens, end symbol not counted, or of frames."""
+        return len(self.ids) if self.frames is None else len(self.frames)

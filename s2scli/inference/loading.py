@@ -25,6 +25,7 @@ from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.word import WordTokenizer
 
 if TYPE_CHECKING:
+    from s2scli.features.form import FeatureForm
     from s2scli.inference.attention import AttentionResults
 
 # How much longer than the longest line of training a line may be.
@@ -158,7 +159,17 @@ def _translator(
         max_tokens=config.max_tokens,
         attention=attention_results(config),
         context_window=config.context_window,
+        features=_features(opened),
     )
+
+
+def _features(opened: OpenedModel) -> FeatureForm | None:
+    """What the frames are made of that a model reads; None where it reads text."""
+    if opened.dataset.get("features") is None:
+        return None
+    from s2scli.features.form import FeatureForm
+
+    return FeatureForm.of_source(opened.dataset)
 
 
 def _limits(

@@ -29,8 +29,8 @@ class ForcedPair:
 
     @property
     def length(self) -> int:
-        """The tokens of the longer side, end symbols not counted."""
-        return max(len(self.source.ids), len(self.context) + len(self.target))
+        """The tokens, or frames, of the longer side, end symbols not counted."""
+        return max(self.source.length, len(self.context) + len(self.target))
 
 
 @dataclass(frozen=True, kw_only=True)

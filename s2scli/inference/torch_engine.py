@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from s2scli.configs.search import SearchConfig
-from s2scli.data.batch import Batch, Tokens, pad_outputs
-from s2scli.data.padding import pad
+from s2scli.data.batch import Batch, Frames, Source, Tokens, pad_outputs
+from s2scli.data.padding import pad, pad_frames
 from s2scli.data.shortlist import ChosenShortlist
 from s2scli.inference.lines import EncodedLine
 from s2scli.inference.monte_carlo import drawing_dropout
@@ -64,7 +64,7 @@ class TorchEngine:
         done: Callable[[int], object],
     ) -> list[list[ScoredOutput]]:
         """The outputs of each source, best first."""
-        return search(self.model, self._tokens(sources), config, request, limits, done, self.shortlist)
+        return search(self.model, self._source(sources), config, request, limits, done, self.shortlist)
 
     def attend(
         self,
@@ -74,13 +74,13 @@ class TorchEngine:
         limits: BatchLimits,
     ) -> list[list[ScoredOutput]]:
         """The outputs of each source with their attention, by a forced pass where the search has not kept it."""
-        return with_attention(self.model, self._tokens(sources), outputs, config, limits)
+        return with_attention(self.model, self._source(sources), outputs, config, limits)
 
     def score(self, sources: Sequence[EncodedLine], targets: Sequence[Sequence[int]]) -> list[ScoredOutput]:
         """Given targets as outputs, in one batch."""
         model = self.model
         target = pad_outputs(targets, model.target_size, model.symbols).to(self.device)
-        batch = Batch(self._tokens(sources), target)
+        batch = Batch(self._source(sources), target)
         assert batch.target is not None
         with torch.inference_mode():
             scores = self.model.score_targets(batch).tolist()
@@ -97,7 +97,10 @@ class TorchEngine:
         """Give back memory that the allocator keeps."""
         give_back_freed_memory(self.device)
 
-    def _tokens(self, sources: Sequence[EncodedLine]) -> Tokens:
+    def _source(self, sources: Sequence[EncodedLine]) -> Source:
+        frames = [source.frames for source in sources if source.frames is not None]
+        if frames:
+            return Frames.of(pad_frames(frames)).to(self.device)
         extended = [source.extended for source in sources] if self.copies else None
         own, target = self.model.source_symbols, self.model.symbols
         ids = [source.ids for source in sources]

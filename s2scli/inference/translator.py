@@ -29,6 +29,7 @@ from s2scli.search.request import Request, ScoredOutput
 from s2scli.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from s2scli.features.form import FeatureForm
     from s2scli.inference.attention import AttentionResults
 
 _CONSTRAINTS_NOT_MET = Note(
@@ -57,8 +58,9 @@ class Translator:
     `truncate` or `error`; warns_of_parts: whether records of lines that were split say so. right_to_left: whether the
     model was trained on targets in that order; outputs are in reading order. scores_references: whether `records`
     scores the lines' references. context_window: how many tokens of the preceding lines a language model reads before
-    each line that it scores. rerank: called with records and `nbest`; scores the hypotheses of each record again and
-    keeps the best `nbest`, best first.
+    each line that it scores. features: what the frames are made of that the model reads, where it
+    reads no text. rerank: called with records and `nbest`; scores the hypotheses of each record again and keeps the
+    best `nbest`, best first.
     """
 
     engine: Engine
@@ -76,6 +78,7 @@ class Translator:
     scores_references: bool = False
     rerank: Callable[[list[Record], int], list[Record]] | None = None
     context_window: int = 0
+    features: FeatureForm | None = None
 
     def with_search(self, search: SearchConfig, path: Path) -> Translator:
         """A copy with other search settings.
@@ -133,7 +136,7 @@ class Translator:
         sources = [self._encoder.encode(line) for line in lines]
         wanted = [index for index, source in enumerate(sources) if self._encoder.has_output(source)]
         # The longest first: what is too much for the memory is found out at once.
-        order = sorted(wanted, key=lambda index: -len(sources[index].ids))
+        order = sorted(wanted, key=lambda index: -sources[index].length)
         outputs: dict[int, list[ScoredOutput]] = {}
         if order:
             ordered = [sources[index] for index in order]
@@ -224,7 +227,7 @@ class Translator:
 
     @cached_property
     def _encoder(self) -> LineEncoder:
-        return encoder_of(self.engine, self.tokenizers, self.limits, self.form)
+        return encoder_of(self.engine, self.tokenizers, self.limits, self.form, self.features)
 
     @cached_property
     def _maker(self) -> RecordMaker:

@@ -73,7 +73,8 @@ def make_run(
     loader = _loader(config, dataset, options, processes)
     sampling = config.sampling
     mixture = mix(train_split.corpora, read_weights(sampling.corpus_weights), sampling.corpus_temperature)
-    objective = _objective(config, tokenizers).to(processes.device)
+    columns = ModelColumns.of(tokenizers, dataset.features if config.model.reads_source else None)
+    objective = _objective(config, tokenizers, columns).to(processes.device)
     config = _with_budget(config, objective, train_split, processes)
     learner = _learner(config, objective, processes)
     return Run(
@@ -105,10 +106,10 @@ def _loader(config: TrainConfig, dataset: Dataset, options: ReadOptions, process
     )
 
 
-def _objective(config: TrainConfig, tokenizers: Mapping[str, Tokenizer]) -> Objective:
+def _objective(config: TrainConfig, tokenizers: Mapping[str, Tokenizer], columns: ModelColumns) -> Objective:
     """The objective with a model whose weights are drawn anew, as the seed says, where no checkpoint gives them."""
     torch.manual_seed(config.seed)
-    model = build_model(config.model, ModelColumns.of(tokenizers))
+    model = build_model(config.model, columns)
     if starting_point(config) is None:
         first_weights(config, model, tokenizers)
     return build_objective(
@@ -192,6 +193,7 @@ def _translator(
         tokenizers=tokenizers,
         limits=_limits(config, dataset),
         form=dataset.source_form if config.model.reads_source else SourceForm(),
+        features=dataset.features if config.model.reads_source else None,
         right_to_left=config.right_to_left,
         search=SearchConfig(beam=config.eval_beam),
         batch_size=128,
@@ -218,7 +220,7 @@ def _valid_splits(config: TrainConfig, dataset: Dataset, options: ReadOptions) -
 
 def _read_options(config: TrainConfig, dataset: Dataset) -> ReadOptions:
     """How the model reads the dataset; UsageError where that has no sources and the model needs them."""
-    if config.model.reads_source and "source" not in dataset.sides:
+    if config.model.reads_source and "source" not in dataset.meta["columns"]:
         raise UsageError(
             f"{config.data}: the dataset has no source, which --arch {config.arch} reads; train a language model on "
             "it, as --arch transformer_lm"

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from s2scli.checkpoint import Checkpoint, first_not_finite, save_checkpoint
-from s2scli.checkpoint_file import LAST
+from s2scli.checkpoint_file import LAST, SIDES
 from s2scli.configs.train import TrainConfig
 from s2scli.data.batching import BatchPlan
 from s2scli.data.dataset import Dataset
@@ -165,7 +165,7 @@ class Run:
         if not self.processes.is_first:
             return
         self._check_finite(groups["weights"] | groups.get("ema", {}))
-        scale, sides = learner.updater.scale, tuple(self.translator.tokenizers)
+        scale, translator = learner.updater.scale, self.translator
         state: dict[str, Any] = {
             **self.position.as_dict(),
             "finished": finished,
@@ -177,9 +177,11 @@ class Run:
             self.save_dir / name,
             Checkpoint(
                 config=as_dict(self.config),
-                tokenizers=self.translator.tokenizers,
-                dataset=dataset_facts(self.data.dataset, self.data.splits, sides, self.translator.limits)
-                | {"longest": {side: self.data.train_split.longest(side) for side in sides}},
+                tokenizers=translator.tokenizers,
+                dataset=dataset_facts(
+                    self.data.dataset, self.data.splits, tuple(translator.tokenizers), translator.limits
+                )
+                | self._facts_of_sources(),
                 run=state,
                 resumable=resumable,
                 shortlist=self.shortlist,
@@ -187,6 +189,13 @@ class Run:
             ),
         )
         self.observers.saved(self.save_dir / name)
+
+    def _facts_of_sources(self) -> dict[str, Any]:
+        """What a checkpoint remembers of the examples beside the dataset's facts."""
+        split, features = self.data.train_split, self.translator.features
+        sides = [side for side in SIDES if side in split.columns]
+        of_frames = {} if features is None else {"features": features.to_meta()}
+        return {"longest": {side: split.longest(side) for side in sides}, **of_frames}
 
     def _check_finite(self, tensors: Mapping[str, Tensor]) -> None:
         """S2SError where weights to be saved are not finite: they are no result, and nothing can be done with them."""
