@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -114,6 +115,26 @@ def trained(toy_data: Path, tmp_path: Path) -> Trainer:
     from toys import Trainer
 
     return Trainer(toy_data, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def loaded_s2s() -> Iterator[Path]:
+    """A program that is called like `s2s`, and runs a command in a process that has torch loaded already."""
+    from loaded_commands import loaded_commands
+
+    with loaded_commands() as folder:
+        yield folder / "s2s"
+
+
+@pytest.fixture
+def loaded_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have workers that would be spawned forked from a process that has torch loaded already."""
+    from loaded import forked
+
+    context, plain = forked(), multiprocessing.get_context
+    monkeypatch.setattr(
+        multiprocessing, "get_context", lambda kind=None: context if kind == "spawn" else plain(kind)
+    )
 
 
 @pytest.fixture

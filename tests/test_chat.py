@@ -16,12 +16,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+from loaded import make_streams
 from toys import TRANSFORMER, WORDS, Trainer
 
 from s2scli.chat import chat
+from s2scli.cli.app import main
 from s2scli.cli.app import run as run_command
 from s2scli.configs.chat import ChatConfig
 from s2scli.configs.generate import GenerateConfig
@@ -96,11 +98,24 @@ class Terminal:
     def __init__(self, *flags: str) -> None:
         self.process, self.descriptor = pty.fork()
         if not self.process:
+            self._run("chat", "--device", "cpu", *flags)
+        self.greeting = self.read()
+
+    def _run(self, *command: str) -> NoReturn:
+        """Be the process of a command, which has torch loaded already."""
+        code = 99
+        try:
             # What a shell starts in the background ignores Ctrl-C.
             signal.signal(signal.SIGINT, signal.default_int_handler)
             os.environ["TERM"] = "dumb"
-            os.execv(sys.executable, [sys.executable, "-m", "s2scli", "chat", "--device", "cpu", *flags])
-        self.greeting = self.read()
+            make_streams()
+            sys.argv = ["s2s", *command]
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+            sys.stdout.flush()
+        finally:
+            os._exit(code)
 
     def read(self, until: str = "> ", seconds: float = SECONDS) -> str:
         """What is shown up to the prompt."""
@@ -249,7 +264,7 @@ def test_ctrl_c_stops_an_answer_and_at_the_prompt_the_conversation(
     terminal: Callable[..., Terminal],
 ) -> None:
     # A minimum length makes it write for long.
-    chatting = terminal("--min-len", "100000", "--max-len-b", "100000", "--beam", "100")
+    chatting = terminal("--min-len", "20000", "--max-len-b", "20000", "--beam", "10")
     os.write(chatting.descriptor, b"ba be\r")
     chatting.wait_until_it_answers()
     os.write(chatting.descriptor, b"\x03")

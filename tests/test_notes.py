@@ -33,6 +33,7 @@ def test_lines_of_one_kind_are_told_in_one_warning(capsys: pytest.CaptureFixture
     assert said == "warning: text.en: 2,000 lines are long: 1, 2, 3, 4, 5, 6, 7, 8, …; the remedy\n"
 
 
+@pytest.mark.usefixtures("loaded_workers")
 @pytest.mark.parametrize("flags", [[], ["--verbose"], ["--processes", "2"]], ids=" ".join)
 def test_generate_tells_of_lines_that_are_cut_and_mended(
     toy_runs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], flags: list[str]

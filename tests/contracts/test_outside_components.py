@@ -4,41 +4,45 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 OUTSIDE = Path(__file__).parents[1] / "helpers" / "outside"
-# Runs command lines in one process, which imports torch once.
-SEVERAL = """
-import shlex, sys
-from s2scli.cli.app import run
-for line in sys.stdin:
-    if code := run(shlex.split(line)):
-        sys.exit(code)
-"""
 
 
-def s2s(folder: Path, *lines: str, code: int = 0, **environment: str) -> str:
-    """What command lines print; code: what the last of them ends with."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", SEVERAL],
-        input="".join(f"{line}\n" for line in lines),
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=os.environ | environment,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    return done.stdout if code == 0 else done.stderr
+S2S = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def s2s(loaded_s2s: Path) -> S2S:
+    """Run command lines in a folder; gives what they print. code: what the last of them ends with."""
+
+    def run(folder: Path, *lines: str, code: int = 0, **environment: str) -> str:
+        said = ""
+        for number, line in enumerate(lines, 1):
+            done = subprocess.run(
+                [loaded_s2s, *shlex.split(line)],
+                capture_output=True,
+                text=True,
+                cwd=folder,
+                env=os.environ | environment,
+                timeout=120,
+                check=False,
+            )
+            wanted = code if number == len(lines) else 0
+            assert done.returncode == wanted, done.stderr
+            said += done.stdout if wanted == 0 else done.stderr
+        return said
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, s2s: S2S) -> Path:
     """A dataset with the tokenizer from outside, and a run of each model that has something from outside."""
     folder = tmp_path_factory.mktemp("outside")
     words = ["ba", "be", "bi", "bo"]
@@ -72,7 +76,7 @@ def test_they_train(folder: Path) -> None:
     assert all(0 <= event["vowels"] <= 100 for event in events if event["event"] == "valid")
 
 
-def test_they_generate_and_score_where_the_same_module_is_named(folder: Path) -> None:
+def test_they_generate_and_score_where_the_same_module_is_named(folder: Path, s2s: S2S) -> None:
     told = s2s(folder, "generate --path bag --input valid.aa", code=1)
     assert "bag_of_words" in told
     out = s2s(
@@ -114,13 +118,15 @@ def test_they_generate_and_score_where_the_same_module_is_named(folder: Path) ->
         ),
     ],
 )
-def test_a_module_that_cannot_be_used_is_named(tmp_path: Path, content: str | None, message: str) -> None:
+def test_a_module_that_cannot_be_used_is_named(
+    tmp_path: Path, s2s: S2S, content: str | None, message: str
+) -> None:
     if content is not None:
         (tmp_path / "broken.py").write_text(content)
     assert message in s2s(tmp_path, "score --user-dir broken.py --ref a", code=2)
 
 
-def test_a_module_called_like_another_is_refused(tmp_path: Path) -> None:
+def test_a_module_called_like_another_is_refused(tmp_path: Path, s2s: S2S) -> None:
     (tmp_path / "json.py").write_text("")
     told = s2s(tmp_path, "score --user-dir json.py --ref a", code=2)
     assert "there is another module json; give yours another name" in told

@@ -117,6 +117,7 @@ def test_every_search_has_its_alignments(run: Generator, settings: dict[str, Any
     assert together == [line.split("\t")[-2:] for line in found]
 
 
+@pytest.mark.usefixtures("loaded_workers")
 def test_processes_change_nothing(transformer: Generator) -> None:
     text = joined([*SENTENCES[:6], ""])
     settings = {"batch_size": 1, "print_alignment": True, "print_attention": True}

@@ -202,9 +202,9 @@ def test_a_pipe(toy_runs: Path) -> None:
     assert done.stderr.decode().startswith("warning: standard input:6: the line is not UTF-8")
 
 
-def test_an_answer_a_line_while_the_input_stays_open(toy_runs: Path) -> None:
+def test_an_answer_a_line_while_the_input_stays_open(toy_runs: Path, loaded_s2s: Path) -> None:
     """--follow: each line is answered before the next one is there."""
-    command = [sys.executable, "-m", "s2scli", "generate", "--path", str(toy_runs / "recurrent"), "--follow"]
+    command = [loaded_s2s, "generate", "--path", toy_runs / "recurrent", "--follow"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None

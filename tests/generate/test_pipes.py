@@ -63,10 +63,10 @@ def test_a_signal_within_a_line_waits_for_its_end(transformer: Generator) -> Non
     assert stdout.getvalue() == f"{expected[0]}\n"
 
 
-def test_endless_input_and_a_reader_that_goes(transformer: Generator) -> None:
+def test_endless_input_and_a_reader_that_goes(transformer: Generator, loaded_s2s: Path) -> None:
     """Output begins before the input ends, and the end of `head` is the command's, without a word."""
     command = (
-        f"yes ba be be | {sys.executable} -m s2scli generate --path {transformer.path} --buffer-size 4 --max-len-b 9 "
+        f"yes ba be be | {loaded_s2s} generate --path {transformer.path} --buffer-size 4 --max-len-b 9 "
         "| head -n 3; echo ${PIPESTATUS[1]}"
     )
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, timeout=60)
@@ -133,8 +133,13 @@ def test_fuzzed_lines(transformer: Generator, tmp_path: Path, settings: dict[str
 @pytest.mark.parametrize(
     "settings", [{"sampling": True, "nbest": 2, "format": "jsonl", "buffer_size": 9}, {"follow": True}]
 )
-def test_processes_change_nothing(transformer: Generator, settings: dict[str, Any]) -> None:
+def test_processes_change_nothing(
+    transformer: Generator, settings: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
     """Lines are in order, blank ones too, and samples are those of one process."""
+    if "follow" in settings:
+        # One start of processes as users have it is enough.
+        request.getfixturevalue("loaded_workers")
     text = joined([*SENTENCES[:20], "", *SENTENCES[20:], ""])
     # Alone, so that the last digits are the same too.
     alone = transformer(text, batch_size=1, **settings)
@@ -142,6 +147,7 @@ def test_processes_change_nothing(transformer: Generator, settings: dict[str, An
     assert [json.loads(line)["id"] if line.startswith("{") else 0 for line in alone][-1] in (0, 41)
 
 
+@pytest.mark.usefixtures("loaded_workers")
 def test_what_goes_wrong_in_a_process_is_said(transformer: Generator, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"source": "ba be"}\n{\n')

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import os
 import signal
 import sys
+import termios
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +18,7 @@ from toys import Trainer
 
 from s2scli.cli import app
 from s2scli.training import validation
+from s2scli.training.step import Updater
 
 
 def send(number: int, times: int = 1) -> None:
@@ -70,6 +73,23 @@ def child(words: list[str], errors: str, place: str, when: int, number: int, tim
         owner, name = PLACES[place]
         at_call(find(owner), name, when, partial(send, number, times))
     sys.exit(app.run(words))
+
+
+def take_terminal(hangup: signal.Handlers) -> None:
+    """Make the terminal of standard input this process's own, and let an update wait for as long as closing it takes.
+
+    hangup: what becomes of SIGHUP, which a terminal sends when it closes.
+    """
+    plain = Updater.update
+
+    def update(*arguments: Any, **settings: Any) -> Any:
+        time.sleep(0.05)
+        return plain(*arguments, **settings)
+
+    Updater.update = update  # type: ignore[method-assign]
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGHUP, hangup)
 
 
 def in_a_process(

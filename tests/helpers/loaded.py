@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import stat
 import sys
+from collections.abc import Callable
 from multiprocessing import forkserver
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
 
 import pytest
 import torch
 
 import s2scli.cli.app
+import s2scli.generate
 import s2scli.train  # noqa: F401
+from s2scli.cli.start import main
 
 # The first optimizer of a process has torch load its compiler, which takes most of a second.
 torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
@@ -27,6 +33,62 @@ def forked() -> ForkServerContext:
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
         forkserver.ensure_running()
     return context
+
+
+class Command:
+    """A command line that runs in a process of its own, which has torch loaded already.
+
+    streams: what its standard output and error are, the path of a file, of a named pipe, or of a terminal, which is its
+    standard input too. before: what the process does first.
+    """
+
+    def __init__(self, words: list[str], streams: Path, before: Callable[[], None] | None = None) -> None:
+        self.process: ForkServerProcess = forked().Process(target=_run, args=(words, str(streams), before))
+        self.process.start()
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def wait(self, seconds: float = 120) -> int:
+        """Wait for its end; the exit code."""
+        self.process.join(seconds)
+        assert self.process.exitcode is not None, "the process does not end"
+        return self.process.exitcode
+
+
+def _run(words: list[str], streams: str, before: Callable[[], None] | None) -> None:
+    # Whatever the tests were started under.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    is_terminal = os.path.exists(streams) and stat.S_ISCHR(os.stat(streams).st_mode)  # noqa: PTH110, PTH116
+    if is_terminal:
+        inside = os.open(streams, os.O_RDWR | os.O_NOCTTY)
+        reading = os.dup(inside)
+    else:
+        inside = os.open(streams, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        reading = os.open(os.devnull, os.O_RDONLY)
+    take_streams(reading, os.dup(inside), inside)
+    if before is not None:
+        before()
+    sys.argv = ["s2s", *words]
+    main()
+
+
+def take_streams(*descriptors: int) -> None:
+    """Have this process read and write the descriptors of three streams as its standard ones."""
+    for number, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    make_streams()
+
+
+def make_streams() -> None:
+    """Have Python's streams be those of the descriptors 0, 1 and 2, as at its start."""
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
 
 
 def speak_into(path: str) -> None:

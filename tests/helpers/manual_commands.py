@@ -76,11 +76,14 @@ def smaller(commands: str) -> str:
     return commands
 
 
-def run(commands: str, folder: Path) -> str:
-    """Run a script in a folder, beside the recipes; returns its standard output."""
+def run(commands: str, folder: Path, *programs: Path) -> str:
+    """Run a script in a folder, beside the recipes; returns its standard output.
+
+    programs: folders with programs that it runs in place of those of the same name that are installed.
+    """
     if not (folder / "recipes").exists():
         (folder / "recipes").symlink_to(ROOT / "recipes")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path = os.pathsep.join(map(str, (*programs, Path(sys.executable).parent, os.environ["PATH"])))
     done = subprocess.run(
         ["bash", "-c", commands],
         cwd=folder,
@@ -93,8 +96,11 @@ def run(commands: str, folder: Path) -> str:
     return done.stdout
 
 
-def run_chapters(names: tuple[str, ...], folder: Path) -> str:
-    """Run the commands of some chapters, on less data, in a folder where the README's have been run."""
+def run_chapters(names: tuple[str, ...], folder: Path, s2s: Path) -> str:
+    """Run the commands of some chapters, on less data, in a folder where the README's have been run.
+
+    s2s: what is called in place of the `s2s` that is installed, with which the README's are run.
+    """
     commands = script(*map(chapter, names))
     assert commands != script()
-    return run(smaller(commands), folder)
+    return run(smaller(commands), folder, s2s.parent)

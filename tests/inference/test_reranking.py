@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import pytest
 from fairseq_symbols import EOS
 from toys import log_probabilities, reversed_pairs
 
-from s2scli.checkpoint import load_checkpoint, restore_model
+from s2scli.checkpoint import Checkpoint, load_checkpoint, restore_model
 from s2scli.configs.generate import GenerateConfig
 from s2scli.errors import CheckpointError, UsageError
 from s2scli.generate import records_of
 from s2scli.inference.reranking import is_backwards
+from s2scli.models.base import Model
 from s2scli.record import Record
 from s2scli.schema import build
 
@@ -28,10 +30,16 @@ def records(path: Path, tmp_path: Path, **settings: Any) -> list[Record]:
     return list(records_of(build(GenerateConfig, values)))
 
 
+@cache
+def opened(run: Path) -> tuple[Checkpoint, Model]:
+    """A run's checkpoint, and its model."""
+    checkpoint = load_checkpoint(run / "checkpoint_best.safetensors")
+    return checkpoint, restore_model(checkpoint, run)
+
+
 def mean(run: Path, source: str, target: str) -> float:
     """The mean log-probability of a target, one token after the other, as the model reads both."""
-    checkpoint = load_checkpoint(run / "checkpoint_best.safetensors")
-    model = restore_model(checkpoint, run)
+    checkpoint, model = opened(run)
     ids = checkpoint.tokenizers["target"].encode(target)
     ids = ids[::-1] if checkpoint.config["right_to_left"] else ids
     given = checkpoint.tokenizers["source"].encode(source) if model.reads_source else []
@@ -92,6 +100,7 @@ def test_every_search_and_any_grouping(
             assert a.score == pytest.approx(b.score, abs=1e-4)
 
 
+@pytest.mark.usefixtures("loaded_workers")
 def test_in_several_processes(toy_runs: Path, other_runs: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {
         "rerank_path": [other_runs / "reverse"],

@@ -10,6 +10,8 @@ from manual_commands import OTHER_TOOLKITS, run_chapters
 
 
 @pytest.mark.parametrize("chapters", OTHER_TOOLKITS, ids="-".join)
-def test_the_commands_of_a_chapter_run(after_readme: Path, chapters: tuple[str, ...]) -> None:
+def test_the_commands_of_a_chapter_run(
+    after_readme: Path, loaded_s2s: Path, chapters: tuple[str, ...]
+) -> None:
     write_foreign_folders(after_readme)
-    run_chapters(chapters, after_readme)
+    run_chapters(chapters, after_readme, loaded_s2s)

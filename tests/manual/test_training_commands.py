@@ -15,5 +15,7 @@ def test_the_commands_of_the_readme_run(readme_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("chapters", TRAINING, ids="-".join)
-def test_the_commands_of_a_chapter_run(after_readme: Path, chapters: tuple[str, ...]) -> None:
-    run_chapters(chapters, after_readme)
+def test_the_commands_of_a_chapter_run(
+    after_readme: Path, loaded_s2s: Path, chapters: tuple[str, ...]
+) -> None:
+    run_chapters(chapters, after_readme, loaded_s2s)

@@ -296,6 +296,7 @@ def test_sources_may_be_cut_for_one_run(tmp_path: Path, capsys: pytest.CaptureFi
         TrainConfig.resolve({}, {"data": data, "arch": "transformer_lm_tiny", "max_source_length": 5})
 
 
+@pytest.mark.usefixtures("loaded_workers")
 @pytest.mark.parametrize("form", [{}, {"context_lines": 1, "source_tag": ("<t>",)}])
 def test_what_the_model_has_no_positions_for_is_cut_and_said(
     tmp_path: Path, form: dict[str, Any], capsys: pytest.CaptureFixture[str]

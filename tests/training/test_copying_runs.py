@@ -187,6 +187,7 @@ def test_unseen_names_can_be_demanded_and_excluded(runs: Trainer, data: Path, fa
     ],
     ids=lambda settings: next(iter(settings.values())),
 )
+@pytest.mark.usefixtures("loaded_workers")
 @pytest.mark.parametrize("family", COPYING)
 def test_what_else_training_can_do(runs: Trainer, family: str, settings: dict[str, Any]) -> None:
     name = f"{family}_{next(iter(settings.values()))}"

@@ -5,33 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from child_runs import take_terminal
+from loaded import Command
 from toys import TRANSFORMER, Trainer
 
 from s2scli.checkpoint_file import LAST
 from s2scli.schema import as_dict
 from s2scli.toml import to_toml
-
-S2S = "from s2scli.cli.app import main; main()"
-# The terminal of standard input is its own, and an update waits for as long as a test needs to close that.
-IN_A_TERMINAL = f"""
-import fcntl, os, signal, termios, time
-from s2scli.training.step import Updater
-plain = Updater.update
-def update(*arguments, **values):
-    time.sleep(0.05)
-    return plain(*arguments, **values)
-Updater.update = update
-os.setsid()
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-signal.signal(signal.SIGHUP, getattr(signal, "HANDLER"))
-{S2S}
-"""
 
 
 def command(trained: Trainer, **settings: Any) -> list[str]:
@@ -50,15 +36,14 @@ def wait_for(path: Path) -> None:
 
 def test_a_reader_of_messages_that_ends_does_not_end_a_run(trained: Trainer) -> None:
     """As in `s2s train … 2>&1 | head -n 1`."""
-    reading, writing = os.pipe()
-    head = subprocess.Popen(["head", "-n", "1"], stdin=reading, stdout=subprocess.PIPE)
-    words = command(trained, max_epoch=2)
-    run = subprocess.Popen([sys.executable, "-c", S2S, *words], stdout=writing, stderr=writing)
-    os.close(reading)
-    os.close(writing)
+    pipe = trained.root / "messages"
+    os.mkfifo(pipe)
+    run = Command(command(trained, max_epoch=2), pipe)
+    with pipe.open() as reading:
+        head = subprocess.Popen(["head", "-n", "1"], stdin=reading, stdout=subprocess.PIPE)
     line, _ = head.communicate(timeout=60)
     assert line.startswith(b"transformer_tiny: ")
-    assert run.wait(timeout=60) == 0
+    assert run.wait() == 0
     assert trained.checkpoint("run").run["update"] == 18
 
 
@@ -66,14 +51,14 @@ def test_a_reader_of_messages_that_ends_does_not_end_a_run(trained: Trainer) -> 
     "ignored", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["plain", "nohup"]
 )
 def test_a_terminal_that_closes_has_the_run_saved(trained: Trainer, ignored: bool) -> None:
-    code_line = IN_A_TERMINAL.replace("HANDLER", "SIG_IGN" if ignored else "SIG_DFL")
-    words = [sys.executable, "-c", code_line, *command(trained, max_epoch=4)]
     terminal, inside = os.openpty()
-    run = subprocess.Popen(words, stdin=inside, stdout=inside, stderr=inside)
-    os.close(inside)
+    before = partial(take_terminal, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    run = Command(command(trained, max_epoch=4), Path(os.ttyname(inside)), before)
     wait_for(trained.root / "run" / "log.jsonl")
+    # The process has both streams by now.
+    os.close(inside)
     os.close(terminal)
-    code = run.wait(timeout=60)
+    code = run.wait()
     place = trained.checkpoint("run").run
     if ignored:
         assert (code, place["update"]) == (0, 36)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from loaded import Command
 from torch import Tensor
 from toys import BAHDANAU, CONVOLUTIONAL, LUONG, TRANSFORMER, Trainer
 
@@ -288,15 +286,15 @@ def test_sigint_to_the_command(trained: Trainer, toy_data: Path) -> None:
         "--save-dir",
         str(trained.root / "parts"),
     ]
-    process = subprocess.Popen([sys.executable, "-m", "s2scli", *words], stderr=subprocess.PIPE, text=True)
+    errors = trained.root / "errors.txt"
+    process = Command(words, errors)
     log = trained.root / "parts/log.jsonl"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (log.exists() and log.read_text().count("\n") > 12):
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    lines = errors.splitlines()
+    process.send_signal(signal.SIGINT)
+    code, lines = process.wait(), errors.read_text(encoding="utf-8").splitlines()
+    assert code == 130, lines
     stopped = trained.checkpoint("parts").run["update"]
     assert stopped >= 11
     assert lines[-1].startswith(f"s2s train: stopped at update {stopped}; ")

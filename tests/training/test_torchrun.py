@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from typing import Any
 
 import pytest
 from faults import command
+from loaded import forked, speak_into
 from process_pairs import PROCESSES, assert_close, together
+from torch.distributed import run
 from toys import TRANSFORMER, Trainer
 
+# A program in Python that is `s2s`, given the words of a command line.
+PLAIN = """
+import sys
+from s2scli.cli.app import run
 
-def start(
-    trained: Trainer, name: str, settings: dict[str, Any], *torchrun: str, program: str = ""
-) -> subprocess.Popen[str]:
-    """Start torchrun with two processes of `s2s`, or of a program in Python, given the words that train a run."""
-    (trained.root / "program.py").write_text(program, encoding="utf-8")
-    words = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={PROCESSES}", "--standalone"]
-    words += [*torchrun, *([str(trained.root / "program.py")] if program else ["-m", "s2scli"])]
-    return subprocess.Popen(
-        [*words, *command(trained, name, **settings)],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+class Torchrun:
+    """torchrun with two processes of a program that gets the words which train a run.
+
+    It and its processes are forked from ones that have torch loaded; the manual's commands start it from a shell.
+    """
+
+    def __init__(
+        self, trained: Trainer, name: str, settings: dict[str, Any], *flags: str, program: str = PLAIN
+    ) -> None:
+        path, self._errors = trained.root / "program.py", trained.root / f"{name}.errors"
+        path.write_text(program, encoding="utf-8")
+        self._errors.touch()
+        words = [f"--nproc-per-node={PROCESSES}", "--standalone", "--run-path", "--start-method=forkserver"]
+        words += [*flags, str(path), *command(trained, name, **settings)]
+        self.process = forked().Process(target=_torchrun, args=(str(self._errors), words))
+        self.process.start()
+
+    def errors(self) -> str:
+        """Wait for its end; what it and its processes have said."""
+        self.process.join(300)
+        assert self.process.exitcode is not None, "torchrun does not end"
+        return self._errors.read_text(encoding="utf-8")
+
+
+def _torchrun(errors: str, words: list[str]) -> None:
+    speak_into(errors)
+    forked()
+    run.main(words)
 
 
 # The second of two kills itself before an update, once.
@@ -57,9 +77,10 @@ sys.exit(run(sys.argv[1:]))
 def test_a_killed_worker_is_started_again_and_goes_on(trained: Trainer, kind: str) -> None:
     """One of two dies; torchrun ends the other, starts both anew, and they go on from the last checkpoint."""
     settings = TRANSFORMER | {"distributed": kind, "max_update": 30, "save_interval_updates": 5}
-    process = start(trained, "killed", settings, "--max-restarts=2", "--monitor-interval=0.1", program=KILLED)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
+    flags = ("--max-restarts=2", "--monitor-interval=0.1")
+    started = Torchrun(trained, "killed", settings, *flags, program=KILLED)
+    errors = started.errors()
+    assert started.process.exitcode == 0, errors
     assert "resuming at update 10" in errors
     result = trained.checkpoint("killed")
     assert result.run["update"] == 30
@@ -70,14 +91,14 @@ def test_a_killed_worker_is_started_again_and_goes_on(trained: Trainer, kind: st
 def test_sigterm_to_torchrun_saves_one_state(trained: Trainer) -> None:
     """The processes are told at different moments, and stop after the same update."""
     settings = TRANSFORMER | {"patience": 0}
-    process = start(trained, "stopped", settings)
+    started = Torchrun(trained, "stopped", settings)
     log = trained.root / "stopped/log.jsonl"
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and not (log.exists() and log.read_text().count("\n") > 20):
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=200)
-    assert process.returncode != 0
+    started.process.terminate()
+    errors = started.errors()
+    assert started.process.exitcode != 0
     stopped = trained.checkpoint("stopped").run["update"]
     assert f"stopped at update {stopped}; " in errors
     assert "repeat the command to go on" in errors
@@ -95,9 +116,9 @@ sys.exit(short_of_memory(sys.argv[1:]))
 
 
 def test_a_shortage_under_fsdp_ends_all_processes(trained: Trainer) -> None:
-    process = start(trained, "two", TRANSFORMER | {"distributed": "fsdp"}, program=SHORT_OF_MEMORY)
-    _, errors = process.communicate(timeout=200)
-    assert process.returncode == 1
+    started = Torchrun(trained, "two", TRANSFORMER | {"distributed": "fsdp"}, program=SHORT_OF_MEMORY)
+    errors = started.errors()
+    assert started.process.exitcode == 1
     assert "s2s train: error: out of memory" in errors
     assert "smaller" in errors
 
@@ -105,8 +126,8 @@ def test_a_shortage_under_fsdp_ends_all_processes(trained: Trainer) -> None:
 @pytest.mark.slow
 def test_adafactor_cannot_be_sharded(trained: Trainer) -> None:
     settings = {key: value for key, value in TRANSFORMER.items() if key != "optimizer.betas"}
-    process = start(trained, "two", settings | {"distributed": "fsdp", "optimizer.name": "adafactor"})
-    _, errors = process.communicate(timeout=200)
-    assert process.returncode != 0
+    started = Torchrun(trained, "two", settings | {"distributed": "fsdp", "optimizer.name": "adafactor"})
+    errors = started.errors()
+    assert started.process.exitcode != 0
     assert "--optimizer adafactor" in errors
     assert "use ddp" in errors

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +17,9 @@ from urllib.parse import quote
 import pytest
 from clients import JSON, Client, Gate, wait_until
 from generating import SENTENCES, Generator, joined, limited
+from loaded import Command
+
+from s2scli.inference.server import connection as connection_module
 
 LINE = json.dumps({"source": SENTENCES[0]})
 
@@ -183,7 +184,10 @@ def test_work_of_others_goes_on_between_the_parts_of_a_line(
 def test_idle_and_unfinished_connections_shut_nobody_out(
     run: Generator,
     start: Callable[..., Client],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # So long each of them is waited for.
+    monkeypatch.setattr(connection_module, "_MOMENT", 0.1)
     client = start(max_connections=4, max_pending_bytes=50_000, max_line_bytes=1000)
     head = b"POST / HTTP/1.1\r\nContent-Length: 60000\r\n\r\n"
     with ExitStack() as stack:
@@ -206,13 +210,10 @@ def test_the_grace_period_ends(run: Generator, tmp_path: Path) -> None:
     """A client that does not read, and one whose answer takes long, keep the server no longer than that."""
     place = tmp_path / "a.sock"
     words = f"generate --path {run.path} --device cpu --serve {place} --grace-period 1 --send-timeout 3600".split()
-    with (
-        subprocess.Popen(
-            [sys.executable, "-m", "s2scli", *words], stderr=subprocess.PIPE, text=True
-        ) as process,
-        socket.socket(socket.AF_UNIX) as connection,
-    ):
-        wait_until(lambda: place.exists() or process.poll() is not None)
+    errors = tmp_path / "errors.txt"
+    process = Command(words, errors)
+    with socket.socket(socket.AF_UNIX) as connection:
+        wait_until(place.exists)
         connection.settimeout(60)
         connection.connect(str(place))
         body = joined(SENTENCES * 2000).encode()
@@ -224,7 +225,6 @@ def test_the_grace_period_ends(run: Generator, tmp_path: Path) -> None:
         time.sleep(1)
         process.send_signal(signal.SIGTERM)
         # Whoever does not read would keep it for as long as --send-timeout says.
-        _, errors = process.communicate(timeout=120)
-    assert process.returncode == 143
-    assert errors.splitlines()[-1].startswith("s2s generate: interrupted after ")
+        assert process.wait() == 143
+    assert errors.read_text(encoding="utf-8").splitlines()[-1].startswith("s2s generate: interrupted after ")
     assert not place.exists()

@@ -5,14 +5,13 @@ from __future__ import annotations
 import signal
 import socket
 import stat
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from clients import Client, wait_until
 from generating import SENTENCES, Generator, joined
+from loaded import Command
 
 from s2scli.configs.address import parse_address
 from s2scli.configs.generate import GenerateConfig
@@ -126,25 +125,21 @@ def test_a_signal_ends_it_after_the_running_requests(
     flags = "--device cpu --max-len-a 1 --max-len-b 5 --buffer-size 40"
     words = f"generate --path {run.path} {flags} --serve {place}".split()
     text = joined(SENTENCES * 15)
-    command = [
-        sys.executable,
-        "-c",
-        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "from s2scli.cli.app import run; sys.exit(run(sys.argv[1:]))",
-        *words,
-    ]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: place.exists() or process.poll() is not None)
-        # It takes connections while the model is loaded; one that stays idle does not keep it.
-        idle = Client(place)
-        assert idle.ask("ba\n") == (200, joined(run("ba\n")))
-        asking = Client(place)
-        asking.request("POST", "/", text.encode())
-        answer = asking.getresponse()
-        first = answer.readline()
-        process.send_signal(number)
-        assert (first + answer.read()).decode() == joined(run(text))
-        _, errors = process.communicate(timeout=30)
-    assert process.returncode == code
-    assert errors == f"unix:{place}: ready\ns2s generate: interrupted after 2 requests\n"
+    said = tmp_path / "errors.txt"
+    process = Command(words, said)
+    wait_until(place.exists)
+    # It takes connections while the model is loaded; one that stays idle does not keep it.
+    idle = Client(place)
+    assert idle.ask("ba\n") == (200, joined(run("ba\n")))
+    asking = Client(place)
+    asking.request("POST", "/", text.encode())
+    answer = asking.getresponse()
+    first = answer.readline()
+    process.send_signal(number)
+    assert (first + answer.read()).decode() == joined(run(text))
+    assert process.wait() == code
+    assert (
+        said.read_text(encoding="utf-8")
+        == f"unix:{place}: ready\ns2s generate: interrupted after 2 requests\n"
+    )
     assert not place.exists()
