@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from s2scli.checkpoint_file import (
 )
 from s2scli.configs.model import ModelConfig
 from s2scli.configs.train import TrainConfig
-from s2scli.console import counted
+from s2scli.console import counted, notice
 from s2scli.data.facts import ModelColumns
 from s2scli.data.shortlist import Shortlist
 from s2scli.data.shortlist_table import SHORTLIST
@@ -41,7 +41,7 @@ from s2scli.errors import CheckpointError, DataError, UsageError
 from s2scli.features.form import FeatureForm
 from s2scli.io import write_atomically
 from s2scli.models.base import Model
-from s2scli.models.factory import build_model, kept_tensors
+from s2scli.models.factory import build_model, heads_of, is_of_head, kept_tensors
 from s2scli.nn.initial import Undrawn
 from s2scli.nn.sharded import like
 from s2scli.record import to_line
@@ -234,9 +234,19 @@ def restore_config(checkpoint: Checkpoint) -> TrainConfig:
 
 
 def load_weights(model: Model, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Copy a checkpoint's weights into a model; CheckpointError names what does not fit, or is not finite."""
+    """Copy a checkpoint's weights into a model; CheckpointError names what does not fit, or is not finite.
+
+    A head that the checkpoint does not have stays as it was drawn, and one that the model does not have is left out.
+    """
     check_finite(weights, path)
     kept = kept_tensors(model)
+    ours, theirs = heads_of(kept), heads_of(weights)
+    for name in sorted(ours - theirs):
+        notice(f"{path}: has no {name} head; it begins anew")
+    for name in sorted(theirs - ours):
+        notice(f"{path}: its {name} head is left out")
+    kept = {name: item for name, item in kept.items() if not is_of_head(name) or name in weights}
+    weights = {name: item for name, item in weights.items() if not is_of_head(name) or name in kept}
     _check_weights(kept, weights, path)
     with torch.no_grad():
         for name, tensor in kept.items():
@@ -272,17 +282,20 @@ def restore_model(checkpoint: Checkpoint, path: Path) -> Model:
         restore_config(checkpoint).model,
         ModelColumns.of(checkpoint.tokenizers, FeatureForm.of_source(checkpoint.dataset)),
     )
+    heads, most = heads_of(checkpoint.weights), len(checkpoint.weights)
     try:
         with Undrawn():
-            _check_weights(outline(config, columns, len(checkpoint.weights), path), checkpoint.weights, path)
-            model = build_model(config, columns)
+            _check_weights(outline(config, columns, most, path, heads), checkpoint.weights, path)
+            model = build_model(config, columns, heads)
     except UsageError as error:
         raise CheckpointError(f"{path}: {error}") from None
     load_weights(model, checkpoint.weights, path)
     return model.eval()
 
 
-def outline(config: ModelConfig, columns: ModelColumns, most: int, path: Path) -> dict[str, Tensor]:
+def outline(
+    config: ModelConfig, columns: ModelColumns, most: int, path: Path, heads: Collection[str] = ()
+) -> dict[str, Tensor]:
     """The parameters and buffers that a model would have, without memory for their values.
 
     A header can claim any number of layers: CheckpointError as soon as there are many more parameters than `most`.
@@ -302,7 +315,7 @@ def outline(config: ModelConfig, columns: ModelColumns, most: int, path: Path) -
     hook = register_module_parameter_registration_hook(count)
     try:
         with torch.device("meta"):
-            return kept_tensors(build_model(config, columns))
+            return kept_tensors(build_model(config, columns, heads))
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         # What torch finds in numbers that are too large, or have no meaning.
         raise CheckpointError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from s2scli.configs.component import called
+from s2scli.configs.frontend import FrontendConfig
 from s2scli.configs.model import EncoderDecoderConfig, out_embed_dim
 from s2scli.configs.presets import Preset, preset
 from s2scli.configs.transformer_options import TransformerOptions
@@ -39,7 +40,7 @@ def _convolutional(
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvolutionalConfig(EncoderDecoderConfig):
+class ConvolutionalConfig(EncoderDecoderConfig, FrontendConfig):
     """Convolutional encoder-decoder (Gehring et al. 2017)."""
 
     builds = "s2scli.models.convolutional:ConvolutionalModel"
@@ -88,6 +89,7 @@ class ConvolutionalConfig(EncoderDecoderConfig):
     share_decoder_input_output_embed: bool = setting(False, "tie the decoder's embedding and output weights")
 
     def __post_init__(self) -> None:
+        self.check_frontend()
         for side in ("encoder", "decoder"):
             layer_shapes(getattr(self, f"{side}_layers"), f"model.{side}_layers")
         if self.encoder_embed_dim != self.decoder_embed_dim:

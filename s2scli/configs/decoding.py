@@ -38,6 +38,15 @@ class DecodingConfig(SearchConfig):
         at_most=1000,
         panel=_MODELS,
     )
+    ctc_weight: float = setting(
+        0.0,
+        "weight of the log-probabilities that a CTC head gives the next token, the model's own having the rest; 1: the "
+        "head alone; for models that were trained with --ctc-weight",
+        at_least=0,
+        at_most=1,
+        panel=_MODELS,
+        common=True,
+    )
     rerank_path: tuple[Path, ...] = setting(
         (),
         "put the outputs in the order that another model has them in, too: one of the same languages (right to left, "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from s2scli.configs.component import ComponentConfig, called
 from s2scli.configs.model import ModelConfig, is_for_sources
@@ -17,6 +19,11 @@ class ObjectiveConfig(ComponentConfig):
 
     `builds` is called with the config and the model; it gives a `training.objectives.base.Objective`.
     """
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The heads over the encoder's states that the model is to have beside its decoder, as "ctc"."""
+        return ()
 
     def check_beside(self, model: ModelConfig, arch: str) -> None:
         """UsageError where the objective cannot train such a model, that of the preset `arch`."""
@@ -35,9 +42,8 @@ class LabelSmoothedCrossEntropyConfig(ObjectiveConfig):
     )
     encoder_loss: str = setting(
         "none",
-        "what the encoder alone must tell too: each source token, or the target by CTC, where both sides run in "
-        "parallel (pronunciation, transliteration) and the target is no longer than the source",
-        choices=("none", "reconstruction", "ctc"),
+        "what the encoder alone must tell too: each source token",
+        choices=("none", "reconstruction"),
     )
     encoder_loss_weight: float = setting(
         0.2,
@@ -45,6 +51,14 @@ class LabelSmoothedCrossEntropyConfig(ObjectiveConfig):
         above=0,
         below=1,
         needs="encoder_loss",
+    )
+    ctc_weight: float = setting(
+        0.0,
+        "share of the loss of a CTC head, which must tell the target from the encoder's states alone, all else having "
+        "the rest; for speech, and where both sides run in parallel (pronunciation, transliteration) and the target "
+        "is no longer than the encoded source; the head stays in the checkpoint, for s2s generate --ctc-weight",
+        at_least=0,
+        below=1,
     )
     scheduled_sampling: str = setting(
         "none",
@@ -79,6 +93,11 @@ class LabelSmoothedCrossEntropyConfig(ObjectiveConfig):
         at_least=0,
     )
 
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The heads over the encoder's states that the model is to have beside its decoder, as "ctc"."""
+        return ("ctc",) if self.ctc_weight else ()
+
     def check_beside(self, model: ModelConfig, arch: str) -> None:
         """UsageError for a coverage loss of a model that copies nothing, or an encoder loss of one without encoder."""
         if not model.copies and self.coverage_loss_weight:
@@ -88,6 +107,17 @@ class LabelSmoothedCrossEntropyConfig(ObjectiveConfig):
             )
         if not model.reads_source and self.encoder_loss != "none":
             raise UsageError(f"--encoder-loss {self.encoder_loss}: {is_for_sources(arch)}")
+        if not model.reads_source and self.ctc_weight:
+            raise UsageError(f"--ctc-weight {self.ctc_weight:g}: {is_for_sources(arch)}")
+
+
+def of_today(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An objective's settings as they are called today: CTC was a kind of encoder loss, whose head was not kept."""
+    if settings.get("encoder_loss") != "ctc":
+        return settings
+    others = {key: value for key, value in settings.items() if not key.startswith("encoder_loss")}
+    weight = settings.get("encoder_loss_weight", LabelSmoothedCrossEntropyConfig.encoder_loss_weight)
+    return {"ctc_weight": weight, **others}
 
 
 @dataclass(frozen=True, kw_only=True)

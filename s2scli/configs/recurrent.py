@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from s2scli.components import ATTENTION_SCORES
 from s2scli.configs.attention import AttentionScoreConfig, scores_that_read
 from s2scli.configs.component import called
+from s2scli.configs.frontend import FRONTENDS, FrontendConfig
 from s2scli.configs.model import CopyingConfig, EncoderDecoderConfig, out_embed_dim
 from s2scli.configs.presets import Preset, copying, preset
 from s2scli.configs.transformer_options import TransformerOptions
@@ -23,7 +24,7 @@ def _recurrent(**model: Any) -> Preset:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecurrentConfig(EncoderDecoderConfig, CopyingConfig):
+class RecurrentConfig(EncoderDecoderConfig, CopyingConfig, FrontendConfig):
     """Recurrent encoder-decoder, with attention or without."""
 
     builds = "s2scli.models.recurrent:RecurrentModel"
@@ -59,6 +60,20 @@ class RecurrentConfig(EncoderDecoderConfig, CopyingConfig):
             input_feeding=True,
             dropout=0.3,
         ),
+        "las": preset(
+            {
+                "cell": "lstm",
+                "pyramid_layers": 2,
+                "decoder_layers": 2,
+                "decoder_hidden_size": 512,
+                "bridge": "none",
+                "attention": "additive",
+                "attention_query": "previous",
+                "dropout": 0.3,
+            },
+            lr=0.001,
+            warmup_updates=500,
+        ),
         "rnn_pointer_generator": copying(
             _recurrent(
                 cell="lstm",
@@ -73,6 +88,19 @@ class RecurrentConfig(EncoderDecoderConfig, CopyingConfig):
     }
 
     name: str = called("recurrent", "model family")
+    frontend: str = setting(
+        "pyramid",
+        "what makes an encoder's input of frames: a pyramid of recurrent networks (Chan et al. 2016), gated "
+        "convolutions of stride 2, or a linear layer; a source of text has embeddings",
+        choices=("pyramid", *FRONTENDS),
+    )
+    pyramid_layers: int = setting(
+        2,
+        "layers of the pyramid below the encoder's, each of which halves the length",
+        at_least=1,
+        at_most=20,
+        needs="frontend=pyramid",
+    )
     cell: str = setting("lstm", "recurrent cell", choices=("tanh", "relu", "gru", "lstm"))
     encoder_layers: int = setting(1, "encoder layers", at_least=1, at_most=1000)
     decoder_layers: int = setting(1, "decoder layers", at_least=1, at_most=1000)
@@ -147,6 +175,7 @@ class RecurrentConfig(EncoderDecoderConfig, CopyingConfig):
 
     def __post_init__(self) -> None:
         self.check_sharing()
+        self.check_frontend()
         self._check_readout()
         size = self.encoder_hidden_size * (2 if self.encoder_bidirectional else 1)
         if self.bridge == "copy" and (size, self.encoder_layers) != (

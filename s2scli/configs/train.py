@@ -10,7 +10,7 @@ from typing import Any, Literal
 from s2scli.configs.alias import Alias, nest
 from s2scli.configs.command import CommandConfig
 from s2scli.configs.model import ModelConfig, is_for_sources
-from s2scli.configs.objectives import ObjectiveConfig
+from s2scli.configs.objectives import ObjectiveConfig, of_today
 from s2scli.configs.optimizers import OptimizerConfig
 from s2scli.configs.presets import PRESETS
 from s2scli.configs.running import RunningConfig
@@ -288,7 +288,7 @@ class TrainConfig(RunningConfig, StartingConfig, CommandConfig):
         names: key → what the user typed for it, for messages. Raises UsageError.
         """
         names = names or {}
-        flags = nest(given)
+        file, flags = map(_of_today, (file, nest(given)))
         for layer, origin in ((file, "config file"), (flags, "--set")):
             check_sections(layer, setting_types(cls), origin)
         arch = _arch_of({**file, **flags}, names)
@@ -310,6 +310,12 @@ class TrainConfig(RunningConfig, StartingConfig, CommandConfig):
         }
         config = build(cls, {**file, **flags, **components, **sections}, names=names)
         return replace(config, lr_scheduler=config.lr_scheduler.settled(config.max_update))
+
+
+def _of_today(layer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings as they are called today; those of older runs may have other names."""
+    objective = layer.get("objective")
+    return {**layer, "objective": of_today(objective)} if isinstance(objective, Mapping) else layer
 
 
 def _arch_of(values: Mapping[str, Any], names: Mapping[str, str]) -> str:

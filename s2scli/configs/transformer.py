@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from s2scli.configs.component import called
+from s2scli.configs.conformer import EncoderLayerConfig
+from s2scli.configs.frontend import FrontendConfig
 from s2scli.configs.model import CopyingConfig, EncoderDecoderConfig
 from s2scli.configs.presets import Preset, copying, preset
+from s2scli.configs.speech_presets import SPEECH_TRANSFORMERS, size
 from s2scli.configs.transformer_options import ACTIVATIONS, TransformerOptions
 from s2scli.errors import UsageError
 from s2scli.schema import same_setting, setting
@@ -21,21 +24,6 @@ def _transformer(model: Mapping[str, Any], *, lr: float, warmup_updates: int) ->
 def _language_model(model: Mapping[str, Any], *, lr: float, warmup_updates: int) -> Preset:
     """As a Transformer, without label smoothing: of a language model the probabilities themselves are used."""
     return preset(model, lr=lr, warmup_updates=warmup_updates, label_smoothing=0.0)
-
-
-def _size(layers: tuple[int, int], embed: int, ffn: int, heads: int) -> dict[str, int]:
-    """One width for both sides, as all the published sizes have."""
-    encoder, decoder = layers
-    return {
-        "encoder_layers": encoder,
-        "decoder_layers": decoder,
-        "encoder_embed_dim": embed,
-        "decoder_embed_dim": embed,
-        "encoder_ffn_embed_dim": ffn,
-        "decoder_ffn_embed_dim": ffn,
-        "encoder_attention_heads": heads,
-        "decoder_attention_heads": heads,
-    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,21 +156,23 @@ class TransformerLMConfig(TransformerDecoderConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformerConfig(TransformerDecoderConfig, EncoderDecoderConfig, CopyingConfig):
+class TransformerConfig(
+    TransformerDecoderConfig, EncoderDecoderConfig, CopyingConfig, FrontendConfig, EncoderLayerConfig
+):
     """Transformer encoder-decoder (Vaswani et al. 2017)."""
 
     builds = "s2scli.models.transformer:TransformerModel"
     halves = ("encoder", "decoder")
     presets: ClassVar[Mapping[str, Preset]] = {
         "transformer_tiny": _transformer(
-            {**_size((4, 4), 128, 256, 4), "dropout": 0.3}, lr=0.005, warmup_updates=2000
+            {**size((4, 4), 128, 256, 4), "dropout": 0.3}, lr=0.005, warmup_updates=2000
         ),
         "transformer_tiny_copy": copying(
-            _transformer({**_size((4, 4), 128, 256, 4), "dropout": 0.3}, lr=0.005, warmup_updates=2000)
+            _transformer({**size((4, 4), 128, 256, 4), "dropout": 0.3}, lr=0.005, warmup_updates=2000)
         ),
         "transformer_modern": _transformer(
             {
-                **_size((4, 4), 128, 176, 4),
+                **size((4, 4), 128, 176, 4),
                 "dropout": 0.3,
                 "norm": "rms",
                 "norm_eps": 1e-6,
@@ -196,22 +186,22 @@ class TransformerConfig(TransformerDecoderConfig, EncoderDecoderConfig, CopyingC
             warmup_updates=2000,
         ),
         "transformer_ssru": _transformer(
-            {**_size((6, 2), 128, 256, 4), "dropout": 0.3, "decoder_sublayer": "ssru"},
+            {**size((6, 2), 128, 256, 4), "dropout": 0.3, "decoder_sublayer": "ssru"},
             lr=0.005,
             warmup_updates=2000,
         ),
         "transformer_iwslt_de_en": _transformer(
-            {**_size((6, 6), 512, 1024, 4), "dropout": 0.3}, lr=0.0005, warmup_updates=4000
+            {**size((6, 6), 512, 1024, 4), "dropout": 0.3}, lr=0.0005, warmup_updates=4000
         ),
         "transformer": _transformer(
-            {**_size((6, 6), 512, 2048, 8), "dropout": 0.1}, lr=0.0007, warmup_updates=4000
+            {**size((6, 6), 512, 2048, 8), "dropout": 0.1}, lr=0.0007, warmup_updates=4000
         ),
         "transformer_big": _transformer(
-            {**_size((6, 6), 1024, 4096, 16), "dropout": 0.3}, lr=0.0005, warmup_updates=4000
+            {**size((6, 6), 1024, 4096, 16), "dropout": 0.3}, lr=0.0005, warmup_updates=4000
         ),
         "transformer_deep_encoder": _transformer(
             {
-                **_size((12, 1), 512, 2048, 8),
+                **size((12, 1), 512, 2048, 8),
                 "dropout": 0.1,
                 "encoder_normalize_before": True,
                 "decoder_normalize_before": True,
@@ -219,6 +209,7 @@ class TransformerConfig(TransformerDecoderConfig, EncoderDecoderConfig, CopyingC
             lr=0.0007,
             warmup_updates=4000,
         ),
+        **SPEECH_TRANSFORMERS,
     }
 
     name: str = called("transformer", "model family")
@@ -301,6 +292,8 @@ class TransformerConfig(TransformerDecoderConfig, EncoderDecoderConfig, CopyingC
         super().__post_init__()
         self._check_width("encoder")
         self.check_sharing()
+        self.check_frontend()
+        self.check_encoder_layer(window=self.attention_window, kv_heads=self.encoder_kv_heads)
         if self.attention_window and self.positions == "relative":
             raise UsageError(
                 "model.attention_window does not go with model.positions = 'relative'; leave it out"

@@ -18,6 +18,7 @@ from s2scli.data.source_form import SourceForm
 from s2scli.inference.lines import Line
 from s2scli.inference.loading import make_translator
 from s2scli.models.base import Model
+from s2scli.models.factory import with_heads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,8 @@ class ModelToExport:
         return cls(
             path=path,
             checkpoint=checkpoint,
-            model=restore_model(checkpoint, path),
+            # Its decoder alone is searched with elsewhere.
+            model=with_heads(restore_model(checkpoint, path), ()),
             config=restore_config(checkpoint).model,
         )
 

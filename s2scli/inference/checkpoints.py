@@ -18,6 +18,7 @@ from s2scli.errors import CheckpointError, UsageError
 from s2scli.inference.opened import OpenedModel
 from s2scli.inference.torch_engine import TorchEngine
 from s2scli.models.base import Decodable, Model
+from s2scli.models.ctc import CTCDecoder, JointDecoding
 from s2scli.models.ensemble import Ensemble
 from s2scli.models.fusion import ShallowFusion
 from s2scli.nn.quantized import quantize
@@ -48,7 +49,7 @@ class OpenedCheckpoints(OpenedModel):
     def engine(self, config: GenerateConfig) -> TorchEngine:
         """The model on the config's device, with the language model, the layers and the shortlists that it asks for."""
         device = prepare(config.device, config.threads)
-        model = self._model(config, device)
+        model = self._model(config, device, config.ctc_weight)
         for member in model.members:
             for side in ("encoder", "decoder"):
                 numbers = getattr(config, f"{side}_layers_to_keep")
@@ -64,10 +65,14 @@ class OpenedCheckpoints(OpenedModel):
         device = prepare(config.device, config.threads)
         return TorchEngine(self._model(config, device), device)
 
-    def _model(self, config: GenerateConfig, device: torch.device) -> Decodable:
-        """The checkpoint's model, or the ensemble; CheckpointError where its members differ."""
-        model = _restored(self.checkpoint, self.path, config.precision, device)
-        models = [model]
+    def _model(self, config: GenerateConfig, device: torch.device, ctc_weight: float = 0.0) -> Decodable:
+        """The checkpoint's model, or the ensemble; CheckpointError where its members differ.
+
+        ctc_weight: of their CTC heads; UsageError where one has none.
+        """
+        models = [
+            _with_ctc(_restored(self.checkpoint, self.path, config.precision, device), ctc_weight, self.path)
+        ]
         for path in self.others:
             member = load_checkpoint(path)
             if set(member.tokenizers) != set(self.tokenizers):
@@ -81,8 +86,8 @@ class OpenedCheckpoints(OpenedModel):
             )
             check_vocabularies(self.tokenizers, self.path, member.tokenizers, path, remedy)
             self._check_direction(path, _right_to_left(member))
-            models.append(_restored(member, path, config.precision, device))
-        return Ensemble(models) if self.others else model
+            models.append(_with_ctc(_restored(member, path, config.precision, device), ctc_weight, path))
+        return Ensemble(models) if self.others else models[0]
 
     def _fused(self, model: Decodable, path: Path, config: GenerateConfig, device: torch.device) -> Decodable:
         """The model together with a language model; CheckpointError where that is none, or of another vocabulary."""
@@ -111,6 +116,11 @@ class OpenedCheckpoints(OpenedModel):
                 f"--shortlist {config.shortlist}: {config.path} copies words of the source, which a shortlist would "
                 "leave out; leave --shortlist out"
             )
+        if config.ctc_weight:
+            raise UsageError(
+                f"--shortlist {config.shortlist}: a CTC head (--ctc-weight) speaks its whole vocabulary; give one of "
+                "them"
+            )
         table = table_for(config.shortlist, self.checkpoint.shortlist, self.path)
         return ChosenShortlist(table.to(device), config.shortlist_frequent, config.shortlist)
 
@@ -132,3 +142,16 @@ def _restored(checkpoint: Checkpoint, path: Path, precision: str, device: torch.
     model = restore_model(checkpoint, path).to(device)
     quantize(model, resolve_precision(precision, device))
     return model
+
+
+def _with_ctc(model: Model, weight: float, path: Path) -> Decodable:
+    """A checkpoint's model, searched with its CTC head of such a weight; UsageError where it has none."""
+    if not weight:
+        return model
+    if model.ctc_head is None:
+        raise UsageError(
+            f"--ctc-weight {weight:g}: {path} has no CTC head; train it with s2s train --ctc-weight 0.3, or leave it "
+            "out"
+        )
+    ctc = CTCDecoder(model, model.ctc_head)
+    return ctc if weight == 1 else JointDecoding(model, ctc, weight)

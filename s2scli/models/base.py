@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from s2scli.console import counted
 from s2scli.data.batch import Batch, Source, decoder_input
 from s2scli.errors import UsageError
 from s2scli.nn.copying import Hidden
+from s2scli.nn.ctc import CTCHead
 from s2scli.nn.kernels.chunked import chunk_rows
 from s2scli.nn.output import OutputLayer
 from s2scli.text.vocabulary import SpecialSymbols
@@ -199,6 +200,13 @@ class Model(nn.Module, Decodable):
     encoder_width: int
     source_size: int
     output: OutputLayer[Any]
+    # What else reads the encoder's states, by name, see `build_model`; a checkpoint keeps it as `head.NAME`.
+    head: nn.ModuleDict | None
+
+    @property
+    def ctc_head(self) -> CTCHead | None:
+        """The CTC head, where there is one."""
+        return cast(CTCHead, self.head["ctc"]) if self.head is not None and "ctc" in self.head else None
 
     @property
     def members(self) -> list[Model]:

@@ -12,9 +12,10 @@ from torch.nn import functional as F
 
 from s2scli.configs.convolutional import ConvolutionalConfig, layer_shapes
 from s2scli.data.batch import Batch, Source, decoder_input
-from s2scli.data.facts import ModelColumns
+from s2scli.data.facts import FeatureFacts, ModelColumns
 from s2scli.models.base import Memory, Model, State, chosen_layer
 from s2scli.models.embeddings import Embeddings
+from s2scli.models.frames import make_frame_embedder, make_frontend
 from s2scli.models.rows import beam_rows, join_padded
 from s2scli.nn import kernels
 from s2scli.nn.convolution import (
@@ -25,6 +26,7 @@ from s2scli.nn.convolution import (
 )
 from s2scli.nn.copying import Hidden
 from s2scli.nn.dropout import Dropout
+from s2scli.nn.frame_embedder import FrameEmbedder
 from s2scli.nn.kernels.dot_product import rounded_length
 from s2scli.nn.positions import LearnedPositions
 
@@ -99,19 +101,26 @@ class ConvolutionalModel(Model):
         width, dropout = config.encoder_embed_dim, config.dropout
         embeddings = Embeddings(config, columns, config.out_width, bias=config.output_bias)
         self.source_embedding, self.target_embedding = embeddings.source, embeddings.target
-        self.source_positions = LearnedPositions(width, config.max_source_positions)
+        source_positions = LearnedPositions(width, config.max_source_positions)
         self.target_positions = LearnedPositions(width, config.max_target_positions)
         for module in (
             self.source_embedding,
             self.target_embedding,
-            self.source_positions,
+            source_positions,
             self.target_positions,
         ):
-            nn.init.normal_(module.weight, std=_EMBEDDING_STD)
+            if module is not None:
+                nn.init.normal_(module.weight, std=_EMBEDDING_STD)
         with torch.no_grad():
             for table in (self.source_embedding, self.target_embedding):
-                if table.padding_idx is not None:
+                if table is not None and table.padding_idx is not None:
                     table.weight[table.padding_idx].zero_()
+        self.source_frontend: FrameEmbedder | None = None
+        if isinstance(columns.source, FeatureFacts):
+            frontend = make_frontend(config, columns.source, width)
+            self.source_frontend = make_frame_embedder(config, frontend, dropout, source_positions)
+        else:
+            self.source_positions = source_positions
         if embeddings.output.weight is not self.target_embedding.weight:
             nn.init.normal_(embeddings.output.weight, std=sqrt((1 - dropout) / config.out_width))
         self.dropout = Dropout(dropout)
@@ -133,6 +142,8 @@ class ConvolutionalModel(Model):
         self.source_size, self.target_size = columns.source_size, columns.target.size
         self.symbols, self.source_symbols = columns.target.symbols, columns.source_symbols
         self.max_source_positions = config.max_source_positions
+        if self.source_frontend is not None:
+            self.max_source_positions = self.source_frontend.frontend.longest(config.max_source_positions)
         self.max_target_positions = config.max_target_positions
 
     def blocks(self) -> list[nn.Module]:
@@ -142,10 +153,20 @@ class ConvolutionalModel(Model):
     @property
     def embeddings(self) -> dict[str, nn.Embedding]:
         """The table of each side that is read."""
-        return {"source": self.source_embedding, "target": self.target_embedding}
+        source = {} if self.source_embedding is None else {"source": self.source_embedding}
+        return source | {"target": self.target_embedding}
+
+    def encoded_lengths(self, source: Source) -> Tensor:
+        """How many positions the encoder has of each source, [B]: its tokens, or what is left of its frames."""
+        frontend = self.source_frontend
+        return source.lengths if frontend is None else frontend.frontend.shortened(source.lengths)
 
     def embed(self, source: Source) -> tuple[Tensor, Tensor]:
-        """The embeddings [B, S, D] of the sources' tokens with their positions, and where there are tokens, [B, S]."""
+        """The embeddings [B, S, D] of the sources' tokens or frames with their positions, and their mask [B, S]."""
+        if self.source_frontend is not None:
+            vectors: tuple[Tensor, Tensor] = self.source_frontend(source.values, source.lengths)
+            return vectors
+        assert self.source_embedding is not None
         embedded = self.source_embedding(source.values) + self.source_positions(0, source.padded_length)
         return self.dropout(embedded), source.mask
 

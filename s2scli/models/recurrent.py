@@ -10,15 +10,17 @@ from torch import Tensor, nn
 
 from s2scli.configs.recurrent import RecurrentConfig
 from s2scli.data.batch import Batch, Source, decoder_input
-from s2scli.data.facts import ModelColumns
+from s2scli.data.facts import FeatureFacts, ModelColumns
 from s2scli.errors import UsageError
 from s2scli.models.base import Memory, Model, State
 from s2scli.models.embeddings import Embeddings
+from s2scli.models.frames import make_frame_embedder, make_recurrent_frontend
 from s2scli.models.recurrent_state import RecurrentMemory, RecurrentState, RecurrentStep
 from s2scli.nn import kernels
 from s2scli.nn.attention import CoverageScore, attend, attention_weights
 from s2scli.nn.copying import CopyStates, Gate, Hidden, joined
 from s2scli.nn.dropout import Dropout
+from s2scli.nn.frame_embedder import FrameEmbedder
 from s2scli.nn.rnn import (
     STATE_PARTS,
     RecurrentDecoder,
@@ -88,9 +90,19 @@ class RecurrentModel(Model):
         embeddings = Embeddings(config, columns, out_width, bias=config.output_bias)
         self.source_embedding, self.target_embedding = embeddings.source, embeddings.target
         self.dropout = Dropout(config.dropout)
+        encoder_input = config.encoder_embed_dim
+        self.source_frontend: FrameEmbedder | None = None
+        if isinstance(columns.source, FeatureFacts):
+            if config.reverse_source:
+                raise UsageError(
+                    "model.reverse_source: the source is frames, which are read forwards; leave it out"
+                )
+            frontend = make_recurrent_frontend(config, columns.source)
+            self.source_frontend = make_frame_embedder(config, frontend, config.dropout)
+            encoder_input = frontend.width
         self.encoder = RecurrentEncoder(
             config.cell,
-            config.encoder_embed_dim,
+            encoder_input,
             config.encoder_hidden_size,
             config.encoder_layers,
             config.dropout,
@@ -135,13 +147,23 @@ class RecurrentModel(Model):
     @property
     def embeddings(self) -> dict[str, nn.Embedding]:
         """The table of each side that is read."""
-        return {"source": self.source_embedding, "target": self.target_embedding}
+        source = {} if self.source_embedding is None else {"source": self.source_embedding}
+        return source | {"target": self.target_embedding}
+
+    def encoded_lengths(self, source: Source) -> Tensor:
+        """How many positions the encoder has of each source, [B]: its tokens, or what is left of its frames."""
+        frontend = self.source_frontend
+        return source.lengths if frontend is None else frontend.frontend.shortened(source.lengths)
 
     def embed(self, source: Source) -> tuple[Tensor, Tensor]:
         """The embeddings [B, S, D] of the sources' tokens, and where there are tokens, [B, S].
 
-        They are those of the sources backwards if the config says so.
+        They are those of the sources backwards if the config says so; of frames, those of the frontend.
         """
+        if self.source_frontend is not None:
+            vectors: tuple[Tensor, Tensor] = self.source_frontend(source.values, source.lengths)
+            return vectors
+        assert self.source_embedding is not None
         ids = source.values
         if self.config.reverse_source:
             ids = reverse(ids, source.lengths)

@@ -10,15 +10,23 @@ from torch import Tensor, nn
 
 from s2scli.configs.transformer import TransformerConfig
 from s2scli.data.batch import Batch, Source, decoder_input
-from s2scli.data.facts import ModelColumns
+from s2scli.data.facts import FeatureFacts, ModelColumns
 from s2scli.errors import UsageError
 from s2scli.models.base import Memory, Model, State, chosen_layer
 from s2scli.models.embeddings import Embeddings
-from s2scli.models.transformer_parts import layer_config, make_embedder, make_relative_positions
+from s2scli.models.transformer_parts import (
+    encoder_layer_config,
+    layer_config,
+    make_embedder,
+    make_encoder_frontend,
+    make_relative_positions,
+)
 from s2scli.models.transformer_state import TargetCache, TransformerMemory, TransformerState
+from s2scli.nn.conformer import ConformerLayer, ConformerMask, conformer_mask
 from s2scli.nn.copying import CopyStates, Gate, Hidden
 from s2scli.nn.dropout import kept_layers
 from s2scli.nn.embedding import Embedder
+from s2scli.nn.frame_embedder import FrameEmbedder
 from s2scli.nn.kernels.direct_calls import direct
 from s2scli.nn.kernels.dot_product import padded_for_steps
 from s2scli.nn.kernels.key_value_cache import KeyValueCache
@@ -153,26 +161,38 @@ class TransformerModel(TransformerDecoder):
             bias=config.output_bias,
             scale=config.output_scale,
         )
-        self.encoder_embedder = make_embedder(config, embeddings.source, "source")
+        self.encoder_embedder: Embedder | None = None
+        if embeddings.source is not None:
+            self.encoder_embedder = make_embedder(config, embeddings.source, "source")
+        self.encoder_frontend: FrameEmbedder | None = None
+        if isinstance(columns.source, FeatureFacts):
+            self.encoder_frontend = make_encoder_frontend(config, columns.source)
         self.decoder_embedder = make_embedder(config, embeddings.target, "target")
-        encoder, decoder = layer_config(config, "encoder"), layer_config(config, "decoder")
+        encoder, decoder = encoder_layer_config(config), layer_config(config, "decoder")
         self.encoder_relative_positions = make_relative_positions(config, encoder, bidirectional=True)
         self.decoder_relative_positions = make_relative_positions(config, decoder, bidirectional=False)
         self.encoder_layerdrop, self.decoder_layerdrop = config.encoder_layerdrop, config.decoder_layerdrop
         self._reach, self._num_global = config.attention_window // 2, config.global_tokens
+        self.has_conformer = config.has_conformer
         self.encoder_layers = nn.ModuleList(
-            EncoderLayer(encoder, LocalSelfAttention(encoder, self._num_global) if self._reach else None)
+            ConformerLayer(encoder, config.depthwise_conv_kernel_size)
+            if config.has_conformer
+            else EncoderLayer(encoder, LocalSelfAttention(encoder, self._num_global) if self._reach else None)
             for _ in range(config.encoder_layers)
         )
         self.decoder_layers = nn.ModuleList(
             DecoderLayer(decoder, config.encoder_embed_dim) for _ in range(config.decoder_layers)
         )
-        self.encoder_norm, self.decoder_norm = final_norm(encoder), final_norm(decoder)
+        # A Conformer's layer ends with a norm.
+        self.encoder_norm = nn.Identity() if config.has_conformer else final_norm(encoder)
+        self.decoder_norm = final_norm(decoder)
         self.output = embeddings.output
         self.encoder_width = encoder.width
         self.source_size, self.target_size = columns.source_size, columns.target.size
         self.symbols, self.source_symbols = columns.target.symbols, columns.source_symbols
         self.max_source_positions = config.positions_of.get("source")
+        if self.encoder_frontend is not None and self.max_source_positions is not None:
+            self.max_source_positions = self.encoder_frontend.frontend.longest(self.max_source_positions)
         self.max_target_positions = config.positions_of.get("target")
         self.copies = config.copy
         if config.copy:
@@ -186,10 +206,20 @@ class TransformerModel(TransformerDecoder):
     @property
     def embeddings(self) -> dict[str, nn.Embedding]:
         """The table of each side that is read."""
-        return {"source": self.encoder_embedder.table, "target": self.decoder_embedder.table}
+        source = {} if self.encoder_embedder is None else {"source": self.encoder_embedder.table}
+        return source | {"target": self.decoder_embedder.table}
+
+    def encoded_lengths(self, source: Source) -> Tensor:
+        """How many positions the encoder has of each source, [B]: its tokens, or what is left of its frames."""
+        frontend = self.encoder_frontend
+        return source.lengths if frontend is None else frontend.frontend.shortened(source.lengths)
 
     def embed(self, source: Source) -> tuple[Tensor, Tensor]:
-        """The embeddings [B, S, D] of the sources' tokens with their positions, and where there are tokens, [B, S]."""
+        """The embeddings [B, S, D] of the sources' tokens or frames with their positions, and their mask [B, S]."""
+        if self.encoder_frontend is not None:
+            vectors: tuple[Tensor, Tensor] = self.encoder_frontend(source.values, source.lengths)
+            return vectors
+        assert self.encoder_embedder is not None
         return self.encoder_embedder(source.values), source.mask
 
     def encode_embedded(self, x: Tensor, mask: Tensor, words: Tensor | None = None) -> TransformerMemory:
@@ -197,8 +227,10 @@ class TransformerModel(TransformerDecoder):
         present, mask = mask, mask[:, None, None]  # [B, S], [B, 1, 1, S]
         # A window that reaches from one end to the other is no window.
         is_local = 0 < self._reach < x.size(1) - 1
-        attended: Tensor | LocalMask
-        if self.encoder_relative_positions is not None:
+        attended: Tensor | LocalMask | ConformerMask
+        if self.has_conformer:
+            attended = conformer_mask(present, x)
+        elif self.encoder_relative_positions is not None:
             attended = self.encoder_relative_positions(mask)  # [B, H, S, S]
         else:
             attended = local_mask(present, self._reach, self._num_global) if is_local else mask

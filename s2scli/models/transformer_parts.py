@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import sqrt
+
 from torch import nn
 
-from s2scli.configs.transformer import TransformerDecoderConfig
+from s2scli.configs.transformer import TransformerConfig, TransformerDecoderConfig
+from s2scli.data.facts import FeatureFacts
+from s2scli.models.frames import make_frame_embedder, make_frontend
 from s2scli.nn.embedding import Embedder, ZeroStartEmbedder
+from s2scli.nn.frame_embedder import FrameEmbedder
 from s2scli.nn.multi_head import LayerConfig
 from s2scli.nn.norms import NormConfig, make_norm
 from s2scli.nn.positions import LearnedPositions, NoPositions, Positions, SinusoidalPositions
@@ -34,6 +40,12 @@ def layer_config(config: TransformerDecoderConfig, side: str) -> LayerConfig:
     )
 
 
+def encoder_layer_config(config: TransformerConfig) -> LayerConfig:
+    """What the encoder's layers have in common; those of a Conformer are pre-norm and tell positions themselves."""
+    layers = layer_config(config, "encoder")
+    return replace(layers, normalize_before=True, rotary_base=None) if config.has_conformer else layers
+
+
 def norm_config(config: TransformerDecoderConfig, side: str) -> NormConfig:
     """What all norms of a side, "encoder" or "decoder", have in common."""
     return NormConfig(config.norm, config.of_side("norm_eps", side), config.norm_bias)
@@ -59,6 +71,20 @@ def make_embedder(config: TransformerDecoderConfig, table: nn.Embedding, side: s
         else None,
         dropout=config.dropout,
         scale=None if config.scale_embedding else 1.0,
+    )
+
+
+def make_encoder_frontend(config: TransformerConfig, features: FeatureFacts) -> FrameEmbedder:
+    """What embeds a source of frames; a Conformer tells positions by their distance alone."""
+    width = config.encoder_embed_dim
+    length = config.positions_of.get("source", 0)
+    return make_frame_embedder(
+        config,
+        make_frontend(config, features, width),
+        config.dropout,
+        NoPositions() if config.has_conformer else make_positions(config, width, length),
+        norm=make_norm(width, norm_config(config, "encoder")) if config.layernorm_embedding else None,
+        scale=sqrt(width) if config.scale_embedding else 1.0,
     )
 
 

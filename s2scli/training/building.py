@@ -109,7 +109,7 @@ def _loader(config: TrainConfig, dataset: Dataset, options: ReadOptions, process
 def _objective(config: TrainConfig, tokenizers: Mapping[str, Tokenizer], columns: ModelColumns) -> Objective:
     """The objective with a model whose weights are drawn anew, as the seed says, where no checkpoint gives them."""
     torch.manual_seed(config.seed)
-    model = build_model(config.model, columns)
+    model = build_model(config.model, columns, config.objective.heads)
     if starting_point(config) is None:
         first_weights(config, model, tokenizers)
     return build_objective(

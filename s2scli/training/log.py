@@ -19,6 +19,7 @@ from s2scli.plotting.norms import BARS, by_layer
 from s2scli.plotting.norms import bar as bar_character
 from s2scli.record import to_line
 from s2scli.streams import columns
+from s2scli.training.objectives.base import COUNTS
 from s2scli.training.observers import EventObserver, ValidationReport
 
 _SEPARATOR = " | "
@@ -49,7 +50,10 @@ class Window:
         return {
             "loss": round(self.loss / self.target_tokens / math.log(2), 4),
             "ppl": round(perplexity(self.nll / self.target_tokens), 3),
-            **{name: round(value / self.target_tokens, 4) for name, value in self.figures.items()},
+            **{
+                name: round(value) if name in COUNTS else round(value / self.target_tokens, 4)
+                for name, value in self.figures.items()
+            },
             "gnorm": round(self.gradient_norm / self.updates, 4),
             "tokens_per_s": round(tokens / seconds, 1),
             "padding": round(1 - tokens / self.slots, 4),
@@ -121,6 +125,7 @@ class Log(EventObserver):
                 "loss": f"loss {figures['loss']:.3f}",
                 "ppl": f"ppl {figures['ppl']:.2f}",
                 **{name: f"{name} {value:.3f}" for name, value in figures.items() if name == "coverage"},
+                **{name: f"{name} {value:,}" for name, value in figures.items() if name in COUNTS and value},
                 "lr": f"lr {figures['lr']:.3g}",
                 "gnorm": f"gnorm {figures['gnorm']:.3f}",
                 "speed": f"{figures['tokens_per_s']:,.0f} tokens/s",
@@ -131,7 +136,7 @@ class Log(EventObserver):
                     else {}
                 ),
             },
-            spare=("left", "padding", "gnorm", "speed", "coverage", "lr", "ppl"),
+            spare=("left", "padding", "gnorm", "speed", "coverage", *COUNTS, "lr", "ppl"),
         )
 
     def validated(self, report: ValidationReport) -> str:

@@ -13,6 +13,7 @@ from s2scli.configs.train import TrainConfig
 from s2scli.console import notice
 from s2scli.document import blaming
 from s2scli.errors import CheckpointError, UsageError
+from s2scli.models.factory import is_of_head
 from s2scli.schema import as_dict
 from s2scli.training.changes import (
     ANEW,
@@ -225,9 +226,9 @@ def restore(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str] = fro
             )
     for name in copy_tensors(objective, checkpoint.objective):
         notice(f"{path}: has no {name}, which the objective needs; it begins anew")
-    if run.learner.average is not None and copy_tensors(
-        run.learner.average.tensors, checkpoint.ema or checkpoint.weights
-    ):
+    average = {} if run.learner.average is None else run.learner.average.tensors
+    missing = copy_tensors(average, checkpoint.ema or checkpoint.weights)
+    if not all(map(is_of_head, missing)):
         raise CheckpointError(f"{path}: its moving average is of another model")
     schedule, scale = saved.get("schedule", {}), saved.get("loss_scale")
     position = Position(**{name: saved[name] for name in Position().as_dict().keys() & saved.keys()})

@@ -197,7 +197,7 @@ TASKS: dict[str, Task] = {
         sound_pairs,
         (400, 150, 300),
         COMMON | transformer(64, 2, dropout=0.1) | LITTLE | {"max_tokens": 1000},
-        {"objective.encoder_loss": "ctc"},
+        {"objective.ctc_weight": 0.2},
     ),
     "sampling_attention": Task(
         dictionary_pairs,

@@ -28,13 +28,13 @@ MODELS: dict[str, ModelConfig] = {
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "reconstruction": {"encoder_loss": "reconstruction"},
-    "ctc": {"encoder_loss": "ctc"},
+    "ctc": {"ctc_weight": 0.2},
     "sampling": {"scheduled_sampling": "linear", "sampling_half_life": 1},
     "drawn and ctc": {
         "scheduled_sampling": "exponential",
         "sampling_half_life": 1,
         "sampling_feedback": "sample",
-        "encoder_loss": "ctc",
+        "ctc_weight": 0.2,
     },
 }
 # Update 2 of these is past the linear schedule's end: everything that is read is a prediction.

@@ -17,7 +17,7 @@ from s2scli.configs.objectives import ObjectiveConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.data.batch import Batch
 from s2scli.models.base import Model
-from s2scli.models.factory import unique_parameters
+from s2scli.models.factory import unique_parameters, with_heads
 from s2scli.schema import as_dict, build
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import Vocabulary
@@ -67,6 +67,6 @@ def toy_objective(name: str, model: Model, **settings: Any) -> Objective:
     """An objective in training mode."""
     torch.manual_seed(11)
     config: ObjectiveConfig = build(OBJECTIVES[name], settings)
-    objective: Objective = config.builder(config, model)
+    objective: Objective = config.builder(config, with_heads(model, config.heads))
     objective.use_tokenizers(toy_tokenizers(), Path("data"), right_to_left=False)
     return objective.train()

@@ -180,7 +180,7 @@ def test_unseen_names_can_be_demanded_and_excluded(runs: Trainer, data: Path, fa
         {"objective.name": "r_drop"},
         {"objective.name": "minimum_risk", "objective.risk_samples": 3, "objective.risk_weight": 0.5},
         {"objective.scheduled_sampling": "linear", "objective.sampling_half_life": 1.0},
-        {"objective.encoder_loss": "ctc"},
+        {"objective.ctc_weight": 0.2},
         {"right_to_left": True},
         {"precision": "bf16"},
         {"num_workers": 1},

@@ -263,14 +263,14 @@ def test_deterministic_runs(trained: Trainer, family: str) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"objective.encoder_loss": "ctc"},
+        {"objective.ctc_weight": 0.2},
         {"objective.encoder_loss": "reconstruction"},
         {"objective.name": "r_drop"},
         {"objective.scheduled_sampling": "linear"},
         {"precision": "bf16"},
         {"optimizer.name": "adafactor"},
     ],
-    ids=lambda settings: " ".join(settings.values()),
+    ids=lambda settings: " ".join(map(str, settings.values())),
 )
 def test_every_kind_of_training_has_deterministic_kernels(
     trained: Trainer, settings: Mapping[str, Any]

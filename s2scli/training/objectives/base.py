@@ -14,6 +14,9 @@ from s2scli.data.batch import Batch
 from s2scli.models.base import Model
 from s2scli.text.tokenizer import Tokenizer
 
+# The figures of losses that are counts, and not sums over target tokens.
+COUNTS = frozenset({"ctc_too_short"})
+
 
 @dataclass(frozen=True)
 class Loss:

@@ -24,7 +24,7 @@ CASES: dict[str, dict[str, Any]] = {
     "distillation": BAHDANAU | {"objective.name": "distillation"},
     "minimum_risk": BAHDANAU | {"objective.name": "minimum_risk", "objective.risk_samples": 4},
     "reconstruction": LUONG | {"objective.encoder_loss": "reconstruction"},
-    "ctc": TRANSFORMER | {"objective.encoder_loss": "ctc"},
+    "ctc": TRANSFORMER | {"objective.ctc_weight": 0.2},
     "transformer sampling": TRANSFORMER | SAMPLING | {"objective.sampling_feedback": "sample"},
     "recurrent sampling": BAHDANAU | SAMPLING,
 }
