@@ -67,7 +67,7 @@ class SplitFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelColumns:
+class ColumnFacts:
     """A column: what it holds, how its ids are stored, and whose vocabulary they are of."""
 
     kind: str = setting(..., "what it holds", choices=("text", "tag"))
@@ -107,7 +107,7 @@ class MetaFacts:
 
     source_lang: str
     target_lang: str
-    columns: Mapping[str, ModelColumns]
+    columns: Mapping[str, ColumnFacts]
     source_form: SourceForm = field(default_factory=SourceForm)
     tokenizers: Mapping[str, TokenizerFacts]
     limits: LimitFacts
