@@ -1,4 +1,4 @@
-"""`s2s preprocess`: raw text to a dataset folder."""
+"""`s2s preprocess`: raw text, recordings and features to a dataset folder."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from s2scli.configs.preprocess import PreprocessConfig
-from s2scli.console import counted, notice
-from s2scli.data.assembly import Assembly, reasons_in_words
+from s2scli.data.assembly import Assembly
 from s2scli.data.consistency import check_settings
 from s2scli.data.corpora import find_corpora
 from s2scli.data.corpus import Corpus
 from s2scli.data.dataset_writer import DatasetWriter, write_dataset
 from s2scli.data.dialogue import DialogueForm, speaker_symbol
 from s2scli.data.dialogue_corpus import DialogueCorpus, find_speakers
-from s2scli.data.folder import TAG, ids_dtype
+from s2scli.data.forms import Forms
+from s2scli.data.frame_encoding import settled_form
 from s2scli.data.learning import learn_tokenizers, with_counts
 from s2scli.data.lexical import learn_shortlist
 from s2scli.data.merging import merge_parts, part_folder
 from s2scli.data.meta import FORMAT, VERSION
+from s2scli.data.outcome import PreprocessResult, tell
 from s2scli.data.source_form import SourceForm
 from s2scli.data.split import Split
 from s2scli.data.split_writer import SplitWriter
 from s2scli.data.spool import spooled
 from s2scli.errors import UsageError
+from s2scli.features.form import FeatureForm
 from s2scli.files import keep_inputs
 from s2scli.io import can_be_read_again, write_named
 from s2scli.needs import note_needs
@@ -39,25 +41,6 @@ from s2scli.record import to_json_text
 from s2scli.schema import as_dict, names_that_decide
 from s2scli.text.tokenizer import Tokenizer, check_user_symbols
 from s2scli.text.vocabulary import entry_of
-
-
-@dataclass(frozen=True)
-class PreprocessResult:
-    """What was written; every mapping but the last has the split as its key.
-
-    num_lines: pairs read. dropped: training pairs left out, by reason; truncated: sentences cut, by side;
-    truncated_tokens: what they lost. vocabulary_sizes: by side, special symbols included.
-    """
-
-    destdir: Path
-    num_lines: dict[str, int]
-    num_examples: dict[str, int]
-    num_tokens: dict[str, dict[str, int]]
-    num_unknown: dict[str, dict[str, int]]
-    dropped: dict[str, dict[str, int]]
-    truncated: dict[str, dict[str, int]]
-    truncated_tokens: dict[str, dict[str, int]]
-    vocabulary_sizes: dict[str, int]
 
 
 def preprocess(config: PreprocessConfig) -> PreprocessResult:
@@ -81,8 +64,10 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
         num_lines = {corpus.key: corpus.count() for corpus in corpora}
         form = _source_form(config, corpora)
         corpora = [corpus.with_form(form.dialogue) for corpus in corpora]
+        features = None if config.has_text_source else settled_form(config, corpora)
         tokenizers = learn_tokenizers(config, corpora, num_lines, form, writer)
-        assembly = Assembly(config, corpora, num_lines, tokenizers, form, writer, fingerprint)
+        forms = Forms(tokenizers, form, features)
+        assembly = Assembly(config, corpora, num_lines, forms, writer, fingerprint)
         assembly.run()
         if "train" in assembly.splits and not is_part:
             assembly.check_what_is_left()
@@ -92,22 +77,29 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
         num_read = Counter[str]()
         for corpus in corpora:
             num_read[corpus.split] += num_lines[corpus.key]
-        result = _result(destdir, num_read, assembly, tokenizers)
-        meta = _meta(config, tokenizers, form, assembly.splits, result)
-        # What only all of the training text tells is for the command that merges the parts.
-        meta |= {"part": _part(config)} if is_part else _shortlist(config, writer, meta, result)
+        # What only all of the training data tells is for the command that merges the parts.
+        forms = Forms(tokenizers, form, features if is_part else assembly.with_statistics(features))
+        result = _result(destdir, num_read, assembly, forms)
+        meta = _meta(config, forms, assembly.splits, result)
+        meta |= _of_part(config, assembly) if is_part else _shortlist(config, writer, meta, result)
         _write_beside(config, assembly, meta, result)
         for corpus in corpora:
             for spool in corpus.spools:
                 spool.unlink(missing_ok=True)
         writer.write_meta(meta)
-    _tell(config, result)
+    tell(config, result)
     return result
 
 
 def _part(config: PreprocessConfig) -> tuple[int, int]:
     """Which part of the dataset a command with --num-shards makes, and how many there are."""
     return config.shard_id, config.num_shards
+
+
+def _of_part(config: PreprocessConfig, assembly: Assembly) -> dict[str, Any]:
+    """What meta.json says of a part of a dataset alone."""
+    statistics = assembly.statistics
+    return {"part": _part(config)} | ({"statistics": statistics.to_json()} if statistics else {})
 
 
 def _counted(
@@ -138,9 +130,12 @@ def _merge(config: PreprocessConfig) -> PreprocessResult:
     splits = meta["splits"]
     figures = ("num_examples", "num_tokens", "num_unknown", "dropped", "truncated", "truncated_tokens")
     sizes = {side: tokenizer["size"] for side, tokenizer in meta["tokenizers"].items()}
-    values = {name: {split: splits[split][name] for split in splits} for name in figures}
+    values: dict[str, Any] = {name: {split: splits[split][name] for split in splits} for name in figures}
+    if form := meta["columns"].get("source", {}).get("features"):
+        values["features"] = FeatureForm.from_meta(form)
+        values["sources"] = {split: splits[split]["sources"] for split in splits}
     result = PreprocessResult(destdir=config.destdir, num_lines={}, vocabulary_sizes=sizes, **values)
-    _tell(config, result)
+    tell(config, result)
     return result
 
 
@@ -195,9 +190,9 @@ def _dialogue_form(config: PreprocessConfig, corpora: list[Corpus]) -> DialogueF
 
 
 def _result(
-    destdir: Path, num_lines: Mapping[str, int], assembly: Assembly, tokenizers: Mapping[str, Tokenizer]
+    destdir: Path, num_lines: Mapping[str, int], assembly: Assembly, forms: Forms
 ) -> PreprocessResult:
-    splits = assembly.splits
+    splits, tokenizers = assembly.splits, forms.tokenizers
     return PreprocessResult(
         destdir=destdir,
         num_lines=dict(num_lines),
@@ -217,6 +212,8 @@ def _result(
         truncated={name: dict(sorted(assembly.truncated[name].items())) for name in splits},
         truncated_tokens={name: dict(sorted(assembly.truncated_tokens[name].items())) for name in splits},
         vocabulary_sizes={side: len(tokenizer) for side, tokenizer in tokenizers.items()},
+        sources={name: dict(sorted(assembly.sources[name].items())) for name in splits},
+        features=forms.features,
     )
 
 
@@ -240,23 +237,15 @@ def _settings(config: PreprocessConfig) -> dict[str, Any]:
 
 
 def _meta(
-    config: PreprocessConfig,
-    tokenizers: Mapping[str, Tokenizer],
-    form: SourceForm,
-    splits: Mapping[str, SplitWriter],
-    result: PreprocessResult,
+    config: PreprocessConfig, forms: Forms, splits: Mapping[str, SplitWriter], result: PreprocessResult
 ) -> dict[str, Any]:
-    columns = {side: ("text", side) for side in tokenizers} | ({TAG: ("tag", "source")} if form.tags else {})
     return {
         "format": FORMAT,
         "version": VERSION,
         "source_lang": "" if config.only_target else config.source_lang or "source",
         "target_lang": config.target_lang or "target",
-        "columns": {
-            column: {"kind": kind, "dtype": ids_dtype(len(tokenizers[side])).name, "tokenizer": side}
-            for column, (kind, side) in columns.items()
-        },
-        "source_form": form.to_meta(),
+        "columns": forms.to_meta(),
+        "source_form": forms.source.to_meta(),
         "tokenizers": {
             side: {
                 "kind": tokenizer.kind,
@@ -265,7 +254,7 @@ def _meta(
                 "vocabulary_fingerprint": tokenizer.vocabulary.fingerprint,
                 **entry_of(tokenizer.special),
             }
-            for side, tokenizer in tokenizers.items()
+            for side, tokenizer in forms.tokenizers.items()
         },
         "limits": {
             "max_source_length": config.max_source_length,
@@ -280,6 +269,7 @@ def _meta(
                 "dropped": result.dropped[name],
                 "truncated": result.truncated[name],
                 "truncated_tokens": result.truncated_tokens[name],
+                **({"sources": result.sources[name]} if forms.features else {}),
                 "corpora": split.close(),
             }
             for name, split in splits.items()
@@ -307,37 +297,3 @@ def _report(
         "splits": splits,
         "samples": dict(sorted(samples.items())),
     }
-
-
-def _tell(config: PreprocessConfig, result: PreprocessResult) -> None:
-    """Tell the user what was dropped, cut and written."""
-    for split, dropped in result.dropped.items():
-        if dropped:
-            notice(
-                f"{split}: left out {counted(sum(dropped.values()), 'pair')}: {', '.join(reasons_in_words(dropped))}"
-            )
-    for split, cut in result.truncated.items():
-        for side, number in cut.items():
-            limit = getattr(config, f"max_{side}_length")
-            lost = result.truncated_tokens[split][side]
-            notice(
-                f"{split}: cut {counted(number, f'{side} sentence')} to {limit} tokens, {lost:,} of "
-                f"{counted(result.num_tokens[split][side] + lost, 'token')} left out"
-            )
-    if config.valid_fraction:
-        notice(f"valid: {counted(result.num_examples['valid'], 'pair')} held out of the training data")
-    for split, number in result.num_examples.items():
-        sides = []
-        for side in result.vocabulary_sizes:
-            tokens = result.num_tokens[split][side]
-            share = 100 * result.num_unknown[split][side] / max(1, tokens)
-            sides.append(f"{side} {counted(tokens, 'token')}, {share:.2f}% unknown")
-        notice(f"{split}: {counted(number, 'pair')}; {'; '.join(sides)}")
-    if "train" in result.num_examples and "valid" not in result.num_examples:
-        notice(
-            "no validation data: --validpref names some, --valid-fraction 0.02 holds out some training pairs"
-        )
-    sizes = ", ".join(f"{side} {size}" for side, size in result.vocabulary_sizes.items())
-    separate = "vocabularies" if len(result.vocabulary_sizes) > 1 else "vocabulary"
-    kind = "joined vocabulary" if config.joined_dictionary else separate
-    notice(f"{kind}: {sizes} symbols; dataset written to {result.destdir}")

@@ -20,7 +20,7 @@ from s2scli.configs.train import TrainConfig
 from s2scli.data.batching import plan_batches
 from s2scli.data.dataset import Dataset
 from s2scli.data.facts import ModelColumns
-from s2scli.data.meta import ENDINGS
+from s2scli.data.layout import ColumnLayout
 from s2scli.data.progress import read_progress
 from s2scli.data.sentences import read_pairs
 from s2scli.inspect import inspect, show
@@ -35,6 +35,7 @@ from s2scli.text.vocabulary import Vocabulary
 from s2scli.training.run import dataset_facts
 from s2scli.training.state import Position, saved_run
 
+ENDINGS = ColumnLayout.of_ids(9).endings
 FILES = (
     *(f"train/main-00000/{column}.{ending}" for column in ("source", "target", "tag") for ending in ENDINGS),
     *("source.tokenizer.json", "shortlist.targets", "shortlist.frequent", "meta.json"),
@@ -221,6 +222,8 @@ def test_progress_that_lies(tmp_path: Path) -> None:
         "truncated_tokens": {"train": {"source": 9}},
         "samples": {"copy": [{"line": 1}]},
         "rejects_size": 5,
+        "sources": {"train": {"frames": 9}},
+        "statistics": {"count": 2, "mean": [0.5], "squares": [1.0]},
     }
     write = write_json(tmp_path / "progress.json")
     write(values)

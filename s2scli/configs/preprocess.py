@@ -9,6 +9,7 @@ from s2scli.components import GIVEN_MODEL_TOKENIZERS, TOKENIZERS
 from s2scli.configs.cleaning import CleaningConfig
 from s2scli.configs.command import CommandConfig
 from s2scli.configs.normalization import NormalizationConfig
+from s2scli.configs.recordings import RecordingsConfig
 from s2scli.errors import UsageError
 from s2scli.registry import Names
 from s2scli.schema import setting
@@ -26,7 +27,7 @@ _SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreprocessConfig(NormalizationConfig, CleaningConfig, CommandConfig):
+class PreprocessConfig(RecordingsConfig, NormalizationConfig, CleaningConfig, CommandConfig):
     """Which text, which tokenizer, and where the dataset folder goes."""
 
     source_lang: str | None = setting(
@@ -337,7 +338,7 @@ class PreprocessConfig(NormalizationConfig, CleaningConfig, CommandConfig):
     @property
     def sides(self) -> tuple[str, ...]:
         """The sides that there is text of."""
-        return ("target",) if self.only_target else ("source", "target")
+        return ("source", "target") if self.has_text_source and not self.only_target else ("target",)
 
     @property
     def given_vocabularies(self) -> dict[str, Path]:
@@ -348,6 +349,10 @@ class PreprocessConfig(NormalizationConfig, CleaningConfig, CommandConfig):
     def __post_init__(self) -> None:
         if self.input_format != "dialogue":
             return
+        if not self.has_text_source:
+            raise UsageError(
+                f"--source-type {self.source_type} does not go with --input-format dialogue, whose sources are text"
+            )
         of_splits = (f"{split}{end}" for split in _SPLITS for end in ("pref", "_source", "_target"))
         for name in (*of_splits, "source_field", "target_field", "tag_field", "context_lines", "only_target"):
             if getattr(self, name):

@@ -13,13 +13,13 @@ from s2scli.data.corpus import Corpus
 from s2scli.data.dataset_writer import DatasetWriter
 from s2scli.data.duplicates import Duplicates, find_duplicates
 from s2scli.data.encoding import EncodedChunk, TextChunk, chunks, encode_all
-from s2scli.data.folder import TAG
-from s2scli.data.source_form import SourceForm
+from s2scli.data.forms import Forms
 from s2scli.errors import DataError
+from s2scli.features.form import FeatureForm
+from s2scli.features.statistics import Statistics
 from s2scli.files import open_own
 from s2scli.io import explain_write_errors
 from s2scli.record import to_line
-from s2scli.text.tokenizer import Tokenizer
 
 # Seconds between two notes of how far the work is, which a killed process goes on from.
 _NOTE_EVERY = 10.0
@@ -33,7 +33,8 @@ class Assembly:
     With num_shards of the config, the part of the training text that its shard_id says; other splits go to the first.
 
     dropped: training pairs left out, by reason; truncated: sentences cut, by split and side; truncated_tokens: what
-    they lost; samples: the first rejects of each reason. rejects: the file of all of them, if it is asked for.
+    they lost; samples: the first rejects of each reason. rejects: the file of all of them, if it is asked for. sources,
+    statistics: see FrameEncoder, where sources are frames.
     """
 
     def __init__(
@@ -41,23 +42,20 @@ class Assembly:
         config: PreprocessConfig,
         corpora: list[Corpus],
         num_lines: Mapping[str, int],
-        tokenizers: Mapping[str, Tokenizer],
-        form: SourceForm,
+        forms: Forms,
         writer: DatasetWriter,
         fingerprint: str,
     ) -> None:
         self._config, self._corpora, self._num_lines = config, corpora, num_lines
-        self._tokenizers, self._form, self._writer = tokenizers, form, writer
+        self._forms, self._writer = forms, writer
         self._fingerprint = fingerprint
         names: dict[str, list[str]] = {}
         for corpus in corpora:
             names.setdefault(corpus.split, []).append(corpus.name)
             if config.valid_fraction and corpus.split == "train":
                 names.setdefault("valid", []).append(corpus.name)
-        sizes = {side: len(tokenizer) for side, tokenizer in tokenizers.items()}
-        if form.tags:
-            sizes[TAG] = sizes["source"]
-        self.splits = {name: writer.split(name, names[name], sizes, config.shard_size) for name in names}
+        columns = forms.layouts()
+        self.splits = {name: writer.split(name, names[name], columns, config.shard_size) for name in names}
         before = writer.progress or {}
         self._done: dict[str, int] = dict(before.get("done", {}))
         self.dropped = Counter[str](before.get("dropped", {}))
@@ -65,6 +63,12 @@ class Assembly:
         lost = before.get("truncated_tokens", {})
         self.truncated_tokens = {name: Counter[str](lost.get(name, {})) for name in names}
         self.samples: dict[str, list[dict[str, Any]]] = dict(before.get("samples", {}))
+        self.sources = {name: Counter[str](before.get("sources", {}).get(name, {})) for name in names}
+        self.statistics: Statistics | None = None
+        if forms.features is not None:
+            noted = before.get("statistics")
+            none = Statistics.none(forms.features.num_features)
+            self.statistics = Statistics.from_json(noted) if noted else none
         self.rejects = writer.folder / "rejects.jsonl"
         self._rejects_size: int = before.get("rejects_size", 0)
 
@@ -78,7 +82,7 @@ class Assembly:
         with open_own(self.rejects, "r+b" if self._rejects_size else "wb") as stream:
             stream.truncate(self._rejects_size)
             stream.seek(self._rejects_size)
-            for chunk in encode_all(self._work(), self._config, self._tokenizers, self._form):
+            for chunk in encode_all(self._work(), self._config, self._forms):
                 self._take(chunk, stream)
                 if time.monotonic() - noted > _NOTE_EVERY:
                     self._note(stream)
@@ -95,7 +99,7 @@ class Assembly:
             start, stop = self._range(corpus)
             done = self._done.get(corpus.key, 0)
             with counter(f"encoding {corpus.key}", total=stop - start, initial=done) as count:
-                repeats, context = repeated.get(corpus.key), self._form.context_lines
+                repeats, context = repeated.get(corpus.key), self._forms.source.context_lines
                 for chunk in chunks(corpus, start + done, stop, repeats, context):
                     yield chunk
                     count(len(chunk.items))
@@ -116,6 +120,10 @@ class Assembly:
         for split, cut in chunk.truncated.items():
             self.truncated[split].update(cut)
             self.truncated_tokens[split].update(chunk.truncated_tokens[split])
+        for split, counts in chunk.sources.items():
+            self.sources[split].update(counts)
+        if chunk.statistics is not None and self.statistics is not None:
+            self.statistics += chunk.statistics
         for reject in chunk.rejects:
             seen = self.samples.setdefault(reject.reason, [])
             if len(seen) < _SAMPLES:
@@ -137,8 +145,18 @@ class Assembly:
                 "truncated": self.truncated,
                 "truncated_tokens": self.truncated_tokens,
                 "samples": self.samples,
+                "sources": self.sources,
+                "statistics": self.statistics.to_json() if self.statistics else None,
                 "rejects_size": stream.tell(),
             }
+        )
+
+    def with_statistics(self, form: FeatureForm | None) -> FeatureForm | None:
+        """How frames are made, with the statistics of the training data where those normalize."""
+        return (
+            form.with_statistics(self.statistics)
+            if form is not None and self.statistics is not None
+            else form
         )
 
     def check_what_is_left(self) -> None:

@@ -29,9 +29,7 @@ _SIZE_MULTIPLE = 8
 
 
 class Lengths(Protocol):
-    """The number of tokens of each pair on one side, end symbols counted, read when asked for; an array of them is
-    one.
-    """
+    """The tokens, end symbols counted, or frames of each pair on one side, read when asked for; an array is one."""
 
     def __len__(self) -> int:
         """The number of pairs."""
@@ -52,8 +50,9 @@ class BatchPlan:
 
     sides: the tokens of each pair on each side that there is, "source" before "target", end symbols counted. A batch
     takes as many pairs as fit within max_tokens tokens on each side, padding counted, and within batch_size pairs (0:
-    no limit); a number above 8 is rounded down to a multiple of 8. mixture: which pairs an epoch has, if not each
-    once. In the first `curriculum` epochs the batches of a part come from short to long sentences.
+    no limit); a number above 8 is rounded down to a multiple of 8. frames: whether sources are frames of features,
+    by which pairs are sorted before their targets. mixture: which pairs an epoch has, if not each once. In the
+    first `curriculum` epochs the batches of a part come from short to long sentences.
 
     An epoch over more than PART_SIZE pairs is planned in parts, each from blocks of neighbouring pairs that are drawn
     from all over the data, so that the time and memory of planning a part hardly depend on how much data there is.
@@ -70,8 +69,10 @@ class BatchPlan:
         seed: int,
         curriculum: int = 0,
         mixture: Mixture | None = None,
+        frames: bool = False,
     ) -> None:
         self.sides = dict(sides)
+        self._frames = frames
         self._mixture = mixture
         self.num_pairs = len(self.sides["target"]) if mixture is None else len(mixture)
         self.max_tokens = max_tokens
@@ -85,10 +86,14 @@ class BatchPlan:
         for side, lengths in self.sides.items():
             if (longest := int(lengths.max())) > max_tokens:
                 line = int(np.flatnonzero(lengths[np.arange(len(lengths))] == longest)[0])
+                what, flag = f"{side} token", f"preprocess with --max-{side}-length"
+                end = " with its end symbol"
+                if frames and side == "source":
+                    what, flag, end = "frame", "leave it out: preprocess with --max-frames", ""
                 raise DataError(
-                    f"training example {line + 1} has {counted(longest, f'{side} token')} with its end symbol, "
-                    f"more than --max-tokens {max_tokens}; "
-                    f"give --max-tokens {longest} or more, or preprocess with --max-{side}-length"
+                    f"training example {line + 1} has {counted(longest, what)}{end}, more than "
+                    f"--max-tokens {max_tokens}; "
+                    f"give --max-tokens {longest} or more, or {flag}"
                 )
 
     @property
@@ -137,9 +142,10 @@ class BatchPlan:
     def _group(self, order: Indices) -> list[Indices]:
         """Cut pairs into batches; their `order` decides among those of equal lengths."""
         lengths = self.lengths(order)  # [sides, pairs]
-        by_length = np.lexsort((lengths[0], lengths[-1]))
+        by_length = np.lexsort((lengths[-1], lengths[0]) if self._frames else (lengths[0], lengths[-1]))
         order, lengths = order[by_length], lengths[:, by_length]
-        for number, (start, end) in enumerate(self._slices(lengths)):
+        # Frames are many times as many as tokens: their padding alone matters.
+        for number, (start, end) in enumerate(() if self._frames else self._slices(lengths)):
             # Without sources there is one side, which is sorted already.
             by_source = np.argsort(lengths[0, start:end], kind="stable")
             # Up and down in turn, so that a batch over the border of two slices has similar sources too.
@@ -188,23 +194,24 @@ class BatchPlan:
 
 
 class _ColumnLengths:
-    """The tokens of a column of a split, end symbols counted."""
+    """The tokens of a column of a split, end symbols counted, or its frames, which have none."""
 
     def __init__(self, split: Split, column: str) -> None:
         self._split, self._column = split, column
+        self._end = 1 if split.features(column) is None else 0
 
     def __len__(self) -> int:
         return len(self._split)
 
     def __getitem__(self, rows: Indices, /) -> Indices:
-        return self._split.lengths(self._column, rows) + 1
+        return self._split.lengths(self._column, rows) + self._end
 
     def max(self) -> int:
-        return self._split.longest(self._column) + 1
+        return self._split.longest(self._column) + self._end
 
 
 def side_lengths(split: Split) -> dict[str, Lengths]:
-    """The tokens of a split's pairs on each side that there is, end symbols counted, read when asked for."""
+    """The tokens or frames of a split's pairs on each side that there is, read when asked for."""
     return {side: _ColumnLengths(split, side) for side in ("source", "target") if side in split.columns}
 
 
@@ -229,6 +236,7 @@ def plan_batches(
         seed=seed,
         curriculum=curriculum,
         mixture=mixture,
+        frames=split.features("source") is not None,
     )
 
 

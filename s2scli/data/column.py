@@ -1,7 +1,7 @@
 """The files of one column of one shard: memory-mapped, and checked where they are read.
 
 To look through all of them when a dataset is opened would take as long as the dataset is large; so what an example's
-ends and ids say is compared with what there is whenever it is asked for, and never used unchecked.
+ends and values say is compared with what there is whenever it is asked for, and never used unchecked.
 """
 
 from __future__ import annotations
@@ -15,25 +15,26 @@ import numpy as np
 import numpy.typing as npt
 
 from s2scli.console import counted
+from s2scli.data.layout import ColumnLayout
 from s2scli.data.meta import AGAIN, CHANGED, END_DTYPE
 from s2scli.errors import DataError
 
 Ids = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+Values = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
 
 
 class Column:
     """One column of one shard; its files are mapped when first used.
 
-    longest: the most ids that an example has; vocabulary_size: how many ids there are. DataError, with the file, where
-    what is read contradicts them, or the files each other.
+    Its values are ids, or frames of features. longest: the most of them that an example has. DataError, with the file,
+    where what is read contradicts that or the layout, or the files each other.
     """
 
-    def __init__(self, stem: Path, dtype: np.dtype[Any], *, longest: int, vocabulary_size: int) -> None:
+    def __init__(self, stem: Path, layout: ColumnLayout, *, longest: int) -> None:
         self._stem = stem
-        self._dtype = dtype
+        self._layout = layout
         self._longest = longest
-        self._vocabulary_size = vocabulary_size
         self._mapped: dict[str, mmap.mmap] = {}
 
     def _file(self, ending: str) -> Path:
@@ -63,8 +64,15 @@ class Column:
                 )
 
     @cached_property
-    def _ids(self) -> npt.NDArray[Any]:
-        return self._map("ids", self._dtype)
+    def _values(self) -> npt.NDArray[Any]:
+        """The values of all examples: ids [total], or frames [total, F]."""
+        layout = self._layout
+        mapped = self._map(layout.values, layout.dtype)
+        if layout.vocabulary_size:
+            return mapped
+        if len(mapped) % layout.width:
+            raise DataError(f"{self._file(layout.values)}: has no whole number of frames; {CHANGED}")
+        return mapped.reshape(-1, layout.width)
 
     @cached_property
     def _ends(self) -> npt.NDArray[np.int64]:
@@ -79,13 +87,13 @@ class Column:
         return self._map("text_ends", END_DTYPE)
 
     @property
-    def num_ids(self) -> int:
-        """The number of ids of all examples."""
-        return len(self._ids)
+    def num_values(self) -> int:
+        """The number of ids, or of frames, of all examples."""
+        return len(self._values)
 
     def spans(self, rows: Indices) -> tuple[Indices, Indices]:
-        """Where the ids of some examples begin and end among all."""
-        self._check_whole("ends", "ids")
+        """Where the values of some examples begin and end among all."""
+        self._check_whole("ends", self._layout.values)
         try:
             ends = self._ends[rows]
             starts = np.where(rows > 0, self._ends[rows - 1], 0)
@@ -95,54 +103,57 @@ class Column:
             ) from None
         if len(rows):
             lengths = ends - starts
-            wrong = (lengths < 0) | (lengths > self._longest) | (starts < 0) | (ends > len(self._ids))
+            wrong = (lengths < 0) | (lengths > self._longest) | (starts < 0) | (ends > len(self._values))
             if wrong.any():
                 first = int(wrong.argmax())
                 raise self._contradicts(
                     "ends",
-                    f"example {rows[first] + 1:,} goes from {starts[first]} to {ends[first]}, of {len(self._ids)} "
-                    f"ids, and the longest has {self._longest}",
+                    f"example {rows[first] + 1:,} goes from {starts[first]} to {ends[first]}, of {len(self._values)} "
+                    f"{self._layout.values}, and the longest has {self._longest}",
                 )
         return starts, ends
 
     def lengths(self, rows: Indices) -> Indices:
-        """The number of ids of each of some examples; [num_rows]."""
+        """The number of values of each of some examples; [num_rows]."""
         starts, ends = self.spans(rows)
         return ends - starts
 
-    def flat(self, rows: Indices) -> tuple[Ids, Indices]:
-        """The ids of some examples, one after the other, and how many each has."""
+    def flat(self, rows: Indices) -> tuple[Values, Indices]:
+        """The values of some examples, one after the other, and how many each has."""
         starts, ends = self.spans(rows)
         lengths = ends - starts
-        ids: Ids = self._ids[ranges(starts, lengths)]
-        self._check(ids)
-        return ids, lengths
+        values: Values = self._values[ranges(starts, lengths)]
+        self._check(values)
+        return values, lengths
 
-    def ids(self, rows: Indices) -> list[Ids]:
-        """The ids of each of some examples."""
+    def values(self, rows: Indices) -> list[Values]:
+        """The values of each of some examples."""
         flat, lengths = self.flat(rows)
         ends = np.cumsum(lengths).tolist()
         return [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
-    def at(self, places: Indices) -> Ids:
-        """The ids at some places among all."""
-        self._check_whole("ids")
-        ids: Ids = self._ids[places]
-        self._check(ids)
-        return ids
+    def at(self, places: Indices) -> Values:
+        """The values at some places among all."""
+        self._check_whole(self._layout.values)
+        values: Values = self._values[places]
+        self._check(values)
+        return values
 
-    def slice(self, start: int, stop: int) -> Ids:
-        """Some of the ids of all examples, one after the other."""
-        self._check_whole("ids")
-        ids: Ids = self._ids[start:stop]
-        self._check(ids)
-        return ids
+    def slice(self, start: int, stop: int) -> Values:
+        """Some of the values of all examples, one after the other."""
+        self._check_whole(self._layout.values)
+        values: Values = self._values[start:stop]
+        self._check(values)
+        return values
 
-    def _check(self, ids: npt.NDArray[Any]) -> None:
-        if len(ids) and (largest := int(ids.max())) >= self._vocabulary_size:
+    def _check(self, values: npt.NDArray[Any]) -> None:
+        size = self._layout.vocabulary_size
+        if not size:
+            if not np.isfinite(values).all():
+                raise self._contradicts(self._layout.values, "holds what is no finite number")
+        elif len(values) and (largest := int(values.max())) >= size:
             raise self._contradicts(
-                "ids",
-                f"holds the id {largest}, and the vocabulary has {counted(self._vocabulary_size, 'symbol')}",
+                "ids", f"holds the id {largest}, and the vocabulary has {counted(size, 'symbol')}"
             )
 
     def text(self, row: int) -> str:

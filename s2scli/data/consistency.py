@@ -69,6 +69,9 @@ _OF_SOURCES = (
     *("max_source_length", "min_source_length", "max_length_ratio", "filter_copies"),
 )
 
+# What has no meaning where sources are no text.
+_OF_TEXT_SOURCES = tuple(name for name in _OF_SOURCES if name not in ("source_lang", "source_field"))
+
 # What a setting is where it is not given.
 _DEFAULTS = {field.name: field.default for field in fields(PreprocessConfig)}
 
@@ -80,6 +83,9 @@ def check_settings(config: PreprocessConfig, splits: set[str]) -> None:
     """
     if config.only_target:
         _check_nothing_given(config, _OF_SOURCES, "is for sources, and with --only-target there are none")
+    if not config.has_text_source:
+        why = f"is for sources of text, and --source-type {config.source_type} has none"
+        _check_nothing_given(config, ("only_target", *_OF_TEXT_SOURCES), why)
     if config.only_target and config.filter_duplicates == "source":
         raise UsageError("--filter-duplicates source: with --only-target there is none; give target")
     if config.shard_id >= config.num_shards:

@@ -13,6 +13,7 @@ from s2scli.data.corpus import MAIN, SIDES, Corpus
 from s2scli.data.dialogue import DialogueForm
 from s2scli.data.dialogue_corpus import LAYOUT, DialogueCorpus
 from s2scli.data.line_corpus import LineCorpus
+from s2scli.data.manifest import ManifestCorpus
 from s2scli.errors import DataError, UsageError, did_you_mean
 from s2scli.io import COMPRESSED, STDIN
 from s2scli.schema import to_whole
@@ -41,6 +42,10 @@ def find_corpora(config: PreprocessConfig) -> list[Corpus]:
             raise UsageError(f"{' and '.join(named)} name the same text; give one")
         if (source is None) != (target is None) and not config.only_target:
             raise UsageError(f"--{split}-source and --{split}-target must be given together")
+        if not config.has_text_source and (prefixes or source or target):
+            raise UsageError(
+                f"{named[0]}: names text, and sources are {config.source_type}; name a manifest: --{split}-file x.tsv"
+            )
         # Of validation and test sets every line counts, so none is left out.
         on_broken = (
             config.encoding_errors if split == "train" else config.encoding_errors.replace("skip", "replace")
@@ -92,6 +97,8 @@ def _from_one_file(split: str, path: Path, config: PreprocessConfig, on_broken: 
                 f"--{split}-file {path}: the ending does not tell its format; give --input-format"
             )
     _check_exists(path)
+    if not config.has_text_source:
+        return _manifest(split, path, layout, config, on_broken)
     if layout == LAYOUT:
         return DialogueCorpus(split=split, paths=(path,), on_broken=on_broken, form=_dialogue_form(config))
     default = ("1", "2") if layout == "tsv" else SIDES
@@ -105,6 +112,19 @@ def _from_one_file(split: str, path: Path, config: PreprocessConfig, on_broken: 
         if layout == "tsv" and not _is_column(name):
             raise UsageError(f"--{flag}-field {name}: of a TSV file give the column's number, counted from 1")
     return LineCorpus(split=split, paths=(path,), layout=layout, fields=names, on_broken=on_broken)
+
+
+def _manifest(split: str, path: Path, layout: str, config: PreprocessConfig, on_broken: str) -> Corpus:
+    """A manifest of sources that are no text."""
+    named = {what: getattr(config, f"{what}_field") for what in ("source", "target", "id", "start", "end")}
+    return ManifestCorpus(
+        split=split,
+        paths=(path,),
+        layout=layout,
+        named={what: name for what, name in named.items() if name},
+        on_broken=on_broken,
+        on_broken_row=config.broken_sources if split == "train" else "error",
+    )
 
 
 def _is_column(name: str) -> bool:

@@ -7,10 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 from s2scli.data.dialogue import DialogueForm
 from s2scli.errors import DataError
+from s2scli.features.extraction import Utterance
 from s2scli.io import input_name, remedy_for
 
 SIDES = ("source", "target")
@@ -24,7 +25,8 @@ class Pair(NamedTuple):
     """A source and a target line, and their tag or nothing; `problem`: why to leave the pair out, or nothing.
 
     Where there is only target text the source is empty. Of a dialogue's pairs `line` is where it is in its file, and
-    `dialogue` tells it from others.
+    `dialogue` tells it from others. Where sources are no text, `utterance` is what one is made of, `source` what it is
+    called, and `line` where it is in its manifest.
     """
 
     source: str
@@ -33,6 +35,7 @@ class Pair(NamedTuple):
     problem: str = ""
     line: int = 0
     dialogue: str = ""
+    utterance: Utterance | None = None
 
     @property
     def sides(self) -> tuple[str, str]:
@@ -58,6 +61,9 @@ class Corpus(ABC):
     name: str = MAIN
     tag: str = ""
     spools: tuple[Path, ...] = ()
+
+    # The most that are encoded at once, in one process.
+    items_a_chunk: ClassVar[int] = 2000
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from s2scli.data.layout import ColumnLayout
 from s2scli.data.meta import META, read_meta
 from s2scli.data.progress import PROGRESS, read_progress
 from s2scli.data.shard_writer import ChecksummedFile
@@ -34,11 +35,11 @@ class DatasetWriter:
         self._resources = resources
 
     def split(
-        self, name: str, corpora: Sequence[str], vocabulary_sizes: Mapping[str, int], shard_size: int
+        self, name: str, corpora: Sequence[str], columns: Mapping[str, ColumnLayout], shard_size: int
     ) -> SplitWriter:
         """The writer of a split, which continues where a process that was killed has left it."""
         state = self.progress["splits"][name] if self.progress else None
-        split = SplitWriter(self.folder, name, corpora, vocabulary_sizes, shard_size, state)
+        split = SplitWriter(self.folder, name, corpora, columns, shard_size, state)
         self._resources.callback(split.abandon)
         return split
 

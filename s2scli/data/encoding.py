@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,15 @@ from s2scli.console import counted
 from s2scli.data.corpus import SIDES, Corpus, Item, Pair, is_held_out, size_of
 from s2scli.data.filters import DOCUMENT_END, DUPLICATE, length_filters, text_filters
 from s2scli.data.folder import TAG
-from s2scli.data.shard_writer import ColumnChunk
-from s2scli.data.source_form import SourceComposer, SourceForm
+from s2scli.data.forms import Forms
+from s2scli.data.frame_encoding import FrameEncoder
+from s2scli.data.manifest import ManifestCorpus
+from s2scli.data.shard_writer import ColumnChunk, lengths_of
+from s2scli.data.source_form import SourceComposer
 from s2scli.errors import DataError
+from s2scli.features.statistics import Statistics
 from s2scli.text.normalization import is_blank
-from s2scli.text.tokenizer import Tokenizer, load_tokenizer
+from s2scli.text.tokenizer import load_tokenizer
 from s2scli.workers import Workers
 
 LINES_A_CHUNK = 2000
@@ -58,7 +62,7 @@ class EncodedChunk:
     """The pairs of each split that came out of a chunk of a corpus, and what was left out or cut, by reason.
 
     truncated: how many were cut, by split and side; truncated_tokens: and how many tokens they lost. rejects: all that
-    were left out, or samples of each reason.
+    were left out, or samples of each reason. sources, statistics: see FrameEncoder, where sources are frames.
     """
 
     corpus: Corpus
@@ -68,17 +72,26 @@ class EncodedChunk:
     truncated: dict[str, Counter[str]] = field(default_factory=dict)
     truncated_tokens: dict[str, Counter[str]] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
+    sources: dict[str, Counter[str]] = field(default_factory=dict)
+    statistics: Statistics | None = None
+
+
+class Kept(NamedTuple):
+    """A pair that is kept: which of the chunk it is, its tokens by side, and the frames of its source, if any."""
+
+    pair: int
+    tokens: tuple[list[int], ...]
+    frames: npt.NDArray[Any] | None
 
 
 class Encoder:
     """Turns lines into the columns of a dataset, as a config says: cleaned, split, held out, cut."""
 
-    def __init__(
-        self, config: PreprocessConfig, tokenizers: Mapping[str, Tokenizer], form: SourceForm
-    ) -> None:
+    def __init__(self, config: PreprocessConfig, forms: Forms) -> None:
         self._config = config
-        self._tokenizers = tokenizers
-        self._form = form
+        self._frames = FrameEncoder(config, forms.features) if forms.features else None
+        tokenizers, form = forms.tokenizers, forms.source
+        self._tokenizers, self._form = tokenizers, form
         self._marks = form.marks(tokenizers["source"]) if "source" in tokenizers else frozenset()
         # Where each side that there is stands in a pair.
         self._sides = {side: SIDES.index(side) for side in config.sides}
@@ -99,7 +112,7 @@ class Encoder:
             self._tokenizers[side].encode_all([texts[index][at] for index in chosen])
             for side, at in self._sides.items()
         ]
-        kept: dict[str, list[tuple[int, tuple[list[int], ...]]]] = {}
+        kept: dict[str, list[Kept]] = {}
         for index, tokens in zip(chosen, zip(*ids, strict=True), strict=True):
             pair, split = pairs[index], chunk.corpus.split
             if training and self._config.valid_fraction:
@@ -107,24 +120,49 @@ class Encoder:
             reason = self._fit(tokens, pair.line or index + chunk.first, split, chunk.corpus, result)
             if reason:
                 reasons[index] = reason
-            else:
-                kept.setdefault(split, []).append((index, tokens))
+                continue
+            versions, left_out = self._versions(pair, split, chunk.corpus)
+            for version in versions:
+                kept.setdefault(split, []).append(Kept(index, tokens, version))
+            for reason in left_out:
+                self._reject(Reject(chunk.corpus.name, pair.line, reason, *pair.sides), result)
         for index, reason in enumerate(reasons):
             if reason:
                 number = pairs[index].line or index + chunk.first
                 self._reject(Reject(chunk.corpus.name, number, reason, *pairs[index].sides), result)
         for split, items in kept.items():
-            result.columns[split] = {
-                side: _column(
-                    [texts[index][at] for index, _ in items], [tokens[column] for _, tokens in items]
-                )
-                for column, (side, at) in enumerate(self._sides.items())
-            }
-            if self._form.tags:
-                tags = [pairs[index].tag for index, _ in items]
-                lookup = self._tokenizers["source"].vocabulary.lookup
-                result.columns[split][TAG] = _column(tags, [[lookup(tag)] if tag else [] for tag in tags])
+            result.columns[split] = self._columns(items, pairs, texts)
+        if self._frames is not None:
+            result.sources, result.statistics = self._frames.sources, self._frames.statistics
+            self._frames.begin()
         return result
+
+    def _versions(
+        self, pair: Pair, split: str, corpus: Corpus
+    ) -> tuple[Sequence[npt.NDArray[Any] | None], list[str]]:
+        """The frames of a pair's source, once for each example that is made of it, and why others are left out."""
+        if self._frames is None:
+            return [None], []
+        assert isinstance(corpus, ManifestCorpus)
+        return self._frames.read(pair, split, corpus)
+
+    def _columns(
+        self, items: Sequence[Kept], pairs: Sequence[Pair], texts: Sequence[tuple[str, str]]
+    ) -> dict[str, ColumnChunk]:
+        """The columns of the pairs that are kept; pairs and texts: all of the chunk."""
+        found: dict[str, ColumnChunk] = {}
+        if self._frames is not None:
+            frames = [item.frames for item in items if item.frames is not None]
+            found["source"] = self._frames.column([pairs[item.pair].source for item in items], frames)
+        for column, (side, at) in enumerate(self._sides.items()):
+            found[side] = _column(
+                [texts[item.pair][at] for item in items], [item.tokens[column] for item in items]
+            )
+        if self._form.tags:
+            tags = [pairs[item.pair].tag for item in items]
+            lookup = self._tokenizers["source"].vocabulary.lookup
+            found[TAG] = _column(tags, [[lookup(tag)] if tag else [] for tag in tags])
+        return found
 
     def _texts(self, chunk: TextChunk, pairs: Sequence[Pair]) -> list[tuple[str, str]]:
         """The texts of both sides, with context and tags in the sources."""
@@ -197,10 +235,10 @@ class Encoder:
 def _column(texts: list[str], ids: list[list[int]]) -> ColumnChunk:
     raw = [text.encode("utf-8") for text in texts]
     return ColumnChunk(
-        ids=np.fromiter(chain.from_iterable(ids), np.uint32),
-        lengths=np.array([len(tokens) for tokens in ids], np.int64),
+        values=np.fromiter(chain.from_iterable(ids), np.uint32),
+        lengths=lengths_of(ids),
         text=b"".join(raw),
-        text_lengths=np.array([len(text) for text in raw], np.int64),
+        text_lengths=lengths_of(raw),
     )
 
 
@@ -216,7 +254,7 @@ def chunks(
     repeated: which items of the corpus are duplicates. context_lines: how many before its first a chunk brings along.
     """
     items: list[Item] = []
-    first, size = start + 1, 0
+    first, size, most = start + 1, 0, min(LINES_A_CHUNK, corpus.items_a_chunk)
     stream = corpus.items()
     before = deque(islice(stream, start), context_lines)
 
@@ -227,7 +265,7 @@ def chunks(
     for item in islice(stream, stop - start):
         items.append(item)
         size += size_of(item)
-        if len(items) == LINES_A_CHUNK or size >= BYTES_A_CHUNK:
+        if len(items) == most or size >= BYTES_A_CHUNK:
             yield finished()
             before.extend(items)
             first, size, items = first + len(items), 0, []
@@ -235,16 +273,14 @@ def chunks(
         yield finished()
 
 
-def encode_all(
-    work: Iterable[TextChunk], config: PreprocessConfig, tokenizers: Mapping[str, Tokenizer], form: SourceForm
-) -> Iterator[EncodedChunk]:
+def encode_all(work: Iterable[TextChunk], config: PreprocessConfig, forms: Forms) -> Iterator[EncodedChunk]:
     """Encode chunks and yield the results in the order of the chunks, however many workers there are."""
     if config.workers == 1:
-        encoder = Encoder(config, tokenizers, form)
+        encoder = Encoder(config, forms)
         yield from map(encoder.encode, work)
         return
-    documents = {side: tokenizer.to_bytes() for side, tokenizer in tokenizers.items()}
-    workers = Workers(config.workers, _start_worker, config, documents, form)
+    documents = {side: tokenizer.to_bytes() for side, tokenizer in forms.tokenizers.items()}
+    workers = Workers(config.workers, _start_worker, config, documents, forms._replace(tokenizers={}))
     try:
         yield from workers.map(_encode_in_worker, work)
     finally:
@@ -254,9 +290,9 @@ def encode_all(
 _worker_encoder: list[Encoder] = []
 
 
-def _start_worker(config: PreprocessConfig, documents: Mapping[str, bytes], form: SourceForm) -> None:
+def _start_worker(config: PreprocessConfig, documents: Mapping[str, bytes], forms: Forms) -> None:
     tokenizers = {side: load_tokenizer(data) for side, data in documents.items()}
-    _worker_encoder.append(Encoder(config, tokenizers, form))
+    _worker_encoder.append(Encoder(config, forms._replace(tokenizers=tokenizers)))
 
 
 def _encode_in_worker(chunk: TextChunk) -> EncodedChunk:

@@ -81,7 +81,7 @@ def learn_shortlist(split: Split, sizes: Mapping[str, int], num_translations: in
     counts, size = np.zeros(sizes["target"], np.int64), DEFAULT_LIMITS.chunk
     for _, _, columns in split.shards():
         column = columns["target"]
-        for start in range(0, column.num_ids, size):
+        for start in range(0, column.num_values, size):
             counts += np.bincount(column.slice(start, start + size), minlength=len(counts))
     frequent = num_special + np.argsort(-counts[num_special:], kind="stable")
     return ShortlistTable(

@@ -7,19 +7,24 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from s2scli.data.dataset_writer import write_dataset
-from s2scli.data.folder import ids_dtype, tokenizer_of
+from s2scli.data.folder import tokenizer_of
+from s2scli.data.layout import ColumnLayout
 from s2scli.data.learning import with_counts
 from s2scli.data.lexical import learn_shortlist
 from s2scli.data.meta import check_files, read_meta
 from s2scli.data.shard_writer import count_tokens
 from s2scli.data.split import Split
 from s2scli.errors import DataError
+from s2scli.features.form import FeatureForm
+from s2scli.features.statistics import Statistics
 from s2scli.io import explain_write_errors
 from s2scli.text.tokenizer import Tokenizer
 
@@ -60,7 +65,9 @@ def merge_parts(destdir: Path, *, overwrite: bool) -> dict[str, Any]:
             tokenizers |= _counted(learnt, splits["train"], writer.folder, settings)
         for side, tokenizer in tokenizers.items():
             writer.write_tokenizer(side, tokenizer)
-        meta = {name: value for name, value in metas[0].items() if name != "part"} | {"splits": splits}
+        own = ("part", "statistics")
+        meta = {name: value for name, value in metas[0].items() if name not in own} | {"splits": splits}
+        _add_statistics(meta["columns"], [found["statistics"] for found in metas if "statistics" in found])
         for side, tokenizer in tokenizers.items():
             meta["tokenizers"][side]["fingerprint"] = tokenizer.fingerprint
         if number := settings.get("shortlist"):
@@ -71,6 +78,15 @@ def merge_parts(destdir: Path, *, overwrite: bool) -> dict[str, Any]:
     for folder in folders:
         shutil.rmtree(folder)
     return meta
+
+
+def _add_statistics(columns: Mapping[str, dict[str, Any]], parts: Sequence[Any]) -> None:
+    """Put the statistics of all parts' training data into what is said of the column of features, if there is one."""
+    for column in columns.values():
+        if "features" in column:
+            total = reduce(add, map(Statistics.from_json, parts))
+            form = FeatureForm(**{**column["features"], "mean": (), "deviation": ()})
+            column["features"] = form.with_statistics(total).to_meta()
 
 
 def _find_parts(destdir: Path) -> list[Path]:
@@ -121,7 +137,7 @@ def _join(parts: Sequence[tuple[Path, Mapping[str, Any]]], folder: Path, split: 
                         _link(part / shard["path"] / name, folder / path / name)
                 shards.append({**shard, "path": path})
     metas = [meta for _, meta in parts]
-    counts = ("num_tokens", "num_unknown", "dropped", "truncated", "truncated_tokens")
+    counts = ("num_tokens", "num_unknown", "dropped", "truncated", "truncated_tokens", "sources")
     return {
         "num_examples": sum(meta["num_examples"] for meta in metas),
         **{name: _sum([meta.get(name, {}) for meta in metas]) for name in counts},
@@ -151,5 +167,6 @@ def _counted(
     counts = {side: np.zeros(len(tokenizer), np.int64) for side, tokenizer in tokenizers.items()}
     for shard in (shard for corpus in train["corpora"] for shard in corpus["shards"]):
         for side, total in counts.items():
-            count_tokens(folder / shard["path"] / f"{side}.ids", ids_dtype(len(total)), total)
+            dtype = ColumnLayout.of_ids(len(total)).dtype
+            count_tokens(folder / shard["path"] / f"{side}.ids", dtype, total)
     return with_counts(tokenizers, counts, joined=settings["joined_dictionary"])

@@ -12,8 +12,11 @@ import numpy as np
 
 from s2scli import document
 from s2scli.console import counted
+from s2scli.data.layout import COLUMN_KINDS, ID_TYPES, ColumnLayout
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import DataError
+from s2scli.features.form import DTYPES, FeatureForm
+from s2scli.features.statistics import StatisticsState
 from s2scli.schema import setting
 from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, SpecialSymbols, special_symbols_of
 
@@ -21,7 +24,6 @@ FORMAT = "s2s-dataset"
 VERSION = 1
 META = "meta.json"
 END_DTYPE = np.dtype("<i8")
-ENDINGS = ("ids", "ends", "text", "text_ends")
 AGAIN = "run s2s preprocess again"
 # What --verify is for, where a file contradicts the others and the sizes alone do not tell which has changed.
 CHANGED = f"{AGAIN} (s2s inspect DATA --verify names the files that have changed)"
@@ -55,11 +57,12 @@ class CorpusFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitFacts:
-    """A split: its examples, and what preprocess counted."""
+    """A split: its examples, and what preprocess counted; sources: how many recordings were resampled, and the like."""
 
     num_examples: int = setting(..., "examples", at_least=0)
     num_tokens: Mapping[str, int] = field(default_factory=dict)
     num_unknown: Mapping[str, int] = field(default_factory=dict)
+    sources: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
     truncated: Mapping[str, int] = field(default_factory=dict)
     truncated_tokens: Mapping[str, int] = field(default_factory=dict)
@@ -68,11 +71,12 @@ class SplitFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnFacts:
-    """A column: what it holds, how its ids are stored, and whose vocabulary they are of."""
+    """A column: what it holds, the type of its numbers, whose vocabulary ids are of, and what frames are made of."""
 
-    kind: str = setting(..., "what it holds", choices=("text", "tag"))
-    dtype: str = setting(..., "type of the ids", choices=("uint16", "uint32"))
-    tokenizer: str
+    kind: str = setting(..., "what it holds", choices=tuple(COLUMN_KINDS))
+    dtype: str = setting(..., "type of the numbers", choices=(*ID_TYPES, *DTYPES))
+    tokenizer: str = ""
+    features: FeatureForm | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +107,10 @@ class ShortlistFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class MetaFacts:
-    """All of meta.json; part: its number and how many there are, where the folder is a part of a dataset."""
+    """All of meta.json; part: its number and how many there are, where the folder is a part of a dataset.
+
+    statistics: of a part's features.
+    """
 
     source_lang: str
     target_lang: str
@@ -115,6 +122,7 @@ class MetaFacts:
     settings: Mapping[str, Any] = field(default_factory=dict)
     shortlist: ShortlistFacts | None = None
     part: tuple[int, int] = (0, 1)
+    statistics: StatisticsState | None = None
 
 
 def read_meta(path: Path) -> dict[str, Any] | None:
@@ -148,15 +156,15 @@ def _check_agreement(meta: Mapping[str, Any]) -> None:
         if (number := special_symbols_of(facts).count) > facts["size"]:
             raise DataError(f"tokenizers.{name}.size = {facts['size']}, but {number} symbols are special")
     for name, column in columns.items():
-        if column["tokenizer"] not in meta["tokenizers"]:
-            raise DataError(f"columns.{name}.tokenizer = {column['tokenizer']} is not among tokenizers")
+        _check_kind(name, column, meta)
     for name, split in meta["splits"].items():
         shards = [shard for corpus in split["corpora"] for shard in corpus["shards"]]
         for shard in shards:
             location = f"splits.{name}, the shard {shard['path']}"
             _check_inside(shard["path"], location)
             for column, facts in columns.items():
-                _check_column(shard, column, np.dtype(facts["dtype"]).itemsize, location)
+                layout = ColumnLayout.of(facts, meta["tokenizers"])
+                _check_column(shard, column, layout, location)
         found = sum(shard["num_examples"] for shard in shards)
         if found != split["num_examples"]:
             raise DataError(
@@ -166,22 +174,37 @@ def _check_agreement(meta: Mapping[str, Any]) -> None:
         _check_inside(name, "tokenizers and files")
 
 
+def _check_kind(name: str, column: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+    """DataError where what is said of a column is not what one of its kind has."""
+    if column["kind"] == "features":
+        if column.get("features") is None:
+            raise DataError(f"columns.{name}.features is missing")
+        form = FeatureForm.from_meta(column["features"], is_part="part" in meta)
+        if column["dtype"] != form.dtype:
+            raise DataError(f"columns.{name}.dtype = {column['dtype']}, but its features are of {form.dtype}")
+        return
+    if column["dtype"] not in ID_TYPES:
+        raise DataError(f"columns.{name}.dtype = {column['dtype']} is no type of ids")
+    if column.get("tokenizer") not in meta["tokenizers"]:
+        raise DataError(f"columns.{name}.tokenizer = {column.get('tokenizer')} is not among tokenizers")
+
+
 def _check_inside(name: str, location: str) -> None:
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\0" in name:
         raise DataError(f"{location}: {name!r} is no path within the dataset")
 
 
-def _check_column(shard: Mapping[str, Any], column: str, id_size: int, location: str) -> None:
+def _check_column(shard: Mapping[str, Any], column: str, layout: ColumnLayout, location: str) -> None:
     """DataError where the sizes of a column's files are not those of so many examples."""
     if column not in shard["longest"]:
         raise DataError(f"{location}: longest.{column} is missing")
-    for ending in ENDINGS:
+    for ending in layout.endings:
         if f"{column}.{ending}" not in shard["files"]:
             raise DataError(f"{location}: files.{column}.{ending} is missing")
-    sizes = {ending: shard["files"][f"{column}.{ending}"]["bytes"] for ending in ENDINGS}
+    sizes = {ending: shard["files"][f"{column}.{ending}"]["bytes"] for ending in layout.endings}
     ends = shard["num_examples"] * END_DTYPE.itemsize
-    if sizes["ends"] != ends or sizes["text_ends"] != ends or sizes["ids"] % id_size:
+    if sizes["ends"] != ends or sizes["text_ends"] != ends or sizes[layout.values] % layout.position_bytes:
         raise DataError(
             f"{location}: {counted(shard['num_examples'], 'example')} cannot be in files of {column} with "
             f"{', '.join(f'{size} B ({ending})' for ending, size in sizes.items())}"
@@ -215,11 +238,11 @@ def check_files(path: Path, meta: Mapping[str, Any]) -> None:
     for split in meta["splits"].values():
         for shard in (shard for corpus in split["corpora"] for shard in corpus["shards"]):
             for column, facts in meta["columns"].items():
-                sizes = {"ids": np.dtype(facts["dtype"]).itemsize, "text": 1}
-                for ending, size in sizes.items():
-                    total = shard["files"][f"{column}.{ending}"]["bytes"] // size
-                    name = f"{column}.{'ends' if ending == 'ids' else 'text_ends'}"
-                    _check_last_end(path / shard["path"] / name, shard["num_examples"], total)
+                layout = ColumnLayout.of(facts, meta["tokenizers"])
+                values, ends, text, text_ends = layout.endings
+                for divided, name, size in ((values, ends, layout.position_bytes), (text, text_ends, 1)):
+                    total = shard["files"][f"{column}.{divided}"]["bytes"] // size
+                    _check_last_end(path / shard["path"] / f"{column}.{name}", shard["num_examples"], total)
 
 
 def _check_last_end(file: Path, number: int, total: int) -> None:

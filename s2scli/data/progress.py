@@ -10,6 +10,7 @@ from typing import Any
 from s2scli import document
 from s2scli.data.meta import ShardFacts
 from s2scli.errors import DataError
+from s2scli.features.statistics import StatisticsState
 from s2scli.schema import setting
 
 PROGRESS = "progress.json"
@@ -45,6 +46,8 @@ class ProgressFacts:
     truncated_tokens: Mapping[str, Mapping[str, int]]
     samples: Mapping[str, tuple[Mapping[str, Any], ...]]
     rejects_size: int = setting(..., "bytes", at_least=0)
+    sources: Mapping[str, Mapping[str, int]]
+    statistics: StatisticsState | None
 
 
 def read_progress(folder: Path, fingerprint: str) -> dict[str, Any] | None:

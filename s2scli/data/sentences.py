@@ -14,7 +14,7 @@ from s2scli.configs.sampling import DEFAULT_ALPHA, DEFAULT_BPE_DROPOUT, Sampling
 from s2scli.data.column import Indices
 from s2scli.data.dataset import AS_IT_IS, Dataset, ReadOptions
 from s2scli.data.noise import WordNoise
-from s2scli.data.padding import Padded, pad
+from s2scli.data.padding import Padded, PaddedFrames, pad, pad_frames
 from s2scli.data.source_form import SourceForm
 from s2scli.data.split import Split
 from s2scli.errors import UsageError
@@ -56,7 +56,7 @@ class Draws:
 class PaddedPairs(NamedTuple):
     """The sources and the targets of some pairs; where there are no sources, empty ones."""
 
-    source: Padded
+    source: Padded | PaddedFrames
     target: Padded
 
 
@@ -82,9 +82,17 @@ def _padded(split: Split, examples: Sequence[int], sources: Sequences, targets: 
     )
 
 
+def _with_frames(split: Split, indices: Indices, targets: Sequences) -> PaddedPairs:
+    """Read and pad the frames of some pairs, with these targets."""
+    sources = pad_frames(split.frames_of("source", indices))
+    return PaddedPairs(sources, pad(targets, split.special("target")))
+
+
 def read_pairs(split: Split, indices: Indices) -> PaddedPairs:
     """Read and pad some pairs, as they are in the dataset."""
     targets = split.ids_of("target", indices)
+    if split.features("source") is not None:
+        return _with_frames(split, indices, targets)
     has_source = "source" in split.columns
     sources: Sequences = split.ids_of("source", indices) if has_source else [()] * len(indices)
     return _padded(split, indices.tolist(), sources, targets)
@@ -158,6 +166,8 @@ class Sentences:
         examples = indices.tolist()
         # Not its own: a batch may be read in a thread while another is read elsewhere.
         draws = Draws(self._seed)
+        if self._split.features("source") is not None:
+            return _with_frames(self._split, indices, self._ids("target", indices, epoch, draws))
         return _padded(
             self._split,
             examples,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from s2scli.console import counted
-from s2scli.data.meta import AGAIN, END_DTYPE, ENDINGS
+from s2scli.data.layout import ColumnLayout
+from s2scli.data.meta import AGAIN, END_DTYPE
 from s2scli.errors import DataError
 from s2scli.files import open_own
 from s2scli.io import explain_write_errors
@@ -22,20 +23,29 @@ from s2scli.io import explain_write_errors
 
 @dataclass(frozen=True)
 class ColumnChunk:
-    """Some examples of one column: ids and UTF-8 text one after the other, and the length of each."""
+    """Some examples of one column: ids or frames, and UTF-8 text, one after the other, and the length of each."""
 
-    ids: npt.NDArray[Any]
+    values: npt.NDArray[Any]
     lengths: npt.NDArray[np.int64]
     text: bytes
     text_lengths: npt.NDArray[np.int64]
 
     def cut(self, number: int) -> tuple[ColumnChunk, ColumnChunk]:
         """The first so many examples, and the others."""
-        ids, text = int(self.lengths[:number].sum()), int(self.text_lengths[:number].sum())
+        values, text = int(self.lengths[:number].sum()), int(self.text_lengths[:number].sum())
         return (
-            ColumnChunk(self.ids[:ids], self.lengths[:number], self.text[:text], self.text_lengths[:number]),
-            ColumnChunk(self.ids[ids:], self.lengths[number:], self.text[text:], self.text_lengths[number:]),
+            ColumnChunk(
+                self.values[:values], self.lengths[:number], self.text[:text], self.text_lengths[:number]
+            ),
+            ColumnChunk(
+                self.values[values:], self.lengths[number:], self.text[text:], self.text_lengths[number:]
+            ),
         )
+
+
+def lengths_of(items: Sequence[Sized]) -> npt.NDArray[np.int64]:
+    """The length of each item."""
+    return np.array([len(item) for item in items], np.int64)
 
 
 class ChecksummedFile:
@@ -84,15 +94,15 @@ class ChecksummedFile:
 class ShardWriter:
     """Writes the examples of one shard, chunk after chunk.
 
-    root: the dataset folder; path: the shard's folder within it. columns: the type of each column's ids. state: what
-    `state` has returned in a process that was killed, after which this one continues.
+    root: the dataset folder; path: the shard's folder within it. columns: how each is stored. state: what `state` has
+    returned in a process that was killed, after which this one continues.
     """
 
     def __init__(
         self,
         root: Path,
         path: str,
-        columns: Mapping[str, np.dtype[Any]],
+        columns: Mapping[str, ColumnLayout],
         state: Mapping[str, Any] | None = None,
     ) -> None:
         state = state or {
@@ -110,8 +120,8 @@ class ShardWriter:
         self._files: dict[str, ChecksummedFile] = {}
         with explain_write_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-            for column in columns:
-                for ending in ENDINGS:
+            for column, layout in columns.items():
+                for ending in layout.endings:
                     name = f"{column}.{ending}"
                     self._files[name] = ChecksummedFile(self._folder / name, state["sizes"].get(name, 0))
 
@@ -119,7 +129,8 @@ class ShardWriter:
         """Add examples, the same number in each column."""
         with explain_write_errors(self._folder):
             for column, part in chunk.items():
-                self._files[f"{column}.ids"].write(part.ids.astype(self._columns[column]).tobytes())
+                layout = self._columns[column]
+                self._files[f"{column}.{layout.values}"].write(part.values.astype(layout.dtype).tobytes())
                 self._files[f"{column}.text"].write(part.text)
                 self._write_ends(f"{column}.ends", part.lengths)
                 self._write_ends(f"{column}.text_ends", part.text_lengths)

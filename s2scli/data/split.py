@@ -10,9 +10,12 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from s2scli.data.column import Column, Ids, Indices
+from s2scli.data.column import Column, Ids, Indices, Values
 from s2scli.data.copying import Copying
+from s2scli.data.layout import ColumnLayout
 from s2scli.errors import DataError, did_you_mean
+from s2scli.features.fbank import FeatureArray
+from s2scli.features.form import FeatureForm
 from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, SpecialSymbols, special_symbols_of
 
 
@@ -56,17 +59,23 @@ class Split:
         self._special = {
             column: special_symbols_of(meta["tokenizers"][fact["tokenizer"]])
             for column, fact in facts.items()
+            if fact["kind"] != "features"
+        }
+        self._forms = {
+            column: FeatureForm.from_meta(fact["features"])
+            for column, fact in facts.items()
+            if fact["kind"] == "features"
         }
         self.columns: tuple[str, ...] = tuple(facts)
         self.text_columns = tuple(column for column in facts if facts[column]["kind"] == "text")
+        self.sides = tuple(column for column in facts if facts[column]["kind"] != "tag")
         shards = [shard for corpus in self.meta["corpora"] for shard in corpus["shards"]]
         self._shards = [
             {
                 column: Column(
                     root / shard["path"] / column,
-                    np.dtype(fact["dtype"]).newbyteorder("<"),
+                    ColumnLayout.of(fact, meta["tokenizers"]),
                     longest=shard["longest"][column],
-                    vocabulary_size=meta["tokenizers"][fact["tokenizer"]]["size"],
                 )
                 for column, fact in facts.items()
             }
@@ -83,6 +92,10 @@ class Split:
     def special(self, column: str) -> SpecialSymbols:
         """The special symbols of a column's vocabulary; fairseq's where the column is not read."""
         return self._special.get(column, FAIRSEQ_SYMBOLS)
+
+    def features(self, column: str) -> FeatureForm | None:
+        """What the frames of a column are made of; None where it has none."""
+        return self._forms.get(column)
 
     @property
     def corpora(self) -> tuple[tuple[str, int], ...]:
@@ -110,7 +123,7 @@ class Split:
             raise DataError(f"the dataset has no column {column!r}{did_you_mean(column, self.columns)}")
 
     def lengths(self, column: str, rows: Indices | None = None) -> npt.NDArray[np.int64]:
-        """The number of tokens of each example, or of some without reading others; end symbols not counted."""
+        """The tokens or frames of each example, or of some without reading others; end symbols not counted."""
         self._check(column)
         if rows is None:
             rows = np.arange(len(self))
@@ -122,7 +135,7 @@ class Split:
         return np.minimum(lengths, self._cuts[column].longest) if column in self._cuts else lengths
 
     def longest(self, column: str) -> int:
-        """The most tokens that an example has, without its end symbol; reads no example."""
+        """The most tokens or frames that an example has, without its end symbol; reads no example."""
         self._check(column)
         longest = self._longest[column]
         return min(longest, self._cuts[column].longest) if column in self._cuts else longest
@@ -141,20 +154,30 @@ class Split:
     def ids(self, column: str, index: int) -> Ids:
         """The token ids of one example, without an end symbol; [num_tokens]."""
         shard, local = self._locate(column, index)
-        return self._as_read(column, shard.ids(np.array([local]))[0])
+        return self._as_read(column, shard.values(np.array([local]))[0])
 
     def ids_of(self, column: str, rows: Indices) -> list[Ids]:
         """The token ids of each of some examples, without end symbols; faster than one after the other."""
+        return [self._as_read(column, ids) for ids in self._values_of(column, rows)]
+
+    def frames_of(self, column: str, rows: Indices) -> list[FeatureArray]:
+        """The frames of each of some examples as a model reads them, normalized and cut; each [num_frames, F]."""
+        form = self._forms[column]
+        limit = self._cuts[column].longest if column in self._cuts else None
+        return [form.normalized(frames)[:limit] for frames in self._values_of(column, rows)]
+
+    def _values_of(self, column: str, rows: Indices) -> list[Values]:
+        """The stored values of each of some examples."""
         self._check(column)
         if len(self._shards) == 1:
-            return [self._as_read(column, ids) for ids in self._shards[0][column].ids(rows)]
-        found: list[Ids] = [np.zeros(0, np.uint16)] * len(rows)
+            return self._shards[0][column].values(rows)
+        found: list[Values] = [np.zeros(0, np.uint16)] * len(rows)
         shards = np.searchsorted(self._shard_ends, rows, side="right") - 1
         for shard in np.unique(shards):
             chosen = np.flatnonzero(shards == shard)
-            read = self._shards[shard][column].ids(rows[chosen] - self._shard_ends[shard])
-            for index, ids in zip(chosen.tolist(), read, strict=True):
-                found[index] = self._as_read(column, ids)
+            read = self._shards[shard][column].values(rows[chosen] - self._shard_ends[shard])
+            for index, values in zip(chosen.tolist(), read, strict=True):
+                found[index] = values
         return found
 
     def _as_read(self, column: str, ids: Ids) -> Ids:

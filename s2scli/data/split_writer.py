@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from s2scli.data.folder import ids_dtype
+from s2scli.data.layout import ColumnLayout
 from s2scli.data.shard_writer import ColumnChunk, ShardWriter, count_tokens
 
 
@@ -17,20 +17,25 @@ class CorpusWriter:
     """Writes a corpus of a split in shards of `shard_size` examples (0: one shard); counts how often each id occurs.
 
     root: the dataset folder; stem: where the shards are in it, as train/main for train/main-00000 and those after it.
-    state: what `state` has returned in a process that was killed, after which this one continues.
+    columns: how each is stored. state: what `state` has returned in a process that was killed, after which this one
+    continues.
     """
 
     def __init__(
         self,
         root: Path,
         stem: str,
-        vocabulary_sizes: Mapping[str, int],
+        columns: Mapping[str, ColumnLayout],
         shard_size: int,
         state: Mapping[str, Any] | None = None,
     ) -> None:
         self._root, self._stem, self._shard_size = root, stem, shard_size
-        self._columns = {column: ids_dtype(size) for column, size in vocabulary_sizes.items()}
-        self.token_counts = {column: np.zeros(size, np.int64) for column, size in vocabulary_sizes.items()}
+        self._columns = columns
+        self.token_counts = {
+            name: np.zeros(column.vocabulary_size, np.int64)
+            for name, column in columns.items()
+            if column.vocabulary_size
+        }
         self.shards: list[dict[str, Any]] = list(state["shards"]) if state else []
         self._current = self._open(state["current"] if state else None)
         if state:
@@ -40,7 +45,7 @@ class CorpusWriter:
         """Count the ids that are in the shards already."""
         for path in (*(shard["path"] for shard in self.shards), self._current.path):
             for column, counts in self.token_counts.items():
-                count_tokens(self._root / path / f"{column}.ids", self._columns[column], counts)
+                count_tokens(self._root / path / f"{column}.ids", self._columns[column].dtype, counts)
 
     def _open(self, state: Mapping[str, Any] | None = None) -> ShardWriter:
         path = f"{self._stem}-{len(self.shards):05}"
@@ -54,9 +59,8 @@ class CorpusWriter:
 
     def append(self, chunk: Mapping[str, ColumnChunk]) -> None:
         """Add examples, the same number in each column."""
-        for column, part in chunk.items():
-            counts = self.token_counts[column]
-            counts += np.bincount(part.ids, minlength=len(counts))
+        for column, counts in self.token_counts.items():
+            counts += np.bincount(chunk[column].values, minlength=len(counts))
         number = len(next(iter(chunk.values())).lengths)
         while self._shard_size and self._current.num_examples + number > self._shard_size:
             fitting = self._shard_size - self._current.num_examples
@@ -89,14 +93,12 @@ class SplitWriter:
         root: Path,
         split: str,
         corpora: Sequence[str],
-        vocabulary_sizes: Mapping[str, int],
+        columns: Mapping[str, ColumnLayout],
         shard_size: int,
         state: Mapping[str, Any] | None = None,
     ) -> None:
         self._corpora = {
-            name: CorpusWriter(
-                root, f"{split}/{name}", vocabulary_sizes, shard_size, state[name] if state else None
-            )
+            name: CorpusWriter(root, f"{split}/{name}", columns, shard_size, state[name] if state else None)
             for name in corpora
         }
 

@@ -16,7 +16,7 @@ from s2scli.components import FRAME_READERS
 from s2scli.errors import DataError
 from s2scli.features.fbank import FeatureArray, Filterbank
 from s2scli.features.form import FeatureForm
-from s2scli.features.opening import FileReference, open_recording, read_matrix, resolve
+from s2scli.features.opening import FileReference, open_recording, read_matrix, resolve_all
 from s2scli.features.recording import Recording, Samples
 from s2scli.features.resampling import Resampler
 
@@ -28,27 +28,30 @@ _OVERSHOOT = 0.5
 class Utterance:
     """What one source is: files that are joined, or a segment of one, from `start` to `end` in seconds.
 
-    references: to files, see features/opening.py, relative to the folder.
+    references: to files, see features/opening.py, relative to the folder; where no file has such a name, there may be
+    several in one, with blanks between them. num_frames: how long it is as a manifest has it.
     """
 
     references: tuple[str, ...]
     folder: Path = Path()
     start: float | None = None
     end: float | None = None
+    num_frames: int | None = None
 
     def resolved(self) -> list[FileReference]:
         """What the references are to; DataError where something is missing, or the segment is none."""
         if not self.references:
             raise DataError("names no file")
+        found = [reference for text in self.references for reference in resolve_all(text, self.folder)]
         if self.start is None and self.end is None:
-            return [resolve(text, self.folder) for text in self.references]
-        if len(self.references) > 1:
+            return found
+        if len(found) > 1:
             raise DataError(
                 "start and end are of one file, and there are several; join them or cut them before"
             )
         if (self.start or 0) < 0 or (self.end is not None and self.end <= (self.start or 0)):
             raise DataError(f"a segment from {self.start or 0:g} to {self.end:g} seconds is none")
-        return [resolve(self.references[0], self.folder)]
+        return found
 
     def cut(self, length: int, rate: float, name: str) -> tuple[int, int]:
         """Where the segment begins and ends in a file of so many samples, or frames, of which a second has `rate`."""
@@ -64,11 +67,16 @@ class Utterance:
 
 
 class Extracted(NamedTuple):
-    """The frames of an utterance [S, F], and what was done: whether it was resampled, and was shorter than a window."""
+    """The frames of an utterance [S, F], and what there is to know of how they came about.
+
+    resampled: whether it had another rate; padded: was shorter than a window; miscounted: is not as long as its
+    manifest says, in frames or in samples.
+    """
 
     frames: FeatureArray
     resampled: bool = False
     padded: bool = False
+    miscounted: bool = False
 
 
 class FrameReader(ABC):
@@ -120,13 +128,13 @@ class AudioFrames(FrameReader):
                 raise DataError(f"{opened[0].name}: has no samples; record it anew, or remove it")
             samples = self._samples(opened, cuts, speed)
             frames = np.concatenate(list(self._filterbank.frames(samples)))
-        seconds = (
-            sum((stop - start) / item.rate for item, (start, stop) in zip(opened, cuts, strict=True)) / speed
-        )
+        seconds = sum((stop - start) / item.rate for item, (start, stop) in zip(opened, cuts, strict=True))
+        lengths = None, len(frames), sum(stop - start for start, stop in cuts)
         return Extracted(
             frames,
             resampled=any(item.rate != self.form.sample_rate for item in opened),
-            padded=seconds * self.form.sample_rate < self._filterbank.window_size,
+            padded=seconds / speed * self.form.sample_rate < self._filterbank.window_size,
+            miscounted=speed == 1 and utterance.num_frames not in lengths,
         )
 
     def _samples(
@@ -165,6 +173,11 @@ class GivenFrames(FrameReader):
         frames = np.concatenate(parts)
         if not len(frames):
             raise DataError(f"{utterance.references[0]}: has no frames; compute it anew, or remove it")
+        if utterance.num_frames not in (None, len(frames)):
+            raise DataError(
+                f"{utterance.references[0]}: has {len(frames):,} frames, and its manifest says "
+                f"{utterance.num_frames:,}; correct the row, or leave the column out"
+            )
         return Extracted(frames)
 
 

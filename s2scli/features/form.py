@@ -46,11 +46,14 @@ class FeatureForm:
     CLOSED: ClassVar[bool] = True
 
     @classmethod
-    def from_meta(cls, values: Any) -> Self:
-        """Read what `to_meta` gave; DataError where it is something else."""
+    def from_meta(cls, values: Any, *, is_part: bool = False) -> Self:
+        """Read what `to_meta` gave; DataError where it is something else.
+
+        is_part: it is of a part of the training data, the statistics of which are not there yet.
+        """
         check(values, cls, "features")
         found = cls(**{**values, "mean": tuple(values["mean"]), "deviation": tuple(values["deviation"])})
-        wanted = found.num_features if found.cmvn == "global" else 0
+        wanted = found.num_features if found.cmvn == "global" and not is_part else 0
         if not len(found.mean) == len(found.deviation) == wanted:
             raise DataError(f"features: wanted: {wanted} means and deviations")
         return found

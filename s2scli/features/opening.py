@@ -54,6 +54,17 @@ def resolve(text: str, folder: Path) -> FileReference:
     return FileReference(path, part)
 
 
+def resolve_all(text: str, folder: Path) -> list[FileReference]:
+    """What one reference is to, or several with blanks between them, where no file has such a name."""
+    if (
+        len(parts := text.split()) > 1
+        and not text.strip().endswith("|")
+        and not (folder / text.strip()).is_file()
+    ):
+        return [resolve(part, folder) for part in parts]
+    return [resolve(text, folder)]
+
+
 @contextmanager
 def open_recording(reference: FileReference) -> Iterator[Recording]:
     """Open a recording; DataError where it is none, or in a format that cannot be read, and what to do about it."""

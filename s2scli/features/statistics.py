@@ -9,9 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2scli.features.fbank import FeatureArray
+from s2scli.schema import setting
 
 # A deviation that is smaller is none: a feature that never changes is 0 when it is normalized.
 LEAST_DEVIATION = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatisticsState:
+    """What `Statistics.to_json` gives."""
+
+    count: int = setting(..., "frames", at_least=0)
+    mean: tuple[float, ...]
+    squares: tuple[float, ...]
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,7 @@ def _count_tags(dataset: Dataset, split: Split) -> dict[str, int]:
         return {}
     counts = np.zeros(len(dataset.tokenizer(TAG)), np.int64)
     for _, _, columns in split.shards():
-        counts += np.bincount(columns[TAG].slice(0, columns[TAG].num_ids), minlength=len(counts))
+        counts += np.bincount(columns[TAG].slice(0, columns[TAG].num_values), minlength=len(counts))
     order = np.argsort(-counts, kind="stable")
     symbols = dataset.tokenizer(TAG).vocabulary.symbols
     return {symbols[token]: int(counts[token]) for token in order.tolist() if counts[token]}

@@ -9,7 +9,7 @@ import pytest
 
 from s2scli.data.dataset import Dataset
 from s2scli.data.dataset_writer import DatasetWriter, check_destination, write_dataset
-from s2scli.data.folder import ids_dtype
+from s2scli.data.layout import ColumnLayout
 from s2scli.data.shard_writer import ColumnChunk
 from s2scli.errors import DataError, S2SError, UsageError
 from s2scli.text.vocabulary import Vocabulary
@@ -55,7 +55,7 @@ def meta(splits: dict[str, list[dict]]) -> dict:
 def write(writer: DatasetWriter, splits: dict[str, list[str]]) -> None:
     shards: dict[str, list[dict]] = {}
     for folder, texts in splits.items():
-        split = writer.split(folder, ["main"], SIZES, 0)
+        split = writer.split(folder, ["main"], {side: ColumnLayout.of_ids(SIZES[side]) for side in SIZES}, 0)
         for start in range(0, len(texts), 3):
             chunk = texts[start : start + 3]
             split.append("main", {"source": column(chunk), "target": column(chunk[::-1])})
@@ -123,8 +123,8 @@ def test_the_tokenizer_is_read_once(folder: Path) -> None:
 
 
 def test_ids_take_four_bytes_only_where_two_are_too_few() -> None:
-    assert ids_dtype(65536).itemsize == 2
-    assert ids_dtype(65537).itemsize == 4
+    assert ColumnLayout.of_ids(65536).dtype.itemsize == 2
+    assert ColumnLayout.of_ids(65537).dtype.itemsize == 4
 
 
 def test_unknown_names_have_a_hint(folder: Path) -> None:

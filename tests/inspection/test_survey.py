@@ -14,6 +14,7 @@ import pytest
 from fairseq_symbols import UNK
 
 from s2scli.data.dataset import Dataset
+from s2scli.data.layout import ColumnLayout
 from s2scli.data.shard_writer import ColumnChunk, ShardWriter
 from s2scli.errors import DataError
 from s2scli.inspection import survey as module
@@ -44,18 +45,18 @@ def write(root: Path, shards: list[Pairs]) -> Dataset:
     """A dataset of one split with these shards, without tokenizers."""
     found = []
     for number, pairs in enumerate(shards):
-        dtypes = dict.fromkeys(SIZES, np.dtype("<u2"))
-        writer = ShardWriter(root, f"train/main-{number:05d}", dtypes)
+        columns = {side: ColumnLayout.of_ids(size) for side, size in SIZES.items()}
+        writer = ShardWriter(root, f"train/main-{number:05d}", columns)
         writer.append({side: column([pair[i] for pair in pairs]) for i, side in enumerate(SIZES)})
         found.append(writer.close())
-    columns = {side: {"kind": "text", "dtype": "uint16", "tokenizer": side} for side in SIZES}
+    stored = {side: {"kind": "text", "dtype": "uint16", "tokenizer": side} for side in SIZES}
     corpora = [{"name": "main", "shards": found[:2]}, {"name": "more", "shards": found[2:]}]
     meta = {
         "format": "s2s-dataset",
         "version": 1,
         "source_lang": "aa",
         "target_lang": "bb",
-        "columns": columns,
+        "columns": stored,
         "tokenizers": {side: {"size": size, "fingerprint": ""} for side, size in SIZES.items()},
         "limits": {"max_source_length": 0, "max_target_length": 0, "on_long": "truncate"},
         "splits": {"train": {"num_examples": sum(map(len, shards)), "corpora": corpora}},

@@ -35,6 +35,7 @@ class Lengths(Split):
     def __init__(self, source: list[int], target: list[int]) -> None:
         self._lengths = {"source": np.array(source), "target": np.array(target)}
         self.columns, self.view = tuple(self._lengths), AS_STORED
+        self._forms = {}
 
     def __len__(self) -> int:
         return len(self._lengths["source"])

@@ -1,0 +1,245 @@
+"""Manifests: tables of which file is which source, and the text that goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from s2scli.data.corpus import BROKEN_RECORD, BROKEN_TEXT, Corpus, Item, Pair
+from s2scli.data.dialogue import one_line
+from s2scli.data.record_fields import why_no_record
+from s2scli.errors import DataError, did_you_mean
+from s2scli.features.extraction import Utterance
+from s2scli.io import STDIN, decode, input_name, read_raw_lines
+from s2scli.record import NOT_TEXT, read_json
+from s2scli.schema import to_number, to_whole
+
+# What the columns of manifests are called: by fairseq, by Common Voice and NeMo, and by others. The first that there is
+# counts, where the user names none.
+_USUAL = {
+    "source": ("audio", "audio_filepath", "path", "paths", "wav", "file", "features", "source"),
+    "target": ("tgt_text", "transcript", "transcription", "text", "sentence", "target"),
+    "id": ("id", "utt_id", "utterance_id", "key"),
+    "start": ("start", "offset", "start_time"),
+    "end": ("end", "end_time"),
+    "duration": ("duration",),
+    "frames": ("n_frames", "num_frames"),
+}
+_NEEDED = ("source", "target")
+
+
+class ManifestColumns(NamedTuple):
+    """What the columns of a manifest are called; nothing for those that there are not.
+
+    source: files, several with blanks between them; start, end, duration: seconds of a segment; frames: its length as
+    the manifest has it.
+    """
+
+    source: str = ""
+    target: str = ""
+    id: str = ""
+    start: str = ""
+    end: str = ""
+    duration: str = ""
+    frames: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestCorpus(Corpus):
+    """Sources that are files, and their text: a table with a header, or JSON objects, one a line.
+
+    layout: "tsv" or "jsonl". named: by what it holds, the column that the user names. on_broken_row: what becomes of a
+    row that is broken, and of a source that cannot be read: error or skip.
+    """
+
+    layout: str
+    named: Mapping[str, str]
+    on_broken_row: str = "error"
+
+    items_a_chunk: ClassVar[int] = 16
+
+    @property
+    def header_lines(self) -> int:
+        """The lines before the first source."""
+        return 1 if self.layout == "tsv" else 0
+
+    @property
+    def folder(self) -> Path:
+        """What paths are relative to."""
+        return Path() if self.paths[0] == STDIN else self.paths[0].parent
+
+    def line(self, number: int) -> str:
+        """The file and line of the `number`-th source, for messages."""
+        return self.location(0, number + self.header_lines)
+
+    @cached_property
+    def header(self) -> tuple[str, ...]:
+        """The names of the columns; of JSON those of the first object. DataError where there are none."""
+        first = next(iter(read_raw_lines(self.files[0])), b"")
+        line, problem = decode(first)
+        name = input_name(self.paths[0])
+        if not line.strip():
+            raise DataError(
+                f"{name}: {'its first line' if first else 'the file'} is empty; wanted: a manifest"
+            )
+        if problem:
+            raise self.broken_text(f"{name}:1", problem, first)
+        if self.layout == "tsv":
+            return tuple(line.split("\t"))
+        try:
+            record = read_json(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{name}:1: {why_no_record(error, self.layout)}") from None
+        return tuple(record) if isinstance(record, dict) else ()
+
+    @cached_property
+    def columns(self) -> ManifestColumns:
+        """Which column holds what; DataError, with those that there are, where one that is needed is missing."""
+        found: dict[str, str] = {}
+        for what, usual in _USUAL.items():
+            name = self.named.get(what)
+            if name is None:
+                name = next((item for item in usual if item in self.header), "")
+            elif name not in self.header:
+                raise DataError(
+                    f"{input_name(self.paths[0])}: has no column {name!r}{did_you_mean(name, self.header)}; there are "
+                    f"{', '.join(self.header)}"
+                )
+            if not name and what in _NEEDED:
+                raise DataError(
+                    f"{input_name(self.paths[0])}: which column holds the {'files' if what == 'source' else 'text'}? "
+                    f"There are {', '.join(self.header)}; give --{what}-field"
+                )
+            found[what] = name
+        return ManifestColumns(**found)
+
+    def items(self) -> Iterator[Item]:
+        """Yield each line of a source, undecoded."""
+        lines = islice(read_raw_lines(self.files[0]), self.header_lines, None)
+        return ((line,) for line in lines)
+
+    def parse(self, item: Item, number: int) -> Pair:
+        """The pair of an item, with what its source is made of; DataError where it is broken and that is an error."""
+        assert not isinstance(item, Pair)
+        (raw,) = item
+        line, problem = decode(raw)
+        if not problem and NOT_TEXT.search(line):
+            problem = "holds NUL or half of a character"
+        if problem and self.on_broken == "error":
+            raise self.broken_text(self.line(number), problem, raw)
+        place = number + self.header_lines
+        if problem and self.on_broken == "skip":
+            return Pair(line, "", problem=BROKEN_TEXT, line=place)
+        try:
+            return self._pair(self._values(line), place)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            if self.on_broken_row == "skip":
+                return Pair(line, "", problem=BROKEN_RECORD, line=place)
+            why = str(error) if isinstance(error, _RowError) else why_no_record(error, self.layout)
+            raise DataError(f"{self.line(number)}: {why}; mend the row, or remove it") from None
+
+    def _values(self, line: str) -> Mapping[str, Any]:
+        """What a line has in each column."""
+        if self.layout == "tsv":
+            cells = line.split("\t")
+            if len(cells) != len(self.header):
+                raise _RowError(f"the row has {len(cells)} columns, and the header {len(self.header)}")
+            return dict(zip(self.header, cells, strict=True))
+        record = read_json(line)
+        if not isinstance(record, dict):
+            raise TypeError("JSON is no object")
+        return record
+
+    def _pair(self, values: Mapping[str, Any], line: int) -> Pair:
+        columns = self.columns
+        references = _references(values.get(columns.source), columns.source)
+        target = values.get(columns.target)
+        if not isinstance(target, str):
+            raise _RowError(f"has no text in {columns.target}")
+        start, end, duration = (
+            _seconds(values.get(name), name) for name in (columns.start, columns.end, columns.duration)
+        )
+        # A duration without a beginning is that of the whole file.
+        if end is None and start is not None and duration is not None:
+            end = start + duration
+        utterance = Utterance(
+            references=references,
+            folder=self.folder,
+            start=start,
+            end=end,
+            num_frames=_number(values.get(columns.frames), columns.frames),
+        )
+        name = values.get(columns.id, "") if columns.id else ""
+        if not name:
+            name = " ".join(references)
+            if start is not None or end is not None:
+                name = f"{name} {start or 0:g}-{'' if end is None else f'{end:g}'}"
+        return Pair(one_line(str(name)), one_line(target), self.tag, line=line, utterance=utterance)
+
+    def count(self) -> int:
+        """Read the manifest through; the number of its sources.
+
+        Raises DataError for a row that is broken, if that is an error, for an id that two rows have, and where there
+        are no rows.
+        """
+        columns, number = self.columns, 0
+        seen: dict[int, int] = {}
+        for number, item in enumerate(self.items(), start=1):
+            pair = self.parse(item, number)
+            if not columns.id or pair.problem:
+                continue
+            if (before := seen.setdefault(hash(pair.source), number)) != number:
+                raise DataError(
+                    f"{self.line(number)}: the id {pair.source} is that of line {before + self.header_lines} "
+                    "too; an id names one source of a split"
+                )
+        if not number:
+            raise DataError(f"{input_name(self.paths[0])}: names no sources; wanted: a row for each")
+        return number
+
+    def first(self) -> tuple[Utterance, str] | None:
+        """What the first source is made of, and where it stands; None where all rows are broken."""
+        for number, item in enumerate(self.items(), start=1):
+            if (found := self.parse(item, number).utterance) is not None:
+                return found, self.line(number)
+        return None
+
+
+class _RowError(ValueError):
+    """What is wrong with a row, in words."""
+
+
+def _references(value: Any, name: str) -> tuple[str, ...]:
+    """The files of a source: a text, in which blanks divide several, or a list of JSON."""
+    parts: Sequence[Any] = value if isinstance(value, list) else [value]
+    if not all(isinstance(part, str) for part in parts):
+        raise _RowError(f"has no file in {name}")
+    found = tuple(part.strip() for part in parts if part.strip())
+    if not found:
+        raise _RowError(f"has no file in {name}")
+    return found
+
+
+def _seconds(value: Any, name: str) -> float | None:
+    if value is None or value == "":
+        return None
+    try:
+        found = to_number(value)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < 1e9:
+        raise _RowError(f"{name} is {value!r}; wanted: seconds")
+    return found
+
+
+def _number(value: Any, name: str) -> int | None:
+    if value is None or value == "":
+        return None
+    try:
+        return to_whole(value)
+    except ValueError:
+        raise _RowError(f"{name} is {value!r}; wanted: a whole number") from None
