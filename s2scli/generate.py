@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from itertools import islice, repeat
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from s2scli.checkpoint_file import find_checkpoints
 from s2scli.configs.generate import PHRASE_FILES, GenerateConfig
 from s2scli.console import counted, counter, is_terminal, notice, uncounted
 from s2scli.data.source_form import SourceComposer, SourceForm
 from s2scli.data.tokenizers import check_vocabularies
-from s2scli.errors import Interrupted, S2SError, UsageError
+from s2scli.errors import CheckpointError, Interrupted, S2SError, UsageError
 from s2scli.files import keep_inputs
 from s2scli.inference.formats import format_record
 from s2scli.inference.input import input_format, json_lines, text_lines
@@ -28,10 +28,17 @@ from s2scli.io import STDIN, input_name, lines_ahead, read_lines
 from s2scli.needs import note_needs
 from s2scli.notes import TELLS_EACH, Summary
 from s2scli.record import Record
-from s2scli.schema import as_dict, names_that_decide
+from s2scli.schema import as_dict, names_that_decide, spelled
 from s2scli.streams import is_open_terminal
-from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import UNKNOWN_NAME
+
+if TYPE_CHECKING:
+    # Of a dataset are the fewest inputs, and numpy takes a while to load.
+    from s2scli.data.dataset import Dataset
+
+
+# Recordings are some 100 frames a second, of 80 numbers each: of a thousand that are read ahead hundreds of MB.
+_MOST_RECORDINGS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,10 +128,11 @@ def records_of(
     be translated; see RecordSink.
     """
     opened = open_model(config.path)
+    _check_source_type(config, opened)
     lines = _shard(_lines(config, opened), config)
     if _is_typed(config):
         notice("type a sentence a line; Ctrl-D ends")
-    window = _window(config)
+    window = _window(config, opened)
     lines, again = skip(lines, window)
     if config.processes > 1:
         from s2scli.inference.processes import records_of_processes
@@ -138,20 +146,34 @@ def records_of(
     return islice(records, again, None)
 
 
+def _check_source_type(config: GenerateConfig, opened: OpenedModel) -> None:
+    """UsageError where --source-type is not what the model reads."""
+    own = (opened.dataset.get("features") or {}).get("source_type", "text")
+    if config.source_type not in (None, own):
+        raise UsageError(f"--source-type {config.source_type}: {opened.path} reads {own}; leave it out")
+
+
 def _is_typed(config: GenerateConfig) -> bool:
     return config.data is None and config.input == STDIN and is_open_terminal(sys.stdin)
 
 
-def _window(config: GenerateConfig) -> int:
+def _window(config: GenerateConfig, opened: OpenedModel) -> int:
     """How many lines are read before the first of them is answered, at most."""
-    return 1 if config.follow or _is_typed(config) else config.buffer_size
+    if _answers_at_once(config):
+        return 1
+    return min(config.buffer_size, _MOST_RECORDINGS) if opened.reads_frames else config.buffer_size
+
+
+def _answers_at_once(config: GenerateConfig) -> bool:
+    """Whether each line is answered before the next is read."""
+    return config.follow or _is_typed(config)
 
 
 @contextmanager
 def _warning_of_lines(config: GenerateConfig) -> Iterator[Callable[[Record], None]]:
     """Yield what takes the records one by one; what is to be said of their lines is said at the end of the block."""
     # Of what is typed it is said at once.
-    summary = Summary(verbose=config.verbose or _window(config) == 1)
+    summary = Summary(verbose=config.verbose or _answers_at_once(config) or config.buffer_size == 1)
     num_unknown, first_unknown = 0, 0
 
     def take(record: Record) -> None:
@@ -185,8 +207,10 @@ def _settings(config: GenerateConfig) -> dict[str, Any]:
 
 def _lines(config: GenerateConfig, opened: OpenedModel) -> Iterator[Line]:
     """All lines of the input, whatever its kind."""
+    if config.files:
+        return _recordings(config, opened)
     if config.data:
-        return _dataset_lines(config, opened.tokenizers, opened.path)
+        return _dataset_lines(config, opened)
     form = SourceForm.from_meta(opened.dataset.get("source_form", {}))
     composer = SourceComposer(form, config.source_tag)
     kind = input_format(config.input) if config.input_format == "auto" else config.input_format
@@ -194,9 +218,32 @@ def _lines(config: GenerateConfig, opened: OpenedModel) -> Iterator[Line]:
     name = input_name(config.input)
     summary = Summary(verbose=config.verbose or config.follow, name=name, remedy=TELLS_EACH)
     texts = read_lines(config.input, replace=True, summary=summary)
+    if opened.reads_frames:
+        from s2scli.inference.recordings import path_lines, recording_records
+
+        return recording_records(texts, name) if kind == "jsonl" else path_lines(texts)
     if kind == "jsonl":
         return json_lines(texts, name, composer, config.source_field)
     return text_lines(texts, composer, constraints=config.constraints is not None)
+
+
+def _recordings(config: GenerateConfig, opened: OpenedModel) -> Iterator[Line]:
+    """The files that the command line names, or the one recording that standard input is."""
+    first = config.files[0]
+    if not opened.reads_frames:
+        raise UsageError(
+            f"{first}: {opened.path} reads text, in lines; give --input {first}, or a dataset folder"
+            if first != STDIN
+            else f"-: {opened.path} reads text, in lines; leave - out"
+        )
+    from s2scli.inference.recordings import file_lines, recording_line
+
+    if first != STDIN:
+        for path in config.files:
+            if not path.is_file():
+                raise UsageError(f"{path}: {'is no file' if path.exists() else 'no such file'}")
+        return file_lines(config.files)
+    return iter([recording_line(sys.stdin.buffer.read(), "standard input")])
 
 
 def _shard(lines: Iterator[Line], config: GenerateConfig) -> Iterator[Line]:
@@ -204,21 +251,26 @@ def _shard(lines: Iterator[Line], config: GenerateConfig) -> Iterator[Line]:
     return (line for line in lines if line.id % config.num_shards == config.shard_id)
 
 
-def _dataset_lines(config: GenerateConfig, tokenizers: Mapping[str, Tokenizer], path: Path) -> Iterator[Line]:
-    """The pairs of a dataset's split; CheckpointError where its vocabulary is not the checkpoint's."""
+def _dataset_lines(config: GenerateConfig, opened: OpenedModel) -> Iterator[Line]:
+    """The pairs of a dataset's split; CheckpointError where its columns are not those that the model reads."""
     assert config.data is not None
     if config.source_tag:
         raise UsageError("--source-tag is for text; a dataset's sources have their tags")
     from s2scli.data.dataset import Dataset
+    from s2scli.inference.input import split_lines
 
-    dataset = Dataset.open(config.data)
-    if "source" not in tokenizers and not config.score_reference:
+    dataset, tokenizers, path = Dataset.open(config.data), opened.tokenizers, opened.path
+    reads_source = "source" in tokenizers or opened.reads_frames
+    if not reads_source and not config.score_reference:
         raise UsageError(
             f"{path}: a language model has nothing to translate in a dataset; --score-reference scores the targets, "
             "and lines on standard input are gone on with"
         )
-    if set(tokenizers) - set(dataset.sides):
-        raise UsageError(f"{config.data}: the dataset has no source, which {path} reads")
+    if opened.reads_frames:
+        _check_features(dataset, opened)
+    elif set(tokenizers) - set(dataset.sides):
+        kind = "text as source" if dataset.features else "source"
+        raise UsageError(f"{config.data}: the dataset has no {kind}, which {path} reads")
     check_vocabularies(
         tokenizers,
         path,
@@ -227,7 +279,23 @@ def _dataset_lines(config: GenerateConfig, tokenizers: Mapping[str, Tokenizer], 
         "use the dataset it was trained on, make one with s2s preprocess --vocab-from "
         f"{path}, or pipe raw text into `s2s generate` without a dataset",
     )
-    split = dataset.split(config.gen_subset)
-    sources = split.texts("source") if "source" in tokenizers else repeat("", len(split))
-    pairs = zip(sources, split.texts("target"), strict=True)
-    return (Line(number, source, reference) for number, (source, reference) in enumerate(pairs))
+    return split_lines(dataset.split(config.gen_subset), reads_source=reads_source)
+
+
+def _check_features(dataset: Dataset, opened: OpenedModel) -> None:
+    """UsageError where a dataset has no frames, CheckpointError where they are made otherwise than the model's."""
+    from s2scli.features.form import FeatureForm
+
+    own, other = FeatureForm.of_source(opened.dataset), dataset.features
+    if other is None:
+        raise UsageError(
+            f"{dataset.path}: the dataset has no frames of features as source, which {opened.path} reads"
+        )
+    assert own is not None
+    for name, value in own.to_meta().items():
+        # How frames are stored is the dataset's own business.
+        if name != "dtype" and (found := other.to_meta()[name]) != value:
+            raise CheckpointError(
+                f"{opened.path}: reads frames with {name} = {spelled(value)}, and those of {dataset.path} have "
+                f"{spelled(found)}; preprocess as the training data was"
+            )

@@ -151,6 +151,41 @@ def ends() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.fixture(scope="session")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recordings of four words, `data`, the dataset of them, and `run`, which has learned to tell them apart."""
+    from recordings import write_corpus
+
+    from s2scli.configs.preprocess import PreprocessConfig
+    from s2scli.configs.train import TrainConfig
+    from s2scli.preprocess import preprocess
+    from s2scli.schema import build
+    from s2scli.train import train
+
+    folder = tmp_path_factory.mktemp("speech")
+    write_corpus(folder, train=48, valid=4, test=8)
+    files = {f"{split}_file": folder / f"{split}.tsv" for split in ("train", "valid", "test")}
+    # A tone without its own mean would be as any other.
+    frames = {"source_type": "audio", "num_mel_bins": 16, "cmvn": "global"}
+    preprocess(build(PreprocessConfig, files | frames | {"tokenizer": "word", "destdir": folder / "data"}))
+    sizes = {"layers": 1, "embed_dim": 32, "ffn_embed_dim": 64, "attention_heads": 2}
+    sides = {f"model.{side}_{name}": size for side in ("encoder", "decoder") for name, size in sizes.items()}
+    values = {
+        "data": folder / "data",
+        "save_dir": folder / "run",
+        "arch": "s2t_transformer_xs",
+        "model.conv_channels": 32,
+        "model.dropout": 0.0,
+        "optimizer.lr": 0.01,
+        "lr_scheduler.warmup_updates": 10,
+        "max_tokens": 400,
+        "max_update": 60,
+        "device": "cpu",
+    }
+    train(TrainConfig.resolve({}, values | sides))
+    return folder
+
+
 @pytest.fixture
 def generating(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -20,4 +20,6 @@ def check_inputs(config: Any) -> None:
     if isinstance(data := getattr(config, "data", None), Path):
         from s2scli.data.dataset import Dataset  # with numpy, which text has no use for
 
-        Dataset.open(data)
+        # What is no folder is a recording; whether the model reads such is known when it is open.
+        if data.is_dir() or not getattr(config, "files", ()):
+            Dataset.open(data)

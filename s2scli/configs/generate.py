@@ -33,9 +33,13 @@ class GenerateConfig(DecodingConfig, ServerConfig, CommandConfig):
 
     data: Path | None = setting(
         None,
-        "dataset folder to translate a split of; without it, standard input is translated",
+        "dataset folder to translate a split of, or for a model of speech a recording, or - for one on standard input; "
+        "without it, the lines of standard input are translated",
         argument=True,
         not_beside={"serve": _CLIENTS},
+    )
+    recordings: tuple[Path, ...] = setting(
+        (), "more recordings", argument=True, needs="data", not_beside={"serve": _CLIENTS}
     )
     encoder_layers_to_keep: tuple[int, ...] = setting(
         (),
@@ -54,6 +58,12 @@ class GenerateConfig(DecodingConfig, ServerConfig, CommandConfig):
         panel=_INPUT_AND_OUTPUT,
         common=True,
         not_beside={"serve": _CLIENTS},
+    )
+    source_type: str | None = setting(
+        None,
+        "what the input names or is; by default, and at most, what the model was trained on",
+        choices=("text", "audio", "features"),
+        panel=_INPUT_AND_OUTPUT,
     )
     input: Path = setting(
         Path("-"),
@@ -255,11 +265,20 @@ class GenerateConfig(DecodingConfig, ServerConfig, CommandConfig):
         self._check_attention()
         self._check_reranking()
         self._check_serving()
+        if self.recordings and not self.files:
+            raise UsageError(
+                f"{self.recordings[0]}: {self.data} is a folder; give one dataset folder, or recordings"
+            )
         if self.context_window and (self.processes > 1 or self.num_shards > 1):
             raise UsageError(
                 f"--context-window {self.context_window}: a line is scored after those before it, which --processes "
                 "and --num-shards give to others; leave them out"
             )
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The recordings that are named in place of a dataset folder."""
+        return () if self.data is None or self.data.is_dir() else (self.data, *self.recordings)
 
     @property
     def shows_attention(self) -> bool:

@@ -29,11 +29,13 @@ class Utterance:
     """What one source is: files that are joined, or a segment of one, from `start` to `end` in seconds.
 
     references: to files, see features/opening.py, relative to the folder; where no file has such a name, there may be
-    several in one, with blanks between them. num_frames: how long it is as a manifest has it.
+    several in one, with blanks between them. data: the contents of one file, in place of references, whose only one is
+    then what messages call it. num_frames: how long it is as a manifest has it.
     """
 
     references: tuple[str, ...]
     folder: Path = Path()
+    data: bytes | None = None
     start: float | None = None
     end: float | None = None
     num_frames: int | None = None
@@ -42,6 +44,8 @@ class Utterance:
         """What the references are to; DataError where something is missing, or the segment is none."""
         if not self.references:
             raise DataError("names no file")
+        if self.data is not None:
+            return [FileReference(Path(self.references[0]), "", self.data)]
         found = [reference for text in self.references for reference in resolve_all(text, self.folder)]
         if self.start is None and self.end is None:
             return found

@@ -27,10 +27,11 @@ _LARGEST = 1 << 32
 
 
 class FileReference(NamedTuple):
-    """A file, and which part of it, or nothing."""
+    """A file, and which part of it, or nothing; data: what is in it, where it is in memory and not read."""
 
     path: Path
     part: str
+    data: bytes | None = None
 
     def __str__(self) -> str:
         return f"{self.path}:{self.part}" if self.part else str(self.path)
@@ -100,6 +101,9 @@ def read_matrix(reference: FileReference) -> FeatureArray:
 @contextmanager
 def _opened(reference: FileReference) -> Iterator[tuple[BinaryIO, str]]:
     """A stream of what a reference is to, at its beginning, and what the format is to find in it."""
+    if reference.data is not None:
+        yield io.BytesIO(reference.data), reference.part
+        return
     try:
         with reference.path.open("rb") as stream:
             if reference.path.suffix == ".zip" and reference.part:

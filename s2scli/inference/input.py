@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from s2scli.data.record_fields import text_field, why_no_record
 from s2scli.data.source_form import SourceComposer
@@ -13,6 +13,10 @@ from s2scli.inference.lines import Line
 from s2scli.io import COMPRESSED
 from s2scli.record import NOT_TEXT, read_json
 from s2scli.text.normalization import is_blank
+
+if TYPE_CHECKING:
+    # Of a dataset are the fewest inputs, and numpy takes a while to load.
+    from s2scli.data.split import Split
 
 T = TypeVar("T")
 
@@ -77,6 +81,17 @@ def _phrases(record: dict[str, Any], name: str) -> tuple[str, ...]:
     if not isinstance(phrases, list) or not all(isinstance(phrase, str) for phrase in phrases):
         raise TypeError(f"{name} is no list of texts")
     return tuple(NOT_TEXT.sub("\ufffd", phrase) for phrase in phrases if not is_blank(phrase))
+
+
+def split_lines(split: Split, *, reads_source: bool) -> Iterator[Line]:
+    """The pairs of a dataset's split as lines with references; without a source where the model reads none."""
+    import numpy as np
+
+    has_frames = reads_source and split.features("source") is not None
+    for number in range(len(split)):
+        source = split.text("source", number) if reads_source else ""
+        frames = split.frames_of("source", np.array([number]))[0] if has_frames else None
+        yield Line(number, source, split.text("target", number), features=frames)
 
 
 class UntilBroken(Generic[T]):

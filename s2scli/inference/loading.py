@@ -127,6 +127,11 @@ def _check_settings(opened: OpenedModel, engine: Engine, config: GenerateConfig)
         raise UsageError(
             f"--glossary {config.glossary}: a language model has no source that its terms could be in"
         )
+    if opened.reads_frames and config.reads_attention:
+        raise UsageError(
+            f"--attention, --print-attention, --print-alignment, --replace-unk and --format table are about the tokens "
+            f"of a source, and {opened.path} reads frames; leave them out"
+        )
     if not engine.reads_source and config.on_long == "split":
         raise UsageError(
             "--on-long split: a language model goes on with a line, and cannot with parts of it; give truncate"
@@ -165,7 +170,7 @@ def _translator(
 
 def _features(opened: OpenedModel) -> FeatureForm | None:
     """What the frames are made of that a model reads; None where it reads text."""
-    if opened.dataset.get("features") is None:
+    if not opened.reads_frames:
         return None
     from s2scli.features.form import FeatureForm
 

@@ -26,6 +26,11 @@ class OpenedModel(ABC):
     dataset: Mapping[str, Any]
     right_to_left: bool
 
+    @property
+    def reads_frames(self) -> bool:
+        """Whether its sources are frames of features, not text."""
+        return self.dataset.get("features") is not None
+
     @abstractmethod
     def engine(self, config: GenerateConfig) -> Engine:
         """What searches by the config's settings; UsageError for those that this model, or its engine, has no use for.

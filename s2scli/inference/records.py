@@ -37,7 +37,9 @@ class RecordMaker:
 
     def record(self, line: Line, source: EncodedLine, outputs: Sequence[ScoredOutput]) -> Record:
         """The record of a line and its outputs, best first."""
-        target, own = self.tokenizers["target"], self.tokenizers[self.side]
+        target = self.tokenizers["target"]
+        # Frames have no tokens, and no tokenizer of their own.
+        own = self.tokenizers.get(self.side, target)
         pieces = own.pieces(source.ids)
         hypotheses = [self._hypothesis(output, source.words) for output in outputs]
         if self.attention:

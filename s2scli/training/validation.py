@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
@@ -14,7 +14,7 @@ from s2scli.components import METRICS
 from s2scli.data.batch import Batch
 from s2scli.data.batching import load_batch
 from s2scli.errors import is_out_of_memory
-from s2scli.inference.lines import Line
+from s2scli.inference.input import split_lines
 from s2scli.nn.runtime import give_back_freed_memory
 from s2scli.notes import Summary
 from s2scli.training.log import perplexity
@@ -104,9 +104,10 @@ def translation_scores(run: Run, part: ValidationSplit) -> tuple[dict[str, float
     first = run.config.decode_and_evaluate
     number = len(part.split) if first < 0 else first
     tokenizers = run.translator.tokenizers
-    targets = islice(part.split.texts("target"), number)
-    references = [*map(tokenizers["target"].whole_words, targets)]
-    lines = [Line(index, source) for index, source in enumerate(islice(part.split.texts("source"), number))]
+    # Records need no references: the metrics have them.
+    pairs = list(islice(split_lines(part.split, reads_source=True), number))
+    references = [tokenizers["target"].whole_words(line.reference or "") for line in pairs]
+    lines = [replace(line, reference=None) for line in pairs]
     mine = run.processes.share(lines)
     outputs: list[tuple[int, str]] = []
     summary = Summary(name=part.split.name, remedy="")
@@ -125,5 +126,5 @@ def translation_scores(run: Run, part: ValidationSplit) -> tuple[dict[str, float
     }
     spacing = max(1, len(lines) // max(1, run.config.eval_samples))
     shown = range(0, len(lines), spacing)[: run.config.eval_samples]
-    as_read = tokenizers["source"].whole_words
+    as_read = tokenizers["source"].whole_words if "source" in tokenizers else str
     return scores, [Sample(i, as_read(lines[i].text), hypotheses[i], references[i]) for i in shown]

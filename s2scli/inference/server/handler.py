@@ -77,7 +77,7 @@ class Handler:
     def _answer_post(self, head: Head) -> None:
         """Answer a POST: as a whole where it is one batch, or the client speaks HTTP/1.0, else in chunks."""
         limits = self._service.config
-        is_json, form = _is_json(head, limits.input_format), _form(head, limits.format)
+        asked_kind, form = _kind_of(head, limits.input_format), _form(head, limits.format)
         if not {"content-length", "transfer-encoding"} & head.headers.keys():
             raise Refused(411, "a request needs its Content-Length")
         check_length(head.length() or 0, limits.max_request_bytes)
@@ -92,7 +92,7 @@ class Handler:
         kind = "application/x-ndjson" if form == "jsonl" else _TEXT
         with self._answering():
             try:
-                asked = self._service.asked(body, head.query, is_json=is_json)
+                asked = self._service.asked(body, head.query, asked_kind)
                 with closing(self._service.answer(asked, form, self._watch)) as parts:
                     if asked.num_lines > limits.batch_size and head.version >= (1, 1):
                         self._stream(parts, kind)
@@ -165,15 +165,15 @@ class Handler:
         return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii")
 
 
-def _is_json(head: Head, input_format: str) -> bool:
-    """Whether the body is JSON lines, by its type, or else by --input-format."""
+def _kind_of(head: Head, input_format: str) -> str:
+    """What the body is, by its type or else by --input-format: "text" or "jsonl" lines, or "audio", one recording."""
     if head.headers.get("content-encoding", "identity") != "identity":
         raise Refused(415, "Content-Encoding: send the text as it is")
     kind = _media_type(head.headers.get("content-type", ""))
     if kind in _JSON or kind in _UNNAMED:
-        return kind in _JSON or input_format == "jsonl"
-    if kind.startswith("text/"):
-        return False
+        return "jsonl" if kind in _JSON or input_format == "jsonl" else "text"
+    if kind.startswith(("text/", "audio/")):
+        return kind.partition("/")[0]
     raise Refused(
         415, f"Content-Type: {kind}: send lines of text/plain, or JSON lines as application/x-ndjson"
     )

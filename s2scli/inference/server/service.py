@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -44,7 +45,7 @@ class Service:
 
     def __init__(self, translator: Translator, config: GenerateConfig) -> None:
         self.config = config
-        self._translator = translator
+        self.translator = translator
         self.composer()  # a wrong --source-tag is known at the start
         self.pool = Pool(config.batch_size, config.max_tokens, config.buffer_size)
         self._variations: OrderedDict[GenerateConfig, Translator] = OrderedDict({config: translator})
@@ -52,7 +53,7 @@ class Service:
 
     def composer(self) -> SourceComposer:
         """What makes sources of lines; it knows those before, and so each request has one of its own."""
-        return SourceComposer(self._translator.form, self.config.source_tag)
+        return SourceComposer(self.translator.form, self.config.source_tag)
 
     def describe(self) -> str:
         """Which model it is, as a line of JSON."""
@@ -63,8 +64,16 @@ class Service:
             models.append({"path": str(path), "arch": arch, **languages})
         return to_line({"version": __version__, "models": models, "format": self.config.format})
 
-    def asked(self, body: io.BytesIO, query: str, *, is_json: bool) -> Asked:
-        """What a request asks; UsageError for settings in its query that are not known, or not allowed."""
+    def asked(self, body: io.BytesIO, query: str, kind: str) -> Asked:
+        """What a request asks whose body is lines of "text", records, "jsonl", or one recording, "audio".
+
+        UsageError for settings in its query that are not known, or not allowed, and for a recording where the model
+        reads text.
+        """
+        if kind == "audio" and self.translator.features is None:
+            raise UsageError(
+                "the model reads text: send lines of text/plain, or JSON lines as application/x-ndjson"
+            )
         given: dict[str, str] = {}
         for name, value in parse_qsl(query, keep_blank_values=True):
             key = _key(name)
@@ -73,7 +82,7 @@ class Service:
             if key in given:
                 raise UsageError(f"?{name}: given twice")
             given[key] = value
-        return Asked(self, body, given, is_json=is_json)
+        return Asked(self, body, given, kind)
 
     def answer(self, asked: Asked, form: str, watch: Callable[[], object]) -> Generator[bytes, None, None]:
         """The output for some lines, as `--format form` has it, as it gets done.
@@ -95,13 +104,13 @@ class Service:
         mark: what stands before the name of one, as the client gave it.
         """
         if not given:
-            return self._translator, self.config
+            return self.translator, self.config
         names = {name: f"{mark}{name}" for name in given}
         config = with_changes(self.config, given, names, lambda key: f"{mark}{key}")
         for name in given:
             self._check_bound(name, getattr(config, name), names[name])
         with self._changing:
-            translator = self._variations.get(config) or self._translator.with_search(config, config.path)
+            translator = self._variations.get(config) or self.translator.with_search(config, config.path)
             self._variations[config] = translator
             self._variations.move_to_end(config)
             if len(self._variations) > _MOST_VARIATIONS:
@@ -120,12 +129,13 @@ class Service:
 class Asked:
     """The lines of a request, read anew each time, each with the translator and settings that answer it."""
 
-    def __init__(
-        self, service: Service, body: io.BytesIO, given: Mapping[str, str], *, is_json: bool
-    ) -> None:
+    def __init__(self, service: Service, body: io.BytesIO, given: Mapping[str, str], kind: str) -> None:
         self._service, self._body, self._given = service, body, given
-        self._is_json = is_json
+        self._kind = kind
         self._own = service.vary(given, "?")
+        if kind == "audio":
+            self.num_lines, self._has_long = 1, False
+            return
         text = body.getvalue()
         self.num_lines = text.count(b"\n") + (not text.endswith(b"\n") and bool(text))
         _check_lines(text, service.config.max_line_bytes)
@@ -136,7 +146,7 @@ class Asked:
     def is_doubtful(self) -> bool:
         """Whether a line may turn out to be one that cannot be answered."""
         config = self._service.config
-        return self._is_json or self._has_long or config.score_reference or config.on_long == "error"
+        return self._kind == "jsonl" or self._has_long or config.score_reference or config.on_long == "error"
 
     def checked(self) -> Iterator[None]:
         """Go through the lines; S2SError, or Refused, for one that cannot be answered."""
@@ -146,16 +156,39 @@ class Asked:
                 _check_tokens(translator, config, line)
             yield
 
-    def __iter__(self) -> Iterator[Question]:
+    def _lines(self) -> Iterator[Line]:
+        """The lines of the body, read from its beginning."""
+        if self._service.translator.features is not None:
+            return self._recordings()
         config, composer = self._service.config, self._service.composer()
+        if self._kind == "text":
+            return text_lines(self._texts(), composer)
+        return json_lines(self._texts(), _NAME, composer, config.source_field)
+
+    def _recordings(self) -> Iterator[Line]:
+        """The lines of a body that is one recording, or names some in the folder that the server runs in."""
+        from s2scli.inference import recordings
+
+        if self._kind == "audio":
+            return iter([recordings.recording_line(self._body.getvalue(), _NAME)])
+        texts = self._texts()
+        lines = (
+            recordings.path_lines(texts)
+            if self._kind == "text"
+            else recordings.recording_records(texts, _NAME)
+        )
+        return recordings.only_within(lines, Path(), _NAME)
+
+    def _texts(self) -> Iterator[str]:
         self._body.seek(len(_BYTE_ORDER_MARK) if self._body.getvalue()[:3] == _BYTE_ORDER_MARK else 0)
         # What is no UTF-8 is replaced; a client sees that, and its server's user could not mend it.
-        texts = (decode(raw)[0] for raw in self._body)
-        if not self._is_json:
-            for line in text_lines(texts, composer):
+        return (decode(raw)[0] for raw in self._body)
+
+    def __iter__(self) -> Iterator[Question]:
+        for line in self._lines():
+            if self._kind != "jsonl":
                 yield Question(line, *self._own)
-            return
-        for line in json_lines(texts, _NAME, composer, config.source_field):
+                continue
             given = {
                 _key(name): value for name, value in line.extra.items() if _is_setting(_key(name), value)
             }

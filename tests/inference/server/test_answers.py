@@ -132,7 +132,7 @@ def test_what_nobody_reads_is_not_computed_far_ahead(run: Generator, monkeypatch
         GenerateConfig, {"path": run.path, "serve": "0", "batch_size": 2, "buffer_size": 3} | SEARCH
     )
     own = Service(make_translator(config), config)
-    asked = own.asked(io.BytesIO(joined(SENTENCES).encode()), "", is_json=False)
+    asked = own.asked(io.BytesIO(joined(SENTENCES).encode()), "", "text")
     answer = own.answer(asked, "text", int)
     found = [next(answer)]
     time.sleep(0.5)

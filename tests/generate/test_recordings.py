@@ -1,0 +1,118 @@
+"""`generate` with a model of speech: recordings come by path, in JSON records, on standard input, and in a dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from generating import Generator, joined
+from recordings import WORDS
+
+from s2scli.errors import DataError, UsageError
+
+TEST = 8
+WANTED = [WORDS[number % len(WORDS)] for number in range(TEST)]
+
+
+@pytest.fixture
+def run(speech: Path, generating: Callable[[Path], Generator], monkeypatch: pytest.MonkeyPatch) -> Generator:
+    """`generate` with that run, in the folder of the recordings."""
+    monkeypatch.chdir(speech)
+    return generating(speech / "run/checkpoint_best.safetensors")
+
+
+def paths(number: int = TEST) -> list[str]:
+    """Those of the test recordings."""
+    return [f"wav/test-{index}.wav" for index in range(number)]
+
+
+def test_paths_on_standard_input_give_a_line_each_and_so_do_those_of_the_command_line(run: Generator) -> None:
+    assert run(joined(paths())) == WANTED
+    assert run("", data=Path(paths()[0]), recordings=tuple(map(Path, paths()[1:]))) == WANTED
+
+
+def test_a_dataset_has_the_frames_that_its_recordings_give(run: Generator) -> None:
+    """They are stored as half floats, as those of a recording are rounded."""
+    records = [json.loads(line) for line in run("", data=Path("data"), format="jsonl")]
+    others = [json.loads(line) for line in run(joined(paths()), format="jsonl")]
+    assert [record["text"] for record in records] == WANTED
+    assert [record["score"] for record in records] == pytest.approx(
+        [record["score"] for record in others], abs=1e-5
+    )
+    assert [(record["source"], record["reference"]) for record in records] == [
+        (f"test{number}", word) for number, word in enumerate(WANTED)
+    ]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_recording_is_read_the_same_in_any_batch(run: Generator, batch_size: int) -> None:
+    scores = [
+        [json.loads(line)["score"] for line in run(joined(paths()), format="jsonl", batch_size=size)]
+        for size in (batch_size, 64)
+    ]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+
+
+def test_records_name_recordings_that_are_joined_or_a_part_of_one(run: Generator) -> None:
+    whole, part = {"audio": paths()[:1], "doc": 7}, {"audio": paths()[2], "start": 0.0, "end": 30.2 / 100}
+    lines = run(joined(map(json.dumps, (whole, part))), input_format="jsonl", format="jsonl")
+    found = [json.loads(line) for line in lines]
+    assert [(record["text"], record.get("doc")) for record in found] == [("zero", 7), ("two", None)]
+    for record, problem in (
+        ({"audio": 5}, "the line's field audio is no path, nor a list of them"),
+        ({"text": "a"}, "the line's field audio is no path"),
+        ({"audio": "a.wav", "start": "1"}, "the line's field start is no number of seconds"),
+        ([], "the line's JSON is no object"),
+    ):
+        with pytest.raises(DataError, match=f"^standard input:1: {problem}"):
+            run(joined([json.dumps(record)]), input_format="jsonl")
+
+
+def test_a_minus_is_one_recording_on_standard_input(run: Generator) -> None:
+    sound = Path(paths()[3]).read_bytes()
+    # What a recorder writes into a pipe does not say how long it will be.
+    for data in (sound, sound[:4] + b"\xff\xff\xff\x7f" + sound[8:40] + b"\x00\x00\xff\x7f" + sound[44:]):
+        assert run(data, data=Path("-"), source_type="audio") == [WANTED[3]]
+    with pytest.raises(UsageError, match=r"^--source-type text: .* reads audio; leave it out$"):
+        run("", source_type="text")
+
+
+def test_what_cannot_be_read_gives_an_empty_line_and_a_warning(run: Generator, speech: Path) -> None:
+    (speech / "broken.wav").write_bytes(Path(paths()[0]).read_bytes()[:900])
+    (speech / "text.wav").write_text("no sound at all\n")
+    (speech / "empty.wav").touch()
+    odd = ["missing.wav", "broken.wav", "text.wav", "empty.wav", ".", "sox x.wav -t wav - |", ""]
+    lines = [name for pair in zip(odd, paths(), strict=False) for name in pair]
+    found = run(joined(lines), verbose=True)
+    assert found == [text for word in WANTED[: len(odd)] for text in ("", word)]
+    for number, problem in enumerate(
+        ("no such file", "cut short", "is no wav file", "is empty", "is no file", "command")
+    ):
+        (warning,) = [line for line in run.errors.splitlines() if f"line {2 * number + 1}: " in line]
+        assert problem in warning
+    with pytest.raises(UsageError, match=r"^missing\.wav: no such file$"):
+        run("", data=Path(paths()[0]), recordings=(Path("missing.wav"),))
+    with pytest.raises(
+        UsageError, match=r"^wav/test-0\.wav: data is a folder; give one dataset folder, or recordings"
+    ):
+        run("", data=Path("data"), recordings=(Path(paths()[0]),))
+
+
+def test_text_and_speech_are_not_mistaken_for_each_other(
+    run: Generator, generating: Callable[[Path], Generator], toy_runs: Path, toy_data: Path
+) -> None:
+    text = generating(toy_runs / "transformer")
+    with pytest.raises(
+        UsageError, match=r"wav/test-0\.wav: .* reads text, in lines; give --input wav/test-0\.wav"
+    ):
+        text("", data=Path(paths()[0]))
+    with pytest.raises(UsageError, match=r"the dataset has no text as source, which .* reads$"):
+        text("", data=Path("data"))
+    with pytest.raises(UsageError, match=r"has no frames of features as source, which .* reads$"):
+        run("", data=toy_data)
+    with pytest.raises(
+        UsageError, match=r"are about the tokens of a source, and .* reads frames; leave them out$"
+    ):
+        run(joined(paths()), print_alignment=True)
