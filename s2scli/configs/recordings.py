@@ -52,11 +52,10 @@ class RecordingsConfig:
         at_least=0,
         at_most=1_000_000,
         panel=_RECORDINGS,
-        common=True,
         needs=_AUDIO,
     )
     num_mel_bins: int = setting(
-        80, "mel bands of a frame", at_least=1, at_most=4096, panel=_RECORDINGS, common=True, needs=_AUDIO
+        80, "mel bands of a frame", at_least=1, at_most=4096, panel=_RECORDINGS, needs=_AUDIO
     )
     frame_length: float = setting(
         25.0, "length of a frame", unit="ms", above=0, at_most=10_000, panel=_RECORDINGS, needs=_AUDIO
@@ -76,7 +75,6 @@ class RecordingsConfig:
         at_least=0,
         at_most=2,
         panel=_RECORDINGS,
-        common=True,
         needs=_NO_TEXT,
     )
     cmvn: str = setting(
@@ -109,7 +107,6 @@ class RecordingsConfig:
         unit="frames",
         at_least=0,
         panel=_RECORDINGS,
-        common=True,
         needs=_NO_TEXT,
     )
     min_frames: int = setting(
@@ -125,7 +122,6 @@ class RecordingsConfig:
         "sources that cannot be read: stop, or skip the pair (training only)",
         choices=("error", "skip"),
         panel=_RECORDINGS,
-        common=True,
         needs=_NO_TEXT,
     )
 
