@@ -40,8 +40,8 @@ class KnownFlags:
 
     @property
     def is_greedy(self) -> bool:
-        """Whether an option of several words takes all that follow: not where an argument takes several."""
-        return not any(flag.argument and flag.many for flag in self.flags)
+        """Whether an option of several words takes all that follow: not where an argument must have several."""
+        return not any(flag.takes_rest for flag in self.flags)
 
     @property
     def _surroundings(self) -> Surroundings:

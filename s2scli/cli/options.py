@@ -59,6 +59,11 @@ class Flag:
         opposite = bare.removeprefix("no-") if bare.startswith("no-") else f"no-{bare}"
         return f"{self.name}/--{opposite}"
 
+    @property
+    def takes_rest(self) -> bool:
+        """Whether it is an argument of several words that must be there, to which the words after options belong."""
+        return self.argument and self.many and self.required
+
     def allows(self, value: str) -> bool:
         """Whether the value is one of the choices, where there are some."""
         return not self.choices or value in self.choices
@@ -125,7 +130,7 @@ def flags_of(config: type[CommandConfig]) -> list[Flag]:
         )
         for name, alias in aliases.items()
     ]
-    if any(flag.argument and flag.many for flag in flags):
+    if any(flag.takes_rest for flag in flags):
         # The words that follow are the argument's: an option's list is one word with commas.
         flags = [
             flag if flag.argument else dataclasses.replace(flag, metavar=flag.metavar.replace("...", ",..."))

@@ -17,8 +17,8 @@ _NUMBER = re.compile(r"-\.?\d")
 def spread_words(words: Sequence[str], vocabulary: KnownFlags) -> list[str]:
     """The words as `read_words` reads them: each value after its option's name, and another toolkit's flags as ours.
 
-    An option's name is repeated before each of several words: --ref a b → --ref a --ref b. Where an argument takes
-    several words, only the one after the option's name is the option's: --figures a run.
+    An option's name is repeated before each of several words: --ref a b → --ref a --ref b. Where an argument must
+    have several words, only the one after the option's name is the option's: --figures a run.
     Raises UsageError where a value is missing, and for all options and values at once that are not known here, each
     with what to give in its place.
     """
