@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from recordings import tone, write_corpus, write_wav
 from rich.cells import cell_len
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
@@ -184,8 +185,8 @@ def test_json_of_a_dataset(toy_data: Path, capsys: pytest.CaptureFixture[str]) -
     found = json.loads(printed([str(toy_data), "--format", "json", "--verify", "--examples", "1"], capsys))
     assert (found["kind"], found["version"], found["verified"]) == ("dataset", 1, True)
     assert set(found["splits"]["test"]) == {
-        "num_examples", "sides", "tags", "dropped", "truncated", "truncated_tokens", "in_training", "num_shards",
-        "bytes", "fingerprint"
+        "num_examples", "sides", "frames", "tags", "dropped", "truncated", "truncated_tokens", "in_training",
+        "num_shards", "bytes", "fingerprint"
     }  # fmt: skip
     assert list(found["splits"]["test"]["sides"]["target"]["lengths"]["quantiles"]) == [
         "5", "25", "50", "75", "95", "99"
@@ -351,3 +352,43 @@ def test_two_vocabularies_and_the_settings_that_were_chosen(
     out = printed([str(tmp_path / "d")], capsys)
     assert "2 symbols in both vocabularies" in out
     assert "settings     source_lang aa, target_lang bb, trainpref (train), tokenizer word\n" in out
+
+
+def test_a_dataset_of_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_corpus(tmp_path, train=8, valid=2)
+    write_wav(tmp_path / "wav/train-3.wav", tone("three", 3, 16_000), 16_000)
+    # The same recording in both splits, with the same text.
+    shutil.copyfile(tmp_path / "wav/train-1.wav", tmp_path / "wav/valid-1.wav")
+    files = {f"{split}_file": tmp_path / f"{split}.tsv" for split in ("train", "valid")}
+    values = {"source_type": "audio", "num_mel_bins": 20, "deltas": 1, "tokenizer": "character"}
+    preprocess(build(PreprocessConfig, {"destdir": tmp_path / "data", **values, **files}))
+    report = described(tmp_path / "data", examples=1)
+    lengths = {
+        name: Dataset.open(tmp_path / "data").split(name).lengths("source") for name in ("train", "valid")
+    }
+    for name, split in report.splits.items():
+        assert split.frames is not None
+        assert split.frames.num_frames == lengths[name].sum()
+        assert split.frames.hours == pytest.approx(lengths[name].sum() / 360_000, abs=1e-4)
+        tokens = split.sides["target"].num_tokens
+        assert split.frames.frames_per_token == pytest.approx(lengths[name].sum() / tokens, abs=0.01)
+        assert split.frames.lengths.maximum == lengths[name].max()
+        assert list(split.sides) == ["target"]
+    assert report.splits["valid"].in_training == 1
+    assert report.bytes_by_kind["frames"] == 2 * 40 * sum(found.sum() for found in lengths.values())
+    (longest,) = report.examples["longest"]
+    assert (longest.num_frames, longest.text["source"]) == (
+        lengths["train"].max(),
+        f"train{lengths['train'].argmax()}",
+    )
+    capsys.readouterr()
+    shown = " ".join(printed([str(tmp_path / "data")], capsys).split())
+    for line in (
+        "features 20 mel bands of 25 ms every 10 ms, 8,000 Hz, deltas 1, cmvn utterance,",
+        "train: 1 source had another rate than 8,000 Hz and was resampled",
+        "valid: 1 pair, 50.00%, of the training split too",
+    ):
+        assert line in shown
+    assert (
+        json.loads(printed([str(tmp_path / "data"), "--format", "json"], capsys))["features"]["deltas"] == 1
+    )

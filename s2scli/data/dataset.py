@@ -162,8 +162,8 @@ class Dataset:
 
     def _cut_of(self, column: str) -> Callable[[Any, int], Any]:
         """How what is too long is cut."""
-        if column != "source":
-            return lambda ids, limit: ids[:limit]
+        if column != "source" or self.features is not None:
+            return lambda values, limit: values[:limit]
         form, marks = self.source_form, self.source_form.marks(self.tokenizer("source"))
         return partial(form.cut, marks=marks)
 

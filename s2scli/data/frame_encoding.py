@@ -125,14 +125,14 @@ class FrameEncoder:
         )
 
 
-def sources_in_words(form: FeatureForm, counts: Mapping[str, int]) -> list[str]:
+def sources_in_words(sample_rate: int, counts: Mapping[str, int]) -> list[str]:
     """What there is to tell of a split's sources: how many were resampled, and the like."""
     told = []
     for name, words in SOURCES_IN_WORDS.items():
         if number := counts.get(name, 0):
             one = number == 1
             what = words.format(
-                rate=form.sample_rate, were="was" if one else "were", have="has" if one else "have"
+                rate=sample_rate, were="was" if one else "were", have="has" if one else "have"
             )
             told.append(f"{number:,} {'source' if one else 'sources'} {what}")
     return told

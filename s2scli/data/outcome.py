@@ -80,5 +80,5 @@ def _tell_what_is_lost(config: PreprocessConfig, result: PreprocessResult) -> No
             )
     if result.features is not None:
         for split, counts in result.sources.items():
-            for told in sources_in_words(result.features, counts):
+            for told in sources_in_words(result.features.sample_rate, counts):
                 notice(f"{split}: {told}")

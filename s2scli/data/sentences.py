@@ -123,6 +123,11 @@ class Sentences:
         self._limits = limits
         self._form = form
         self._marks = form.marks(tokenizers["source"]) if "source" in tokenizers else frozenset()
+        if split.features("source") is not None and (config.has_noise or "source" in config.subword_sides):
+            raise UsageError(
+                "--word-dropout, --word-mask, --word-shuffle and --subword-sampling source change words of the source, "
+                "and the dataset's sources are frames; leave them out"
+            )
         self._subwords = _subword_sampling(config, tokenizers)
         self._noise = None
         if config.has_noise:

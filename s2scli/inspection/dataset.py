@@ -11,6 +11,7 @@ import numpy as np
 
 from s2scli.data.dataset import Dataset
 from s2scli.data.folder import TAG
+from s2scli.data.frame_encoding import hours
 from s2scli.data.meta import META
 from s2scli.data.sameness import count_shared
 from s2scli.data.shortlist_table import SHORTLIST
@@ -37,16 +38,31 @@ class SideReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FramesReport:
+    """The sources of a split that are frames: how many, how long they are, and how many there are a target token.
+
+    counts: how many sources were resampled when the dataset was made, and the like.
+    """
+
+    num_frames: int
+    hours: float
+    frames_per_token: float
+    lengths: LengthStatistics
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitReport:
     """A split.
 
-    tags: how many examples have each. dropped: pairs that preprocess left out, by reason; truncated: sentences that it
-    cut, by side; truncated_tokens: what they lost. in_training: how many examples are in the training split too; None
-    for that one itself.
+    sides: those that are text; frames: the sources where they are none. tags: how many examples have each. dropped:
+    pairs that preprocess left out, by reason; truncated: sentences that it cut, by side; truncated_tokens: what they
+    lost. in_training: how many examples are in the training split too; None for that one itself.
     """
 
     num_examples: int
     sides: dict[str, SideReport]
+    frames: FramesReport | None
     tags: dict[str, int]
     dropped: dict[str, int]
     truncated: dict[str, int]
@@ -63,13 +79,15 @@ class ExampleReport:
 
     id: its index in the split, from 0, as in the records of generate. line: its line in the split's text, from 1;
     None where pairs were left out or held out, or texts joined. By side: num_tokens, num_unknown, the
-    raw text, and what the tokens say when they are joined to text again.
+    raw text, and what the tokens say when they are joined to text again. num_frames: those of its source; its text is
+    then what it is called.
     """
 
     id: int
     line: int | None
     value: float
     num_tokens: dict[str, int]
+    num_frames: int | None = None
     num_unknown: dict[str, int]
     text: dict[str, str]
     decoded: dict[str, str]
@@ -80,9 +98,9 @@ class DatasetReport:
     """What a dataset folder holds.
 
     examined: the split that the examples and the vocabularies' counts are of. num_translations: of each source token
-    in the shortlist table; 0: there is none. examples: by ranking, "longest", "ratio" and "unknown". bytes: size of
-    all files; bytes_by_kind: of ids, ends, text, text_ends, and other files. verified: whether the checksums of all
-    files were compared.
+    in the shortlist table; 0: there is none. features: what frames are made of, without their statistics. examples: by
+    ranking, "longest", "ratio" and "unknown". bytes: size of all files; bytes_by_kind: of ids, frames, ends, text,
+    text_ends, and other files. verified: whether the checksums of all files were compared.
     """
 
     kind: str = "dataset"
@@ -95,6 +113,7 @@ class DatasetReport:
     vocabularies: dict[str, VocabularyReport]
     overlap: OverlapReport | None
     num_translations: int
+    features: dict[str, Any] | None = None
     examples: dict[str, list[ExampleReport]]
     limits: dict[str, Any]
     settings: dict[str, Any] = field(default_factory=dict)
@@ -125,7 +144,17 @@ def _describe(dataset: Dataset, only: str | None, num_examples: int, verify: boo
         name: survey(split, sizes, num_ranked=num_examples if name == examined else 0)
         for name, split in splits.items()
     }
-    bins = choose_bins([counts for found in surveys.values() for counts in found.lengths.values()])
+    bins = {
+        of_frames: choose_bins(
+            [
+                counts
+                for found in surveys.values()
+                for column, counts in found.lengths.items()
+                if (column not in sizes) == of_frames
+            ]
+        )
+        for of_frames in (False, True)
+    }
     tokens = surveys[examined].tokens
     sides = {column: dataset.tokenizer(column) for column in sizes}
     by_kind = _bytes_by_kind(dataset)
@@ -140,6 +169,7 @@ def _describe(dataset: Dataset, only: str | None, num_examples: int, verify: boo
         },
         overlap=describe_overlap(sides, tokens) if len(sides) == 2 else None,
         num_translations=dataset.num_translations,
+        features=_features(dataset),
         examples={
             ranking: [_describe_example(dataset, splits[examined], item) for item in ranked]
             for ranking, ranked in surveys[examined].ranked.items()
@@ -154,7 +184,34 @@ def _describe(dataset: Dataset, only: str | None, num_examples: int, verify: boo
     )
 
 
-def _describe_split(dataset: Dataset, split: Split, found: Survey, bins: tuple[int, int]) -> SplitReport:
+def _features(dataset: Dataset) -> dict[str, Any] | None:
+    form = dataset.features
+    if form is None:
+        return None
+    return {name: value for name, value in form.to_meta().items() if name not in ("mean", "deviation")}
+
+
+def _describe_frames(
+    dataset: Dataset, split: Split, found: Survey, bins: tuple[int, int]
+) -> FramesReport | None:
+    """The sources of a split that are frames."""
+    if dataset.features is None:
+        return None
+    lengths = found.lengths["source"]
+    number = int(np.arange(len(lengths)) @ lengths)
+    tokens = int(np.arange(len(found.lengths["target"])) @ found.lengths["target"])
+    return FramesReport(
+        num_frames=number,
+        hours=round(hours(dataset.features, number), 4),
+        frames_per_token=round(number / max(1, tokens), 2),
+        lengths=describe_lengths(lengths, *bins),
+        counts={name: int(count) for name, count in split.meta.get("sources", {}).items()},
+    )
+
+
+def _describe_split(
+    dataset: Dataset, split: Split, found: Survey, bins: Mapping[bool, tuple[int, int]]
+) -> SplitReport:
     name, meta = split.name, split.meta
     shards = [shard for corpus in meta["corpora"] for shard in corpus["shards"]]
     return SplitReport(
@@ -163,10 +220,12 @@ def _describe_split(dataset: Dataset, split: Split, found: Survey, bins: tuple[i
             column: SideReport(
                 num_tokens=int(np.arange(len(counts)) @ counts),
                 num_unknown=int(found.tokens[column][split.special(column).unknown]),
-                lengths=describe_lengths(counts, *bins),
+                lengths=describe_lengths(counts, *bins[False]),
             )
             for column, counts in found.lengths.items()
+            if column in found.tokens
         },
+        frames=_describe_frames(dataset, split, found, bins[True]),
         tags=_count_tags(dataset, split),
         dropped={reason: int(number) for reason, number in meta.get("dropped", {}).items()},
         truncated={side: int(number) for side, number in meta.get("truncated", {}).items()},
@@ -198,24 +257,25 @@ def _describe_example(dataset: Dataset, split: Split, item: Ranked) -> ExampleRe
     ids = {column: split.ids(column, item.index) for column in split.text_columns}
     held_out = dataset.meta.get("settings", {}).get("valid_fraction", 0)
     is_whole = not split.meta.get("dropped") and (not held_out or split.name not in ("train", "valid"))
-    # Of several texts, the place in all of them is no line of any.
-    is_whole = is_whole and len(split.corpora) == 1
+    # Of several texts, the place in all of them is no line of any; a manifest has a header, and speeds.
+    is_whole = is_whole and len(split.corpora) == 1 and dataset.features is None
     return ExampleReport(
         id=item.index,
         line=item.index + 1 if is_whole else None,
         value=round(item.value, 4),
         num_tokens={column: len(tokens) for column, tokens in ids.items()},
+        num_frames=int(split.lengths("source", np.array([item.index]))[0]) if dataset.features else None,
         num_unknown={
             column: int((tokens == split.special(column).unknown).sum()) for column, tokens in ids.items()
         },
-        text={column: split.text(column, item.index) for column in ids},
+        text={column: split.text(column, item.index) for column in split.sides},
         decoded={column: dataset.tokenizer(column).decode(tokens.tolist()) for column, tokens in ids.items()},
     )
 
 
 def _bytes_by_kind(dataset: Dataset) -> dict[str, int]:
     """The sizes of the splits' files by their ending, and of all others together."""
-    sizes = dict.fromkeys(("ids", "ends", "text", "text_ends", "other"), 0)
+    sizes = dict.fromkeys(("ids", "frames", "ends", "text", "text_ends", "other"), 0)
     for split in dataset.meta["splits"].values():
         for corpus in split["corpora"]:
             for shard in corpus["shards"]:

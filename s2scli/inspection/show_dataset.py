@@ -11,6 +11,7 @@ from rich.cells import cell_len
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import counted
 from s2scli.data.assembly import reasons_in_words
+from s2scli.data.frame_encoding import sources_in_words
 from s2scli.inspection.dataset import DatasetReport, ExampleReport
 from s2scli.inspection.layout import (
     WIDTH,
@@ -46,6 +47,8 @@ def dataset_lines(report: DatasetReport) -> Iterator[str]:
         yield from labelled(
             "shortlist", [f"up to {counted(report.num_translations, 'translation')} of each source token"]
         )
+    if report.features is not None:
+        yield from labelled("features", _features(report.features))
     yield from labelled("settings", settings(_chosen(report.settings)))
     yield ""
     yield from _counts(report)
@@ -78,13 +81,30 @@ def _chosen(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _features(form: dict[str, Any]) -> list[str]:
+    """What frames are made of, in words."""
+    made = [f"{form['num_features']} numbers a frame"]
+    if form["sample_rate"]:
+        made = [
+            f"{form['num_mel_bins']} mel bands of {form['frame_length']:g} ms every {form['frame_shift']:g} ms",
+            f"{form['sample_rate']:,} Hz",
+        ]
+    deltas = [f"deltas {form['deltas']}"] if form["deltas"] else []
+    return [*made, *deltas, f"cmvn {form['cmvn']}", form["dtype"]]
+
+
 def _counts(report: DatasetReport) -> list[str]:
     sides = list(report.vocabularies)
     rows = [["split", "pairs"]]
+    if report.features is not None:
+        rows[0] += ["hours", "frames", "a token"]
     for side in sides:
         rows[0] += [f"{side} tokens", "unknown"]
     for name, split in report.splits.items():
         row = [name, f"{split.num_examples:,}"]
+        if split.frames is not None:
+            frames = split.frames
+            row += [f"{frames.hours:,.2f}", f"{frames.num_frames:,}", f"{frames.frames_per_token:,.1f}"]
         for found in split.sides.values():
             row += [f"{found.num_tokens:,}", percent(found.num_unknown, found.num_tokens)]
         rows.append(row)
@@ -96,8 +116,10 @@ def _quantiles(report: DatasetReport) -> list[str]:
     rows = [["lengths", "", "mean", "min", *percents, "max"]]
     for name, split in report.splits.items():
         label = name
-        for column, side in split.sides.items():
-            lengths = side.lengths
+        of_frames = {"frames": split.frames.lengths} if split.frames else {}
+        for column, lengths in (
+            of_frames | {name: side.lengths for name, side in split.sides.items()}
+        ).items():
             whole = [lengths.minimum, *lengths.quantiles.values(), lengths.maximum]
             figures = [f"{lengths.mean:,.1f}", *(f"{number:,}" for number in whole)]
             rows.append([label, column, *(figures if split.num_examples else ["-"] * len(figures))])
@@ -117,6 +139,9 @@ def _notes(report: DatasetReport) -> Iterator[str]:
         if split.dropped:
             reasons = ", ".join(reasons_in_words(split.dropped))
             yield f"{name}: {counted(sum(split.dropped.values()), 'pair')} left out: {reasons}"
+        if split.frames is not None and report.features is not None:
+            for told in sources_in_words(report.features["sample_rate"], split.frames.counts):
+                yield f"{name}: {told}"
         for side, number in split.truncated.items():
             limit = report.limits.get(f"max_{side}_length")
             lost = f", {split.truncated_tokens[side]:,} left out" if side in split.truncated_tokens else ""
@@ -190,7 +215,8 @@ def _examples(ranking: str, examples: list[ExampleReport], split: str) -> Iterat
     yield f"{_TITLES[ranking]} in {split}"
     for example in examples:
         place = f"line {example.line:,}" if example.line else f"pair {example.id + 1:,} of those kept"
-        figures = [f"{number:,} {side}" for side, number in example.num_tokens.items()]
+        frames = [] if example.num_frames is None else [counted(example.num_frames, "frame")]
+        figures = [*frames, *(f"{number:,} {side}" for side, number in example.num_tokens.items())]
         if ranking == "unknown":
             figures = [
                 f"{example.num_unknown[side]:,} of {number:,} {side}"
@@ -198,6 +224,7 @@ def _examples(ranking: str, examples: list[ExampleReport], split: str) -> Iterat
             ]
         extra = f" tokens, ratio {example.value:.3g}" if ranking == "ratio" else " tokens"
         yield f"  {place}: {', '.join(figures)}{extra}"
-        for side, text in example.decoded.items():
+        names = {"source": example.text["source"]} if example.num_frames is not None else {}
+        for side, text in (names | example.decoded).items():
             label = f"    {side}  "
             yield f"{label}{cut(text, text_width() - len(label))}".rstrip()

@@ -33,9 +33,10 @@ class Ranked:
 class Survey:
     """What a pass over a split has found; the first two by column.
 
-    lengths: how many examples there are of each length, [longest + 1]. tokens: occurrences of each id, [V].
-    ranked: by ranking, the examples that stand out most, the first of equals first. The longest by the tokens of
-    the longer side; ratio by longer over shorter side, one without tokens counting as one; unknown by both sides.
+    lengths: how many examples there are of each length, in tokens or frames, [longest + 1]. tokens: of text,
+    occurrences of each id, [V]. ranked: by ranking, the examples that stand out most, the first of equals first. The
+    longest by the tokens or frames of the longer side; ratio by longer over shorter side, one without tokens counting
+    as one; unknown by both sides.
     """
 
     lengths: dict[str, Counts]
@@ -57,7 +58,7 @@ def survey(split: Split, sizes: Mapping[str, int], *, num_ranked: int = 0) -> Su
 
     Holds a slice of the split in memory. Raises DataError where the files contradict each other or the vocabulary.
     """
-    lengths = {column: np.zeros(1, np.int64) for column in split.text_columns}
+    lengths = {column: np.zeros(1, np.int64) for column in split.sides}
     tokens = {column: np.zeros(sizes[column], np.int64) for column in split.text_columns}
     ranked: dict[str, tuple[Ranked, ...]] = dict.fromkeys(RANKINGS, ())
     for part in _slices(split):
@@ -65,6 +66,7 @@ def survey(split: Split, sizes: Mapping[str, int], *, num_ranked: int = 0) -> Su
         unknown = np.zeros(len(next(iter(part_lengths.values()), ())), np.int64)
         for column, numbers in part_lengths.items():
             lengths[column] = _add(lengths[column], np.bincount(numbers))
+        for column in tokens:
             counts, found = _count_ids(part, column, sizes[column], split.special(column).unknown)
             tokens[column] += counts
             unknown += found
@@ -76,7 +78,7 @@ def survey(split: Split, sizes: Mapping[str, int], *, num_ranked: int = 0) -> Su
 
 def _slices(split: Split) -> Iterator[_Slice]:
     for first, num_examples, all_columns in split.shards():
-        columns = {name: all_columns[name] for name in split.text_columns}
+        columns = {name: all_columns[name] for name in split.sides}
         for start in range(0, num_examples, PAIRS_A_SLICE):
             stop = min(start + PAIRS_A_SLICE, num_examples)
             bounds = {name: _bounds(column, start, stop) for name, column in columns.items()}

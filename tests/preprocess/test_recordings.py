@@ -13,10 +13,12 @@ import pytest
 from recordings import WORDS, tone, write_corpus, write_tsv, write_wav
 
 from s2scli.configs.preprocess import PreprocessConfig
+from s2scli.configs.sampling import SamplingConfig
 from s2scli.data import encoding
 from s2scli.data.batch import Frames, Tokens
-from s2scli.data.batching import load_batch
+from s2scli.data.batching import load_batch, plan_batches
 from s2scli.data.dataset import Dataset
+from s2scli.data.sentences import PaddedPairs, Sentences, read_pairs
 from s2scli.errors import DataError, S2SError, UsageError
 from s2scli.features.deltas import add_deltas
 from s2scli.features.extraction import Utterance, frame_reader
@@ -417,6 +419,44 @@ def test_held_out_recordings_are_there_once(run: Speak, folder: Path) -> None:
     assert sorted({*valid, *train}) == sorted(f"train{number}" for number in range(12))
     assert len(train) == 2 * len(set(train))
     assert not {*valid} & {*train}
+
+
+def test_words_of_the_source_are_changed_where_there_are_some(run: Speak, folder: Path) -> None:
+    run(tokenizer="sentencepiece", vocab_size=20)
+    dataset = Dataset.open(folder / "data")
+    for wrong in ({"word_dropout": 0.1}, {"subword_sampling": "both"}):
+        with pytest.raises(
+            UsageError, match="change words of the source, and the dataset's sources are frames"
+        ):
+            Sentences.of(dataset, "train", SamplingConfig(**wrong), 1)
+    sentences = Sentences.of(dataset, "train", SamplingConfig(subword_sampling="target"), 1)
+    plain, sampled = (reading(np.arange(12), 1) for reading in (read_all(dataset), sentences.read))
+    np.testing.assert_array_equal(sampled.source.frames, plain.source.frames)  # type: ignore[union-attr]
+    assert sampled.target.ids.size > plain.target.ids.size
+
+
+def read_all(dataset: Dataset) -> Callable[..., PaddedPairs]:
+    """What reads pairs as they are in the dataset."""
+    return lambda rows, epoch: read_pairs(dataset.split("train"), rows)  # noqa: ARG005
+
+
+def test_batches_are_planned_by_frames(run: Speak, folder: Path) -> None:
+    run()
+    split = Dataset.open(folder / "data").split("train")
+    lengths = split.lengths("source")
+    plan = plan_batches(split, max_tokens=100, batch_size=0, seed=1)
+    batches = plan.in_order()
+    assert sorted(np.concatenate(batches).tolist()) == list(range(12))
+    assert all(lengths[batch].max() * len(batch) <= 100 for batch in batches)
+    # From short to long, so that there is as little padding as there can be.
+    assert (np.diff(lengths[np.concatenate(batches)]) >= 0).all()
+    source, target, positions = plan.count(batches)
+    assert (source, target) == (lengths.sum(), 24)
+    padded = sum(len(batch) * (lengths[batch].max() + 2) for batch in batches)
+    assert positions == padded
+    longest = int(lengths.max())
+    with pytest.raises(DataError, match=rf"has {longest} frames, more than --max-tokens 20;.*--max-frames"):
+        plan_batches(split, max_tokens=20, batch_size=0, seed=1)
 
 
 def test_stored_facts_are_checked(run: Speak, folder: Path) -> None:
