@@ -33,8 +33,8 @@ test: $(READY) ## run the tests, as many at a time as there are processors
 test-slow: $(READY) ## run the tests that take minutes
 	$(VENV)/python -m pytest -m slow $(ARGS)
 
-test-interop: $(READY) ## install transformers (130 MB) and hold models imported from it, and exported to it, against its own
-	$(VENV)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[interop,tokenizers]'
+test-interop: $(READY) ## install transformers (130 MB) and onnxruntime (110 MB) and hold imported and exported models against them
+	$(VENV)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[interop,onnx,tokenizers]'
 	$(VENV)/python -m pytest tests/foreign tests/exporting tests/manual/test_foreign_commands.py tests/text/test_library.py \
 		tests/test_hostile_documents.py $(ARGS)
 

@@ -45,6 +45,7 @@ def export(config: ExportConfig) -> ExportResult:
     target: type[ExportTarget] = EXPORT_TARGETS[config.to]
     _check_destination(config.out, target, overwrite=config.overwrite)
     source = ModelToExport.load(path)
+    _check_source(source)
     with _new_folder(config.out) as folder:
         target.write(source, folder, config)
     size = sum(item.stat().st_size for item in config.out.iterdir())
@@ -78,6 +79,14 @@ def _lines(config: ExportConfig, source: ModelToExport) -> Iterator[Line]:
         )
         return
     yield from (Line(number, text) for number, text in enumerate(texts))
+
+
+def _check_source(source: ModelToExport) -> None:
+    """UsageError for a model whose sources are no text."""
+    if source.model.reads_source and "source" not in source.checkpoint.tokenizers:
+        raise UsageError(
+            f"{source.path}: the model reads frames, and s2s export writes models of text alone; s2s generate runs it"
+        )
 
 
 def _check_destination(path: Path, target: type[ExportTarget], *, overwrite: bool) -> None:

@@ -93,6 +93,7 @@ COMMANDS = {
         (
             "s2s export run --to ctranslate2 --out run_ct2",
             "s2s export run --to ctranslate2 --out run_int8 --quantization int8 \\\n      --input test.txt",
+            "s2s export run --to onnx --out run_onnx --input test.txt",
         ),
         reads=True,
         chapters=("from-and-to",),

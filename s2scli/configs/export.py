@@ -36,7 +36,7 @@ class ExportConfig(CommandConfig):
     quantization: str = setting(
         "float32",
         "type of the weights, and where it has a second name of all else; CTranslate2 computes in it by default; for "
-        "transformers float32, float16 or bfloat16",
+        "transformers float32, float16 or bfloat16; for onnx float32",
         choices=QUANTIZATIONS,
         common=True,
     )
@@ -56,7 +56,7 @@ class ExportConfig(CommandConfig):
     max_positions: int = setting(
         1024,
         "positions of sources and outputs to write, where they are a formula that has no end; never fewer than the "
-        "longest lines of training need",
+        "longest lines of training need; ONNX files have the formula itself",
         unit="tokens",
         at_least=2,
         at_most=1_000_000,

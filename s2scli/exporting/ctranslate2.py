@@ -53,6 +53,7 @@ _ACTIVATIONS = {
 _ALLOWED: dict[str, tuple[Any, ...]] = {
     "copy": (False,),
     "attention_window": (0,),
+    "encoder_layer": ("transformer",),
     "activation_fn": tuple(_ACTIVATIONS),
     "decoder_activation_fn": (None, *_ACTIVATIONS),
     "decoder_sublayer": ("attention",),

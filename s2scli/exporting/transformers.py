@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from s2scli import document
 from s2scli.components import FOREIGN_FAMILIES
@@ -33,8 +35,10 @@ from s2scli.schema import spelled
 # The families that models are written as, in the order in which they are asked.
 _FAMILIES = ("marian", "bart", "mbart", "m2m_100", "pegasus", "t5")
 _TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+# The file that says how outputs are searched for.
+GENERATION = "generation_config.json"
 # The entry of config.json that says who has written it.
-_WRITTEN_BY = {"written_by": "s2s export"}
+WRITTEN_BY = {"written_by": "s2s export"}
 
 
 class Transformers(ExportTarget):
@@ -43,28 +47,14 @@ class Transformers(ExportTarget):
     @classmethod
     def write(cls, source: ModelToExport, folder: Path, config: ExportConfig) -> None:
         """Write config.json, generation_config.json, model.safetensors and the files of the tokenizer."""
-        _check(source, config)
-        name = _family(source)
-        family: type[WritableFamily] = FOREIGN_FAMILIES[name]
-        model = _model(source, config)
-        try:
-            settings, weights = family.written(model)
-        except UsageError as error:
-            raise UsageError(f"{source.path}: cannot be a {name} of transformers: {error}") from None
+        _check(config)
+        form = TransformersForm.of(source, config)
         type_ = _TYPES[config.quantization]
-        settings = {
-            "architectures": [family.architecture],
-            "model_type": name,
-            "dtype": config.quantization,
-            **settings,
-            **_WRITTEN_BY,
-        }
         with write_atomically(folder / "model.safetensors") as temporary:
-            save_file({key: item.to(type_) for key, item in weights.items()}, temporary, {"format": "pt"})
-        _write_json(folder / CONFIG, settings)
-        _write_json(folder / "generation_config.json", _generation(source, model, settings))
-        longest = max(map(len, model.positions.values()), default=0)
-        if missing := write_tokenizers(source, folder, name, longest):
+            save_file(
+                {key: item.to(type_) for key, item in form.weights.items()}, temporary, {"format": "pt"}
+            )
+        if missing := form.write(source, folder):
             notice(
                 f"{config.out}: the model is without a tokenizer, as transformers has none like it: {missing}"
             )
@@ -72,12 +62,7 @@ class Transformers(ExportTarget):
     @classmethod
     def has_written(cls, folder: Path) -> bool:
         """Whether config.json says so."""
-        try:
-            with document.blaming(folder / CONFIG, "", CheckpointError):
-                values = document.read(folder / CONFIG, Mapping[str, Any])
-        except (S2SError, OSError):
-            return False
-        return all(values.get(key) == value for key, value in _WRITTEN_BY.items())
+        return says_written(folder)
 
     @classmethod
     def texts(
@@ -85,7 +70,7 @@ class Transformers(ExportTarget):
     ) -> list[str] | None:
         """What transformers makes of the lines; None, and a line that says so, where it is not installed."""
         try:
-            return translated(source, folder, _orders(source), lines, done)
+            return translated(source, folder, orders_of(source), lines, done)
         except ModuleNotFoundError as error:
             if error.name != "transformers":
                 raise
@@ -93,13 +78,8 @@ class Transformers(ExportTarget):
             return None
 
 
-def _check(source: ModelToExport, config: ExportConfig) -> None:
-    """UsageError, with the setting, for what no folder of transformers has."""
-    if source.config.name != "transformer":
-        raise UsageError(
-            f"{source.path}: --arch {source.checkpoint.config['arch']} is of the family {source.config.name}; for "
-            "transformers only those of the family transformer can be written"
-        )
+def _check(config: ExportConfig) -> None:
+    """UsageError for what is asked for and no folder of transformers has."""
     if config.quantization not in _TYPES:
         raise UsageError(
             f"--quantization {config.quantization}: a folder of transformers has weights of one type; choose "
@@ -107,6 +87,52 @@ def _check(source: ModelToExport, config: ExportConfig) -> None:
         )
     if config.shortlist:
         raise UsageError(f"--shortlist {config.shortlist}: transformers has no shortlists; leave it out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformersForm:
+    """What a model is to transformers: one of a family, with settings for config.json, and weights, by their names."""
+
+    family: str
+    model: ModelToWrite
+    settings: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, source: ModelToExport, config: ExportConfig) -> TransformersForm:
+        """The form of a model; UsageError, with the setting, for one that no family of transformers has."""
+        _check_model(source)
+        name = _family(source)
+        family: type[WritableFamily] = FOREIGN_FAMILIES[name]
+        model = _model(source, config)
+        try:
+            settings, weights = family.written(model)
+        except UsageError as error:
+            raise UsageError(f"{source.path}: cannot be a {name} of transformers: {error}") from None
+        settings = {
+            "architectures": [family.architecture],
+            "model_type": name,
+            "dtype": config.quantization,
+            **settings,
+            **WRITTEN_BY,
+        }
+        return cls(family=name, model=model, settings=settings, weights=weights)
+
+    def write(self, source: ModelToExport, folder: Path) -> str:
+        """Write all but the weights into a folder, and give nothing; or, without a tokenizer, the reason for that."""
+        longest = max(map(len, self.model.positions.values()), default=None)
+        write_json(folder / CONFIG, self.settings)
+        write_json(folder / GENERATION, generation_settings(source, self.settings, longest))
+        return write_tokenizers(source, folder, self.family, longest or 0)
+
+
+def _check_model(source: ModelToExport) -> None:
+    """UsageError, with the setting, for a model that no folder of transformers has."""
+    if source.config.name != "transformer":
+        raise UsageError(
+            f"{source.path}: --arch {source.checkpoint.config['arch']} is of the family {source.config.name}; for "
+            "transformers only those of the family transformer can be written"
+        )
     if source.checkpoint.config.get("right_to_left"):
         raise UsageError(
             f"{source.path}: right_to_left = true: transformers would show outputs the wrong way round"
@@ -131,7 +157,7 @@ def _family(source: ModelToExport) -> str:
     )
 
 
-def _orders(source: ModelToExport) -> dict[str, OrderedVocabulary]:
+def orders_of(source: ModelToExport) -> dict[str, OrderedVocabulary]:
     """The vocabulary of each side with the ids of the folder: those of a tokenizer's own file, or ours."""
     return {
         side: OrderedVocabulary(
@@ -150,34 +176,49 @@ def _model(source: ModelToExport, config: ExportConfig) -> ModelToWrite:
     return ModelToWrite(
         config=cast(TransformerConfig, source.config),
         weights=source.checkpoint.weights,
-        orders=_orders(source),
+        orders=orders_of(source),
         first=first_symbol_of(source.checkpoint.tokenizers["target"]),
         positions={side: embedder.positions(0, number) for side, embedder in embedders.items()},
     )
 
 
-def _generation(source: ModelToExport, model: ModelToWrite, settings: Mapping[str, Any]) -> dict[str, Any]:
+def generation_settings(
+    source: ModelToExport, settings: Mapping[str, Any], longest: int | None
+) -> dict[str, Any]:
     """How outputs are searched for, as far as it can be said there: as `s2s generate` does by default.
 
-    Special symbols that no output of ours holds are suppressed; all outputs begin with the first symbol.
+    Special symbols that no output of ours holds are suppressed; all outputs begin with the first symbol. settings: of
+    config.json; longest: the most positions of an output, None for any number.
     """
-    target = model.orders["target"]
+    target = orders_of(source)["target"]
+    first = first_symbol_of(source.checkpoint.tokenizers["target"])
     search = SearchConfig()
-    longest = max(map(len, model.positions.values()), default=search.max_len_b + 1)
+    most = search.max_len_b + 1
     names = ("decoder_start_token_id", "eos_token_id", "pad_token_id", "bos_token_id", "forced_eos_token_id")
     return {
         **{name: settings[name] for name in names},
-        **({} if model.first is None else {"forced_bos_token_id": target.order[model.first]}),
+        **({} if first is None else {"forced_bos_token_id": target.order[first]}),
         **({} if settings.get("use_cache", True) else {"use_cache": False}),
         "suppress_tokens": [target.order[number] for number in source.model.symbols.never_predicted],
         "min_new_tokens": search.min_len,
-        "max_new_tokens": min(search.max_len_b + 1, longest),
+        "max_new_tokens": most if longest is None else min(most, longest),
         "num_beams": search.beam,
         "early_stopping": True,
         "length_penalty": search.lenpen,
     }
 
 
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+def says_written(folder: Path) -> bool:
+    """Whether the config.json in a folder says that `s2s export` has written it."""
+    try:
+        with document.blaming(folder / CONFIG, "", CheckpointError):
+            values = document.read(folder / CONFIG, Mapping[str, Any])
+    except (S2SError, OSError):
+        return False
+    return all(values.get(key) == value for key, value in WRITTEN_BY.items())
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write values as a file of JSON."""
     with write_atomically(path) as temporary:
         temporary.write_text(f"{to_json_text(values, indent=2)}\n", encoding="utf-8")

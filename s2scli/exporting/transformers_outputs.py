@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from s2scli.configs.search import SearchConfig
+from s2scli.exporting.own_text import OwnText
 from s2scli.exporting.target import ModelToExport
 from s2scli.foreign.vocabularies import OrderedVocabulary
 from s2scli.inference.lines import Line
@@ -49,7 +50,7 @@ def _translated(
     model = library.AutoModelForSeq2SeqLM.from_pretrained(folder, local_files_only=True).eval()
     is_own = (folder / "tokenizer_config.json").is_file()
     positions = getattr(model.config, "max_position_embeddings", None)
-    text = _FoldersText(library, folder) if is_own else _OwnText(source, orders, positions)
+    text = _FoldersText(library, folder) if is_own else _OwnBatches(OwnText(source, orders, positions))
     found: dict[int, str] = {}
     ordered = sorted((line for line in lines if not is_blank(line.text)), key=lambda line: len(line.text))
     for begin in range(0, len(ordered), _BATCH):
@@ -74,6 +75,19 @@ def _library() -> Any:
     return library
 
 
+class _OwnBatches:
+    """The tokenizers of a checkpoint."""
+
+    def __init__(self, text: OwnText) -> None:
+        self._text = text
+        self.decode = text.decode
+
+    def encode(self, texts: list[str]) -> dict[str, Any]:
+        """What the model reads, by name."""
+        ids, mask = self._text.padded(texts)
+        return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
+
+
 class _FoldersText:
     """The tokenizer in a folder."""
 
@@ -89,27 +103,3 @@ class _FoldersText:
         """The text of an output."""
         text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
         return text
-
-
-class _OwnText:
-    """The tokenizers of a checkpoint, with the ids of a folder; longest: the most tokens of a source, None for any."""
-
-    def __init__(
-        self, source: ModelToExport, orders: Mapping[str, OrderedVocabulary], longest: int | None
-    ) -> None:
-        self._tokenizers, self._orders = source.checkpoint.tokenizers, orders
-        self._last = None if longest is None else longest - 1
-        self._back = {theirs: ours for ours, theirs in enumerate(orders["target"].order)}
-
-    def encode(self, texts: list[str]) -> dict[str, Any]:
-        """What the model reads, by name."""
-        tokenizer, order = self._tokenizers["source"], self._orders["source"].order
-        rows = [[*tokenizer.encode(text)[: self._last], tokenizer.special.end] for text in texts]
-        longest, padding = max(map(len, rows)), order[tokenizer.special.padding]
-        ids = [[order[token] for token in row] + [padding] * (longest - len(row)) for row in rows]
-        mask = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]
-        return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
-
-    def decode(self, ids: list[int]) -> str:
-        """The text of an output."""
-        return self._tokenizers["target"].decode([self._back[token] for token in ids])

@@ -104,6 +104,7 @@ def always_allowed(config: TransformerConfig) -> dict[str, tuple[Any, ...]]:
     return {
         "copy": (False,),
         "attention_window": (0,),
+        "encoder_layer": ("transformer",),
         "decoder_sublayer": ("attention",),
         "qk_norm": (False,),
         "decoder_start": ("symbol",),

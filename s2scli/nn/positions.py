@@ -11,6 +11,13 @@ from torch.nn import functional as F
 from s2scli.errors import DataError
 
 
+def sinusoid_frequencies(width: int, spacing: str = "tensor2tensor") -> Tensor:
+    """The frequencies [width/2] of the sinusoids of `sinusoids`."""
+    half = width // 2
+    steps = half if spacing == "paper" else max(half - 1, 1)
+    return torch.exp(torch.arange(half) * -(math.log(10000) / steps))
+
+
 def sinusoids(length: int, width: int, spacing: str = "tensor2tensor", offset: int = 0) -> Tensor:
     """The sinusoidal table [length, width] of Vaswani et al. 2017, section 3.5, from position `offset` on.
 
@@ -22,9 +29,9 @@ def sinusoids(length: int, width: int, spacing: str = "tensor2tensor", offset: i
     if torch.get_default_device().type == "meta":
         # There is nothing to compute, for which torch would import its compiler.
         return torch.empty(length, 2 * half)
-    steps = half if spacing == "paper" else max(half - 1, 1)
-    frequencies = torch.exp(torch.arange(half) * -(math.log(10000) / steps))  # [half]
-    angles = torch.arange(offset, offset + length)[:, None] * frequencies  # [length, half]
+    angles = torch.arange(offset, offset + length)[:, None] * sinusoid_frequencies(
+        width, spacing
+    )  # [length, half]
     return torch.cat([angles.sin(), angles.cos()], dim=1)  # [length, width]
 
 

@@ -8,14 +8,18 @@ from torch import Tensor, nn
 from s2scli.nn.kernels.key_value_cache import LayerCache, PositionedCache
 
 
+def rotary_frequencies(width: int, base: float) -> Tensor:
+    """By which angles a position turns the pairs of a head of a width, base^(-2i / width), [width/2]."""
+    return 1 / base ** (torch.arange(0, width, 2) / width)
+
+
 def rotations(length: int, width: int, base: float) -> Tensor:
     """Cosines and sines [length, width/2, 2] of the angles t · base^(-2i / width) of positions t and pairs i."""
     half = width // 2
     if torch.get_default_device().type == "meta":
         # There is nothing to compute, for which torch would import its compiler.
         return torch.empty(length, half, 2)
-    frequencies = 1 / base ** (torch.arange(0, width, 2) / width)
-    angles = torch.arange(length)[:, None] * frequencies  # [length, width/2]
+    angles = torch.arange(length)[:, None] * rotary_frequencies(width, base)  # [length, width/2]
     return torch.stack([angles.cos(), angles.sin()], dim=-1)  # [length, width/2, 2]
 
 

@@ -48,7 +48,12 @@ GENERATING = (("generating", "scoring"), ("constraints", "formats", "speed"))
 # Those that read models of other toolkits, which a test makes.
 OTHER_TOOLKITS = (("from-and-to",),)
 # Libraries that are extras, and what the blocks of commands have in common that need them.
-EXTRAS = {"ctranslate2": "ctranslate2", "tokenizers": "bert", "transformers": "from transformers"}
+EXTRAS = {
+    "ctranslate2": "ctranslate2",
+    "tokenizers": "bert",
+    "transformers": "from transformers",
+    "onnxruntime": "onnx",
+}
 
 
 def blocks(text: str) -> list[str]:
