@@ -21,7 +21,8 @@ from s2scli.configs.average import AverageConfig
 from s2scli.configs.export import ExportConfig
 from s2scli.configs.generate import GenerateConfig
 from s2scli.errors import CheckpointError, S2SError, UsageError
-from s2scli.export import ExportResult, export
+from s2scli.export import ExportResult, _check_source, export
+from s2scli.exporting.target import ModelToExport
 from s2scli.inference.loading import make_translator, open_model
 
 pytest.importorskip("ctranslate2")
@@ -119,6 +120,16 @@ def test_an_unknown_toolkit_or_type_is_named_with_the_nearest(capsys: pytest.Cap
     assert "ctranslate2" in capsys.readouterr().err
     assert run(["export", "no/such", "--to", "ctranslate2", "--out", "x", "--quantization", "int4"]) == 2
     assert "did you mean int8?" in capsys.readouterr().err
+
+
+def test_a_model_that_reads_frames_is_refused(toy_runs: Path) -> None:
+    source = ModelToExport.load(toy_runs / "transformer/checkpoint_best.safetensors")
+    _check_source(source)
+    target = {"target": source.checkpoint.tokenizers["target"]}
+    with pytest.raises(
+        UsageError, match="the model reads frames, and s2s export writes models of text alone"
+    ):
+        _check_source(replace(source, checkpoint=replace(source.checkpoint, tokenizers=target)))
 
 
 def edited(folder: Path, **values: Any) -> None:

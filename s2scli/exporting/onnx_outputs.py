@@ -80,7 +80,8 @@ class GreedyRules:
         if number >= self.longest:
             return np.full(len(scores), self.end)
         scores[:, [*self.never, *([self.end] if number < self.shortest else [])]] = -np.inf
-        return scores.argmax(-1)
+        best: NDArray[Any] = scores.argmax(-1)
+        return best
 
 
 def greedy_outputs(

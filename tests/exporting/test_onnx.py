@@ -171,6 +171,10 @@ def test_what_is_not_written_is_refused_in_one_line(tmp_path: Path, toy_runs: Pa
     copying = write_checkpoint(tmp_path, "transformer_tiny_copy", SMALL)
     with pytest.raises(UsageError, match=r"model.copy = true: .* train without --copy"):
         written(copying, out)
+    conformer = write_checkpoint(tmp_path / "c", "transformer_tiny", {**SMALL, "encoder_layer": "conformer"})
+    for name in ("onnx", "ctranslate2", "transformers"):
+        with pytest.raises(UsageError, match=r"model\.encoder_layer = 'conformer'"):
+            export(ExportConfig(path=conformer, to=name, out=out))
     with pytest.raises(UsageError, match=r"--quantization int8: .* onnxruntime.quantization"):
         written(toy_runs / "transformer", out, quantization="int8")
     with pytest.raises(UsageError, match="--shortlist 5: ONNX files have no shortlists"):
