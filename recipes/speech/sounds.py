@@ -1,0 +1,158 @@
+"""Write recordings of a made-up language, and what is said in them: three to five words an utterance.
+
+    python sounds.py --out DIR --train 1500 --valid 100 --test 200
+
+A word is two or three syllables, and each letter has its sound: vowels are harmonics of a voice under two formants,
+plosives a silence and a burst of noise, fricatives noise in a band, nasals and liquids low formants. Speakers differ in
+pitch, in the length of their vocal tract, which moves all formants, and in tempo; each sound varies by itself too, and
+there is noise. So sounds that are near each other are confused: i with e, p with t, m with n. The speakers of each split
+are others, and training does not say the test set's utterances.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import wave
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from generated import command_line, sizes_of, write_files
+
+RATE = 8000
+# Hz of the two formants; of a fricative the middle and the half width of its band.
+VOWELS = {"a": (730, 1200), "e": (500, 1850), "i": (300, 2200), "o": (520, 900), "u": (330, 780)}
+VOICED = {"m": (250, 1000), "n": (270, 1500), "l": (380, 1250), "r": (420, 1000)}
+FRICATIVES = {"s": (3300, 500), "f": (2300, 900), "h": (1300, 800)}
+PLOSIVES = {"p": (700, 500), "t": (2900, 600), "k": (1700, 500)}
+CONSONANTS = (*VOICED, *FRICATIVES, *PLOSIVES)
+WORDS = 40
+SPEAKERS = {"train": 30, "valid": 6, "test": 6}
+
+Sound = NDArray[np.float64]
+
+
+class Speaker(NamedTuple):
+    """A voice: its pitch in Hz, and by how much its formants and its lengths are those of the average."""
+
+    name: str
+    pitch: float
+    formants: float
+    tempo: float
+
+
+def lexicon(draw: random.Random) -> list[str]:
+    """The words of the language; no two are the same."""
+    found: dict[str, None] = {}
+    while len(found) < WORDS:
+        syllables = [draw.choice(CONSONANTS) + draw.choice(list(VOWELS)) for _ in range(draw.choice((2, 2, 3)))]
+        found["".join(syllables)] = None
+    return list(found)
+
+
+def speakers(split: str, draw: random.Random) -> list[Speaker]:
+    """The voices of a split."""
+    return [
+        Speaker(f"{split}{number}", draw.uniform(90, 230), draw.uniform(0.88, 1.15), draw.uniform(0.8, 1.25))
+        for number in range(SPEAKERS[split])
+    ]
+
+
+class Voice:
+    """Says the letters of words as a speaker does; all that varies is drawn from a seed."""
+
+    def __init__(self, speaker: Speaker, seed: int) -> None:
+        self.speaker, self.random = speaker, np.random.default_rng(seed)
+
+    def say(self, words: Sequence[str]) -> Sound:
+        """An utterance: words with short pauses between them, in noise; from -1 to 1."""
+        parts = [self._pause(0.05, 0.15)]
+        for word in words:
+            parts += [self._letter(letter) for letter in word]
+            parts.append(self._pause(0.02, 0.12))
+        sound = np.concatenate([*parts, self._pause(0.05, 0.1)])
+        sound *= self.random.uniform(0.25, 0.5) / np.abs(sound).max()
+        return sound + self.random.normal(0, self.random.uniform(0.003, 0.012), len(sound))
+
+    def _letter(self, letter: str) -> Sound:
+        if letter in VOWELS:
+            return self._voiced(VOWELS[letter], self._length(0.11))
+        if letter in VOICED:
+            return 0.5 * self._voiced(VOICED[letter], self._length(0.07))
+        if letter in FRICATIVES:
+            return 0.35 * self._noise(FRICATIVES[letter], self._length(0.09))
+        burst = 0.7 * self._noise(PLOSIVES[letter], self._length(0.025))
+        return np.concatenate([np.zeros(self._length(0.04)), burst])
+
+    def _length(self, seconds: float) -> int:
+        return int(RATE * seconds / self.speaker.tempo * self.random.uniform(0.75, 1.3))
+
+    def _pause(self, least: float, most: float) -> Sound:
+        return np.zeros(int(RATE * self.random.uniform(least, most)))
+
+    def _voiced(self, formants: tuple[int, int], length: int) -> Sound:
+        """Harmonics of a pitch that falls, each as strong as two resonances make it."""
+        pitch = self.speaker.pitch * self.random.uniform(0.93, 1.07) * np.linspace(1.04, 0.96, length)
+        phase = 2 * np.pi * np.cumsum(pitch) / RATE
+        centres = [hertz * self.speaker.formants * self.random.uniform(0.94, 1.06) for hertz in formants]
+        sound = np.zeros(length)
+        for harmonic in range(1, int(RATE / 2 / pitch.max())):
+            hertz = harmonic * self.speaker.pitch
+            strength = sum(
+                weight / (1 + ((hertz - centre) / width) ** 2)
+                for centre, weight, width in zip(centres, (1.0, 0.6), (90, 130), strict=True)
+            )
+            sound += strength * np.sin(harmonic * phase)
+        return self._eased(sound / (np.abs(sound).max() + 1e-9))
+
+    def _noise(self, band: tuple[int, int], length: int) -> Sound:
+        """Noise in a band around a frequency."""
+        centre, width = band[0] * min(1.1, self.speaker.formants), band[1]
+        spectrum = np.fft.rfft(self.random.normal(0, 1, length))
+        hertz = np.fft.rfftfreq(length, 1 / RATE)
+        sound = np.fft.irfft(spectrum * np.exp(-(((hertz - centre) / width) ** 2)), length)
+        return self._eased(sound / (np.abs(sound).max() + 1e-9))
+
+    def _eased(self, sound: Sound) -> Sound:
+        """The sound with its first and last hundredth of a second rising and falling."""
+        edge = min(RATE // 100, len(sound) // 2)
+        ramp = np.linspace(0, 1, edge, endpoint=False)
+        sound[:edge] *= ramp
+        sound[len(sound) - edge :] *= ramp[::-1]
+        return sound
+
+
+def write_wav(path: Path, sound: Sound) -> None:
+    """Write a sound from -1 to 1 as a wav file of 16 bits."""
+    with wave.open(str(path), "wb") as stream:
+        stream.setparams((1, 2, RATE, 0, "NONE", ""))
+        stream.writeframes((np.clip(sound, -1, 1) * 32767).astype("<i2").tobytes())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the recordings and a manifest for each split; gives the exit code."""
+    options = command_line(str(__doc__).splitlines()[0], "utterances", 1500, 100, 200).parse_args(arguments)
+    draw = random.Random(options.seed)
+    words, said, manifests = lexicon(draw), set[tuple[str, ...]](), []
+    (options.out / "wav").mkdir(parents=True, exist_ok=True)
+    for offset, (split, number) in enumerate(sizes_of(options).items()):
+        voices, lines = speakers(split, draw), ["id\taudio\ttgt_text\tspeaker"]
+        for index in range(number):
+            while (text := tuple(draw.choices(words, k=draw.randint(3, 5)))) in said:
+                pass
+            said.add(text)
+            speaker, name = voices[index % len(voices)], f"{split}{index:05d}"
+            seed = options.seed * 10_000_000 + offset * 1_000_000 + index
+            write_wav(options.out / f"wav/{name}.wav", Voice(speaker, seed).say(text))
+            lines.append(f"{name}\twav/{name}.wav\t{' '.join(text)}\t{speaker.name}")
+        manifests.append((f"{split}.tsv", lines))
+    return write_files(options.out, manifests)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
