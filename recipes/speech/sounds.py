@@ -3,10 +3,10 @@
     python sounds.py --out DIR --train 1500 --valid 100 --test 200
 
 A word is two or three syllables, and each letter has its sound: vowels are harmonics of a voice under two formants,
-plosives a silence and a burst of noise, fricatives noise in a band, nasals and liquids low formants. Speakers differ in
-pitch, in the length of their vocal tract, which moves all formants, and in tempo; each sound varies by itself too, and
-there is noise. So sounds that are near each other are confused: i with e, p with t, m with n. The speakers of each split
-are others, and training does not say the test set's utterances.
+plosives a silence and a burst of noise, fricatives noise in a band, nasals and liquids low formants. Speakers differ
+in pitch, in the length of their vocal tract, which moves all formants, and in tempo; each sound varies by itself too,
+and there is noise. So sounds that are near each other are confused: i with e, p with t, m with n. The speakers of each
+split are others, and training does not say the test set's utterances.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 import sys
 import wave
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,7 +50,9 @@ def lexicon(draw: random.Random) -> list[str]:
     """The words of the language; no two are the same."""
     found: dict[str, None] = {}
     while len(found) < WORDS:
-        syllables = [draw.choice(CONSONANTS) + draw.choice(list(VOWELS)) for _ in range(draw.choice((2, 2, 3)))]
+        syllables = [
+            draw.choice(CONSONANTS) + draw.choice(list(VOWELS)) for _ in range(draw.choice((2, 2, 3)))
+        ]
         found["".join(syllables)] = None
     return list(found)
 
@@ -73,13 +75,14 @@ class Voice:
         """An utterance: words with short pauses between them, in noise; from -1 to 1."""
         parts = [self._pause(0.05, 0.15)]
         for word in words:
-            parts += [self._letter(letter) for letter in word]
+            parts += [self.letter(letter) for letter in word]
             parts.append(self._pause(0.02, 0.12))
         sound = np.concatenate([*parts, self._pause(0.05, 0.1)])
         sound *= self.random.uniform(0.25, 0.5) / np.abs(sound).max()
         return sound + self.random.normal(0, self.random.uniform(0.003, 0.012), len(sound))
 
-    def _letter(self, letter: str) -> Sound:
+    def letter(self, letter: str) -> Sound:
+        """The sound of a letter."""
         if letter in VOWELS:
             return self._voiced(VOWELS[letter], self._length(0.11))
         if letter in VOICED:
@@ -134,24 +137,34 @@ def write_wav(path: Path, sound: Sound) -> None:
         stream.writeframes((np.clip(sound, -1, 1) * 32767).astype("<i2").tobytes())
 
 
+def utterances(sizes: Mapping[str, int], seed: int) -> Iterator[tuple[str, str, Speaker, tuple[str, ...]]]:
+    """Split, name, speaker and words of each utterance; no two say the same."""
+    draw = random.Random(seed)
+    words, said = lexicon(draw), set[tuple[str, ...]]()
+    for split, number in sizes.items():
+        voices = speakers(split, draw)
+        for index in range(number):
+            text = tuple(draw.choices(words, k=draw.randint(3, 5)))
+            while text in said:
+                text = tuple(draw.choices(words, k=draw.randint(3, 5)))
+            said.add(text)
+            yield split, f"{split}{index:05d}", voices[index % len(voices)], text
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the recordings and a manifest for each split; gives the exit code."""
-    options = command_line(str(__doc__).splitlines()[0], "utterances", 1500, 100, 200).parse_args(arguments)
-    draw = random.Random(options.seed)
-    words, said, manifests = lexicon(draw), set[tuple[str, ...]](), []
-    (options.out / "wav").mkdir(parents=True, exist_ok=True)
-    for offset, (split, number) in enumerate(sizes_of(options).items()):
-        voices, lines = speakers(split, draw), ["id\taudio\ttgt_text\tspeaker"]
-        for index in range(number):
-            while (text := tuple(draw.choices(words, k=draw.randint(3, 5)))) in said:
-                pass
-            said.add(text)
-            speaker, name = voices[index % len(voices)], f"{split}{index:05d}"
-            seed = options.seed * 10_000_000 + offset * 1_000_000 + index
-            write_wav(options.out / f"wav/{name}.wav", Voice(speaker, seed).say(text))
-            lines.append(f"{name}\twav/{name}.wav\t{' '.join(text)}\t{speaker.name}")
-        manifests.append((f"{split}.tsv", lines))
-    return write_files(options.out, manifests)
+    description = "Write recordings of a made-up language, and what is said in them."
+    options = command_line(description, "utterances", 1500, 100, 200).parse_args(arguments)
+    manifests = {split: ["id\taudio\ttgt_text\tspeaker"] for split in SPEAKERS}
+    try:
+        (options.out / "wav").mkdir(parents=True, exist_ok=True)
+        for number, (split, name, speaker, text) in enumerate(utterances(sizes_of(options), options.seed)):
+            write_wav(options.out / f"wav/{name}.wav", Voice(speaker, options.seed << 32 | number).say(text))
+            manifests[split].append(f"{name}\twav/{name}.wav\t{' '.join(text)}\t{speaker.name}")
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return write_files(options.out, ((f"{split}.tsv", lines) for split, lines in manifests.items()))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from recipe_scripts import RECIPES, load
 
@@ -18,15 +19,23 @@ facts = load("qa/facts.py")
 clauses = load("srl/clauses.py")
 logs = load("summarization/logs.py")
 dialogues = load("dialogue/dialogues.py")
+sounds = load("speech/sounds.py")
 
 SIZES = {"train": 600, "valid": 60, "test": 60}
 GENERATORS = (
     "g2p/spelling.py",
     "inflection/grammar.py",
     "qa/facts.py",
+    "speech/sounds.py",
     "srl/clauses.py",
     "summarization/logs.py",
 )
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    """What the files in a folder, and in those within it, hold."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.mark.parametrize("script", GENERATORS)
@@ -35,10 +44,13 @@ def test_a_seed_gives_the_same_files_again_and_another_seed_others(script: str, 
         sizes = ["--train", "50", "--valid", "10", "--test", "12", "--seed", seed]
         command = [sys.executable, str(RECIPES / script), "--out", str(tmp_path / name), *sizes]
         subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": hashes})
-    files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
-    assert files == {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
+    files = written(tmp_path / "one")
+    assert files == written(tmp_path / "again")
     assert all((tmp_path / "other" / name).read_bytes() != text for name, text in files.items())
-    numbers = {name: text.count(b"\n") for name, text in files.items()}
+    # A manifest's first line names its columns.
+    numbers = {
+        name: text.count(b"\n") - name.endswith(".tsv") for name, text in files.items() if "/" not in name
+    }
     assert {numbers[name] for name in numbers if name.startswith("test")} == {12}
     assert len({numbers[name] for name in numbers if name.startswith("train")}) == 1
 
@@ -142,7 +154,7 @@ def test_brackets_hold_the_sentence_and_verbs_meet_new_constructions() -> None:
     assert {verb for verb, _ in shown["test"]} <= {verb for verb, _ in shown["train"]}
 
 
-@pytest.mark.parametrize("generator", [spelling, grammar, facts, clauses, logs, dialogues])
+@pytest.mark.parametrize("generator", [spelling, grammar, facts, clauses, logs, dialogues, sounds])
 def test_a_folder_that_cannot_be_is_a_line(
     generator: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,3 +187,29 @@ def test_cmudict_is_split_by_stems_and_keeps_all_pronunciations(tmp_path: Path) 
             ]
             assert [entry["pronunciations"][0] for entry in listed] == said
     assert found.keys() == words.keys()
+
+
+def test_what_is_said_in_a_test_recording_is_not_said_in_training_nor_by_its_speaker() -> None:
+    said = list(sounds.utterances(SIZES, 1))
+    for split in ("valid", "test"):
+        others = [item for item in said if item[0] != split]
+        for _, _, speaker, text in (item for item in said if item[0] == split):
+            assert all(speaker.name != other.name and text != words for _, _, other, words in others)
+    assert {word for item in said if item[0] == "test" for word in item[3]} <= {
+        word for item in said if item[0] == "train" for word in item[3]
+    }
+
+
+def test_sounds_are_those_of_their_letters() -> None:
+    """Where the strongest frequencies are tells vowels apart; a plosive begins with silence."""
+    speaker = sounds.Speaker("one", 120.0, 1.0, 1.0)
+    strongest = {}
+    for vowel in "aiu":
+        sound = sounds.Voice(speaker, 3).letter(vowel)
+        spectrum = np.abs(np.fft.rfft(sound, 8000))
+        strongest[vowel] = (int(spectrum[:1000].argmax()), int(spectrum[1500:].argmax()) + 1500)
+    assert abs(strongest["a"][0] - 730) < 130
+    assert abs(strongest["i"][0] - 300) < 90
+    assert abs(strongest["i"][1] - 2200) < 250
+    assert abs(strongest["u"][0] - 330) < 90
+    assert not sounds.Voice(speaker, 3).letter("t")[:200].any()
