@@ -155,16 +155,16 @@ def test_every_module_has_a_layer() -> None:
     assert parts <= set(LEVEL)
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) in LEVEL])
-def test_imports_go_down(module: str) -> None:
-    here = part_of(module)
-    for name in own(imports(module)):
-        there = part_of(name)
-        if there in ("", here):
-            continue
-        if LEVEL[here] == LEVEL[there] == 0:
-            continue  # the foundations may lean on each other; the test for cycles watches them
-        assert LEVEL[there] < LEVEL[here], f"{module} imports {name}, which is not below it"
+def test_imports_go_down() -> None:
+    for module in MODULES:
+        here = part_of(module)
+        for name in own(imports(module)) if here in LEVEL else ():
+            there = part_of(name)
+            if there in ("", here):
+                continue
+            if LEVEL[here] == LEVEL[there] == 0:
+                continue  # the foundations may lean on each other; the test for cycles watches them
+            assert LEVEL[there] < LEVEL[here], f"{module} imports {name}, which is not below it"
 
 
 def test_no_cycles() -> None:
@@ -189,9 +189,9 @@ def torch_free_modules() -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("module", torch_free_modules())
-def test_torch_is_out_of_reach(module: str) -> None:
-    assert not {name for name in reachable(module) if name.partition(".")[0] == "torch"}
+def test_torch_is_out_of_reach() -> None:
+    for module in torch_free_modules():
+        assert "torch" not in {name.partition(".")[0] for name in reachable(module)}, module
 
 
 def has(path: str) -> bool:
@@ -235,19 +235,17 @@ def test_registry_entries_exist(module: str) -> None:
                     assert registry[name] is not None
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_nothing_loads_or_runs_what_it_reads(module: str) -> None:
+def test_nothing_loads_or_runs_what_it_reads() -> None:
     """No pickle, eval or exec: a checkpoint, config or model of another toolkit never runs code.
 
     PyTorch's own files are read in one module, by the unpickler that calls nothing which a file names.
     """
-    assert not {
-        name for name in imports(module) if name.partition(".")[0] in ("pickle", "marshal", "shelve", "dill")
-    }
-    for node in ast.walk(tree(module)):
-        if isinstance(node, ast.Call):
-            called = ast.unparse(node.func)
-            is_safe = any(ast.unparse(word) == "weights_only=True" for word in node.keywords)
+    for module in MODULES:
+        imported = {name.partition(".")[0] for name in imports(module)}
+        assert not imported & {"pickle", "marshal", "shelve", "dill"}, module
+        for call in calls(module):
+            called = ast.unparse(call.func)
+            is_safe = any(ast.unparse(word) == "weights_only=True" for word in call.keywords)
             if called == "torch.load" and is_safe and module == "s2scli.foreign.formats.pytorch":
                 continue
             assert called not in ("eval", "exec", "compile", "torch.load", "torch.save"), (
@@ -255,29 +253,27 @@ def test_nothing_loads_or_runs_what_it_reads(module: str) -> None:
             )
 
 
+@cache
 def calls(module: str) -> list[ast.Call]:
     return [node for node in ast.walk(tree(module)) if isinstance(node, ast.Call)]
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_terminal_has_one_door(module: str) -> None:
+def test_a_terminal_has_one_door() -> None:
     """What is shown goes through `console`, `styled` and Python's own streams, which `streams` has put in place."""
     doors = {"tqdm": "s2scli.console", "rich.console": "s2scli.styled"}
-    for library, door in doors.items():
-        # For types alone the console's class is imported elsewhere too.
-        makes = {"tqdm", "Console", "rich.console.Console"}
+    # For types alone the console's class is imported elsewhere too.
+    makes = {"tqdm", "Console", "rich.console.Console"}
+    ways_around = (
+        *("sys.stdout.buffer", "sys.stderr.buffer", "sys.__stderr__"),
+        *("os.write(1", "os.write(2", "print_exc"),
+    )
+    for module, path in MODULES.items():
         found = [ast.unparse(call.func) for call in calls(module) if ast.unparse(call.func) in makes]
-        assert not found or module == door or library not in imports(module), f"{module}: {found}"
-    text = MODULES[module].read_text("utf-8")
-    for around in (
-        "sys.stdout.buffer",
-        "sys.stderr.buffer",
-        "sys.__stderr__",
-        "os.write(1",
-        "os.write(2",
-        "print_exc",
-    ):
-        assert around not in text, f"{module}: {around}"
+        for library, door in doors.items():
+            assert not found or module == door or library not in imports(module), f"{module}: {found}"
+        text = path.read_text("utf-8")
+        for around in ways_around:
+            assert around not in text, f"{module}: {around}"
 
 
 # Opened for writing by other ways than those of `files` and `io`, and why that writes into no other file.
@@ -291,10 +287,9 @@ WRITES = {
 }
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_what_is_opened_for_writing_is_no_link(module: str) -> None:
+def test_what_is_opened_for_writing_is_no_link() -> None:
     """See `s2scli/files.py`: a file is opened by `open_own`, or is the temporary one of `write_atomically`."""
-    for call in calls(module):
+    for module, call in ((name, call) for name in MODULES for call in calls(name)):
         name, words = ast.unparse(call.func), [ast.unparse(word) for word in call.args]
         receiver, _, method = name.rpartition(".")
         if method == "open":
@@ -305,9 +300,9 @@ def test_what_is_opened_for_writing_is_no_link(module: str) -> None:
         assert not writes or receiver == "temporary" or module in WRITES, f"{module}: {ast.unparse(call)}"
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_every_module_says_what_it_is(module: str) -> None:
-    assert not tree(module).body or ast.get_docstring(tree(module))
+def test_every_module_says_what_it_is() -> None:
+    for module in MODULES:
+        assert not tree(module).body or ast.get_docstring(tree(module)), module
 
 
 def classes(module: str) -> list[ast.ClassDef]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import signal
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -74,6 +75,15 @@ def _run(words: list[str], streams: str, before: Callable[[], None] | None) -> N
         before()
     sys.argv = ["s2s", *words]
     main()
+
+
+def run_script(path: str, options: Sequence[str], said: str) -> None:
+    """Be the process of a script in Python, all of whose output goes into a file."""
+    inside = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    take_streams(os.open(os.devnull, os.O_RDONLY), os.dup(inside), inside)
+    sys.argv = [path, *options]
+    sys.path.insert(0, str(Path(path).parent))  # as Python does with a script
+    runpy.run_path(path, run_name="__main__")
 
 
 def take_streams(*descriptors: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,16 @@ def test_no_text_of_allowed_tokens_holds_a_phrase(kind: str) -> None:
     assert held_without > 150
 
 
+@cache
+def fitting(texts: TokenTexts, rests: tuple[str, ...]) -> list[int]:
+    """The tokens with which one of the texts begins, or that are one of them as a word of its own."""
+    return [
+        token
+        for token in range(NUM_SPECIAL, len(texts.of))
+        if any(rest.startswith(texts.of[token]) or texts.of[token] == f" {rest}" for rest in rests)
+    ]
+
+
 def step(
     draw: random.Random,
     tokenizer: Tokenizer,
@@ -94,13 +105,8 @@ def step(
     if draw.random() < 0.6:
         said = "".join(texts.of[token] for token in ids)
         goal = texts.of_phrase(wanted)
-        rests = [goal[length:] for length in range(len(goal)) if said.endswith(goal[:length])]
-        fitting = [
-            token
-            for token in allowed
-            if any(rest.startswith(texts.of[token]) or texts.of[token] == f" {rest}" for rest in rests)
-        ]
-        allowed = fitting or allowed
+        rests = tuple(goal[length:] for length in range(len(goal)) if said.endswith(goal[:length]))
+        allowed = [token for token in fitting(texts, rests) if token not in banned] or allowed
     return draw.choice(allowed)
 
 

@@ -14,7 +14,7 @@ from s2scli.configs.optimizers import AdafactorConfig
 from s2scli.errors import UsageError
 from s2scli.training import micro_batch
 
-COMMON: dict[str, Any] = {"max_update": 20, "keep_last_epochs": 1, "eval_metrics": "chrf"}
+COMMON: dict[str, Any] = {"max_update": 10, "keep_last_epochs": 1, "eval_metrics": "chrf"}
 FAMILIES = {"transformer": TRANSFORMER, "recurrent": BAHDANAU, "convolutional": CONVOLUTIONAL}
 SLOW = pytest.mark.slow  # each run of two processes takes seconds
 
@@ -28,9 +28,9 @@ def test_two_processes_are_one_with_two_batches_an_update(trained: Trainer, kind
     settings = FAMILIES[family] | COMMON | {"ema_decay": 0.9}
     trained("alone", **settings | {"update_freq": 2})
     said = together(trained, "two", settings | {"distributed": kind})
-    for file in ("checkpoint_last", "checkpoint_best", "checkpoint4"):
+    for file in ("checkpoint_last", "checkpoint_best", "checkpoint2"):
         assert_close(trained.checkpoint("two", file), trained.checkpoint("alone", file), 1e-5)
-    assert trained.checkpoint("two").run["update"] == 20
+    assert trained.checkpoint("two").run["update"] == 10
     for kind_of_event in ("train", "valid"):
         alone, two = (trained.events(name, kind_of_event) for name in ("alone", "two"))
         assert len(alone) == len(two)
@@ -39,7 +39,7 @@ def test_two_processes_are_one_with_two_batches_an_update(trained: Trainer, kind
             for figure in one.keys() - {"event", "seconds", "seconds_left", "tokens_per_s"}:
                 assert one[figure] == pytest.approx(other[figure], rel=2e-3, abs=1e-6), (one, other)
     # One process speaks for both.
-    assert said.count("done after 20 updates") == 1
+    assert said.count("done after 10 updates") == 1
     assert said.count("valid:") == len(trained.events("two", "valid"))
 
 
