@@ -17,6 +17,9 @@ from s2scli.configs.schedules import ScheduleConfig
 from s2scli.configs.search import SearchMethodConfig
 from s2scli.errors import UsageError
 from s2scli.exporting.target import ExportTarget
+from s2scli.features.extraction import FrameReader
+from s2scli.features.matrix import MatrixFormat
+from s2scli.features.recording import Recording
 from s2scli.foreign.base import ForeignFamily
 from s2scli.metrics.base import Metric
 from s2scli.registry import Names, Registry
@@ -35,6 +38,9 @@ BASES: dict[str, tuple[type[Any], str]] = {
     "TOKENIZERS": (Tokenizer, "kind"),
     "FOREIGN_FAMILIES": (ForeignFamily, ""),
     "EXPORT_TARGETS": (ExportTarget, ""),
+    "SOUND_FORMATS": (Recording, ""),
+    "MATRIX_FORMATS": (MatrixFormat, ""),
+    "FRAME_READERS": (FrameReader, ""),
 }
 # Registries whose rows are functions.
 FUNCTIONS = {"ENGINES"}

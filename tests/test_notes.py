@@ -87,7 +87,7 @@ def test_no_message_counts_one_thing_as_several() -> None:
         # Two or more always, a limit, or part of a list that is put together elsewhere.
         ("training/accumulation.py", "sentences"),
         ("scoring/report.py", "samples"),
-        ("preprocess.py", "symbols"),
+        ("data/outcome.py", "symbols"),
         ("configs/generate.py", "processes"),
         ("data/meta.py", "symbols"),
         ("foreign/fairseq.py", "symbols"),

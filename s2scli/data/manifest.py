@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from s2scli.console import counted
 from s2scli.data.corpus import BROKEN_RECORD, BROKEN_TEXT, Corpus, Item, Pair
 from s2scli.data.dialogue import one_line
 from s2scli.data.record_fields import why_no_record
@@ -147,7 +148,9 @@ class ManifestCorpus(Corpus):
         if self.layout == "tsv":
             cells = line.split("\t")
             if len(cells) != len(self.header):
-                raise _RowError(f"the row has {len(cells)} columns, and the header {len(self.header)}")
+                raise _RowError(
+                    f"the row has {counted(len(cells), 'column')}, and the header {len(self.header)}"
+                )
             return dict(zip(self.header, cells, strict=True))
         record = read_json(line)
         if not isinstance(record, dict):

@@ -9,6 +9,7 @@ from typing import BinaryIO, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from s2scli.console import counted
 from s2scli.errors import DataError
 
 Samples = NDArray[np.float32]
@@ -53,7 +54,7 @@ class Recording(ABC):
         found = self.channels(start, number)
         if len(found) != number:
             raise DataError(
-                f"{self.name}: cut short: {start + len(found):,} samples are there of {self.num_samples:,}; "
+                f"{self.name}: cut short: it has {start + len(found):,} of {counted(self.num_samples, 'sample')}; "
                 "take another copy of the file"
             )
         samples: Samples = found[:, 0] if found.shape[1] == 1 else found.mean(1, dtype=np.float32)
@@ -74,5 +75,7 @@ class Recording(ABC):
 def check_rate(rate: int, name: str) -> int:
     """The rate of a recording; DataError for one that none has."""
     if not 0 < rate <= HIGHEST_RATE:
-        raise DataError(f"{name}: says that it has {rate:,} samples a second; take another copy of the file")
+        raise DataError(
+            f"{name}: says that it has {counted(rate, 'sample')} a second; take another copy of the file"
+        )
     return rate

@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from s2scli.console import counted
 from s2scli.errors import DataError
 from s2scli.features.recording import Recording, check_rate
 
@@ -93,7 +94,9 @@ def _find_samples(stream: BinaryIO, name: str) -> tuple[WaveFormat, int, int]:
             size = total - here if unknown else long_size or size
             if size > total - here:
                 there, said = (total - here) // form.frame_bytes, size // form.frame_bytes
-                raise DataError(f"{name}: cut short: {there:,} samples are there of {said:,}; {_ANOTHER}")
+                raise DataError(
+                    f"{name}: cut short: it has {there:,} of {counted(said, 'sample')}; {_ANOTHER}"
+                )
             return form, here, size
         # Chunks begin at even places.
         stream.seek(here + size + size % 2)

@@ -100,7 +100,7 @@ def test_sizes_of_64_bits_are_read() -> None:
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        (riff(form_of(1, 1, 8000, 16), b"\0" * 10, size=20), "cut short: 5 samples are there of 10"),
+        (riff(form_of(1, 1, 8000, 16), b"\0" * 10, size=20), "cut short: it has 5 of 10 samples"),
         (riff(form_of(1, 1, 8000, 16), b"")[:30], "cut short"),
         (riff(form_of(1, 1, 8000, 16), b"")[:36], "does not say samples"),
         (b"RIFF\x04\0\0\0WAVEdata\0\0\0\0", "does not say how its samples are stored"),
