@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import zipfile
+import zlib
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -18,6 +20,17 @@ from s2scli.features.matrix import MatrixFormat
 _LONGEST_HEADER = 10_000
 # Bytes of the JSON in which safetensors say what there is, at most.
 _LONGEST_DESCRIPTION = 100_000_000
+# What zipfile raises for an archive that is broken, or encrypted.
+BROKEN_ARCHIVE = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    KeyError,
+)
 _TYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -50,7 +63,9 @@ class NumPyArray(MatrixFormat):
         try:
             return read_array(stream, held)
         except ValueError as error:
-            raise DataError(f"{name}: {error}") from None
+            raise DataError(
+                f"{name}: {error if isinstance(error, NoArrayError) else f'no array ({error})'}"
+            ) from None
 
 
 class NumPyArchive(MatrixFormat):
@@ -72,7 +87,9 @@ class NumPyArchive(MatrixFormat):
                 info = infos[chosen(part, infos, name)]
                 with archive.open(info) as member:
                     return read_array(member, info.file_size)
-        except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, ValueError) as error:
+        except NoArrayError as error:
+            raise DataError(f"{name}: its array {error}") from None
+        except BROKEN_ARCHIVE as error:
             problem = " ".join(str(error).split()) or type(error).__name__
             raise DataError(f"{name}: no archive of arrays, or cut short ({problem})") from None
 
@@ -117,21 +134,29 @@ def chosen(part: str, names: dict[str, Any], file: str) -> str:
     return next(iter(names))
 
 
-def read_array(stream: Any, held: int) -> NDArray[Any]:
-    """An array that begins at a place of a stream, of which so many bytes are left.
+class NoArrayError(ValueError):
+    """What is wrong with an array, in words that go on after its name."""
 
-    Raises ValueError for one of objects, and for one of another size than its header says, before memory is taken.
+
+def read_array(stream: Any, held: int, *, exactly: bool = False) -> NDArray[Any]:
+    """An array that begins at a place of a stream, of which so many bytes are left; exactly: all of them are its.
+
+    Raises NoArrayError for one of objects, and for one of another size than its header says, before memory is taken for
+    it, and ValueError for data that is no array.
     """
     before = stream.tell()
     version = npy.read_magic(stream)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran, kind = read(stream, max_header_size=_LONGEST_HEADER)
+    try:
+        shape, fortran, kind = read(stream, max_header_size=_LONGEST_HEADER)
+    except (TokenError, SyntaxError):
+        raise ValueError("a broken header") from None
     if kind.hasobject or kind.kind not in "fiub":
-        raise ValueError(f"is an array of type {kind}; wanted: numbers")
+        raise NoArrayError(f"is of type {kind}; wanted: numbers")
     size, there = math.prod(shape) * kind.itemsize, held - (stream.tell() - before)
-    if size > there:
-        raise ValueError(f"says that it has {size:,} bytes, shape {shape}, but {there:,} are there")
-    data = stream.read(size)
+    if size > there or (exactly and size != there):
+        raise NoArrayError(f"says that it has {size:,} bytes, shape {shape}, but {there:,} are there")
+    data = bytearray(stream.read(size))
     if len(data) != size:
-        raise ValueError("is cut short")
+        raise NoArrayError("is cut short")
     return np.frombuffer(data, dtype=kind).reshape(shape, order="F" if fortran else "C")

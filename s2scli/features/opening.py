@@ -14,6 +14,7 @@ import numpy as np
 
 from s2scli.components import MATRIX_FORMATS, SOUND_FORMATS
 from s2scli.errors import DataError
+from s2scli.features.arrays import BROKEN_ARCHIVE
 from s2scli.features.fbank import FeatureArray
 from s2scli.features.recording import HEAD, Recording
 from s2scli.registry import Registry
@@ -123,7 +124,7 @@ def _from_zip(stream: BinaryIO, reference: FileReference) -> bytes:
                 if archive.getinfo(reference.part).file_size > _LARGEST:
                     raise DataError(f"{reference}: is larger than any utterance")
                 return archive.read(reference.part)
-        except (zipfile.BadZipFile, KeyError, NotImplementedError, EOFError, ValueError) as error:
+        except BROKEN_ARCHIVE as error:
             raise DataError(
                 f"{reference}: {error}; wanted: FILE.zip:OFFSET:LENGTH, or FILE.zip:NAME"
             ) from None

@@ -20,6 +20,8 @@ BLOCK = 1 << 16
 HEAD = 256
 # More than any microphone has, and fewer than a second in memory can do harm with.
 HIGHEST_RATE = 1_000_000
+# Samples go from -1 to 1, or where somebody forgot that, as far as 32 bits do; what is beyond is garbage.
+_LOUDEST = 1e12
 
 
 class Recording(ABC):
@@ -58,10 +60,12 @@ class Recording(ABC):
                 "take another copy of the file"
             )
         samples: Samples = found[:, 0] if found.shape[1] == 1 else found.mean(1, dtype=np.float32)
-        if not np.isfinite(samples).all():
-            first = start + int(np.flatnonzero(~np.isfinite(samples))[0])
+        # Written so that what is no number is not below either.
+        if not (below := np.abs(samples) < _LOUDEST).all():
+            first = int(np.flatnonzero(~below)[0])
             raise DataError(
-                f"{self.name}: sample {first + 1:,} is not a finite number; mend or remove the file"
+                f"{self.name}: sample {start + first + 1:,} is {samples[first]:g}, which no sound is; mend or remove "
+                "the file"
             )
         return samples
 

@@ -116,10 +116,10 @@ def test_what_is_broken_is_named(data: bytes, problem: str) -> None:
         opened(data)
 
 
-@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 1e30])
 def test_what_is_no_number_is_named(wrong: float) -> None:
     found = opened(riff(form_of(3, 1, 8000, 32), stored([0.5, wrong, 0.5], 3, 32)))
-    with pytest.raises(DataError, match=r"^a\.wav: sample 2 is not a finite number"):
+    with pytest.raises(DataError, match=r"^a\.wav: sample 2 is (nan|inf|1e\+30), which no sound is"):
         found.read(0, 3)
 
 
