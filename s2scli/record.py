@@ -40,7 +40,7 @@ FIELDS = {
 class Hypothesis:
     """One output for a source line.
 
-    score: its log-probability, length-normalized as the search ranks it.
+    score: its log-probability, length-normalized as the search ranks it; nan where nothing asked the engine for it.
     tokens, token_scores: its pieces with the end symbol, and the log-probability (base e) of each.
     alignment, attention, where they were asked for: the source's word, or token, that each of its own attends to most;
     how much each piece attends to each of the record's `attended`.

@@ -6,6 +6,7 @@ come has no part in the probabilities; an output that has reached its longest le
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,8 +59,7 @@ class TokenNames:
 
     def of(self, ids: Sequence[int]) -> list[str]:
         """The names of some ids."""
-        names = self.names
-        return [names[token] for token in ids]
+        return [*map(self.names.__getitem__, ids)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +68,9 @@ class Ctranslate2Engine(ABC):
 
     runner: ctranslate2's object that runs it. target: the tokens it writes. positions: the most tokens of a side, end
     symbol counted, where there is a most. num_layers: of the decoder, of which the last says what outputs attend to.
-    uses_shortlist: whether outputs are made of the folder's shortlists. scores_tokens: whether outputs are wanted with
-    the log-probability of each token, which takes a second pass.
+    uses_shortlist: whether outputs are made of the folder's shortlists. scores_outputs: whether outputs are wanted with
+    their scores, which a greedy search takes longer for; scores_tokens: with the log-probability of each token, which
+    takes a second pass. A score that is not wanted may be nan.
     """
 
     runner: Any
@@ -77,6 +78,7 @@ class Ctranslate2Engine(ABC):
     positions: Mapping[str, int]
     num_layers: int
     uses_shortlist: bool = False
+    scores_outputs: bool = False
     scores_tokens: bool = False
     _latest: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -144,7 +146,8 @@ class Ctranslate2Engine(ABC):
                 take()
         while waiting:
             take()
-        if self.scores_tokens or any(prefixes):
+        # What an output had to begin with has no part in the score that CTranslate2 gives it.
+        if self.scores_tokens or (options["return_scores"] and any(prefixes)):
             outputs = self._with_token_scores(sources, outputs, config, limits)
         return outputs
 
@@ -186,10 +189,15 @@ class Ctranslate2Engine(ABC):
             yield batch, longest
 
     def _outputs(self, result: Any) -> list[ScoredOutput]:
-        ids, end = self.target.ids, self.target.special.end
+        id_of, end, hypotheses = (
+            self.target.ids.__getitem__,
+            self.target.special.end,
+            self._hypotheses(result),
+        )
+        scores = result.scores or [math.nan] * len(hypotheses)
         return [
-            ScoredOutput([*map(ids.__getitem__, names), end], [], score)
-            for names, score in zip(self._hypotheses(result), result.scores, strict=True)
+            ScoredOutput([*map(id_of, names), end], [], score)
+            for names, score in zip(hypotheses, scores, strict=True)
         ]
 
     def _with_token_scores(
@@ -254,8 +262,16 @@ class Ctranslate2Engine(ABC):
         latest = self._latest
         if not latest or latest[0] is not config:
             never = self.target.of(self.target.special.never_predicted)
-            made = _common_options(config) | self._own_options(config)
-            latest[:] = config, made | {"suppress_sequences": [[name] for name in never]}
+            latest[:] = (
+                config,
+                _common_options(config)
+                | self._own_options(config)
+                | {
+                    # Of several outputs CTranslate2 tells the best by them.
+                    "return_scores": self.scores_outputs or config.nbest > 1,
+                    "suppress_sequences": [[name] for name in never],
+                },
+            )
         options: Mapping[str, Any] = latest[1]
         return options
 
@@ -310,6 +326,5 @@ def _common_options(config: SearchConfig) -> dict[str, Any]:
         "repetition_penalty": config.repetition_penalty,
         "no_repeat_ngram_size": config.no_repeat_ngram_size,
         "disable_unk": config.no_unk,
-        "return_scores": True,
         "asynchronous": True,
     }

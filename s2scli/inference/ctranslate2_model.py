@@ -47,7 +47,10 @@ class Ctranslate2Model(OpenedModel):
                 raise refusal(f"--{name.replace('_', '-')} {shown}", why)
         self._check_shortlist(config)
         engine = self._engine(
-            config, uses_shortlist=bool(config.shortlist), scores_tokens=config.shows_scores
+            config,
+            uses_shortlist=bool(config.shortlist),
+            scores_outputs=bool(config.rerank_path),
+            scores_tokens=config.shows_scores,
         )
         engine.check(config.of_candidates)
         return engine
@@ -57,7 +60,12 @@ class Ctranslate2Model(OpenedModel):
         return self._engine(config)
 
     def _engine(
-        self, config: GenerateConfig, *, uses_shortlist: bool = False, scores_tokens: bool = False
+        self,
+        config: GenerateConfig,
+        *,
+        uses_shortlist: bool = False,
+        scores_outputs: bool = False,
+        scores_tokens: bool = False,
     ) -> Ctranslate2Engine:
         library = _library(self.path)
         names = self._names()
@@ -87,6 +95,7 @@ class Ctranslate2Model(OpenedModel):
             positions=self.exported.positions,
             num_layers=self.exported.alignment_layer + 1,
             uses_shortlist=uses_shortlist,
+            scores_outputs=scores_outputs,
             scores_tokens=scores_tokens,
         )
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from s2scli.features.form import FeatureForm
 
 
-# More texts than a window of lines has are hardly counted before they are encoded.
+# Of more texts than these that are counted before they are encoded the ids are not kept.
 _MOST_COUNTED = 8192
 
 
@@ -42,7 +42,11 @@ class LineEncoder:
         self.form = form
         self._tokenizers, self._limits = tokenizers, limits
         self._positions = self._positions_of(engine)
-        # The ids of texts whose tokens were counted, until they are encoded.
+        # The most tokens of a line in training, 0 for any number, and with what there are positions for.
+        self._limit: int = limits.get(f"max_{self.side}_length", 0)
+        both = (self._limit, self._positions - 1 if self._positions else 0)
+        self._longest = min((limit for limit in both if limit), default=None)
+        # The ids of texts that were read ahead, or whose tokens were counted, until they are encoded.
         self._counted: dict[str, list[int]] = {}
         self._copying: Copying | None = None
         if engine.copies:
@@ -57,17 +61,23 @@ class LineEncoder:
     @property
     def longest(self) -> int | None:
         """The most tokens of a line that the model was trained on and has positions for; None: any number."""
-        limits = (self._limits[f"max_{self.side}_length"], self._positions - 1 if self._positions else 0)
-        return min((limit for limit in limits if limit), default=None)
+        return self._longest
+
+    def read_ahead(self, lines: Sequence[Line]) -> None:
+        """Split lines into tokens, all at once, before each is counted and encoded; earlier ones are forgotten."""
+        texts = [line.text for line in lines]
+        self._counted = dict(zip(texts, self._tokenizers[self.side].encode_all(texts), strict=True))
 
     def num_tokens(self, text: str) -> int:
         """How many tokens a text has, the end symbol not counted."""
-        ids = self._tokenizers[self.side].encode(text)
-        # A longer one is split or refused: kept until it is encoded, it would be kept for good.
-        if self.longest is None or len(ids) <= self.longest:
-            if len(self._counted) >= _MOST_COUNTED:
-                self._counted.clear()
-            self._counted[text] = ids
+        ids = self._counted.get(text)
+        if ids is None:
+            ids = self._tokenizers[self.side].encode(text)
+            # A longer one is split or refused: kept until it is encoded, it would be kept for good.
+            if self.longest is None or len(ids) <= self.longest:
+                if len(self._counted) >= _MOST_COUNTED:
+                    self._counted.clear()
+                self._counted[text] = ids
         return len(ids)
 
     def encode(self, line: Line) -> EncodedLine:
@@ -120,12 +130,11 @@ class LineEncoder:
         ids = self._counted.pop(line.text, None)
         if ids is None:
             ids = self._tokenizers[self.side].encode(line.text)
-        limit = self._limits[f"max_{self.side}_length"]
+        limit, positions = self._limit, self._positions
         if limit and len(ids) > limit:
             cut = self._limits["on_long"] == "truncate"
             notes.append(self._note_of_length(ids, cut, f"the {limit}", "that the model was trained on"))
             ids = self._cut(ids, limit) if cut else ids
-        positions = self._positions
         if positions and len(ids) >= positions:
             notes.append(
                 self._note_of_length(ids, True, f"the {positions - 1}", "that the model has positions for")
@@ -200,6 +209,9 @@ class FeatureEncoder(LineEncoder):
     def longest(self) -> int | None:
         """Recordings may be of any length."""
         return None
+
+    def read_ahead(self, lines: Sequence[Line]) -> None:
+        """Read nothing: recordings are large."""
 
     def num_tokens(self, text: str) -> int:
         """None: what a line names is read when it is encoded."""

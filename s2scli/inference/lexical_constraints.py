@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 from s2scli.console import counted
 from s2scli.errors import DataError, UsageError, did_you_mean
+from s2scli.inference.lines import Line
 from s2scli.io import read_lines
 from s2scli.notes import Note, Summary
 from s2scli.search.constraints import Constraints
@@ -46,6 +47,12 @@ class LexicalConstraints:
         self._bad_tokens = _read_bad_tokens(bad_tokens, self._target) if bad_tokens else ()
         # Lines that exclude the same share what is worked out for it.
         self._with_phrases = lru_cache(maxsize=256)(self._make_excluded)
+
+    def concerns(self, lines: Iterable[Line]) -> bool:
+        """Whether there is anything that the outputs of some lines must hold, or must not."""
+        if self.has_glossary or self._excluded or self._bad_tokens:
+            return True
+        return any(line.constraints or line.excluded for line in lines)
 
     def excluded(
         self, phrases: tuple[str, ...], prefix: Sequence[int], line: int, words: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from s2scli.components import METRICS
@@ -35,15 +36,38 @@ class RecordMaker:
     search: SearchConfig
     attention: AttentionResults | None = None
 
-    def record(self, line: Line, source: EncodedLine, outputs: Sequence[ScoredOutput]) -> Record:
-        """The record of a line and its outputs, best first."""
-        target = self.tokenizers["target"]
+    def records(
+        self,
+        lines: Sequence[Line],
+        sources: Sequence[EncodedLine],
+        outputs: Sequence[Sequence[ScoredOutput]],
+    ) -> list[Record]:
+        """The records of lines and their outputs, those of each line best first."""
+        texts = iter(self._texts(sources, outputs))
+        return [
+            self._record(line, source, items, [next(texts) for _ in items])
+            for line, source, items in zip(lines, sources, outputs, strict=True)
+        ]
+
+    def _record(
+        self, line: Line, source: EncodedLine, outputs: Sequence[ScoredOutput], texts: Sequence[str]
+    ) -> Record:
+        """The record of a line; texts: those of its outputs."""
+        target = self.tokenizers["target"].with_words(source.words)
         # Frames have no tokens, and no tokenizer of their own.
         own = self.tokenizers.get(self.side, target)
         pieces = own.pieces(source.ids)
-        hypotheses = [self._hypothesis(output, source.words) for output in outputs]
+        hypotheses = [
+            Hypothesis(
+                text=text,
+                score=output.score,
+                tokens=target.pieces(output.ids),
+                token_scores=output.token_scores,
+            )
+            for text, output in zip(texts, outputs, strict=True)
+        ]
         if self.attention:
-            tokenizers = {**self.tokenizers, "target": target.with_words(source.words)}
+            tokenizers = {**self.tokenizers, "target": target}
             hypotheses = [
                 self.attention.apply(item, output, tokenizers, source)
                 for item, output in zip(hypotheses, outputs, strict=True)
@@ -67,7 +91,7 @@ class RecordMaker:
         """The outputs, or with --mbr those that are most like all of them, scored by that."""
         if self._utility is None or len(outputs) < 2:
             return outputs
-        texts = [self._text(item, source.words) for item in outputs]
+        texts = self._texts([source], [outputs])
         utilities = expected_utilities(texts, self._utility)
         scored = [replace(item, score=score) for item, score in zip(outputs, utilities, strict=True)]
         return sorted(scored, key=lambda item: -item.score)[: self.search.nbest]
@@ -76,20 +100,15 @@ class RecordMaker:
     def _utility(self) -> Metric | None:
         return None if self.search.mbr == "none" else METRICS[self.search.mbr]()
 
-    def _hypothesis(self, output: ScoredOutput, words: Sequence[str]) -> Hypothesis:
-        return Hypothesis(
-            text=self._text(output, words),
-            score=output.score,
-            tokens=self.tokenizers["target"].with_words(words).pieces(output.ids),
-            token_scores=output.token_scores,
-        )
-
-    def _text(self, output: ScoredOutput, words: Sequence[str]) -> str:
-        tokenizer = self.tokenizers["target"].with_words(words)
-        end = tokenizer.special.end
-        text = tokenizer.decode([token for token in output.ids if token != end])
+    def _texts(self, sources: Sequence[EncodedLine], outputs: Sequence[Sequence[ScoredOutput]]) -> list[str]:
+        """The texts of all outputs of some sources, in order."""
+        target, texts = self.tokenizers["target"], list[str]()
+        # Only sources that can be copied from have words of their own: else all outputs are decoded at once.
+        for words, group in groupby(zip(sources, outputs, strict=True), key=lambda pair: pair[0].words):
+            ids = [output.ids for _, items in group for output in items]
+            texts += target.with_words(words).decode_all(ids)
         # A line of output is a line: what a character or byte model writes must not break it.
-        return text.replace("\n", " ")
+        return [text.replace("\n", " ") for text in texts]
 
 
 def summarized(records: Iterable[Record], summary: Summary) -> Iterator[Record]:

@@ -110,23 +110,28 @@ class Translator:
         constraints of its own is not split. The DataError of a refused line is raised after the records of the lines
         before it. window, done: as in `records`.
         """
-        stream = UntilBroken((line, self.parts_of(line)) for line in lines)
+        stream = UntilBroken(lines)
         left = iter(stream)
         # A window is a fixed number of lines, however many parts they are split into, so that a command that is
         # resumed starts at the same window borders.
         while chunk := list(islice(left, window)):
+            self._encoder.read_ahead(chunk)
+            usable = UntilBroken((line, self.parts_of(line)) for line in chunk)
+            divided = list(usable)
             parts = [
                 line if len(found) == 1 else replace(line, text=text)
-                for line, found in chunk
+                for line, found in divided
                 for _, text in found
             ]
             records: deque[Record] = deque()
             begun = 0
-            for line, found in chunk:
+            for line, found in divided:
                 while len(records) < len(found):
                     records += self.translate_window(parts[begun : begun + window], done)
                     begun += window
-                yield self.join_parts(line, found, [records.popleft() for _ in found])
+                own = [records.popleft() for _ in found]
+                yield own[0] if len(own) == 1 else self.join_parts(line, found, own)
+            usable.check()
         stream.check()
 
     def translate_window(
@@ -134,25 +139,22 @@ class Translator:
     ) -> list[Record]:
         """The records of some lines, all of them searched for together, and none split."""
         sources = [self._encoder.encode(line) for line in lines]
+        outputs: list[list[ScoredOutput]] = [[] for _ in lines]
         wanted = [index for index, source in enumerate(sources) if self._encoder.has_output(source)]
-        # The longest first: what is too much for the memory is found out at once.
-        order = sorted(wanted, key=lambda index: -sources[index].length)
-        outputs: dict[int, list[ScoredOutput]] = {}
-        if order:
+        if wanted:
+            # The longest first: what is too much for the memory is found out at once.
+            order = sorted(wanted, key=lambda index: -sources[index].length)
             ordered = [sources[index] for index in order]
             request = self._request([lines[index] for index in order], ordered)
             found = self._scheduler.search(ordered, request, self._maker.choose, done)
-            outputs = dict(zip(order, found, strict=True))
-            for index, constraints in zip(order, request.constraints, strict=True):
-                if not outputs[index]:
-                    is_constrained = constraints is not None
+            for row, (index, items) in enumerate(zip(order, found, strict=True)):
+                outputs[index] = items
+                if not items:
+                    is_constrained = bool(request.constraints) and request.constraints[row] is not None
                     sources[index].notes.append(
                         _CONSTRAINTS_NOT_MET if is_constrained else self._why_nothing(sources[index])
                     )
-        records = [
-            self._maker.record(line, sources[index], outputs.get(index, []))
-            for index, line in enumerate(lines)
-        ]
+        records = self._maker.records(lines, sources, outputs)
         return records if self.rerank is None else self.rerank(records, self.search.nbest)
 
     def score(
@@ -182,9 +184,10 @@ class Translator:
                 },
                 done,
             )
-            yield from (
-                self._maker.record(line, pairs[index][0], [outputs[index]] if index in outputs else [])
-                for index, line in enumerate(chunk)
+            yield from self._maker.records(
+                chunk,
+                [source for source, _ in pairs],
+                [[outputs[index]] if index in outputs else [] for index in range(len(chunk))],
             )
 
     def records_of_batch(self, lines: Sequence[Line]) -> list[Record]:
@@ -259,6 +262,10 @@ class Translator:
 
     def _request(self, lines: Sequence[Line], sources: Sequence[EncodedLine]) -> Request:
         """What the search is asked for; UsageError for constraints where it cannot meet them."""
+        numbers = [line.id for line in lines]
+        prefixes = self._encoder.prefixes(self._prefix, sources, right_to_left=self.right_to_left)
+        if not self._constraints.concerns(lines):
+            return Request(numbers, self._prefix, prefixes=prefixes)
         positions = self.engine.max_target_positions
         most = None if positions is None else positions - 1 - len(self._prefix)
         excluded, constraints = [], []
@@ -275,8 +282,7 @@ class Translator:
                 raise UsageError(f"line {line.id + 1}: {CONSTRAINTS_NEED}")
             excluded.append(banned)
             constraints.append(wanted)
-        prefixes = self._encoder.prefixes(self._prefix, sources, right_to_left=self.right_to_left)
-        return Request([line.id for line in lines], self._prefix, constraints, excluded, prefixes)
+        return Request(numbers, self._prefix, constraints, excluded, prefixes)
 
     def _why_nothing(self, source: EncodedLine) -> Note:
         """Why a source without constraints has no output: a score of the model tells whether it has any."""

@@ -45,6 +45,9 @@ class FirstSymbol(Tokenizer):
         visible = [token for token in ids if token not in self.special.never_shown]
         return visible[1:] if self._before and visible[:1] == self._before else visible
 
+    def _visible_pieces(self, ids: Sequence[int]) -> list[str]:
+        return self.pieces(self.shown(ids))
+
     def without_text(self, found: list[bytes]) -> list[bytes]:
         """What each id adds to a text, nothing for the first symbol."""
         if self._first is not None:

@@ -57,10 +57,6 @@ class LanguageCodeTokenizer(FirstSymbol, GivenSentencePieceTokenizer):
         # With user symbols the lines are encoded one by one, by parts.
         return found if self._symbol_pattern is not None else [[*self._before, *ids] for ids in found]
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """Join ids to text, without the code that they begin with."""
-        return super().decode(self.shown(ids))
-
     def token_bytes(self) -> list[bytes]:
         """What each id adds to a text, in UTF-8; nothing for special ones and the code."""
         return self.without_text(super().token_bytes())

@@ -89,7 +89,7 @@ class LibraryTokenizer(FirstSymbol):
         """Join ids to text; an unknown token shows as <unk>, the other special symbols are skipped."""
         parts: list[str] = []
         known: list[int] = []
-        for piece in self.pieces(self.shown(ids)):
+        for piece in self._visible_pieces(ids):
             number = None if piece == UNKNOWN_NAME else self._library.token_to_id(piece)
             if number is None:
                 parts += [self._joined(known), piece]

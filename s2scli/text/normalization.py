@@ -41,10 +41,10 @@ def is_blank(text: str) -> bool:
 
     A line like that has no words, and so no output; training leaves it out.
     """
-    return all(
-        character.isspace() or character in _INVISIBLE or unicodedata.category(character) == "Cf"
-        for character in text
-    )
+    for character in text:
+        if not (character.isspace() or character in _INVISIBLE or unicodedata.category(character) == "Cf"):
+            return False
+    return True
 
 
 def user_symbol_pattern(symbols: Iterable[str]) -> re.Pattern[str] | None:
@@ -77,7 +77,7 @@ class Normalization:
         Returns its parts: text at even positions (may be empty), user symbols, untouched, at odd ones.
         """
         parts = pattern.split(text) if pattern else [text]
-        if self == _UNCHANGED:
+        if self._changes_nothing:
             return parts
         parts[::2] = map(self._rewrite, parts[::2])
         if self.normalize_whitespace or self.strip_punctuation or self.stopwords:
@@ -103,6 +103,10 @@ class Normalization:
         if self.normalize_digits:
             text = text.translate(_digits())
         return text.translate(_punctuation()) if self.strip_punctuation else text
+
+    @cached_property
+    def _changes_nothing(self) -> bool:
+        return self == _UNCHANGED
 
     @cached_property
     def _stopwords(self) -> frozenset[str]:

@@ -163,7 +163,7 @@ class SentencePieceTokenizer(Tokenizer):
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each of some lines; one call of SentencePiece for all of them takes half the time."""
         parts = [self.normalization.split(text, self._symbol_pattern) for text in texts]
-        if self._symbol_pattern is not None:
+        if self._symbol_pattern is not None or len(texts) == 1:
             return [self.encode_parts(part) for part in parts]
         # Where nothing is left of a line there is nothing to put a space before.
         lines = [self._prepare(part[0], first=True) if part[0] else "" for part in parts]
@@ -266,6 +266,15 @@ class GivenSentencePieceTokenizer(SentencePieceTokenizer):
         # The model takes the space off that it puts before a line, but here a symbol goes before.
         space = " " if pieces[0].startswith(SPACE) else ""
         return space + self._join(pieces, first=True)
+
+    def decode_all(self, outputs: Sequence[Sequence[int]]) -> list[str]:
+        """The text of each of some lists of ids; one call of SentencePiece for all of them takes half the time."""
+        if self.user_symbols or len(outputs) == 1:
+            return super().decode_all(outputs)
+        pieces = [self._visible_pieces(ids) for ids in outputs]
+        # Earlier releases of the library take a batch that begins with an empty list for one of numbers.
+        texts = iter(self._processor.decode([item for item in pieces if item], num_threads=1))
+        return [next(texts) if item else "" for item in pieces]
 
 
 def read_sentencepiece_model(path: Path) -> bytes:

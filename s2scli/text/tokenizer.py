@@ -137,6 +137,10 @@ class Tokenizer(ABC):
     def decode(self, ids: Sequence[int]) -> str:
         """Join ids to text; an unknown token shows as <unk>, the other special symbols are skipped."""
 
+    def decode_all(self, outputs: Sequence[Sequence[int]]) -> list[str]:
+        """The text of each of some lists of ids."""
+        return [self.decode(ids) for ids in outputs]
+
     def encode(self, text: str) -> list[int]:
         """Normalize and split a line into ids, of which none is special but those of the unknown symbol."""
         return self.encode_parts(self.normalization.split(text, self._symbol_pattern))
@@ -170,9 +174,10 @@ class Tokenizer(ABC):
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The symbol of each id, special ones included."""
-        symbols, size = self.vocabulary.symbols, len(self.vocabulary)
+        symbols = self.vocabulary.symbols
         if not self._own_words:
-            return [symbols[token] for token in ids]
+            return [*map(symbols.__getitem__, ids)]
+        size = len(symbols)
         return [symbols[token] if token < size else self._own_words[token - size] for token in ids]
 
     def _visible_pieces(self, ids: Sequence[int]) -> list[str]:
