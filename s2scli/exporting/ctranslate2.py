@@ -49,6 +49,7 @@ _ACTIVATIONS = {
     "geglu_new": ("GELUTanh", True),
     "swiglu": ("SWISH", True),
 }
+_REMEDY = "s2s generate runs the checkpoint itself"
 # Values that settings may have; those without a row may have any.
 _ALLOWED: dict[str, tuple[Any, ...]] = {
     "copy": (False,),
@@ -124,20 +125,20 @@ def _check(source: ModelToExport) -> None:
     if config.name not in _FAMILIES:
         raise UsageError(
             f"{source.path}: --arch {source.checkpoint.config['arch']} is of the family {config.name}; CTranslate2 "
-            f"runs {' and '.join(_FAMILIES)} alone"
+            f"runs {' and '.join(_FAMILIES)} alone; {_REMEDY}"
         )
     for name, allowed in _ALLOWED.items():
         value = getattr(config, name, allowed[0])
         if value not in allowed:
             raise UsageError(
                 f"{source.path}: model.{name} = {spelled(value)}: CTranslate2 has no such model; it runs those with "
-                f"{', '.join(spelled(item) for item in allowed)}"
+                f"{', '.join(spelled(item) for item in allowed)}; {_REMEDY}"
             )
     epsilons = {name: getattr(config, name, None) for name in ("norm_eps", "decoder_norm_eps")}
     if epsilons["decoder_norm_eps"] not in (None, epsilons["norm_eps"]):
         raise UsageError(
             f"{source.path}: model.norm_eps = {epsilons['norm_eps']} and model.decoder_norm_eps = "
-            f"{epsilons['decoder_norm_eps']}: CTranslate2 has one for both sides"
+            f"{epsilons['decoder_norm_eps']}: CTranslate2 has one for both sides; {_REMEDY}"
         )
 
 

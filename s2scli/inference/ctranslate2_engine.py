@@ -172,20 +172,20 @@ class Ctranslate2Engine(ABC):
         """Sources that are searched for together, by their numbers, with the longest output that all of them have."""
         alike: dict[int, list[int]] = {}
         most = self.max_target_positions
-        for number, (source, prefix) in enumerate(zip(sources, prefixes, strict=True)):
-            longest = int(config.max_len_a * (len(source.ids) + 1)) + config.max_len_b
-            longest = max(longest if most is None else min(longest, most - 1), len(prefix))
-            alike.setdefault(longest, []).append(number)
+        lengths = [len(source.ids) + 1 for source in sources]
+        for number, length in enumerate(lengths):
+            longest = int(config.max_len_a * length) + config.max_len_b
+            longest = longest if most is None else min(longest, most - 1)
+            alike.setdefault(max(longest, len(prefixes[number])), []).append(number)
         for longest, numbers in alike.items():
             batch: list[int] = []
             widest = 0
             for number in numbers:
-                length = len(sources[number].ids) + 1
-                if batch and not limits.hold(len(batch) + 1, max(widest, length)):
+                widest = max(widest, lengths[number])
+                if batch and not limits.hold(len(batch) + 1, widest):
                     yield batch, longest
-                    batch, widest = [], 0
+                    batch, widest = [], lengths[number]
                 batch.append(number)
-                widest = max(widest, length)
             yield batch, longest
 
     def _outputs(self, result: Any) -> list[ScoredOutput]:
