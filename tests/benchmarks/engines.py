@@ -4,12 +4,14 @@
     python tests/benchmarks/engines.py --model FOLDER --data TEXT --kinds fp32 --beams 5 --batches 128 --passes 3
 
 FOLDER: a Transformer trained with fairseq, as model.safetensors, dict.txt and spm.model. TEXT: a folder with
-test_2016_flickr.en, and for shortlists train.sp.{en,de}, from which they are learnt. Both sides read raw lines and give
-raw lines: the library is called as its documentation says, with sentencepiece before and after it. Seconds are those of
-all lines with the model loaded; both take passes in turn, and the ratio is the median of those of the pairs. Each has a
-process of its own: of two models in one process the first that is loaded is a tenth faster. Then the first answer of
-`echo LINE | s2s generate`: seconds, processor seconds and peak memory of the whole process, beside the library's and,
-with --torch, beside the checkpoint's. Run it on idle cores.
+test_2016_flickr.en, and for shortlists train.{en,de}, from which they are learnt, in the model's pieces. Both sides
+read raw lines and give raw lines: the library is called as its documentation says, with sentencepiece before and after
+it. Seconds are those of the lines with the model loaded; both take passes in turn, and the ratio is the median of those
+of the pairs. A first pass, which is not timed, is over all lines, and says how many are equal; with --alone, later
+passes of one line at a time are over so many lines. Each side has a process of its own: of two models in one process
+the first that is loaded is a tenth faster. Then the first answer of `echo LINE | s2s generate`: seconds, processor
+seconds and peak memory of the whole process, beside the library's and, with --torch, beside the checkpoint's. Run it on
+idle cores; on others the ratio of processor seconds, with --threads 1, tells something.
 """
 
 from __future__ import annotations
@@ -66,12 +68,25 @@ def write_models(options: argparse.Namespace, folder: Path) -> None:
     from s2scli.configs.export import ExportConfig
     from s2scli.export import export
 
-    pairs = options.data / "train.sp" if any("shortlist" in kind for kind in options.kinds) else None
+    pairs = write_pieces(options, folder) if any("shortlist" in kind for kind in options.kinds) else None
     run = folder / "run"
     convert_text_model(options.model, run / "checkpoint_best.safetensors", pairs)
     for kind in options.kinds:
         out = folder_of(folder, kind)
         export(ExportConfig(path=run, to="ctranslate2", out=out, compare_lines=0, **KINDS[kind]))
+
+
+def write_pieces(options: argparse.Namespace, folder: Path) -> Path:
+    """Write the training text in pieces, PATH.en and PATH.de, and return that path."""
+    import sentencepiece
+
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(options.model / "spm.model"))
+    for language in ("en", "de"):
+        lines = (options.data / f"train.{language}").read_text(encoding="utf-8").split("\n")[:-1]
+        split = processor.encode(lines, out_type=str)
+        text = "".join(f"{' '.join(pieces)}\n" for pieces in split)
+        (folder / f"train.{language}").write_text(text, encoding="utf-8")
+    return folder / "train"
 
 
 def make_library(options: argparse.Namespace, path: Path, kind: str) -> Callable[..., list[str]]:
@@ -130,46 +145,60 @@ SIDES: dict[str, Callable[..., Callable[..., list[str]]]] = {"library": make_lib
 
 
 def work(options: argparse.Namespace, side: str, path: Path, kind: str, beam: int, batch: int) -> None:
-    """In a process of its own: translate all lines for each line of standard input; print seconds and outputs."""
-    lines = (options.data / "test_2016_flickr.en").read_text(encoding="utf-8").splitlines()[: options.lines]
+    """In a process of its own: for each number on standard input translate so many lines.
+
+    Prints seconds, processor seconds and outputs.
+    """
+    lines = (options.data / "test_2016_flickr.en").read_text(encoding="utf-8").splitlines()
     translate = SIDES[side](options, path, kind)
-    for _ in sys.stdin:
-        started = time.perf_counter()
-        outputs = translate(lines, beam, batch)
-        print(json.dumps([time.perf_counter() - started, outputs]), flush=True)
+    for number in sys.stdin:
+        chosen = lines[: int(number)]
+        started = time.perf_counter(), time.process_time()
+        outputs = translate(chosen, beam, batch)
+        ended = time.perf_counter(), time.process_time()
+        print(json.dumps([ended[0] - started[0], ended[1] - started[1], outputs]), flush=True)
 
 
 def compare(options: argparse.Namespace, path: Path, kind: str, beam: int, batch: int) -> dict[str, Any]:
-    """Both in turn, each in a process of its own, over all lines several times; a first pass is not counted."""
+    """Both in turn, each in a process of its own, several times; a first pass, over all lines, is not timed."""
     workers = {side: start_worker(options, [side, str(path), kind, beam, batch]) for side in SIDES}
-    seconds: dict[str, list[float]] = {side: [] for side in SIDES}
-    outputs: dict[str, list[str]] = {}
-    for _ in range(1 + options.passes):
+
+    def take(number: int) -> dict[str, tuple[float, float, list[str]]]:
+        """One pass of each side: seconds, processor seconds and outputs."""
+        found = {}
         for side, worker in workers.items():
             assert worker.stdin is not None
             assert worker.stdout is not None
-            worker.stdin.write("\n")
+            worker.stdin.write(f"{number}\n")
             worker.stdin.flush()
-            taken, outputs[side] = json.loads(worker.stdout.readline())
-            seconds[side].append(taken)
+            found[side] = tuple(json.loads(worker.stdout.readline()))
+        return found
+
+    all_lines = take(options.lines)
+    number = options.alone if batch == 1 and options.alone else options.lines
+    passes = [take(number) for _ in range(options.passes)]
     for worker in workers.values():
         worker.communicate()
-    pairs = zip(seconds["library"][1:], seconds["s2s"][1:], strict=True)
-    ratios = [one / other for one, other in pairs]
-    lines = len(outputs["s2s"])
+    seconds = {side: [taken[side][0] for taken in passes] for side in SIDES}
+    ratios = [one / other for one, other in zip(seconds["library"], seconds["s2s"], strict=True)]
     return {
-        **{f"{side}_lines_per_s": round(lines / statistics.median(seconds[side][1:]), 1) for side in SIDES},
+        **{f"{side}_lines_per_s": round(number / statistics.median(seconds[side]), 1) for side in SIDES},
         "ratio": round(statistics.median(ratios), 3),
         "lowest": round(min(ratios), 3),
         "highest": round(max(ratios), 3),
-        "equal": sum(one == other for one, other in zip(*outputs.values(), strict=True)),
-        "lines": lines,
+        "processor_ratio": round(
+            statistics.median(taken["library"][1] / taken["s2s"][1] for taken in passes), 3
+        ),
+        "equal": sum(
+            one == other for one, other in zip(*(all_lines[side][2] for side in SIDES), strict=True)
+        ),
+        "lines": len(all_lines["s2s"][2]),
     }
 
 
 def start_worker(options: argparse.Namespace, what: list[Any]) -> subprocess.Popen[str]:
     words = [sys.executable, __file__, "--model", options.model, "--data", options.data]
-    words += ["--lines", options.lines, "--threads", options.threads, "--work", json.dumps(what)]
+    words += ["--threads", options.threads, "--work", json.dumps(what)]
     command = [str(word) for word in words]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -238,6 +267,7 @@ def main() -> None:
     parser.add_argument("--beams", default="5,1")
     parser.add_argument("--batches", default="128,1")
     parser.add_argument("--lines", type=int, default=1000)
+    parser.add_argument("--alone", type=int, default=0, help="lines of a timed pass of one at a time; 0: all")
     parser.add_argument("--passes", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--starts", type=int, default=9, help="first answers to measure; 0: none")
