@@ -12,14 +12,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, ClassVar
 
 from s2scli.configs.search import SearchConfig
+from s2scli.console import uncounted
 from s2scli.errors import DataError, UsageError
 from s2scli.inference.lines import EncodedLine
+from s2scli.inference.token_names import TokenNames
 from s2scli.search.request import BatchLimits, Request, ScoredOutput
-from s2scli.text.vocabulary import SpecialSymbols
 
 # Batches that wait beside the one that is worked on: the next begins at once, and a signal need not wait for many.
 _AHEAD = 2
@@ -40,26 +40,6 @@ _REMEDY = "leave it out, or give --path the run that the model was exported from
 def refusal(flag: str, why: str) -> UsageError:
     """The error for a setting that CTranslate2 cannot search by; why: "CTranslate2 …" goes on with it."""
     return UsageError(f"{flag}: CTranslate2 {why}; {_REMEDY}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenNames:
-    """The names by which CTranslate2 knows the ids of one side's vocabulary.
-
-    special: which of them are special symbols.
-    """
-
-    names: Sequence[str]
-    special: SpecialSymbols
-
-    @cached_property
-    def ids(self) -> dict[str, int]:
-        """The id of each name."""
-        return {name: token for token, name in enumerate(self.names)}
-
-    def of(self, ids: Sequence[int]) -> list[str]:
-        """The names of some ids."""
-        return [*map(self.names.__getitem__, ids)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +110,53 @@ class Ctranslate2Engine(ABC):
         if forbidden := next((item.always for item in request.excluded if item is not None), None):
             also = [[name] for name in self.target.of(sorted(forbidden))]
             options = {**options, "suppress_sequences": [*options["suppress_sequences"], *also]}
+        is_greedy = config.beam == 1 and not config.sampling
+        is_free = not forbidden and not options["return_scores"]
+        find = self._find_greedily if is_greedy and is_free else self._find
+        outputs = find(sources, prefixes, options, config, limits, done)
+        # What an output had to begin with has no part in the score that CTranslate2 gives it.
+        if self.scores_tokens or (options["return_scores"] and any(prefixes)):
+            outputs = self._with_token_scores(sources, outputs, config, limits)
+        return outputs
+
+    def _find_greedily(
+        self,
+        sources: Sequence[EncodedLine],
+        prefixes: Sequence[Sequence[int]],
+        options: Mapping[str, Any],
+        config: SearchConfig,
+        limits: BatchLimits,
+        done: Callable[[int], object],
+    ) -> list[list[ScoredOutput]]:
+        """As `_find`, for a greedy search, in which only what is chosen counts.
+
+        Special symbols that no output holds are hardly ever the most probable ones. To rule them out at each step takes
+        CTranslate2 longer than to see here whether one was chosen, and only then to search again without them.
+        """
+        outputs = self._find(sources, prefixes, {**options, "suppress_sequences": None}, config, limits, done)
+        special = self.target.special.never_shown
+        again = [
+            row
+            for row, (items, prefix) in enumerate(zip(outputs, prefixes, strict=True))
+            if not special.isdisjoint(items[0].ids[len(prefix) : -1])
+        ]
+        if again:
+            chosen, begun = [sources[row] for row in again], [prefixes[row] for row in again]
+            found = self._find(chosen, begun, options, config, limits, uncounted)
+            for row, items in zip(again, found, strict=True):
+                outputs[row] = items
+        return outputs
+
+    def _find(
+        self,
+        sources: Sequence[EncodedLine],
+        prefixes: Sequence[Sequence[int]],
+        options: Mapping[str, Any],
+        config: SearchConfig,
+        limits: BatchLimits,
+        done: Callable[[int], object],
+    ) -> list[list[ScoredOutput]]:
+        """The outputs that CTranslate2 finds with its options for a search, scored as it scores them."""
         outputs: list[list[ScoredOutput]] = [[] for _ in sources]
         waiting: deque[tuple[list[int], Any]] = deque()
 
@@ -146,9 +173,6 @@ class Ctranslate2Engine(ABC):
                 take()
         while waiting:
             take()
-        # What an output had to begin with has no part in the score that CTranslate2 gives it.
-        if self.scores_tokens or (options["return_scores"] and any(prefixes)):
-            outputs = self._with_token_scores(sources, outputs, config, limits)
         return outputs
 
     def _check_request(self, request: Request) -> None:

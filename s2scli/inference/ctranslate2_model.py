@@ -11,10 +11,11 @@ from s2scli import document
 from s2scli.configs.generate import GenerateConfig
 from s2scli.data.exported import ExportedModel
 from s2scli.errors import CheckpointError, DataError, S2SError, UsageError
-from s2scli.inference.ctranslate2_engine import Ctranslate2Engine, TokenNames, refusal
+from s2scli.inference.ctranslate2_engine import Ctranslate2Engine, refusal
 from s2scli.inference.ctranslate2_language import Ctranslate2LanguageEngine
 from s2scli.inference.ctranslate2_translation import Ctranslate2TranslationEngine
 from s2scli.inference.opened import OpenedModel
+from s2scli.inference.token_names import TokenNames
 from s2scli.text.tokenizer import Tokenizer
 
 # Our precisions, as CTranslate2 calls them. Without one it computes in the types that the model was exported with.

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from s2scli.configs.search import SearchConfig
-from s2scli.inference.ctranslate2_engine import Ctranslate2Engine, TokenNames, output_batches
+from s2scli.inference.ctranslate2_engine import Ctranslate2Engine, output_batches
 from s2scli.inference.lines import EncodedLine
+from s2scli.inference.token_names import TokenNames
 from s2scli.search.request import BatchLimits, ScoredOutput
 
 
