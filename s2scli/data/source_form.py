@@ -107,9 +107,11 @@ class SourceComposer:
 
     def compose(self, line: str, tag: str = "") -> str:
         """The source of the next line; tag: of this line, in place of that of all."""
+        tag = tag or self._tag
+        if not tag and not self.form.context_lines:
+            return line
         text = line if is_blank(line) else self._join((*self._before, line))
         self.follow([line])
-        tag = tag or self._tag
         return f"{tag} {text}" if tag and not is_blank(line) else text
 
     def compose_dialogue(self, form: DialogueForm, record: Mapping[str, Any]) -> str:
