@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from s2scli.data.source_form import SourceForm
-from s2scli.errors import DataError, UsageError
+from s2scli.errors import UsageError
 from s2scli.inference.engine import Engine
 from s2scli.inference.lines import EncodedLine, Line
 from s2scli.notes import Note
@@ -19,7 +19,6 @@ from s2scli.text.words import extend
 if TYPE_CHECKING:
     # Few models copy, and numpy takes a while to load.
     from s2scli.data.copying import Copying
-    from s2scli.features.form import FeatureForm
 
 
 # Of more texts than these that are counted before they are encoded the ids are not kept.
@@ -35,6 +34,8 @@ class LineEncoder:
 
     side: ClassVar[str] = "source"
     """Which vocabulary a line is encoded in."""
+    unit: ClassVar[str] = "source token"
+    """What a line is long in."""
 
     def __init__(
         self, engine: Engine, tokenizers: Mapping[str, Tokenizer], limits: Mapping[str, Any], form: SourceForm
@@ -67,6 +68,11 @@ class LineEncoder:
         """Split lines into tokens, all at once, before each is counted and encoded; earlier ones are forgotten."""
         texts = [line.text for line in lines]
         self._counted = dict(zip(texts, self._tokenizers[self.side].encode_all(texts), strict=True))
+
+    def recorded(self, line: Line, on_long: str | None) -> list[Line] | None:
+        """The pieces of a line that names a recording; None: it is text, and its length is a matter of its tokens."""
+        del line, on_long
+        return None
 
     def num_tokens(self, text: str) -> int:
         """How many tokens a text has, the end symbol not counted."""
@@ -133,19 +139,21 @@ class LineEncoder:
         limit, positions = self._limit, self._positions
         if limit and len(ids) > limit:
             cut = self._limits["on_long"] == "truncate"
-            notes.append(self._note_of_length(ids, cut, f"the {limit}", "that the model was trained on"))
+            notes.append(self._note_of_length(len(ids), cut, f"the {limit}", "that the model was trained on"))
             ids = self._cut(ids, limit) if cut else ids
         if positions and len(ids) >= positions:
             notes.append(
-                self._note_of_length(ids, True, f"the {positions - 1}", "that the model has positions for")
+                self._note_of_length(
+                    len(ids), True, f"the {positions - 1}", "that the model has positions for"
+                )
             )
             ids = self._cut(ids, positions - 1)
         return ids, notes
 
-    def _note_of_length(self, ids: list[int], cut: bool, limit: str, which: str) -> Note:
+    def _note_of_length(self, length: int, cut: bool, limit: str, which: str) -> Note:
         verb = "cut to" if cut else "more than"
-        kind = f"{'are' if cut else 'have'} {verb} {limit} {self.side} tokens {which}"
-        return Note(kind, f"{len(ids)} {self.side} tokens, {verb} {limit} {which}")
+        kind = f"{'are' if cut else 'have'} {verb} {limit} {self.unit}s {which}"
+        return Note(kind, f"{length} {self.unit}s, {verb} {limit} {which}")
 
     def _cut(self, ids: list[int], limit: int) -> list[int]:
         return list(self.form.cut(ids, limit, self.form.marks(self._tokenizers[self.side])))
@@ -155,6 +163,7 @@ class PrefixEncoder(LineEncoder):
     """Encodes lines for a language model, which reads no source: a line is the beginning of its own output."""
 
     side: ClassVar[str] = "target"
+    unit: ClassVar[str] = "target token"
 
     def _positions_of(self, engine: Engine) -> int | None:
         return engine.max_target_positions
@@ -183,78 +192,6 @@ class PrefixEncoder(LineEncoder):
         """Whether the reference is not blank."""
         del source
         return not is_blank(line.reference or "")
-
-
-class FeatureEncoder(LineEncoder):
-    """Encodes lines that name recordings, or matrices of features, for an engine that reads frames.
-
-    features: what frames are made of, and how, as in training. What cannot be read has no output, and its record says
-    why.
-    """
-
-    def __init__(
-        self,
-        engine: Engine,
-        tokenizers: Mapping[str, Tokenizer],
-        limits: Mapping[str, Any],
-        form: SourceForm,
-        features: FeatureForm,
-    ) -> None:
-        super().__init__(engine, tokenizers, limits, form)
-        from s2scli.features.extraction import Utterance, frame_reader
-
-        self._reader, self._utterance = frame_reader(features), Utterance
-
-    @property
-    def longest(self) -> int | None:
-        """Recordings may be of any length."""
-        return None
-
-    def read_ahead(self, lines: Sequence[Line]) -> None:
-        """Read nothing: recordings are large."""
-
-    def num_tokens(self, text: str) -> int:
-        """None: what a line names is read when it is encoded."""
-        del text
-        return 0
-
-    def encode(self, line: Line) -> EncodedLine:
-        """The frames of what a line names; none, and a note, where it cannot be read."""
-        wanted = line.features if line.features is not None else self._utterance(references=(line.text,))
-        if not isinstance(wanted, self._utterance):
-            return EncodedLine(line.text, (), frames=wanted)
-        try:
-            if is_blank(line.text):
-                return EncodedLine(line.text, ())
-            return EncodedLine(line.text, (), frames=self._reader.frames(wanted))
-        except DataError as error:
-            note = Note(
-                "have an empty output, as their source cannot be read", f"{error}; its output is empty"
-            )
-            return EncodedLine(line.text, (), notes=[note])
-
-    def has_output(self, source: EncodedLine) -> bool:
-        """Whether there are frames."""
-        return source.frames is not None
-
-    def has_score(self, line: Line, source: EncodedLine) -> bool:
-        """Whether there are frames."""
-        del line
-        return source.frames is not None
-
-
-def encoder_of(
-    engine: Engine,
-    tokenizers: Mapping[str, Tokenizer],
-    limits: Mapping[str, Any],
-    form: SourceForm,
-    features: FeatureForm | None = None,
-) -> LineEncoder:
-    """The encoder of lines that an engine calls for, by what its model reads; features: what frames are made of."""
-    if features is not None:
-        return FeatureEncoder(engine, tokenizers, limits, form, features)
-    kind = LineEncoder if engine.reads_source else PrefixEncoder
-    return kind(engine, tokenizers, limits, form)
 
 
 def check_prefix(prefix: str, target: Tokenizer, path: Path, *, right_to_left: bool) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import replace
 from itertools import accumulate
+from typing import NamedTuple
 
 from s2scli.console import counted
 from s2scli.data.source_form import SourceForm
@@ -17,32 +18,42 @@ from s2scli.record import Alignment, Hypothesis, Record
 from s2scli.text.normalization import is_blank
 from s2scli.text.words import places_of_words
 
-Part = tuple[str, str]
-"""What stands before a part in the line, a space or nothing, and the part itself."""
+
+class LinePart(NamedTuple):
+    """A part of a line: what stands before it there, a space or nothing, and a line of its own."""
+
+    space: str
+    line: Line
+
 
 # An end is at the first of its marks, lest a line of dots is read through once for each; possessive for that too.
 _SENTENCE_END = re.compile(
     r"(?<![.!?…؟۔।॥։።])[.!?…؟۔।॥։።]++[\"'”’»)\]]*+(?=\s)|(?<![。！？｡])[。！？｡]++[”’」』）]*+"
 )
+Divided = tuple[str, str]
+"""What stands before a part of a text, a space or nothing, and the part."""
 _WHITE_SPACE = re.compile(r"\s+")
 # Of a character; more come only where normalization makes several characters of one.
 _MOST_TOKENS = 4
 
 
-def find_parts(encoder: LineEncoder, line: Line, on_long: str | None) -> list[Part]:
+def find_parts(encoder: LineEncoder, line: Line, on_long: str | None) -> list[LinePart]:
     """The parts to translate one by one; DataError for a line that is too long if that is an error."""
-    longest = encoder.longest
+    pieces = encoder.recorded(line, on_long)
+    if pieces is not None:
+        return [LinePart(" " if number else "", piece) for number, piece in enumerate(pieces)]
+    longest, whole = encoder.longest, [LinePart("", line)]
     if on_long not in ("split", "error") or longest is None or is_blank(line.text):
-        return [("", line.text)]
+        return whole
     if len(line.text) * _MOST_TOKENS <= longest:
-        return [("", line.text)]
+        return whole
     length = encoder.num_tokens(line.text)
     # Of constraints nobody knows to which part they belong: a line that has some is cut.
     if length <= longest or (on_long == "split" and line.constraints):
-        return [("", line.text)]
+        return whole
     if on_long == "error":
         raise DataError(
-            f"line {line.id + 1}: {counted(length, f'{encoder.side} token')}, more than the {longest} that the "
+            f"line {line.id + 1}: {counted(length, encoder.unit)}, more than the {longest} that the "
             f"model was made for; "
             "shorten it, or give --on-long truncate or split"
         )
@@ -50,16 +61,20 @@ def find_parts(encoder: LineEncoder, line: Line, on_long: str | None) -> list[Pa
     tagged = f"{tag} {{}}".format if tag else str
     parts = split_line(own, lambda text: encoder.num_tokens(tagged(text)) <= longest)
     # Where the line alone is short enough, the engine leaves out of its context what is too much.
-    return [(space, tagged(text)) for space, text in parts] if len(parts) > 1 else [("", line.text)]
+    return (
+        [LinePart(space, replace(line, text=tagged(text))) for space, text in parts]
+        if len(parts) > 1
+        else whole
+    )
 
 
-def split_line(text: str, fits: Callable[[str], bool]) -> list[Part]:
+def split_line(text: str, fits: Callable[[str], bool]) -> list[Divided]:
     """A text cut at the ends of its sentences, and those that do not fit in pieces; whole where it fits."""
     if fits(text):
         return [("", text)]
     text = text.strip()
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-    parts: list[Part] = []
+    parts: list[Divided] = []
     for start, end in zip([0, *ends], [*ends, len(text)], strict=True):
         sentence = text[start:end]
         if sentence.strip():
@@ -67,7 +82,7 @@ def split_line(text: str, fits: Callable[[str], bool]) -> list[Part]:
     return parts
 
 
-def _halved(text: str, fits: Callable[[str], bool], space: str) -> list[Part]:
+def _halved(text: str, fits: Callable[[str], bool], space: str) -> list[Divided]:
     """A text cut in two, at the white space nearest to its middle if it has any, until it fits."""
     if len(text) < 2 or fits(text):
         return [(space, text)]
@@ -83,7 +98,7 @@ def _halved(text: str, fits: Callable[[str], bool], space: str) -> list[Part]:
 def join_parts(
     encoder: LineEncoder,
     line: Line,
-    parts: Sequence[Part],
+    parts: Sequence[LinePart],
     records: Sequence[Record],
     *,
     alignment: str,
@@ -97,7 +112,7 @@ def join_parts(
         return records[0]
     # Of characters that normalization removes there is no output.
     said = [part for part, record in enumerate(records) if record.hypotheses]
-    spaces = [parts[part][0] for part in said]
+    spaces = [parts[part].space for part in said]
     # Of parts with fewer hypotheses than others there is no further one to join.
     each = list(zip(*(records[part].hypotheses for part in said), strict=False))
     hypotheses = [_join_hypotheses(spaces, items) for items in each]
@@ -117,20 +132,27 @@ def join_parts(
         source_tokens=[token for record in records for token in record.source_tokens],
         attended=[token for record in records for token in record.attended],
         notes=[
-            *([_note_of_parts(encoder, records)] if warns else []),
+            *([_note_of_parts(encoder, parts, records)] if warns else []),
             *(note for record in records for note in record.notes),
         ],
     )
 
 
-def _note_of_parts(encoder: LineEncoder, records: Sequence[Record]) -> Note:
+def _note_of_parts(encoder: LineEncoder, parts: Sequence[LinePart], records: Sequence[Record]) -> Note:
     which = f"more than the {encoder.longest} that the model was trained for"
-    length = counted(sum(len(record.source_tokens) for record in records), f"{encoder.side} token")
-    return Note(
-        f"have more than the {encoder.longest} {encoder.side} tokens that the model was trained for, and are "
-        "translated in parts",
-        f"{length}, {which}; translated in {len(records)} parts",
+    number = sum(
+        len(record.source_tokens) or frames_of(part.line) for part, record in zip(parts, records, strict=True)
     )
+    return Note(
+        f"have more than the {encoder.longest} {encoder.unit}s that the model was trained for, and are "
+        "translated in parts",
+        f"{counted(number, encoder.unit)}, {which}; translated in {len(records)} parts",
+    )
+
+
+def frames_of(line: Line) -> int:
+    """The number of frames of a line that has them, else 0."""
+    return len(line.features) if isinstance(line.features, Sized) else 0
 
 
 def _join_hypotheses(spaces: Sequence[str], items: Sequence[Hypothesis]) -> Hypothesis:
@@ -178,10 +200,10 @@ def _source_tokens(records: Sequence[Record]) -> list[list[int]]:
     return _consecutive([len(record.source_tokens) for record in records])
 
 
-def _source_words(form: SourceForm, line: Line, parts: Sequence[Part]) -> list[list[int]]:
+def _source_words(form: SourceForm, line: Line, parts: Sequence[LinePart]) -> list[list[int]]:
     """Where the words of each part, the first of which may be the line's tag, are in the line."""
     tag, own = form.line_of(line.text)
-    texts = [text.removeprefix(f"{tag} ") if tag else text for _, text in parts]
+    texts = [part.line.text.removeprefix(f"{tag} ") if tag else part.line.text for part in parts]
     before = line.text[: len(line.text) - len(own)]
     _, *places = places_of_words(line.text, [before, *texts])
     return [[0, *found] if tag else found for found in places]

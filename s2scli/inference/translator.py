@@ -15,12 +15,13 @@ from s2scli.configs.search import CONSTRAINTS_NEED, SearchConfig
 from s2scli.console import uncounted
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import UsageError
-from s2scli.inference.encoding import LineEncoder, check_prefix, encoder_of
+from s2scli.inference.encoders import encoder_of
+from s2scli.inference.encoding import LineEncoder, check_prefix
 from s2scli.inference.engine import Engine
 from s2scli.inference.input import UntilBroken
 from s2scli.inference.lexical_constraints import LexicalConstraints
 from s2scli.inference.lines import EncodedLine, Line
-from s2scli.inference.long_lines import Part, find_parts, join_parts
+from s2scli.inference.long_lines import LinePart, find_parts, frames_of, join_parts
 from s2scli.inference.records import RecordMaker
 from s2scli.inference.scheduling import ForcedPair, Scheduler
 from s2scli.notes import Note
@@ -118,11 +119,7 @@ class Translator:
             self._encoder.read_ahead(chunk)
             usable = UntilBroken((line, self.parts_of(line)) for line in chunk)
             divided = list(usable)
-            parts = [
-                line if len(found) == 1 else replace(line, text=text)
-                for line, found in divided
-                for _, text in found
-            ]
+            parts = [part.line for _, found in divided for part in found]
             records: deque[Record] = deque()
             begun = 0
             for line, found in divided:
@@ -213,20 +210,22 @@ class Translator:
         outputs = self._scheduler.score(pairs, uncounted)
         return [outputs[index].score for index in range(len(lines))]
 
-    def parts_of(self, line: Line) -> list[Part]:
+    def parts_of(self, line: Line) -> list[LinePart]:
         """The parts to translate one by one, as `on_long` says; DataError for a line that is too long where `on_long`
         is "error".
         """
-        return [("", line.text)] if self.scores_references else find_parts(self._encoder, line, self.on_long)
+        return (
+            [LinePart("", line)] if self.scores_references else find_parts(self._encoder, line, self.on_long)
+        )
 
-    def join_parts(self, line: Line, parts: Sequence[Part], records: Sequence[Record]) -> Record:
+    def join_parts(self, line: Line, parts: Sequence[LinePart], records: Sequence[Record]) -> Record:
         """The record of a line from those of its parts."""
         alignment = self.attention.alignment if self.attention else ""
         return join_parts(self._encoder, line, parts, records, alignment=alignment, warns=self.warns_of_parts)
 
-    def num_tokens(self, text: str) -> int:
-        """How many tokens a line has, the end symbol not counted."""
-        return self._encoder.num_tokens(text)
+    def length(self, line: Line) -> int:
+        """How many tokens a line has, the end symbol not counted, or how many frames."""
+        return frames_of(line) or self._encoder.num_tokens(line.text)
 
     @cached_property
     def _encoder(self) -> LineEncoder:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from generating import Generator, joined
-from recordings import WORDS
+from recordings import WORDS, tone, write_wav
 
+from s2scli.data.dataset import Dataset
 from s2scli.errors import DataError, UsageError
+from s2scli.features.extraction import Utterance, frame_reader
+from s2scli.features.silence import pieces_between_pauses
 
 TEST = 8
 WANTED = [WORDS[number % len(WORDS)] for number in range(TEST)]
@@ -116,3 +121,32 @@ def test_text_and_speech_are_not_mistaken_for_each_other(
         UsageError, match=r"are about the tokens of a source, and .* reads frames; leave them out$"
     ):
         run(joined(paths()), print_alignment=True)
+
+
+def test_a_long_recording_is_cut_in_its_pauses_and_joined(run: Generator, speech: Path) -> None:
+    """The text is that of the pieces, which are found again by their times."""
+    pause = np.random.default_rng(1).normal(0, 330, 2400)
+    sounds = [tone(word, 90 + number) for number, word in enumerate((*WORDS, *WORDS))]
+    whole = np.concatenate([part for sound in sounds for part in (sound, pause)])
+    write_wav(speech / "long.wav", whole)
+    (record,) = (json.loads(line) for line in run("long.wav\n", format="jsonl"))
+    (note,) = record["warnings"]
+    longest, parts = (
+        int(found) for found in re.search(r"more than the (\d+) .* in (\d+) parts", note).groups()
+    )
+    frames = 1 + (len(whole) - 200) // 80
+    assert note.startswith(f"{frames} frames, ")
+    assert frames / longest <= parts <= 2 * frames / longest + 1
+    form = Dataset.open(speech / "data").features
+    stored = form.stored(frame_reader(form).read(Utterance(references=("long.wav",))).frames)
+    pieces = pieces_between_pauses(stored, longest)
+    assert len(pieces) == parts
+    lines = [json.dumps({"audio": "long.wav", "start": a / 100, "end": (b + 1.5) / 100}) for a, b in pieces]
+    assert record["text"] == " ".join(run(joined(lines), input_format="jsonl"))
+    assert set(record["text"].split()) <= set(WORDS)
+    with pytest.raises(
+        DataError, match=rf"^line 1: long\.wav: {frames} frames, more than the {longest} that"
+    ):
+        run("long.wav\n", on_long="error")
+    (cut,) = (json.loads(line) for line in run("long.wav\n", format="jsonl", on_long="truncate"))
+    assert cut["warnings"] == [f"{frames} frames, cut to the {longest} that the model was trained on"]

@@ -15,7 +15,7 @@ from toys import random_ids, random_model, small_transformer
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Tokens
 from s2scli.data.source_form import SourceForm
-from s2scli.inference.encoding import encoder_of
+from s2scli.inference.encoders import encoder_of
 from s2scli.inference.lines import Line
 from s2scli.inference.torch_engine import TorchEngine
 from s2scli.inference.translator import Translator

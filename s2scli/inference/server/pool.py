@@ -6,14 +6,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import NamedTuple, TypeVar
 
 from s2scli.configs.generate import GenerateConfig
 from s2scli.inference.lines import Line
-from s2scli.inference.long_lines import Part
+from s2scli.inference.long_lines import LinePart
 from s2scli.inference.translator import Translator
 from s2scli.record import Record
 
@@ -55,7 +55,7 @@ class _Begun:
     """A line that is being answered, and the records of its parts so far."""
 
     question: Question
-    parts: list[Part]
+    parts: list[LinePart]
     records: dict[int, Record] = field(default_factory=dict)
 
 
@@ -109,9 +109,9 @@ class _Job:
         line, translator, _ = question
         parts = translator.parts_of(line)
         self.begun[position] = _Begun(question, parts)
-        for part, (_, text) in enumerate(parts):
-            piece = replace(line, text=text)
-            self.pieces.append(_Piece(position, part, piece, translator.num_tokens(text) + 1, question))
+        for number, part in enumerate(parts):
+            length = translator.length(part.line) + 1
+            self.pieces.append(_Piece(position, number, part.line, length, question))
 
     def add(self, piece: _Piece, record: Record) -> dict[int, Answer]:
         """Take note of the record of a piece; the answer of its line, if it is whole."""

@@ -237,7 +237,7 @@ def _check_tokens(translator: Translator, config: GenerateConfig, line: Line) ->
     """Refused for a line, or a part of one that is divided, which would hold others up."""
     if len(line.text.encode(errors="replace")) <= config.max_line_tokens:
         return
-    number = max(translator.num_tokens(text) for _, text in translator.parts_of(line))
+    number = max(translator.length(part.line) for part in translator.parts_of(line))
     if number > config.max_line_tokens:
         raise Refused(
             413,
