@@ -36,7 +36,7 @@ COMMANDS = {
             "      --validpref text/valid --destdir data",
             "s2s preprocess --train-file pairs.tsv.gz --valid-fraction 0.001 --destdir data",
         ),
-        chapters=("data", "first-steps"),
+        chapters=("data", "speech", "first-steps"),
     ),
     "train": Command(
         "s2scli.configs.train:TrainConfig",
@@ -59,7 +59,7 @@ COMMANDS = {
             "s2s generate --path run --serve translate.sock",
         ),
         reads=True,
-        chapters=("generating", "constraints", "serving", "formats"),
+        chapters=("generating", "constraints", "serving", "formats", "speech"),
     ),
     "chat": Command(
         "s2scli.configs.chat:ChatConfig",

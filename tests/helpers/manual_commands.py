@@ -17,6 +17,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SMALLER = {
     "--train 20000": "--train 400 --valid 20 --test 16",
     "--train 4000 --valid 100 --test 300": "--train 60 --valid 10 --test 10",
+    "--train 1500 --valid 100 --test 200": "--train 20 --valid 2 --test 4",
+    "--config recipes/speech/config.toml": "--config recipes/speech/config.toml --max-update 2 --warmup-updates 1",
     "--config recipes/dialogue/config.toml": "--config recipes/dialogue/config.toml --max-update 6",
     "--max-update 10 --save-dir": "--max-update 3 --save-dir",
     "--max-update 1500": "--max-update 6",
@@ -41,6 +43,7 @@ TRAINING = (
     ("resuming",),
     ("machines",),
     ("chatting",),
+    ("speech",),
     ("config",),
     ("python",),
 )
