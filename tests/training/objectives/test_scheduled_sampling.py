@@ -153,7 +153,7 @@ class Recorder(Model):
         self.own = own
         return self.decode(memory, inputs)
 
-    encode = embeddings = encoder_states = start = decode_step = attention = None  # type: ignore[assignment]
+    embed = encode_embedded = encoder_mask = embeddings = encoder_states = start = decode_step = attention = None  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize(
