@@ -21,16 +21,17 @@ from s2scli.nn.output import SoftmaxOutput
 
 @dataclass(frozen=True)
 class Bag(Memory):
-    """The embeddings [B, S, D] of sources, and their mean [B, D]."""
+    """The embeddings [B, S, D] of sources, which of them are no padding, [B, S], and their mean [B, D]."""
 
     embedded: Tensor
+    mask: Tensor
     mean: Tensor
 
     def select(self, rows: Tensor) -> Bag:
-        return Bag(self.embedded[rows], self.mean[rows])
+        return Bag(self.embedded[rows], self.mask[rows], self.mean[rows])
 
     def join(self, other: Bag) -> Bag:
-        return Bag(self.embedded[:0], torch.cat([self.mean, other.mean]))
+        return Bag(self.embedded[:0], self.mask[:0], torch.cat([self.mean, other.mean]))
 
 
 class Nothing(State):
@@ -72,11 +73,15 @@ class BagOfWordsModel(Model):
 
     def encode_embedded(self, x: Tensor, mask: Tensor, words: Tensor | None = None) -> Bag:
         embedded = x * mask[..., None]
-        return Bag(embedded, embedded.sum(1) / mask.sum(1, keepdim=True))
+        return Bag(embedded, mask, embedded.sum(1) / mask.sum(1, keepdim=True))
 
     def encoder_states(self, memory: Memory) -> Tensor:
         assert isinstance(memory, Bag)
         return memory.embedded
+
+    def encoder_mask(self, memory: Memory) -> Tensor:
+        assert isinstance(memory, Bag)
+        return memory.mask
 
     def decode(self, memory: Memory, inputs: Tensor) -> Tensor:
         assert isinstance(memory, Bag)

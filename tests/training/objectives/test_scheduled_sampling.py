@@ -153,7 +153,9 @@ class Recorder(Model):
         self.own = own
         return self.decode(memory, inputs)
 
-    embed = encode_embedded = encoder_mask = embeddings = encoder_states = start = decode_step = attention = None  # type: ignore[assignment]
+    embed = encode_embedded = encoder_mask = embeddings = encoder_states = start = decode_step = attention = (
+        None  # type: ignore[assignment]
+    )
 
 
 @pytest.mark.parametrize(
