@@ -22,7 +22,8 @@ class RecordingsConfig:
     source_type: str = setting(
         TEXT,
         "what sources are: text, audio: recordings that the manifest --train-file names, or features: matrices that "
-        "others have computed, [frames, features], in .npy, .npz, .zip, .ark or .safetensors",
+        "others have computed, [frames, features], in .npy, .npz, .zip, .ark or .safetensors; in place of a manifest "
+        "--train-source x.scp and --train-target text, as Kaldi has them",
         choices=Names(TEXT, FRAME_READERS),
         panel=_RECORDINGS,
         common=True,

@@ -70,7 +70,11 @@ _OF_SOURCES = (
 )
 
 # What has no meaning where sources are no text.
-_OF_TEXT_SOURCES = tuple(name for name in _OF_SOURCES if name not in ("source_lang", "source_field"))
+_OF_TEXT_SOURCES = tuple(
+    name
+    for name in _OF_SOURCES
+    if name not in ("source_lang", "source_field", "train_source", "valid_source", "test_source")
+)
 
 # What a setting is where it is not given.
 _DEFAULTS = {field.name: field.default for field in fields(PreprocessConfig)}

@@ -13,6 +13,7 @@ from s2scli.data.corpus import MAIN, SIDES, Corpus
 from s2scli.data.dialogue import DialogueForm
 from s2scli.data.dialogue_corpus import LAYOUT, DialogueCorpus
 from s2scli.data.line_corpus import LineCorpus
+from s2scli.data.listed import TABLE, ListedCorpus
 from s2scli.data.manifest import ManifestCorpus
 from s2scli.errors import DataError, UsageError, did_you_mean
 from s2scli.io import COMPRESSED, STDIN
@@ -42,7 +43,7 @@ def find_corpora(config: PreprocessConfig) -> list[Corpus]:
             raise UsageError(f"{' and '.join(named)} name the same text; give one")
         if (source is None) != (target is None) and not config.only_target:
             raise UsageError(f"--{split}-source and --{split}-target must be given together")
-        if not config.has_text_source and (prefixes or source or target):
+        if not config.has_text_source and prefixes:
             raise UsageError(
                 f"{named[0]}: names text, and sources are {config.source_type}; name a manifest: --{split}-file x.tsv"
             )
@@ -58,7 +59,7 @@ def find_corpora(config: PreprocessConfig) -> list[Corpus]:
             _check_exists(target)
             corpora.append(LineCorpus(split=split, paths=(target,), on_broken=on_broken))
         elif source is not None and target is not None:
-            corpora.append(_from_two_files(split, (source, target), on_broken))
+            corpora.append(_from_two_files(split, (source, target), config, on_broken))
             if config.tag_field:
                 raise UsageError(
                     f"--tag-field {config.tag_field}: is an ending after --trainpref P, or a field of a file with both "
@@ -123,8 +124,13 @@ def _manifest(split: str, path: Path, layout: str, config: PreprocessConfig, on_
         layout=layout,
         named={what: name for what, name in named.items() if name},
         on_broken=on_broken,
-        on_broken_row=config.broken_sources if split == "train" else "error",
+        on_broken_row=_on_broken_row(split, config),
     )
+
+
+def _on_broken_row(split: str, config: PreprocessConfig) -> str:
+    """What becomes of sources that cannot be read; of validation and test sets none is left out."""
+    return config.broken_sources if split == "train" else "error"
 
 
 def _is_column(name: str) -> bool:
@@ -141,7 +147,7 @@ def _dialogue_form(config: PreprocessConfig) -> DialogueForm:
     )
 
 
-def _from_two_files(split: str, paths: tuple[Path, Path], on_broken: str) -> Corpus:
+def _from_two_files(split: str, paths: tuple[Path, Path], config: PreprocessConfig, on_broken: str) -> Corpus:
     for side, path in zip(SIDES, paths, strict=True):
         if path == STDIN:
             raise UsageError(
@@ -149,6 +155,17 @@ def _from_two_files(split: str, paths: tuple[Path, Path], on_broken: str) -> Cor
                 "sides in each line"
             )
         _check_exists(path)
+    if not config.has_text_source:
+        layout = "scp" if paths[0].suffix == TABLE else "list"
+        on_broken_row = _on_broken_row(split, config)
+        return ListedCorpus(
+            split=split,
+            paths=paths,
+            layout=layout,
+            named={},
+            on_broken=on_broken,
+            on_broken_row=on_broken_row,
+        )
     if paths[0].resolve() == paths[1].resolve():
         warn(f"{paths[0]}: is both source and target of the {split} split")
     return LineCorpus(split=split, paths=paths, on_broken=on_broken)

@@ -49,6 +49,10 @@ class ManifestColumns(NamedTuple):
     frames: str = ""
 
 
+class RowError(ValueError):
+    """What is wrong with a row, in words."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ManifestCorpus(Corpus):
     """Sources that are files, and their text: a table with a header, or JSON objects, one a line.
@@ -126,29 +130,29 @@ class ManifestCorpus(Corpus):
     def parse(self, item: Item, number: int) -> Pair:
         """The pair of an item, with what its source is made of; DataError where it is broken and that is an error."""
         assert not isinstance(item, Pair)
-        (raw,) = item
-        line, problem = decode(raw)
-        if not problem and NOT_TEXT.search(line):
-            problem = "holds NUL or half of a character"
-        if problem and self.on_broken == "error":
-            raise self.broken_text(self.line(number), problem, raw)
-        place = number + self.header_lines
-        if problem and self.on_broken == "skip":
-            return Pair(line, "", problem=BROKEN_TEXT, line=place)
+        decoded = [decode(raw) for raw in item]
+        lines, place = [line for line, _ in decoded], number + self.header_lines
+        for side, ((line, problem), raw) in enumerate(zip(decoded, item, strict=True)):
+            problem = problem or ("holds NUL or half of a character" if NOT_TEXT.search(line) else "")
+            if problem and self.on_broken == "error":
+                raise self.broken_text(self.location(side, place), problem, raw)
+            if problem and self.on_broken == "skip":
+                return Pair(lines[0], "", problem=BROKEN_TEXT, line=place)
         try:
-            return self._pair(self._values(line), place)
+            return self._pair(self.values(lines), place)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             if self.on_broken_row == "skip":
-                return Pair(line, "", problem=BROKEN_RECORD, line=place)
-            why = str(error) if isinstance(error, _RowError) else why_no_record(error, self.layout)
+                return Pair(lines[0], "", problem=BROKEN_RECORD, line=place)
+            why = str(error) if isinstance(error, RowError) else why_no_record(error, self.layout)
             raise DataError(f"{self.line(number)}: {why}; mend the row, or remove it") from None
 
-    def _values(self, line: str) -> Mapping[str, Any]:
-        """What a line has in each column."""
+    def values(self, lines: Sequence[str]) -> Mapping[str, Any]:
+        """What the line of a row has in each column."""
+        (line,) = lines
         if self.layout == "tsv":
             cells = line.split("\t")
             if len(cells) != len(self.header):
-                raise _RowError(
+                raise RowError(
                     f"the row has {counted(len(cells), 'column')}, and the header {len(self.header)}"
                 )
             return dict(zip(self.header, cells, strict=True))
@@ -162,7 +166,7 @@ class ManifestCorpus(Corpus):
         references = _references(values.get(columns.source), columns.source)
         target = values.get(columns.target)
         if not isinstance(target, str):
-            raise _RowError(f"has no text in {columns.target}")
+            raise RowError(f"has no text in {columns.target}")
         start, end, duration = (
             _seconds(values.get(name), name) for name in (columns.start, columns.end, columns.duration)
         )
@@ -212,18 +216,14 @@ class ManifestCorpus(Corpus):
         return None
 
 
-class _RowError(ValueError):
-    """What is wrong with a row, in words."""
-
-
 def _references(value: Any, name: str) -> tuple[str, ...]:
     """The files of a source: a text, in which blanks divide several, or a list of JSON."""
     parts: Sequence[Any] = value if isinstance(value, list) else [value]
     if not all(isinstance(part, str) for part in parts):
-        raise _RowError(f"has no file in {name}")
+        raise RowError(f"has no file in {name}")
     found = tuple(part.strip() for part in parts if part.strip())
     if not found:
-        raise _RowError(f"has no file in {name}")
+        raise RowError(f"has no file in {name}")
     return found
 
 
@@ -235,7 +235,7 @@ def _seconds(value: Any, name: str) -> float | None:
     except ValueError:
         found = -1.0
     if not 0 <= found < 1e9:
-        raise _RowError(f"{name} is {value!r}; wanted: seconds")
+        raise RowError(f"{name} is {value!r}; wanted: seconds")
     return found
 
 
@@ -245,4 +245,4 @@ def _number(value: Any, name: str) -> int | None:
     try:
         return to_whole(value)
     except ValueError:
-        raise _RowError(f"{name} is {value!r}; wanted: a whole number") from None
+        raise RowError(f"{name} is {value!r}; wanted: a whole number") from None

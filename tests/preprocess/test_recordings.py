@@ -261,6 +261,52 @@ def test_several_files_make_one_source_and_segments_are_cut_out(run: Speak, fold
     assert list(names) == ["wav/train-2.wav 0.05-0.15", "wav/train-2.wav"]
 
 
+def test_tables_of_kaldi_and_lists_of_files(
+    run: Speak, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    expected = {split: stored(folder, split) for split in ("train", "valid")}
+    (folder / "kaldi").mkdir()
+    listed: dict[str, object] = {"test_file": None}
+    for split in ("train", "valid"):
+        rows = [line.split("\t") for line in (folder / f"{split}.tsv").read_text().splitlines()[1:]]
+        files = {
+            "scp": "".join(f"{name} {path}\n" for name, path, _ in rows),
+            "ids": "".join(f"{name} {text} {text}\n" for name, _, text in rows),
+            "list": "".join(f"../{path}\n" for _, path, _ in rows),
+            "text": "".join(f"{text}\n" for _, _, text in rows),
+        }
+        for ending, content in files.items():
+            (folder / f"kaldi/{split}.{ending}").write_text(content)
+        listed[f"{split}_file"] = None
+    tables = {f"{split}_source": folder / f"kaldi/{split}.scp" for split in ("train", "valid")}
+    tables |= {f"{split}_target": folder / f"kaldi/{split}.ids" for split in ("train", "valid")}
+    with pytest.raises(DataError, match=r"train\.scp:1: .*no such file"):
+        run(**listed, **tables)
+    # Kaldi's paths are relative to where its scripts run.
+    monkeypatch.chdir(folder)
+    run(**listed, **tables)
+    names = Dataset.open(folder / "data").split("train")
+    assert list(names.texts("source")) == [f"train{number}" for number in range(12)]
+    assert names.text("target", 1) == "one one"
+    plain = {f"{split}_source": folder / f"kaldi/{split}.list" for split in ("train", "valid")}
+    plain |= {f"{split}_target": folder / f"kaldi/{split}.text" for split in ("train", "valid")}
+    for settings in (tables, plain):
+        run(**listed, **settings)
+        for split, frames in expected.items():
+            for one, other in zip(frames, stored(folder, split), strict=True):
+                np.testing.assert_array_equal(one, other)
+    path = folder / "kaldi/train.ids"
+    path.write_text(path.read_text().replace("train3 ", "train33 "))
+    with pytest.raises(
+        DataError, match=r"train\.scp:4: its id is train3, and that of the text train33; sort both"
+    ):
+        run(**listed, **tables)
+    path.write_text(path.read_text().partition("\n")[2])
+    with pytest.raises(DataError, match=r"train\.scp has 12 lines and .*train\.ids has 11 lines"):
+        run(**listed, **tables, broken_sources="skip")
+
+
 def test_columns_that_the_user_names_are_taken(run: Speak, folder: Path) -> None:
     for split in ("train", "valid", "test"):
         path = folder / f"{split}.tsv"
