@@ -1,4 +1,4 @@
-"""The dataset folder: pairs of token ids and raw text, memory-mapped.
+"""The dataset folder: pairs of token ids, or of frames, and raw text, memory-mapped.
 
     meta.json                       counts, checksums, settings; written last
     source.tokenizer.json           and target.tokenizer.json: Tokenizer.to_bytes
@@ -9,6 +9,9 @@
     train/main-00000/source.ends    where each example ends in the ids, int64
     train/main-00000/source.text    raw UTF-8 text, one after the other
     train/main-00000/source.text_ends   where each example ends in the text, int64, bytes
+
+Where sources are no text, source.frames takes the place of source.ids: frames of features, float16 or float32, as
+columns.source.features of meta.json says, not yet normalized; ends count frames; the text is what each is called.
 
 Where sources have tags, the files of a column "tag" say which: an id of the source vocabulary, or none. A dataset for
 language models has no source, and nothing that belongs to it.
