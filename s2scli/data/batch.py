@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ class Source(ABC):
 
     lengths: Tensor
     extended: Tensor | None = None
+    # About how many of them an encoder makes one position of.
+    shortening: ClassVar[int] = 1
 
     @property
     @abstractmethod
@@ -148,6 +150,7 @@ class Frames(Source):
 
     frames: Tensor
     lengths: Tensor
+    shortening: ClassVar[int] = 4
 
     @classmethod
     def of(cls, padded: PaddedFrames) -> Frames:
@@ -208,6 +211,11 @@ class Batch:
         num_tokens = {side: int(item.lengths.sum()) for side, item in counted.items()}
         positions = sum(item.num_positions for item in counted.values())
         return num_tokens.get("source", 0), num_tokens.get("target", 0), positions
+
+    def encoded_positions(self) -> int:
+        """About how many positions the model has of both sides, padding counted: what the time of a pass depends on."""
+        sides: list[Source] = [self.source, *([self.target] if self.target else [])]
+        return sum(side.num_positions // side.shortening for side in sides)
 
     def size(self) -> tuple[int, int]:
         """Positions of both sides, padding counted, and the longer side's length: what memory depends on."""

@@ -10,7 +10,7 @@ from s2scli.data.batch import Batch
 
 # Pieces of a batch draw from seeds this far apart.
 _PIECE_SEEDS = 1 << 32
-# So many positions of both sides go through the model at once on a CPU. All of a batch at once is a tenth faster, and
+# So many positions of both sides, a fourth of frames, go through the model at once on a CPU. All of a batch at once is a tenth faster, and
 # takes nearly twice the memory.
 _POSITIONS_ON_CPU = 2048
 
@@ -43,7 +43,11 @@ class MicroBatch:
 
     def pieces(self, device: torch.device) -> list[MicroBatch]:
         """The batch as it goes through the model: on a CPU in pieces, which are pairs at the least."""
-        if device.type != "cpu" or len(self.batch) == 1 or self.batch.size()[0] <= _POSITIONS_ON_CPU:
+        if (
+            device.type != "cpu"
+            or len(self.batch) == 1
+            or self.batch.encoded_positions() <= _POSITIONS_ON_CPU
+        ):
             return [self]
         return [piece for half in self.halves() for piece in half.pieces(device)]
 

@@ -18,6 +18,7 @@ from s2scli.inference.input import split_lines
 from s2scli.nn.runtime import give_back_freed_memory
 from s2scli.notes import Summary
 from s2scli.training.log import perplexity
+from s2scli.training.objectives.base import COUNTS
 from s2scli.training.observers import Sample
 from s2scli.training.run import Run, ValidationSplit
 
@@ -75,7 +76,7 @@ def validation_loss(run: Run, part: ValidationSplit) -> dict[str, float]:
     return {
         "loss": loss / tokens / math.log(2),
         "ppl": perplexity(nll / tokens),
-        **{name: value / tokens for name, value in others},
+        **{name: value / tokens for name, value in others if name not in COUNTS},
     }
 
 
