@@ -100,7 +100,7 @@ def _introduce(run: Run, finished: str) -> None:
         f"{counted(plan.parts * len(batches), 'batch')}, {plan.padding(batches):.1%} padding"
     )
     for split in (run.data.train_split, *(part.split for part in run.data.validated_on)):
-        for side, longest in longest_of(config).items():
+        for side, longest in longest_of(config, run.data.dataset).items():
             number, tokens = split.count_cut(side)
             if number:
                 reason = "as --max-source-length says"

@@ -52,6 +52,14 @@ class FrontendConfig(ModelConfig):
         training_only=True,
     )
 
+    def most_frames(self, positions: int) -> int:
+        """The most frames that become no more than so many positions."""
+        return (
+            self.frame_stack * positions
+            if self.frontend == "linear"
+            else positions << len(self.conv_kernel_sizes)
+        )
+
     def check_frontend(self) -> None:
         """UsageError for convolutions that cannot be, and for a policy that is none."""
         if not self.conv_kernel_sizes or any(size % 2 == 0 for size in self.conv_kernel_sizes):

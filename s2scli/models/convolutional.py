@@ -143,7 +143,7 @@ class ConvolutionalModel(Model):
         self.symbols, self.source_symbols = columns.target.symbols, columns.source_symbols
         self.max_source_positions = config.max_source_positions
         if self.source_frontend is not None:
-            self.max_source_positions = self.source_frontend.frontend.longest(config.max_source_positions)
+            self.max_source_positions = config.most_frames(config.max_source_positions)
         self.max_target_positions = config.max_target_positions
 
     def blocks(self) -> list[nn.Module]:

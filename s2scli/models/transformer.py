@@ -192,7 +192,7 @@ class TransformerModel(TransformerDecoder):
         self.symbols, self.source_symbols = columns.target.symbols, columns.source_symbols
         self.max_source_positions = config.positions_of.get("source")
         if self.encoder_frontend is not None and self.max_source_positions is not None:
-            self.max_source_positions = self.encoder_frontend.frontend.longest(self.max_source_positions)
+            self.max_source_positions = config.most_frames(self.max_source_positions)
         self.max_target_positions = config.positions_of.get("target")
         self.copies = config.copy
         if config.copy:

@@ -32,10 +32,6 @@ class Frontend(nn.Module, ABC):
         """How many positions so many frames become, at least one of at least one; element by element."""
 
     @abstractmethod
-    def longest(self, positions: int) -> int:
-        """The most frames that become no more than so many positions."""
-
-    @abstractmethod
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Map frames [B, S, F], of which lengths [B] of each row are no padding, to x [B, shortened(S), D].
 
@@ -58,10 +54,6 @@ class LinearFrontend(Frontend):
     def shortened(self, length: Tensor) -> Tensor:
         """⌈length / n⌉."""
         return -(-length // self.stack)
-
-    def longest(self, positions: int) -> int:
-        """As many for each position as the layer reads side by side, n."""
-        return self.stack * positions
 
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Map frames [B, S, F] to x [B, ⌈S/n⌉, D]; see Frontend."""
@@ -97,10 +89,6 @@ class ConvolutionalSubsampler(Frontend):
             length = (length - 1) // 2 + 1
         return length
 
-    def longest(self, positions: int) -> int:
-        """Two for each position and convolution."""
-        return positions << len(self.convolutions)
-
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Map frames [B, S, F] to x [B, about S/4 with two convolutions, D]; see Frontend."""
         x = frames.transpose(1, 2)  # [B, F, S]
@@ -135,10 +123,6 @@ class PyramidFrontend(Frontend):
         for _ in self.layers:
             length = (length + 1) // 2
         return length
-
-    def longest(self, positions: int) -> int:
-        """Two for each position and layer."""
-        return positions << len(self.layers)
 
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Map frames [B, S, F] to x [B, about S/2^layers, D]; see Frontend."""

@@ -74,7 +74,7 @@ def make_run(
     sampling = config.sampling
     mixture = mix(train_split.corpora, read_weights(sampling.corpus_weights), sampling.corpus_temperature)
     columns = ModelColumns.of(tokenizers, dataset.features if config.model.reads_source else None)
-    objective = _objective(config, tokenizers, columns).to(processes.device)
+    objective = _objective(config, dataset, tokenizers, columns).to(processes.device)
     config = _with_budget(config, objective, train_split, processes)
     learner = _learner(config, objective, processes)
     return Run(
@@ -106,12 +106,14 @@ def _loader(config: TrainConfig, dataset: Dataset, options: ReadOptions, process
     )
 
 
-def _objective(config: TrainConfig, tokenizers: Mapping[str, Tokenizer], columns: ModelColumns) -> Objective:
+def _objective(
+    config: TrainConfig, dataset: Dataset, tokenizers: Mapping[str, Tokenizer], columns: ModelColumns
+) -> Objective:
     """The objective with a model whose weights are drawn anew, as the seed says, where no checkpoint gives them."""
     torch.manual_seed(config.seed)
     model = build_model(config.model, columns, config.objective.heads)
     if starting_point(config) is None:
-        first_weights(config, model, tokenizers)
+        first_weights(config, model, tokenizers, dataset.features)
     return build_objective(
         config.objective, model, tokenizers, config.data, right_to_left=config.right_to_left
     )
@@ -229,13 +231,23 @@ def _read_options(config: TrainConfig, dataset: Dataset) -> ReadOptions:
         source=config.model.reads_source,
         right_to_left=config.right_to_left,
         copies=config.model.copies,
-        longest=longest_of(config),
+        longest=longest_of(config, dataset),
     )
 
 
-def longest_of(config: TrainConfig) -> dict[str, int]:
-    """By side, the most tokens that a sentence may have, end symbol not counted; longer ones are cut."""
+def longest_of(config: TrainConfig, dataset: Dataset) -> dict[str, int]:
+    """By side, the most tokens that a sentence may have, end symbol not counted; longer ones are cut.
+
+    Frames are not cut: the rest of a recording would not say its target. UsageError where they are to be.
+    """
     longest = {side: positions - 1 for side, positions in config.model.positions_of.items()}
+    if dataset.features is not None:
+        if config.max_source_length:
+            raise UsageError(
+                f"--max-source-length {config.max_source_length}: sources of frames are not cut; leave longer ones out "
+                "by s2s preprocess --max-frames"
+            )
+        longest.pop("source", None)
     if config.max_source_length:
         longest["source"] = min(config.max_source_length, longest.get("source", config.max_source_length))
     return longest

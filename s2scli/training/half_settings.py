@@ -25,6 +25,15 @@ _OF_A_SIDE = (
 _OWN = ("norm_eps", "activation_fn", "layernorm_embedding")
 # Settings of both, of which a model has one value, and those that one kind of norms or positions has.
 _SHARED = ("norm", "linear_bias", "positions", "qk_norm", "scale_embedding")
+# Settings of encoders alone: of their layers, and of what reads frames.
+_OF_ENCODERS = (
+    "encoder_layer",
+    "depthwise_conv_kernel_size",
+    "frontend",
+    "conv_kernel_sizes",
+    "conv_channels",
+    "frame_stack",
+)
 _OF_KINDS = {
     ("norm", "layer"): ("norm_bias",),
     ("positions", "sinusoidal"): ("sinusoid_spacing", "position_offset"),
@@ -92,9 +101,8 @@ def _changes(half: HalfSettings, values: Mapping[str, Any]) -> dict[str, Any]:
     needed = _facts(half.model, half.taken)
     if half.side != half.taken:
         # Where an encoder begins a decoder, it says nothing of the decoder's ends.
-        needed = {
-            name: value for name, value in needed.items() if name not in (*_OF_ENDS, "output_scale", _TIED)
-        }
+        others = (*_OF_ENDS, "output_scale", _TIED, *_OF_ENCODERS)
+        needed = {name: value for name, value in needed.items() if name not in others}
         needed["decoder_sublayer"] = "attention"
     for name, value in needed.items():
         # One change may bring others with it, as the width of a head.
@@ -133,6 +141,8 @@ def _facts(values: Mapping[str, Any], side: str) -> dict[str, Any]:
     if values["positions"] == "learned":
         found[_LENGTH] = values[_LENGTHS[side]]
     found["attention_scale"] = values["attention_scale"] or found["head_dim"] ** -0.5
+    if side == "encoder":
+        found |= {name: values[name] for name in _OF_ENCODERS}
     if side == "decoder":
         found |= {name: values[name] for name in ("decoder_sublayer", *_OF_ENDS)}
         found["output_scale"] = values["output_scale"] or 1.0
@@ -145,4 +155,4 @@ def _as_flag(name: str, value: Any) -> str:
     flag = name.replace("_", "-")
     if isinstance(value, bool):
         return f"--{flag}" if value else f"--no-{flag}"
-    return f"--{flag} {value}"
+    return f"--{flag} {','.join(map(str, value)) if isinstance(value, tuple) else value}"

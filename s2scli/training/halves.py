@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from s2scli.configs.train import TrainConfig
 from s2scli.console import counted, notice
 from s2scli.data.tokenizers import check_vocabularies
 from s2scli.errors import CheckpointError, UsageError
+from s2scli.features.form import FeatureForm
 from s2scli.foreign.base import ForeignFamily
 from s2scli.foreign.conversion import converted, recognized
 from s2scli.foreign.folder import is_transformers_folder
@@ -38,18 +39,26 @@ _TABLE = "embedder.table.weight"
 class Half(HalfSettings):
     """A half of another model, with its settings.
 
+    tokenizer: that of what it reads; None where that is frames, made as `features` says.
     weights: by their names without that of the side; the output layer's, which the decoders of encoder-decoders and
     language models have, keep theirs.
     """
 
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
     weights: Mapping[str, Tensor]
+    features: FeatureForm | None = None
 
 
-def load_halves(config: TrainConfig, model: Model, tokenizers: Mapping[str, Tokenizer]) -> None:
+def load_halves(
+    config: TrainConfig,
+    model: Model,
+    tokenizers: Mapping[str, Tokenizer],
+    features: FeatureForm | None = None,
+) -> None:
     """Give the halves of a fresh model the weights that --init-encoder and --init-decoder name, and say which.
 
-    tokenizers: those of the dataset, by side. Raises UsageError where the model has no such half or other settings,
+    tokenizers: those of the dataset, by side; features: how the frames of its sources are made, if they are frames.
+    Raises UsageError where the model has no such half or other settings,
     and CheckpointError where what is named has none, is broken, or is of another vocabulary.
     """
     given = {"encoder": config.init_encoder, "decoder": config.init_decoder}
@@ -62,6 +71,10 @@ def load_halves(config: TrainConfig, model: Model, tokenizers: Mapping[str, Toke
     halves = [_read(path, side) for side, path in paths.items()]
     for half in halves:
         text = _TEXT_OF[half.side]
+        if half.side == "encoder" and (half.features or features):
+            _check_features(half, features, config.data)
+            continue
+        assert half.tokenizer is not None
         own = "what s2s import makes of it" if is_transformers_folder(half.path) else half.path
         remedy = f"make the dataset with the model's own vocabulary: s2s preprocess --{text}-vocab-from {own}"
         check_vocabularies({text: half.tokenizer}, half.path, tokenizers, config.data, remedy)
@@ -69,6 +82,28 @@ def load_halves(config: TrainConfig, model: Model, tokenizers: Mapping[str, Toke
     _check_one_table(halves, model)
     for half in halves:
         _load(half, model)
+
+
+def _check_features(half: Half, features: FeatureForm | None, data: Path) -> None:
+    """CheckpointError where an encoder has read other sources than those of a dataset, or frames made otherwise."""
+    if half.features is None or features is None:
+        theirs, ours = ("text" if form is None else "frames" for form in (half.features, features))
+        raise CheckpointError(
+            f"{half.path}: its encoder reads {theirs}, and the sources of {data} are {ours}"
+        )
+    before, now = asdict(half.features), asdict(features)
+    # Means and deviations are those of the data, and how numbers are stored is no matter.
+    names = [name for name in now if name not in ("mean", "deviation", "dtype")]
+    changed = [
+        f"{name} = {before[name]!r} there, {now[name]!r} in {data}"
+        for name in names
+        if before[name] != now[name]
+    ]
+    if changed:
+        raise CheckpointError(
+            f"{half.path}: its encoder has learned from other frames: {', '.join(changed)}; make the dataset as that "
+            "of the model was made"
+        )
 
 
 def _read(path: Path, side: str) -> Half:
@@ -98,7 +133,8 @@ def _read(path: Path, side: str) -> Half:
         taken=taken,
         path=path,
         model=all_settings(config),
-        tokenizer=checkpoint.tokenizers[_TEXT_OF[taken]],
+        tokenizer=checkpoint.tokenizers.get(_TEXT_OF[taken]),
+        features=FeatureForm.of_source(checkpoint.dataset) if taken == "encoder" else None,
         weights=weights,
     )
 
@@ -116,7 +152,7 @@ def _checkpoint(path: Path) -> tuple[Checkpoint, Path]:
 def _check_one_table(halves: list[Half], model: Model) -> None:
     """UsageError where two halves with different embeddings are to begin one table."""
     tables = model.embeddings
-    if len(halves) < len(_TEXT_OF) or tables["source"] is not tables["target"]:
+    if len(halves) < len(_TEXT_OF) or tables.get("source") is not tables["target"]:
         return
     one, other = (half.weights[_TABLE] for half in halves)
     if not torch.equal(one, other):

@@ -10,8 +10,8 @@ from s2scli.data.batch import Batch
 
 # Pieces of a batch draw from seeds this far apart.
 _PIECE_SEEDS = 1 << 32
-# So many positions of both sides, a fourth of frames, go through the model at once on a CPU. All of a batch at once is a tenth faster, and
-# takes nearly twice the memory.
+# So many positions of both sides, of which frames make one by fours, go through the model at once on a CPU. All of a
+# batch at once is a tenth faster, and takes nearly twice the memory.
 _POSITIONS_ON_CPU = 2048
 
 

@@ -9,6 +9,7 @@ import torch
 from s2scli.configs.train import TrainConfig
 from s2scli.console import counted, notice
 from s2scli.errors import DataError, UsageError
+from s2scli.features.form import FeatureForm
 from s2scli.models.base import Model
 from s2scli.nn.initial import initialize, initialize_embeddings
 from s2scli.text.tokenizer import Tokenizer
@@ -16,16 +17,22 @@ from s2scli.text.vectors import read_vectors
 from s2scli.training.halves import load_halves
 
 
-def first_weights(config: TrainConfig, model: Model, tokenizers: Mapping[str, Tokenizer]) -> None:
+def first_weights(
+    config: TrainConfig,
+    model: Model,
+    tokenizers: Mapping[str, Tokenizer],
+    features: FeatureForm | None = None,
+) -> None:
     """Give a fresh model the weights that a run begins with; what the settings leave open stays as it was drawn.
 
-    tokenizers: of both sides, or of the target. Raises UsageError and DataError for files that do not fit.
+    tokenizers: of both sides, or of the target; features: how the frames of sources are made, if they are frames.
+    Raises UsageError and DataError for files that do not fit.
     """
     if config.param_init is not None:
         initialize(model, config.param_init, config.param_init_scale)
     if config.embed_init is not None:
         initialize_embeddings(model, config.embed_init, config.embed_init_scale)
-    load_halves(config, model, tokenizers)
+    load_halves(config, model, tokenizers, features)
     paths = {
         "source": (config.encoder_embed_path, config.init_encoder),
         "target": (config.decoder_embed_path, config.init_decoder),
@@ -35,7 +42,7 @@ def first_weights(config: TrainConfig, model: Model, tokenizers: Mapping[str, To
     tables = model.embeddings
     if "source" in given and "source" not in tables:
         raise UsageError(
-            f"--encoder-embed-path {given['source']}: a language model reads no source; give --decoder-embed-path"
+            f"--encoder-embed-path {given['source']}: the model reads no text as its source; give --decoder-embed-path"
         )
     if len(set(given.values())) == 2 and tables["source"] is tables["target"]:
         raise UsageError(
