@@ -41,8 +41,9 @@ def first_weights(
     given = {side: path for side, (path, half) in paths.items() if path is not None and half is None}
     tables = model.embeddings
     if "source" in given and "source" not in tables:
+        why = "a language model reads no source" if features is None else "the source is frames"
         raise UsageError(
-            f"--encoder-embed-path {given['source']}: the model reads no text as its source; give --decoder-embed-path"
+            f"--encoder-embed-path {given['source']}: {why}; give --decoder-embed-path"
         )
     if len(set(given.values())) == 2 and tables["source"] is tables["target"]:
         raise UsageError(
