@@ -42,9 +42,7 @@ def first_weights(
     tables = model.embeddings
     if "source" in given and "source" not in tables:
         why = "a language model reads no source" if features is None else "the source is frames"
-        raise UsageError(
-            f"--encoder-embed-path {given['source']}: {why}; give --decoder-embed-path"
-        )
+        raise UsageError(f"--encoder-embed-path {given['source']}: {why}; give --decoder-embed-path")
     if len(set(given.values())) == 2 and tables["source"] is tables["target"]:
         raise UsageError(
             "--encoder-embed-path and --decoder-embed-path: both sides have one table here; give one of them, or "
