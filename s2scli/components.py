@@ -169,6 +169,7 @@ FRAME_READERS = Registry(
     {
         "audio": "s2scli.features.extraction:AudioFrames",
         "features": "s2scli.features.extraction:GivenFrames",
+        "image": "s2scli.features.pictures:PictureFrames",
     },
 )
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from s2scli.components import FRAME_READERS
 from s2scli.configs.address import parse_address
 from s2scli.configs.command import CommandConfig
 from s2scli.configs.decoding import DecodingConfig
 from s2scli.configs.search import CONSTRAINTS_NEED, SearchConfig
 from s2scli.configs.server import ServerConfig
 from s2scli.errors import UsageError
+from s2scli.registry import Names
 from s2scli.schema import given_beside, limits_of, setting
 
 # The headings of the help.
@@ -62,7 +64,7 @@ class GenerateConfig(DecodingConfig, ServerConfig, CommandConfig):
     source_type: str | None = setting(
         None,
         "what the input names or is; by default, and at most, what the model was trained on",
-        choices=("text", "audio", "features"),
+        choices=Names("text", FRAME_READERS),
         panel=_INPUT_AND_OUTPUT,
     )
     input: Path = setting(

@@ -9,7 +9,7 @@ from s2scli.registry import Names
 from s2scli.schema import setting
 
 # The heading of the help.
-_RECORDINGS = "Recordings and features"
+_RECORDINGS = "Recordings, features and pictures"
 TEXT = "text"
 _NO_TEXT = "source_type!=text"
 _AUDIO = "source_type=audio"
@@ -22,8 +22,8 @@ class RecordingsConfig:
     source_type: str = setting(
         TEXT,
         "what sources are: text, audio: recordings that the manifest --train-file names, or features: matrices that "
-        "others have computed, [frames, features], in .npy, .npz, .zip, .ark or .safetensors; in place of a manifest "
-        "--train-source x.scp and --train-target text, as Kaldi has them",
+        "others have computed, [frames, features], in .npy, .npz, .zip, .ark or .safetensors, or image: pictures; in "
+        "place of a manifest --train-source x.scp and --train-target text, as Kaldi has them",
         choices=Names(TEXT, FRAME_READERS),
         panel=_RECORDINGS,
         common=True,
@@ -92,6 +92,15 @@ class RecordingsConfig:
         choices=("float16", "float32"),
         panel=_RECORDINGS,
         needs=_NO_TEXT,
+    )
+    patch_size: int = setting(
+        0,
+        "read pictures in square patches with sides of so many pixels, row by row; 0: column by column",
+        unit="pixels",
+        at_least=0,
+        at_most=4096,
+        panel=_RECORDINGS,
+        needs="source_type=image",
     )
     speed_perturb: tuple[float, ...] = setting(
         (1.0,),

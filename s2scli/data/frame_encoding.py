@@ -42,6 +42,7 @@ def settled_form(config: PreprocessConfig, corpora: Sequence[Corpus]) -> Feature
         deltas=config.deltas,
         cmvn=config.cmvn,
         dtype=config.feature_dtype,
+        patch_size=config.patch_size,
         num_features=1,
     )
     problem = "no source can be read"

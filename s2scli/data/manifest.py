@@ -22,7 +22,7 @@ from s2scli.schema import to_number, to_whole
 # What the columns of manifests are called: by fairseq, by Common Voice and NeMo, and by others. The first that there is
 # counts, where the user names none.
 _USUAL = {
-    "source": ("audio", "audio_filepath", "path", "paths", "wav", "file", "features", "source"),
+    "source": ("audio", "audio_filepath", "path", "paths", "wav", "file", "features", "image", "source"),
     "target": ("tgt_text", "transcript", "transcription", "text", "sentence", "target"),
     "id": ("id", "utt_id", "utterance_id", "key"),
     "start": ("start", "offset", "start_time"),

@@ -28,7 +28,9 @@ class FeatureForm:
     """How frames are made, stored and normalized.
 
     source_type: what of, a row of FRAME_READERS. sample_rate: that of recordings when frames are made of them, 0: there
-    are none. num_features: F, deltas counted. mean, deviation: those by which cmvn "global" normalizes; [F].
+    are none. patch_size: that of the sides of a picture's patches, 0: frames are its columns. channels: those of
+    pictures, 0: there are none. num_features: F, deltas counted. mean, deviation: those by which cmvn "global"
+    normalizes; [F].
     """
 
     source_type: str = setting(..., "what frames are made of", choices=Names(FRAME_READERS))
@@ -39,6 +41,8 @@ class FeatureForm:
     deltas: int = setting(0, "orders of deltas", at_least=0, at_most=2)
     cmvn: str = setting("utterance", "normalization", choices=NORMALIZATIONS)
     dtype: str = setting("float16", "type of the numbers", choices=DTYPES)
+    patch_size: int = setting(0, "pixels", at_least=0)
+    channels: int = setting(0, "colours of a picture", at_least=0, at_most=3)
     num_features: int = setting(..., "numbers of a frame", at_least=1)
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()

@@ -70,7 +70,7 @@ def resolve_all(text: str, folder: Path) -> list[FileReference]:
 @contextmanager
 def open_recording(reference: FileReference) -> Iterator[Recording]:
     """Open a recording; DataError where it is none, or in a format that cannot be read, and what to do about it."""
-    with _opened(reference) as (stream, part):
+    with open_file(reference) as (stream, part):
         if part:
             raise DataError(f"{reference}: is within a file of features, and no recording")
         yield recording_in(stream, str(reference))
@@ -85,7 +85,7 @@ def recording_in(stream: BinaryIO, name: str) -> Recording:
 def read_matrix(reference: FileReference) -> FeatureArray:
     """The features of an utterance, [num_frames, F]; DataError where they are none, or not finite."""
     name = str(reference)
-    with _opened(reference) as (stream, part):
+    with open_file(reference) as (stream, part):
         form = _format_of(stream, str(reference.path), MATRIX_FORMATS, SOUND_FORMATS)
         found = form.read(stream, str(reference.path), part)
     if found.ndim != 2:
@@ -100,7 +100,7 @@ def read_matrix(reference: FileReference) -> FeatureArray:
 
 
 @contextmanager
-def _opened(reference: FileReference) -> Iterator[tuple[BinaryIO, str]]:
+def open_file(reference: FileReference) -> Iterator[tuple[BinaryIO, str]]:
     """A stream of what a reference is to, at its beginning, and what the format is to find in it."""
     if reference.data is not None:
         yield io.BytesIO(reference.data), reference.part

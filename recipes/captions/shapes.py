@@ -1,0 +1,134 @@
+"""Write pictures of one or two shapes, and sentences that say what is on them.
+
+    python shapes.py --out DIR --train 6000 --valid 200 --test 300
+
+A shape has a kind, a colour and a size, and two of them stand above, below, left or right of each other. Where they
+are, how large they are, how light their colours are and the background differ from picture to picture. No sentence of
+validation or test is one of training.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from generated import command_line, sizes_of, write_files
+
+WIDTH = 32
+KINDS = ("circle", "square", "triangle", "cross")
+COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 80, 220), "yellow": (230, 210, 50)}
+# Half the width of a shape, in pixels.
+SIZES = {"small": (2.5, 3.5), "large": (5.0, 6.5)}
+# Where the centres of the first and the second are, as parts of the width; columns, then rows.
+PLACES = {
+    "above": ((0.5, 0.26), (0.5, 0.74)),
+    "below": ((0.5, 0.74), (0.5, 0.26)),
+    "left of": ((0.26, 0.5), (0.74, 0.5)),
+    "right of": ((0.74, 0.5), (0.26, 0.5)),
+}
+ALONE = "alone"
+
+Picture = NDArray[np.float64]
+
+
+class Shape(NamedTuple):
+    """A shape by the words that say it."""
+
+    size: str
+    colour: str
+    kind: str
+
+    def __str__(self) -> str:
+        return f"a {self.size} {self.colour} {self.kind}"
+
+
+class Scene(NamedTuple):
+    """One shape, or two and how the first stands to the second."""
+
+    shapes: tuple[Shape, ...]
+    relation: str
+
+    def __str__(self) -> str:
+        return f" {self.relation} ".join(map(str, self.shapes))
+
+
+def imagine(draw: random.Random) -> Scene:
+    """A scene; one in four has one shape alone."""
+    one, other = (
+        Shape(draw.choice(list(SIZES)), draw.choice(list(COLOURS)), draw.choice(KINDS)) for _ in range(2)
+    )
+    if draw.random() < 0.25:
+        return Scene((one,), ALONE)
+    return Scene((one, other), draw.choice(list(PLACES)))
+
+
+def inside(kind: str, x: Picture, y: Picture, reach: float) -> NDArray[np.bool_]:
+    """Which pixels a shape covers; x, y: how far they are from its centre, reach: half its width."""
+    if kind == "circle":
+        return x**2 + y**2 <= reach**2
+    if kind == "square":
+        return (abs(x) <= reach * 0.9) & (abs(y) <= reach * 0.9)
+    if kind == "triangle":
+        return (y <= reach) & (abs(x) * 2 <= y + reach)
+    return ((abs(x) <= reach / 3) & (abs(y) <= reach)) | ((abs(y) <= reach / 3) & (abs(x) <= reach))
+
+
+def paint(scene: Scene, draw: random.Random) -> NDArray[np.uint8]:
+    """The picture of a scene, [WIDTH, WIDTH, 3]."""
+    random_pixels = np.random.default_rng(draw.getrandbits(32))
+    picture = np.full((WIDTH, WIDTH, 3), draw.uniform(0, 120)) + random_pixels.normal(0, 6, (WIDTH, WIDTH, 3))
+    rows, columns = np.mgrid[:WIDTH, :WIDTH].astype(float)
+    centres = PLACES.get(scene.relation, ((draw.uniform(0.3, 0.7), draw.uniform(0.3, 0.7)),))
+    for shape, (column, row) in zip(scene.shapes, centres, strict=True):
+        reach = draw.uniform(*SIZES[shape.size])
+        x = columns - column * WIDTH - draw.uniform(-1.5, 1.5)
+        y = rows - row * WIDTH - draw.uniform(-1.5, 1.5)
+        light = draw.uniform(0.8, 1.1)
+        picture[inside(shape.kind, x, y, reach)] = [light * part for part in COLOURS[shape.colour]]
+    return picture.clip(0, 255).astype(np.uint8)
+
+
+def scenes(sizes: Mapping[str, int], draw: random.Random) -> Iterator[tuple[str, Scene]]:
+    """Split and scene of each picture; validation and test come first, and training says none of their sentences."""
+    held: set[Scene] = set()
+    for split in sorted(sizes, reverse=True, key=lambda name: name != "train"):
+        number = 0
+        while number < sizes[split]:
+            scene = imagine(draw)
+            # There are few sentences about one shape: training has all of them.
+            if scene in held or (split != "train" and scene.relation == ALONE):
+                continue
+            if split != "train":
+                held.add(scene)
+            number += 1
+            yield split, scene
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the pictures and a manifest for each split; gives the exit code."""
+    description = "Write pictures of shapes, and sentences that say what is on them."
+    options = command_line(description, "pictures", 6000, 200, 300).parse_args(arguments)
+    draw = random.Random(options.seed)
+    manifests = {split: ["id\timage\ttgt_text"] for split in sizes_of(options)}
+    try:
+        (options.out / "pictures").mkdir(parents=True, exist_ok=True)
+        for split, scene in scenes(sizes_of(options), draw):
+            name = f"{split}{len(manifests[split]) - 1:05d}"
+            header = f"P6\n{WIDTH} {WIDTH}\n255\n".encode()
+            (options.out / f"pictures/{name}.ppm").write_bytes(header + paint(scene, draw).tobytes())
+            manifests[split].append(f"{name}\tpictures/{name}.ppm\t{scene}")
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return write_files(options.out, ((f"{split}.tsv", lines) for split, lines in manifests.items()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
