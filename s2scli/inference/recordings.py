@@ -11,6 +11,8 @@ from s2scli.features.extraction import Utterance
 from s2scli.inference.lines import Line
 from s2scli.record import read_json
 
+# Fields that name the file, or files, of a source; those of others go into the output.
+_FIELDS = ("audio", "features", "image")
 _WANTED = 'wanted: {"audio": "a.wav"}, or several paths in a list, with "start" and "end" in seconds where it is a part'
 
 
@@ -49,7 +51,7 @@ def file_lines(paths: Iterable[Path]) -> Iterator[Line]:
 
 
 def recording_records(texts: Iterable[str], name: str) -> Iterator[Line]:
-    """The records of a text, one a line, whose field "audio" is a path or a list of them that are joined.
+    """The records of a text, one a line; field "audio", "features" or "image" is a path, or paths that are joined.
 
     Numbers "start" and "end", seconds, cut a part out of one file; "reference" is what was said. Raises DataError, with
     the text's name and the line, for one that is no such record.
@@ -59,7 +61,7 @@ def recording_records(texts: Iterable[str], name: str) -> Iterator[Line]:
             record = read_json(text)
             if not isinstance(record, dict):
                 raise TypeError("JSON is no object")
-            found = record.get("audio")
+            found = next((record[name] for name in _FIELDS if name in record), None)
             audio = tuple(found) if isinstance(found, list) else (found,)
             if not audio or not all(isinstance(path, str) for path in audio):
                 raise TypeError("field audio is no path, nor a list of them")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -20,9 +21,11 @@ clauses = load("srl/clauses.py")
 logs = load("summarization/logs.py")
 dialogues = load("dialogue/dialogues.py")
 sounds = load("speech/sounds.py")
+shapes = load("captions/shapes.py")
 
 SIZES = {"train": 600, "valid": 60, "test": 60}
 GENERATORS = (
+    "captions/shapes.py",
     "g2p/spelling.py",
     "inflection/grammar.py",
     "qa/facts.py",
@@ -154,7 +157,7 @@ def test_brackets_hold_the_sentence_and_verbs_meet_new_constructions() -> None:
     assert {verb for verb, _ in shown["test"]} <= {verb for verb, _ in shown["train"]}
 
 
-@pytest.mark.parametrize("generator", [spelling, grammar, facts, clauses, logs, dialogues, sounds])
+@pytest.mark.parametrize("generator", [spelling, grammar, facts, clauses, logs, dialogues, sounds, shapes])
 def test_a_folder_that_cannot_be_is_a_line(
     generator: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,3 +216,31 @@ def test_sounds_are_those_of_their_letters() -> None:
     assert abs(strongest["i"][1] - 2200) < 250
     assert abs(strongest["u"][0] - 330) < 90
     assert not sounds.Voice(speaker, 3).letter("t")[:200].any()
+
+
+def test_training_shows_each_shape_and_relation_but_no_sentence_of_the_test_set() -> None:
+    found = list(shapes.scenes({"train": 3000, "valid": 60, "test": 60}, random.Random(1)))
+    said = {split: {str(scene) for name, scene in found if name == split} for split in SIZES}
+    assert not said["train"] & (said["test"] | said["valid"])
+    assert not said["test"] & said["valid"]
+    words = {split: {word for text in said[split] for word in text.split()} for split in said}
+    assert words["test"] <= words["train"]
+    assert len(words["train"]) == len({"a", "of"} | {*shapes.SIZES, *shapes.COLOURS, *shapes.KINDS}) + 4
+
+
+@pytest.mark.parametrize("relation", shapes.PLACES)
+def test_shapes_are_where_and_what_the_sentence_says(relation: str) -> None:
+    """Where the pixels of each colour are, and how many."""
+    one, other = shapes.Shape("large", "red", "square"), shapes.Shape("small", "blue", "circle")
+    picture = shapes.paint(shapes.Scene((one, other), relation), random.Random(4)).astype(int)
+    red = (picture[..., 0] > 150) & (picture[..., 1] < 90)
+    blue = (picture[..., 2] > 150) & (picture[..., 0] < 90)
+    (row, column), (other_row, other_column) = (np.argwhere(colour).mean(0) for colour in (red, blue))
+    difference = {
+        "above": other_row - row,
+        "below": row - other_row,
+        "left of": other_column - column,
+        "right of": column - other_column,
+    }
+    assert difference[relation] > 8
+    assert red.sum() > 2 * blue.sum() > 0
