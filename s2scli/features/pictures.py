@@ -95,7 +95,8 @@ def _read_netpbm(stream: BinaryIO, name: str) -> Pixels | None:
     data = np.frombuffer(stream.read(width * height * channels), np.uint8)
     if len(data) < width * height * channels:
         raise DataError(f"{name}: cut short: {len(data):,} bytes are there of {width * height * channels:,}")
-    return data.reshape(height, width, channels).astype(np.float32) / largest
+    pixels: Pixels = data.reshape(height, width, channels) / np.float32(largest)
+    return pixels
 
 
 def _read_with_library(stream: BinaryIO, name: str) -> Pixels:
@@ -112,7 +113,7 @@ def _read_with_library(stream: BinaryIO, name: str) -> Pixels:
             if picture.width * picture.height > _MOST_PIXELS:
                 raise DataError(f"{name}: has more pixels than a picture; scale it")
             gray = picture.mode in ("1", "L", "LA", "I", "I;16", "F")
-            pixels = np.asarray(picture.convert("L" if gray else "RGB"), np.float32) / 255
+            pixels: Pixels = np.asarray(picture.convert("L" if gray else "RGB")) / np.float32(255)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
         raise DataError(
             f"{name}: is no picture that can be read: {error}; take another copy of the file"
