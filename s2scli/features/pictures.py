@@ -78,6 +78,11 @@ def _with_channels(picture: Pixels, channels: int) -> Pixels:
     return (picture @ _LIGHTNESS)[..., None] if channels == 1 else picture.repeat(channels, axis=2)
 
 
+def _scaled(values: NDArray[np.uint8], largest: int) -> Pixels:
+    """Whole numbers up to the largest, as numbers from 0 to 1."""
+    return np.divide(values, largest, dtype=np.float32)
+
+
 def _read_netpbm(stream: BinaryIO, name: str) -> Pixels | None:
     """A picture of Netpbm's binary formats; None where the stream is none, which then stands at its beginning."""
     head = stream.read(1024)
@@ -95,8 +100,7 @@ def _read_netpbm(stream: BinaryIO, name: str) -> Pixels | None:
     data = np.frombuffer(stream.read(width * height * channels), np.uint8)
     if len(data) < width * height * channels:
         raise DataError(f"{name}: cut short: {len(data):,} bytes are there of {width * height * channels:,}")
-    pixels: Pixels = data.reshape(height, width, channels) / np.float32(largest)
-    return pixels
+    return _scaled(data.reshape(height, width, channels), largest)
 
 
 def _read_with_library(stream: BinaryIO, name: str) -> Pixels:
@@ -113,7 +117,7 @@ def _read_with_library(stream: BinaryIO, name: str) -> Pixels:
             if picture.width * picture.height > _MOST_PIXELS:
                 raise DataError(f"{name}: has more pixels than a picture; scale it")
             gray = picture.mode in ("1", "L", "LA", "I", "I;16", "F")
-            pixels: Pixels = np.asarray(picture.convert("L" if gray else "RGB")) / np.float32(255)
+            pixels = _scaled(np.asarray(picture.convert("L" if gray else "RGB")), 255)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
         raise DataError(
             f"{name}: is no picture that can be read: {error}; take another copy of the file"
