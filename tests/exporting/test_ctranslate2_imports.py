@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from foreign_models import imported, text_lines
 from half_folders import write_bert, write_gpt2
+from marian_files import marian_folder
 from transformers_families import FAMILIES
 
 from s2scli.configs.export import ExportConfig
@@ -85,10 +87,23 @@ def test_a_gpt2_goes_on_with_a_text_as_with_torch(tmp_path: Path) -> None:
     assert_same_best(run, folder, texts, 2, beam=4, nbest=4, stop="fairseq", unnormalized=True)
 
 
-def test_an_encoder_alone_is_refused(tmp_path: Path) -> None:
-    write_bert(tmp_path / "theirs")
+REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "an encoder alone": (write_bert, "encoder"),
+    "a student of Firefox's": (
+        marian_folder,
+        "model.decoder_sublayer = 'ssru': CTranslate2 has no such model; it runs those with 'attention'; s2s generate "
+        "runs the checkpoint itself",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_ctranslate2_has_not_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
+    write, message = REFUSED[kind]
+    write(tmp_path / "theirs")
     run = import_model(ImportConfig(source=tmp_path / "theirs", save_dir=tmp_path / "ours")).checkpoint.parent
     with pytest.raises(S2SError) as raised:
         exported(run)
-    assert "encoder" in str(raised.value)
+    assert message in str(raised.value)
     assert "\n" not in str(raised.value)
+    assert not run.with_name("exported").exists()
