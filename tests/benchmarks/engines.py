@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +132,14 @@ def make_s2s(options: argparse.Namespace, path: Path, kind: str) -> Callable[...
     )
     translator = make_translator(config)
 
-    def translate(lines: Sequence[str], beam: int, batch: int) -> list[str]:
+    @cache
+    def searching(beam: int, batch: int) -> tuple[Any, Any]:
+        """The settings, and the translator that has them, as a command makes them once."""
         search = replace(config, beam=beam, batch_size=batch)
-        own = replace(translator, search=search, batch_size=batch)
+        return search, replace(translator, search=search, batch_size=batch)
+
+    def translate(lines: Sequence[str], beam: int, batch: int) -> list[str]:
+        search, own = searching(beam, batch)
         asked = (Line(number, line) for number, line in enumerate(lines))
         window = len(lines) if batch > 1 else 1
         return [format_record(record, search) for record in own.records(asked, window)]
