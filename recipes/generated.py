@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 SPLITS = ("train", "valid", "test")
 
@@ -37,3 +38,30 @@ def write_files(folder: Path, files: Iterable[tuple[str, Iterable[str]]]) -> int
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+class Example(NamedTuple):
+    """A source that is a file: its split, its path, what is in it, and the fields of its row in the manifest."""
+
+    split: str
+    path: str
+    data: bytes
+    fields: Sequence[str]
+
+
+def write_manifests(folder: Path, columns: Sequence[str], examples: Iterable[Example]) -> int:
+    """Write the files of examples, and for each split a manifest of them, SPLIT.tsv; gives the exit code.
+
+    columns: the names of the fields, as the manifests' first line has them.
+    """
+    rows: dict[str, list[str]] = {split: ["\t".join(columns)] for split in SPLITS}
+    try:
+        for example in examples:
+            path = folder / example.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(example.data)
+            rows[example.split].append("\t".join(example.fields))
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return write_files(folder, ((f"{split}.tsv", lines) for split, lines in rows.items()))

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from generated import command_line, sizes_of, write_files
+from generated import Example, command_line, sizes_of, write_manifests
 
 WIDTH = 32
 KINDS = ("circle", "square", "triangle", "cross")
@@ -111,23 +111,22 @@ def scenes(sizes: Mapping[str, int], draw: random.Random) -> Iterator[tuple[str,
             yield split, scene
 
 
+def examples(sizes: Mapping[str, int], seed: int) -> Iterator[Example]:
+    """The pictures as .ppm files, with what is on them."""
+    draw = random.Random(seed)
+    header = f"P6\n{WIDTH} {WIDTH}\n255\n".encode()
+    for number, (split, scene) in enumerate(scenes(sizes, draw)):
+        name = f"{split}{number:05d}"
+        path = f"pictures/{name}.ppm"
+        yield Example(split, path, header + paint(scene, draw).tobytes(), (name, path, str(scene)))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the pictures and a manifest for each split; gives the exit code."""
     description = "Write pictures of shapes, and sentences that say what is on them."
     options = command_line(description, "pictures", 6000, 200, 300).parse_args(arguments)
-    draw = random.Random(options.seed)
-    manifests = {split: ["id\timage\ttgt_text"] for split in sizes_of(options)}
-    try:
-        (options.out / "pictures").mkdir(parents=True, exist_ok=True)
-        for split, scene in scenes(sizes_of(options), draw):
-            name = f"{split}{len(manifests[split]) - 1:05d}"
-            header = f"P6\n{WIDTH} {WIDTH}\n255\n".encode()
-            (options.out / f"pictures/{name}.ppm").write_bytes(header + paint(scene, draw).tobytes())
-            manifests[split].append(f"{name}\tpictures/{name}.ppm\t{scene}")
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return write_files(options.out, ((f"{split}.tsv", lines) for split, lines in manifests.items()))
+    found = examples(sizes_of(options), options.seed)
+    return write_manifests(options.out, ("id", "image", "tgt_text"), found)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ split are others, and training does not say the test set's utterances.
 
 from __future__ import annotations
 
+import io
 import random
 import sys
 import wave
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from generated import command_line, sizes_of, write_files
+from generated import Example, command_line, sizes_of, write_manifests
 
 RATE = 8000
 # Hz of the two formants; of a fricative the middle and the half width of its band.
@@ -130,11 +131,13 @@ class Voice:
         return sound
 
 
-def write_wav(path: Path, sound: Sound) -> None:
-    """Write a sound from -1 to 1 as a wav file of 16 bits."""
-    with wave.open(str(path), "wb") as stream:
+def as_wav(sound: Sound) -> bytes:
+    """A sound from -1 to 1 as a wav file of 16 bits."""
+    found = io.BytesIO()
+    with wave.open(found, "wb") as stream:
         stream.setparams((1, 2, RATE, 0, "NONE", ""))
         stream.writeframes((np.clip(sound, -1, 1) * 32767).astype("<i2").tobytes())
+    return found.getvalue()
 
 
 def utterances(sizes: Mapping[str, int], seed: int) -> Iterator[tuple[str, str, Speaker, tuple[str, ...]]]:
@@ -151,20 +154,20 @@ def utterances(sizes: Mapping[str, int], seed: int) -> Iterator[tuple[str, str, 
             yield split, f"{split}{index:05d}", voices[index % len(voices)], text
 
 
+def examples(sizes: Mapping[str, int], seed: int) -> Iterator[Example]:
+    """The recordings, with what is said in them and by whom."""
+    for number, (split, name, speaker, text) in enumerate(utterances(sizes, seed)):
+        path, said = f"wav/{name}.wav", " ".join(text)
+        sound = Voice(speaker, seed << 32 | number).say(text)
+        yield Example(split, path, as_wav(sound), (name, path, said, speaker.name))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the recordings and a manifest for each split; gives the exit code."""
     description = "Write recordings of a made-up language, and what is said in them."
     options = command_line(description, "utterances", 1500, 100, 200).parse_args(arguments)
-    manifests = {split: ["id\taudio\ttgt_text\tspeaker"] for split in SPEAKERS}
-    try:
-        (options.out / "wav").mkdir(parents=True, exist_ok=True)
-        for number, (split, name, speaker, text) in enumerate(utterances(sizes_of(options), options.seed)):
-            write_wav(options.out / f"wav/{name}.wav", Voice(speaker, options.seed << 32 | number).say(text))
-            manifests[split].append(f"{name}\twav/{name}.wav\t{' '.join(text)}\t{speaker.name}")
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return write_files(options.out, ((f"{split}.tsv", lines) for split, lines in manifests.items()))
+    found = examples(sizes_of(options), options.seed)
+    return write_manifests(options.out, ("id", "audio", "tgt_text", "speaker"), found)
 
 
 if __name__ == "__main__":
