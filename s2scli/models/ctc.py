@@ -96,10 +96,8 @@ class CTCDecoder(WrappedModel):
 
     def step(self, tokens: Tensor, memory: Memory, state: State) -> StepOutput:
         """Extend each hypothesis by its last token, tokens [B, K], and score what may follow."""
-        frames, prefixes = (
-            cast(CTCMemory, memory).frames,
-            cast(CTCState, state).prefixes.cut(cast(CTCMemory, memory).frames),
-        )
+        frames = cast(CTCMemory, memory).frames
+        prefixes = cast(CTCState, state).prefixes.cut(frames)
         prefixes = prefixes.unless(tokens == self.symbols.start, prefixes.extended(frames, tokens))
         scores = next_token_scores(prefixes, frames, self.symbols.end).clamp(min=_LEAST)
         return StepOutput(scores.float(), CTCState(prefixes), is_normalized=True)
