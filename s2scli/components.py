@@ -206,5 +206,6 @@ EXPORT_TARGETS = Registry(
         "ctranslate2": "s2scli.exporting.ctranslate2:CTranslate2",
         "transformers": "s2scli.exporting.transformers:Transformers",
         "onnx": "s2scli.exporting.onnx:Onnx",
+        "fairseq": "s2scli.exporting.fairseq:Fairseq",
     },
 )

@@ -31,7 +31,7 @@ from s2scli.text.word import WordTokenizer
 FIRST_POSITION = 2
 _SIDES = {"source": "src", "target": "tgt"}
 # Under these names models of SentencePiece are published with fairseq's checkpoints.
-_SENTENCEPIECE = ("sentencepiece.bpe.model", "sentence.bpe.model", "spm.model", "sentencepiece.model")
+SENTENCEPIECE = ("sentencepiece.bpe.model", "sentence.bpe.model", "spm.model", "sentencepiece.model")
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _sentencepiece(source: ForeignSource, wanted: ImportConfig, side: str) -> Pa
     given: Path | None = getattr(wanted, f"{side}_sentencepiece")
     if side == "target" and given is None:
         given = wanted.source_sentencepiece
-    return given or source.file(*_SENTENCEPIECE)
+    return given or source.file(*SENTENCEPIECE)
 
 
 def _of_pieces(vocabulary: Vocabulary, side: str) -> WordTokenizer:

@@ -32,6 +32,9 @@ _ACTIVATIONS = {
     "gelu_fast": "gelu_new",
     "swish": "swish",
 }
+_OF_SIDES = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads", "normalize_before")
+_SHARED = ("share_all_embeddings", "share_decoder_input_output_embed")
+_DROPPED = ("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop")
 # Versions, an empty tensor that knows the device, and copies of a layer's weights that torch's own layer would take.
 _UNUSED = (
     r"(encoder|decoder)\.version|(encoder|decoder)\.embed_positions\._float_tensor"
@@ -104,8 +107,7 @@ def _is_tied(found: FairseqCheckpoint) -> bool:
 
 def _dropout(settings: ForeignSettings) -> dict[str, float]:
     """What only training knows."""
-    names = ("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop")
-    return {name: settings.probability(name) for name in names}
+    return {name: settings.probability(name) for name in _DROPPED}
 
 
 def _positions(found: FairseqCheckpoint) -> dict[str, Any]:
@@ -123,6 +125,35 @@ def _positions(found: FairseqCheckpoint) -> dict[str, Any]:
         table = found.weights.get(f"{side}.embed_positions.weight")
         limits[name] = max(len(table) - FIRST_POSITION, 1) if table is not None else settings.whole(name)
     return {"positions": "learned", **limits}
+
+
+def fairseq_settings(model: Mapping[str, Any], languages: Mapping[str, str]) -> dict[str, Any]:
+    """The settings in fairseq's files of a model with such settings, ours.
+
+    They are what `model_settings` reads, and what fairseq's code asks for; the others are its defaults. languages: of
+    each side, `source` and `target`.
+    """
+    theirs = {ours: name for name, ours in reversed(_ACTIVATIONS.items())}
+    copied = [f"{side}_{name}" for side in SIDES for name in _OF_SIDES]
+    return {
+        "arch": "transformer",
+        "task": "translation",
+        "criterion": "label_smoothed_cross_entropy",
+        "source_lang": languages["source"],
+        "target_lang": languages["target"],
+        **{name: model[name] for name in (*copied, *_DROPPED, *_SHARED)},
+        **{f"{side}_learned_pos": model["positions"] == "learned" for side in SIDES},
+        **{name: model[name] for name in ("max_source_positions", "max_target_positions")},
+        "no_token_positional_embeddings": model["positions"] == "none",
+        "activation_fn": theirs[model["activation_fn"]],
+        "layernorm_embedding": model["layernorm_embedding"],
+        "no_scale_embedding": not model["scale_embedding"],
+        "decoder_output_dim": model["decoder_embed_dim"],
+        "decoder_input_dim": model["decoder_embed_dim"],
+        **dict.fromkeys(("adaptive_input", "no_cross_attention", "cross_self_attention"), False),
+        **{f"{side}_{name}": None for side in SIDES for name in ("embed_path", "layers_to_keep")},
+        "adaptive_softmax_cutoff": None,
+    }
 
 
 def _with_output(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
