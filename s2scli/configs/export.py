@@ -36,7 +36,7 @@ class ExportConfig(CommandConfig):
     quantization: str = setting(
         "float32",
         "type of the weights, and where it has a second name of all else; CTranslate2 computes in it by default; for "
-        "transformers float32, float16 or bfloat16; for onnx float32",
+        "transformers float32, float16 or bfloat16; for onnx and fairseq float32",
         choices=QUANTIZATIONS,
         common=True,
     )

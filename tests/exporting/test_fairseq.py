@@ -1,4 +1,4 @@
-"""What is written for fairseq is laid out as its own checkpoints are, and read back as it was; what it has not is refused."""
+"""What is written for fairseq is laid out as its own files are and read back as it was; what it has not is refused."""
 
 from __future__ import annotations
 
