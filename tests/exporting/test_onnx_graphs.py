@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import torch
 from random_checkpoints import SMALL
 from torch import Tensor
 
+from s2scli.configs.frontend import FrontendConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.configs.transformer import TransformerConfig
 from s2scli.data.batch import Batch, Tokens, decoder_input, pad_sequences
 from s2scli.data.facts import ModelColumns, TextFacts
 from s2scli.models.factory import build_model, kept_tensors
 from s2scli.models.transformer import TransformerModel
+from s2scli.schema import limits_of
 from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS
 
 pytest.importorskip("onnx", reason="the extra onnx is not installed")
@@ -107,6 +110,25 @@ KINDS: dict[str, dict[str, Any]] = {
         "positions": "rotary",
     },
 }
+
+
+# What is refused, or is no part of a model that reads text.
+NOT_WRITTEN = {
+    "name",
+    "copy",
+    "alignment_layer",
+    "alignment_heads",
+    "encoder_layer",
+    "depthwise_conv_kernel_size",
+    *(field.name for field in fields(FrontendConfig)),
+}
+
+
+def test_every_setting_of_transformers_is_among_the_kinds() -> None:
+    """A setting that is new has to be written in graphs, or refused: it would be passed over without a word."""
+    known = {name for settings in (SMALL, *KINDS.values()) for name in settings}
+    settings = {field.name for field in fields(TransformerConfig) if not limits_of(field).training_only}
+    assert settings - NOT_WRITTEN == known
 
 
 def made(kind: str) -> tuple[TransformerModel, TransformerConfig]:
