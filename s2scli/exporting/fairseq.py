@@ -19,7 +19,7 @@ from s2scli.exporting.library_tokenizer import first_symbol_of
 from s2scli.exporting.target import ExportTarget, ModelToExport
 from s2scli.foreign.fairseq import FIRST_POSITION, SENTENCEPIECE
 from s2scli.foreign.fairseq_transformer import fairseq_settings, weight_rows
-from s2scli.foreign.formats.pytorch import read_pytorch
+from s2scli.foreign.formats.pytorch import read_pytorch, write_pytorch
 from s2scli.foreign.rows import SIDES
 from s2scli.foreign.weights import to_theirs
 from s2scli.foreign.writing import OUTPUT, TARGET_TABLE, own_copies
@@ -61,10 +61,8 @@ class Fairseq(ExportTarget):
             "extra_state": {},
             **_WRITTEN_BY,
         }
-        # fairseq reads nothing but a pickle, and settings as an object. Reading is another thing: read_pytorch, which
-        # reads it here, makes no such object.
-        with write_atomically(folder / _FILE) as temporary, temporary.open("wb") as stream:
-            torch.save(state, stream)
+        with write_atomically(folder / _FILE) as temporary:
+            write_pytorch(temporary, state)
         for side, language in languages.items():
             _write_dictionary(folder / f"dict.{language}.txt", source.checkpoint.tokenizers[side].vocabulary)
         _write_pieces(source, folder)

@@ -1,4 +1,7 @@
-"""PyTorch's own files: tensors and plain values, read by its unpickler that calls nothing of what a file names."""
+"""PyTorch's own files: tensors and plain values, read by its unpickler that calls nothing of what a file names.
+
+They are written too, for those who read nothing else.
+"""
 
 from __future__ import annotations
 
@@ -72,6 +75,14 @@ def read_pytorch(path: Path) -> Any:
         if is_out_of_memory(error) or (isinstance(error, OSError) and error.filename):
             raise
         raise CheckpointError(f"{path}: {_explained(error)}") from None
+
+
+def write_pytorch(path: Path, value: Any) -> None:
+    """Write tensors, plain values and settings as fairseq reads them."""
+    # fairseq reads nothing but a pickle, with its settings as an object. This is writing: whatever reads it here is
+    # `read_pytorch`, which makes no such object.
+    with path.open("wb") as stream:
+        torch.save(value, stream)
 
 
 def _stand_in(name: str) -> type[NamedValue]:
