@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from s2scli.configs.preprocess import PreprocessConfig
+from s2scli.console import notice
 from s2scli.data.assembly import Assembly
 from s2scli.data.consistency import check_settings
 from s2scli.data.corpora import find_corpora
@@ -33,7 +34,7 @@ from s2scli.data.split import Split
 from s2scli.data.split_writer import SplitWriter
 from s2scli.data.spool import spooled
 from s2scli.errors import UsageError
-from s2scli.features.form import FeatureForm
+from s2scli.features.form import FeatureForm, TooLargeError
 from s2scli.files import keep_inputs
 from s2scli.io import can_be_read_again, write_named
 from s2scli.needs import note_needs
@@ -52,6 +53,18 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
     note_needs(config)
     if config.merge:
         return _merge(config)
+    try:
+        return _make(config)
+    except TooLargeError as error:
+        paths = (path for corpus in find_corpora(config) for path in corpus.paths)
+        if config.feature_dtype != "auto" or not all(map(can_be_read_again, paths)):
+            raise
+        notice(f"{error.args[0].partition(';')[0]}; all are stored in float32")
+        return _make(replace(config, feature_dtype="float32"))
+
+
+def _make(config: PreprocessConfig) -> PreprocessResult:
+    """Make a dataset of what is given, or a part of it."""
     is_part = config.num_shards > 1
     destdir = part_folder(config.destdir, *_part(config)) if is_part else config.destdir
     corpora = find_corpora(config)

@@ -87,9 +87,10 @@ class RecordingsConfig:
         needs=_NO_TEXT,
     )
     feature_dtype: str = setting(
-        "float16",
-        "type in which features are stored; float32 for those beyond 65,504",
-        choices=("float16", "float32"),
+        "auto",
+        "type in which features are stored; auto: float16, or where one is beyond 65,504, which that cannot hold, "
+        "float32",
+        choices=("auto", "float16", "float32"),
         panel=_RECORDINGS,
         needs=_NO_TEXT,
     )

@@ -16,7 +16,7 @@ from s2scli.data.manifest import ManifestCorpus
 from s2scli.data.shard_writer import ColumnChunk, lengths_of
 from s2scli.errors import DataError
 from s2scli.features.extraction import frame_reader
-from s2scli.features.form import FeatureForm
+from s2scli.features.form import FeatureForm, TooLargeError
 from s2scli.features.statistics import Statistics
 
 BROKEN_SOURCE = "broken source"
@@ -41,7 +41,7 @@ def settled_form(config: PreprocessConfig, corpora: Sequence[Corpus]) -> Feature
         frame_shift=config.frame_shift,
         deltas=config.deltas,
         cmvn=config.cmvn,
-        dtype=config.feature_dtype,
+        dtype="float16" if config.feature_dtype == "auto" else config.feature_dtype,
         patch_size=config.patch_size,
         num_features=1,
     )
@@ -93,8 +93,10 @@ class FrameEncoder:
                 extracted = self._reader.read(pair.utterance, speed)
                 frames = self._form.stored(extracted.frames)
             except DataError as error:
-                if corpus.on_broken_row == "error":
-                    raise DataError(f"{corpus.location(0, pair.line)}: {error}") from None
+                too_large = isinstance(error, TooLargeError)
+                if too_large or corpus.on_broken_row == "error":
+                    kind = TooLargeError if too_large else DataError
+                    raise kind(f"{corpus.location(0, pair.line)}: {error}") from None
                 return [], [BROKEN_SOURCE]
             if not number:
                 counts.update(name for name in SOURCES_IN_WORDS if getattr(extracted, name))

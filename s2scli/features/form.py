@@ -23,6 +23,10 @@ NORMALIZATIONS = ("utterance", "global", "none")
 DTYPES = ("float16", "float32")
 
 
+class TooLargeError(DataError):
+    """A feature is too large for the type that features are stored in."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FeatureForm:
     """How frames are made, stored and normalized.
@@ -80,12 +84,12 @@ class FeatureForm:
     def stored(self, frames: FeatureArray) -> NDArray[Any]:
         """Frames as they come [S, F / (1 + deltas)], with deltas, as they are stored; [S, F].
 
-        Raises DataError where one is too large for the type.
+        Raises TooLargeError where one is too large for the type.
         """
         complete = add_deltas(frames, self.deltas) if self.deltas else frames
         largest = float(np.abs(complete).max(initial=0))
         if largest > float(np.finfo(self.dtype).max):
-            raise DataError(
+            raise TooLargeError(
                 f"a feature is {largest:g}, too large for {self.dtype}; give --feature-dtype float32"
             )
         return complete.astype(self.numpy_dtype)

@@ -342,7 +342,9 @@ def test_other_rates_are_resampled_and_counted(
     assert run(sample_rate=16000).sources["train"]["resampled"] == 11
 
 
-def test_given_features_are_stored_as_they_are(run: Speak, folder: Path) -> None:
+def test_given_features_are_stored_as_they_are(
+    run: Speak, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     random = np.random.default_rng(1)
     matrices = [random.normal(0, 5, (number + 3, 6)).astype(np.float32) for number in range(6)]
     np.savez(folder / "feats.npz", **{f"u{number}": matrix for number, matrix in enumerate(matrices)})
@@ -356,9 +358,14 @@ def test_given_features_are_stored_as_they_are(run: Speak, folder: Path) -> None
     matrices[2][1, 3] = 1e5
     np.savez(folder / "feats.npz", **{f"u{number}": matrix for number, matrix in enumerate(matrices)})
     with pytest.raises(DataError, match=r"train\.tsv:4: .*100000.*--feature-dtype float32"):
-        run(**given)
-    run(**given, feature_dtype="float32")
-    np.testing.assert_array_equal(stored(folder)[2], matrices[2])
+        run(**given, feature_dtype="float16", broken_sources="skip")
+    capsys.readouterr()
+    for workers in (1, 2):
+        run(**given, workers=workers)
+        np.testing.assert_array_equal(stored(folder)[2], matrices[2])
+        assert "train.tsv:4: a feature is 100000, too large for float16; all are stored in float32" in (
+            capsys.readouterr().err
+        )
     rows[1] = (*rows[1][:2], 5, rows[1][3])
     write_tsv(folder / "train.tsv", ("id", "audio", "n_frames", "tgt_text"), rows)
     with pytest.raises(
