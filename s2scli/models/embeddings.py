@@ -40,6 +40,8 @@ class Embeddings:
     def _source(self, config: EncoderDecoderConfig, columns: ModelColumns) -> nn.Embedding | None:
         """The table of the source's tokens; None where the source is frames."""
         if isinstance(columns.source, FeatureFacts):
+            if config.copies:
+                raise UsageError("--copy: the source is frames, which have no words to copy; leave it out")
             if config.share_all_embeddings:
                 raise UsageError(
                     "--share-all-embeddings: the source is frames, and has no embeddings; leave it out"

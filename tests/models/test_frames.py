@@ -218,6 +218,9 @@ def test_what_cannot_be_is_said(settings: dict[str, Any], message: str) -> None:
 def test_what_frames_do_not_go_with_is_said() -> None:
     with pytest.raises(UsageError, match="--share-all-embeddings: the source is frames"):
         build_model(small_transformer(share_all_embeddings=True), COLUMNS)
+    for config in (small_transformer(copy=True), small_recurrent(copy=True)):
+        with pytest.raises(UsageError, match="--copy: the source is frames"):
+            build_model(config, COLUMNS)
     with pytest.raises(UsageError, match="reverse_source"):
         build_model(small_recurrent(reverse_source=True), COLUMNS)
     assert {"las", "s2t_conformer"} <= {*PRESETS}
