@@ -55,8 +55,10 @@ class Command:
     def wait(self, seconds: float = 120) -> int:
         """Wait for its end; the exit code."""
         self.process.join(seconds)
-        assert self.process.exitcode is not None, "the process does not end"
-        return self.process.exitcode
+        code = self.process.exitcode
+        self.process.kill()
+        assert code is not None, "the process does not end"
+        return code
 
 
 def _run(words: list[str], streams: str, before: Callable[[], None] | None) -> None:

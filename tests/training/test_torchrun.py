@@ -41,7 +41,9 @@ class Torchrun:
     def errors(self) -> str:
         """Wait for its end; what it and its processes have said."""
         self.process.join(300)
-        assert self.process.exitcode is not None, "torchrun does not end"
+        ended = self.process.exitcode is not None
+        self.process.kill()
+        assert ended, "torchrun does not end"
         return self._errors.read_text(encoding="utf-8")
 
 
