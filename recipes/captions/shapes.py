@@ -2,8 +2,8 @@
 
     python shapes.py --out DIR --train 6000 --valid 200 --test 300
 
-A shape has a kind, a colour and a size, and two of them stand above, below, left or right of each other. Where they
-are, how large they are, how light their colours are and the background differ from picture to picture. No sentence of
+A shape has a kind, a colour and a size, and two of them stand one above or left of the other. Where they are, how
+large they are, how light their colours are and the background differ from picture to picture. No sentence of
 validation or test is one of training.
 """
 
@@ -26,12 +26,11 @@ KINDS = ("circle", "square", "triangle", "cross")
 COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 80, 220), "yellow": (230, 210, 50)}
 # Half the width of a shape, in pixels.
 SIZES = {"small": (2.5, 3.5), "large": (5.0, 6.5)}
-# Where the centres of the first and the second are, as parts of the width; columns, then rows.
+# Where the centres of the first and the second are, as parts of the width; columns, then rows. There is one sentence
+# for a picture: what is below or right of something is said second.
 PLACES = {
     "above": ((0.5, 0.26), (0.5, 0.74)),
-    "below": ((0.5, 0.74), (0.5, 0.26)),
     "left of": ((0.26, 0.5), (0.74, 0.5)),
-    "right of": ((0.74, 0.5), (0.26, 0.5)),
 }
 ALONE = "alone"
 
