@@ -67,7 +67,7 @@ class StartingConfig:
     init_encoder: Path | None = setting(
         None,
         "begin a Transformer's encoder with that of a run or checkpoint, or with a BERT: a folder of transformers, or "
-        "what s2s import has made of it (Rothe et al. 2020)",
+        "what s2s import has made of it (Rothe et al. 2020); fewer layers begin with some of its, at even distances",
         panel=_START,
         needs=("!finetune_from_model", "!restore_file"),
         decides=False,

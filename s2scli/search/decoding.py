@@ -69,10 +69,11 @@ def _searches(
     if config.temperature != 1:
         model = model.at_temperature(config.temperature)
     kinds: dict[tuple[str, bool], list[int]] = {}
+    unconstrained = config.method.name
     for sentence in range(size):
         is_constrained = bool(request.constraints) and request.constraints[sentence] is not None
         has_phrases = is_constrained or (bool(request.excluded) and request.excluded[sentence] is not None)
-        name = "constrained_beam" if is_constrained else config.method.name
+        name = "constrained_beam" if is_constrained else unconstrained
         kinds.setdefault((name, shortlist is not None and not has_phrases), []).append(sentence)
     for (name, is_shortlisted), sentences in kinds.items():
         kind = SEARCHES[name]().builder

@@ -64,6 +64,10 @@ class HalfSettings:
         """The flag that it was given by, with its value."""
         return f"--init-{self.side} {self.path}"
 
+    def has_more_layers_than(self, config: ModelConfig) -> bool:
+        """Whether the half had more layers than the model has on that side."""
+        return bool(self.model[f"{self.taken}_layers"] > getattr(config, f"{self.side}_layers"))
+
 
 def all_settings(config: ModelConfig) -> dict[str, Any]:
     """The settings of a model by name, with those that are left open, None, too."""
@@ -73,7 +77,8 @@ def all_settings(config: ModelConfig) -> dict[str, Any]:
 def check_settings(halves: Sequence[HalfSettings], config: ModelConfig) -> None:
     """UsageError, with the flags that mend it, where a model has other settings than its halves had.
 
-    Also where the halves had settings that one model cannot have.
+    Fewer layers are no other settings by themselves: such a model begins with some of a half's. Also raised where the
+    halves had settings that one model cannot have.
     """
     values = all_settings(config)
     changes: dict[str, Any] = {}
@@ -87,7 +92,7 @@ def check_settings(halves: Sequence[HalfSettings], config: ModelConfig) -> None:
                 f"{flags}: the one has model.{name} = {spelled(value)}, the other {spelled(values[name])}, and a model "
                 "has one value for both; give one of them"
             )
-    if changes:
+    if not set(changes) <= {f"{half.side}_layers" for half in halves if half.has_more_layers_than(config)}:
         raise UsageError(
             f"{flags}: computes with other settings than the model here; give "
             f"{' '.join(_as_flag(name, value) for name, value in changes.items())}"

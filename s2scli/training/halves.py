@@ -33,6 +33,7 @@ _CROSS = "cross_attention"
 # What a decoder has beside its layers under names that do not begin with its own.
 _ENDS = ("output.", "gate.")
 _TABLE = "embedder.table.weight"
+_LAYER = re.compile(r"^layers\.(\d+)\.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +170,13 @@ def _load(half: Half, model: Model) -> None:
     of another width.
     """
     own = dict(model.state_dict(keep_vars=True))
-    names = {name: name.removeprefix(f"{half.side}_") for name in own if name.startswith(f"{half.side}_")}
+    had, taken = half.model[f"{half.taken}_layers"], len(getattr(model, f"{half.side}_layers"))
+    chosen = spaced_layers(had, taken)
+    names = {
+        name: _LAYER.sub(lambda found: f"layers.{chosen[int(found[1])]}.", name.removeprefix(f"{half.side}_"))
+        for name in own
+        if name.startswith(f"{half.side}_")
+    }
     if half.side == "decoder":
         # Where the output layer is tied, its weight is the table, whatever the half has.
         tied = own["output.weight"] is own[f"decoder_{_TABLE}"]
@@ -194,10 +201,20 @@ def _load(half: Half, model: Model) -> None:
     patterns = dict.fromkeys(
         re.sub(rf"\.\d+\.{_CROSS}.*", f".*.{_CROSS}*", name) for name in names if name in drawn
     )
+    some = "" if taken == had else f"layers {', '.join(map(str, chosen))} of {had}, "
+    some += counted(len(names) - len(drawn), "tensor")
     notice(
-        f"{half.side}: begins with the {half.taken} of {half.path}, {counted(len(names) - len(drawn), 'tensor')}; "
+        f"{half.side}: begins with the {half.taken} of {half.path}, {some}; "
         + (f"drawn anew: {', '.join(patterns)}" if drawn else "nothing of it is drawn anew")
     )
+
+
+def spaced_layers(had: int, taken: int) -> list[int]:
+    """Which of the layers of a stack a lower one begins with, from 0: at even distances, from the first to the last.
+
+    So it is done by Shleifer and Rush (2020) to distil summarizers. One layer begins with the first.
+    """
+    return [round(number * (had - 1) / max(taken - 1, 1)) for number in range(taken)]
 
 
 def _shape(tensor: Tensor | None) -> torch.Size | None:

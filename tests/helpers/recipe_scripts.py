@@ -19,7 +19,7 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 # Notes its arguments in the file `calls` and makes what the real one would make, output and scores being those of the
 # files of these names. While the file `fail` is there `train` fails; while `slow` is there `generate` hangs, having
-# written its first line.
+# written its first line. Of what it is given to translate it takes no notice.
 STAND_IN = """#!/bin/sh
 here=$(dirname "$0")
 echo "$@" >> "$here/calls"
@@ -27,7 +27,8 @@ case $1 in
 preprocess) mkdir -p "$3" && echo '{}' > "$3/meta.json" ;;
 train) [ ! -e "$here/fail" ] ;;
 average) mkdir -p "$(dirname "$7")" && touch "$7" ;;
-generate) head -n 1 "$here/output"
+generate) while [ $# -gt 1 ]; do if [ "$1" = --output ]; then exec > "$2"; fi; shift; done
+    head -n 1 "$here/output"
     if [ -e "$here/slow" ]; then touch "$here/reached"; exec sleep 60; fi
     tail -n +2 "$here/output" ;;
 score) cat "$here/scores" ;;

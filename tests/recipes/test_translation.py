@@ -9,6 +9,10 @@ import recipe_scripts
 from recipe_scripts import calls, copy_recipes, load, needs_make, verbs
 
 check = load("check.py")
+speed = load("translation/speed.py")
+# What makes a student, and its output; what is measured in the end: three commands, three times.
+STUDENTS = ["preprocess", "train", "average", "generate"]
+MEASURED = ["generate"] * 9
 
 
 @pytest.fixture
@@ -75,6 +79,66 @@ def test_text_in_pieces_is_scored_in_whole_words(folder: Path) -> None:
     assert "--ref" not in lines[4]
     published = (folder / "recipes/translation/Makefile").read_text().split("published:")[1]
     assert "PIECES=subword-nmt" in published
+
+
+@needs_make
+def test_a_student_learns_what_its_teacher_makes_of_the_sources(folder: Path) -> None:
+    (folder / "output").write_text("said\n" * 4)  # a text of one line, read four times to measure
+    done = make(folder, "student")
+    assert done.returncode == 0, done.stderr
+    lines = calls(folder)
+    teachers = ["preprocess", "train", "average", "generate"]
+    assert verbs(lines) == [*teachers, "generate", *STUDENTS, "score", *MEASURED]
+    best, student = f"{folder}/out/run/checkpoint_average.safetensors", f"{folder}/out/student"
+    text = f"{student}/text"
+    assert lines[4] == f"generate --path {best} --input {folder}/train.en --output {text}/train.de --beam 5"
+    assert f"--train-source {text}/train.en --train-target {text}/train.de" in lines[5]
+    assert lines[5].endswith(f"--vocab-from {best} --shortlist 100")
+    assert (folder / "out/student/text/train.de").read_text() == "said\n" * 4
+    assert (folder / "out/student/text/valid.de").resolve() == folder / "val.de"  # what people have written
+    assert "--config student.toml" in lines[6]
+    assert lines[6].endswith(f"--init-encoder {best}")
+    systems = f"{folder}/out/run.hyp.txt {student}/run.hyp.txt"
+    assert f"--ref {folder}/test.de --sys {systems}" in lines[9]
+    run = f"{student}/run/checkpoint_average.safetensors"
+    assert lines[12].endswith(f"--path {run} --beam 1 --shortlist 20 --shortlist-frequent 100 --max-len-a 1.5 --max-len-b 5")
+    assert "lines/s" in done.stdout
+
+    make(folder, "student", "STUDENT_FLAGS=--lr 0.001", "STUDENT_GENERATE_FLAGS=")
+    lines = calls(folder)
+    assert verbs(lines) == [*STUDENTS[1:], "score", *MEASURED]
+    assert lines[0].endswith("--lr 0.001")
+
+
+@needs_make
+def test_a_student_of_another_teacher_with_a_vocabulary_of_its_own(folder: Path) -> None:
+    (folder / "output").write_text("said\n" * 4)
+    assert make(folder, "student", "TEACHER=/models/large", "FIRST=", "VOCAB_SIZE=4000").returncode == 0
+    lines = calls(folder)
+    assert verbs(lines) == ["generate", "generate", *STUDENTS, "score", *MEASURED]
+    assert all("--path /models/large" in line for line in lines[:2])
+    assert "--vocab-size 4000" in lines[2]
+    assert lines[2].endswith("--joined-dictionary --shortlist 100")
+    assert "--init-encoder" not in lines[3]
+    student = f"{folder}/out/student"
+    assert f"--sys {student}/teacher.hyp.txt {student}/run.hyp.txt" in lines[6]
+    make(folder, "student", "TEACHER=/models/larger", "FIRST=", "VOCAB_SIZE=4000")
+    assert verbs(calls(folder))[:6] == ["generate", "generate", *STUDENTS]
+
+
+def test_speeds_are_shown_beside_the_first() -> None:
+    shown = speed.shown([[50.0, 40.0, 60.0], [100.0, 130.0, 125.0]], ["--beam 5", "--beam 1"])
+    assert shown.splitlines()[1:] == [
+        "     50.0  [40.0, 60.0]    1.00  --beam 5",
+        "    125.0  [100.0, 130.0]    2.50  --beam 1",
+    ]
+    assert speed.measured(["cat"], ["one", "two"], 2) > 0
+    for script, said in (
+        ("cat; exit 3", "exit code 3 after 6 lines of 6"),
+        ("head -n 5", "after 5 lines of 6"),
+    ):
+        with pytest.raises(SystemExit, match=said):
+            speed.measured(["sh", "-c", script], ["one", "two"], 2)
 
 
 @needs_make

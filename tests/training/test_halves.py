@@ -18,6 +18,7 @@ from s2scli.cli.app import run as run_command
 from s2scli.errors import CheckpointError, S2SError, UsageError
 from s2scli.training.building import make_run
 from s2scli.training.distributed import Processes
+from s2scli.training.halves import spaced_layers
 from s2scli.training.signals import StopSignals
 
 APART: dict[str, Any] = TRANSFORMER | {"model.share_all_embeddings": False}
@@ -152,6 +153,38 @@ def test_what_one_model_cannot_have_is_refused(trained: Trainer, sources: Path) 
             init_encoder=sources / "both",
             init_decoder=sources / "lm",
         )
+
+
+def test_fewer_layers_begin_with_some_at_even_distances(
+    trained: Trainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [spaced_layers(*sizes) for sizes in ((4, 3), (12, 6), (6, 2), (5, 1), (3, 3))] == [
+        [0, 2, 3],
+        [0, 2, 4, 7, 9, 11],
+        [0, 5],
+        [0],
+        [0, 1, 2],
+    ]
+    trained("deep", **APART | {"model.encoder_layers": 3, "model.decoder_layers": 2}, max_update=1)
+    deep = trained.root / "deep"
+    lower = APART | {"model.encoder_layers": 2, "model.decoder_layers": 1}
+    capsys.readouterr()
+    found = first_weights(trained, **lower, init_encoder=deep, init_decoder=deep)
+    said, weights = capsys.readouterr().err, load_checkpoint(deep / BEST).weights
+    for name, tensor in found.items():
+        assert torch.equal(tensor, weights[name.replace("encoder_layers.1.", "encoder_layers.2.")]), name
+    assert f"encoder: begins with the encoder of {deep}, layers 0, 2 of 3, " in said
+    assert f"decoder: begins with the decoder of {deep}, layers 0 of 2, " in said
+    # Where more must be other, the layers are among it; more layers than there are cannot begin.
+    for other, flags in (
+        (
+            lower | {"model.encoder_normalize_before": True},
+            "--encoder-layers 3 --no-encoder-normalize-before",
+        ),
+        (APART | {"model.encoder_layers": 4}, "--encoder-layers 3"),
+    ):
+        with pytest.raises(UsageError, match=f"give {flags}$"):
+            first_weights(trained, **other, init_encoder=deep)
 
 
 @pytest.mark.parametrize(
