@@ -186,7 +186,13 @@ class TransformerConfig(
             warmup_updates=2000,
         ),
         "transformer_ssru": _transformer(
-            {**size((6, 2), 128, 256, 4), "dropout": 0.3, "decoder_sublayer": "ssru"},
+            {
+                **size((6, 2), 128, 256, 4),
+                "dropout": 0.3,
+                "encoder_normalize_before": True,
+                "decoder_normalize_before": True,
+                "decoder_sublayer": "ssru",
+            },
             lr=0.005,
             warmup_updates=2000,
         ),
