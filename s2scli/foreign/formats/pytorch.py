@@ -15,7 +15,7 @@ from typing import Any, Self
 import torch
 
 from s2scli.errors import CheckpointError, is_out_of_memory
-from s2scli.files import is_regular, kind_of
+from s2scli.files import is_regular, kind_of, open_own
 
 # Classes whose objects other toolkits keep beside tensors: settings, and the numbers of a run. None of them is
 # imported: a `NamedValue` takes the place of each.
@@ -81,7 +81,7 @@ def write_pytorch(path: Path, value: Any) -> None:
     """Write tensors, plain values and settings as fairseq reads them."""
     # fairseq reads nothing but a pickle, with its settings as an object. This is writing: whatever reads it here is
     # `read_pytorch`, which makes no such object.
-    with path.open("wb") as stream:
+    with open_own(path, "wb") as stream:
         torch.save(value, stream)
 
 
