@@ -231,6 +231,10 @@ def _recordings(config: GenerateConfig, opened: OpenedModel) -> Iterator[Line]:
     """The files that the command line names, or the one recording that standard input is."""
     first = config.files[0]
     if not opened.reads_frames:
+        if first != STDIN and not first.exists():
+            from s2scli.data.dataset import Dataset
+
+            Dataset.open(first)  # says that it is not there
         raise UsageError(
             f"{first}: {opened.path} reads text, in lines; give --input {first}, or a dataset folder"
             if first != STDIN

@@ -459,7 +459,7 @@ def test_text_and_sound_are_not_mixed_up(run: Speak) -> None:
         with pytest.raises(S2SError, match=problem):
             run(**settings)
     with pytest.raises(
-        UsageError, match="source_type = 'sound' is not allowed; known: audio, features, text"
+        UsageError, match="source_type = 'sound' is not allowed; known: audio, features, image, text"
     ):
         run(source_type="sound")
 

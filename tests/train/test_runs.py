@@ -188,7 +188,7 @@ def test_what_is_said_at_the_start(trained: Trainer, capsys: pytest.CaptureFixtu
         ),
         ({"device": "cuda:63"}, UsageError, "--device cuda:63"),
         ({"arch": "transformer_tinny"}, UsageError, "did you mean transformer_tiny"),
-        ({"model.encoder_layer": 3}, UsageError, "did you mean encoder_layers"),
+        ({"model.encoder_layerss": 3}, UsageError, "did you mean encoder_layers"),
         ({"model.cell": "gru"}, UsageError, "does not apply to model 'transformer', only to recurrent"),
         ({"optimizer.name": "addam"}, UsageError, "did you mean adam"),
         ({"max_epoch": -1}, UsageError, "max_epoch = -1 is not allowed"),
