@@ -296,10 +296,8 @@ def _check_features(dataset: Dataset, opened: OpenedModel) -> None:
             f"{dataset.path}: the dataset has no frames of features as source, which {opened.path} reads"
         )
     assert own is not None
-    for name, value in own.to_meta().items():
-        # How frames are stored is the dataset's own business.
-        if name != "dtype" and (found := other.to_meta()[name]) != value:
-            raise CheckpointError(
-                f"{opened.path}: reads frames with {name} = {spelled(value)}, and those of {dataset.path} have "
-                f"{spelled(found)}; preprocess as the training data was"
-            )
+    for name, (value, found) in own.differences(other).items():
+        raise CheckpointError(
+            f"{opened.path}: reads frames with {name} = {spelled(value)}, and those of {dataset.path} have "
+            f"{spelled(found)}; preprocess as the training data was"
+        )

@@ -76,6 +76,14 @@ class FeatureForm:
         """The form as JSON values."""
         return {**asdict(self), "mean": list(self.mean), "deviation": list(self.deviation)}
 
+    def differences(self, other: FeatureForm) -> dict[str, tuple[Any, Any]]:
+        """The settings by which frames of this form are not those of another: name → the value here, the value there.
+
+        How numbers are stored is no matter.
+        """
+        one, two = asdict(self), asdict(other)
+        return {name: (one[name], two[name]) for name in one if name != "dtype" and one[name] != two[name]}
+
     @property
     def numpy_dtype(self) -> np.dtype[Any]:
         """The type of stored numbers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -92,13 +92,11 @@ def _check_features(half: Half, features: FeatureForm | None, data: Path) -> Non
         raise CheckpointError(
             f"{half.path}: its encoder reads {theirs}, and the sources of {data} are {ours}"
         )
-    before, now = asdict(half.features), asdict(features)
-    # Means and deviations are those of the data, and how numbers are stored is no matter.
-    names = [name for name in now if name not in ("mean", "deviation", "dtype")]
     changed = [
-        f"{name} = {before[name]!r} there, {now[name]!r} in {data}"
-        for name in names
-        if before[name] != now[name]
+        f"{name} = {before!r} there, {now!r} in {data}"
+        for name, (before, now) in half.features.differences(features).items()
+        # They are those of the data.
+        if name not in ("mean", "deviation")
     ]
     if changed:
         raise CheckpointError(
