@@ -64,7 +64,7 @@ def test_better_outputs_are_less_perplexing(toy_data: Path, toy_runs: Path, tmp_
     targets = texts(toy_data, "test", "bb")
     good, bad = tmp_path / "good", tmp_path / "bad"
     write_lines(good, targets)
-    write_lines(bad, [" ".join(reversed(line.split())) for line in targets])
+    write_lines(bad, [*targets[1:], targets[0]])  # each the output of another source
     config = ScoreConfig(
         sys=(good, bad), data=toy_data, metrics=("ppl",), path=toy_runs / "transformer", resamples=200
     )
