@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from s2scli.components import METRICS
 from s2scli.configs.component import ComponentConfig, called
 from s2scli.configs.model import ModelConfig, is_for_sources
 from s2scli.errors import UsageError
+from s2scli.registry import Names
 from s2scli.schema import setting
 
 
@@ -167,7 +169,7 @@ class MinimumRiskConfig(LabelSmoothedCrossEntropyConfig):
     risk_metric: str = setting(
         "bleu",
         "what sampled outputs should be good by, sentence by sentence; chrf for text without spaces",
-        choices=("bleu", "chrf"),
+        choices=Names(METRICS),
     )
     risk_samples: int = setting(
         16, "outputs drawn for each source; a batch needs the memory of as many", at_least=1, at_most=1000

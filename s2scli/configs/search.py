@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from s2scli.components import SEARCHES
+from s2scli.components import METRICS, SEARCHES
 from s2scli.configs.component import ComponentConfig
-from s2scli.configs.score import ROUGE_NAMES
 from s2scli.errors import UsageError
+from s2scli.registry import Names
 from s2scli.schema import setting
 
 # The headings of the help.
@@ -182,7 +182,7 @@ class SearchConfig:
         "none",
         "of --mbr-candidates outputs take those that are most like all of them by this metric (minimum Bayes risk); "
         "best with --sampling",
-        choices=("none", "chrf", "bleu", *ROUGE_NAMES),
+        choices=Names("none", METRICS),
         panel=_SEARCH,
         common=True,
     )

@@ -17,6 +17,7 @@ from s2scli.errors import UsageError
 from s2scli.inference.encoding import check_prefix
 from s2scli.inference.engine import Engine
 from s2scli.inference.lexical_constraints import LexicalConstraints
+from s2scli.inference.mbr import mbr_metric
 from s2scli.inference.opened import OpenedModel
 from s2scli.inference.reranking import Reranking, Scorer, is_backwards
 from s2scli.inference.translator import Translator
@@ -112,6 +113,7 @@ def _check_settings(opened: OpenedModel, engine: Engine, config: GenerateConfig)
     """UsageError for settings that the kind of model has no meaning for."""
     target = opened.tokenizers["target"]
     check_prefix(config.target_prefix, target, opened.path, right_to_left=opened.right_to_left)
+    mbr_metric(config)
     if config.context_window and (engine.reads_source or opened.right_to_left):
         what = "writes from right to left" if opened.right_to_left else "translates"
         raise UsageError(

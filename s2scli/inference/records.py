@@ -8,10 +8,9 @@ from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from s2scli.components import METRICS
 from s2scli.configs.search import SearchConfig
 from s2scli.inference.lines import EncodedLine, Line
-from s2scli.inference.mbr import expected_utilities
+from s2scli.inference.mbr import expected_utilities, mbr_metric
 from s2scli.notes import Summary
 from s2scli.record import Hypothesis, Record
 from s2scli.search.request import ScoredOutput
@@ -19,7 +18,7 @@ from s2scli.text.pieces import NONE
 from s2scli.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    # Without attention and --mbr nothing of them is needed, and numpy and sacrebleu take a while to load.
+    # Without attention and --mbr nothing of them is needed, and what they import takes a while to load.
     from s2scli.inference.attention import AttentionResults
     from s2scli.metrics.base import Metric
 
@@ -98,7 +97,7 @@ class RecordMaker:
 
     @cached_property
     def _utility(self) -> Metric | None:
-        return None if self.search.mbr == "none" else METRICS[self.search.mbr]()
+        return mbr_metric(self.search)
 
     def _texts(self, sources: Sequence[EncodedLine], outputs: Sequence[Sequence[ScoredOutput]]) -> list[str]:
         """The texts of all outputs of some sources, in order."""

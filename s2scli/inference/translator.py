@@ -22,6 +22,7 @@ from s2scli.inference.input import UntilBroken
 from s2scli.inference.lexical_constraints import LexicalConstraints
 from s2scli.inference.lines import EncodedLine, Line
 from s2scli.inference.long_lines import LinePart, find_parts, frames_of, join_parts
+from s2scli.inference.mbr import mbr_metric
 from s2scli.inference.records import RecordMaker
 from s2scli.inference.scheduling import ForcedPair, Scheduler
 from s2scli.notes import Note
@@ -84,10 +85,11 @@ class Translator:
     def with_search(self, search: SearchConfig, path: Path) -> Translator:
         """A copy with other search settings.
 
-        UsageError where the engine has not what they ask for, or no output of the checkpoint at `path` can begin with
-        their `target_prefix`.
+        UsageError where the engine has not what they ask for, no output of the checkpoint at `path` can begin with
+        their `target_prefix`, or their `mbr` is no metric of two texts.
         """
         check_prefix(search.target_prefix, self.tokenizers["target"], path, right_to_left=self.right_to_left)
+        mbr_metric(search)
         self.engine.check(search.of_candidates)
         return replace(self, search=search)
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2scli import __version__
+from s2scli.components import METRICS
 from s2scli.errors import UsageError
 
 Rows = npt.NDArray[Any]
@@ -56,6 +57,20 @@ class Score:
     signature: str
     higher_is_better: bool
     details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def utility_metric(name: str, flag: str) -> Metric:
+    """The metric of a name that tells good outputs from bad ones; UsageError, with the flag, for one that reads more
+    than outputs and references, or no references at all.
+    """
+    metric: Metric = METRICS[name]()
+    if metric.needs != ("references",):
+        reads = " and ".join(("outputs", *metric.needs))
+        raise UsageError(
+            f"{flag} {name}: reads {reads}, and one is wanted that compares outputs with references alone; "
+            "bleu, chrf, rougel and wer are such"
+        )
+    return metric
 
 
 def of_extra(name: str, module: str) -> Any:
@@ -174,6 +189,11 @@ class Metric(ABC):
         """The score of one segment by itself."""
         rows = self.statistics([hypothesis], [[reference] for reference in references])
         return float(self.segments(rows)[0])
+
+    def utility(self, hypothesis: str, references: Sequence[str]) -> float:
+        """How good an output is, of 100 at best: its score, or what a rate of errors leaves of 100."""
+        value = self.sentence(hypothesis, references)
+        return value if self.higher_is_better else 100.0 - value
 
     def score(
         self, hypotheses: Sequence[str], references: References = (), sources: Sequence[str] = ()

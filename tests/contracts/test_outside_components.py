@@ -79,6 +79,8 @@ def test_they_train(folder: Path) -> None:
 def test_they_generate_and_score_where_the_same_module_is_named(folder: Path, s2s: S2S) -> None:
     told = s2s(folder, "generate --path bag --input valid.aa", code=1)
     assert "bag_of_words" in told
+    told = s2s(folder, "generate --path rnn --mbr vowels --input valid.aa", code=2, S2S_USER_DIR=str(OUTSIDE))
+    assert "--mbr vowels: reads outputs, and one is wanted that compares outputs with references" in told
     out = s2s(
         folder,
         "generate --path bag --search one_word --input valid.aa",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 import pytest
@@ -31,6 +32,18 @@ CANDIDATES = [
     "",
     "Two  dogs.",
 ]
+
+
+def word_error_rate(output: str, reference: str) -> float:
+    """In percent: the least edits, by the table of Wagner and Fischer 1974, of the words of the reference."""
+    found, wanted = output.split(), reference.split()
+    before = [*range(len(wanted) + 1)]
+    for row, word in enumerate(found, 1):
+        now = [row]
+        for column, other in enumerate(wanted, 1):
+            now.append(min(before[column] + 1, now[-1] + 1, before[column - 1] + (word != other)))
+        before = now
+    return 100 * before[-1] / max(1, len(wanted))
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -73,5 +86,14 @@ def test_the_best_of_the_candidates_is_taken(settings: dict[str, Any]) -> None:
             )
             if texts:
                 assert means[texts.index(record.text)] == pytest.approx(max(means))
+    # Errors count as what they leave of 100: the fewest edits win.
+    for record, all_of in zip(records(mbr="wer", mbr_candidates=8), candidates, strict=True):
+        texts = [item.text for item in all_of.hypotheses]
+        rates = [statistics.mean(word_error_rate(one, other) for other in texts) for one in texts]
+        if texts:
+            assert record.hypotheses[0].score == pytest.approx(100 - min(rates))
+            assert rates[texts.index(record.text)] == pytest.approx(min(rates))
+    with pytest.raises(UsageError, match="--mbr copy_rate: reads outputs and sources, and one is wanted"):
+        records(mbr="copy_rate", mbr_candidates=8)
     with pytest.raises(UsageError, match="--nbest 9 needs as many --mbr-candidates"):
         records(mbr="chrf", mbr_candidates=8, nbest=9)

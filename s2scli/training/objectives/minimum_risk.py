@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from s2scli.components import METRICS
 from s2scli.configs.objectives import MinimumRiskConfig
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Batch, Tokens, decoder_input, pad_outputs
 from s2scli.errors import UsageError
+from s2scli.metrics.base import utility_metric
 from s2scli.models.base import Model
 from s2scli.nn.copying import Hidden
 from s2scli.nn.kernels.chunked import chunk_rows
@@ -35,8 +35,9 @@ class MinimumRisk(LabelSmoothedCrossEntropy):
 
     Q(y) = p(y)^α / Σ over candidates y' of p(y')^α (Shen et al. 2016, equations 7 and 8). The candidates are the
     different ones among outputs that are drawn from the model as it is, without dropout, and the reference.
-    Δ = 1 - metric of the texts, between 0 and 1. The candidates' probabilities have dropout, one mask for a source.
-    A sentence counts once, however long it is; the update divides the sum by the number of reference tokens, as ever.
+    Δ = 1 - U / 100, U being the texts' `Metric.utility`. The candidates' probabilities have dropout, one mask for a
+    source. A sentence counts once, however long it is; the update divides the sum by the number of reference tokens, as
+    ever.
     """
 
     def __init__(self, config: MinimumRiskConfig, model: Model) -> None:
@@ -44,7 +45,7 @@ class MinimumRisk(LabelSmoothedCrossEntropy):
         self.weight = config.risk_weight
         self.alpha = config.risk_alpha
         self.has_reference = config.risk_reference
-        self.metric = METRICS[config.risk_metric]()
+        self.metric = utility_metric(config.risk_metric, "--risk-metric")
         self.search = SearchConfig(
             sampling=True, nbest=config.risk_samples, max_len_a=_MAX_LEN_A, max_len_b=_MAX_LEN_B
         )
@@ -136,7 +137,7 @@ class MinimumRisk(LabelSmoothedCrossEntropy):
         for reference, ids in zip(_rows(batch.target), candidates, strict=True):
             wanted = self._text(reference)
             texts = [self._text(candidate) for candidate in ids]
-            found += [1 - self.metric.sentence(text, [wanted]) / 100 for text in texts]
+            found += [1 - self.metric.utility(text, [wanted]) / 100 for text in texts]
         return found
 
     def _text(self, ids: list[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,6 +31,14 @@ FAMILIES = {
 }
 
 
+DELTAS: dict[str, Callable[[str, str], float]] = {
+    "bleu": lambda text, wanted: 1 - sacrebleu.sentence_bleu(text, [wanted]).score / 100,
+    "chrf": lambda text, wanted: 1 - sacrebleu.sentence_chrf(text, [wanted]).score / 100,
+    # A rate of errors is a risk already.
+    "ter": lambda text, wanted: sacrebleu.sentence_ter(text, [wanted]).score / 100,
+}
+
+
 def make(family: str = "transformer", **settings: Any) -> MinimumRisk:
     model = random_model(FAMILIES[family], SOURCE_SIZE, TARGET_SIZE, seed=3, spread=0.1)
     objective = toy_objective("minimum_risk", model, **settings)
@@ -48,12 +57,7 @@ def expected_risk(model: Model, candidates: list[list[list[int]]], alpha: float,
             log_p = model.output(model(batch))[0].double().log_softmax(-1)
             powers.append((alpha * sum(log_p[t, token] for t, token in enumerate([*ids, 2]))).exp())
             text, wanted = (" ".join(words[token] for token in item) for item in (ids, reference))
-            score = (
-                sacrebleu.sentence_bleu(text, [wanted])
-                if metric == "bleu"
-                else sacrebleu.sentence_chrf(text, [wanted])
-            )
-            deltas.append(1 - score.score / 100)
+            deltas.append(DELTAS[metric](text, wanted))
         total = total + sum(p * d for p, d in zip(powers, deltas, strict=True)) / sum(powers)
     return total
 
@@ -64,6 +68,7 @@ def expected_risk(model: Model, candidates: list[list[list[int]]], alpha: float,
     [
         {},
         {"risk_alpha": 0.5, "risk_metric": "chrf"},
+        {"risk_alpha": 0.5, "risk_metric": "ter"},
         {"risk_alpha": 1.0, "risk_reference": False},
         {"risk_alpha": 0.3, "risk_weight": 0.4},
     ],
