@@ -8,6 +8,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,12 @@ from s2scli.data.dataset import Dataset
 from s2scli.inspect import inspect
 from s2scli.inspection.checkpoint import CheckpointReport
 from s2scli.inspection.dataset import DatasetReport
+from s2scli.inspection.show_dataset import vocabulary_lines
+from s2scli.inspection.vocabulary import describe_vocabulary
 from s2scli.preprocess import preprocess
 from s2scli.schema import build
+from s2scli.text.vocabulary import SpecialSymbols, Vocabulary
+from s2scli.text.word import WordTokenizer
 
 LAST, BEST = "checkpoint_last.safetensors", "checkpoint_best.safetensors"
 
@@ -352,6 +357,20 @@ def test_two_vocabularies_and_the_settings_that_were_chosen(
     out = printed([str(tmp_path / "d")], capsys)
     assert "2 symbols in both vocabularies" in out
     assert "settings     source_lang aa, target_lang bb, trainpref (train), tokenizer word\n" in out
+
+
+def test_special_symbols_that_are_not_fairseqs_are_told() -> None:
+    as_t5 = SpecialSymbols(start=0, end=1, padding=0, unknown=2)
+    sides = {
+        "source": describe_vocabulary(WordTokenizer(Vocabulary(["a"], [1]))),
+        "target": describe_vocabulary(WordTokenizer(Vocabulary(["a"], [1], as_t5))),
+    }
+    lines = [*vocabulary_lines(sides, None)]
+    told = [line for line in lines if "special" in line]
+    assert told == [
+        "target: ids of special symbols other than fairseq's: start 0, end 1, padding 0, unknown 2"
+    ]
+    assert asdict(sides["target"])["special"] == {"start": 0, "end": 1, "padding": 0, "unknown": 2}
 
 
 def test_a_dataset_of_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

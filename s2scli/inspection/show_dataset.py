@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 from rich.cells import cell_len
@@ -27,6 +27,7 @@ from s2scli.inspection.layout import (
 )
 from s2scli.inspection.lengths import PERCENTS, LengthStatistics
 from s2scli.inspection.vocabulary import OverlapReport, VocabularyReport
+from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS
 
 _BAR = 18
 _TITLES = {
@@ -190,6 +191,10 @@ def vocabulary_lines(
         cells = ["unused", *("-" if number is None else f"{number:,}" for number in unused)]
         rows = [[*row, cell] for row, cell in zip(rows, cells, strict=True)]
     yield from table(rows, left=2)
+    for side, vocabulary in vocabularies.items():
+        if vocabulary.special != FAIRSEQ_SYMBOLS:
+            ids = ", ".join(f"{name} {token}" for name, token in asdict(vocabulary.special).items())
+            yield f"{side}: ids of special symbols other than fairseq's: {ids}"
     if overlap and overlap.identical:
         neither = overlap.num_unused
         more = "" if neither is None else f"; {neither:,} of its symbols occur on neither"

@@ -10,6 +10,7 @@ import numpy as np
 
 from s2scli.inspection.lengths import Counts
 from s2scli.text.tokenizer import Tokenizer
+from s2scli.text.vocabulary import SpecialSymbols
 
 _NUM_FREQUENT = 20
 
@@ -26,13 +27,14 @@ class SymbolCount:
 class VocabularyReport:
     """The vocabulary and tokenizer of one side.
 
-    size: symbols, special ones included. fingerprint: of the symbols in their order; tokenizer_fingerprint: of all that
+    size: symbols, special ones included. special: the ids of the special ones. fingerprint: of the symbols in their order; tokenizer_fingerprint: of all that
     makes the tokenizer. Of the split that was examined, None and empty for a checkpoint: num_unused, ordinary symbols
     that never occur; frequent, the ordinary symbols that occur most, the first ids first among equals.
     """
 
     tokenizer: str
     size: int
+    special: SpecialSymbols
     fingerprint: str
     tokenizer_fingerprint: str
     user_symbols: tuple[str, ...]
@@ -59,6 +61,7 @@ def describe_vocabulary(tokenizer: Tokenizer, counts: Counts | None = None) -> V
     report = VocabularyReport(
         tokenizer=tokenizer.kind,
         size=len(tokenizer),
+        special=tokenizer.special,
         fingerprint=tokenizer.vocabulary.fingerprint,
         tokenizer_fingerprint=tokenizer.fingerprint,
         user_symbols=tokenizer.user_symbols,
