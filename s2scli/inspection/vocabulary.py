@@ -27,9 +27,10 @@ class SymbolCount:
 class VocabularyReport:
     """The vocabulary and tokenizer of one side.
 
-    size: symbols, special ones included. special: the ids of the special ones. fingerprint: of the symbols in their order; tokenizer_fingerprint: of all that
-    makes the tokenizer. Of the split that was examined, None and empty for a checkpoint: num_unused, ordinary symbols
-    that never occur; frequent, the ordinary symbols that occur most, the first ids first among equals.
+    size: symbols, special ones included. special: the ids of the special ones. fingerprint: of the symbols in their
+    order; tokenizer_fingerprint: of all that makes the tokenizer. Of the split that was examined, None and empty for a
+    checkpoint: num_unused, ordinary symbols that never occur; frequent, the ordinary symbols that occur most, the first
+    ids first among equals.
     """
 
     tokenizer: str
