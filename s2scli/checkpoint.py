@@ -293,10 +293,27 @@ def restore_model(checkpoint: Checkpoint, path: Path) -> Model:
     return model.eval()
 
 
+def model_outline(checkpoint: Checkpoint, path: Path) -> Model:
+    """The checkpoint's model without memory for its weights; CheckpointError where its settings are of none."""
+    columns = ModelColumns.of(checkpoint.tokenizers, FeatureForm.of_source(checkpoint.dataset))
+    weights, config = checkpoint.weights, restore_config(checkpoint).model
+    try:
+        return _outline(config, columns, len(weights), path, heads_of(weights))
+    except UsageError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
 def outline(
     config: ModelConfig, columns: ModelColumns, most: int, path: Path, heads: Collection[str] = ()
 ) -> dict[str, Tensor]:
-    """The parameters and buffers that a model would have, without memory for their values.
+    """The parameters and buffers that a model would have, without memory for their values; see `_outline`."""
+    return kept_tensors(_outline(config, columns, most, path, heads))
+
+
+def _outline(
+    config: ModelConfig, columns: ModelColumns, most: int, path: Path, heads: Collection[str]
+) -> Model:
+    """A model without memory for its values.
 
     A header can claim any number of layers: CheckpointError as soon as there are many more parameters than `most`.
     """
@@ -315,7 +332,7 @@ def outline(
     hook = register_module_parameter_registration_hook(count)
     try:
         with torch.device("meta"):
-            return kept_tensors(build_model(config, columns, heads))
+            return build_model(config, columns, heads)
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         # What torch finds in numbers that are too large, or have no meaning.
         raise CheckpointError(

@@ -47,7 +47,7 @@ COMMANDS = {
             "s2s train --config run/config.toml --save-dir again",
         ),
         reads=True,
-        chapters=("training", "models", "resuming", "config"),
+        chapters=("training", "models", "resuming", "tuning", "config"),
     ),
     "generate": Command(
         "s2scli.configs.generate:GenerateConfig",

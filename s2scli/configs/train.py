@@ -112,6 +112,15 @@ class TrainConfig(RunningConfig, StartingConfig, CommandConfig):
         common=True,
         decides=False,
     )
+    new_embeddings: str | None = setting(
+        None,
+        "draw the embeddings, and for the target the output weights, of a side anew in place of taking the rows of the "
+        "symbols that --finetune-from-model has too",
+        choices=("source", "target", "both"),
+        needs="finetune_from_model",
+        panel=_RESUMING,
+        decides=False,
+    )
     reset_optimizer: bool = setting(
         False, "leave the optimizer's state behind when going on", panel=_RESUMING, decides=False
     )

@@ -11,6 +11,7 @@ CHAPTERS = {
     "models": "the architectures, and the presets that --arch names",
     "training": "optimizers, schedules, objectives, precision, memory",
     "resuming": "stopping and going on, checkpoints, starting from a model, averaging",
+    "tuning": "beginning with a model: other domains and other vocabularies",
     "machines": "several GPUs or machines, and clusters",
     "watching": "curves of a run, and what datasets and checkpoints hold",
     "generating": "searches, sampling, ensembles, language models, reranking, attention",

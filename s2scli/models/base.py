@@ -232,6 +232,23 @@ class Model(nn.Module, Decodable):
     def embeddings(self) -> dict[str, nn.Embedding]:
         """The table of each side that is read, "source" and "target"; they may be one."""
 
+    @property
+    def vocabulary_tensors(self) -> dict[str, tuple[str, Tensor]]:
+        """What has a row for each symbol of a vocabulary, by what it is for: the side whose vocabulary, and the tensor.
+
+        Those that are tied are one tensor. A CTC head's have a row more, for the blank.
+        """
+        found: dict[str, tuple[str, Tensor]] = {
+            f"{side} embeddings": (side, table.weight) for side, table in self.embeddings.items()
+        }
+        layers = {"output": self.output, "CTC head": self.ctc_head}
+        for use, layer in layers.items():
+            if layer is not None:
+                found[f"{use} weight"] = "target", layer.weight
+                if layer.bias is not None:
+                    found[f"{use} bias"] = "target", layer.bias
+        return found
+
     @abstractmethod
     def embed(self, source: Source) -> tuple[Tensor, Tensor]:
         """Vectors [B, S, D] for the encoder to read, and where they are no padding, [B, S].

@@ -26,8 +26,13 @@ def difference(one: Tokenizer, other: Tokenizer) -> str:
         )
     if changes := _changes(asdict(one.special), asdict(other.special)):
         return f"other symbols are special: {changes}"
-    changes = _changes(asdict(one.normalization), asdict(other.normalization))
+    changes = normalization_changes(one, other)
     return f"text is normalized in another way: {changes}" if changes else ""
+
+
+def normalization_changes(one: Tokenizer, other: Tokenizer) -> str:
+    """What differs in how two tokenizers normalize text, in words; nothing where nothing does."""
+    return _changes(asdict(one.normalization), asdict(other.normalization))
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

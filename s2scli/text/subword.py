@@ -150,6 +150,15 @@ class SentencePieceTokenizer(Tokenizer):
             return self.encode_parts(parts, lambda text, *, first: self._encode_part(text, first=False))  # noqa: ARG005
         return self.encode(phrase)
 
+    def encode_inside(self, text: str) -> list[int]:
+        """The ids of text that goes on with a word: without a space before it."""
+        parts = self.normalization.split(text, self._symbol_pattern)
+        return Tokenizer.encode_parts(
+            self,
+            parts,
+            lambda text, *, first: self._encode_part(text, first=False),  # noqa: ARG005
+        )
+
     def _to_vocabulary(self, ids: list[int]) -> list[int]:
         if self._vocabulary_ids is None:
             return ids
@@ -258,6 +267,15 @@ class GivenSentencePieceTokenizer(SentencePieceTokenizer):
     def _as_model_sees(self, text: str, *, first: bool) -> str:  # noqa: ARG002
         seen: str = self._processor.normalize(text)
         return seen
+
+    def encode_inside(self, text: str) -> list[int]:
+        """The ids of text that goes on with a word, without the space that the model may put before it."""
+        ids = super().encode_inside(text)
+        first = self.pieces(ids[:1])
+        if first == [SPACE]:
+            return ids[1:]
+        rest = first[0].removeprefix(SPACE) if first else ""
+        return [self.vocabulary.lookup(rest), *ids[1:]] if rest in self.vocabulary else ids
 
     def _join(self, pieces: list[str], *, first: bool) -> str:
         if first or not pieces:

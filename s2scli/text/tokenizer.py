@@ -149,6 +149,10 @@ class Tokenizer(ABC):
         """The ids of a phrase as they stand within a line: after a space, in scripts that have spaces."""
         return self.encode(phrase.strip())
 
+    def encode_inside(self, text: str) -> list[int]:
+        """The ids of text that goes on with a word, with no symbol before it; where words stay whole, those of one."""
+        return Tokenizer.encode_parts(self, self.normalization.split(text, self._symbol_pattern))
+
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each of some lines."""
         return [self.encode(text) for text in texts]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+
+from torch import Tensor
 
 from s2scli.checkpoint import Checkpoint, check_finite, load_checkpoint, load_weights, restore_config
 from s2scli.checkpoint_file import BEST, LAST, best_checkpoints, find_checkpoint
@@ -19,12 +22,12 @@ from s2scli.training.changes import (
     ANEW,
     RESETS,
     check_changes,
-    check_same_vocabularies,
     compare_updates,
     flag_of,
 )
 from s2scli.training.ending import still_finished
 from s2scli.training.epochs import kept_checkpoints, later_updates, left_behind, read_state, set_aside
+from s2scli.training.other_vocabulary import fitted_weights
 from s2scli.training.run import Run
 from s2scli.training.state import Position, copy_tensors, restore_optimizer, saved_run
 
@@ -133,7 +136,7 @@ def begin(run: Run) -> str:
         resets -= done
         _say_what_is_done(run, checkpoint, path, done)
     elif config.finetune_from_model is not None:
-        check_same_vocabularies(run, checkpoint, path)
+        checkpoint = replace(checkpoint, weights=_fitted(run, checkpoint, path))
         _load_weights_of_another(run, checkpoint, path)
         if run.learner.average is not None:
             copy_tensors(run.learner.average.tensors, checkpoint.weights)
@@ -189,6 +192,14 @@ def _say_what_is_done(run: Run, checkpoint: Checkpoint, path: Path, done: set[st
             notice(
                 f"{flag_of(name)} {given}: not used; {run.save_dir} holds a run, which goes on from {path}"
             )
+
+
+def _fitted(run: Run, checkpoint: Checkpoint, path: Path) -> Mapping[str, Tensor]:
+    """A checkpoint's weights by the vocabularies of the run's data."""
+    tokenizers, config = run.translator.tokenizers, run.config
+    return fitted_weights(
+        checkpoint, path, run.learner.model, tokenizers, config.data, anew=config.new_embeddings
+    )
 
 
 def _load_weights_of_another(run: Run, checkpoint: Checkpoint, path: Path) -> None:

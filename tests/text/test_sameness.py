@@ -97,9 +97,6 @@ def test_another_vocabulary_is_refused_everywhere_with_the_way_out(toy_data: Pat
     output = tmp_path / "mean.safetensors"
     teaching = {"objective.name": "distillation", "objective.teacher": one, "max_update": 1}
     uses = {
-        "fine-tuning": lambda: Trainer(other, tmp_path)(
-            "three", **TRANSFORMER, max_update=1, finetune_from_model=one
-        ),
         "dataset": lambda: generate(build(GenerateConfig, {"path": one, "data": other, "device": "cpu"})),
         "ensemble": lambda: generate(build(GenerateConfig, {"path": f"{one}:{two}", "device": "cpu"})),
         "average": lambda: average(build(AverageConfig, {"inputs": (one, two), "output": output})),

@@ -92,14 +92,11 @@ def test_a_run_that_has_nothing_left_to_do_is_not_gone_on_with(trained: Trainer,
     assert not (trained.root / "run").exists()
 
 
-@pytest.mark.parametrize("flag", ["restore_file", "finetune_from_model"])
-def test_both_vocabularies_are_named(
-    trained: Trainer, runs: Path, others: Mapping[str, Path], flag: str
-) -> None:
+def test_both_vocabularies_are_named(trained: Trainer, runs: Path, others: Mapping[str, Path]) -> None:
     trainer = Trainer(others["vocabulary"], trained.root)
-    path = runs / "first" / (LAST if flag == "restore_file" else BEST)
+    path = runs / "first" / LAST
     with pytest.raises(CheckpointError) as raised:
-        trainer("run", **QUICK, **{flag: runs / "first"})
+        trainer("run", **QUICK, restore_file=runs / "first")
     message = one_line(raised)
     for data in (trained.data, others["vocabulary"]):
         assert (
