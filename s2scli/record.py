@@ -7,9 +7,14 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from s2scli.notes import Note
+
+if TYPE_CHECKING:
+    # Few records have arrays, and numpy takes a while to load.
+    import numpy as np
+    from numpy.typing import NDArray
 
 VERSION = 1
 # NUL, and the halves of characters, which JSON can hold and a line of text cannot.
@@ -17,13 +22,15 @@ NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 # An exponent with which a number may be too large for a float.
 _HUGE = re.compile(r"[0-9][eE]\+?0*[0-9]{3}")
 Alignment = list[tuple[int, int]]
-"""Pairs of a source and a target place, from 0, by target place."""
+"""Pairs of a source and a target place, from 0, by target place; of frames it is the first frame of a position."""
 # The names of a record's own fields; what an input has under them is not passed through.
 FIELDS = {
     "version",
     "id",
     "source",
     "source_tokens",
+    "source_frames",
+    "frame_seconds",
     "text",
     "reference",
     "score",
@@ -37,13 +44,35 @@ FIELDS = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class AttendedFrames:
+    """The frames that the positions of an encoder stand for, where a source is no text.
+
+    starts: the first frame of each position, from 0. seconds: of a frame, None where frames are no time. picture: the
+    frames as they are to be seen, side by side and all equally wide, [height, width, 1 or 3], the more the lighter; all
+    positions have as many, so that the last ones of some may be none, not a number.
+    """
+
+    starts: list[int]
+    seconds: float | None = None
+    picture: NDArray[np.float32] | None = field(default=None, compare=False)
+
+    @property
+    def labels(self) -> list[str]:
+        """Where each position begins: the time, as 0.36 s, or the number of the frame."""
+        if self.seconds is None:
+            return [str(start) for start in self.starts]
+        return [f"{start * self.seconds:.2f} s" for start in self.starts]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Hypothesis:
     """One output for a source line.
 
     score: its log-probability, length-normalized as the search ranks it; nan where nothing asked the engine for it.
     tokens, token_scores: its pieces with the end symbol, and the log-probability (base e) of each.
-    alignment, attention, where they were asked for: the source's word, or token, that each of its own attends to most;
-    how much each piece attends to each of the record's `attended`.
+    alignment, attention, where they were asked for: the source's word, or token, or the first frame of the position,
+    that each of its own attends to most; how much each piece attends to each of the record's `attended`, or positions
+    of its `frames`.
     """
 
     text: str
@@ -70,7 +99,8 @@ class Record:
 
     given_reference: the reference as the input has it, where that is in pieces of words; reference has whole words.
     source_tokens, reference_tokens: the pieces that source, as the model saw it, and reference are made of.
-    attended: those of the source with the end symbol, where the hypotheses have their attention over them.
+    attended: those of the source with the end symbol, where the hypotheses have their attention over them; frames: what
+    is in their stead where the source is no text.
     notes: what is to be said of the line, as that it was cut; `warnings` in JSON, where there are any.
     extra: fields of the input that go into the JSON as they are, but for those with the name of one of ours.
     """
@@ -83,6 +113,7 @@ class Record:
     source_tokens: list[str] = field(default_factory=list)
     reference_tokens: list[str] = field(default_factory=list)
     attended: list[str] = field(default_factory=list)
+    frames: AttendedFrames | None = None
     notes: Sequence[Note] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -118,8 +149,13 @@ class Record:
     def _attention(self, item: Hypothesis, *, with_source: bool = True) -> dict[str, Any]:
         """What was asked for of a hypothesis's attention."""
         fields: dict[str, Any] = {} if item.alignment is None else {"alignment": item.pharaoh}
+        if with_source and self.frames is not None and self.frames.seconds is not None:
+            fields["frame_seconds"] = self.frames.seconds
         if item.attention is not None:
-            fields |= {"source_tokens": self.attended} if with_source else {}
+            if with_source and self.frames is not None:
+                fields["source_frames"] = self.frames.starts
+            elif with_source:
+                fields["source_tokens"] = self.attended
             fields["attention"] = item.attention
         return fields
 

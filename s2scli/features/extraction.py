@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from s2scli.components import FRAME_READERS
 from s2scli.errors import DataError
@@ -100,6 +101,18 @@ class FrameReader(ABC):
 
         Raises DataError where it cannot be read, holds nothing, or is of another width than the first.
         """
+
+    @property
+    def frame_seconds(self) -> float | None:
+        """The seconds from one frame to the next; None where frames follow each other in space."""
+        return self.form.frame_shift / 1000
+
+    def shown(self, frames: FeatureArray) -> NDArray[np.float32]:
+        """What a model reads, [S, F], as a picture [height, width, 1 or 3], frames from left to right, more is lighter.
+
+        Here the features of a frame are one above the other, the first at the bottom.
+        """
+        return self.form.as_computed(frames).T[::-1, :, None]  # [F, S, 1]
 
     def frames(self, utterance: Utterance) -> FeatureArray:
         """What a model reads of an utterance: with deltas, rounded as datasets store it, and normalized; [S, F]."""

@@ -113,6 +113,18 @@ class FeatureForm:
         frames = stored.astype(np.float32)
         return normalized(frames, *self._moments) if self.cmvn == "global" else normalized_by_itself(frames)
 
+    def as_computed(self, normalized: FeatureArray) -> FeatureArray:
+        """What `normalized` gave, [S, F], without deltas, and as it was before, where one rule normalized all frames.
+
+        [S, F / (1 + deltas)]
+        """
+        number = self.num_features // (1 + self.deltas)
+        found = normalized[:, :number]
+        if self.cmvn != "global":
+            return found
+        mean, deviation = self._moments
+        return found * deviation[:number] + mean[:number]
+
     def with_statistics(self, found: Statistics) -> Self:
         """The same with the statistics of the training data, where they are what normalizes."""
         if self.cmvn != "global":

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from s2scli.errors import DataError
 from s2scli.features.extraction import Extracted, FrameReader, Utterance
+from s2scli.features.fbank import FeatureArray
 from s2scli.features.form import FeatureForm
 from s2scli.features.opening import FileReference, open_file
 
@@ -45,6 +46,19 @@ class PictureFrames(FrameReader):
         if utterance.start is not None or utterance.end is not None:
             raise DataError("start and end are of recordings, and a picture has no seconds; leave them out")
         return Extracted(np.concatenate([self._frames(item) for item in utterance.resolved()]))
+
+    @property
+    def frame_seconds(self) -> float | None:
+        """None: a picture has no time."""
+        return None
+
+    def shown(self, frames: FeatureArray) -> Pixels:
+        """Columns, or patches, of a picture side by side, [height, width, 1 or 3]."""
+        form = self.form
+        own = form.as_computed(frames)
+        size = form.patch_size or own.shape[1] // form.channels
+        found = own.reshape(len(own), size, -1, form.channels)  # [S, height, width, C]
+        return found.transpose(1, 0, 2, 3).reshape(size, -1, form.channels)
 
     def _frames(self, reference: FileReference) -> Pixels:
         picture = _with_channels(read_picture(reference), self.form.channels)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from s2scli.errors import DataError
 from s2scli.inference.lines import EncodedLine
 from s2scli.io import read_lines
-from s2scli.record import Alignment, Hypothesis
+from s2scli.record import Alignment, AttendedFrames, Hypothesis
 from s2scli.search.request import ScoredOutput
 from s2scli.text.pieces import NONE
 from s2scli.text.tokenizer import SplittingTokenizer, Tokenizer
@@ -50,14 +50,19 @@ class AttentionResults:
         output: ScoredOutput,
         tokenizers: Mapping[str, Tokenizer],
         source: EncodedLine,
+        frames: AttendedFrames | None = None,
     ) -> Hypothesis:
-        """The hypothesis with its alignment, weights and replaced words, from the attention of its output."""
+        """The hypothesis with its alignment, weights and replaced words, from the attention of its output.
+
+        frames: what the positions stand for that it attends to, where they are no tokens.
+        """
         weights = output.attention
         assert weights is not None
         if self.weights:
             rounded = [[round(weight, 4) for weight in row] for row in weights.tolist()]
             hypothesis = replace(hypothesis, attention=rounded)
-        ids, inside = output.ids[:-1], weights[:-1, :-1]
+        # A source of frames has no end symbol.
+        ids, inside = output.ids[:-1], weights[:-1, : None if frames else -1]
         unknown = tokenizers["target"].special.unknown
         is_unknown = self.replaces_unknown and unknown in ids
         if not is_unknown and not self.alignment:
@@ -70,12 +75,16 @@ class AttentionResults:
             are_pieces = not isinstance(target, SplittingTokenizer) or target.piece_kind != NONE
             text, owners = put_in_place(text, owners, words, whole_words=are_pieces)
         hypothesis = replace(hypothesis, text=text)
-        if self.alignment == "token":
-            return replace(hypothesis, alignment=_strongest(inside))
+        if not self.alignment:
+            return hypothesis
+        if frames is None and self.alignment == "word":
+            inside = _over_words(inside, words_of_line(tokenizers["source"], source.text, source.ids))
         if self.alignment == "word":
-            over = _over_words(inside, words_of_line(tokenizers["source"], source.text, source.ids))
-            return replace(hypothesis, alignment=_strongest(_of_words(over, text, owners)))
-        return hypothesis
+            inside = _of_words(inside, text, owners)
+        pairs = _strongest(inside)
+        if frames is not None:
+            pairs = [(frames.starts[position], target) for position, target in pairs]
+        return replace(hypothesis, alignment=pairs)
 
     def _instead(self, unknown: Sequence[int], weights: Weights, words: Words) -> dict[int, str]:
         """The text in place of each unknown token, by its index; unknown: their indices."""

@@ -64,6 +64,7 @@ class Ctranslate2Engine(ABC):
 
     reads_source: ClassVar[bool]
     copies: ClassVar[bool] = False
+    frame_stride: ClassVar[int] = 1
 
     @property
     def max_source_positions(self) -> int | None:

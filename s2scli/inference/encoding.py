@@ -12,6 +12,7 @@ from s2scli.errors import UsageError
 from s2scli.inference.engine import Engine
 from s2scli.inference.lines import EncodedLine, Line
 from s2scli.notes import Note
+from s2scli.record import AttendedFrames
 from s2scli.text.normalization import is_blank
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.words import extend
@@ -93,6 +94,11 @@ class LineEncoder:
             return EncodedLine(line.text, ids, notes=notes)
         extended, words = self._copying.source(ids, line.text)
         return EncodedLine(line.text, ids, extended, tuple(words), notes)
+
+    def attended_frames(self, source: EncodedLine, positions: int) -> AttendedFrames | None:
+        """What so many positions of the encoder stand for, where a source is frames; None: it is text."""
+        del source, positions
+        return None
 
     def has_output(self, source: EncodedLine) -> bool:
         """Whether there is an output for a line: of a source without tokens there is none."""

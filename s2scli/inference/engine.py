@@ -39,6 +39,11 @@ class Engine(Protocol):
         """The most tokens of an output that the model has positions for, end symbol counted; None: any number."""
         ...
 
+    @property
+    def frame_stride(self) -> int:
+        """The frames of a source from one position of the encoder to the next; 1 where the source is tokens."""
+        ...
+
     def check(self, config: SearchConfig) -> None:
         """UsageError, with the flag, for settings that the engine cannot search by."""
         ...

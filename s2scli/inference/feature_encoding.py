@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from s2scli.data.source_form import SourceForm
 from s2scli.errors import DataError
 from s2scli.features.extraction import Utterance, frame_reader
@@ -16,6 +18,7 @@ from s2scli.inference.encoding import LineEncoder
 from s2scli.inference.engine import Engine
 from s2scli.inference.lines import EncodedLine, Line
 from s2scli.notes import Note
+from s2scli.record import AttendedFrames
 from s2scli.text.normalization import is_blank
 from s2scli.text.tokenizer import Tokenizer
 
@@ -43,6 +46,7 @@ class FeatureEncoder(LineEncoder):
     ) -> None:
         super().__init__(engine, tokenizers, limits, form)
         self._form, self._reader = features, frame_reader(features)
+        self._stride = engine.frame_stride
 
     def read_ahead(self, lines: Sequence[Line]) -> None:
         """Read nothing: recordings are large, and each is read when it is divided or encoded."""
@@ -106,6 +110,20 @@ class FeatureEncoder(LineEncoder):
             return None
         wanted = line.features if isinstance(line.features, Utterance) else Utterance(references=(line.text,))
         return self._form.stored(self._reader.read(wanted).frames)
+
+    def attended_frames(self, source: EncodedLine, positions: int) -> AttendedFrames | None:
+        """The frames that so many positions of the encoder stand for; none where the source has none."""
+        if source.frames is None:
+            return None
+        stride = self._stride
+        missing = positions * stride - len(source.frames)
+        shown = self._reader.shown(source.frames)
+        width = shown.shape[1] // len(source.frames)
+        return AttendedFrames(
+            starts=list(range(0, positions * stride, stride)),
+            seconds=self._reader.frame_seconds,
+            picture=np.pad(shown, ((0, 0), (0, missing * width), (0, 0)), constant_values=np.nan),
+        )
 
     def has_output(self, source: EncodedLine) -> bool:
         """Whether there are frames."""

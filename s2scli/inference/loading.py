@@ -129,10 +129,10 @@ def _check_settings(opened: OpenedModel, engine: Engine, config: GenerateConfig)
         raise UsageError(
             f"--glossary {config.glossary}: a language model has no source that its terms could be in"
         )
-    if opened.reads_frames and config.reads_attention:
+    if opened.reads_frames and config.replace_unk:
         raise UsageError(
-            f"--attention, --print-attention, --print-alignment, --replace-unk and --format table are about the tokens "
-            f"of a source, and {opened.path} reads frames; leave them out"
+            f"--replace-unk: puts words of the source into outputs, and {opened.path} reads frames, which have none; "
+            "leave it out"
         )
     if not engine.reads_source and config.on_long == "split":
         raise UsageError(

@@ -14,7 +14,7 @@ from s2scli.errors import DataError
 from s2scli.inference.encoding import LineEncoder
 from s2scli.inference.lines import Line
 from s2scli.notes import Note
-from s2scli.record import Alignment, Hypothesis, Record
+from s2scli.record import Alignment, AttendedFrames, Hypothesis, Record
 from s2scli.text.normalization import is_blank
 from s2scli.text.words import places_of_words
 
@@ -118,7 +118,10 @@ def join_parts(
     hypotheses = [_join_hypotheses(spaces, items) for items in each]
     if alignment:
         by_token = alignment == "token"
-        sources = _source_tokens(records) if by_token else _source_words(encoder.form, line, parts)
+        if any(record.frames for record in records):
+            sources: Sequence[Sequence[int]] = _consecutive([frames_of(part.line) for part in parts])
+        else:
+            sources = _source_tokens(records) if by_token else _source_words(encoder.form, line, parts)
         hypotheses = [
             replace(
                 joined, alignment=_join_alignments(joined, items, [sources[part] for part in said], by_token)
@@ -131,6 +134,7 @@ def join_parts(
         hypotheses=hypotheses,
         source_tokens=[token for record in records for token in record.source_tokens],
         attended=[token for record in records for token in record.attended],
+        frames=_join_frames([frames_of(part.line) for part in parts], [record.frames for record in records]),
         notes=[
             *([_note_of_parts(encoder, parts, records)] if warns else []),
             *(note for record in records for note in record.notes),
@@ -165,6 +169,22 @@ def _join_hypotheses(spaces: Sequence[str], items: Sequence[Hypothesis]) -> Hypo
         tokens=tokens,
         token_scores=[score for item in items for score in item.token_scores],
         attention=_join_attention([item.attention for item in items if item.attention is not None]),
+    )
+
+
+def _join_frames(lengths: Sequence[int], parts: Sequence[AttendedFrames | None]) -> AttendedFrames | None:
+    """The frames that the positions of all parts stand for, counted from the line's first; lengths: of the parts."""
+    begins = [0, *accumulate(lengths)]
+    found = [(begin, part) for begin, part in zip(begins, parts, strict=False) if part is not None]
+    if not found:
+        return None
+    import numpy as np  # which lines of text do without
+
+    pictures = [part.picture for _, part in found if part.picture is not None]
+    return replace(
+        found[0][1],
+        starts=[begin + start for begin, part in found for start in part.starts],
+        picture=np.concatenate(pictures, axis=1) if pictures else None,
     )
 
 

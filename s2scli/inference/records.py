@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from s2scli.configs.search import SearchConfig
+from s2scli.inference.encoding import LineEncoder
 from s2scli.inference.lines import EncodedLine, Line
 from s2scli.inference.mbr import expected_utilities, mbr_metric
 from s2scli.notes import Summary
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
 class RecordMaker:
     """Makes the records of lines from their outputs.
 
-    side: of which vocabulary the lines' tokens are. attention: what is computed from it, if anything.
+    encoder: of the lines. attention: what is computed from it, if anything.
     """
 
     tokenizers: Mapping[str, Tokenizer]
-    side: str
+    encoder: LineEncoder
     search: SearchConfig
     attention: AttentionResults | None = None
 
@@ -54,7 +55,7 @@ class RecordMaker:
         """The record of a line; texts: those of its outputs."""
         target = self.tokenizers["target"].with_words(source.words)
         # Frames have no tokens, and no tokenizer of their own.
-        own = self.tokenizers.get(self.side, target)
+        own = self.tokenizers.get(self.encoder.side, target)
         pieces = own.pieces(source.ids)
         hypotheses = [
             Hypothesis(
@@ -65,13 +66,18 @@ class RecordMaker:
             )
             for text, output in zip(texts, outputs, strict=True)
         ]
-        if self.attention:
+        frames = None
+        if self.attention and outputs:
+            assert outputs[0].attention is not None
+            frames = self.encoder.attended_frames(source, outputs[0].attention.shape[1])
             tokenizers = {**self.tokenizers, "target": target}
             hypotheses = [
-                self.attention.apply(item, output, tokenizers, source)
+                self.attention.apply(item, output, tokenizers, source, frames)
                 for item, output in zip(hypotheses, outputs, strict=True)
             ]
-        shows_weights = self.attention is not None and self.attention.weights and len(outputs) > 0
+        shows_tokens = (
+            self.attention is not None and self.attention.weights and len(outputs) > 0 and not frames
+        )
         is_in_pieces = line.reference is not None and target.piece_kind != NONE
         return Record(
             id=line.id,
@@ -81,7 +87,8 @@ class RecordMaker:
             given_reference=line.reference if is_in_pieces else None,
             source_tokens=pieces,
             reference_tokens=target.pieces(target.encode(line.reference)) if line.reference else [],
-            attended=[*pieces, *own.pieces([own.special.end])] if shows_weights else [],
+            attended=[*pieces, *own.pieces([own.special.end])] if shows_tokens else [],
+            frames=frames,
             notes=source.notes,
             extra=line.extra,
         )

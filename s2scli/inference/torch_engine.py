@@ -52,6 +52,11 @@ class TorchEngine:
         """The most tokens of an output, end symbol counted; None: any number."""
         return self.model.max_target_positions
 
+    @property
+    def frame_stride(self) -> int:
+        """The frames of a source from one position of the encoder to the next."""
+        return self.model.frame_stride
+
     def check(self, config: SearchConfig) -> None:
         """All settings are torch's."""
 

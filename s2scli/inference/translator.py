@@ -237,7 +237,7 @@ class Translator:
     def _maker(self) -> RecordMaker:
         return RecordMaker(
             tokenizers=self.tokenizers,
-            side=self._encoder.side,
+            encoder=self._encoder,
             search=self.search,
             attention=self.attention,
         )

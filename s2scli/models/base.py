@@ -20,6 +20,7 @@ from s2scli.data.batch import Batch, Source, decoder_input
 from s2scli.errors import UsageError
 from s2scli.nn.copying import Hidden
 from s2scli.nn.ctc import CTCHead
+from s2scli.nn.frame_embedder import FrameEmbedder
 from s2scli.nn.kernels.chunked import chunk_rows
 from s2scli.nn.output import OutputLayer
 from s2scli.text.vocabulary import SpecialSymbols
@@ -111,6 +112,11 @@ class Decodable(ABC):
         """How many positions the encoder has of each source, [B]: its tokens, or what is left of its frames."""
         return source.lengths
 
+    @property
+    def frame_stride(self) -> int:
+        """The frames of a source from one position of the encoder to the next; 1 where the source is tokens."""
+        return 1
+
     @abstractmethod
     def start(self, memory: Memory) -> State:
         """The state of one empty hypothesis a sentence, K = 1."""
@@ -131,8 +137,9 @@ class Decodable(ABC):
     def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
         """How much of the attention each source token has when a target token is predicted, [B, T, S].
 
-        End symbols count. The rows of target tokens sum to 1; padding of either side has 0. layer: of several that
-        attend the one to ask, from 0 at the bottom, or the last. Raises UsageError where none attends.
+        Of frames it is each position of the encoder, see `encoded_lengths`, in place of a token. End symbols count. The
+        rows of target tokens sum to 1; padding of either side has 0. layer: of several that attend the one to ask, from
+        0 at the bottom, or the last. Raises UsageError where none attends.
         """
 
 
@@ -159,6 +166,11 @@ class WrappedModel(Decodable):
     def encoded_lengths(self, source: Source) -> Tensor:
         """How many positions the wrapped model has of each source, [B]."""
         return self._model.encoded_lengths(source)
+
+    @property
+    def frame_stride(self) -> int:
+        """The frames of a source from one position of the wrapped model to the next."""
+        return self._model.frame_stride
 
     def start(self, memory: Memory) -> State:
         """The state of one empty hypothesis a sentence, K = 1."""
@@ -248,6 +260,22 @@ class Model(nn.Module, Decodable):
                 if layer.bias is not None:
                     found[f"{use} bias"] = "target", layer.bias
         return found
+
+    @property
+    def frame_embedder(self) -> FrameEmbedder | None:
+        """What frames are embedded by, where the source is frames."""
+        return None
+
+    def encoded_lengths(self, source: Source) -> Tensor:
+        """How many positions the encoder has of each source, [B]: its tokens, or what is left of its frames."""
+        embedder = self.frame_embedder
+        return source.lengths if embedder is None else embedder.frontend.shortened(source.lengths)
+
+    @property
+    def frame_stride(self) -> int:
+        """The frames of a source from one position of the encoder to the next; 1 where the source is tokens."""
+        embedder = self.frame_embedder
+        return 1 if embedder is None else embedder.frontend.stride
 
     @abstractmethod
     def embed(self, source: Source) -> tuple[Tensor, Tensor]:

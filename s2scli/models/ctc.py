@@ -159,3 +159,7 @@ class JointDecoding(Combination):
     def of_own_words(self, of_unknown: Tensor) -> Tensor:
         """To a CTC head they are unknown words."""
         return of_unknown
+
+    def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
+        """What the model attends to, [B, T, S]; the head attends to nothing."""
+        return self._models[0].attention(batch, layer)

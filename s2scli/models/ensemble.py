@@ -89,6 +89,11 @@ class Combination(Decodable):
         """How many positions the first model has of each source, [B]."""
         return self._models[0].encoded_lengths(source)
 
+    @property
+    def frame_stride(self) -> int:
+        """The frames of a source from one position of the first model to the next."""
+        return self._models[0].frame_stride
+
     def encode(self, source: Source) -> Memory:
         """Read the sources."""
         return Memories(tuple(model.encode(source) for model in self._models))
@@ -133,7 +138,16 @@ class Combination(Decodable):
         return self.combine(torch.stack(scores))
 
     def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
-        """The mean of what the models attend to, [B, T, S]; UsageError where one of them does not."""
+        """The mean of what the models attend to, [B, T, S].
+
+        UsageError where one of them does not, or makes other positions of frames than the others.
+        """
+        strides = list(dict.fromkeys(model.frame_stride for model in self._models))
+        if len(strides) > 1:
+            raise UsageError(
+                f"models that are asked together attend to positions of {strides[0]} and of {strides[1]} frames, and "
+                "have no attention in common; ask one of them"
+            )
         return torch.stack([model.attention(batch, layer) for model in self._models]).mean(0)
 
 

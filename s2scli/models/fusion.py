@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from s2scli.data.batch import Batch
 from s2scli.models.base import Decodable
 from s2scli.models.ensemble import Combination
 
@@ -39,3 +40,7 @@ class ShallowFusion(Combination):
     def of_own_words(self, of_unknown: Tensor) -> Tensor:
         """To a language model they are unknown words."""
         return of_unknown
+
+    def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
+        """What the model attends to, [B, T, S]; a language model has no source."""
+        return self._models[0].attention(batch, layer)

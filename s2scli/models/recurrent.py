@@ -150,10 +150,10 @@ class RecurrentModel(Model):
         source = {} if self.source_embedding is None else {"source": self.source_embedding}
         return source | {"target": self.target_embedding}
 
-    def encoded_lengths(self, source: Source) -> Tensor:
-        """How many positions the encoder has of each source, [B]: its tokens, or what is left of its frames."""
-        frontend = self.source_frontend
-        return source.lengths if frontend is None else frontend.frontend.shortened(source.lengths)
+    @property
+    def frame_embedder(self) -> FrameEmbedder | None:
+        """What frames are embedded by, where the source is frames."""
+        return self.source_frontend
 
     def embed(self, source: Source) -> tuple[Tensor, Tensor]:
         """The embeddings [B, S, D] of the sources' tokens, and where there are tokens, [B, S].

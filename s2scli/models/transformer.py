@@ -209,10 +209,10 @@ class TransformerModel(TransformerDecoder):
         source = {} if self.encoder_embedder is None else {"source": self.encoder_embedder.table}
         return source | {"target": self.decoder_embedder.table}
 
-    def encoded_lengths(self, source: Source) -> Tensor:
-        """How many positions the encoder has of each source, [B]: its tokens, or what is left of its frames."""
-        frontend = self.encoder_frontend
-        return source.lengths if frontend is None else frontend.frontend.shortened(source.lengths)
+    @property
+    def frame_embedder(self) -> FrameEmbedder | None:
+        """What frames are embedded by, where the source is frames."""
+        return self.encoder_frontend
 
     def embed(self, source: Source) -> tuple[Tensor, Tensor]:
         """The embeddings [B, S, D] of the sources' tokens or frames with their positions, and their mask [B, S]."""

@@ -23,9 +23,13 @@ def length_mask(lengths: Tensor, size: int) -> Tensor:
 
 
 class Frontend(nn.Module, ABC):
-    """What maps frames to an encoder's input. width: D, of its output."""
+    """What maps frames to an encoder's input.
+
+    width: D, of its output; stride: how many frames there are from one of its positions to the next.
+    """
 
     width: int
+    stride: int
 
     @abstractmethod
     def shortened(self, length: Tensor) -> Tensor:
@@ -48,7 +52,7 @@ class LinearFrontend(Frontend):
 
     def __init__(self, features: int, width: int, stack: int = 1) -> None:
         super().__init__()
-        self.width, self.stack = width, stack
+        self.width, self.stack, self.stride = width, stack, stack
         self.linear = Linear(stack * features, width)
 
     def shortened(self, length: Tensor) -> Tensor:
@@ -75,7 +79,7 @@ class ConvolutionalSubsampler(Frontend):
         self, features: int, width: int, channels: int = 1024, kernels: Sequence[int] = (5, 5)
     ) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.stride = width, 2 ** len(kernels)
         entering = [features, *[channels // 2] * (len(kernels) - 1)]
         leaving = [*[channels] * (len(kernels) - 1), 2 * width]
         self.convolutions = nn.ModuleList(
@@ -112,7 +116,7 @@ class PyramidFrontend(Frontend):
 
     def __init__(self, cell: str, features: int, hidden: int, layers: int, dropout: float) -> None:
         super().__init__()
-        self.width = 4 * hidden
+        self.width, self.stride = 4 * hidden, 2**layers
         self.layers = nn.ModuleList(
             RecurrentEncoder(cell, inputs, hidden, 1, dropout, bidirectional=True)
             for inputs in [features, *[self.width] * (layers - 1)]

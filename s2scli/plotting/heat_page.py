@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from collections.abc import Sequence
 from html import escape
 from typing import TextIO
 
 from s2scli.plotting.heat import HeatMap
 from s2scli.plotting.page import PAGE_END, page_start
+from s2scli.plotting.png import as_png
 
 # Less than this is not painted: it would not be seen, and most of a map's cells are so.
 _LEAST = 0.01
@@ -20,10 +23,13 @@ MAP_STYLE = """.map { max-width: 100%; max-height: 90vh; overflow: auto; width: 
   text-align: left; }
 .map tbody th { left: 0; text-align: right; padding-right: .4em; z-index: 1; }
 .map thead th:first-child { left: 0; z-index: 2; }
+.map .frames thead th { writing-mode: horizontal-tb; transform: none; }
+.map .frames tbody td { min-width: .5em; outline: none; }
+.map .seen img { display: block; height: 9em; image-rendering: pixelated; width: 100%; }
 .map td { min-width: 1.4em; height: 1.4em; outline: 1px solid var(--faint); background: rgb(var(--ink) / var(--w, 0)); }
 """
 _LEGEND = (
-    "<p>Rows: tokens of the output. Columns: tokens of the source. "
+    "<p>Rows: tokens of the output. Columns: tokens of the source, or positions in its frames. "
     "The stronger the colour, the more of the attention.</p>\n"
 )
 
@@ -50,13 +56,30 @@ class HeatPage:
 def map_table(heat_map: HeatMap) -> str:
     """A map as a table, for a page with MAP_STYLE."""
     columns = [escape(column) for column in heat_map.columns]
-    head = "".join(f"<th>{column}</th>" for column in columns)
-    lines = [f'<div class="map"><table>\n<thead><tr><th></th>{head}</tr></thead>\n<tbody>\n']
+    kind = "" if heat_map.label_each is None else ' class="frames"'
+    lines = [f'<div class="map"><table{kind}>\n<thead>{_head(heat_map, columns)}</thead>\n<tbody>\n']
     for row, weights in zip(map(escape, heat_map.rows), heat_map.weights, strict=True):
         cells = (_cell(row, column, weight) for column, weight in zip(columns, weights, strict=True))
         lines.append(f"<tr><th>{row}</th>{''.join(cells)}</tr>\n")
     lines.append("</tbody>\n</table></div>\n")
     return "".join(lines)
+
+
+def _head(heat_map: HeatMap, columns: Sequence[str]) -> str:
+    """The rows above the map: the frames, where the source has some, and the labels of the columns."""
+    each, picture = heat_map.label_each, heat_map.picture
+    if each is None:
+        return f"<tr><th></th>{''.join(f'<th>{column}</th>' for column in columns)}</tr>"
+    seen = ""
+    if picture is not None:
+        data = b64encode(as_png(picture)).decode()
+        image = f'<img alt="the frames" src="data:image/png;base64,{data}"/>'
+        seen = f'<tr><th></th><td class="seen" colspan="{len(columns)}">{image}</td></tr>\n'
+    names = (
+        f'<th colspan="{len(columns[start : start + each])}">{columns[start]}</th>'
+        for start in range(0, len(columns), each)
+    )
+    return f"{seen}<tr><th></th>{''.join(names)}</tr>"
 
 
 def _cell(row: str, column: str, weight: float) -> str:

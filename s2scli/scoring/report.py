@@ -19,7 +19,7 @@ from s2scli.io import open_text
 from s2scli.plotting.heat import HeatMap, heat_maps
 from s2scli.plotting.heat_page import MAP_STYLE, map_table
 from s2scli.plotting.page import PAGE_END, page_start
-from s2scli.record import Hypothesis, Record
+from s2scli.record import AttendedFrames, Hypothesis, Record
 from s2scli.scoring.differences import Pieces, differing, gains, goodness, imperfect, least
 from s2scli.scoring.results import ScoreResult, words_of_lines
 from s2scli.scoring.tables import Table, breakdown_tables, score_table
@@ -185,10 +185,16 @@ def _section(title: str, lines: Sequence[int], result: ScoreResult, system: int)
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionRecord:
-    """What a record has of the attention of its output: how much each token attends to each of the source."""
+    """What a record has of the attention of its output: how much each token attends to each of the source.
+
+    source_frames: in place of source_tokens, the first frame of each position that is attended to; frame_seconds: of a
+    frame, where frames are time.
+    """
 
     attention: tuple[tuple[float, ...], ...]
-    source_tokens: tuple[str, ...]
+    source_tokens: tuple[str, ...] = ()
+    source_frames: tuple[int, ...] = ()
+    frame_seconds: float | None = None
     tokens: tuple[str, ...]
 
 
@@ -205,9 +211,15 @@ def _maps(records: Sequence[dict[str, Any]], line: int, name: str) -> list[HeatM
         f"{name}:{line + 1}: the record's attention cannot be read", "generate the records anew"
     ):
         document.check(record, AttentionRecord)
-        weights, columns, rows = (record[field] for field in ("attention", "source_tokens", "tokens"))
-        if len(rows) != len(weights) or any(len(row) != len(columns) for row in weights):
-            raise DataError("its rows and columns are not those of tokens and source_tokens")
+        weights, rows = record["attention"], record["tokens"]
+        columns, starts = record.get("source_tokens", []), record.get("source_frames", [])
+        width = len(starts) or len(columns)
+        if len(rows) != len(weights) or any(len(row) != width for row in weights):
+            raise DataError(
+                "its rows and columns are not those of tokens and source_tokens, or source_frames"
+            )
+    frames = AttendedFrames(starts=starts, seconds=record.get("frame_seconds")) if starts else None
     hypothesis = Hypothesis(text=record["text"], score=0.0, tokens=rows, token_scores=[], attention=weights)
-    whole = Record(id=line, source=str(record.get("source", "")), hypotheses=[hypothesis], attended=columns)
+    source = str(record.get("source", ""))
+    whole = Record(id=line, source=source, hypotheses=[hypothesis], attended=columns, frames=frames)
     return [*heat_maps(whole)]

@@ -121,3 +121,32 @@ def test_what_is_no_picture_is_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(raised.value)
     with pytest.raises(DataError, match="start and end are of recordings"):
         reader.read(Utterance(references=("first.ppm",), folder=tmp_path, start=0.0, end=1.0))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("cmvn", ["none", "global"])
+def test_what_a_model_reads_is_shown_as_the_picture_that_it_was(
+    tmp_path: Path, channels: int, cmvn: str
+) -> None:
+    picture = pixels(4, 6, channels)
+    write(tmp_path / "a.ppm", picture)
+    for patch_size, expected in (
+        (0, picture),
+        # Patches of both rows side by side.
+        (2, np.concatenate([picture[:2], picture[2:]], axis=1)),
+    ):
+        stored = frames(tmp_path, "a.ppm", patch_size=patch_size)
+        number = stored.shape[1]
+        moments = {"mean": tuple(stored.mean(0)), "deviation": tuple(stored.std(0) + 0.1)}
+        form = FeatureForm(
+            source_type="image",
+            cmvn=cmvn,
+            channels=channels,
+            patch_size=patch_size,
+            num_features=number,
+            **moments if cmvn == "global" else {},
+        )
+        reader = frame_reader(form)
+        shown = reader.shown(form.normalized(stored))
+        assert reader.frame_seconds is None
+        assert shown * 255 == pytest.approx(expected, abs=0.1)

@@ -118,9 +118,9 @@ def test_text_and_speech_are_not_mistaken_for_each_other(
     with pytest.raises(UsageError, match=r"has no frames of features as source, which .* reads$"):
         run("", data=toy_data)
     with pytest.raises(
-        UsageError, match=r"are about the tokens of a source, and .* reads frames; leave them out$"
+        UsageError, match=r"^--replace-unk: puts words .* reads frames, which have none; leave it out$"
     ):
-        run(joined(paths()), print_alignment=True)
+        run(joined(paths()), replace_unk=True)
 
 
 def test_a_long_recording_is_cut_in_its_pauses_and_joined(run: Generator, speech: Path) -> None:

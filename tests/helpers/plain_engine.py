@@ -31,6 +31,7 @@ class PlainEngine:
 
     max_source_positions = max_target_positions = None
     copies = False
+    frame_stride = 1
 
     def __init__(self, *, memory: int = 100, reads_source: bool = True) -> None:
         self.reads_source, self._memory = reads_source, memory

@@ -124,3 +124,19 @@ def test_a_pyramid_is_torchs_networks_over_pairs_of_states(name: str) -> None:
                 states = torch.cat([states, torch.zeros_like(states[:, :1])], dim=1)
             x = torch.cat([states[:, 0::2], states[:, 1::2]], dim=2)
         assert torch.allclose(alone(frontend, frames), x[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FRONTENDS)
+def test_positions_follow_each_other_by_the_stride(name: str) -> None:
+    """What a position reads most is what stands where the stride says that it is: the gradient tells."""
+    frontend = made(name)
+    size = 8 * frontend.stride
+    frames = torch.randn(1, size, FEATURES, requires_grad=True)
+    x, _ = frontend(frames, torch.tensor([size]))
+    assert x.size(1) == 8
+    for position in (2, 3, 5):
+        (gradient,) = torch.autograd.grad(x[0, position].square().sum(), frames, retain_graph=True)
+        reads = gradient[0].square().sum(1)
+        middle = (reads * torch.arange(size)).sum() / reads.sum()
+        # A position stands for the frames from its first to the next position's first.
+        assert abs(middle - (position + 0.5) * frontend.stride) <= frontend.stride, (position, middle)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 import xml.etree.ElementTree as ElementTree
 
+import numpy as np
 import pytest
+from matplotlib.image import imread
 from rich.cells import cell_len
 
 from s2scli.plotting.heat import HeatMap, heat_maps, table
 from s2scli.plotting.heat_page import HeatPage
 from s2scli.plotting.heat_picture import draw_heat_maps
-from s2scli.record import Hypothesis, Record
+from s2scli.plotting.png import as_png
+from s2scli.record import AttendedFrames, Hypothesis, Record
 
 
 def heat_map(rows: list[str], columns: list[str], **fields: object) -> HeatMap:
@@ -112,3 +116,98 @@ def test_a_picture_has_a_panel_for_each_map(number: int) -> None:
         assert panel.images[0].get_array().tolist() == item.weights
         assert [label.get_text() for label in panel.get_xticklabels()] == ["b", "c", "字"]
         assert [label.get_text() for label in panel.get_yticklabels()] == ["a", "$x$"]
+
+
+def of_frames(positions: int, rows: int = 3, channels: int = 1, **fields: object) -> HeatMap:
+    """The map of an output whose n-th token attends to position 7 n, of 40 ms each, that are brighter and brighter."""
+    light = np.linspace(0, 1, 4 * positions, dtype=np.float32)
+    frames = AttendedFrames(
+        starts=[4 * number for number in range(positions)],
+        seconds=0.01,
+        picture=np.broadcast_to(light[None, :, None], (8, 4 * positions, channels)),
+    )
+    item = Hypothesis(
+        text="t",
+        score=0.0,
+        tokens=[f"w{row}" for row in range(rows)],
+        token_scores=[],
+        attention=[[0.8 if column == 7 * row else 0.0 for column in range(positions)] for row in range(rows)],
+    )
+    (found,) = heat_maps(Record(id=0, source="a.wav", hypotheses=[item], frames=frames, **fields))
+    return found
+
+
+@pytest.mark.parametrize("width", [20, 41, 80])
+@pytest.mark.parametrize("positions", [1, 15, 78, 1000])
+def test_a_table_of_frames_has_one_line_a_token_and_the_times_where_they_are(
+    positions: int, width: int
+) -> None:
+    lines = table(of_frames(positions), width).split("\n")[:-1]
+    *strip, axis, first, second, third = lines
+    assert max(map(len, lines)) <= width
+    assert len(strip) == 4
+    each = -(-positions // (width - 3))
+    assert first == "w0 █"
+    if positions > 14:
+        assert (second, third) == (f"w1 {' ' * (7 // each)}█", f"w2 {' ' * (14 // each)}█")
+        assert {line[-1] for line in strip} == {"█"}
+    assert axis[3:].startswith("0.00 s")
+    for match in re.finditer(r"(\S+) s", axis):
+        assert (match.start() - 3) * each <= float(match[1]) / 0.04 <= (match.start() - 2) * each
+
+
+def test_the_times_of_a_table_of_frames() -> None:
+    assert (
+        table(of_frames(78), 81).split("\n")[4]
+        == "   " + "".join(f"{0.4 * number:.2f} s".ljust(10) for number in range(8)).rstrip()
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_page_shows_frames_above_their_positions(channels: int) -> None:
+    item = of_frames(40, channels=channels)
+    content = page_of(item)
+    assert re.findall(r'(?:src|href|url)="([^,"]*)', content) == ["data:image/png;base64"]
+    tree = ElementTree.fromstring(content[content.index("<body>") : content.index("</html>")])
+    seen, labels, *rows = tree.findall(".//tr")
+    (image,) = seen.findall(".//img")
+    pixels = imread(io.BytesIO(base64.b64decode(image.get("src").partition(",")[2])))
+    assert pixels.shape[:2] == (8, 160)
+    expected = item.picture if channels == 3 else item.picture[..., 0]
+    assert pixels == pytest.approx(expected, abs=1 / 255)
+    assert seen.find("td").get("colspan") == "40"
+    assert [(cell.text, cell.get("colspan")) for cell in labels[1:]] == [
+        (f"{0.2 * number:.2f} s", "5") for number in range(8)
+    ]
+    assert [len(row) for row in rows] == [41] * 3
+    titles = [cell.get("title") for cell in tree.findall(".//td") if cell.get("title")]
+    assert titles == ["w0 ← 0.00 s: 0.80", "w1 ← 0.28 s: 0.80", "w2 ← 0.56 s: 0.80"]
+
+
+def test_a_picture_shows_frames_as_wide_as_their_positions() -> None:
+    attention, seen = [axes for axes in all_axes(of_frames(40), of_frames(30)) if axes.images][:2]
+    assert attention.get_xlim() == seen.get_xlim() == (-0.5, 39.5)
+    assert attention.images[0].get_array().shape == (3, 40)
+    assert seen.images[0].get_array().shape == (8, 160)
+    assert [label.get_text() for label in attention.get_xticklabels()][:2] == ["0.00 s", "0.20 s"]
+    assert seen.get_title(loc="left") == "1"
+
+
+def all_axes(*maps: HeatMap) -> list:
+    """The axes of a figure of maps, and those within them."""
+    return [item for axes in draw_heat_maps(maps).axes for item in (axes, *axes.child_axes)]
+
+
+def test_frames_that_are_no_time_are_numbered() -> None:
+    frames = AttendedFrames(starts=[0, 2, 4])
+    item = Hypothesis(text="t", score=0.0, tokens=["a"], token_scores=[], attention=[[0.1, 0.2, 0.7]])
+    (found,) = heat_maps(Record(id=0, source="a.ppm", hypotheses=[item], frames=frames))
+    assert list(found.columns) == ["0", "2", "4"]
+    assert table(found, 80).split("\n")[:2] == ["  0 4", "a ░▒█"]
+
+
+def test_a_png_is_what_other_programs_read() -> None:
+    for channels in (1, 3):
+        pixels = np.random.default_rng(1).random((5, 7, channels), dtype=np.float32)
+        found = imread(io.BytesIO(as_png(pixels)))
+        assert found == pytest.approx(pixels if channels == 3 else pixels[..., 0], abs=1 / 255)

@@ -328,6 +328,28 @@ def test_the_report_of_one_system_has_its_attention(tmp_path: Path) -> None:
             score(ScoreConfig(sys=(system,), metrics=("chrf",), report=path))
 
 
+def test_the_report_of_a_system_that_reads_frames_has_their_times(tmp_path: Path) -> None:
+    record = {
+        "text": "a",
+        "reference": "a c",
+        "source": "a.wav",
+        "source_frames": [0, 4, 8],
+        "frame_seconds": 0.01,
+        "tokens": ["a", "</s>"],
+        "attention": [[0.9, 0.1, 0.0], [0.0, 0.0, 1.0]],
+    }
+    system, path = tmp_path / "out.jsonl", tmp_path / "page.html"
+    system.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    score(ScoreConfig(sys=(system,), metrics=("chrf",), report=path))
+    text = path.read_text(encoding="utf-8")
+    assert Page(text).open == []
+    assert "</s> ← 0.08 s: 1.00" in html.unescape(text)
+    for broken in ([0, 4], ["x"] * 3, 7):
+        system.write_text(json.dumps(record | {"source_frames": broken}) + "\n", encoding="utf-8")
+        with pytest.raises(DataError, match=r"out\.jsonl:1: the record's attention cannot be read"):
+            score(ScoreConfig(sys=(system,), metrics=("chrf",), report=path))
+
+
 def test_only_lines_that_lose_or_are_wrong_are_shown(
     files: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
