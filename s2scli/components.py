@@ -74,6 +74,17 @@ OBJECTIVES = Registry(
     },
 )
 
+# What training makes of text of one language; rows name a `NoiseConfig`.
+NOISES = Registry(
+    "noise",
+    {
+        "none": "s2scli.configs.noise:NoNoiseConfig",
+        "bart": "s2scli.configs.noise:BartNoiseConfig",
+        "t5": "s2scli.configs.noise:T5NoiseConfig",
+        "mass": "s2scli.configs.noise:MassNoiseConfig",
+    },
+)
+
 # Without --search, the first of these whose `is_called_for` is true is used. Sentences with constraints are always
 # searched with "constrained_beam" (search/decoding.py).
 SEARCHES = Registry(

@@ -51,6 +51,7 @@ def preprocess(config: PreprocessConfig) -> PreprocessResult:
     DataError for text that cannot be used.
     """
     note_needs(config)
+    config = config.settled()
     if config.merge:
         return _merge(config)
     try:
@@ -230,6 +231,11 @@ def _result(
     )
 
 
+def _source_lang(config: PreprocessConfig) -> str | None:
+    """The source language, where it is said."""
+    return config.target_lang if config.is_of_one_language else config.source_lang
+
+
 def _without_folder(prefix: str) -> str:
     """news=/data/news → news=news."""
     name, equals, path = prefix.rpartition("=")
@@ -255,7 +261,7 @@ def _meta(
     return {
         "format": FORMAT,
         "version": VERSION,
-        "source_lang": "" if config.only_target else config.source_lang or "source",
+        "source_lang": "" if config.only_target else _source_lang(config) or "source",
         "target_lang": config.target_lang or "target",
         "columns": forms.to_meta(),
         "source_form": forms.source.to_meta(),

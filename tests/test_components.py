@@ -11,6 +11,7 @@ from s2scli import components
 from s2scli.configs.attention import AttentionScoreConfig
 from s2scli.configs.component import ComponentConfig
 from s2scli.configs.model import ModelConfig
+from s2scli.configs.noise import NoiseConfig
 from s2scli.configs.objectives import ObjectiveConfig
 from s2scli.configs.optimizers import OptimizerConfig
 from s2scli.configs.schedules import ScheduleConfig
@@ -32,6 +33,7 @@ BASES: dict[str, tuple[type[Any], str]] = {
     "OPTIMIZERS": (OptimizerConfig, "name"),
     "SCHEDULES": (ScheduleConfig, "name"),
     "OBJECTIVES": (ObjectiveConfig, "name"),
+    "NOISES": (NoiseConfig, "name"),
     "SEARCHES": (SearchMethodConfig, "name"),
     "METRICS": (Metric, ""),
     "MODEL_METRICS": (Metric, ""),

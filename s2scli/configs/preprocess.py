@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from s2scli.components import GIVEN_MODEL_TOKENIZERS, TOKENIZERS
+from s2scli.components import GIVEN_MODEL_TOKENIZERS, NOISES, TOKENIZERS
 from s2scli.configs.cleaning import CleaningConfig
 from s2scli.configs.command import CommandConfig
+from s2scli.configs.languages import LanguagesConfig
 from s2scli.configs.normalization import NormalizationConfig
 from s2scli.configs.recordings import RecordingsConfig
 from s2scli.errors import UsageError
@@ -27,7 +28,7 @@ _SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreprocessConfig(RecordingsConfig, NormalizationConfig, CleaningConfig, CommandConfig):
+class PreprocessConfig(RecordingsConfig, LanguagesConfig, NormalizationConfig, CleaningConfig, CommandConfig):
     """Which text, which tokenizer, and where the dataset folder goes."""
 
     source_lang: str | None = setting(
@@ -44,7 +45,8 @@ class PreprocessConfig(RecordingsConfig, NormalizationConfig, CleaningConfig, Co
     )
     trainpref: tuple[str, ...] = setting(
         (),
-        "training files: P stands for P.en and P.de, also P.en.gz, .xz or .bz2; several: --trainpref news=P back=Q",
+        "training files: P stands for P.en and P.de, also P.en.gz, .xz or .bz2; several: --trainpref news=P back=Q; of "
+        "several pairs of languages, without --source-lang and --target-lang: --trainpref en-de=P en-fr=Q",
         panel=_TEXT,
         common=True,
     )
@@ -345,6 +347,29 @@ class PreprocessConfig(RecordingsConfig, NormalizationConfig, CleaningConfig, Co
         """Where the vocabulary of each side is that is not learnt."""
         own = {side: getattr(self, f"{side}_vocab_from") or self.vocab_from for side in self.sides}
         return {side: path for side, path in own.items() if path is not None}
+
+    @property
+    def is_of_one_language(self) -> bool:
+        """Whether each line is both source and target."""
+        return self.denoise != "none"
+
+    @property
+    def reads_one_side(self) -> bool:
+        """Whether there is text of one side only."""
+        return self.only_target or self.is_of_one_language
+
+    @property
+    def noise_symbols(self) -> tuple[str, ...]:
+        """The symbols that stand for what noise hides, which the vocabulary must have."""
+        symbols: tuple[str, ...] = NOISES[self.denoise].symbols
+        return symbols
+
+    def settled(self) -> PreprocessConfig:
+        """The settings with what others imply: text of one language has one vocabulary, with the noise's symbols."""
+        if not self.is_of_one_language or self.vocab_from is not None:
+            return self
+        symbols = dict.fromkeys((*self.user_symbols, *self.noise_symbols))
+        return replace(self, joined_dictionary=True, user_symbols=tuple(symbols))
 
     def __post_init__(self) -> None:
         if self.input_format != "dialogue":

@@ -24,6 +24,7 @@ def preset(
         "optimizer": {"name": "adam", "lr": lr, "betas": (0.9, 0.98)},
         "lr_scheduler": {"name": "inverse_sqrt", "warmup_updates": warmup_updates},
         "objective": {"name": "label_smoothed_cross_entropy", "label_smoothing": label_smoothing},
+        "noise": {"name": "none"},
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from s2scli.components import MODELS, OBJECTIVES, OPTIMIZERS, SCHEDULES
+from s2scli.components import MODELS, NOISES, OBJECTIVES, OPTIMIZERS, SCHEDULES
 from s2scli.configs.alias import Alias
 from s2scli.configs.sampling import SamplingConfig
 from s2scli.errors import UsageError, did_you_mean
@@ -20,6 +20,7 @@ COMPONENTS: dict[str, Registry] = {
     "optimizer": OPTIMIZERS,
     "lr_scheduler": SCHEDULES,
     "objective": OBJECTIVES,
+    "noise": NOISES,
 }
 # Sections of one kind, of which nothing is chosen by name.
 SECTIONS: dict[str, type[Any]] = {"sampling": SamplingConfig}
@@ -30,6 +31,7 @@ _PANELS = {
     "optimizer": "Optimizer",
     "lr_scheduler": "Learning-rate schedule",
     "objective": "Objective",
+    "noise": "Denoising",
     "sampling": "Corpora and noise",
 }
 
@@ -44,6 +46,7 @@ _FAIRSEQ_NAMES = {
     "lr_scheduler.hold_updates": "--hold-steps",
     "lr_scheduler.decay_updates": "--decay-steps",
     "objective.name": "--criterion",
+    "noise.name": "--noise",
 }
 
 _METAVARS = {

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from s2scli.configs.alias import Alias, nest
 from s2scli.configs.command import CommandConfig
 from s2scli.configs.model import ModelConfig, is_for_sources
+from s2scli.configs.noise import NoiseConfig
 from s2scli.configs.objectives import ObjectiveConfig, of_today
 from s2scli.configs.optimizers import OptimizerConfig
 from s2scli.configs.presets import PRESETS
@@ -225,6 +226,7 @@ class TrainConfig(RunningConfig, StartingConfig, CommandConfig):
     optimizer: OptimizerConfig
     lr_scheduler: ScheduleConfig
     objective: ObjectiveConfig
+    noise: NoiseConfig
     sampling: SamplingConfig
 
     def __post_init__(self) -> None:
@@ -237,6 +239,7 @@ class TrainConfig(RunningConfig, StartingConfig, CommandConfig):
         self.lr_scheduler.check_beside(self.optimizer.lr, validates=not self.disable_validation)
         self.objective.check_beside(self.model, self.arch)
         self.model.check_beside(self.sampling)
+        self.noise.check_beside(self.model, self.arch, self.metrics)
         if not self.model.reads_source:
             self._check_without_source()
 

@@ -76,6 +76,13 @@ _OF_TEXT_SOURCES = tuple(
     if name not in ("source_lang", "source_field", "train_source", "valid_source", "test_source")
 )
 
+# What has no meaning where each line is both source and target.
+_OF_PAIRS = (
+    *("only_target", "source_lang", "train_source", "valid_source", "test_source", "source_field"),
+    *("source_vocab_from", "target_vocab_from", "srcdict", "tgtdict", "context_lines", "shortlist"),
+    *("filter_copies", "max_length_ratio"),
+)
+
 # What a setting is where it is not given.
 _DEFAULTS = {field.name: field.default for field in fields(PreprocessConfig)}
 
@@ -85,11 +92,14 @@ def check_settings(config: PreprocessConfig, splits: set[str]) -> None:
 
     splits: those there is text for.
     """
+    if config.is_of_one_language:
+        why = f"is for pairs, and with --denoise {config.denoise} each line is both source and target"
+        _check_nothing_given(config, _OF_PAIRS, why)
     if config.only_target:
         _check_nothing_given(config, _OF_SOURCES, "is for sources, and with --only-target there are none")
     if not config.has_text_source:
         why = f"is for sources of text, and --source-type {config.source_type} has none"
-        _check_nothing_given(config, ("only_target", *_OF_TEXT_SOURCES), why)
+        _check_nothing_given(config, ("only_target", "denoise", *_OF_TEXT_SOURCES), why)
     if config.only_target and config.filter_duplicates == "source":
         raise UsageError("--filter-duplicates source: with --only-target there is none; give target")
     if config.shard_id >= config.num_shards:
@@ -102,14 +112,6 @@ def check_settings(config: PreprocessConfig, splits: set[str]) -> None:
         raise UsageError(
             "--valid-fraction holds out training pairs for validation, but validation files are given"
         )
-    if config.srcdict and config.tgtdict and config.joined_dictionary:
-        raise UsageError("--joined-dictionary takes one vocabulary: give --srcdict or --tgtdict, not both")
-    if config.joined_dictionary and config.thresholdtgt not in (0, config.thresholdsrc):
-        raise UsageError(
-            "with --joined-dictionary --thresholdsrc holds for both sides; leave --thresholdtgt out"
-        )
-    if config.joined_dictionary and config.nwordstgt not in (-1, config.nwordssrc):
-        raise UsageError("with --joined-dictionary --nwordssrc holds for both sides; leave --nwordstgt out")
     if config.valid_fraction and "train" not in splits:
         raise UsageError("--valid-fraction holds out training pairs, but no training files are given")
     if config.shortlist and "train" not in splits:
@@ -121,6 +123,14 @@ def check_settings(config: PreprocessConfig, splits: set[str]) -> None:
 
 def _check_vocabularies(config: PreprocessConfig, splits: set[str]) -> None:
     """UsageError for settings of vocabularies that are given or learnt, and where there is no text to learn from."""
+    if config.srcdict and config.tgtdict and config.joined_dictionary:
+        raise UsageError("--joined-dictionary takes one vocabulary: give --srcdict or --tgtdict, not both")
+    if config.joined_dictionary and config.thresholdtgt not in (0, config.thresholdsrc):
+        raise UsageError(
+            "with --joined-dictionary --thresholdsrc holds for both sides; leave --thresholdtgt out"
+        )
+    if config.joined_dictionary and config.nwordstgt not in (-1, config.nwordssrc):
+        raise UsageError("with --joined-dictionary --nwordssrc holds for both sides; leave --nwordstgt out")
     given, flags = config.given_vocabularies, _flags_of(config)
     names = (
         _LEARNT if len(given) == len(config.sides) else [name for side in given for name in _LEARNT_OF[side]]

@@ -41,7 +41,7 @@ def find_corpora(config: PreprocessConfig) -> list[Corpus]:
         named = [flag for flag, value in given.items() if value]
         if len(named) > 1:
             raise UsageError(f"{' and '.join(named)} name the same text; give one")
-        if (source is None) != (target is None) and not config.only_target:
+        if (source is None) != (target is None) and not config.reads_one_side:
             raise UsageError(f"--{split}-source and --{split}-target must be given together")
         if not config.has_text_source and prefixes:
             raise UsageError(
@@ -55,9 +55,17 @@ def find_corpora(config: PreprocessConfig) -> list[Corpus]:
             corpora += _from_prefixes(split, prefixes, config, on_broken)
         elif both is not None:
             corpora.append(_from_one_file(split, both, config, on_broken))
-        elif target is not None and config.only_target:
+        elif target is not None and config.reads_one_side:
             _check_exists(target)
-            corpora.append(LineCorpus(split=split, paths=(target,), on_broken=on_broken))
+            corpora.append(
+                LineCorpus(
+                    split=split,
+                    paths=(target,),
+                    fields=("target",),
+                    on_broken=on_broken,
+                    of_one_language=config.is_of_one_language,
+                )
+            )
         elif source is not None and target is not None:
             corpora.append(_from_two_files(split, (source, target), config, on_broken))
             if config.tag_field:
@@ -65,11 +73,22 @@ def find_corpora(config: PreprocessConfig) -> list[Corpus]:
                     f"--tag-field {config.tag_field}: is an ending after --trainpref P, or a field of a file with both "
                     f"sides; --{split}-source and --{split}-target have no tags"
                 )
-    return _with_tags(corpora, config.source_tag)
+    return _with_tags(corpora, config)
 
 
-def _with_tags(corpora: list[Corpus], tags: Sequence[str]) -> list[Corpus]:
-    """The corpora with the tags of --source-tag: "<bt>" for all, "back=<bt>" for training text of that name."""
+def _with_tags(corpora: list[Corpus], config: PreprocessConfig) -> list[Corpus]:
+    """The corpora with the tags of --encoder-langtok, or of --source-tag.
+
+    Those are "<bt>" for all, or "back=<bt>" for training text of that name.
+    """
+    tags = config.source_tag
+    if config.encoder_langtok != "none":
+        if tags or config.tag_field:
+            raise UsageError(
+                f"--encoder-langtok {config.encoder_langtok}: a source has one tag; leave --source-tag and "
+                "--tag-field out"
+            )
+        return [_with_language(corpus, config) for corpus in corpora]
     by_name: dict[str, str] = {}
     for tag in tags:
         match = _NAMED.fullmatch(tag)
@@ -86,6 +105,17 @@ def _with_tags(corpora: list[Corpus], tags: Sequence[str]) -> list[Corpus]:
         replace(corpus, tag=by_name.get(corpus.name, everywhere) if corpus.split == "train" else everywhere)
         for corpus in corpora
     ]
+
+
+def _with_language(corpus: Corpus, config: PreprocessConfig) -> Corpus:
+    """A corpus whose tag is the symbol of its target's language."""
+    language = corpus.target_lang or config.target_lang
+    if not language:
+        raise UsageError(
+            f"--encoder-langtok {config.encoder_langtok}: the language of the {corpus.split} split is not said; give "
+            "--target-lang, or name each text's: --trainpref en-de=P"
+        )
+    return replace(corpus, tag=f"<2{language}>")
 
 
 def _from_one_file(split: str, path: Path, config: PreprocessConfig, on_broken: str) -> Corpus:
@@ -105,14 +135,24 @@ def _from_one_file(split: str, path: Path, config: PreprocessConfig, on_broken: 
     default = ("1", "2") if layout == "tsv" else SIDES
     source, target = config.source_field or default[0], config.target_field or default[1]
     by_flag = {"source": source, "target": target, "tag": config.tag_field}
-    if config.only_target:
+    if config.reads_one_side:
         # A file of one language has it in its first column.
-        by_flag = {"target": config.target_field or ("1" if layout == "tsv" else "target")}
+        by_flag = {
+            "target": config.target_field or ("1" if layout == "tsv" else "target"),
+            "tag": config.tag_field,
+        }
     names = tuple(name for name in by_flag.values() if name)
     for flag, name in zip(by_flag, names, strict=False):
         if layout == "tsv" and not _is_column(name):
             raise UsageError(f"--{flag}-field {name}: of a TSV file give the column's number, counted from 1")
-    return LineCorpus(split=split, paths=(path,), layout=layout, fields=names, on_broken=on_broken)
+    return LineCorpus(
+        split=split,
+        paths=(path,),
+        layout=layout,
+        fields=names,
+        on_broken=on_broken,
+        of_one_language=config.is_of_one_language,
+    )
 
 
 def _manifest(split: str, path: Path, layout: str, config: PreprocessConfig, on_broken: str) -> Corpus:
@@ -179,25 +219,22 @@ def _check_exists(path: Path) -> None:
 def _from_prefixes(
     split: str, prefixes: Sequence[str], config: PreprocessConfig, on_broken: str
 ) -> list[Corpus]:
-    languages = {side: getattr(config, f"{side}_lang") for side in config.sides}
-    if not all(languages.values()):
-        flags = " and ".join(f"--{side}-lang" for side in config.sides)
-        raise UsageError(f"--{split}pref needs {flags}, the endings of its files")
-    if len(set(languages.values())) < len(languages):
-        raise UsageError(
-            f"--source-lang and --target-lang are both {config.source_lang}; their files would be the same"
-        )
-    endings = (*languages.values(), *((config.tag_field,) if config.tag_field else ()))
     corpora: list[Corpus] = []
     for number, prefix in enumerate(prefixes):
+        languages = _languages(split, prefix, config)
+        endings = (*languages, *((config.tag_field,) if config.tag_field else ()))
         # Several training texts are parts of one split; several test sets are splits of their own.
-        name, path = _name_and_path(prefix, endings) if split == "train" else (MAIN, prefix)
+        has_name = split == "train" or not _said_languages(config)
+        name, path = _name_and_path(prefix, endings) if has_name else (MAIN, prefix)
         corpora.append(
             LineCorpus(
                 split=split if split == "train" else f"{split}{number or ''}",
                 paths=tuple(_with_ending(path, ending, named=prefix) for ending in endings),
                 on_broken=on_broken,
-                name=name,
+                name=name if split == "train" else MAIN,
+                target_lang=languages[-1],
+                fields=("target",) if config.reads_one_side else SIDES,
+                of_one_language=config.is_of_one_language,
             )
         )
     names = [corpus.name for corpus in corpora]
@@ -207,6 +244,37 @@ def _from_prefixes(
             f"{' '.join(f'--trainpref {name}={prefix}' for name, prefix in zip('ab', prefixes, strict=False))}"
         )
     return corpora
+
+
+def _said_languages(config: PreprocessConfig) -> tuple[str, ...]:
+    """The languages that --source-lang and --target-lang say, of the sides that are read."""
+    languages = (config.target_lang,) if config.reads_one_side else (config.source_lang, config.target_lang)
+    return tuple(language for language in languages if language)
+
+
+def _languages(split: str, prefix: str, config: PreprocessConfig) -> tuple[str, ...]:
+    """The languages of the files of a prefix, source and target, or the target alone.
+
+    They are those that the flags say, or where these say none, those of the prefix's name: en-de=P.
+    """
+    said = _said_languages(config)
+    number = 1 if config.reads_one_side else 2
+    if not said:
+        name = _NAMED.fullmatch(prefix)
+        said = tuple(name[1].split("-", number - 1)) if name else ()
+    if len(said) < number or not all(said):
+        flags, example = (
+            ("--target-lang", "de") if number == 1 else ("--source-lang and --target-lang", "en-de")
+        )
+        raise UsageError(
+            f"--{split}pref needs {flags}, the endings of its files, or without those names that say them: "
+            f"--{split}pref {example}={prefix}"
+        )
+    if len(set(said)) < number:
+        raise UsageError(
+            f"--{split}pref {prefix}: source and target language are both {said[0]}; their files would be the same"
+        )
+    return said
 
 
 def _name_and_path(prefix: str, endings: Sequence[str]) -> tuple[str, str]:

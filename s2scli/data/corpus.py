@@ -52,7 +52,8 @@ class Corpus(ABC):
     """Text of one split, all of it or a part with a name.
 
     paths: the files, as the user named them. on_broken: what becomes of a pair that is broken: error, replace or skip.
-    tag: that of pairs that have none of their own. spools: files to read in the place of the paths.
+    tag: that of pairs that have none of their own. target_lang: the target's language, where it is said for this text.
+    spools: files to read in place of the paths.
     """
 
     split: str
@@ -60,6 +61,7 @@ class Corpus(ABC):
     on_broken: str = "error"
     name: str = MAIN
     tag: str = ""
+    target_lang: str = ""
     spools: tuple[Path, ...] = ()
 
     # The most that are encoded at once, in one process.

@@ -118,6 +118,11 @@ class Dataset:
         return tuple(name for name, column in self.meta["columns"].items() if column["kind"] == "text")
 
     @property
+    def is_of_one_language(self) -> bool:
+        """Whether the source of each example is its target, for noise to be put into."""
+        return str(self.meta.get("settings", {}).get("denoise", "none")) != "none"
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """The names of the splits."""
         return tuple(self.meta["splits"])

@@ -149,11 +149,18 @@ def _given(config: PreprocessConfig, side: str, form: SourceForm) -> Tokenizer:
         raise UsageError(
             f"{flag}: is of a language model and has no source vocabulary; name what has both, or give --only-target"
         )
-    missing = [symbol for symbol in form.symbols if symbol not in tokenizers[side].user_symbols]
+    needed = (*form.symbols, *config.noise_symbols)
+    missing = [symbol for symbol in needed if symbol not in tokenizers[side].user_symbols]
     if missing and side == "source":
         raise UsageError(
-            f"{flag}: its source vocabulary does not keep {', '.join(missing)} whole, as tags and the context's "
-            "separator must be; make the vocabulary with --user-symbols"
+            f"{flag}: its source vocabulary does not keep {', '.join(missing[:5])}{' …' if missing[5:] else ''} whole, "
+            "as tags, the context's separator and what stands for hidden text must be; make the vocabulary with "
+            "--user-symbols"
+        )
+    if config.is_of_one_language and len({item.fingerprint for item in tokenizers.values()}) > 1:
+        raise UsageError(
+            f"{flag}: has a vocabulary for each side, and with --denoise both sides are one language; name a model of "
+            "one vocabulary, as --joined-dictionary makes it"
         )
     return tokenizers[side]
 

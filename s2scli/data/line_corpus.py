@@ -22,10 +22,12 @@ class LineCorpus(Corpus):
 
     layout: "lines" for two files, perhaps with a third for tags, "tsv" or "jsonl" for one. fields: where the sides and
     perhaps a tag are in its lines, a column counted from 1, or the name of a field (a.b for one within another).
+    of_one_language: the target, the only side that is read, is the source too.
     """
 
     layout: str = "lines"
     fields: tuple[str, ...] = SIDES
+    of_one_language: bool = False
 
     def items(self) -> Iterator[Item]:
         """Yield a line of each file, undecoded."""
@@ -49,6 +51,8 @@ class LineCorpus(Corpus):
             if isinstance(fields, Pair):
                 return fields
             texts = fields
+        if self.of_one_language:
+            texts = [texts[0], *texts]
         source, target, *tags = texts if len(texts) > 1 else ("", *texts)
         return Pair(source, target, self._tag(tags[0], number) if tags else self.tag)
 
@@ -59,7 +63,8 @@ class LineCorpus(Corpus):
         except (ValueError, KeyError, IndexError, TypeError) as error:
             if self.on_broken == "skip":
                 return Pair(line, "", problem=BROKEN_RECORD)
-            flags = ["--source-field", "--target-field", "--tag-field"][len(self.fields) == 1 :]
+            only_target = self.of_one_language or len(self.fields) == 1
+            flags = ["--source-field", "--target-field", "--tag-field"][only_target:]
             said = ", ".join(f"{flag} is {name}" for flag, name in zip(flags, self.fields, strict=False))
             raise DataError(
                 f"{self.location(0, number)}: {why_no_record(error, self.layout)}; {said}"
@@ -90,7 +95,8 @@ class LineCorpus(Corpus):
 
     def tags(self) -> set[str]:
         """The tags that pairs have; where they have them of their own, the text is read through for that."""
-        if max(len(self.paths), len(self.fields)) <= len(SIDES):
+        sides = 1 if self.of_one_language else len(SIDES)
+        if max(len(self.paths), len(self.fields)) <= sides:
             return super().tags()
         found: set[str] = set()
         for number, pair in enumerate(self.pairs(), start=1):

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from s2scli.configs.noise import NoiseConfig, NoNoiseConfig
 from s2scli.configs.sampling import DEFAULT_ALPHA, DEFAULT_BPE_DROPOUT, SamplingConfig
 from s2scli.data.column import Indices
 from s2scli.data.dataset import AS_IT_IS, Dataset, ReadOptions
+from s2scli.data.denoising import MaskedText
 from s2scli.data.noise import WordNoise
 from s2scli.data.padding import Padded, PaddedFrames, pad, pad_frames
 from s2scli.data.source_form import SourceForm
 from s2scli.data.split import Split
+from s2scli.data.transforms import Example, Transform
 from s2scli.errors import UsageError
+from s2scli.schema import LARGEST_WHOLE
 from s2scli.text.subword_sampling import SubwordSampling, word_starts
 from s2scli.text.tokenizer import Tokenizer
 
 # What is drawn for: numbers that are never given away again, lest a resumed run draws otherwise.
-_PURPOSES = {"source": 1, "target": 2, "noise": 3, "output": 4, "dropout": 5}
+_PURPOSES = {"source": 1, "target": 2, "noise": 3, "output": 4, "dropout": 5, "denoising": 6}
 # Numbers drawn at once.
 _CHUNK = 128
 
@@ -99,11 +103,12 @@ def read_pairs(split: Split, indices: Indices) -> PaddedPairs:
 
 
 class Sentences:
-    """Reads and pads training pairs; with sampling, a sentence is another one in each epoch.
+    """Reads and pads training pairs; with sampling or noise, a sentence is another one in each epoch.
 
     What is drawn for a sentence depends on the seed, the epoch and its number in the split only. A sampled sentence
     may be longer than the one that its batch was planned by, but not longer than limits, those of the dataset: where
-    the dataset's own ids were cut there, so is it, and otherwise it is left as it is in the dataset.
+    the dataset's own ids were cut there, so is it, and otherwise it is left as it is in the dataset. transforms: what
+    each example goes through then, in order.
 
     Raises UsageError where a tokenizer has no subwords to sample.
     """
@@ -117,6 +122,7 @@ class Sentences:
         limits: Mapping[str, Any],
         seed: int,
         form: SourceForm,
+        noise: NoiseConfig | None = None,
     ) -> None:
         self._split = split
         self._seed = seed
@@ -129,15 +135,7 @@ class Sentences:
                 "and the dataset's sources are frames; leave them out"
             )
         self._subwords = _subword_sampling(config, tokenizers)
-        self._noise = None
-        if config.has_noise:
-            self._noise = WordNoise(
-                np.array(word_starts(tokenizers["source"])),
-                tokenizers["source"].special.unknown,
-                dropout=config.word_dropout,
-                mask=config.word_mask,
-                shuffle=config.word_shuffle,
-            )
+        self._transforms = _transforms(config, noise or NoNoiseConfig(), tokenizers, self._marks)
 
     @classmethod
     def of(
@@ -147,8 +145,9 @@ class Sentences:
         config: SamplingConfig,
         seed: int,
         options: ReadOptions = AS_IT_IS,
+        noise: NoiseConfig | None = None,
     ) -> Sentences:
-        """Those of a dataset's split."""
+        """Those of a dataset's split; UsageError for noise in text that is not of one language."""
         examples = dataset.split(split, options)
         return cls(
             examples,
@@ -157,12 +156,13 @@ class Sentences:
             limits=_tighter(dataset.meta["limits"], options.longest),
             form=dataset.source_form,
             seed=seed,
+            noise=noise,
         )
 
     @property
     def samples(self) -> bool:
         """Whether sentences are other than in the dataset, so that only what is loaded tells how long they are."""
-        return bool(self._subwords) or self._noise is not None
+        return bool(self._subwords or self._transforms)
 
     def read(self, indices: Indices, epoch: int) -> PaddedPairs:
         """Read and pad some pairs, as they are in an epoch."""
@@ -171,38 +171,31 @@ class Sentences:
         examples = indices.tolist()
         # Not its own: a batch may be read in a thread while another is read elsewhere.
         draws = Draws(self._seed)
+        targets = self._ids("target", indices, epoch, draws)
         if self._split.features("source") is not None:
-            return _with_frames(self._split, indices, self._ids("target", indices, epoch, draws))
-        return _padded(
-            self._split,
-            examples,
-            self._sources(indices, epoch, draws),
-            self._ids("target", indices, epoch, draws),
-        )
-
-    def _sources(self, indices: Indices, epoch: int, draws: Draws) -> Sequences:
+            return _with_frames(self._split, indices, targets)
         if "source" not in self._split.columns:
-            return [()] * len(indices)
-        found = self._ids("source", indices, epoch, draws)
-        return [
-            self._with_noise(ids, example, epoch, draws)
-            for ids, example in zip(found, indices.tolist(), strict=True)
-        ]
+            return _padded(self._split, examples, [()] * len(indices), targets)
+        sources = self._ids("source", indices, epoch, draws)
+        if self._transforms:
+            pairs = zip(examples, sources, targets, strict=True)
+            transformed = [
+                self._transformed(Example(*map(_listed, ids)), at, epoch, draws) for at, *ids in pairs
+            ]
+            sources, targets = zip(*transformed, strict=True)
+        return _padded(self._split, examples, sources, targets)
 
-    def _with_noise(
-        self, ids: Sequence[int] | NDArray[np.integer], example: int, epoch: int, draws: Draws
-    ) -> Sequence[int] | NDArray[np.integer]:
-        if self._noise is None or len(ids) == 0:
-            return ids
-        generator = draws.begin(epoch, example, "noise")
-        # Tags and what separates lines of context stay as they are, and noise is within the lines.
-        tokens = np.asarray(ids, np.int64)
-        places = np.flatnonzero(np.isin(tokens, list(self._marks))).tolist() if self._marks else []
-        noisy: list[int] = []
-        for start, end in pairwise((-1, *places, len(tokens))):
-            noisy += tokens[start : start + 1].tolist() if start >= 0 else []
-            noisy += self._noise.apply(tokens[start + 1 : end], generator) if end > start + 1 else []
-        return noisy
+    def _transformed(self, example: Example, number: int, epoch: int, draws: Draws) -> Example:
+        """An example as the transforms have it in an epoch, no longer than the limits."""
+        step = -1 if self._split.view.right_to_left else 1
+        example = example._replace(target=example.target[::step])
+        for transform in self._transforms:
+            example = transform(example, draws.begin(epoch, number, transform.purpose))
+        source, target = example
+        longest = {side: self._limits[f"max_{side}_length"] or LARGEST_WHOLE for side in ("source", "target")}
+        if len(source) > longest["source"]:
+            source = [*self._form.cut(source, longest["source"], self._marks)]
+        return Example(source, target[: longest["target"]][::step])
 
     def _ids(self, side: str, indices: Indices, epoch: int, draws: Draws) -> Sequences:
         """The ids of one side of some pairs, sampled or as they are."""
@@ -224,6 +217,11 @@ class Sentences:
                 return plain
             ids = self._form.cut(ids, limit, self._marks) if side == "source" else ids[:limit]
         return ids[::-1] if self._split.view.right_to_left and side == "target" else ids
+
+
+def _listed(ids: Sequence[int] | NDArray[np.integer]) -> list[int]:
+    """Ids as a list, of whatever they are."""
+    return ids.tolist() if isinstance(ids, np.ndarray) else [*ids]
 
 
 def _tighter(limits: Mapping[str, Any], longest: Mapping[str, int]) -> dict[str, Any]:
@@ -252,6 +250,31 @@ def _subword_sampling(
                 f"{flag} {value:g} is for SentencePiece models of kind {kind}, and the tokenizer's is "
                 f"{kinds.pop()}; give {other} instead"
             )
+    return found
+
+
+def _transforms(
+    config: SamplingConfig, noise: NoiseConfig, tokenizers: Mapping[str, Tokenizer], marks: frozenset[int]
+) -> list[Transform]:
+    """What each example goes through as the settings have it: noise on words, then what is to be undone.
+
+    UsageError where a vocabulary has not the symbols for that.
+    """
+    found: list[Transform] = []
+    if config.has_noise:
+        found.append(
+            WordNoise(
+                np.array(word_starts(tokenizers["source"])),
+                tokenizers["source"].special.unknown,
+                dropout=config.word_dropout,
+                mask=config.word_mask,
+                shuffle=config.word_shuffle,
+                marks=marks,
+            )
+        )
+    if "source" in tokenizers:
+        denoised = noise.builder(noise, MaskedText(tokenizers["source"], noise, marks))
+        found += [] if denoised is None else [denoised]
     return found
 
 

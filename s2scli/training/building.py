@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from s2scli.checkpoint_file import SIDES
+from s2scli.configs.sampling import SamplingConfig
 from s2scli.configs.search import SearchConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.data.batching import BatchPlan, plan_batches
@@ -86,7 +87,7 @@ def make_run(
             train_split=train_split,
             train_plan=_train_plan(config, train_split, mixture),
             loader=loader,
-            validated_on=[_validation(config, split) for split in valid_splits],
+            validated_on=[_validation(config, dataset, split, options) for split in valid_splits],
         ),
         learner=learner,
         translator=_translator(config, dataset, objective.model, tokenizers, processes.device),
@@ -97,7 +98,8 @@ def make_run(
 
 def _loader(config: TrainConfig, dataset: Dataset, options: ReadOptions, processes: Processes) -> Loader:
     """What reads the batches of training, here or in --num-workers processes."""
-    arguments = "train", config.sampling, config.seed, options
+    config.noise.check_text(config.data, of_one_language=dataset.is_of_one_language)
+    arguments = "train", config.sampling, config.seed, options, config.noise
     number = config.num_workers
     return Loader(
         Sentences.of(dataset, *arguments),
@@ -154,7 +156,7 @@ def _train_plan(config: TrainConfig, split: Split, mixture: Mixture | None) -> B
     )
 
 
-def _validation(config: TrainConfig, split: Split) -> ValidationSplit:
+def _validation(config: TrainConfig, dataset: Dataset, split: Split, options: ReadOptions) -> ValidationSplit:
     """A split to validate on with its batches, which have room for any sentence."""
     plan = plan_batches(
         split,
@@ -163,7 +165,8 @@ def _validation(config: TrainConfig, split: Split) -> ValidationSplit:
         seed=config.seed,
         stretch=True,
     )
-    return ValidationSplit(split, plan)
+    loader = Loader(Sentences.of(dataset, split.name, SamplingConfig(), config.seed, options, config.noise))
+    return ValidationSplit(split, plan, loader if loader.samples else None)
 
 
 def _learner(config: TrainConfig, objective: Objective, processes: Processes) -> Learner:
@@ -225,7 +228,7 @@ def _read_options(config: TrainConfig, dataset: Dataset) -> ReadOptions:
     if config.model.reads_source and "source" not in dataset.meta["columns"]:
         raise UsageError(
             f"{config.data}: the dataset has no source, which --arch {config.arch} reads; train a language model on "
-            "it, as --arch transformer_lm"
+            "it, as --arch transformer_lm, or make it with --denoise in place of --only-target, for --noise"
         )
     return ReadOptions(
         source=config.model.reads_source,

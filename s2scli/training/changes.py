@@ -40,8 +40,10 @@ _NEEDED_BY_RATE: dict[str, tuple[str, ...]] = {
 # Settings without which the figures of validations cannot be compared: of all of them, of the loss, and of what scores
 # translations.
 _FIGURES_NEED = ("max_source_length",)
-_LOSS_NEEDS = ("objective.",)
+_LOSS_NEEDS = ("objective.", "noise.")
 _SCORES_NEED = ("eval_beam", "decode_and_evaluate")
+# The components of sections that earlier versions did not have.
+_BEFORE = {"noise": {"name": "none"}}
 RESETS = ("reset_optimizer", "reset_lr_scheduler", "reset_dataloader", "reset_meters")
 ANEW = "give another --save-dir to start anew"
 
@@ -168,7 +170,7 @@ def _with_defaults(saved: Mapping[str, Any], config: TrainConfig) -> dict[str, A
     """
     filled = {**defaults_of(TrainConfig), **saved}
     for section in (*COMPONENTS, *SECTIONS):
-        own, cls = saved.get(section, {}), type(getattr(config, section))
+        own, cls = saved.get(section, _BEFORE.get(section, {})), type(getattr(config, section))
         defaults = defaults_of(cls)
         filled[section] = {**(defaults if own.get("name") in (None, defaults.get("name")) else {}), **own}
     return filled

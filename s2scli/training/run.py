@@ -35,10 +35,14 @@ from s2scli.training.step import Updater
 
 @dataclass(frozen=True)
 class ValidationSplit:
-    """A split that is validated on, and its batches."""
+    """A split that is validated on, and its batches.
+
+    noise: what reads its examples where they have noise, the same in each validation; None: they are as they are.
+    """
 
     split: Split
     plan: BatchPlan
+    noise: Loader | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

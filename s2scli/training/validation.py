@@ -24,6 +24,8 @@ from s2scli.training.run import Run, ValidationSplit
 
 # Lines that are translated between two checks of whether a signal has come in.
 LINES_A_ROUND = 512
+# What noise in validation data is drawn for: an epoch that training does not have.
+_NO_EPOCH = 0
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,9 @@ def validation_loss(run: Run, part: ValidationSplit) -> dict[str, float]:
     for turn in range(-(-len(batches) // run.processes.size)):
         run.stop_if_asked()
         if turn < len(mine):
-            batch = load_batch(part.split, mine[turn]).to(run.processes.device)
-            sums = _added(sums, _sums_of(run, batch))
+            rows = mine[turn]
+            batch = load_batch(part.split, rows) if part.noise is None else part.noise.load(rows, _NO_EPOCH)
+            sums = _added(sums, _sums_of(run, batch.to(run.processes.device)))
     loss, nll, tokens, *figures = run.processes.sum(sums)
     others = zip(run.learner.objective.figures, figures, strict=True)
     return {

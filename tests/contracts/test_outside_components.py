@@ -61,6 +61,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, s2s: S2S) -> Path:
         f"train data --user-dir={OUTSIDE} --arch rnn_luong --attention distance --encoder-layers 1"
         " --decoder-layers 1 --encoder-embed-dim 8 --decoder-embed-dim 8 --encoder-hidden-size 8"
         f" --decoder-hidden-size 8 --save-dir rnn {train}",
+        "preprocess --target-lang aa --trainpref train --validpref valid --tokenizer hyphens --denoise backwards"
+        f" --destdir text --user-dir {OUTSIDE}",
+        f"train text --user-dir={OUTSIDE} --arch bag_of_words --noise backwards --every-second --save-dir noisy"
+        f" {train}",
     )
     return folder
 
@@ -69,6 +73,7 @@ def test_they_train(folder: Path) -> None:
     config = (folder / "bag/config.toml").read_text()
     for line in ('arch = "bag_of_words"', "bag_width = 12", 'name = "sign_sgd"', "saw_updates = 4"):
         assert line in config
+    assert 'name = "backwards"\nevery_second = true' in (folder / "noisy/config.toml").read_text()
     assert 'attention = "distance"' in (folder / "rnn/config.toml").read_text()
     events = [json.loads(line) for line in (folder / "bag/log.jsonl").read_text().splitlines()]
     # 0.125 · (1 − (update − 1) / 4), by hand.

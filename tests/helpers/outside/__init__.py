@@ -4,6 +4,7 @@ from s2scli.components import (
     ATTENTION_SCORES,
     METRICS,
     MODELS,
+    NOISES,
     OBJECTIVES,
     OPTIMIZERS,
     SCHEDULES,
@@ -16,6 +17,7 @@ ATTENTION_SCORES.add("distance", "outside.configs:DistanceScoreConfig")
 OPTIMIZERS.add("sign_sgd", "outside.configs:SignSGDConfig")
 SCHEDULES.add("sawtooth", "outside.configs:SawtoothConfig")
 OBJECTIVES.add("likelihood", "outside.configs:LikelihoodConfig")
+NOISES.add("backwards", "outside.configs:BackwardsConfig")
 SEARCHES.add("one_word", "outside.configs:OneWordSearchConfig")
 METRICS.add("vowels", "outside.text:Vowels")
 TOKENIZERS.add("hyphens", "outside.text:HyphenTokenizer")

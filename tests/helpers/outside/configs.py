@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from s2scli.configs.attention import AttentionScoreConfig
 from s2scli.configs.component import called
 from s2scli.configs.model import ModelConfig
+from s2scli.configs.noise import NoiseConfig
 from s2scli.configs.objectives import ObjectiveConfig
 from s2scli.configs.optimizers import OptimizerConfig
 from s2scli.configs.schedules import ScheduleConfig
@@ -60,6 +61,16 @@ class LikelihoodConfig(ObjectiveConfig):
     builds = "outside.training:Likelihood"
 
     name: str = called("likelihood", "objective")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackwardsConfig(NoiseConfig):
+    """Lines from their last token to their first."""
+
+    builds = "outside.text:Backwards"
+
+    name: str = called("backwards", "noise")
+    every_second: bool = setting(False, "every second line only, as is drawn")
 
 
 @dataclass(frozen=True, kw_only=True)

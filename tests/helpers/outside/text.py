@@ -1,4 +1,4 @@
-"""A tokenizer and a metric from outside the package."""
+"""A tokenizer, a metric and noise from outside the package."""
 
 # ruff: noqa: ARG002 (a contract gives more than each has a use for)
 
@@ -8,6 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from outside.configs import BackwardsConfig
+from s2scli.data.denoising import MaskedText
+from s2scli.data.transforms import Example
 from s2scli.metrics.base import RatioMetric, References, Rows
 from s2scli.text.tokenizer import SplittingTokenizer
 
@@ -30,3 +33,16 @@ class Vowels(RatioMetric):
 
     def rows(self, hypotheses: Sequence[str], references: References, sources: Sequence[str]) -> Rows:
         return np.array([(sum(map(text.count, "aeiou")), len(text)) for text in hypotheses], np.int64)
+
+
+class Backwards:
+    """The tokens of a line from the last to the first, perhaps of every second line only."""
+
+    purpose = "denoising"
+
+    def __init__(self, config: BackwardsConfig, text: MaskedText) -> None:
+        self._config = config
+
+    def __call__(self, example: Example, generator: np.random.Generator) -> Example:
+        turns = not self._config.every_second or generator.random() < 0.5
+        return example._replace(source=example.source[::-1]) if turns else example
