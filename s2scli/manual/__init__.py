@@ -12,6 +12,7 @@ CHAPTERS = {
     "training": "optimizers, schedules, objectives, precision, memory",
     "resuming": "stopping and going on, checkpoints, starting from a model, averaging",
     "tuning": "beginning with a model: other domains and other vocabularies",
+    "little-data": "text of one language, many languages, and what else helps where pairs are few",
     "machines": "several GPUs or machines, and clusters",
     "watching": "curves of a run, and what datasets and checkpoints hold",
     "generating": "searches, sampling, ensembles, language models, reranking, attention",

@@ -44,6 +44,7 @@ TRAINING = (
     ("training",),
     ("resuming",),
     ("tuning",),
+    ("little-data",),
     ("machines",),
     ("chatting",),
     ("speech",),
