@@ -13,6 +13,7 @@ _RECORDINGS = "Recordings, features and pictures"
 TEXT = "text"
 _NO_TEXT = "source_type!=text"
 _AUDIO = "source_type=audio"
+_SPOKEN = "source_type=audio,features"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +106,13 @@ class RecordingsConfig:
     )
     speed_perturb: tuple[float, ...] = setting(
         (1.0,),
-        "speeds at which each training recording is there: 0.9,1.0,1.1",
+        "speeds at which each training source is there: 0.9,1.0,1.1; recordings are resampled, which changes their "
+        "pitch too, and given features are interpolated between frames",
         at_least=0.1,
         at_most=10,
         panel=_RECORDINGS,
         common=True,
-        needs=_AUDIO,
+        needs=_SPOKEN,
     )
     max_frames: int = setting(
         0,

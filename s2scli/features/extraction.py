@@ -174,8 +174,7 @@ class GivenFrames(FrameReader):
         return replace(form, num_features=width * (1 + form.deltas))
 
     def read(self, utterance: Utterance, speed: float = 1.0) -> Extracted:
-        """The frames of matrices that are joined."""
-        del speed
+        """The frames of matrices that are joined, stretched as their speed says."""
         parts = []
         width = self.form.num_features // (1 + self.form.deltas)
         for reference in utterance.resolved():
@@ -195,7 +194,24 @@ class GivenFrames(FrameReader):
                 f"{utterance.references[0]}: has {len(frames):,} frames, and its manifest says "
                 f"{utterance.num_frames:,}; correct the row, or leave the column out"
             )
-        return Extracted(frames)
+        return Extracted(stretched(frames, speed))
+
+
+def stretched(frames: FeatureArray, speed: float) -> FeatureArray:
+    """Frames [S, F] as if all went so many times as fast: [max(1, round(S / speed)), F].
+
+    Frame t is the one at (t + ½) · speed - ½, interpolated linearly between its neighbours; those before the first and
+    after the last are these.
+    """
+    if speed == 1:
+        return frames
+    number = max(1, round(len(frames) / speed))
+    at = np.clip((np.arange(number) + 0.5) * speed - 0.5, 0, len(frames) - 1)  # [number]
+    before = np.floor(at).astype(np.int64)
+    after = np.minimum(before + 1, len(frames) - 1)
+    share = (at - before)[:, None]  # [number, 1]
+    found: FeatureArray = ((1 - share) * frames[before] + share * frames[after]).astype(np.float32)
+    return found
 
 
 def frame_reader(form: FeatureForm) -> FrameReader:

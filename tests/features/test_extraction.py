@@ -111,6 +111,18 @@ def test_given_features_are_joined_and_cut(folder: Path) -> None:
     np.testing.assert_array_equal(read(folder, "a.npy", form=GIVEN, start=0.02, end=0.05).frames, a[2:5])
 
 
+def test_given_features_of_another_speed_are_interpolated_between_frames(folder: Path) -> None:
+    a = np.load(folder / "a.npy")
+    for speed, number in ((0.8, 12), (1.25, 8), (1000, 1)):
+        found = read(folder, "a.npy", form=GIVEN, speed=speed).frames
+        # A frame lasts from t to t + 1: its middle is where the values are, before and after.
+        middles = (np.arange(number) + 0.5) * speed
+        expected = [np.interp(middles, np.arange(10) + 0.5, column) for column in a.T]
+        np.testing.assert_allclose(found, np.stack(expected, axis=1), atol=1e-5)
+        assert found.dtype == np.float32
+    np.testing.assert_array_equal(read(folder, "a.npy", form=GIVEN).frames, a)
+
+
 def test_models_read_frames_as_datasets_store_them(folder: Path) -> None:
     form = reader(folder, replace(FORM, deltas=2)).form
     assert form.num_features == 120
