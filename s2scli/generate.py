@@ -102,12 +102,14 @@ def _heat_file(path: Path | None) -> AbstractContextManager[Callable[[Record], o
 
 
 def _bar(config: GenerateConfig, num_done: int) -> AbstractContextManager[Callable[[int], object]]:
-    """A bar on a terminal, with the lines that there are in all where they can be counted: of a file or a split."""
+    """A bar on a terminal, with the lines that there are in all where they can be counted: of files or a split."""
     total = None
     if is_terminal():
         with suppress(S2SError):  # is raised when the lines are read
             if config.data is None:
                 total = lines_ahead(config.input)
+            elif config.files:
+                total = len(config.files)
             else:
                 from s2scli.data.dataset import Dataset
 

@@ -69,6 +69,12 @@ def test_generate_shows_how_many_pairs_a_split_has(toy_data: Path, toy_runs: Pat
     assert f"/{number} [" in on_terminal([*words, *flags])
 
 
+def test_generate_shows_how_many_recordings_are_named(speech: Path, tmp_path: Path) -> None:
+    words = ["generate", "--path", str(speech / "run"), "--device", "cpu", "--threads", "1", "--beam", "1"]
+    paths = [str(speech / f"wav/test-{number}.wav") for number in range(3)]
+    assert "/3 [" in on_terminal([*words, "--output", str(tmp_path / "output"), *paths])
+
+
 def test_training_lines_fit_the_terminal(toy_data: Path, tmp_path: Path) -> None:
     flags = "--arch transformer_tiny --encoder-layers 1 --decoder-layers 1 --max-update 3 --log-interval 1 --threads 1"
     words = ["train", str(toy_data), "--device", "cpu", *flags.split()]

@@ -93,8 +93,10 @@ def read_words(words: Sequence[str], vocabulary: KnownFlags) -> dict[Flag, Any]:
 
 
 def _check_arguments(arguments: Sequence[str], vocabulary: KnownFlags) -> None:
-    names = [flag.name for flag in vocabulary.flags if flag.argument]
-    if vocabulary.is_greedy and len(arguments) > len(names):
+    flags = [flag for flag in vocabulary.flags if flag.argument]
+    names = [flag.name for flag in flags]
+    takes_any = any(flag.many for flag in flags)
+    if vocabulary.is_greedy and not takes_any and len(arguments) > len(names):
         takes = f"takes {' and '.join(names)} without a flag" if names else "takes nothing without a flag"
         raise UsageError(f"{' '.join(arguments[len(names) :])}: too much; s2s {vocabulary.command} {takes}")
 

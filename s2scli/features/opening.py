@@ -57,13 +57,19 @@ def resolve(text: str, folder: Path) -> FileReference:
 
 
 def resolve_all(text: str, folder: Path) -> list[FileReference]:
-    """What one reference is to, or several with blanks between them, where no file has such a name."""
+    """What one reference is to, or several with blanks between them, where no file has such a name.
+
+    Raises DataError for what is missing.
+    """
     if (
         len(parts := text.split()) > 1
         and not text.strip().endswith("|")
         and not (folder / text.strip()).is_file()
     ):
-        return [resolve(part, folder) for part in parts]
+        try:
+            return [resolve(part, folder) for part in parts]
+        except DataError as error:
+            raise DataError(f"{error}, nor is there a file {folder / text.strip()}") from None
     return [resolve(text, folder)]
 
 

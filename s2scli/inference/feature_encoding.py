@@ -59,8 +59,8 @@ class FeatureEncoder(LineEncoder):
     def recorded(self, line: Line, on_long: str | None) -> list[Line]:
         """The line with its frames, or with "split", of a recording that is too long, pieces that end in pauses.
 
-        DataError for a recording that is too long where that is an "error". What cannot be read stays as it is, and has
-        a note when it is encoded.
+        DataError for a recording that is too long where that is an "error". What cannot be read is one piece that says
+        why, and has a note of it when it is encoded.
         """
         longest = self.longest
         is_to_be_read = on_long in ("split", "error") and isinstance(line.features, Utterance | None)
@@ -68,8 +68,8 @@ class FeatureEncoder(LineEncoder):
             return [line]
         try:
             frames = self._stored(line)
-        except DataError:
-            return [line]
+        except DataError as error:
+            return [replace(line, unreadable=str(error))]
         if frames is None:
             return [line]
         ends = [(0, len(frames))]
@@ -88,11 +88,12 @@ class FeatureEncoder(LineEncoder):
         if not isinstance(line.features, Utterance | None):
             return EncodedLine(line.text, (), frames=line.features)
         try:
-            frames = self._stored(line)
+            frames = None if line.unreadable else self._stored(line)
         except DataError as error:
-            note = Note(
-                "have an empty output, as their source cannot be read", f"{error}; its output is empty"
-            )
+            line = replace(line, unreadable=str(error))
+        if line.unreadable:
+            why = f"{line.unreadable}; its output is empty"
+            note = Note("have an empty output, as their source cannot be read", why)
             return EncodedLine(line.text, (), notes=[note])
         if frames is None:
             return EncodedLine(line.text, ())

@@ -20,7 +20,7 @@ class Line:
 
     extra: what else was with it in the input, for its record. constraints, excluded: phrases that its output must hold,
     and must not. features: where a source is no text, what its frames are to be made of, or those of a dataset,
-    [S, F]; None: of the file that `text` names.
+    [S, F]; None: of the file that `text` names. unreadable: why they cannot be had, where that has been tried.
     """
 
     id: int
@@ -30,6 +30,7 @@ class Line:
     constraints: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     features: Utterance | FeatureArray | None = None
+    unreadable: str = ""
 
 
 @dataclass(frozen=True)

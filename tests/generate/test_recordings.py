@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import pytest
 from generating import Generator, joined
 from recordings import WORDS, tone, write_wav
 
+from s2scli.checkpoint import load_checkpoint, save_checkpoint
 from s2scli.data.dataset import Dataset
-from s2scli.errors import DataError, UsageError
-from s2scli.features.extraction import Utterance, frame_reader
+from s2scli.errors import CheckpointError, DataError, UsageError
+from s2scli.features.extraction import AudioFrames, Extracted, Utterance, frame_reader
 from s2scli.features.silence import pieces_between_pauses
 
 TEST = 8
@@ -103,6 +105,45 @@ def test_what_cannot_be_read_gives_an_empty_line_and_a_warning(run: Generator, s
         UsageError, match=r"^wav/test-0\.wav: data is a folder; give one dataset folder, or recordings"
     ):
         run("", data=Path("data"), recordings=(Path(paths()[0]),))
+
+
+def test_what_cannot_be_read_is_tried_once(
+    run: Generator, speech: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (speech / "broken.wav").write_bytes(Path(paths()[0]).read_bytes()[:900])
+    tried: list[Utterance] = []
+    read = AudioFrames.read
+
+    def counted(self: AudioFrames, utterance: Utterance, speed: float = 1.0) -> Extracted:
+        tried.append(utterance)
+        return read(self, utterance, speed)
+
+    monkeypatch.setattr(AudioFrames, "read", counted)
+    for on_long in (None, "split", "truncate"):
+        tried.clear()
+        assert run(joined(["broken.wav", *paths(2), ""]), on_long=on_long) == ["", *WANTED[:2], ""]
+        assert [utterance.references[0] for utterance in tried] == ["broken.wav", *paths(2)]
+
+
+def test_the_models_of_an_ensemble_read_the_same_frames(
+    run: Generator, tmp_path: Path, toy_runs: Path
+) -> None:
+    checkpoint = load_checkpoint(run.path)
+    features = {**checkpoint.dataset["features"], "frame_shift": 12.5}
+    other = tmp_path / "other.safetensors"
+    save_checkpoint(other, replace(checkpoint, dataset={**checkpoint.dataset, "features": features}))
+    assert run(joined(paths(2)), path=Path(f"{run.path}:{run.path}")) == WANTED[:2]
+    with pytest.raises(
+        CheckpointError,
+        match=r"other\.safetensors: reads frames with frame_shift = 12\.5, and .* with 10\.0; ",
+    ):
+        run(joined(paths(2)), path=Path(f"{run.path}:{other}"))
+    text = toy_runs / "transformer"
+    for both in (f"{run.path}:{text}", f"{text}:{run.path}"):
+        with pytest.raises(
+            CheckpointError, match=r"best\.safetensors: reads frames, and .*transformer.* reads none"
+        ):
+            run("wav/test-0.wav\n", path=Path(both))
 
 
 def test_text_and_speech_are_not_mistaken_for_each_other(
