@@ -1,4 +1,4 @@
-"""`s2s average`: the mean of several checkpoints' weights."""
+"""`s2s average`: the mean of several checkpoints' weights, or a point between them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _KEPT = {
 
 
 def average(config: AverageConfig) -> AverageResult:
-    """Write a checkpoint whose weights are the mean of those of the inputs; all else is the last one's.
+    """Write a checkpoint of the mean of the weights of the inputs, each with its share; all else is the last one's.
 
     Raises UsageError where that would replace an input or a run's own checkpoint, and CheckpointError for inputs that
     are not of one model or whose weights are not finite.
@@ -60,15 +60,19 @@ def average(config: AverageConfig) -> AverageResult:
     _check_output(config.output, config.inputs)
     paths = _choose(config)
     last = _load(paths[-1])
-    sums = {name: weight.double() for name, weight in last.weights.items()}
-    for path in paths[:-1]:
+    *shares, share = config.weights or [1.0] * len(paths)
+    sums = {name: weight.double() * share for name, weight in last.weights.items()}
+    for path, own in zip(paths[:-1], shares, strict=True):
         other = _load(path)
         _check_same_model(other, last, path)
         for name, total in sums.items():
-            torch.add(total, other.weights[name], out=total)
-    weights = {name: (total / len(paths)).to(last.weights[name].dtype) for name, total in sums.items()}
+            torch.add(total, other.weights[name], alpha=own, out=total)
+    whole = 1.0 if config.weights else len(paths)
+    weights = {name: (total / whole).to(last.weights[name].dtype) for name, total in sums.items()}
     save_checkpoint(config.output.resolve(), replace(last, weights=weights))
-    notice(f"{config.output}: the mean of {', '.join(path.name for path in paths)}")
+    names = [str(path) if config.weights else path.name for path in paths]
+    said = [f"{weight:g} × {name}" for weight, name in zip(config.weights, names, strict=False)] or names
+    notice(f"{config.output}: the mean of {', '.join(said)}")
     return AverageResult(inputs=tuple(paths), output=config.output)
 
 

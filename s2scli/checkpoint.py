@@ -2,8 +2,8 @@
 
 Tensors: `model.NAME`, `tokenizer.source`, unless there is none, and `tokenizer.target` (documents as bytes), where the
 dataset has a shortlist table `shortlist.targets` and `shortlist.frequent` (see data/shortlist.py), and, to resume,
-`optimizer.KEY.NAME`, `ema.NAME` and `objective.NAME`.
-The header's metadata holds JSON: the format version, the training config with the
+`optimizer.KEY.NAME`, `ema.NAME`, `objective.NAME`, and of elastic weight consolidation `ewc.fisher.NAME` and
+`ewc.anchor.NAME`. The header's metadata holds JSON: the format version, the training config with the
 model's own, the dataset's languages and limits, and the state of the run. Nothing is unpickled or evaluated.
 """
 
@@ -51,7 +51,7 @@ from s2scli.text.tokenizer import Tokenizer
 # So many of a tensor's elements are looked at when it is read; training that went wrong spares none of its layers.
 _LOOKED_AT = 1 << 16
 # Groups of tensors in a checkpoint, "GROUP.NAME" in the file; those after the first are for resuming alone.
-_GROUPS = {"model": "weights", "optimizer": "optimizer", "ema": "ema", "objective": "objective"}
+_GROUPS = {"model": "weights", "optimizer": "optimizer", "ema": "ema", "objective": "objective", "ewc": "ewc"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +61,8 @@ class Checkpoint:
     config: the resolved training settings, as plain values. languages, limits: of the dataset, by side. shortlist: of
     the dataset, if it has one.
     run: position, counters and figures, as JSON values. resumable: whether it holds all that resuming needs; that
-    alone needs optimizer, tensors by "KEY.PARAMETER", ema, the weights' moving average, and objective, the parameters
-    that only training has. Each of them may be empty.
+    alone needs optimizer, tensors by "KEY.PARAMETER", ema, the weights' moving average, objective, the parameters that
+    only training has, and ewc, what weights are held to. Each of them may be empty.
     """
 
     config: Mapping[str, Any]
@@ -74,6 +74,7 @@ class Checkpoint:
     optimizer: Mapping[str, Tensor] = field(default_factory=dict)
     ema: Mapping[str, Tensor] = field(default_factory=dict)
     objective: Mapping[str, Tensor] = field(default_factory=dict)
+    ewc: Mapping[str, Tensor] = field(default_factory=dict)
     shortlist: Shortlist | None = None
 
 
@@ -166,6 +167,10 @@ def _check_groups(groups: Mapping[str, Mapping[str, Tensor]]) -> None:
     for name, tensor in groups["ema"].items():
         if name not in weights or tensor.shape != weights[name].shape:
             raise DataError(f"ema.{name} has no weight of its shape {tuple(tensor.shape)}")
+    for full_name, tensor in groups["ewc"].items():
+        name = full_name.partition(".")[2]
+        if name in weights and tensor.shape != weights[name].shape:
+            raise DataError(f"ewc.{full_name} has no weight of its shape {tuple(tensor.shape)}")
     own = {f"objective.{name}": tensor for name, tensor in groups["objective"].items()}
     trained = {**weights, **own}
     for full_name, tensor in groups["optimizer"].items():

@@ -21,12 +21,13 @@ from s2scli.needs import note_needs
 from s2scli.nn.runtime import be_deterministic, prepare
 from s2scli.schema import as_dict
 from s2scli.toml import to_toml
-from s2scli.training.building import longest_of, make_run
+from s2scli.training.building import make_run
 from s2scli.training.distributed import Processes, joined
 from s2scli.training.ending import ends
 from s2scli.training.log import duration
 from s2scli.training.loop import run_training
 from s2scli.training.observers import Observer
+from s2scli.training.reading import longest_of
 from s2scli.training.resume import begin
 from s2scli.training.run import Run
 from s2scli.training.signals import StopSignals

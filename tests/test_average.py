@@ -54,6 +54,31 @@ def test_the_mean(
     assert ", ".join(path.name for path in epochs[:number]) in streams.err
 
 
+def test_each_has_its_share(epochs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "between.safetensors"
+    run(*epochs, output=output, weights=(0.5, 0.3, 0.2))
+    inputs = [load_checkpoint(path) for path in epochs]
+    for name, tensor in load_checkpoint(output).weights.items():
+        first, second, third = (item.weights[name].numpy().astype(np.float64) for item in inputs)
+        expected = 0.5 * first + 0.3 * second + 0.2 * third
+        np.testing.assert_allclose(tensor.numpy(), expected, rtol=1e-6, atol=1e-8)
+    assert f"0.5 × {epochs[0]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ((0.5, 0.5), "--weights 0.5,0.5: has 2 values for 3 checkpoints"),
+        ((0.5, 0.5, 0.5), "come to 1.5; shares come to 1"),
+    ],
+)
+def test_shares_that_cannot_be(
+    epochs: list[Path], tmp_path: Path, weights: tuple[float, ...], message: str
+) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        run(*epochs, output=tmp_path / "x.safetensors", weights=weights)
+
+
 def test_the_result_generates(epochs: list[Path], tmp_path: Path) -> None:
     run(*epochs, output=tmp_path / "new/averaged.safetensors")
     model = restore_model(load_checkpoint(tmp_path / "new/averaged.safetensors"), tmp_path)

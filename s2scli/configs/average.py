@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s2scli.configs.command import CommandConfig
+from s2scli.console import counted
 from s2scli.errors import UsageError
 from s2scli.schema import setting
 
@@ -20,6 +21,12 @@ class AverageConfig(CommandConfig):
         "--num-best-checkpoints",
     )
     output: Path = setting(..., "checkpoint to write")
+    weights: tuple[float, ...] = setting(
+        (),
+        "the share that each of the checkpoints has, as 0.7,0.3 of a tuned model and the one that it began with; by "
+        "default all have the same",
+        at_least=0,
+    )
     num_epoch_checkpoints: int = setting(
         0, "average the last N epoch checkpoints of the run folder", at_least=0
     )
@@ -33,6 +40,20 @@ class AverageConfig(CommandConfig):
     def __post_init__(self) -> None:
         if len(self.numbers) > 1:
             raise UsageError(f"{' and '.join(self.numbers)}: are of different checkpoints; give one of them")
+        if not self.weights:
+            return
+        given = f"--weights {','.join(f'{weight:g}' for weight in self.weights)}"
+        if self.numbers:
+            raise UsageError(
+                f"{given}: is for checkpoints that are named; leave {' '.join(self.numbers)} out"
+            )
+        if len(self.weights) != len(self.inputs):
+            raise UsageError(
+                f"{given}: has {counted(len(self.weights), 'value')} for {counted(len(self.inputs), 'checkpoint')}; "
+                "give one for each"
+            )
+        if abs(sum(self.weights) - 1) > 1e-6:
+            raise UsageError(f"{given}: come to {sum(self.weights):g}; shares come to 1")
 
     @property
     def numbers(self) -> dict[str, int]:

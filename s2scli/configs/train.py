@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from s2scli.configs.alias import Alias, nest
 from s2scli.configs.command import CommandConfig
+from s2scli.configs.forgetting import ForgettingConfig
 from s2scli.configs.model import ModelConfig, is_for_sources
 from s2scli.configs.noise import NoiseConfig
 from s2scli.configs.objectives import ObjectiveConfig, of_today
@@ -43,7 +44,7 @@ _HARDWARE = "Hardware"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(RunningConfig, StartingConfig, CommandConfig):
+class TrainConfig(RunningConfig, StartingConfig, ForgettingConfig, CommandConfig):
     """All that decides a training run; saved with it as config.toml."""
 
     data: Path = setting(..., "dataset folder that `s2s preprocess` made", argument=True, decides=False)
@@ -231,6 +232,7 @@ class TrainConfig(RunningConfig, StartingConfig, CommandConfig):
 
     def __post_init__(self) -> None:
         self.check_running()
+        self.check_forgetting(self.finetune_from_model)
         if self.compile and self.checkpoint_activations:
             raise UsageError(
                 "--compile and --checkpoint-activations: compiled layers choose by themselves what they keep; give one "

@@ -36,6 +36,7 @@ from s2scli.schema import as_dict
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.training.average import WeightAverage
 from s2scli.training.budget import largest_budget
+from s2scli.training.consolidation import Consolidation
 from s2scli.training.distributed import Processes, replicate, shard
 from s2scli.training.ending import Patience
 from s2scli.training.log import Log
@@ -43,6 +44,7 @@ from s2scli.training.memory import TrainingMemory
 from s2scli.training.objectives.base import Objective, build_objective
 from s2scli.training.observers import Observer, Observers
 from s2scli.training.precision import LossScale
+from s2scli.training.reading import read_options
 from s2scli.training.resume import saved_choices, starting_point
 from s2scli.training.run import Learner, Run, RunData, ValidationSplit
 from s2scli.training.signals import StopSignals
@@ -64,7 +66,7 @@ def make_run(
     dataset = Dataset.open(config.data)
     if config.verify and processes.is_first:
         dataset.verify()
-    options = _read_options(config, dataset)
+    options = read_options(config, dataset)
     train_split = dataset.split("train", options)
     if len(train_split) == 0:
         raise DataError(f"{config.data}: the training split is empty")
@@ -223,39 +225,6 @@ def _valid_splits(config: TrainConfig, dataset: Dataset, options: ReadOptions) -
     return [dataset.split(name, options) for name in config.valid_subset]
 
 
-def _read_options(config: TrainConfig, dataset: Dataset) -> ReadOptions:
-    """How the model reads the dataset; UsageError where that has no sources and the model needs them."""
-    if config.model.reads_source and "source" not in dataset.meta["columns"]:
-        raise UsageError(
-            f"{config.data}: the dataset has no source, which --arch {config.arch} reads; train a language model on "
-            "it, as --arch transformer_lm, or make it with --denoise in place of --only-target, for --noise"
-        )
-    return ReadOptions(
-        source=config.model.reads_source,
-        right_to_left=config.right_to_left,
-        copies=config.model.copies,
-        longest=longest_of(config, dataset),
-    )
-
-
-def longest_of(config: TrainConfig, dataset: Dataset) -> dict[str, int]:
-    """By side, the most tokens that a sentence may have, end symbol not counted; longer ones are cut.
-
-    Frames are not cut: the rest of a recording would not say its target. UsageError where they are to be.
-    """
-    longest = {side: positions - 1 for side, positions in config.model.positions_of.items()}
-    if dataset.features is not None:
-        if config.max_source_length:
-            raise UsageError(
-                f"--max-source-length {config.max_source_length}: sources of frames are not cut; leave longer ones out "
-                "by s2s preprocess --max-frames"
-            )
-        longest.pop("source", None)
-    if config.max_source_length:
-        longest["source"] = min(config.max_source_length, longest.get("source", config.max_source_length))
-    return longest
-
-
 def _limits(config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
     """The limits of the text that the model is trained on, which it gets to generate from too."""
     limits, longest = dict(dataset.meta["limits"]), config.max_source_length
@@ -299,6 +268,7 @@ def _updater(config: TrainConfig, objective: Objective, processes: Processes) ->
         skips_layers=config.model.skips_layers,
         seed=config.seed,
         scale=LossScale.of(config.precision),
+        consolidation=Consolidation(trained, config.ewc_weight) if config.ewc_weight else None,
     )
 
 

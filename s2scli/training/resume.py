@@ -27,6 +27,7 @@ from s2scli.training.changes import (
 )
 from s2scli.training.ending import still_finished
 from s2scli.training.epochs import kept_checkpoints, later_updates, left_behind, read_state, set_aside
+from s2scli.training.fisher import hold_weights
 from s2scli.training.other_vocabulary import fitted_weights
 from s2scli.training.run import Run
 from s2scli.training.state import Position, copy_tensors, restore_optimizer, saved_run
@@ -141,6 +142,8 @@ def begin(run: Run) -> str:
         if run.learner.average is not None:
             copy_tensors(run.learner.average.tensors, checkpoint.weights)
         notice(f"starting from the weights of {path}")
+        if run.learner.updater.consolidation is not None:
+            hold_weights(run, run.learner.updater.consolidation)
         return ""
     elif not checkpoint.resumable and "reset_optimizer" not in resets:
         raise CheckpointError(
@@ -241,6 +244,8 @@ def restore(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str] = fro
     missing = copy_tensors(average, checkpoint.ema or checkpoint.weights)
     if not all(map(is_of_head, missing)):
         raise CheckpointError(f"{path}: its moving average is of another model")
+    if run.learner.updater.consolidation is not None:
+        run.learner.updater.consolidation.restore(checkpoint.ewc, path)
     schedule, scale = saved.get("schedule", {}), saved.get("loss_scale")
     position = Position(**{name: saved[name] for name in Position().as_dict().keys() & saved.keys()})
     if "reset_optimizer" not in resets:

@@ -162,6 +162,8 @@ class Run:
         groups: dict[str, Any] = {"weights": snapshot(weights | (averages if not resumable else {}))}
         if resumable:
             groups["ema"] = snapshot(averages)
+            held = learner.updater.consolidation
+            groups["ewc"] = snapshot(held.tensors if held is not None else {})
             groups["objective"] = snapshot(
                 {name.removeprefix("objective."): item for name, item in own.items()}
             )

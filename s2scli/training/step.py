@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from s2scli.nn.sharded import whole
 from s2scli.training.accumulation import Accumulator
+from s2scli.training.consolidation import Consolidation
 from s2scli.training.distributed import Processes
 from s2scli.training.micro_batch import MicroBatch
 from s2scli.training.objectives.base import Objective
@@ -43,6 +44,7 @@ class Updater:
 
     replica: the objective's DistributedDataParallel wrapper; None with one process or with FSDP. parameters: name →
     those that are trained. clip_norm 0 clips nothing. skips_layers: whether a pass may leave layers out (LayerDrop).
+    consolidation: what holds weights to what they were; None: nothing does.
     """
 
     objective: Objective
@@ -55,6 +57,7 @@ class Updater:
     skips_layers: bool = False
     seed: int = 1
     scale: LossScale = field(default_factory=LossScale)
+    consolidation: Consolidation | None = None
 
     def __post_init__(self) -> None:
         self._accumulator = Accumulator(
@@ -85,6 +88,10 @@ class Updater:
         factor = self.processes.size * self.scale.value / tokens
         sums = self._accumulator.accumulate(update, batches, factor)
         loss, nll, *figures = self.processes.sum([*sums.values()])
+        named = dict(zip(self.objective.figures, figures, strict=True))
+        if self.consolidation is not None:
+            # A mean over target tokens, as the loss will be.
+            named["ewc"] = self.consolidation.add_gradient(self.scale.value) * tokens
         gradients = self._gradients()
         scaled_norm = whole(get_total_norm(gradients, foreach=True))
         norm = float(scaled_norm) / self.scale.value
@@ -93,7 +100,6 @@ class Updater:
         if finite:
             self._step(gradients, scaled_norm / self.scale.value, rate)
         self.optimizer.zero_grad(set_to_none=True)
-        named = dict(zip(self.objective.figures, figures, strict=True))
         return UpdateResult(loss, nll, norm, finite, norms, named)
 
     def _gradients(self) -> list[Tensor]:

@@ -303,7 +303,7 @@ def assert_same_run(one: Checkpoint, other: Checkpoint, *, ignore: Sequence[str]
         for checkpoint in (one, other)
     ]
     assert places[0] == places[1]
-    for group in ("weights", "optimizer", "ema", "objective"):
+    for group in ("weights", "optimizer", "ema", "objective", "ewc"):
         tensors, others = getattr(one, group), getattr(other, group)
         assert tensors.keys() == others.keys(), group
         for name, tensor in tensors.items():
