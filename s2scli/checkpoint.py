@@ -9,6 +9,7 @@ model's own, the dataset's languages and limits, and the state of the run. Nothi
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -221,6 +222,16 @@ def first_not_finite(tensors: Mapping[str, Tensor], *, every: bool = True) -> st
         if not elements.sum().isfinite() and not elements.isfinite().all():
             return name
     return None
+
+
+def fingerprint_of(weights: Mapping[str, Tensor]) -> str:
+    """A short hash of weights, with their names and shapes: what is made for a model says by it which that is."""
+    found = hashlib.sha256()
+    for name in sorted(weights):
+        item = weights[name].detach().cpu().contiguous()
+        found.update(f"{name} {item.dtype} {tuple(item.shape)}\n".encode())
+        found.update(item.flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()[:16]
 
 
 def check_finite(weights: Mapping[str, Tensor], path: Path) -> None:

@@ -45,7 +45,19 @@ LAYERS = (
     {"search", "checkpoint"},
     {"inference", "foreign"},
     {"training", "exporting"},
-    {"preprocess", "train", "generate", "chat", "score", "export", "average", "plot", "inspect", "importing"},
+    {
+        "preprocess",
+        "train",
+        "generate",
+        "chat",
+        "score",
+        "export",
+        "average",
+        "datastore",
+        "plot",
+        "inspect",
+        "importing",
+    },
     {"cli"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

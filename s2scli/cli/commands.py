@@ -98,6 +98,14 @@ COMMANDS = {
         reads=True,
         chapters=("from-and-to",),
     ),
+    "datastore": Command(
+        "s2scli.configs.datastore:DatastoreConfig",
+        "s2scli.datastore:datastore",
+        "Write down what a model makes of pairs, for s2s generate to find what is near.",
+        ("s2s datastore run data --output run/datastore.safetensors",),
+        reads=True,
+        chapters=("little-data",),
+    ),
     "average": Command(
         "s2scli.configs.average:AverageConfig",
         "s2scli.average:average",

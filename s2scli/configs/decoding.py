@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2scli.configs.datastore import NeighboursConfig
 from s2scli.configs.search import SearchConfig
 from s2scli.schema import setting
 
@@ -16,7 +17,7 @@ _RERANKING = "Reranking"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodingConfig(SearchConfig):
+class DecodingConfig(NeighboursConfig, SearchConfig):
     """Which models decode, with what around the text, and in what they compute."""
 
     path: Path = setting(

@@ -9,7 +9,7 @@ from typing import Self
 
 import torch
 
-from s2scli.checkpoint import Checkpoint, load_checkpoint, restore_model
+from s2scli.checkpoint import Checkpoint, fingerprint_of, load_checkpoint, restore_model
 from s2scli.checkpoint_file import find_checkpoints
 from s2scli.configs.generate import GenerateConfig
 from s2scli.data.shortlist import ChosenShortlist, table_for
@@ -22,6 +22,7 @@ from s2scli.models.base import Decodable, Model
 from s2scli.models.ctc import CTCDecoder, JointDecoding
 from s2scli.models.ensemble import Ensemble
 from s2scli.models.fusion import ShallowFusion
+from s2scli.models.neighbours import Datastore, NearestNeighbours
 from s2scli.nn.quantized import quantize
 from s2scli.nn.runtime import prepare, resolve_precision
 from s2scli.schema import spelled
@@ -58,6 +59,8 @@ class OpenedCheckpoints(OpenedModel):
                 if numbers:
                     member.keep_layers(side, numbers)
         shortlist = self._shortlist(model, config, device)
+        if config.datastore is not None:
+            model = self._beside_neighbours(model, config.datastore, config)
         if config.lm_path is not None:
             model = self._fused(model, config.lm_path, config, device)
         return TorchEngine(model, device, shortlist)
@@ -107,6 +110,28 @@ class OpenedCheckpoints(OpenedModel):
         check_vocabularies(other.tokenizers, other.path, self.tokenizers, self.path, remedy)
         self._check_direction(other.path, other.right_to_left)
         return ShallowFusion(model, language_model, config.lm_weight)
+
+    def _beside_neighbours(self, model: Decodable, path: Path, config: GenerateConfig) -> Decodable:
+        """The model with what the nearest of the states in a datastore say; UsageError where it is not one model."""
+        if not isinstance(model, Model):
+            other = "several models" if self.others else f"--ctc-weight {config.ctc_weight:g}"
+            raise UsageError(f"--datastore {path}: is of one model, and does not go with {other}")
+        if config.shortlist:
+            raise UsageError(
+                f"--shortlist {config.shortlist}: the nearest states speak the whole vocabulary; leave it or "
+                "--datastore out"
+            )
+        weight = model.output.weight
+        found = Datastore.open(
+            path, fingerprint_of(self.checkpoint.weights), weight.size(1), model.target_size
+        )
+        return NearestNeighbours(
+            model,
+            found.to(weight.device),
+            weight=config.knn_weight,
+            number=config.knn_k,
+            spread=config.knn_temperature,
+        )
 
     def _shortlist(
         self, model: Decodable, config: GenerateConfig, device: torch.device

@@ -24,6 +24,7 @@ _TYPES = {"fp32": "default", "auto": "auto", "bf16": "bfloat16", "fp16": "float1
 _CANNOT = {
     "lm_path": "has no language model beside a translation model",
     "ctc_weight": "has no CTC heads",
+    "datastore": "cannot search in it",
     "encoder_layers_to_keep": "has the layers that were exported",
     "decoder_layers_to_keep": "has the layers that were exported",
     "constraints": "cannot make outputs hold phrases",

@@ -27,6 +27,7 @@ LINES = {
     "import": "no/such --save-dir run",
     "export": "run --to ctranslate2 --out folder --quantization int8",
     "average": "--inputs a b --output c",
+    "datastore": "run data --output c.safetensors",
     "plot": "run other --figures loss,lr",
     "inspect": "no/such --examples 4",
 }
