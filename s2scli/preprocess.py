@@ -10,9 +10,11 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from s2scli.checkpoint_file import find_checkpoint
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import notice
 from s2scli.data.assembly import Assembly
@@ -22,6 +24,7 @@ from s2scli.data.corpus import Corpus
 from s2scli.data.dataset_writer import DatasetWriter, write_dataset
 from s2scli.data.dialogue import DialogueForm, speaker_symbol
 from s2scli.data.dialogue_corpus import DialogueCorpus, find_speakers
+from s2scli.data.duplicates import Flags
 from s2scli.data.forms import Forms
 from s2scli.data.frame_encoding import settled_form
 from s2scli.data.learning import learn_tokenizers, with_counts
@@ -29,11 +32,12 @@ from s2scli.data.lexical import learn_shortlist
 from s2scli.data.merging import merge_parts, part_folder
 from s2scli.data.meta import FORMAT, VERSION
 from s2scli.data.outcome import PreprocessResult, tell
+from s2scli.data.selection import UNLIKE, leave_out_unlike
 from s2scli.data.source_form import SourceForm
 from s2scli.data.split import Split
 from s2scli.data.split_writer import SplitWriter
 from s2scli.data.spool import spooled
-from s2scli.errors import UsageError
+from s2scli.errors import UsageError, did_you_mean
 from s2scli.features.form import FeatureForm, TooLargeError
 from s2scli.files import keep_inputs
 from s2scli.io import can_be_read_again, write_named
@@ -81,7 +85,9 @@ def _make(config: PreprocessConfig) -> PreprocessResult:
         features = None if config.has_text_source else settled_form(config, corpora)
         tokenizers = learn_tokenizers(config, corpora, num_lines, form, writer)
         forms = Forms(tokenizers, form, features)
-        assembly = Assembly(config, corpora, num_lines, forms, writer, fingerprint)
+        assembly = Assembly(
+            config, corpora, num_lines, forms, writer, fingerprint, _left_out(config, corpora)
+        )
         assembly.run()
         if "train" in assembly.splits and not is_part:
             assembly.check_what_is_left()
@@ -103,6 +109,34 @@ def _make(config: PreprocessConfig) -> PreprocessResult:
         writer.write_meta(meta)
     tell(config, result)
     return result
+
+
+def _left_out(config: PreprocessConfig, corpora: list[Corpus]) -> dict[str, Flags]:
+    """The training pairs that are left out because language models say so; UsageError for models that are none."""
+    if config.select_lm is None or config.select_against is None:
+        return {}
+    from s2scli.inference.forced import ForcedScores  # with torch, which nothing else here needs
+
+    training = [corpus for corpus in corpora if corpus.split == "train"]
+    names = [corpus.name for corpus in training]
+    for name in config.select_from:
+        if name not in names:
+            raise UsageError(
+                f"--select-from {name}: no training text has that name{did_you_mean(name, names)}"
+            )
+    if config.select_side not in config.sides:
+        raise UsageError(
+            f"--select-side {config.select_side}: there is none; the text has {' and '.join(config.sides)}"
+        )
+    scorers = []
+    for flag, path in (("--select-lm", config.select_lm), ("--select-against", config.select_against)):
+        scorer = ForcedScores(path, are_raw=True)
+        if scorer.reads_source:
+            raise UsageError(f"{flag} {path}: reads a source, so it is no language model")
+        scorers.append(partial(scorer, sources=()))
+    like, other = scorers
+    chosen = [corpus for corpus in training if not config.select_from or corpus.name in config.select_from]
+    return {UNLIKE: leave_out_unlike(chosen, config.select_side, like, other, config.select_fraction)}
 
 
 def _part(config: PreprocessConfig) -> tuple[int, int]:
@@ -174,6 +208,8 @@ def _fingerprint(config: PreprocessConfig, corpora: list[Corpus]) -> str:
         files.append(
             [str(path), *((stat.st_size, stat.st_mtime_ns) if stat else (os.getpid(), time.time_ns()))]
         )
+    models = [find_checkpoint(path) for path in (config.select_lm, config.select_against) if path is not None]
+    files += [[str(path), path.stat().st_mtime_ns] for path in models]
     facts = [VERSION, _settings(config), _part(config), config.rejects is not None, files]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

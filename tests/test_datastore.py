@@ -46,20 +46,20 @@ def test_it_has_the_state_before_each_target_token(toy_runs: Path, toy_data: Pat
             assert token in found["values"][distances < 1e-6].tolist()
 
 
-def test_what_is_near_changes_outputs(generator: Generator, store: Path) -> None:
+def test_what_is_near_changes_outputs(transformer: Generator, store: Path) -> None:
     text = "".join(f"{line}\n" for line in SENTENCES[:12])
-    alone = generator(text)
-    assert generator(text, datastore=store, knn_weight=0.0) == alone
-    near = generator(text, datastore=store, knn_weight=0.95, knn_temperature=0.1, knn_k=4)
+    alone = transformer(text)
+    assert transformer(text, datastore=store, knn_weight=0.0) == alone
+    near = transformer(text, datastore=store, knn_weight=0.95, knn_temperature=0.1, knn_k=4)
     assert near != alone
     # A line's output does not depend on those beside it.
-    assert generator(SENTENCES[3] + "\n", datastore=store, knn_weight=0.95, knn_temperature=0.1, knn_k=4) == [
-        near[3]
-    ]
+    assert transformer(
+        SENTENCES[3] + "\n", datastore=store, knn_weight=0.95, knn_temperature=0.1, knn_k=4
+    ) == [near[3]]
 
 
 def test_what_does_not_belong_together_is_refused(
-    generator: Generator, toy_runs: Path, other_runs: Path, toy_data: Path, store: Path, tmp_path: Path
+    transformer: Generator, toy_runs: Path, other_runs: Path, toy_data: Path, store: Path, tmp_path: Path
 ) -> None:
     other = toy_runs / "transformer/checkpoint10.safetensors"
     prints = [
@@ -67,9 +67,11 @@ def test_what_does_not_belong_together_is_refused(
         for path in (toy_runs / "transformer/checkpoint_best.safetensors", other)
     ]
     with pytest.raises(DataError, match=f"{prints[0]}.*{prints[1]}"):
-        generator("ba\n", path=other, datastore=store)
+        transformer("ba\n", path=other, datastore=store)
     with pytest.raises(UsageError, match="is of one model, and does not go with several models"):
-        generator("ba\n", path=Path(f"{toy_runs / 'transformer'}:{toy_runs / 'recurrent'}"), datastore=store)
+        transformer(
+            "ba\n", path=Path(f"{toy_runs / 'transformer'}:{toy_runs / 'recurrent'}"), datastore=store
+        )
     with pytest.raises(CheckpointError, match="--vocab-from"):
         write(toy_runs / "transformer", other_runs / "reverse_data", tmp_path / "x.safetensors")
     with pytest.raises(UsageError, match="the ending must be"):

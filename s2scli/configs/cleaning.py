@@ -60,6 +60,35 @@ class CleaningConfig:
         panel=_CLEANING,
         needs="source_script | target_script",
     )
+    select_lm: Path | None = setting(
+        None,
+        "language model of a domain, a checkpoint or run folder: of the training pairs only the share is kept that is "
+        "most like its text, more than like that of --select-against",
+        panel=_CLEANING,
+    )
+    select_against: Path | None = setting(
+        None,
+        "language model of other text, as of some of the training pairs",
+        panel=_CLEANING,
+        needs="select_lm",
+    )
+    select_fraction: float = setting(
+        0.1, "the share of the training pairs to keep", above=0, at_most=1, panel=_CLEANING, needs="select_lm"
+    )
+    select_side: str = setting(
+        "target",
+        "which side the language models are of",
+        choices=("source", "target"),
+        panel=_CLEANING,
+        needs="select_lm",
+    )
+    select_from: tuple[str, ...] = setting(
+        (),
+        "the training corpora to select from, by their names of --trainpref NAME=P; the others are kept whole; by "
+        "default all",
+        panel=_CLEANING,
+        needs="select_lm",
+    )
     report: Path | None = setting(
         None,
         "JSON file: what was read, kept and left out, by reason, with samples",

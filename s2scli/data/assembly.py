@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import counted, counter, notice
 from s2scli.data.corpus import Corpus
 from s2scli.data.dataset_writer import DatasetWriter
-from s2scli.data.duplicates import Duplicates, find_duplicates
+from s2scli.data.duplicates import Flags, find_duplicates
 from s2scli.data.encoding import EncodedChunk, TextChunk, chunks, encode_all
+from s2scli.data.filters import DUPLICATE
 from s2scli.data.forms import Forms
 from s2scli.errors import DataError
 from s2scli.features.form import FeatureForm
@@ -34,7 +36,7 @@ class Assembly:
 
     dropped: training pairs left out, by reason; truncated: sentences cut, by split and side; truncated_tokens: what
     they lost; samples: the first rejects of each reason. rejects: the file of all of them, if it is asked for. sources,
-    statistics: see FrameEncoder, where sources are frames.
+    statistics: see FrameEncoder, where sources are frames. left_out: reason → which lines are to be left out for it.
     """
 
     def __init__(
@@ -45,10 +47,11 @@ class Assembly:
         forms: Forms,
         writer: DatasetWriter,
         fingerprint: str,
+        left_out: Mapping[str, Flags] = MappingProxyType({}),
     ) -> None:
         self._config, self._corpora, self._num_lines = config, corpora, num_lines
         self._forms, self._writer = forms, writer
-        self._fingerprint = fingerprint
+        self._fingerprint, self._left_out = fingerprint, left_out
         names: dict[str, list[str]] = {}
         for corpus in corpora:
             names.setdefault(corpus.split, []).append(corpus.name)
@@ -91,16 +94,17 @@ class Assembly:
     def _work(self) -> Iterator[TextChunk]:
         """The lines of all corpora that are not done, in order, with a bar that shows how far they are read."""
         training = [corpus for corpus in self._corpora if corpus.split == "train"]
-        repeated: Duplicates = {}
+        left_out = dict(self._left_out)
         if self._config.filter_duplicates != "none":
             scratch = self._writer.folder / "hashes"
-            repeated = find_duplicates(training, self._config.filter_duplicates, scratch)
+            left_out[DUPLICATE] = find_duplicates(training, self._config.filter_duplicates, scratch)
         for corpus in self._corpora:
             start, stop = self._range(corpus)
             done = self._done.get(corpus.key, 0)
             with counter(f"encoding {corpus.key}", total=stop - start, initial=done) as count:
-                repeats, context = repeated.get(corpus.key), self._forms.source.context_lines
-                for chunk in chunks(corpus, start + done, stop, repeats, context):
+                flags = {reason: of[corpus.key] for reason, of in left_out.items() if corpus.key in of}
+                context = self._forms.source.context_lines
+                for chunk in chunks(corpus, start + done, stop, flags, context):
                     yield chunk
                     count(len(chunk.items))
 

@@ -100,6 +100,10 @@ def check_settings(config: PreprocessConfig, splits: set[str]) -> None:
     if not config.has_text_source:
         why = f"is for sources of text, and --source-type {config.source_type} has none"
         _check_nothing_given(config, ("only_target", "denoise", *_OF_TEXT_SOURCES), why)
+    if (config.select_lm is None) != (config.select_against is None):
+        raise UsageError(
+            "--select-lm and --select-against: pairs are chosen by what two language models say; give both"
+        )
     if config.only_target and config.filter_duplicates == "source":
         raise UsageError("--filter-duplicates source: with --only-target there is none; give target")
     if config.shard_id >= config.num_shards:

@@ -12,15 +12,15 @@ import numpy.typing as npt
 from s2scli.data.corpus import SIDES, Corpus
 from s2scli.files import open_own
 
-# Corpus.key → whether each line repeats an earlier one; a byte each.
-Duplicates = dict[str, npt.NDArray[np.bool_]]
+# Corpus.key → whether each line is to be left out; a byte each.
+Flags = dict[str, npt.NDArray[np.bool_]]
 # Hashes that are sorted in memory at once.
 _PART = 4_000_000
 _SLICE = 1_000_000
 _HASH = np.dtype([("high", "<u8"), ("low", "<u8")])
 
 
-def find_duplicates(corpora: Sequence[Corpus], by: str, scratch: Path) -> Duplicates:
+def find_duplicates(corpora: Sequence[Corpus], by: str, scratch: Path) -> Flags:
     """Which pairs of some corpora, one after the other, repeat an earlier one.
 
     by: pairs, source or target, what has to be equal. 128-bit hashes of all lines go to the file `scratch`, which is

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import counted
 from s2scli.data.corpus import SIDES, Corpus, Item, Pair, is_held_out, size_of
-from s2scli.data.filters import DOCUMENT_END, DUPLICATE, length_filters, text_filters
+from s2scli.data.filters import DOCUMENT_END, length_filters, text_filters
 from s2scli.data.folder import TAG
 from s2scli.data.forms import Forms
 from s2scli.data.frame_encoding import FrameEncoder
@@ -36,15 +36,15 @@ _SAMPLES = 5
 class TextChunk(NamedTuple):
     """Some items of a corpus, to be parsed; `first` is the number of the first, counted from 1.
 
-    before: those just before the first, for context. repeated: which of them are duplicates of earlier ones; None: that
-    was not looked for.
+    before: those just before the first, for context. left_out: reason → which of them are left out for it, as far as
+    only the whole corpus could tell.
     """
 
     first: int
     items: list[Item]
     corpus: Corpus
     before: list[Item]
-    repeated: npt.NDArray[np.bool_] | None = None
+    left_out: Mapping[str, npt.NDArray[np.bool_]]
 
 
 class Reject(NamedTuple):
@@ -190,9 +190,7 @@ class Encoder:
         for name, leaves_out in self._text_filters:
             if leaves_out(source, target):
                 return name
-        if chunk.repeated is not None and chunk.repeated[index]:
-            return DUPLICATE
-        return ""
+        return next((reason for reason, flags in chunk.left_out.items() if flags[index]), "")
 
     def _reject(self, reject: Reject, result: EncodedChunk) -> None:
         result.dropped[reject.reason] += 1
@@ -246,12 +244,12 @@ def chunks(
     corpus: Corpus,
     start: int,
     stop: int,
-    repeated: npt.NDArray[np.bool_] | None = None,
+    left_out: Mapping[str, npt.NDArray[np.bool_]],
     context_lines: int = 0,
 ) -> Iterator[TextChunk]:
     """Group the items of a corpus from `start`, counted from 0, to `stop`; a chunk is bounded in number and in size.
 
-    repeated: which items of the corpus are duplicates. context_lines: how many before its first a chunk brings along.
+    left_out: as in TextChunk, of the whole corpus. context_lines: how many before its first a chunk brings along.
     """
     items: list[Item] = []
     first, size, most = start + 1, 0, min(LINES_A_CHUNK, corpus.items_a_chunk)
@@ -259,7 +257,8 @@ def chunks(
     before = deque(islice(stream, start), context_lines)
 
     def finished() -> TextChunk:
-        flags = None if repeated is None else repeated[first - 1 : first - 1 + len(items)]
+        of_items = slice(first - 1, first - 1 + len(items))
+        flags = {reason: of_corpus[of_items] for reason, of_corpus in left_out.items()}
         return TextChunk(first, items, corpus, list(before), flags)
 
     for item in islice(stream, stop - start):

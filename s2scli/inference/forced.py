@@ -50,6 +50,11 @@ class ForcedScores:
             max_tokens=_MAX_TOKENS,
         )
 
+    @property
+    def reads_source(self) -> bool:
+        """Whether the model scores texts as the outputs of sources, and is no language model."""
+        return self._translator.engine.reads_source
+
     def __call__(self, texts: Sequence[str], sources: Sequence[str]) -> list[tuple[float, int]]:
         """The log-probability of each text and its tokens, end symbol counted; 0 and 0 where there is nothing to read.
 

@@ -82,9 +82,8 @@ def test_targets_are_scored_by_mixed_probabilities() -> None:
     model = make("transformer", 1, target_size=SIZE)
     store, targets = remembered(width_of(model)), [[5, 9, 4], [7]]
     batch = Batch(pad_sequences(SOURCES[:2]), pad_sequences(targets))
-    scores = beside(model, store).score_targets(batch)
     with torch.no_grad():
-        states = model(batch)
+        scores, states = beside(model, store).score_targets(batch), model(batch)
     assert batch.target is not None
     for row, position in batch.target.mask.nonzero().tolist():
         own = model.output(states[row, position]).double().log_softmax(-1).detach()

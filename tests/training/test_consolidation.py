@@ -71,7 +71,7 @@ def test_an_update_has_the_gradient_of_the_penalty_written_out(groups: list[tupl
     for name, item in parameters.items():
         expected = moved[name].detach() - RATE * moved[name].grad
         torch.testing.assert_close(item.detach(), expected, rtol=1e-4, atol=1e-5)
-    assert result.figures["ewc"] / tokens == pytest.approx(WEIGHT / 2 * float(penalty), rel=1e-4)
+    assert result.figures["ewc"] / tokens == pytest.approx(WEIGHT / 2 * penalty.item(), rel=1e-4)
 
 
 def test_the_fisher_information_is_the_mean_of_squared_gradients(toy_runs: Path, toy_data: Path) -> None:
