@@ -224,6 +224,11 @@ def _lines(config: GenerateConfig, opened: OpenedModel) -> Iterator[Line]:
         from s2scli.inference.recordings import path_lines, recording_records
 
         return recording_records(texts, name) if kind == "jsonl" else path_lines(texts)
+    if form.names_languages and not config.source_tag:
+        raise UsageError(
+            f"{config.path}: writes several languages, and no symbol says which; give --source-tag, one of "
+            f"{', '.join(form.tags)}"
+        )
     if kind == "jsonl":
         return json_lines(texts, name, composer, config.source_field)
     return text_lines(texts, composer, constraints=config.constraints is not None)

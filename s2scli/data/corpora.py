@@ -15,6 +15,7 @@ from s2scli.data.dialogue_corpus import LAYOUT, DialogueCorpus
 from s2scli.data.line_corpus import LineCorpus
 from s2scli.data.listed import TABLE, ListedCorpus
 from s2scli.data.manifest import ManifestCorpus
+from s2scli.data.source_form import language_symbol
 from s2scli.errors import DataError, UsageError, did_you_mean
 from s2scli.io import COMPRESSED, STDIN
 from s2scli.schema import to_whole
@@ -115,7 +116,7 @@ def _with_language(corpus: Corpus, config: PreprocessConfig) -> Corpus:
             f"--encoder-langtok {config.encoder_langtok}: the language of the {corpus.split} split is not said; give "
             "--target-lang, or name each text's: --trainpref en-de=P"
         )
-    return replace(corpus, tag=f"<2{language}>")
+    return replace(corpus, tag=language_symbol(language))
 
 
 def _from_one_file(split: str, path: Path, config: PreprocessConfig, on_broken: str) -> Corpus:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +14,13 @@ from s2scli.errors import UsageError
 from s2scli.schema import setting
 from s2scli.text.normalization import is_blank
 from s2scli.text.tokenizer import Tokenizer
+
+_LANGUAGE = re.compile(r"<2[^<>]+>")
+
+
+def language_symbol(language: str) -> str:
+    """The tag of sources whose target is of a language: <2de> (Johnson et al. 2017)."""
+    return f"<2{language}>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +56,11 @@ class SourceForm:
         values = {**asdict(self), "tags": list(self.tags)}
         del values["dialogue"]
         return values | ({"dialogue": self.dialogue.to_meta()} if self.dialogue else {})
+
+    @property
+    def names_languages(self) -> bool:
+        """Whether the tags are symbols of several languages, one of which a target is to be of."""
+        return len(self.tags) > 1 and all(map(_LANGUAGE.fullmatch, self.tags))
 
     @property
     def symbols(self) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from fairseq_symbols import EOS
 from generating import SENTENCES, Generator, joined
 from toys import TRANSFORMER, WORDS, Trainer, log_probabilities, write_dataset
 
-from s2scli.checkpoint import load_checkpoint, restore_model
+from s2scli.checkpoint import load_checkpoint, restore_model, save_checkpoint
 from s2scli.data.dataset import Dataset
 from s2scli.errors import DataError, UsageError
 
@@ -77,6 +79,20 @@ def test_sources_are_composed_as_those_of_training(
         generator("a\n", source_tag="<2cc>")
     with pytest.raises(UsageError, match="--source-tag is for text"):
         generator("", data=data, source_tag="<2bb>")
+
+
+def test_a_model_of_several_languages_must_be_told_which(
+    toy_runs: Path, tmp_path: Path, generating: Callable[[Path], Generator]
+) -> None:
+    checkpoint = load_checkpoint(toy_runs / "transformer/checkpoint_best.safetensors")
+    for number, tags in enumerate((["<2aa>", "<2bb>"], ["<bt>", "<2bb>"])):
+        path = tmp_path / f"{number}.safetensors"
+        dataset = {**checkpoint.dataset, "source_form": {"tags": tags}}
+        save_checkpoint(path, replace(checkpoint, dataset=dataset))
+    with pytest.raises(UsageError, match="no symbol says which; give --source-tag, one of <2aa>, <2bb>"):
+        generating(tmp_path / "0.safetensors")("ba\n")
+    # A tag that is no language's is for some sources only.
+    assert generating(tmp_path / "1.safetensors")("ba\n")
 
 
 def test_samples_and_prefixes_from_the_command(
