@@ -22,12 +22,14 @@ logs = load("summarization/logs.py")
 dialogues = load("dialogue/dialogues.py")
 sounds = load("speech/sounds.py")
 shapes = load("captions/shapes.py")
+tongues = load("low_resource/tongues.py")
 
 SIZES = {"train": 600, "valid": 60, "test": 60}
 GENERATORS = (
     "captions/shapes.py",
     "g2p/spelling.py",
     "inflection/grammar.py",
+    "low_resource/tongues.py",
     "qa/facts.py",
     "speech/sounds.py",
     "srl/clauses.py",
@@ -239,3 +241,30 @@ def test_shapes_are_where_and_what_the_sentence_says(relation: str) -> None:
     difference = {"above": other_row - row, "left of": other_column - column}
     assert difference[relation] > 8
     assert red.sum() > 2 * blue.sum() > 0
+
+
+def test_related_languages_say_the_same_and_no_text_says_it_twice() -> None:
+    files = dict(tongues.generate(SIZES, 300, 400, 3))
+    assert {name: len(lines) for name, lines in files.items() if name.endswith(".aa")} == {
+        "train.aa": 600,
+        "valid.aa": 60,
+        "test.aa": 60,
+        "parent.train.aa": 300,
+        "parent.valid.aa": 60,
+        "parent.test.aa": 60,
+        "mono.aa": 400,
+    }
+    of_aa = [line for name, lines in files.items() if name.endswith(".aa") for line in lines]
+    assert len(set(of_aa)) == len(of_aa)
+    assert not {*files["test.bb"]} & {*files["mono.bb"], *files["train.bb"]}
+    stems = tongues.make_stems(random.Random(3))
+    shifted = [
+        one.translate(tongues.SHIFTS) == other
+        for kind in tongues.NUMBERS
+        for one, other in zip(stems["bb"][kind], stems["cc"][kind], strict=True)
+    ]
+    # Four standard deviations of a binomial of 718 draws.
+    assert abs(sum(shifted) / len(shifted) - tongues.RELATED) < 4 * (0.16 / len(shifted)) ** 0.5
+    # A verb at the end, with the ending of the past where aa has its own.
+    for aa, bb in zip(files["test.aa"], files["test.bb"], strict=True):
+        assert ("ed " in aa) == bb.endswith(f"{tongues.ENDINGS['bb'][2]} .")
