@@ -29,6 +29,7 @@ REQUIRED = {
     "generate": {"path": "run"},
     "chat": {"path": "run"},
     "average": {"inputs": ["a"], "output": "b"},
+    "datastore": {"path": "run", "data": "a", "output": "b.safetensors"},
     "plot": {"runs": ["a"]},
     "inspect": {"path": "a"},
     "import": {"source": "a", "save_dir": "b"},
