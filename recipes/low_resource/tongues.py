@@ -1,9 +1,11 @@
 """Write a small parallel corpus of made-up languages, text of one of them, and a larger corpus of a related one.
 
-    python tongues.py --out DIR [--train 2000] [--valid 200] [--test 500] [--mono 20000] [--parent 20000] [--seed 1]
+    python tongues.py --out DIR [--train 2000] [--valid 200] [--test 500] [--mono 20000] [--parent 20000] [--domain 0]
+        [--seed 1]
 
 writes train, valid and test files ending in .aa and .bb, mono.aa and mono.bb, which say nothing of each other, and
-parent.train, parent.valid and parent.test files ending in .aa and .cc. Lines of one number say the same thing:
+parent.train, parent.valid and parent.test files ending in .aa and .cc; with --domain, domain.train, domain.valid and
+domain.test files ending in .aa and .bb, of that many training pairs. Lines of one number say the same thing:
 
     the washtreard mattrashed a serdsa trackmin blecknalird the stacksoosh stashtrerd .
     relovu sokopo lo todare sana lo pesuta keroveta numanure .
@@ -11,8 +13,9 @@ parent.train, parent.valid and parent.test files ending in .aa and .cc. Lines of
 aa has the order subject, verb, object, and articles; bb and cc have subject, object, verb, endings for number and
 object, and no articles. cc is to bb as a language to its neighbour: the same grammar, most stems the same but for
 sounds that have shifted, and endings of its own. Words are as rare as words are: the n-th of its kind is drawn in
-proportion to 1/n, so that a small corpus lacks many that the text of one language has. No test sentence is in any
-other text. The corpus is a function of its sizes and its seed. Only the standard library is needed.
+proportion to 1/n, so that a small corpus lacks many that the text of one language has. In the domain other words are
+frequent, and many have another translation there, as terms do. No test sentence is in any other text. The corpus is a
+function of its sizes and its seed. Only the standard library is needed.
 """
 
 from __future__ import annotations
@@ -33,6 +36,9 @@ NUMBERS = {"noun": 400, "adjective": 120, "verb": 150, "adverb": 40, "place": 8}
 # The share of stems that cc has from where bb has them.
 RELATED = 0.8
 SHIFTS = str.maketrans("ptksaou", "bdgzoua")
+# The share of nouns and verbs that are terms in the domain.
+TERMS = 0.3
+# Beginnings, middles and ends of syllables.
 OF_AA = (
     ("st", "tr", "gr", "bl", "s", "m", "n", "d", "l", "w"),
     ("ea", "oo", "i", "a", "e"),
@@ -89,14 +95,22 @@ def make_stems(random: Random) -> dict[str, Stems]:
         found["cc"][kind] = [
             stem.translate(SHIFTS) if random.random() < RELATED else next(of_cc) for stem in found["bb"][kind]
         ]
+    # What bb says in the domain: some stems are others.
+    found["domain"] = {
+        kind: [
+            next(of_bb) if kind in ("noun", "verb") and random.random() < TERMS else stem
+            for stem in found["bb"][kind]
+        ]
+        for kind in NUMBERS
+    }
     return dict(found)
 
 
 class Speaker:
-    """Draws what to say."""
+    """Draws what to say; of a domain, words are frequent that are rare elsewhere."""
 
-    def __init__(self, random: Random) -> None:
-        self._random = random
+    def __init__(self, random: Random, *, of_domain: bool = False) -> None:
+        self._random, self._of_domain = random, of_domain
         self._rarity = {
             kind: list(accumulate(1 / (rank + 2) for rank in range(number)))
             for kind, number in NUMBERS.items()
@@ -104,7 +118,9 @@ class Speaker:
 
     def stem(self, kind: str) -> int:
         """The number of a stem; the n-th as often as words of that rank are."""
-        return self._random.choices(range(NUMBERS[kind]), cum_weights=self._rarity[kind])[0]
+        found = self._random.choices(range(NUMBERS[kind]), cum_weights=self._rarity[kind])[0]
+        # Ranks from the middle on come first there.
+        return (found + NUMBERS[kind] // 2) % NUMBERS[kind] if self._of_domain else found
 
     def maybe(self, share: float) -> bool:
         """True so often."""
@@ -164,30 +180,35 @@ def say(language: str, meaning: Meaning, stems: Mapping[str, Stems]) -> str:
     """What a language says."""
     if language == "aa":
         return say_aa(meaning, stems["aa"])
-    return say_bb(meaning, stems[language], ENDINGS[language])
+    return say_bb(meaning, stems[language], ENDINGS["cc" if language == "cc" else "bb"])
 
 
-def generate(sizes: Mapping[str, int], parent: int, mono: int, seed: int) -> Iterator[tuple[str, list[str]]]:
+def generate(
+    sizes: Mapping[str, int], *, parent: int, mono: int, domain: int = 0, seed: int = 1
+) -> Iterator[tuple[str, list[str]]]:
     """Names and lines of the files; no two sentences of all of them say the same."""
     random = Random(seed)
-    stems, speaker = make_stems(random), Speaker(random)
+    stems = make_stems(random)
+    speakers = {name: Speaker(random, of_domain=name == "domain") for name in ("bb", "cc", "domain")}
     said: set[Meaning] = set()
 
-    def meanings(number: int) -> list[Meaning]:
+    def meanings(number: int, language: str = "bb") -> list[Meaning]:
         found: list[Meaning] = []
         while len(found) < number:
-            meaning = speaker.meaning()
+            meaning = speakers[language].meaning()
             if meaning not in said:
                 said.add(meaning)
                 found.append(meaning)
         return found
 
-    for prefix, other, numbers in (("", "bb", sizes), ("parent.", "cc", {**sizes, "train": parent})):
-        for split, number in numbers.items():
-            chosen = meanings(number)
-            for language in ("aa", other):
-                yield f"{prefix}{split}.{language}", [say(language, item, stems) for item in chosen]
-    for language in ("aa", "bb"):
+    corpora = (("", "bb", sizes["train"]), ("parent.", "cc", parent), ("domain.", "domain", domain))
+    for prefix, language, train in corpora:
+        for split, number in {**sizes, "train": train}.items() if train else ():
+            chosen = meanings(number, language)
+            yield f"{prefix}{split}.aa", [say("aa", item, stems) for item in chosen]
+            ending = "bb" if language == "domain" else language
+            yield f"{prefix}{split}.{ending}", [say(language, item, stems) for item in chosen]
+    for language in ("aa", "bb") if mono else ():
         yield f"mono.{language}", [say(language, item, stems) for item in meanings(mono)]
 
 
@@ -200,13 +221,17 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--parent", type=int, default=20000, help="number of training sentences of the related language"
     )
+    found.add_argument(
+        "--domain", type=int, default=0, help="number of training sentences of a domain; 0: no domain"
+    )
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the corpora to a folder."""
     options = parser().parse_args(arguments)
-    return write_files(options.out, generate(sizes_of(options), options.parent, options.mono, options.seed))
+    numbers = {"parent": options.parent, "mono": options.mono, "domain": options.domain, "seed": options.seed}
+    return write_files(options.out, generate(sizes_of(options), **numbers))
 
 
 if __name__ == "__main__":

@@ -244,7 +244,7 @@ def test_shapes_are_where_and_what_the_sentence_says(relation: str) -> None:
 
 
 def test_related_languages_say_the_same_and_no_text_says_it_twice() -> None:
-    files = dict(tongues.generate(SIZES, 300, 400, 3))
+    files = dict(tongues.generate(SIZES, parent=300, mono=400, seed=3))
     assert {name: len(lines) for name, lines in files.items() if name.endswith(".aa")} == {
         "train.aa": 600,
         "valid.aa": 60,
@@ -267,4 +267,18 @@ def test_related_languages_say_the_same_and_no_text_says_it_twice() -> None:
     assert abs(sum(shifted) / len(shifted) - tongues.RELATED) < 4 * (0.16 / len(shifted)) ** 0.5
     # A verb at the end, with the ending of the past where aa has its own.
     for aa, bb in zip(files["test.aa"], files["test.bb"], strict=True):
-        assert ("ed " in aa) == bb.endswith(f"{tongues.ENDINGS['bb'][2]} .")
+        assert "ed " not in aa or bb.endswith(f"{tongues.ENDINGS['bb'][2]} .")
+
+
+def test_a_domain_says_some_of_its_words_in_another_way() -> None:
+    files = dict(tongues.generate(SIZES, parent=0, mono=0, domain=200, seed=3))
+    assert {name for name in files if name.startswith(("parent", "mono"))} == set()
+    assert len(files["domain.train.bb"]) == 200
+    stems = tongues.make_stems(random.Random(3))
+    same = [
+        [one == other for one, other in zip(stems["bb"][kind], stems["domain"][kind], strict=True)]
+        for kind in ("noun", "adjective")
+    ]
+    assert abs(1 - np.mean(same[0]) - tongues.TERMS) < 4 * (0.21 / len(same[0])) ** 0.5
+    assert all(same[1])
+    assert not {*files["domain.test.aa"]} & {*files["domain.train.aa"], *files["train.aa"]}

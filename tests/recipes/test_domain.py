@@ -1,0 +1,47 @@
+"""Ways to tune for a domain, on a copy of the recipe with a stand-in for `s2s` that notes how it is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recipe_scripts import calls, copy_recipes, make, needs_make, verbs
+
+pytestmark = needs_make
+
+
+def test_each_way_begins_with_the_general_model_and_is_scored_on_both(tmp_path: Path) -> None:
+    copy_recipes(tmp_path, "output\n", "[]")
+    (tmp_path / "both").mkdir()
+    for split in ("train", "valid", "test", "domain.train", "domain.valid", "domain.test"):
+        for language in ("en", "zh"):
+            (tmp_path / "both" / f"{split}.{language}").write_text("a b\n")
+    own = [f"DATA={tmp_path / 'both'}", "PAIR=en-zh", "EWC_WEIGHT=7"]
+    done = make(tmp_path, "compare", *own, recipe="domain")
+    assert done.returncode == 0, done.stderr
+    found = calls(tmp_path)
+    general, *tuned = [call for call in found if call.startswith("train")]
+    assert "--finetune-from-model" not in general
+    assert all("--finetune-from-model work/both/run " in call for call in tuned)
+    by_name = {call.split("--save-dir work/both/")[1].split()[0]: call for call in tuned}
+    assert {*by_name} == {"tuned", "mixed", "held"}
+    assert "--ewc-weight 7 --ewc-data work/both/data" in by_name["held"]
+    assert by_name["mixed"].startswith("train work/both/mixture ")
+    (average,) = [call for call in found if call.startswith("average")]
+    assert (
+        "tuned/checkpoint_best.safetensors work/both/run/checkpoint_best.safetensors --weights=0.5,0.5"
+        in average
+    )
+    near = [call for call in found if "--datastore" in call]
+    assert len(near) == 2
+    assert all(
+        "--path work/both/run --datastore work/both/domain.safetensors --knn-k 8" in call for call in near
+    )
+    *_, of_domain, of_general = found
+    assert "domain.test.zh" in of_domain
+    assert "both/test.zh" in of_general
+    for call, kind in ((of_domain, "domain"), (of_general, "general")):
+        systems = call.split("--sys ")[1].split(" --metrics")[0].split()
+        ways = ("general", "tuned", "mixed", "held", "between", "near")
+        assert systems == [f"work/both/{way}.{kind}.txt" for way in ways]
+    assert make(tmp_path, "compare", *own, recipe="domain").returncode == 0
+    assert verbs(calls(tmp_path)) == ["score", "score"]
