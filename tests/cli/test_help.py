@@ -124,7 +124,7 @@ def test_a_setting_is_told_with_what_has_it() -> None:
             if of != section or key == "name":
                 continue
             having = [name for name, cls in classes.items() if key in setting_types(cls)]
-            groups = re.findall(r"\[([a-z_, ]+)\](?:;|$)", found[flag.name])
+            groups = re.findall(r"\[([a-z0-9_, ]+)\](?:;|$)", found[flag.name])
             named = [name for group in groups for name in group.split(", ")]
             assert sorted(named) == sorted(having) if named else having == [*classes], flag.name
 
