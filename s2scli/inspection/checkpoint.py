@@ -31,8 +31,8 @@ class CheckpointReport:
     dtypes: parameters by their type. run: where the run stood: epoch, update, best … resumable: whether training can
     go on from this file. config: the training settings, with sections model, optimizer, lr_scheduler and objective.
     dataset: languages, limits and fingerprints of what it was trained on. bytes: size of the file; bytes_by_group: of
-    model, tokenizer, shortlist, optimizer, ema and objective. others: where a run folder was given, the sizes of its
-    other checkpoints by name.
+    model, tokenizer, shortlist, optimizer, ema, objective and ewc. others: where a run folder was given, the sizes of
+    its other checkpoints by name.
     """
 
     kind: str = "checkpoint"
