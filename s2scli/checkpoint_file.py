@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from s2scli import document
 from s2scli.errors import CheckpointError, DataError
-from s2scli.files import is_regular, kind_of, name_in_utf8
+from s2scli.files import DATASET_META, RUN_LOG, is_regular, kind_of, name_in_utf8
 from s2scli.schema import Limits, setting
 
 FORMAT = "s2s-checkpoint"
@@ -159,11 +159,20 @@ def find_checkpoint(path: Path, names: Sequence[str] = (BEST, LAST)) -> Path:
             (f"; {file.name} is {found}" for file in path.glob("*.pt") if (found := _foreign(file))), ""
         )
         raise CheckpointError(
-            f"{path}: the folder has no {' and no '.join(names)}{foreign or '; is it the --save-dir of a run?'}"
+            f"{path}: the folder has no {' and no '.join(names)}{foreign or '; ' + _instead(path)}"
         )
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint")
     return path
+
+
+def _instead(folder: Path) -> str:
+    """What a folder without a checkpoint is, as far as its files tell."""
+    if (folder / RUN_LOG).is_file():
+        return "it is of a run that has saved no checkpoint yet"
+    if (folder / DATASET_META).is_file():
+        return "it is a dataset folder; give the --save-dir of a run"
+    return "is it the --save-dir of a run?"
 
 
 def find_checkpoints(path: Path) -> list[Path]:
@@ -238,7 +247,8 @@ def _foreign(path: Path) -> str:
         )
     with suppress(OSError, zipfile.BadZipFile, ValueError):
         with path.open("rb") as stream:
-            start = stream.read(2)
+            begin = stream.read(512)
+        start = begin[:2]
         if start == b"PK":
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()
@@ -248,6 +258,10 @@ def _foreign(path: Path) -> str:
                 return "an archive of NumPy's, as Marian's models are, and no checkpoint of s2s train"
         if start[:1] == b"\x80" and start[1:] in (b"\x02", b"\x03", b"\x04", b"\x05"):
             return f"a pickle, {_OF_OTHERS}"
+        # The eight bytes of a length that a checkpoint begins with are no text.
+        if begin and b"\0" not in begin[:8] and begin[:8].isascii():
+            remedy = _others(path) if path.suffix == ".toml" else "give a run folder, or a checkpoint of one"
+            return f"text, as it seems, and no checkpoint; {remedy}"
     return ""
 
 

@@ -19,6 +19,9 @@ from typing import IO, Any, BinaryIO, TextIO, cast
 
 from s2scli.errors import DataError, S2SError, UsageError
 
+# The files by which folders of s2s are told apart: of a run, of a dataset.
+RUN_LOG = "log.jsonl"
+DATASET_META = "meta.json"
 # What is small by its nature, as settings or a tokenizer, has this many bytes at most.
 SMALL = 64 << 20
 _KINDS = {

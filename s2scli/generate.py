@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from s2scli.checkpoint_file import find_checkpoints
 from s2scli.configs.generate import PHRASE_FILES, GenerateConfig
-from s2scli.console import counted, counter, is_terminal, notice, uncounted
+from s2scli.console import counted, counter, is_terminal, notice, uncounted, warn
 from s2scli.data.source_form import SourceComposer, SourceForm
 from s2scli.data.tokenizers import check_vocabularies
 from s2scli.errors import CheckpointError, Interrupted, S2SError, UsageError
@@ -191,7 +191,9 @@ def _warning_of_lines(config: GenerateConfig) -> Iterator[Callable[[Record], Non
         summary.tell()
     if num_unknown:
         held = f"{counted(num_unknown, 'line')} held what the model has no token for"
-        notice(f"{held}, the first of them line {first_unknown + 1}")
+        warn(
+            f"{held}, the first of them line {first_unknown + 1}; --format jsonl shows where: {UNKNOWN_NAME}"
+        )
 
 
 def _settings(config: GenerateConfig) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from s2scli.data.frame_encoding import settled_form
 from s2scli.data.learning import learn_tokenizers, with_counts
 from s2scli.data.lexical import learn_shortlist
 from s2scli.data.merging import merge_parts, part_folder
-from s2scli.data.meta import FORMAT, VERSION
+from s2scli.data.meta import FORMAT, VERSION, read_meta
 from s2scli.data.outcome import PreprocessResult, tell
 from s2scli.data.selection import UNLIKE, leave_out_unlike
 from s2scli.data.source_form import SourceForm
@@ -78,6 +78,7 @@ def _make(config: PreprocessConfig) -> PreprocessResult:
     check_settings(config, {corpus.split for corpus in corpora})
     fingerprint = _fingerprint(config, corpora)
     with write_dataset(destdir, fingerprint, overwrite=config.overwrite) as writer:
+        changed = _changed_settings(config, destdir)
         corpora = [spooled(corpus, writer.folder) for corpus in corpora]
         num_lines = {corpus.key: corpus.count() for corpus in corpora}
         form = _source_form(config, corpora)
@@ -107,6 +108,8 @@ def _make(config: PreprocessConfig) -> PreprocessResult:
             for spool in corpus.spools:
                 spool.unlink(missing_ok=True)
         writer.write_meta(meta)
+    if changed:
+        notice(f"{destdir}: in place of a dataset with another {', '.join(changed)}")
     tell(config, result)
     return result
 
@@ -137,6 +140,13 @@ def _left_out(config: PreprocessConfig, corpora: list[Corpus]) -> dict[str, Flag
     like, other = scorers
     chosen = [corpus for corpus in training if not config.select_from or corpus.name in config.select_from]
     return {UNLIKE: leave_out_unlike(chosen, config.select_side, like, other, config.select_fraction)}
+
+
+def _changed_settings(config: PreprocessConfig, destdir: Path) -> list[str]:
+    """The settings in which the dataset differs from the one that it takes the place of, if there is one."""
+    before = (read_meta(destdir) or {}).get("settings", {})
+    now = json.loads(to_json_text(_settings(config)))
+    return [name for name in {**before, **now} if before and before.get(name) != now.get(name)]
 
 
 def _part(config: PreprocessConfig) -> tuple[int, int]:

@@ -121,7 +121,8 @@ def _introduce(run: Run, finished: str) -> None:
     if finished:
         notice(f"nothing is left to do: the run has ended before ({finished}); raise that to go on")
         return
-    notice(f"ends after {ends(config, validates=bool(run.data.validated_on))}")
+    limits = ends(config, validates=bool(run.data.validated_on))
+    notice(f"ends after {limits}" if limits else "goes on until Ctrl-C; --max-epoch or --max-update limit it")
     warn_before_start(run)
     if position.update:
         notice(f"resuming at update {position.update}, epoch {position.epoch}")

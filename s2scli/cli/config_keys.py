@@ -67,9 +67,12 @@ class _Keys:
             homes.append(self._place(section, name))
         if homes:
             return f"write {' or '.join(homes)}"
-        if near := nearest(key, known):
+        asked = "--" + key.replace("_", "-")
+        near = nearest(key, known)
+        # What another command has under this very name is no misspelling.
+        if near and not self.vocabulary.elsewhere(asked):
             return f"did you mean {near}?"
-        return self.vocabulary.instead_of("--" + key.replace("_", "-"))
+        return self.vocabulary.instead_of(asked)
 
     def _meant_section(self, key: str) -> str:
         if self.sections:

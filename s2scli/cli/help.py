@@ -68,6 +68,12 @@ class _Part:
         return "; ".join(texts)
 
 
+def _listed(names: Sequence[str]) -> str:
+    """Some names as a sentence has them: "a, b and c"."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def _defaults(of_components: Mapping[str, str]) -> list[str]:
     """The default of a setting, or of each component that has it: "default: 0.001 with adam, adamw; 0.1 with sgd"."""
     owners: dict[str, list[str]] = {}
@@ -76,7 +82,7 @@ def _defaults(of_components: Mapping[str, str]) -> list[str]:
             owners.setdefault(value, []).append(component)
     if len(owners) < 2:
         return [f"default: {value}" for value in owners]
-    return ["default: " + ", ".join(f"{value} with {' and '.join(names)}" for value, names in owners.items())]
+    return ["default: " + ", ".join(f"{value} with {_listed(names)}" for value, names in owners.items())]
 
 
 @dataclass(frozen=True)
@@ -279,8 +285,13 @@ def _whose(listing: _Listing, given: Given, file: Mapping[str, Any], width: int)
     if not listing.parts:
         return ""
     arch = given.values.get("arch") or file.get("arch") or CONFIGS[listing.name].arch
-    chosen = ", ".join(part.chosen for part in listing.parts.values())
-    which = f": {chosen}" if listing.fits else ", which is used if none is given"
+    # Of what there is one of alone nothing was chosen.
+    chosen = ", ".join(
+        f"{section.replace('_', ' ')} {part.chosen}"
+        for section, part in listing.parts.items()
+        if len(part.names) > 1
+    )
+    which = f": {chosen}" if listing.fits else ", used if none is given, and of other components their own"
     return _paragraph(f"Defaults are those of --arch {arch}{which}.", width)
 
 

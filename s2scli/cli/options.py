@@ -7,10 +7,11 @@ schema.build converts and checks flags and file alike.
 from __future__ import annotations
 
 import dataclasses
+import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from s2scli.configs.alias import Alias, nest
 from s2scli.configs.command import CommandConfig
@@ -143,6 +144,7 @@ def flags_of(config: type[CommandConfig]) -> list[Flag]:
 
 def _flag_of(field: dataclasses.Field[Any], kind: Any) -> Flag:
     limits = limits_of(field)
+    more = _also(kind)
     kind = plain_type(kind)
     many = get_origin(kind) is tuple and get_args(kind)[-1] is ...
     inner = get_args(kind)[0] if get_origin(kind) is tuple else kind
@@ -151,6 +153,7 @@ def _flag_of(field: dataclasses.Field[Any], kind: Any) -> Flag:
     metavar = choices if 0 < len(choices) <= _WIDEST_CHOICES else named
     if get_origin(kind) is tuple and not many:
         metavar = ",".join([metavar] * len(get_args(kind)))
+    metavar += more
     # What Python has a word for is written with a bar behind it there: from_ is --from.
     name = field.name.rstrip("_").replace("_", "-")
     return Flag(
@@ -167,6 +170,16 @@ def _flag_of(field: dataclasses.Field[Any], kind: Any) -> Flag:
         required=field.default is dataclasses.MISSING,
         common=limits.common,
     )
+
+
+def _also(kind: Any) -> str:
+    """What a value may be beside its plain type: one of some words, or a list of such values."""
+    parts = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else ()
+    words = [str(word) for part in parts if get_origin(part) is Literal for word in get_args(part)]
+    is_list = any(get_origin(part) is tuple for part in parts) and not all(
+        part is type(None) or get_origin(part) is tuple for part in parts
+    )
+    return "".join(f"|{word}" for word in words) + (",..." if is_list else "")
 
 
 def _help_of(field: dataclasses.Field[Any], limits: Limits, *, shown: str) -> str:
@@ -241,10 +254,11 @@ def resolve(config: type[CommandConfig], flags: list[Flag], given: Given, file: 
     """
     names = {**_names_in_file(file, given.config), **given.names}
     missing = [
-        flag.name for flag in flags if flag.required and flag.key not in file and flag.key not in given.values
+        flag for flag in flags if flag.required and flag.key not in file and flag.key not in given.values
     ]
     if missing:
-        raise UsageError(f"{', '.join(missing)} must be given")
+        what = f": {missing[0].help.removesuffix(' (required)')}" if len(missing) == 1 else ""
+        raise UsageError(f"{', '.join(flag.name for flag in missing)} must be given{what}")
     values = {key: _split_lists(config, key, value) for key, value in given.values.items()}
     resolved = config.resolve(file, values, names)
     of_keys = {flag.key: flag.name for flag in flags}

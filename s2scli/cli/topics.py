@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from s2scli.cli.commands import COMMANDS
+from s2scli.cli.commands import COMMANDS, commands_with
 from s2scli.cli.help import manual_help, part_help, parts_of, short_help
 from s2scli.cli.options import Given
 from s2scli.cli.pager import page
@@ -33,9 +33,11 @@ def show_topic(topic: str) -> None:
         page(part_help(name, part, width))
     else:
         near = did_you_mean(topic, known)
-        raise UsageError(
-            f"no such topic: {topic}{near if 'did you mean' in near else '; s2s help lists the topics'}"
-        )
+        hint = near if "did you mean" in near else "; s2s help lists the topics"
+        flag = "--" + topic.lstrip("-")
+        if commands := commands_with(flag):
+            hint = f"; {flag} is a flag of s2s {commands[0]}: s2s {commands[0]} --help-all"
+        raise UsageError(f"no such topic: {topic}{hint}")
 
 
 def _shown(text: str, width: int) -> str:

@@ -252,7 +252,7 @@ class SearchConfig:
         "ahead",
         "when a sentence is done: once the --nbest best outputs are ahead of all that is open, as it stands (ahead), "
         "once `beam` outputs have ended (fairseq), or once none can become better however it goes on (exact), which "
-        "takes two to three times as long",
+        "takes some three times as many steps",
         choices=("ahead", "fairseq", "exact"),
         needs="!sampling",
         panel=_SEARCH,

@@ -88,14 +88,15 @@ def section_flags() -> dict[str, Alias]:
             limits = [
                 limits_of(field) for cls in classes.values() for field in fields(cls) if field.name == name
             ]
-            metavars = {_METAVARS.get(kind, "TEXT") for kind in kinds}
+            choices = _choices_of(name, classes)
+            metavars = {"NAME" if choices else _METAVARS.get(kind, "TEXT") for kind in kinds}
             found[flag] = Alias(
                 key=key,
                 help=limits[0].help,
                 is_flag=kinds[0] in (bool, bool | None),
                 panel=_PANELS[section],
                 metavar=metavars.pop() if len(metavars) == 1 else "TEXT",
-                choices=_choices_of(name, classes),
+                choices=choices,
                 common=any(item.common for item in limits),
             )
     return found

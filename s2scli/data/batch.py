@@ -191,15 +191,15 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
-        return Batch(self.source.to(device), self.target.to(device) if self.target else None)
+        return Batch(self.source.to(device), self.target.to(device) if self.target is not None else None)
 
     def rows(self, rows: slice) -> Batch:
         """Some of the pairs."""
-        return Batch(self.source.rows(rows), self.target.rows(rows) if self.target else None)
+        return Batch(self.source.rows(rows), self.target.rows(rows) if self.target is not None else None)
 
     def pin(self) -> Batch:
         """The same in memory that a GPU can copy from while it works."""
-        return Batch(self.source.pin(), self.target.pin() if self.target else None)
+        return Batch(self.source.pin(), self.target.pin() if self.target is not None else None)
 
     def count(self, sides: Collection[str] = ("source", "target")) -> tuple[int, int, int]:
         """Source tokens or frames, target tokens, and the positions of both, padding counted.
@@ -214,12 +214,12 @@ class Batch:
 
     def encoded_positions(self) -> int:
         """About how many positions the model has of both sides, padding counted: what the time of a pass depends on."""
-        sides: list[Source] = [self.source, *([self.target] if self.target else [])]
+        sides: list[Source] = [self.source, *([self.target] if self.target is not None else [])]
         return sum(side.num_positions // side.shortening for side in sides)
 
     def size(self) -> tuple[int, int]:
         """Positions of both sides, padding counted, and the longer side's length: what memory depends on."""
-        sides: list[Source] = [self.source, *([self.target] if self.target else [])]
+        sides: list[Source] = [self.source, *([self.target] if self.target is not None else [])]
         return sum(side.num_positions for side in sides), max(side.padded_length for side in sides)
 
 

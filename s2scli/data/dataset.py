@@ -38,6 +38,7 @@ from s2scli.data.split import Cut, Split, SplitView
 from s2scli.data.tokenizers import tokenizer_file
 from s2scli.errors import DataError, did_you_mean
 from s2scli.features.form import FeatureForm
+from s2scli.files import RUN_LOG
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.text.vocabulary import special_symbols_of
 
@@ -78,6 +79,10 @@ class Dataset:
         path = Path(path)
         meta = read_meta(path)
         if meta is None:
+            if (path / RUN_LOG).is_file():
+                raise DataError(
+                    f"{path}: the folder of a run, and not of a dataset; give what s2s preprocess has made"
+                )
             kind = (
                 "not a dataset folder (it has no s2s meta.json)"
                 if path.exists()

@@ -17,12 +17,12 @@ from s2scli.data.source_form import SourceForm
 from s2scli.errors import DataError
 from s2scli.features.form import DTYPES, FeatureForm
 from s2scli.features.statistics import StatisticsState
+from s2scli.files import DATASET_META as META
 from s2scli.schema import setting
 from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, SpecialSymbols, special_symbols_of
 
 FORMAT = "s2s-dataset"
 VERSION = 1
-META = "meta.json"
 END_DTYPE = np.dtype("<i8")
 AGAIN = "run s2s preprocess again"
 # What --verify is for, where a file contradicts the others and the sizes alone do not tell which has changed.

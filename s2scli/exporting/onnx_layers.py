@@ -159,7 +159,7 @@ def attended(
     heads: queries [B, H, T, D/H], keys and values [B, G, S, D/H]. mask [B or 1, 1, T or 1, S]: where a query attends to
     a key; or, where it is a bias, [B or 1, H, T, S], what is added to scores.
     """
-    queries, keys, values = heads[0], *(_for_each_query(graph, item, module) for item in heads[1:])
+    queries, keys, values = heads[0], *(_shared_by_queries(graph, item, module) for item in heads[1:])
     products = graph.op("MatMul", queries, graph.op("Transpose", keys, perm=[0, 1, 3, 2]))  # [B, H, T, S]
     scores = graph.op("Mul", products, graph.real(module.scale))
     scores = (
@@ -172,7 +172,7 @@ def attended(
     return linear(graph, joined, module.out)
 
 
-def _for_each_query(graph: GraphBuilder, x: str, module: MultiHeadAttention) -> str:
+def _shared_by_queries(graph: GraphBuilder, x: str, module: MultiHeadAttention) -> str:
     """Keys or values [B, G, S, D/H] for H heads of queries: each head as often as it is shared."""
     if module.group == 1:
         return x

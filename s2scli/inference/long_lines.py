@@ -150,7 +150,7 @@ def _note_of_parts(encoder: LineEncoder, parts: Sequence[LinePart], records: Seq
     return Note(
         f"have more than the {encoder.longest} {encoder.unit}s that the model was trained for, and are "
         "translated in parts",
-        f"{counted(number, encoder.unit)}, {which}; translated in {len(records)} parts",
+        f"{counted(number, encoder.unit)}, {which}; translated in {len(records):,} parts",
     )
 
 

@@ -63,8 +63,8 @@ def _split_heads(x: Tensor, heads: int) -> Tensor:
     return split.transpose(1, 2)
 
 
-def _for_each_query(x: Tensor, heads: int) -> Tensor:
-    """Keys or values [B, H, S, D/H] for so many heads of queries, each head of theirs as often as it is shared."""
+def _shared_by_queries(x: Tensor, heads: int) -> Tensor:
+    """[B, G, S, D/H] → [B, H, S, D/H]: keys or values for H heads of queries, of which H/G neighbours share each."""
     return x if x.size(1) == heads else x.repeat_interleave(heads // x.size(1), dim=1)
 
 
@@ -115,8 +115,8 @@ def attention(
 class MultiHeadAttention(nn.Module):
     """What self-attention and cross-attention have in common (section 3.2.2).
 
-    H heads of queries attend over as many heads of keys and values, or over G fewer, each of which H/G of queries share
-    (Ainslie et al. 2023). dropout: the probability that an attention weight is dropped in training.
+    H heads of queries attend over as many heads of keys and values, or over fewer, G of them: H/G neighbouring heads of
+    queries share one (Ainslie et al. 2023). dropout: the probability that an attention weight is dropped in training.
     """
 
     def __init__(self, config: LayerConfig) -> None:
@@ -150,7 +150,11 @@ class SelfAttention(MultiHeadAttention):
         return KeyValueCache.empty(layers, rows, self.key_heads, self.head_width, like)
 
     def project(self, x: Tensor, *sizes: int) -> Tensor:
-        """The queries, keys and values [..., H/G + 2, G, D/H] of x [..., D]; sizes: of its dimensions but the last."""
+        """The queries, keys and values [..., H/G + 2, G, D/H] of x [..., D]; sizes: of its dimensions but the last.
+
+        All H + 2G heads have their numbers one after the other, in rows of G: the first H/G rows are the queries', so
+        that head h of these, which is in row h // G, attends over head h // (H/G) of the keys.
+        """
         qkv: Tensor = self.qkv(x)
         return qkv.view(*sizes, self.group + 2, self.key_heads, -1)
 
@@ -161,7 +165,7 @@ class SelfAttention(MultiHeadAttention):
             qkv = rotate(qkv, self.rotary(0, x.size(1)))
         parts = qkv.split((self.group, 1, 1), dim=2)
         queries, keys, values = (part.flatten(2, 3).transpose(1, 2) for part in parts)
-        return [queries, _for_each_query(keys, self.heads), _for_each_query(values, self.heads)]
+        return [queries, _shared_by_queries(keys, self.heads), _shared_by_queries(values, self.heads)]
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Attention among the positions of x [B, T, D]; mask [B, 1, 1, T] or a bias [B or 1, H, T, T], else causal."""
@@ -188,6 +192,7 @@ class SelfAttention(MultiHeadAttention):
         """Attention of queries [B·K, H/G, G, D/H], one of each hypothesis, over what is in the cache; [B·K, D]."""
         rows = queries.size(0)
         heads = attend_cached(
+            # By their numbers, H/G heads that share a head of keys stand together: no transpose is wanted.
             queries.reshape(rows * self.key_heads, self.group, -1),  # [B·K·G, H/G, D/H]
             cache.attended,
             scale=self.scale,
@@ -234,7 +239,7 @@ class CrossAttention(MultiHeadAttention):
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
         """Attention of target positions x [B, T, D] over prepared keys and values; mask [B, 1, 1, S]."""
         queries = _split_heads(self.query(x), self.heads)
-        keys, values = _for_each_query(keys, self.heads), _for_each_query(values, self.heads)
+        keys, values = _shared_by_queries(keys, self.heads), _shared_by_queries(values, self.heads)
         dropout = self.dropout if self.training else 0.0
         heads = attention(queries, keys, values, mask, scale=self.attention_scale, dropout=dropout)
         out: Tensor = self.out(join_heads(heads))
@@ -260,5 +265,5 @@ class CrossAttention(MultiHeadAttention):
         x [B, Q, D], prepared keys [B, G, S, D/H], mask [B, 1, 1, S].
         """
         queries = _split_heads(self.query(x), self.heads)
-        keys = _for_each_query(keys, self.heads)
+        keys = _shared_by_queries(keys, self.heads)
         return attention_weights(queries[:, :heads], keys[:, :heads], mask, self.attention_scale).mean(1)

@@ -12,9 +12,9 @@ from typing import Any
 from s2scli import document
 from s2scli.console import notice
 from s2scli.errors import DataError
+from s2scli.files import RUN_LOG
 from s2scli.io import read_raw_lines
 
-LOG = "log.jsonl"
 KINDS = ("train", "valid", "norms")
 
 Events = dict[int, dict[str, Any]]
@@ -49,13 +49,13 @@ def read_histories(paths: Sequence[Path]) -> list[History]:
 def _find_log(path: Path) -> Path:
     if not path.is_dir():
         return path
-    if not (path / LOG).exists():
-        raise DataError(f"{path}: no {LOG} in this folder; give the --save-dir of an s2s train")
-    return path / LOG
+    if not (path / RUN_LOG).exists():
+        raise DataError(f"{path}: no {RUN_LOG} in this folder; give the --save-dir of an s2s train")
+    return path / RUN_LOG
 
 
 def _folder_name(log: Path) -> str:
-    return log.resolve().parent.name if log.name == LOG else log.stem
+    return log.resolve().parent.name if log.name == RUN_LOG else log.stem
 
 
 def read_events(log: Path) -> dict[str, Events]:

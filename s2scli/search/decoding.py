@@ -42,8 +42,8 @@ def search(
     """
     size = len(source)
     request, limits = request or Request(list(range(size))), limits or BatchLimits(size)
-    is_reranked = bool(config.coverage_penalty)
-    wanted = replace(config, nbest=config.beam) if is_reranked and not config.sampling else config
+    ranks_by_coverage = bool(config.coverage_penalty)
+    wanted = replace(config, nbest=config.beam) if ranks_by_coverage and not config.sampling else config
     found: dict[int, list[ScoredOutput]] = {}
     with torch.inference_mode():
         for begin, sentences in _searches(model, wanted, request, size, shortlist):
@@ -53,7 +53,7 @@ def search(
                 running.step()
             found |= scheduler.outputs
     outputs = [found[sentence] for sentence in range(size)]
-    if is_reranked:
+    if ranks_by_coverage:
         outputs = _rank_by_coverage(with_attention(model, source, outputs, config, limits), config)
     return outputs
 
@@ -64,7 +64,7 @@ def _searches(
     """The searches that so many sentences call for, each with the numbers of its sentences.
 
     Sentences with constraints have a search of their own, so that the others need not pay for them. Phrases may be
-    made of any token, and so sentences that must hold some or must not have no shortlist.
+    made of any token, and so sentences with phrases to hold or to avoid have no shortlist.
     """
     if config.temperature != 1:
         model = model.at_temperature(config.temperature)

@@ -74,7 +74,7 @@ def count_time(run: Run) -> None:
 
 
 def ends(config: TrainConfig, *, validates: bool) -> str:
-    """What ends a run under the config, whichever comes first, in words."""
+    """What ends a run under the config, whichever comes first, in words; nothing where it goes on until stopped."""
     found = []
     if config.max_epoch:
         found.append(counted(config.max_epoch, "epoch"))
@@ -88,4 +88,4 @@ def ends(config: TrainConfig, *, validates: bool) -> str:
         )
     if config.stop_min_lr:
         found.append(f"a learning rate of {config.stop_min_lr:g}")
-    return " or ".join(found) or "being stopped: Ctrl-C (--max-epoch, --max-update)"
+    return " or ".join(found)

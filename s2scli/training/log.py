@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from s2scli.console import bar, counted, is_terminal, notice, warn
-from s2scli.files import open_own, open_own_text
+from s2scli.files import RUN_LOG, open_own, open_own_text
 from s2scli.io import explain_write_errors
 from s2scli.plotting.norms import BARS, by_layer
 from s2scli.plotting.norms import bar as bar_character
@@ -78,7 +78,7 @@ class Log(EventObserver):
     """
 
     def __init__(self, save_dir: Path) -> None:
-        self.path = save_dir / "log.jsonl"
+        self.path = save_dir / RUN_LOG
         self._is_mended = False
         self._unwritten: list[str] = []
         self._resources = ExitStack()

@@ -30,7 +30,7 @@ Group = list[Indices]
 
 
 class DataLost(Exception):  # noqa: N818 (what happened, not an error of the run)
-    """What a run reads is not there any more; the run itself is as it was."""
+    """What a run reads, or validates with, is not there or not right any more; the run itself is as it was."""
 
 
 def run_training(run: Run, finished: str = "") -> str:
@@ -203,7 +203,7 @@ def validate_where_it_ends(run: Run, finished: str) -> None:
 
 @contextmanager
 def needing_data() -> Iterator[None]:
-    """Raise DataLost where the dataset cannot be read any more in here; the run stands as before."""
+    """Raise DataLost for what goes wrong in here, be it the data or what validating needs; the run stands as before."""
     try:
         yield
     except S2SError as error:

@@ -32,6 +32,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("train", "[optimiser]\nlr = 1", "[optimiser]: unknown key; did you mean optimizer?"),
         ("generate", "beam_size = 5", "beam_size: unknown key; write beam"),
         ("generate", "lr = 0.1", "lr: unknown key; it is of s2s train"),
+        ("generate", "patience = 3", "patience: unknown key; it is of s2s train"),
         ("generate", "[search]\nbeam = 5", "[search]: unknown key; s2s generate has no sections"),
     ],
 )

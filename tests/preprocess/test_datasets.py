@@ -230,9 +230,15 @@ def test_no_training_pair_left(run: Run, texts: Path) -> None:
     assert not (texts / "data").exists()
 
 
-def test_the_same_command_again_works_but_other_folders_are_safe(run: Run, texts: Path) -> None:
+def test_the_same_command_again_works_but_other_folders_are_safe(
+    run: Run, texts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run()
+    run()
+    assert "in place of" not in capsys.readouterr().err
     run(tokenizer="character")
+    said = capsys.readouterr().err
+    assert f"{texts / 'data'}: in place of a dataset with another tokenizer\n" in said
     assert Dataset.open(texts / "data").tokenizer("source").kind == "character"
     with pytest.raises(UsageError, match="something other than a dataset"):
         run(destdir=texts, overwrite=True)

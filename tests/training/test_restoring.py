@@ -71,10 +71,17 @@ def test_an_optimizer_without_state_goes_on(trained: Trainer) -> None:
 def test_what_is_no_checkpoint(trained: Trainer, flag: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").write_text("no checkpoint", encoding="utf-8")
+    (tmp_path / "noise").write_bytes(bytes(range(200, 256)))
+    for name, file in (("begun", "log.jsonl"), ("data", "meta.json")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text("{}\n", encoding="utf-8")
     wanted = {
         "nowhere": "no such checkpoint",
         "empty": r"the folder has no checkpoint_\w+.safetensors and no .*; is it the --save-dir of a run",
-        "text": "not a checkpoint, or cut short",
+        "text": "text, as it seems, and no checkpoint; give a run folder",
+        "noise": "not a checkpoint, or cut short",
+        "begun": "it is of a run that has saved no checkpoint yet",
+        "data": "it is a dataset folder; give the --save-dir of a run",
     }
     for name, problem in wanted.items():
         with pytest.raises(CheckpointError, match=problem) as raised:

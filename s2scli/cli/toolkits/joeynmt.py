@@ -53,7 +53,7 @@ JOEYNMT = Toolkit(
         "--trg-voc-min-freq": "--thresholdtgt N",
         "--level": "--tokenizer",
         "preprocess --trg": "--target-lang",
-        "--generate-unk": "--no-unk",
+        "--generate-unk": "--no-unk, with the opposite meaning",
         "--return-prob": "--format jsonl",
         "--initializer": "--param-init",
         "--init-weight": "--param-init-scale",
