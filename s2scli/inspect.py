@@ -12,8 +12,8 @@ from pathlib import Path
 from s2scli.checkpoint_file import BEST, LAST, find_checkpoint
 from s2scli.configs.inspect import InspectConfig
 from s2scli.console import notice
-from s2scli.data.meta import META
 from s2scli.errors import DataError, UsageError
+from s2scli.files import DATASET_META, RUN_LOG
 from s2scli.inspection.checkpoint import CheckpointReport, inspect_checkpoint
 from s2scli.inspection.dataset import DatasetReport, all_lengths, inspect_dataset
 from s2scli.inspection.show_checkpoint import checkpoint_lines
@@ -35,14 +35,15 @@ def inspect(config: InspectConfig) -> DatasetReport | CheckpointReport:
     ending = check_ending(config.output) if config.output else ""
     if config.output:
         require_matplotlib()
-    if path.is_dir() and (path / META).exists():
+    if path.is_dir() and (path / DATASET_META).exists():
         report = inspect_dataset(path, only=config.split, num_examples=config.examples, verify=config.verify)
         if config.output:
             _draw(report, config.output, ending)
         return report
-    if path.is_dir() and not any((path / name).is_file() for name in (BEST, LAST)):
+    if path.is_dir() and not any((path / name).is_file() for name in (BEST, LAST, RUN_LOG)):
         raise DataError(
-            f"{path}: neither a dataset folder (it has no {META}) nor a run folder (it has no {BEST} and no {LAST})"
+            f"{path}: neither a dataset folder (it has no {DATASET_META}) nor a run folder (it has no {BEST} and no "
+            f"{LAST})"
         )
     file = find_checkpoint(path)
     for flag, given in (("--split", config.split), ("--verify", config.verify), ("--output", config.output)):

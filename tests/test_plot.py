@@ -228,8 +228,8 @@ def test_the_command_writes_pictures(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["plot"], 2, "RUNS must be given"),
-        (["plot", "--figures", "loss"], 2, "RUNS must be given"),
+        (["plot"], 2, "RUNS must be given: run folders, or their log.jsonl files"),
+        (["plot", "--figures", "loss"], 2, "RUNS must be given: run folders, or their log.jsonl files"),
         (
             ["plot", "{run}", "--figures", "los"],
             2,

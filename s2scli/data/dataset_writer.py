@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from s2scli.data.layout import ColumnLayout
-from s2scli.data.meta import META, read_meta
+from s2scli.data.meta import read_meta
 from s2scli.data.progress import PROGRESS, read_progress
 from s2scli.data.shard_writer import ChecksummedFile
 from s2scli.data.shortlist_table import SHORTLIST, SHORTLIST_DTYPE, ShortlistTable
 from s2scli.data.split_writer import SplitWriter
 from s2scli.data.tokenizers import tokenizer_file
 from s2scli.errors import DataError, UsageError
+from s2scli.files import DATASET_META
 from s2scli.io import explain_write_errors, partial_folder, write_atomically
 from s2scli.locks import LOCK, locked
 from s2scli.record import to_json_text
@@ -64,7 +65,7 @@ class DatasetWriter:
     def write_meta(self, meta: Mapping[str, Any]) -> None:
         """Write meta.json, which makes the folder a dataset."""
         (self.folder / PROGRESS).unlink(missing_ok=True)
-        self._write(META, f"{to_json_text(meta, indent=2)}\n".encode())
+        self._write(DATASET_META, f"{to_json_text(meta, indent=2)}\n".encode())
 
     def _write(self, name: str, data: bytes) -> dict[str, Any]:
         path = self.folder / name
@@ -99,7 +100,7 @@ def check_destination(path: Path, *, overwrite: bool) -> None:
         raise UsageError(
             f"--destdir {path}: the folder holds something other than a dataset; choose another one"
         )
-    own = {META, *meta["splits"], *(meta.get("shortlist") or {}).get("files", {})}
+    own = {DATASET_META, *meta["splits"], *(meta.get("shortlist") or {}).get("files", {})}
     own |= {name for column in meta["tokenizers"] for name in (tokenizer_file(column), f"dict.{column}.txt")}
     foreign = sorted(entries - own)
     if foreign and not overwrite:

@@ -19,10 +19,10 @@ from s2scli.data.corpus import SIDES, Corpus, Item, is_held_out
 from s2scli.data.dataset import Dataset
 from s2scli.data.dataset_writer import DatasetWriter
 from s2scli.data.folder import tokenizer_of
-from s2scli.data.meta import META
 from s2scli.data.source_form import SourceForm
 from s2scli.data.tokenizers import read_tokenizers
 from s2scli.errors import UsageError
+from s2scli.files import DATASET_META
 from s2scli.io import read_lines
 from s2scli.text.normalization import Normalization, user_symbol_pattern
 from s2scli.text.pieces import GOES_ON, NONE, SUBWORD_NMT, recognize
@@ -94,7 +94,7 @@ def _lines(
 
 def _given_tokenizers(path: Path) -> dict[str, Tokenizer]:
     """The tokenizers of a dataset folder, or of a checkpoint."""
-    if (path / META).exists():
+    if (path / DATASET_META).exists():
         dataset = Dataset.open(path)
         return {side: dataset.tokenizer(side) for side in dataset.sides}
     if (path / "config.json").is_file() and not any(

@@ -17,7 +17,7 @@ from s2scli.data.source_form import SourceForm
 from s2scli.errors import DataError
 from s2scli.features.form import DTYPES, FeatureForm
 from s2scli.features.statistics import StatisticsState
-from s2scli.files import DATASET_META as META
+from s2scli.files import DATASET_META
 from s2scli.schema import setting
 from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, SpecialSymbols, special_symbols_of
 
@@ -130,7 +130,7 @@ def read_meta(path: Path) -> dict[str, Any] | None:
 
     Raises DataError where it is broken, contradicts itself or is of another version.
     """
-    file = path / META
+    file = path / DATASET_META
     if not file.exists():
         return None
     with document.blaming(file, AGAIN):

@@ -12,12 +12,12 @@ import numpy as np
 from s2scli.data.dataset import Dataset
 from s2scli.data.folder import TAG
 from s2scli.data.frame_encoding import hours
-from s2scli.data.meta import META
 from s2scli.data.sameness import count_shared
 from s2scli.data.shortlist_table import SHORTLIST
 from s2scli.data.split import Split
 from s2scli.data.tokenizers import tokenizer_file
 from s2scli.errors import DataError
+from s2scli.files import DATASET_META
 from s2scli.inspection.lengths import LengthStatistics, choose_bins, describe_lengths
 from s2scli.inspection.survey import RANKINGS, Ranked, Survey, survey
 from s2scli.inspection.vocabulary import (
@@ -282,7 +282,7 @@ def _bytes_by_kind(dataset: Dataset) -> dict[str, int]:
                 for name, file in shard["files"].items():
                     ending = name.rpartition(".")[2]
                     sizes[ending if ending in sizes else "other"] += int(file["bytes"])
-    names = [META, *SHORTLIST]
+    names = [DATASET_META, *SHORTLIST]
     for column in dataset.meta["tokenizers"]:
         names += [tokenizer_file(column), f"dict.{column}.txt"]
     sizes["other"] += sum(

@@ -31,7 +31,7 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
     path.touch()
     refuse(path, "not a checkpoint, or cut short")
     path.write_text("just some text\n" * 1000)
-    refuse(path, "not a checkpoint, or cut short")
+    refuse(path, "text, as it seems, and no checkpoint; give a run folder, or a checkpoint of one")
     path.write_bytes(random.Random(1).randbytes(5000))
     refuse(path, "not a checkpoint, or cut short")
     with zipfile.ZipFile(path, "w") as archive:  # what torch.save writes

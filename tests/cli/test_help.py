@@ -133,7 +133,7 @@ def test_a_setting_is_told_with_what_has_it() -> None:
 def test_an_architecture_shows_its_own_defaults(arch: str) -> None:
     text = full_help("train", given(f"arch={arch}"), {}, 80)
     found, preset = entries(text), PRESETS[arch]
-    assert f"Defaults are those of --arch {arch}: {preset['model']['name']}," in " ".join(text.split())
+    assert f"Defaults are those of --arch {arch}: model {preset['model']['name']}," in " ".join(text.split())
     for name, value in preset["model"].items():
         if name != "name":
             wanted = ("yes" if value else "no") if isinstance(value, bool) else value

@@ -150,7 +150,7 @@ def test_values(words: list[str], field: str, value: Any) -> None:
         (["f", "--source-lang", "--fast"], "--source-lang needs a value: --source-lang TEXT"),
         (["f", "--source-lang"], "--source-lang needs a value: --source-lang TEXT"),
         (["f", "--files", "--fast"], "--files needs a value: --files PATH..."),
-        ([], "DATA must be given"),
+        ([], "DATA must be given: a folder"),
         (["f", "g", "--", "h"], "g h: too much; s2s plain takes DATA without a flag"),
         (["f", "--fast=yes"], "option '--fast' does not take a value"),
     ],
@@ -172,7 +172,9 @@ def test_an_argument_of_several_words(words: list[str]) -> None:
 
 
 def test_an_argument_of_several_words_must_be_given(capsys: pytest.CaptureFixture[str]) -> None:
-    assert error_of(capsys, "several", "--names", "x") == "s2s several: error: RUNS must be given"
+    assert (
+        error_of(capsys, "several", "--names", "x") == "s2s several: error: RUNS must be given: some folders"
+    )
     assert app.run(["several", "--help"]) == 0
     assert "--names TEXT,... some names" in " ".join(capsys.readouterr().out.split())
 
