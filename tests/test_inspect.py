@@ -301,7 +301,7 @@ def test_errors_are_one_line(
         ([str(tmp_path / "none")], 1, "no such"),
         ([str(tmp_path / "empty")], 1, "neither a dataset folder (it has no meta.json) nor a run folder"),
         ([str(tmp_path / "text")], 1, "text, as it seems, and no checkpoint"),
-        ([str(cut)], 1, "text, as it seems, and no checkpoint"),
+        ([str(cut)], 1, "not a checkpoint, or cut short"),
         ([str(other)], 1, "a safetensors file, but not a checkpoint of s2s"),
         (
             [str(broken)],
