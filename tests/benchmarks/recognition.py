@@ -1,6 +1,6 @@
 """Speed of training a speech recognizer, s2t_transformer_s, and of fairseq's on the same batches in turn.
 
-    python tests/benchmarks/recognition.py [--fairseq FOLDER...] [--updates 12] [--repeat 3] [--threads 2]
+    python tests/benchmarks/recognition.py [--fairseq FOLDER...] [--updates 12] [--repeat 3] [--precision fp32 bf16]
 
 Makes up utterances of 3 to 15 seconds, frames of 80 numbers, with a target token for each half a second, of 8,000.
 `s2s train` makes the updates as ever: that of an update is the time until the next begins, reading counted. fairseq,
@@ -29,7 +29,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 UTTERANCES, FEATURES, WORDS = 200, 80, 8000
 WARM = 1 / 5
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
+PRECISIONS = ("fp32", "bf16")
 
 
 def make_dataset(folder: Path) -> Path:
@@ -43,17 +43,15 @@ def make_dataset(folder: Path) -> Path:
         rows.append(f"{number}.npy\t{' '.join(f'w{word}' for word in words)}\n")
     (folder / "train.tsv").write_text("".join(rows))
     (folder / "dict.txt").write_text("".join(f"w{word} 1\n" for word in range(WORDS)))
-    command = [
-        sys.executable,
-        "-m",
-        "s2scli",
-        "preprocess",
+    command = [sys.executable, "-m", "s2scli", "preprocess", "--tokenizer", "word"]
+    command += [
         "--source-type",
         "features",
-        "--tokenizer",
-        "word",
+        "--train-file",
+        str(folder / "train.tsv"),
+        "--tgtdict",
+        str(folder / "dict.txt"),
     ]
-    command += ["--train-file", str(folder / "train.tsv"), "--tgtdict", str(folder / "dict.txt")]
     subprocess.run([*command, "--destdir", str(folder / "data")], cwd=ROOT, check=True, capture_output=True)
     return folder / "data"
 
@@ -165,8 +163,8 @@ def counted(options: argparse.Namespace) -> int:
 
 def compare(folder: Path, options: argparse.Namespace) -> None:
     """Measure both sides in turn, and print a line for each and for their ratio."""
-    names = [("s2s", precision) for precision in PRECISIONS]
-    names += [("fairseq", precision) for precision in PRECISIONS] if options.fairseq else []
+    sides = ["s2s", "fairseq"] if options.fairseq else ["s2s"]
+    names = [(side, precision) for side in sides for precision in options.precision]
     found: dict[tuple[str, str], list[float]] = {name: [] for name in names}
     for _ in range(options.repeat):
         for name in names:
@@ -178,7 +176,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
         middle = statistics.median(seconds)
         line: dict[str, Any] = {"side": side, "precision": precision}
         line |= {"frames_per_s": round(frames / middle), "target_tokens_per_s": round(tokens / middle)}
-        for other in PRECISIONS if options.fairseq and side == "s2s" else ():
+        for other in options.precision if options.fairseq and side == "s2s" else ():
             # Pair by pair, since a machine's speed drifts.
             pairs = zip(found["fairseq", other], seconds, strict=True)
             ratios = [round(theirs / ours, 2) for theirs, ours in pairs]
@@ -196,12 +194,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--max-tokens", type=int, default=10_000)
     parser.add_argument("--side", choices=("s2s", "fairseq"), help=argparse.SUPPRESS)
-    parser.add_argument("--precision", choices=tuple(PRECISIONS), help=argparse.SUPPRESS)
+    parser.add_argument("--precision", choices=PRECISIONS, nargs="+", default=[*PRECISIONS])
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
         train = train_ours if options.side == "s2s" else train_fairseq
-        print(json.dumps(train(options.folder, options, options.precision)))
+        print(json.dumps(train(options.folder, options, options.precision[0])))
         return
     with tempfile.TemporaryDirectory() as name:
         make_dataset(Path(name))
