@@ -3,7 +3,8 @@
 #   PYTHON=python3.12   the Python (3.11 or newer) that .venv is made from; the default is the first one found
 #   TORCH_INDEX=URL     a package index to look for torch in besides pip's own, for instance PyTorch's CPU wheels
 #   PIP_FLAGS=...       flags for pip install in place of that one
-#   ARGS=...            more arguments for pytest: make test ARGS='tests/recipes -x'
+#   ARGS=...            more arguments for pytest: make test ARGS='tests/recipes -x'; make gpu ARGS='--only training'
+#   DEVICE=cpu          what make gpu tries out in place of a GPU: a rehearsal
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
@@ -11,12 +12,13 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 TORCH_INDEX ?=
 PIP_FLAGS ?= $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)')
 ARGS ?=
+DEVICE ?= cuda
 
 VENV := .venv/bin
 READY := .venv/.installed
 RECIPES := $(patsubst %/Makefile,%,$(wildcard recipes/*/Makefile))
 
-.PHONY: help setup demo test test-slow test-interop soak lint format bench smoke
+.PHONY: help setup demo test test-slow test-interop soak gpu lint format bench smoke
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -45,6 +47,10 @@ soak: $(READY) ## kill runs and workers at random moments, attack servers: nothi
 	$(VENV)/python tests/soak/kill_workers.py
 	$(VENV)/python tests/soak/stop_server.py
 	$(VENV)/python tests/soak/serve.py
+
+# Nothing is installed: a machine with a GPU may have a Python with torch, and no network.
+gpu: ## try a GPU out: tests, equal outputs, speed of training and decoding, memory (8 minutes); DEVICE=cpu rehearses it
+	@PYTHONPATH=. $(firstword $(wildcard $(VENV)/python) python3) tests/gpu/run.py --device $(DEVICE) $(ARGS)
 
 lint: $(READY) ## check style and types
 	$(VENV)/ruff check .
