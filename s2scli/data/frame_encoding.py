@@ -141,6 +141,6 @@ def sources_in_words(sample_rate: int, counts: Mapping[str, int]) -> list[str]:
     return told
 
 
-def hours(form: FeatureForm, num_frames: int) -> float:
-    """How long so many frames are, in hours."""
-    return num_frames * form.frame_shift / 3_600_000
+def hours(form: FeatureForm, num_frames: int) -> float | None:
+    """How long so many frames are, in hours; None where they are no time."""
+    return None if form.frame_seconds is None else num_frames * form.frame_seconds / 3600

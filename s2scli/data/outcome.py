@@ -37,7 +37,9 @@ class PreprocessResult:
 def _frames_in_words(form: FeatureForm, counts: Mapping[str, int]) -> str:
     """How long the sources of a split are."""
     number = counts.get("frames", 0)
-    return f"source {counted(number, 'frame')} of {form.num_features}, {hours(form, number):.2f} hours"
+    time = hours(form, number)
+    of_time = "" if time is None else f", {time:.2f} hours"
+    return f"source {counted(number, 'frame')} of {form.num_features}{of_time}"
 
 
 def tell(config: PreprocessConfig, result: PreprocessResult) -> None:

@@ -102,11 +102,6 @@ class FrameReader(ABC):
         Raises DataError where it cannot be read, holds nothing, or is of another width than the first.
         """
 
-    @property
-    def frame_seconds(self) -> float | None:
-        """The seconds from one frame to the next; None where frames follow each other in space."""
-        return self.form.frame_shift / 1000
-
     def shown(self, frames: FeatureArray) -> NDArray[np.float32]:
         """What a model reads, [S, F], as a picture [height, width, 1 or 3], frames from left to right, more is lighter.
 

@@ -113,6 +113,11 @@ class FeatureForm:
         frames = stored.astype(np.float32)
         return normalized(frames, *self._moments) if self.cmvn == "global" else normalized_by_itself(frames)
 
+    @property
+    def frame_seconds(self) -> float | None:
+        """The seconds from one frame to the next; None where frames are parts of pictures."""
+        return None if self.channels else self.frame_shift / 1000
+
     def as_computed(self, normalized: FeatureArray) -> FeatureArray:
         """What `normalized` gave, [S, F], without deltas, and as it was before, where one rule normalized all frames.
 

@@ -47,11 +47,6 @@ class PictureFrames(FrameReader):
             raise DataError("start and end are of recordings, and a picture has no seconds; leave them out")
         return Extracted(np.concatenate([self._frames(item) for item in utterance.resolved()]))
 
-    @property
-    def frame_seconds(self) -> float | None:
-        """None: a picture has no time."""
-        return None
-
     def shown(self, frames: FeatureArray) -> Pixels:
         """Columns, or patches, of a picture side by side, [height, width, 1 or 3]."""
         form = self.form

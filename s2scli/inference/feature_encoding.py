@@ -122,7 +122,7 @@ class FeatureEncoder(LineEncoder):
         width = shown.shape[1] // len(source.frames)
         return AttendedFrames(
             starts=list(range(0, positions * stride, stride)),
-            seconds=self._reader.frame_seconds,
+            seconds=self._form.frame_seconds,
             picture=np.pad(shown, ((0, 0), (0, missing * width), (0, 0)), constant_values=np.nan),
         )
 

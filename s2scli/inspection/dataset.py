@@ -41,11 +41,12 @@ class SideReport:
 class FramesReport:
     """The sources of a split that are frames: how many, how long they are, and how many there are a target token.
 
-    counts: how many sources were resampled when the dataset was made, and the like.
+    hours: None where they are of pictures. counts: how many sources were resampled when the dataset was made, and the
+    like.
     """
 
     num_frames: int
-    hours: float
+    hours: float | None
     frames_per_token: float
     lengths: LengthStatistics
     counts: dict[str, int]
@@ -200,9 +201,10 @@ def _describe_frames(
     lengths = found.lengths["source"]
     number = int(np.arange(len(lengths)) @ lengths)
     tokens = int(np.arange(len(found.lengths["target"])) @ found.lengths["target"])
+    time = hours(dataset.features, number)
     return FramesReport(
         num_frames=number,
-        hours=round(hours(dataset.features, number), 4),
+        hours=None if time is None else round(time, 4),
         frames_per_token=round(number / max(1, tokens), 2),
         lengths=describe_lengths(lengths, *bins),
         counts={name: int(count) for name, count in split.meta.get("sources", {}).items()},

@@ -98,14 +98,15 @@ def _counts(report: DatasetReport) -> list[str]:
     sides = list(report.vocabularies)
     rows = [["split", "pairs"]]
     if report.features is not None:
-        rows[0] += ["hours", "frames", "a token"]
+        rows[0] += [*([] if report.features["channels"] else ["hours"]), "frames", "a token"]
     for side in sides:
         rows[0] += [f"{side} tokens", "unknown"]
     for name, split in report.splits.items():
         row = [name, f"{split.num_examples:,}"]
         if split.frames is not None:
             frames = split.frames
-            row += [f"{frames.hours:,.2f}", f"{frames.num_frames:,}", f"{frames.frames_per_token:,.1f}"]
+            time = [] if frames.hours is None else [f"{frames.hours:,.2f}"]
+            row += [*time, f"{frames.num_frames:,}", f"{frames.frames_per_token:,.1f}"]
         for found in split.sides.values():
             row += [f"{found.num_tokens:,}", percent(found.num_unknown, found.num_tokens)]
         rows.append(row)
