@@ -1,10 +1,10 @@
 """Write pictures of one or two shapes, and sentences that say what is on them.
 
-    python shapes.py --out DIR --train 6000 --valid 200 --test 300
+    python shapes.py --out DIR --train 20000 --valid 200 --test 300
 
-A shape has a kind, a colour and a size, and two of them stand one above or left of the other. Where they are, how
-large they are, how light their colours are and the background differ from picture to picture. No sentence of
-validation or test is one of training.
+A shape has a kind, a colour and a size, and stands in a quarter of the picture; of two the first is in the upper left
+one, and the other right of it or below. Where in their quarters they are, how large they are, how light their colours
+are and the background differ from picture to picture. No sentence of validation or test is one of training.
 """
 
 from __future__ import annotations
@@ -22,16 +22,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from generated import Example, command_line, sizes_of, write_manifests
 
 WIDTH = 32
-KINDS = ("circle", "square", "triangle", "cross")
+KINDS = ("ring", "square", "triangle", "cross")
 COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 80, 220), "yellow": (230, 210, 50)}
 # Half the width of a shape, in pixels.
 SIZES = {"small": (2.5, 3.5), "large": (5.0, 6.5)}
-# Where the centres of the first and the second are, as parts of the width; columns, then rows. There is one sentence
-# for a picture: what is below or right of something is said second.
-PLACES = {
-    "above": ((0.5, 0.26), (0.5, 0.74)),
-    "left of": ((0.26, 0.5), (0.74, 0.5)),
-}
+# How far the second is from the first, in quarters of the picture; columns, then rows. There is one sentence for a
+# picture: what is below or right of something is said second.
+PLACES = {"above": (0, 1), "left of": (1, 0)}
 ALONE = "alone"
 
 Picture = NDArray[np.float64]
@@ -70,8 +67,8 @@ def imagine(draw: random.Random) -> Scene:
 
 def inside(kind: str, x: Picture, y: Picture, reach: float) -> NDArray[np.bool_]:
     """Which pixels a shape covers; x, y: how far they are from its centre, reach: half its width."""
-    if kind == "circle":
-        return x**2 + y**2 <= reach**2
+    if kind == "ring":
+        return (x**2 + y**2 <= reach**2) & (x**2 + y**2 >= (reach / 2) ** 2)
     if kind == "square":
         return (abs(x) <= reach * 0.9) & (abs(y) <= reach * 0.9)
     if kind == "triangle":
@@ -82,13 +79,16 @@ def inside(kind: str, x: Picture, y: Picture, reach: float) -> NDArray[np.bool_]
 def paint(scene: Scene, draw: random.Random) -> NDArray[np.uint8]:
     """The picture of a scene, [WIDTH, WIDTH, 3]."""
     random_pixels = np.random.default_rng(draw.getrandbits(32))
-    picture = np.full((WIDTH, WIDTH, 3), draw.uniform(0, 120)) + random_pixels.normal(0, 6, (WIDTH, WIDTH, 3))
+    picture = np.full((WIDTH, WIDTH, 3), draw.uniform(0, 50)) + random_pixels.normal(0, 6, (WIDTH, WIDTH, 3))
     rows, columns = np.mgrid[:WIDTH, :WIDTH].astype(float)
-    centres = PLACES.get(scene.relation, ((draw.uniform(0.3, 0.7), draw.uniform(0.3, 0.7)),))
-    for shape, (column, row) in zip(scene.shapes, centres, strict=True):
+    # The quarters of the shapes, column and row.
+    quarters = [(0, 0), PLACES.get(scene.relation, (0, 0))]
+    if scene.relation == ALONE:
+        quarters = [(draw.randint(0, 1), draw.randint(0, 1))]
+    for shape, (column, row) in zip(scene.shapes, quarters, strict=True):
         reach = draw.uniform(*SIZES[shape.size])
-        x = columns - column * WIDTH - draw.uniform(-1.5, 1.5)
-        y = rows - row * WIDTH - draw.uniform(-1.5, 1.5)
+        x = columns - (column + 0.5) * WIDTH / 2 + 0.5 - draw.uniform(-1.5, 1.5)
+        y = rows - (row + 0.5) * WIDTH / 2 + 0.5 - draw.uniform(-1.5, 1.5)
         light = draw.uniform(0.8, 1.1)
         picture[inside(shape.kind, x, y, reach)] = [light * part for part in COLOURS[shape.colour]]
     return picture.clip(0, 255).astype(np.uint8)
@@ -123,7 +123,7 @@ def examples(sizes: Mapping[str, int], seed: int) -> Iterator[Example]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the pictures and a manifest for each split; gives the exit code."""
     description = "Write pictures of shapes, and sentences that say what is on them."
-    options = command_line(description, "pictures", 6000, 200, 300).parse_args(arguments)
+    options = command_line(description, "pictures", 20000, 200, 300).parse_args(arguments)
     found = examples(sizes_of(options), options.seed)
     return write_manifests(options.out, ("id", "image", "tgt_text"), found)
 

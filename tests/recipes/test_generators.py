@@ -233,7 +233,7 @@ def test_training_shows_each_shape_and_relation_but_no_sentence_of_the_test_set(
 @pytest.mark.parametrize("relation", shapes.PLACES)
 def test_shapes_are_where_and_what_the_sentence_says(relation: str) -> None:
     """Where the pixels of each colour are, and how many."""
-    one, other = shapes.Shape("large", "red", "square"), shapes.Shape("small", "blue", "circle")
+    one, other = shapes.Shape("large", "red", "square"), shapes.Shape("small", "blue", "ring")
     picture = shapes.paint(shapes.Scene((one, other), relation), random.Random(4)).astype(int)
     red = (picture[..., 0] > 150) & (picture[..., 1] < 90)
     blue = (picture[..., 2] > 150) & (picture[..., 0] < 90)
