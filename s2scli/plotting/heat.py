@@ -29,7 +29,7 @@ class HeatMap:
 
     number: of the line, from 1. Where the source is frames, a column is a position of the encoder, of which each n-th
     has its label shown, n being `label_each`; picture: the frames, [height, width, 1 or 3] from 0 to 1, all positions
-    equally wide.
+    equally wide; is_still: whether they are parts of a picture, and no time.
     """
 
     number: int
@@ -40,6 +40,7 @@ class HeatMap:
     weights: Sequence[Sequence[float]]
     label_each: int | None = None
     picture: NDArray[np.float32] | None = None
+    is_still: bool = False
 
 
 def heat_maps(record: Record) -> Iterator[HeatMap]:
@@ -57,6 +58,7 @@ def heat_maps(record: Record) -> Iterator[HeatMap]:
                 weights=item.attention,
                 label_each=_spacing(len(columns)) if frames else None,
                 picture=_as_light(frames.picture) if frames and frames.picture is not None else None,
+                is_still=frames is not None and frames.seconds is None,
             )
 
 

@@ -25,7 +25,9 @@ MAP_STYLE = """.map { max-width: 100%; max-height: 90vh; overflow: auto; width: 
 .map thead th:first-child { left: 0; z-index: 2; }
 .map .frames thead th { writing-mode: horizontal-tb; transform: none; }
 .map .frames tbody td { min-width: .5em; outline: none; }
+.map .still tbody td { min-width: max(.5em, min(5em, 40em / var(--columns))); }
 .map .seen img { display: block; height: 9em; image-rendering: pixelated; width: 100%; }
+.map .still .seen img { height: auto; }
 .map td { min-width: 1.4em; height: 1.4em; outline: 1px solid var(--faint); background: rgb(var(--ink) / var(--w, 0)); }
 """
 _LEGEND = (
@@ -57,6 +59,8 @@ def map_table(heat_map: HeatMap) -> str:
     """A map as a table, for a page with MAP_STYLE."""
     columns = [escape(column) for column in heat_map.columns]
     kind = "" if heat_map.label_each is None else ' class="frames"'
+    if heat_map.is_still:
+        kind = f' class="frames still" style="--columns:{len(columns)}"'
     lines = [f'<div class="map"><table{kind}>\n<thead>{_head(heat_map, columns)}</thead>\n<tbody>\n']
     for row, weights in zip(map(escape, heat_map.rows), heat_map.weights, strict=True):
         cells = (_cell(row, column, weight) for column, weight in zip(columns, weights, strict=True))

@@ -6,10 +6,13 @@ import base64
 import io
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from matplotlib.transforms import Bbox
 from rich.cells import cell_len
 
 from s2scli.plotting.heat import HeatMap, heat_maps, table
@@ -184,18 +187,27 @@ def test_a_page_shows_frames_above_their_positions(channels: int) -> None:
     assert titles == ["w0 ← 0.00 s: 0.80", "w1 ← 0.28 s: 0.80", "w2 ← 0.56 s: 0.80"]
 
 
-def test_a_picture_shows_frames_as_wide_as_their_positions() -> None:
-    attention, seen = [axes for axes in all_axes(of_frames(40), of_frames(30)) if axes.images][:2]
-    assert attention.get_xlim() == seen.get_xlim() == (-0.5, 39.5)
-    assert attention.images[0].get_array().shape == (3, 40)
-    assert seen.images[0].get_array().shape == (8, 160)
-    assert [label.get_text() for label in attention.get_xticklabels()][:2] == ["0.00 s", "0.20 s"]
-    assert seen.get_title(loc="left") == "1"
-
-
-def all_axes(*maps: HeatMap) -> list:
-    """The axes of a figure of maps, and those within them."""
-    return [item for axes in draw_heat_maps(maps).axes for item in (axes, *axes.child_axes)]
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_a_picture_shows_frames_above_their_positions(number: int) -> None:
+    """As wide as the map, and nothing is drawn over anything else."""
+    figure = draw_heat_maps([replace(of_frames(40), number=place) for place in range(number)])
+    figure.canvas.draw()
+    drawn = [axes for axes in figure.axes if axes.images]
+    boxes = [axes.get_position() for axes in drawn]
+    whole = Bbox([[0, 0], [1, 1]])
+    assert all(whole.contains(*corner) for box in boxes for corner in (box.min, box.max))
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    seen = [axes for axes in drawn if axes.images[0].get_array().shape == (8, 160)]
+    maps = [axes for axes in drawn if axes.images[0].get_array().shape == (3, 40)]
+    assert len(seen) == len(maps) == number
+    for above, below in zip(seen, maps, strict=True):
+        assert above.get_xlim() == below.get_xlim() == (-0.5, 39.5)
+        for side in ("x0", "x1"):
+            assert getattr(above.get_position(), side) == pytest.approx(getattr(below.get_position(), side))
+        assert above.get_position().y0 > below.get_position().y1
+        labels = [label.get_text() for label in below.get_xticklabels()]
+        assert labels == [f"{0.2 * place:.2f} s" for place in range(8)]
+    assert [axes.get_title(loc="left") for axes in maps] == [str(place) for place in range(number)]
 
 
 def test_frames_that_are_no_time_are_numbered() -> None:
@@ -203,6 +215,8 @@ def test_frames_that_are_no_time_are_numbered() -> None:
     item = Hypothesis(text="t", score=0.0, tokens=["a"], token_scores=[], attention=[[0.1, 0.2, 0.7]])
     (found,) = heat_maps(Record(id=0, source="a.ppm", hypotheses=[item], frames=frames))
     assert list(found.columns) == ["0", "2", "4"]
+    assert found.is_still
+    assert '<table class="frames still" style="--columns:3">' in page_of(found)
     assert table(found, 80).split("\n")[:2] == ["  0 4", "a ░▒█"]
 
 
