@@ -5,21 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from s2scli.components import GIVEN_MODEL_TOKENIZERS, NOISES, TOKENIZERS
+from s2scli.components import NOISES
 from s2scli.configs.cleaning import CleaningConfig
 from s2scli.configs.command import CommandConfig
 from s2scli.configs.languages import LanguagesConfig
 from s2scli.configs.normalization import NormalizationConfig
 from s2scli.configs.recordings import RecordingsConfig
+from s2scli.configs.tokenizing import TokenizingConfig
 from s2scli.errors import UsageError
-from s2scli.registry import Names
 from s2scli.schema import setting
 
 # The headings of the help.
 _TEXT = "Text"
 _DATASET_FOLDER = "Dataset folder"
-_TOKENIZERS = "Tokenizers"
-_VOCABULARIES = "Vocabularies"
 _TAGS_AND_CONTEXT = "Tags and context"
 _LENGTHS = "Lengths"
 _DIALOGUES = "Dialogues"
@@ -28,7 +26,9 @@ _SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreprocessConfig(RecordingsConfig, LanguagesConfig, NormalizationConfig, CleaningConfig, CommandConfig):
+class PreprocessConfig(
+    TokenizingConfig, RecordingsConfig, LanguagesConfig, NormalizationConfig, CleaningConfig, CommandConfig
+):
     """Which text, which tokenizer, and where the dataset folder goes."""
 
     source_lang: str | None = setting(
@@ -152,86 +152,6 @@ class PreprocessConfig(RecordingsConfig, LanguagesConfig, NormalizationConfig, C
         decides=False,
     )
 
-    tokenizer: str = setting(
-        "sentencepiece",
-        "how text is split; moses: into words as the language's rules have it, joined again by them (extra words)",
-        choices=Names(TOKENIZERS, without=GIVEN_MODEL_TOKENIZERS),
-        panel=_TOKENIZERS,
-        common=True,
-    )
-    pieces: str = setting(
-        "auto",
-        "with --tokenizer word, the pieces of words that the text comes in: marked by @@ where a word goes on "
-        "(subword-nmt), by U+2581 where one begins (sentencepiece), or none; outputs and references are joined to "
-        "words; auto: as the training text shows",
-        choices=("auto", "subword-nmt", "sentencepiece", "none"),
-        panel=_TOKENIZERS,
-    )
-    vocab_size: int | None = setting(
-        None,
-        "vocabulary size, special symbols included; default: sentencepiece 8000, else no limit",
-        at_least=5,
-        at_most=10_000_000,
-        panel=_VOCABULARIES,
-        common=True,
-    )
-    vocab_sample: int = setting(
-        500_000,
-        "SentencePiece learns from an even selection of at most so many lines; 0: all",
-        at_least=0,
-        needs="tokenizer=sentencepiece",
-        panel=_TOKENIZERS,
-    )
-    sentencepiece_model: str = setting(
-        "unigram",
-        "kind of SentencePiece model",
-        choices=("unigram", "bpe"),
-        needs="tokenizer=sentencepiece",
-        panel=_TOKENIZERS,
-    )
-    character_coverage: float = setting(
-        1.0,
-        "share of the training characters SentencePiece keeps; 0.9995 suits Chinese",
-        at_least=0.98,
-        at_most=1,
-        needs="tokenizer=sentencepiece",
-        panel=_TOKENIZERS,
-    )
-    split_digits: bool = setting(
-        False,
-        "SentencePiece takes every digit as a piece",
-        needs="tokenizer=sentencepiece",
-        panel=_TOKENIZERS,
-    )
-    byte_fallback: bool = setting(
-        False,
-        "SentencePiece splits characters it has not learnt into bytes: 256 pieces, and nothing is unknown",
-        needs="tokenizer=sentencepiece",
-        panel=_TOKENIZERS,
-    )
-    source_sentencepiece: Path | None = setting(
-        None,
-        "SentencePiece model to use for the source as it is, in place of learning one (for both sides with "
-        "--joined-dictionary)",
-        panel=_TOKENIZERS,
-    )
-    target_sentencepiece: Path | None = setting(
-        None, "SentencePiece model to use for the target", panel=_TOKENIZERS
-    )
-    vocab_from: Path | None = setting(
-        None,
-        "checkpoint, run folder or dataset folder whose tokenizers to use, with their normalization, in place of "
-        "learning any",
-        panel=_TOKENIZERS,
-        common=True,
-    )
-    source_vocab_from: Path | None = setting(
-        None, "as --vocab-from, for the source alone, whatever the target's vocabulary is", panel=_TOKENIZERS
-    )
-    target_vocab_from: Path | None = setting(None, "likewise for the target alone", panel=_TOKENIZERS)
-    user_symbols: tuple[str, ...] = setting(
-        (), "symbols to keep whole, one token each, outside normalization", panel=_TOKENIZERS
-    )
     source_tag: tuple[str, ...] = setting(
         (),
         "a symbol before every source, '<bt>', or before those of some training corpora: news='<news>' back='<bt>'",
@@ -255,32 +175,6 @@ class PreprocessConfig(RecordingsConfig, LanguagesConfig, NormalizationConfig, C
         needs="context_lines",
         panel=_TAGS_AND_CONTEXT,
     )
-    joined_dictionary: bool = setting(
-        False, "one vocabulary for source and target", panel=_VOCABULARIES, common=True
-    )
-    srcdict: Path | None = setting(None, "source vocabulary to use: a fairseq dict.txt", panel=_VOCABULARIES)
-    tgtdict: Path | None = setting(None, "target vocabulary to use: a fairseq dict.txt", panel=_VOCABULARIES)
-    thresholdsrc: int = setting(
-        0, "rarer source tokens become <unk>", unit="occurrences", at_least=0, panel=_VOCABULARIES
-    )
-    thresholdtgt: int = setting(
-        0, "rarer target tokens become <unk>", unit="occurrences", at_least=0, panel=_VOCABULARIES
-    )
-    nwordssrc: int = setting(
-        -1, "most source symbols to keep, special ones included; -1: all", at_least=-1, panel=_VOCABULARIES
-    )
-    nwordstgt: int = setting(
-        -1, "most target symbols to keep, special ones included; -1: all", at_least=-1, panel=_VOCABULARIES
-    )
-    shortlist: int = setting(
-        0,
-        "learn that many translations of each source token from the training pairs (IBM model 1), which s2s train puts "
-        "into its checkpoints for vocabulary shortlists; 0: none, 100 is usual",
-        at_least=0,
-        at_most=10_000,
-        panel=_VOCABULARIES,
-    )
-
     max_source_length: int = setting(
         0,
         "longest source, end symbol not counted; 0: no limit",
