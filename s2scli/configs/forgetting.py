@@ -39,9 +39,12 @@ class ForgettingConfig:
         decides=False,
     )
 
-    def check_forgetting(self, start: Path | None) -> None:
-        """UsageError where weights are to be held and it is not said to which, or by what data."""
-        if not self.ewc_weight:
+    def check_forgetting(self, start: Path | None, *, goes_on: bool) -> None:
+        """UsageError where weights are to be held and it is not said to which, or by what data.
+
+        goes_on: whether a run goes on whose checkpoint knows both.
+        """
+        if not self.ewc_weight or goes_on:
             return
         for flag, given in (("--finetune-from-model", start), ("--ewc-data", self.ewc_data)):
             if given is None:

@@ -232,7 +232,7 @@ class TrainConfig(RunningConfig, StartingConfig, ForgettingConfig, CommandConfig
 
     def __post_init__(self) -> None:
         self.check_running()
-        self.check_forgetting(self.finetune_from_model)
+        self.check_forgetting(self.finetune_from_model, goes_on=self.restore_file is not None)
         if self.compile and self.checkpoint_activations:
             raise UsageError(
                 "--compile and --checkpoint-activations: compiled layers choose by themselves what they keep; give one "

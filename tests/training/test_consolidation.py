@@ -109,6 +109,11 @@ def test_a_run_that_is_gone_on_with_is_the_same(trained: Trainer, held: dict[str
     trained("parts", **held, max_update=6)
     whole, parts = trained.checkpoint("whole"), trained.checkpoint("parts")
     assert_same_run(whole, parts)
+    # Elsewhere too, where nothing but the checkpoint says what weights are held to.
+    trained("first", **held, max_update=2)
+    path = trained.root / "first/checkpoint_last.safetensors"
+    trained("elsewhere", **QUICK, ewc_weight=3.0, restore_file=path, max_update=6)
+    assert_same_run(whole, trained.checkpoint("elsewhere"))
     assert {name.partition(".")[0] for name in whole.ewc} == {"fisher", "anchor"}
     assert not trained.checkpoint("whole", "checkpoint_best").ewc
     assert trained.events("whole", "train")[-1]["ewc"] > 0
