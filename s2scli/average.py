@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from s2scli.checkpoint import Checkpoint, check_finite, load_checkpoint, restore_config, save_checkpoint
-from s2scli.checkpoint_file import BEST, LAST
 from s2scli.configs.average import AverageConfig
 from s2scli.configs.model import model_differences
 from s2scli.console import counted, notice, warn
@@ -20,8 +19,8 @@ from s2scli.schema import as_dict
 from s2scli.text.sameness import difference
 from s2scli.training.epochs import (
     best_to_average,
+    check_output,
     epochs_to_average,
-    kept_checkpoints,
     updates_to_average,
 )
 
@@ -57,7 +56,8 @@ def average(config: AverageConfig) -> AverageResult:
     are not of one model or whose weights are not finite.
     """
     note_needs(config)
-    _check_output(config.output, config.inputs)
+    keep_inputs("--output", config.output, config.inputs)
+    check_output(config.output)
     paths = _choose(config)
     last = _load(paths[-1])
     *shares, share = config.weights or [1.0] * len(paths)
@@ -74,16 +74,6 @@ def average(config: AverageConfig) -> AverageResult:
     said = [f"{weight:g} × {name}" for weight, name in zip(config.weights, names, strict=False)] or names
     notice(f"{config.output}: the mean of {', '.join(said)}")
     return AverageResult(inputs=tuple(paths), output=config.output)
-
-
-def _check_output(output: Path, inputs: Sequence[Path]) -> None:
-    """UsageError where writing the output would replace what is averaged, or what a run goes on with."""
-    keep_inputs("--output", output, inputs)
-    if output.exists() and (output.name in (BEST, LAST) or output in kept_checkpoints(output.parent)):
-        raise UsageError(
-            f"--output {output}: is a checkpoint of a run, which would be lost; give another name, as "
-            f"{output.with_name('checkpoint_average.safetensors')}"
-        )
 
 
 def _load(path: Path) -> Checkpoint:

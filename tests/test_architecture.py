@@ -54,6 +54,7 @@ LAYERS = (
         "export",
         "average",
         "datastore",
+        "trim",
         "plot",
         "inspect",
         "importing",

@@ -103,6 +103,7 @@ def test_signs_keep_the_length() -> None:
         ["score", "--metrics", NAME, "--sys", "x", "--ref", "x"],
         ["average", "--inputs", NAME, "--output", NAME],
         ["datastore", NAME, NAME, "--output", "x.safetensors"],
+        ["trim", NAME, "--keep", NAME, "--output", "x"],
         ["plot", NAME],
         ["inspect", NAME],
         ["preprocess", "--trainpref", NAME, "--source-lang", NAME, "--target-lang", "b", "--destdir", "d"],

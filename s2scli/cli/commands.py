@@ -116,6 +116,17 @@ COMMANDS = {
         ),
         chapters=("resuming",),
     ),
+    "trim": Command(
+        "s2scli.configs.trim:TrimConfig",
+        "s2scli.trim:trim",
+        "Leave the symbols that a text never uses out of a model's vocabularies.",
+        (
+            "s2s trim run --keep data --output small.safetensors",
+            "s2s trim run --keep-source text.en --keep-target text.de \\\n      --output small.safetensors",
+        ),
+        reads=True,
+        chapters=("tuning",),
+    ),
     "import": Command(
         "s2scli.configs.importing:ImportConfig",
         "s2scli.importing:import_model",

@@ -40,6 +40,10 @@ class FirstSymbol(Tokenizer):
         """The ids of a phrase as they stand within a line, where nothing is put before them."""
         return super().encode_phrase(phrase)[len(self._before) :]
 
+    def needed_beside(self, ids: Sequence[int]) -> set[int]:
+        """The ids that a smaller vocabulary needs beside some, the first symbol among them."""
+        return {*super().needed_beside(ids), *self._before}
+
     def shown(self, ids: Sequence[int]) -> Sequence[int]:
         """The ids that text is made of, without special ones that are never shown, and without the first symbol."""
         visible = [token for token in ids if token not in self.special.never_shown]

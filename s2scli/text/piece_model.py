@@ -8,7 +8,7 @@ model nor which pieces are user-defined, so the few fields that matter are read 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 WORD_START = "\u2581"
@@ -86,15 +86,49 @@ def with_space_before(data: bytes) -> bytes:
     return data + bytes([3 << 3 | _LENGTH, 2, 3 << 3 | _VARINT, 1])
 
 
+def with_unused(data: bytes, ids: Collection[int]) -> bytes:
+    """The same model file, but that it splits no text into the pieces of some ids.
+
+    What a BPE model merges into such a piece on the way to another is still merged, and what stays one is taken apart.
+    """
+    unused, number, start, parts = {*ids}, 0, 0, []
+    for field, value, end in _spans(data):
+        if field == 1 and isinstance(value, bytes):
+            if number in unused:
+                content = value + bytes([3 << 3 | _VARINT, UNUSED])
+                parts.append(bytes([1 << 3 | _LENGTH]) + _as_varint(len(content)) + content)
+            else:
+                parts.append(data[start:end])
+            number += 1
+        else:
+            parts.append(data[start:end])
+        start = end
+    return b"".join(parts)
+
+
+def _as_varint(value: int) -> bytes:
+    """A whole number in groups of seven bits, the lowest first."""
+    groups = []
+    while value > 127:
+        groups.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*groups, value])
+
+
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     """The fields of a message: number, and a whole number or the bytes of anything else."""
+    return ((number, value) for number, value, _ in _spans(data))
+
+
+def _spans(data: bytes) -> Iterator[tuple[int, int | bytes, int]]:
+    """The fields of a message as `_fields` has them, and where each ends."""
     position = 0
     while position < len(data):
         tag, position = _varint(data, position)
         number, wire = tag >> 3, tag & 7
         if wire == _VARINT:
             value, position = _varint(data, position)
-            yield number, value
+            yield number, value, position
             continue
         if wire == _LENGTH:
             size, position = _varint(data, position)
@@ -104,8 +138,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
             raise ValueError(f"not a protocol buffer: wire type {wire}")
         if position + size > len(data):
             raise ValueError("a protocol buffer that ends too soon")
-        yield number, data[position : position + size]
         position += size
+        yield number, data[position - size : position], position
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ A model that was trained elsewhere is taken as it is, with its own ways to norma
 from __future__ import annotations
 
 import base64
+import copy
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from s2scli.errors import DataError, UsageError
 from s2scli.files import read_small
 from s2scli.text.escaping import RESERVED, SPACE, escape, unescape
 from s2scli.text.normalization import Normalization
+from s2scli.text.piece_model import with_unused
 from s2scli.text.subword_learning import train
 from s2scli.text.tokenizer import (
     LearningSettings,
@@ -193,6 +195,30 @@ class SentencePieceTokenizer(Tokenizer):
     def _as_model_sees(self, text: str, *, first: bool) -> str:
         """A text after all that is done to it before it is split into pieces."""
         return self._prepare(text, first=first)
+
+    def needed_beside(self, ids: Sequence[int]) -> set[int]:
+        """The ids that a smaller vocabulary needs beside some: user symbols, bytes, and the characters of the pieces.
+
+        So no text that is written in these characters has an unknown symbol.
+        """
+        characters = {character for piece in self.pieces(ids) for character in piece}
+        needed = [symbol for symbol in (*characters, *self._bytes) if symbol in self.vocabulary]
+        return super().needed_beside(ids) | {self.vocabulary.lookup(symbol) for symbol in needed}
+
+    def with_symbols(self, ids: Sequence[int]) -> Self:
+        """The same tokenizer with some of its symbols alone; the model splits text without the pieces that are gone."""
+        symbols = self.vocabulary.symbols
+        had = {*self.vocabulary.ordinary_symbols}
+        kept = {symbols[number] for number in ids if number >= self.special.count}
+        gone = [
+            token
+            for token in range(len(self._processor))
+            if (piece := self._processor.id_to_piece(token)) in had and piece not in kept
+        ]
+        smaller = copy.copy(self)
+        smaller.model = with_unused(self.model, gone)
+        # What the document says is read anew, and with it the model.
+        return super(SentencePieceTokenizer, smaller).with_symbols(ids)
 
     def model_ids_in_vocabulary(self) -> list[bool]:
         """For each id of the model, whether the vocabulary has its piece."""

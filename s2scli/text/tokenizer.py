@@ -197,6 +197,27 @@ class Tokenizer(ABC):
         other.normalization = normalization or self.normalization
         return other
 
+    def needed_beside(self, ids: Sequence[int]) -> set[int]:
+        """The ids that a smaller vocabulary needs beside some, so that text made of those can still be written.
+
+        They are those of user symbols.
+        """
+        del ids
+        return {self.vocabulary.lookup(symbol) for symbol in self.user_symbols}
+
+    def with_symbols(self, ids: Sequence[int]) -> Self:
+        """The same tokenizer with some of its symbols alone, all special ones among them, numbered in their order.
+
+        A line that needs no other is split as before.
+        """
+        ordinary = [number for number in ids if number >= self.special.count]
+        symbols, counts = self.vocabulary.symbols, self.vocabulary.counts
+        chosen = {
+            "symbols": tuple(symbols[number] for number in ordinary),
+            "counts": tuple(counts[number] for number in ordinary),
+        }
+        return type(self).from_document(self.document() | chosen)
+
     def with_words(self, words: Sequence[str]) -> Self:
         """The same tokenizer for ids of which those from V on stand for these words."""
         if not words and not self._own_words:

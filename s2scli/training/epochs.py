@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from s2scli.checkpoint_file import (
+    BEST,
     LAST,
     best_checkpoints,
     epoch_checkpoints,
@@ -44,6 +45,15 @@ def kept_checkpoints(folder: Path) -> list[Path]:
         *update_checkpoints(folder).values(),
         *best_checkpoints(folder),
     ]
+
+
+def check_output(output: Path) -> None:
+    """UsageError where what is made of checkpoints would replace one that a run needs."""
+    if output.exists() and (output.name in (BEST, LAST) or output in kept_checkpoints(output.parent)):
+        raise UsageError(
+            f"--output {output}: is a checkpoint of a run, which would be lost; give another name, as "
+            f"{output.with_name('checkpoint_average.safetensors')}"
+        )
 
 
 def left_behind(folder: Path, state: Mapping[str, Any]) -> list[Path]:

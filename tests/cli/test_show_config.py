@@ -28,6 +28,7 @@ LINES = {
     "export": "run --to ctranslate2 --out folder --quantization int8",
     "average": "--inputs a b --output c",
     "datastore": "run data --output c.safetensors",
+    "trim": "run --keep data --keep-target text.de --output c",
     "plot": "run other --figures loss,lr",
     "inspect": "no/such --examples 4",
 }

@@ -30,6 +30,7 @@ REQUIRED = {
     "chat": {"path": "run"},
     "average": {"inputs": ["a"], "output": "b"},
     "datastore": {"path": "run", "data": "a", "output": "b.safetensors"},
+    "trim": {"path": "run", "keep": ["a"], "output": "b"},
     "plot": {"runs": ["a"]},
     "inspect": {"path": "a"},
     "import": {"source": "a", "save_dir": "b"},
