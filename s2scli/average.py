@@ -8,12 +8,22 @@ from pathlib import Path
 
 import torch
 
-from s2scli.checkpoint import Checkpoint, check_finite, load_checkpoint, restore_config, save_checkpoint
+from s2scli.checkpoint import (
+    Checkpoint,
+    check_finite,
+    load_checkpoint,
+    restore_config,
+    restore_model,
+    save_checkpoint,
+)
+from s2scli.checkpoint_file import find_checkpoint
 from s2scli.configs.average import AverageConfig
 from s2scli.configs.model import model_differences
 from s2scli.console import counted, notice, warn
 from s2scli.errors import CheckpointError, UsageError
 from s2scli.files import keep_inputs
+from s2scli.inference.adapting import put_adapter
+from s2scli.models.factory import kept_tensors
 from s2scli.needs import note_needs
 from s2scli.schema import as_dict
 from s2scli.text.sameness import difference
@@ -58,6 +68,8 @@ def average(config: AverageConfig) -> AverageResult:
     note_needs(config)
     keep_inputs("--output", config.output, config.inputs)
     check_output(config.output)
+    if config.merge_adapter is not None:
+        return _merge(config, config.merge_adapter)
     paths = _choose(config)
     last = _load(paths[-1])
     *shares, share = config.weights or [1.0] * len(paths)
@@ -74,6 +86,19 @@ def average(config: AverageConfig) -> AverageResult:
     said = [f"{weight:g} × {name}" for weight, name in zip(config.weights, names, strict=False)] or names
     notice(f"{config.output}: the mean of {', '.join(said)}")
     return AverageResult(inputs=tuple(paths), output=config.output)
+
+
+def _merge(config: AverageConfig, adapter: Path) -> AverageResult:
+    """Write the checkpoint of a model with an adapter in its weights; UsageError where that cannot be."""
+    path, of_adapter = find_checkpoint(config.inputs[0]), find_checkpoint(adapter)
+    keep_inputs("--output", config.output, [path, of_adapter])
+    checkpoint = _load(path)
+    model = restore_model(checkpoint, path)
+    put_adapter(model, of_adapter, checkpoint, path, must_merge=True)
+    weights = {name: item.detach() for name, item in kept_tensors(model).items()}
+    save_checkpoint(config.output.resolve(), replace(checkpoint, weights=weights))
+    notice(f"{config.output}: {path} with the adapter {of_adapter} in its weights")
+    return AverageResult(inputs=(path, of_adapter), output=config.output)
 
 
 def _load(path: Path) -> Checkpoint:

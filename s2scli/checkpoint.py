@@ -3,7 +3,8 @@
 Tensors: `model.NAME`, `tokenizer.source`, unless there is none, and `tokenizer.target` (documents as bytes), where the
 dataset has a shortlist table `shortlist.targets` and `shortlist.frequent` (see data/shortlist.py), and, to resume,
 `optimizer.KEY.NAME`, `ema.NAME`, `objective.NAME`, and of elastic weight consolidation `ewc.fisher.NAME` and
-`ewc.anchor.NAME`. The header's metadata holds JSON: the format version, the training config with the
+`ewc.anchor.NAME`. An adapter's checkpoint holds the weights of that part alone, `model.adapter.NAME`, and no
+tokenizers. The header's metadata holds JSON: the format version, the training config with the
 model's own, the dataset's languages and limits, and the state of the run. Nothing is unpickled or evaluated.
 """
 
@@ -41,6 +42,7 @@ from s2scli.data.tokenizers import read_tokenizers
 from s2scli.errors import CheckpointError, DataError, UsageError
 from s2scli.features.form import FeatureForm
 from s2scli.io import write_atomically
+from s2scli.models.adapters import is_of_adapter
 from s2scli.models.base import Model
 from s2scli.models.factory import build_model, heads_of, is_of_head, kept_tensors
 from s2scli.nn.initial import Undrawn
@@ -63,7 +65,8 @@ class Checkpoint:
     the dataset, if it has one.
     run: position, counters and figures, as JSON values. resumable: whether it holds all that resuming needs; that
     alone needs optimizer, tensors by "KEY.PARAMETER", ema, the weights' moving average, objective, the parameters that
-    only training has, and ewc, what weights are held to. Each of them may be empty.
+    only training has, and ewc, what weights are held to. Each of them may be empty. base: of an
+    adapter's checkpoint, which has no tokenizers, the fingerprint of the model that it is for; else nothing.
     """
 
     config: Mapping[str, Any]
@@ -77,6 +80,7 @@ class Checkpoint:
     objective: Mapping[str, Tensor] = field(default_factory=dict)
     ewc: Mapping[str, Tensor] = field(default_factory=dict)
     shortlist: Shortlist | None = None
+    base: str = ""
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -86,9 +90,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         for group, attribute in _GROUPS.items()
         for name, tensor in getattr(checkpoint, attribute).items()
     }
-    for side, tokenizer in checkpoint.tokenizers.items():
+    for side, tokenizer in checkpoint.tokenizers.items() if not checkpoint.base else ():
         tensors[f"tokenizer.{side}"] = torch.frombuffer(bytearray(tokenizer.to_bytes()), dtype=torch.uint8)
-    if checkpoint.shortlist is not None:
+    if checkpoint.shortlist is not None and not checkpoint.base:
         table = checkpoint.shortlist
         tensors |= dict(zip(SHORTLIST, (table.targets, table.frequent), strict=True))
     metadata = {
@@ -98,6 +102,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "dataset": to_line(checkpoint.dataset),
         "run": to_line(checkpoint.run),
         "resumable": json.dumps(checkpoint.resumable),
+        **({"base": checkpoint.base} if checkpoint.base else {}),
     }
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     with write_atomically(path) as temporary:
@@ -111,12 +116,25 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             ) from None
 
 
-def load_checkpoint(path: Path, *, device: torch.device | str = "cpu", resume: bool = False) -> Checkpoint:
+def load_checkpoint(
+    path: Path,
+    *,
+    device: torch.device | str = "cpu",
+    resume: bool = False,
+    may_be_adapter: bool = False,
+) -> Checkpoint:
     """Read a checkpoint's weights, mapped from the file, and with `resume` all that resuming needs.
 
-    Raises CheckpointError for a file that is no checkpoint, is cut short or is of a newer format.
+    Raises CheckpointError for a file that is no checkpoint, is cut short or is of a newer format, and for one that
+    holds an adapter alone, unless it may be one.
     """
     with open_checkpoint(path, framework="pt", device=str(device)) as (stream, header):
+        if header["base"] and not may_be_adapter:
+            raise CheckpointError(
+                f"{path}: holds an adapter alone, of the model of fingerprint {header['base']}; give that model, "
+                f"and to s2s generate this as --adapter NAME={path}, or make one checkpoint of both: s2s average "
+                f"--inputs MODEL --merge-adapter {path}"
+            )
         _check_config(header["config"])
         SourceForm.from_meta(header["dataset"].get("source_form", {}))
         FeatureForm.of_source(header["dataset"])
@@ -126,7 +144,7 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu", resume: b
             if group == "model" or (resume and group in _GROUPS):
                 groups[_GROUPS[group]][name] = stream.get_tensor(full_name)
         _check_groups(groups)
-        tokenizers = read_tokenizers(stream, header)
+        tokenizers = {} if header["base"] else read_tokenizers(stream, header)
         shortlist = _read_shortlist(stream, tokenizers)
     return Checkpoint(
         config=header["config"],
@@ -135,8 +153,34 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu", resume: b
         run=header["run"],
         resumable=resume and header["resumable"],
         shortlist=shortlist,
+        base=header["base"],
         **groups,
     )
+
+
+def fingerprint_of(checkpoint: Checkpoint) -> str:
+    """A short hash of a model's weights and tokenizers, by which an adapter names the model that it is for."""
+    found = hashlib.sha256()
+    for side, tokenizer in sorted(checkpoint.tokenizers.items()):
+        found.update(f"{side} {tokenizer.vocabulary.fingerprint}\n".encode())
+    for name, tensor in sorted(checkpoint.weights.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()[:16]
+
+
+def check_base(adapter: Checkpoint, path: Path, base: str, name: str) -> None:
+    """CheckpointError where the checkpoint at a path is no adapter, or one of another model than the one named.
+
+    base: the fingerprint of that model.
+    """
+    if not adapter.base:
+        raise CheckpointError(f"{path}: holds a whole model, and no adapter; s2s train --adapter makes one")
+    if adapter.base != base:
+        raise CheckpointError(
+            f"{path}: is an adapter of the model of fingerprint {adapter.base}, and {name} has {base}; give the model "
+            "that it was trained beside"
+        )
 
 
 def _check_config(config: Mapping[str, Any]) -> None:
@@ -253,9 +297,10 @@ def load_weights(model: Model, weights: Mapping[str, Tensor], path: Path) -> Non
     """Copy a checkpoint's weights into a model; CheckpointError names what does not fit, or is not finite.
 
     A head that the checkpoint does not have stays as it was drawn, and one that the model does not have is left out.
+    A model's adapter, if it has one, is a part of its own: see `load_adapter`.
     """
     check_finite(weights, path)
-    kept = kept_tensors(model)
+    kept = {name: item for name, item in kept_tensors(model).items() if not is_of_adapter(name)}
     ours, theirs = heads_of(kept), heads_of(weights)
     for name in sorted(ours - theirs):
         notice(f"{path}: has no {name} head; it begins anew")
@@ -264,9 +309,21 @@ def load_weights(model: Model, weights: Mapping[str, Tensor], path: Path) -> Non
     kept = {name: item for name, item in kept.items() if not is_of_head(name) or name in weights}
     weights = {name: item for name, item in weights.items() if not is_of_head(name) or name in kept}
     _check_weights(kept, weights, path)
-    with torch.no_grad():
-        for name, tensor in kept.items():
-            tensor.copy_(like(weights[name], tensor))
+    _copy(weights, kept)
+
+
+def load_adapter(model: Model, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Copy the weights of an adapter's checkpoint into that part of a model; errors as in `load_weights`."""
+    check_finite(weights, path)
+    kept = {name: item for name, item in kept_tensors(model).items() if is_of_adapter(name)}
+    _check_weights(kept, weights, path)
+    _copy(weights, kept)
+
+
+@torch.no_grad()
+def _copy(weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        tensor.copy_(like(weights[name], tensor))
 
 
 def _check_weights(parameters: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path) -> None:

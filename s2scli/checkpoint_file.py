@@ -231,6 +231,8 @@ def _read_header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         except DataError as error:
             raise DataError(f"{name} {error}") from None
         document.check(header[name], shape, name)
+    # Of an adapter's checkpoint, which holds that part alone, the fingerprint of the model that it is for.
+    header["base"] = metadata.get("base", "")
     sides = sides_of(header)
     if set(sides) not in ({"target"}, set(SIDES)):
         found = ", ".join(sides)[:60]

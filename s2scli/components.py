@@ -64,6 +64,16 @@ SCHEDULES = Registry(
     },
 )
 
+# What is trained beside a model whose own parameters stay as they are.
+ADAPTERS = Registry(
+    "adapter",
+    {
+        "none": "s2scli.configs.adapters:NoAdapterConfig",
+        "lora": "s2scli.configs.adapters:LowRankConfig",
+        "bottleneck": "s2scli.configs.adapters:BottleneckConfig",
+    },
+)
+
 OBJECTIVES = Registry(
     "objective",
     {

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from s2scli.checkpoint import load_checkpoint
 from s2scli.checkpoint_file import BEST
 from s2scli.components import METRICS
 from s2scli.configs.train import TrainConfig
@@ -24,6 +23,7 @@ from s2scli.toml import to_toml
 from s2scli.training.building import make_run
 from s2scli.training.distributed import Processes, joined
 from s2scli.training.ending import ends
+from s2scli.training.epochs import read_state
 from s2scli.training.log import duration
 from s2scli.training.loop import run_training
 from s2scli.training.observers import Observer
@@ -31,7 +31,7 @@ from s2scli.training.reading import longest_of
 from s2scli.training.resume import begin
 from s2scli.training.run import Run
 from s2scli.training.signals import StopSignals
-from s2scli.training.state import saved_run
+from s2scli.training.state import trained_parameters
 from s2scli.training.warnings import warn_before_start
 
 
@@ -87,7 +87,7 @@ def _train(
 def _introduce(run: Run, finished: str) -> None:
     """Say what is trained, on what, and from where; finished: why nothing is left to do, if so."""
     config, position, processes = run.config, run.position, run.processes
-    parameters = run.learner.parameters.values()
+    parameters = trained_parameters(run.learner.objective).values()
     count, trained = (
         sum(item.numel() for item in items) for items in (parameters, run.learner.updater.parameters.values())
     )
@@ -132,7 +132,7 @@ def _conclude(run: Run, finished: str) -> TrainResult:
     """Say why the run has ended and what it has found, and return that."""
     position, save_dir = run.position, run.save_dir
     best_path = save_dir / BEST
-    best = saved_run(load_checkpoint(best_path), best_path).get("best") if best_path.exists() else None
+    best = read_state(best_path).get("best") if best_path.exists() else None
     figure = "" if best is None else f"; best {run.config.best_checkpoint_metric} {best:.3f}"
     done = f"done after {counted(position.update, 'update')} in {duration(position.seconds)}"
     notice(f"{done} ({finished}){figure}; checkpoints in {save_dir}")

@@ -18,16 +18,17 @@ from recordings import tone, write_corpus, write_wav
 from rich.cells import cell_len
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
-from toys import write_dataset, write_lines
+from toys import TRANSFORMER, Trainer, write_dataset, write_lines
 
-from s2scli.checkpoint import load_checkpoint
+from s2scli.checkpoint import fingerprint_of, load_checkpoint
 from s2scli.cli.app import run
 from s2scli.configs.inspect import InspectConfig
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.data.dataset import Dataset
 from s2scli.inspect import inspect
-from s2scli.inspection.checkpoint import CheckpointReport
+from s2scli.inspection.checkpoint import CheckpointReport, inspect_checkpoint
 from s2scli.inspection.dataset import DatasetReport
+from s2scli.inspection.show_checkpoint import checkpoint_lines
 from s2scli.inspection.show_dataset import vocabulary_lines
 from s2scli.inspection.vocabulary import describe_vocabulary
 from s2scli.preprocess import preprocess
@@ -411,3 +412,17 @@ def test_a_dataset_of_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert (
         json.loads(printed([str(tmp_path / "data"), "--format", "json"], capsys))["features"]["deltas"] == 1
     )
+
+
+def test_an_adapter_is_told_with_its_model(toy_data: Path, tmp_path: Path) -> None:
+    trainer = Trainer(toy_data, tmp_path)
+    trainer("base", **TRANSFORMER, max_update=1)
+    adapter = {"adapter.name": "lora", "adapter.rank": 2, "finetune_from_model": tmp_path / "base"}
+    trainer("run", **TRANSFORMER | adapter, max_update=1)
+    path = tmp_path / "run/checkpoint_best.safetensors"
+    report = inspect_checkpoint(path)
+    assert report.base == fingerprint_of(load_checkpoint(tmp_path / "base/checkpoint_best.safetensors"))
+    assert (list(report.modules), report.vocabularies) == (["adapter"], {})
+    lines = "\n".join(checkpoint_lines(report))
+    assert f"the model of fingerprint {report.base}" in lines
+    assert "rank 2" in lines

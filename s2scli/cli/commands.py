@@ -59,7 +59,7 @@ COMMANDS = {
             "s2s generate --path run --serve translate.sock",
         ),
         reads=True,
-        chapters=("generating", "constraints", "serving", "formats", "speech"),
+        chapters=("generating", "constraints", "serving", "tuning", "formats", "speech"),
     ),
     "chat": Command(
         "s2scli.configs.chat:ChatConfig",
@@ -114,7 +114,7 @@ COMMANDS = {
             "s2s average --inputs run --num-epoch-checkpoints 10 \\\n"
             "      --output run/checkpoint_average.safetensors",
         ),
-        chapters=("resuming",),
+        chapters=("resuming", "tuning"),
     ),
     "trim": Command(
         "s2scli.configs.trim:TrimConfig",

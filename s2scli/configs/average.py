@@ -27,6 +27,11 @@ class AverageConfig(CommandConfig):
         "default all have the same",
         at_least=0,
     )
+    merge_adapter: Path | None = setting(
+        None,
+        "in place of averaging, put an adapter that s2s train --adapter has made into the weights of its model, which "
+        "is the one of --inputs",
+    )
     num_epoch_checkpoints: int = setting(
         0, "average the last N epoch checkpoints of the run folder", at_least=0
     )
@@ -38,6 +43,10 @@ class AverageConfig(CommandConfig):
     )
 
     def __post_init__(self) -> None:
+        if self.merge_adapter is not None and (len(self.inputs) > 1 or self.numbers):
+            raise UsageError(
+                f"--merge-adapter {self.merge_adapter}: is for one model; give that alone as --inputs"
+            )
         if len(self.numbers) > 1:
             raise UsageError(f"{' and '.join(self.numbers)}: are of different checkpoints; give one of them")
         if not self.weights:

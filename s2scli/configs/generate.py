@@ -43,6 +43,14 @@ class GenerateConfig(DecodingConfig, ServerConfig, CommandConfig):
     recordings: tuple[Path, ...] = setting(
         (), "more recordings", argument=True, needs="data", not_beside={"serve": _CLIENTS}
     )
+    adapter: tuple[str, ...] = setting(
+        (),
+        "adapters of the model, NAME=PATH each, that s2s train --adapter has made; one is for all lines, of several "
+        "each record names its own in a field `adapter`",
+        panel=_MODELS,
+        pattern=r"[\w.-]+=.+",
+        common=True,
+    )
     encoder_layers_to_keep: tuple[int, ...] = setting(
         (),
         "of a Transformer, these encoder layers only, from 0 at the bottom, as 0,2,4: faster, for a model "
@@ -260,10 +268,23 @@ class GenerateConfig(DecodingConfig, ServerConfig, CommandConfig):
         not_beside={"serve": "which computes in one process; give it --threads"},
     )
 
+    @property
+    def adapters(self) -> dict[str, Path]:
+        """The adapters by their names, in order."""
+        return {name: Path(path) for name, _, path in (item.partition("=") for item in self.adapter)}
+
+    @property
+    def chooses_adapters(self) -> bool:
+        """Whether each line may have another adapter, so that none is put into the model's weights."""
+        has_records = self.input_format == "jsonl" or ".jsonl" in self.input.suffixes
+        return bool(self.adapter) and (len(self.adapter) > 1 or self.serve is not None or has_records)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.shard_id >= self.num_shards:
             raise UsageError(f"--shard-id {self.shard_id} must be under --num-shards {self.num_shards}")
+        if len(self.adapters) < len(self.adapter):
+            raise UsageError(f"--adapter {' '.join(self.adapter)}: two have one name; give each its own")
         self._check_attention()
         self._check_reranking()
         self._check_serving()

@@ -25,6 +25,7 @@ def preset(
         "lr_scheduler": {"name": "inverse_sqrt", "warmup_updates": warmup_updates},
         "objective": {"name": "label_smoothed_cross_entropy", "label_smoothing": label_smoothing},
         "noise": {"name": "none"},
+        "adapter": {"name": "none"},
     }
 
 

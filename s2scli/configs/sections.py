@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from s2scli.components import MODELS, NOISES, OBJECTIVES, OPTIMIZERS, SCHEDULES
+from s2scli.components import ADAPTERS, MODELS, NOISES, OBJECTIVES, OPTIMIZERS, SCHEDULES
 from s2scli.configs.alias import Alias
 from s2scli.configs.sampling import SamplingConfig
 from s2scli.errors import UsageError, did_you_mean
@@ -21,6 +21,7 @@ COMPONENTS: dict[str, Registry] = {
     "lr_scheduler": SCHEDULES,
     "objective": OBJECTIVES,
     "noise": NOISES,
+    "adapter": ADAPTERS,
 }
 # Sections of one kind, of which nothing is chosen by name.
 SECTIONS: dict[str, type[Any]] = {"sampling": SamplingConfig}
@@ -32,6 +33,7 @@ _PANELS = {
     "lr_scheduler": "Learning-rate schedule",
     "objective": "Objective",
     "noise": "Denoising",
+    "adapter": "Adapter",
     "sampling": "Corpora and noise",
 }
 
@@ -47,6 +49,13 @@ _FAIRSEQ_NAMES = {
     "lr_scheduler.decay_updates": "--decay-steps",
     "objective.name": "--criterion",
     "noise.name": "--noise",
+    "adapter.name": "--adapter",
+    "adapter.rank": "--adapter-rank",
+    "adapter.alpha": "--adapter-alpha",
+    "adapter.rslora": "--adapter-rslora",
+    "adapter.dropout": "--adapter-dropout",
+    "adapter.layers": "--adapter-layers",
+    "adapter.width": "--adapter-width",
 }
 
 _METAVARS = {

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from s2scli.configs.adapters import AdapterConfig
 from s2scli.configs.alias import Alias, nest
 from s2scli.configs.command import CommandConfig
 from s2scli.configs.forgetting import ForgettingConfig
@@ -228,6 +229,7 @@ class TrainConfig(RunningConfig, StartingConfig, ForgettingConfig, CommandConfig
     lr_scheduler: ScheduleConfig
     objective: ObjectiveConfig
     noise: NoiseConfig
+    adapter: AdapterConfig
     sampling: SamplingConfig
 
     def __post_init__(self) -> None:
@@ -242,6 +244,16 @@ class TrainConfig(RunningConfig, StartingConfig, ForgettingConfig, CommandConfig
         self.objective.check_beside(self.model, self.arch)
         self.model.check_beside(self.sampling)
         self.noise.check_beside(self.model, self.arch, self.metrics)
+        if self.adapter.tunes and self.finetune_from_model is None:
+            raise UsageError(
+                f"--adapter {self.adapter.name}: is trained beside a model that stays as it is; give that as "
+                "--finetune-from-model"
+            )
+        if self.adapter.tunes and self.new_embeddings:
+            raise UsageError(
+                f"--new-embeddings {self.new_embeddings}: an adapter leaves the model's embeddings as they are; give "
+                "one of them"
+            )
         if not self.model.reads_source:
             self._check_without_source()
 

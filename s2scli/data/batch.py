@@ -22,10 +22,12 @@ class Source(ABC):
     """Sequences of one column, one a batch row, padded on the right: token ids, or frames of features.
 
     lengths [B]: how many positions of each are no padding. extended [B, S]: as in Tokens, for models that copy.
+    adapters [B]: for models with several adapters, the number of the one that each is read with, -1 for none.
     """
 
     lengths: Tensor
     extended: Tensor | None = None
+    adapters: Tensor | None = None
     # About how many of them an encoder makes one position of.
     shortening: ClassVar[int] = 1
 
@@ -113,6 +115,7 @@ class Tokens(Source):
     ids: Tensor
     lengths: Tensor
     extended: Tensor | None = None
+    adapters: Tensor | None = None
 
     @classmethod
     def of(cls, padded: Padded) -> Tokens:
@@ -131,12 +134,14 @@ class Tokens(Source):
         return self.ids if self.extended is None else self.extended
 
     def _each(self, function: Callable[[Tensor], Tensor]) -> Tokens:
-        extended = None if self.extended is None else function(self.extended)
-        return Tokens(function(self.ids), function(self.lengths), extended)
+        extended, adapters = (
+            None if item is None else function(item) for item in (self.extended, self.adapters)
+        )
+        return Tokens(function(self.ids), function(self.lengths), extended, adapters)
 
     def _until(self, length: int) -> Tokens:
         extended = None if self.extended is None else self.extended[:, :length]
-        return Tokens(self.ids[:, :length], self.lengths, extended)
+        return Tokens(self.ids[:, :length], self.lengths, extended, self.adapters)
 
     def tokens(self, purpose: str) -> Tokens:
         """The tokens themselves."""
@@ -150,6 +155,7 @@ class Frames(Source):
 
     frames: Tensor
     lengths: Tensor
+    adapters: Tensor | None = None
     shortening: ClassVar[int] = 4
 
     @classmethod
@@ -163,10 +169,11 @@ class Frames(Source):
         return self.frames
 
     def _each(self, function: Callable[[Tensor], Tensor]) -> Frames:
-        return Frames(function(self.frames), function(self.lengths))
+        adapters = None if self.adapters is None else function(self.adapters)
+        return Frames(function(self.frames), function(self.lengths), adapters)
 
     def _until(self, length: int) -> Frames:
-        return Frames(self.frames[:, :length], self.lengths)
+        return Frames(self.frames[:, :length], self.lengths, self.adapters)
 
 
 @dataclass(frozen=True)

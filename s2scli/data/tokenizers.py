@@ -8,7 +8,7 @@ from typing import Any
 
 from s2scli.checkpoint_file import sides_of, tokenizer_bytes
 from s2scli.console import counted
-from s2scli.errors import CheckpointError
+from s2scli.errors import CheckpointError, DataError
 from s2scli.text.sameness import difference
 from s2scli.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -19,7 +19,14 @@ def tokenizer_file(name: str) -> str:
 
 
 def read_tokenizers(stream: Any, header: Mapping[str, Any]) -> dict[str, Tokenizer]:
-    """The tokenizers of a checkpoint that open_checkpoint has opened, normalization and user symbols included."""
+    """The tokenizers of a checkpoint that open_checkpoint has opened, normalization and user symbols included.
+
+    DataError where it holds an adapter alone, which has none.
+    """
+    if header["base"]:
+        raise DataError(
+            f"it holds an adapter alone, and the model of fingerprint {header['base']} has the tokenizers"
+        )
     return {side: load_tokenizer(tokenizer_bytes(stream, side)) for side in sides_of(header)}
 
 

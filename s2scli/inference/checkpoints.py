@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -16,9 +16,11 @@ from s2scli.data.shortlist import ChosenShortlist, table_for
 from s2scli.data.tokenizers import check_vocabularies
 from s2scli.errors import CheckpointError, UsageError
 from s2scli.features.form import FeatureForm
+from s2scli.inference.adapting import put_adapter, read_adapters
 from s2scli.inference.opened import OpenedModel
 from s2scli.inference.torch_engine import TorchEngine
 from s2scli.models.base import Decodable, Model
+from s2scli.models.chosen_adapters import Adapted, choices_of
 from s2scli.models.ctc import CTCDecoder, JointDecoding
 from s2scli.models.ensemble import Ensemble
 from s2scli.models.fusion import ShallowFusion
@@ -52,32 +54,50 @@ class OpenedCheckpoints(OpenedModel):
     def engine(self, config: GenerateConfig) -> TorchEngine:
         """The model on the config's device, with the language model, the layers and the shortlists that it asks for."""
         device = prepare(config.device, config.threads)
-        model = self._model(config, device, config.ctc_weight)
+        model = self._model(config, device, config.ctc_weight, adapters=[*self._of_all(config)])
         for member in model.members:
             for side in ("encoder", "decoder"):
                 numbers = getattr(config, f"{side}_layers_to_keep")
                 if numbers:
                     member.keep_layers(side, numbers)
+        if config.chooses_adapters:
+            model = self._with_adapters(model, config)
         shortlist = self._shortlist(model, config, device)
         if config.datastore is not None:
             model = self._beside_neighbours(model, config.datastore, config)
         if config.lm_path is not None:
             model = self._fused(model, config.lm_path, config, device)
-        return TorchEngine(model, device, shortlist)
+        return TorchEngine(model, device, shortlist, config.chooses_adapters)
 
     def scoring_engine(self, config: GenerateConfig) -> TorchEngine:
         """The model alone on the config's device."""
         device = prepare(config.device, config.threads)
         return TorchEngine(self._model(config, device), device)
 
-    def _model(self, config: GenerateConfig, device: torch.device, ctc_weight: float = 0.0) -> Decodable:
+    def _of_all(self, config: GenerateConfig) -> Iterator[Path]:
+        """The adapter of all lines, if there is one; UsageError where there are several models."""
+        if config.adapter and self.others:
+            raise UsageError(
+                f"--adapter {config.adapter[0]}: is of one model, and --path {config.path} names several; give one"
+            )
+        if not config.chooses_adapters:
+            yield from config.adapters.values()
+
+    def _model(
+        self,
+        config: GenerateConfig,
+        device: torch.device,
+        ctc_weight: float = 0.0,
+        adapters: Sequence[Path] = (),
+    ) -> Decodable:
         """The checkpoint's model, or the ensemble; CheckpointError where its members differ.
 
-        ctc_weight: of their CTC heads; UsageError where one has none.
+        ctc_weight: of their CTC heads; UsageError where one has none. adapters: what it computes with.
         """
-        models = [
-            _with_ctc(_restored(self.checkpoint, self.path, config.precision, device), ctc_weight, self.path)
-        ]
+        own = restore_model(self.checkpoint, self.path)
+        for adapter in adapters:
+            put_adapter(own, adapter, self.checkpoint, self.path)
+        models = [_with_ctc(_on(own, config.precision, device), ctc_weight, self.path)]
         for path in self.others:
             member = load_checkpoint(path)
             self._check_frames(path, member)
@@ -92,8 +112,16 @@ class OpenedCheckpoints(OpenedModel):
             )
             check_vocabularies(self.tokenizers, self.path, member.tokenizers, path, remedy)
             self._check_direction(path, _right_to_left(member))
-            models.append(_with_ctc(_restored(member, path, config.precision, device), ctc_weight, path))
+            restored = _on(restore_model(member, path), config.precision, device)
+            models.append(_with_ctc(restored, ctc_weight, path))
         return Ensemble(models) if self.others else models[0]
+
+    def _with_adapters(self, model: Decodable, config: GenerateConfig) -> Decodable:
+        """The model with the adapters that lines may choose from."""
+        (member,) = model.members
+        adapters = read_adapters(member, config.adapters.values(), self.checkpoint, self.path)
+        batch = choices_of(member, adapters)
+        return Adapted(model, batch)
 
     def _fused(self, model: Decodable, path: Path, config: GenerateConfig, device: torch.device) -> Decodable:
         """The model together with a language model; CheckpointError where that is none, or of another vocabulary."""
@@ -182,8 +210,8 @@ def _right_to_left(checkpoint: Checkpoint) -> bool:
     return bool(checkpoint.config.get("right_to_left", False))
 
 
-def _restored(checkpoint: Checkpoint, path: Path, precision: str, device: torch.device) -> Model:
-    model = restore_model(checkpoint, path).to(device)
+def _on(model: Model, precision: str, device: torch.device) -> Model:
+    model = model.to(device)
     quantize(model, resolve_precision(precision, device))
     return model
 

@@ -38,7 +38,8 @@ class EncodedLine:
     """A line, and the ids of what the model sees of it, without the end symbol.
 
     extended, words: for a model that copies, the ids in the extended vocabulary and the line's own words.
-    notes: what its record is to say of it, as that it was cut. frames [S, F]: what the model sees where that is no
+    notes: what its record is to say of it, as that it was cut. adapter: the number of the adapter that reads and writes
+    it, where a model has several to choose from, -1 for none. frames [S, F]: what the model sees where that is no
     text; then there are no ids.
     """
 
@@ -48,6 +49,7 @@ class EncodedLine:
     words: tuple[str, ...] = ()
     notes: list[Note] = field(default_factory=list)
     frames: FeatureArray | None = None
+    adapter: int = -1
 
     @property
     def length(self) -> int:

@@ -59,6 +59,11 @@ def open_model(path: Path) -> OpenedModel:
 def make_translator(config: GenerateConfig, opened: OpenedModel | None = None) -> Translator:
     """The translator of the model that the config names; opened: that model, where it has been opened already."""
     opened = opened or open_model(config.path)
+    if config.adapter and opened.path.name == EXPORTED:
+        raise UsageError(
+            f"--adapter {config.adapter[0]}: an adapter is put beside a checkpoint's model, and {opened.path.parent} "
+            "was exported; merge it before, s2s average --merge-adapter, and export that"
+        )
     tokenizers, engine = _with_pieces(opened, config), opened.engine(config)
     opened = replace(opened, tokenizers=tokenizers)
     _check_settings(opened, engine, config)
@@ -167,6 +172,7 @@ def _translator(
         attention=attention_results(config),
         context_window=config.context_window,
         features=_features(opened),
+        adapters=() if scores or not config.chooses_adapters else tuple(config.adapters),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -25,12 +25,14 @@ from s2scli.search.request import BatchLimits, Request, ScoredOutput
 class TorchEngine:
     """A model on a device; `Engine` says what the methods do.
 
-    shortlist: of what tokens outputs are made, if not of the whole vocabulary.
+    shortlist: of what tokens outputs are made, if not of the whole vocabulary. has_adapters: whether each line says
+    which adapter is for it.
     """
 
     model: Decodable
     device: torch.device
     shortlist: ChosenShortlist | None = None
+    has_adapters: bool = False
 
     @property
     def reads_source(self) -> bool:
@@ -103,10 +105,16 @@ class TorchEngine:
         give_back_freed_memory(self.device)
 
     def _source(self, sources: Sequence[EncodedLine]) -> Source:
+        source = self._padded(sources)
+        if self.has_adapters:
+            source = replace(source, adapters=torch.tensor([item.adapter for item in sources]))
+        return source.to(self.device)
+
+    def _padded(self, sources: Sequence[EncodedLine]) -> Tokens | Frames:
         frames = [source.frames for source in sources if source.frames is not None]
         if frames:
-            return Frames.of(pad_frames(frames)).to(self.device)
+            return Frames.of(pad_frames(frames))
         extended = [source.extended for source in sources] if self.copies else None
         own, target = self.model.source_symbols, self.model.symbols
         ids = [source.ids for source in sources]
-        return Tokens.of(pad(ids, own, extended, target)).to(self.device)
+        return Tokens.of(pad(ids, own, extended, target))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from s2scli.configs.search import CONSTRAINTS_NEED, SearchConfig
 from s2scli.console import uncounted
 from s2scli.data.source_form import SourceForm
-from s2scli.errors import UsageError
+from s2scli.errors import DataError, UsageError, did_you_mean
 from s2scli.inference.encoders import encoder_of
 from s2scli.inference.encoding import LineEncoder, check_prefix
 from s2scli.inference.engine import Engine
@@ -27,6 +27,7 @@ from s2scli.inference.records import RecordMaker
 from s2scli.inference.scheduling import ForcedPair, Scheduler
 from s2scli.notes import Note
 from s2scli.record import Record
+from s2scli.schema import spelled
 from s2scli.search.request import Request, ScoredOutput
 from s2scli.text.tokenizer import Tokenizer
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from s2scli.features.form import FeatureForm
     from s2scli.inference.attention import AttentionResults
 
+# The field of a record that names the adapter for it.
+ADAPTER = "adapter"
 _CONSTRAINTS_NOT_MET = Note(
     "have an empty output, as no allowed output meets their constraints",
     "no allowed output meets its constraints; its output is empty",
@@ -61,8 +64,9 @@ class Translator:
     model was trained on targets in that order; outputs are in reading order. scores_references: whether `records`
     scores the lines' references. context_window: how many tokens of the preceding lines a language model reads before
     each line that it scores. features: what the frames are made of that the model reads, where it
-    reads no text. rerank: called with records and `nbest`; scores the hypotheses of each record again and keeps the
-    best `nbest`, best first.
+    reads no text. adapters: those that lines may choose from by name, in the order of their numbers; a single one is
+    for all lines that choose none. rerank: called with records and `nbest`; scores the hypotheses of each record again
+    and keeps the best `nbest`, best first.
     """
 
     engine: Engine
@@ -81,6 +85,7 @@ class Translator:
     rerank: Callable[[list[Record], int], list[Record]] | None = None
     context_window: int = 0
     features: FeatureForm | None = None
+    adapters: Sequence[str] = ()
 
     def with_search(self, search: SearchConfig, path: Path) -> Translator:
         """A copy with other search settings.
@@ -137,7 +142,7 @@ class Translator:
         self, lines: Sequence[Line], done: Callable[[int], object] = uncounted
     ) -> list[Record]:
         """The records of some lines, all of them searched for together, and none split."""
-        sources = [self._encoder.encode(line) for line in lines]
+        sources = [self._with_adapter(self._encoder.encode(line), line) for line in lines]
         outputs: list[list[ScoredOutput]] = [[] for _ in lines]
         wanted = [index for index, source in enumerate(sources) if self._encoder.has_output(source)]
         if wanted:
@@ -170,7 +175,7 @@ class Translator:
         before: list[int] = []
         while chunk := list(islice(stream, window)):
             chunk = [self._encoder.with_reference(line) for line in chunk]
-            pairs = [self._encoder.encode_pair(line) for line in chunk]
+            pairs = [self._encoded_pair(line) for line in chunk]
             contexts = []
             for _, target in pairs:
                 contexts.append(before)
@@ -199,6 +204,7 @@ class Translator:
         """Raise the S2SError of a line that has no reference to score, or that is too long where `on_long` is "error".
         Errors of a line's constraints come only from `records`.
         """
+        self._adapter_of(line)
         if self.scores_references:
             self._encoder.encode_reference(self._encoder.with_reference(line))
         elif self.on_long == "error":
@@ -206,16 +212,15 @@ class Translator:
 
     def log_probabilities(self, lines: Sequence[Line]) -> list[float]:
         """The mean log-probability of the tokens of each line's reference, its end symbol counted."""
-        pairs = {
-            index: ForcedPair(line.id, *self._encoder.encode_pair(line)) for index, line in enumerate(lines)
-        }
+        pairs = {index: ForcedPair(line.id, *self._encoded_pair(line)) for index, line in enumerate(lines)}
         outputs = self._scheduler.score(pairs, uncounted)
         return [outputs[index].score for index in range(len(lines))]
 
     def parts_of(self, line: Line) -> list[LinePart]:
         """The parts to translate one by one, as `on_long` says; DataError for a line that is too long where `on_long`
-        is "error".
+        is "error", or asks for an adapter that there is not.
         """
+        self._adapter_of(line)
         return (
             [LinePart("", line)] if self.scores_references else find_parts(self._encoder, line, self.on_long)
         )
@@ -228,6 +233,33 @@ class Translator:
     def length(self, line: Line) -> int:
         """How many tokens a line has, the end symbol not counted, or how many frames."""
         return frames_of(line) or self._encoder.num_tokens(line.text)
+
+    def _adapter_of(self, line: Line) -> int:
+        """The number of the adapter that is for a line, -1 for none; DataError where its record names one that is not.
+
+        A record names it in its field `adapter`; nothing, "", is none.
+        """
+        if not self.adapters:
+            return -1
+        name = line.extra.get(ADAPTER)
+        if name is None:
+            return 0 if len(self.adapters) == 1 else -1
+        if name == "":
+            return -1
+        if name not in self.adapters:
+            hint = did_you_mean(name if isinstance(name, str) else "", self.adapters)
+            raise DataError(
+                f"line {line.id + 1}: {ADAPTER} = {spelled(name)}: there is no such adapter{hint}"
+            )
+        return self.adapters.index(name)
+
+    def _with_adapter(self, source: EncodedLine, line: Line) -> EncodedLine:
+        return replace(source, adapter=self._adapter_of(line)) if self.adapters else source
+
+    def _encoded_pair(self, line: Line) -> tuple[EncodedLine, list[int]]:
+        """A line as the engine reads it, and the ids of its reference."""
+        source, target = self._encoder.encode_pair(line)
+        return self._with_adapter(source, line), target
 
     @cached_property
     def _encoder(self) -> LineEncoder:

@@ -32,7 +32,7 @@ class CheckpointReport:
     go on from this file. config: the training settings, with sections model, optimizer, lr_scheduler and objective.
     dataset: languages, limits and fingerprints of what it was trained on. bytes: size of the file; bytes_by_group: of
     model, tokenizer, shortlist, optimizer, ema, objective and ewc. others: where a run folder was given, the sizes of
-    its other checkpoints by name.
+    its other checkpoints by name. base: where it holds an adapter alone, the fingerprint of the model that it is for.
     """
 
     kind: str = "checkpoint"
@@ -53,6 +53,7 @@ class CheckpointReport:
     bytes: int
     bytes_by_group: dict[str, int]
     others: dict[str, int]
+    base: str = ""
 
 
 def inspect_checkpoint(path: Path, *, folder: Path | None = None) -> CheckpointReport:
@@ -72,7 +73,7 @@ def inspect_checkpoint(path: Path, *, folder: Path | None = None) -> CheckpointR
             if group == "model":
                 modules[name.partition(".")[0]] += number
                 dtypes[_spell(dtype)] += number
-        tokenizers = read_tokenizers(stream, header)
+        tokenizers = {} if header["base"] else read_tokenizers(stream, header)
     config, dataset = header["config"], header["dataset"]
     return CheckpointReport(
         path=str(path),
@@ -91,6 +92,7 @@ def inspect_checkpoint(path: Path, *, folder: Path | None = None) -> CheckpointR
         bytes=path.stat().st_size,
         bytes_by_group=dict(groups),
         others=_others(path, folder) if folder else {},
+        base=header["base"],
     )
 
 

@@ -35,9 +35,11 @@ def checkpoint_lines(report: CheckpointReport) -> Iterator[str]:
         yield from labelled("beside it", [f"{name} {size(number)}" for name, number in report.others.items()])
     yield from labelled("position", _position(report))
     yield from labelled("resuming", [_resuming(report)])
+    if report.base:
+        yield from labelled("adapter of", [f"the model of fingerprint {report.base}"])
     yield ""
     yield from labelled("arch", [report.arch])
-    for section in SECTIONS:
+    for section in (*SECTIONS, *(["adapter"] if report.base else [])):
         values = dict(report.config[section])
         name = str(values.pop("name", "-"))
         yield from labelled(section, [name, *settings(values)])

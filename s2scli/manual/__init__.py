@@ -11,7 +11,7 @@ CHAPTERS = {
     "models": "the architectures, and the presets that --arch names",
     "training": "optimizers, schedules, objectives, precision, memory",
     "resuming": "stopping and going on, checkpoints, starting from a model, averaging",
-    "tuning": "beginning with a model: other domains, other and smaller vocabularies",
+    "tuning": "beginning with a model: domains, adapters, other and smaller vocabularies",
     "little-data": "text of one language, many languages, and what else helps where pairs are few",
     "machines": "several GPUs or machines, and clusters",
     "watching": "curves of a run, and what datasets and checkpoints hold",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -212,6 +212,9 @@ class Model(nn.Module, Decodable):
     encoder_width: int
     source_size: int
     output: OutputLayer[Any]
+    # Whether its blocks are such that an adapter can be put beside them, and the part that one is, if there is one.
+    adapts: ClassVar[bool] = False
+    adapter: nn.Module | None = None
     # What else reads the encoder's states, by name, see `build_model`; a checkpoint keeps it as `head.NAME`.
     head: nn.ModuleDict | None
 

@@ -38,6 +38,7 @@ from s2scli.nn.transformer import DecoderLayer, EncoderLayer, final_norm
 class TransformerDecoder(Model):
     """What a Transformer decodes with: a stack of layers over a memory, which may be empty."""
 
+    adapts = True
     decoder_embedder: Embedder
     decoder_layers: nn.ModuleList
     decoder_norm: nn.Module

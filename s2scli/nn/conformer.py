@@ -17,7 +17,7 @@ from s2scli.nn.linear import Linear
 from s2scli.nn.multi_head import LayerConfig, SelfAttention, attention, join_heads
 from s2scli.nn.norms import make_norm
 from s2scli.nn.positions import sinusoids
-from s2scli.nn.transformer import FeedForward, Residual
+from s2scli.nn.transformer import FeedForward, Layer, Residual
 
 
 class ConformerMask(NamedTuple):
@@ -99,11 +99,11 @@ class ConvolutionModule(nn.Module):
         return out
 
 
-class ConformerLayer(nn.Module):
+class ConformerLayer(Layer):
     """x + ½ FFN, + self-attention, + convolution, + ½ FFN, and a norm of it all (equation 1)."""
 
     def __init__(self, config: LayerConfig, kernel: int) -> None:
-        super().__init__()
+        super().__init__(config.width)
         self.first_feed_forward, self.first_residual = FeedForward(config), Residual(config)
         self.self_attention, self.self_attention_residual = DistanceSelfAttention(config), Residual(config)
         self.convolution, self.convolution_residual = ConvolutionModule(config, kernel), Residual(config)
@@ -116,5 +116,4 @@ class ConformerLayer(nn.Module):
         x = self.self_attention_residual(x, lambda x: self.self_attention(x, mask))
         x = self.convolution_residual(x, lambda x: self.convolution(x, mask.present))
         x = self.second_residual(x, lambda x: 0.5 * self.second_feed_forward(x))
-        out: Tensor = self.norm(x)
-        return out
+        return self.finished(self.norm(x))

@@ -59,6 +59,9 @@ def to_heads(
         else NormalizedHeads(inputs, head_width, sizes, norm, bias=bias)
     )
     layer.blocks = heads // (sizes[1] or sizes[0])
+    layer.named_rows = {
+        name: size * head_width for name, size in zip(("q", "k", "v"), sizes, strict=True) if size
+    }
     for block in layer.weight.chunk(layer.blocks):
         nn.init.xavier_uniform_(block, _ATTENTION_GAIN)
     return layer

@@ -64,6 +64,8 @@ class FeedForward(nn.Module):
         blocks = 1 if gate is None else 2
         self.inner = Linear(config.width, blocks * config.ffn_width, config.linear_bias)
         self.inner.blocks = blocks
+        if gate is not None:
+            self.inner.named_rows = {"gate": config.ffn_width, "value": config.ffn_width}
         self.outer = Linear(config.ffn_width, config.width, config.linear_bias)
         self.dropout = Dropout(config.activation_dropout)
 
@@ -99,11 +101,28 @@ class Residual(nn.Module):
         return normalized
 
 
-class EncoderLayer(nn.Module):
+class Layer(nn.Module):
+    """What the layers of Transformers have in common: a width, and what an adapter may have come after each of them.
+
+    after: called with the layer's output, [..., D], gives what goes on in its place; None: the output goes on.
+    """
+
+    after: Callable[[Tensor], Tensor] | None = None
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def finished(self, x: Tensor) -> Tensor:
+        """What goes on after the layer's last sublayer has given x [..., D]."""
+        return x if self.after is None else self.after(x)
+
+
+class EncoderLayer(Layer):
     """Self-attention and a feed-forward layer."""
 
     def __init__(self, config: LayerConfig, self_attention: SelfAttention | None = None) -> None:
-        super().__init__()
+        super().__init__(config.width)
         self.self_attention = SelfAttention(config) if self_attention is None else self_attention
         self.self_attention_residual = Residual(config)
         self.feed_forward = FeedForward(config)
@@ -112,8 +131,7 @@ class EncoderLayer(nn.Module):
     def forward(self, x: Tensor, mask: Any) -> Tensor:
         """Encoder states [B, S, D] of x [B, S, D]; mask: as the self-attention has it."""
         x = self.self_attention_residual(x, lambda x: self.self_attention(x, mask))
-        out: Tensor = self.feed_forward_residual(x, self.feed_forward)
-        return out
+        return self.finished(self.feed_forward_residual(x, self.feed_forward))
 
 
 def _first_sublayer(config: LayerConfig) -> SelfAttention | SSRU:
@@ -123,14 +141,14 @@ def _first_sublayer(config: LayerConfig) -> SelfAttention | SSRU:
     return SelfAttention(config) if config.rotary_base is None else RotarySelfAttention(config)
 
 
-class DecoderLayer(nn.Module):
+class DecoderLayer(Layer):
     """Causal self-attention or an SSRU in its place, attention over the encoder and a feed-forward layer.
 
     memory_width: of the encoder states; 0: there is no encoder, and no attention over it.
     """
 
     def __init__(self, config: LayerConfig, memory_width: int) -> None:
-        super().__init__()
+        super().__init__(config.width)
         self.self_attention = _first_sublayer(config)
         self.self_attention_residual = Residual(config)
         self.cross_attention: CrossAttention | None = None
@@ -184,8 +202,7 @@ class DecoderLayer(nn.Module):
         attention = self.cross_attention
         if attention is not None:
             x = self.cross_attention_residual(x, lambda x: attention(x, keys, values, mask))
-        out: Tensor = self.feed_forward_residual(x, self.feed_forward)
-        return out
+        return self.finished(self.feed_forward_residual(x, self.feed_forward))
 
     def step_over_targets(self, x: Tensor, cache: Any, slot: int) -> Tensor:
         """The first half of `forward` for the next position of K hypotheses a sentence, x [B·K, D]: self-attention."""
@@ -197,5 +214,4 @@ class DecoderLayer(nn.Module):
         attention = self.cross_attention
         if attention is not None:
             x = self.cross_attention_residual(x, lambda x: attention.step(x, memory))
-        out: Tensor = self.feed_forward_residual(x, self.feed_forward)
-        return out
+        return self.finished(self.feed_forward_residual(x, self.feed_forward))

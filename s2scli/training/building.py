@@ -26,6 +26,7 @@ from s2scli.data.split import Split
 from s2scli.errors import DataError, UsageError
 from s2scli.inference.torch_engine import TorchEngine
 from s2scli.inference.translator import Translator
+from s2scli.models.adapters import attach, is_of_adapter
 from s2scli.models.base import Model
 from s2scli.models.factory import build_model, persistent_buffers, unique_parameters
 from s2scli.nn.recomputing import recompute_blocks
@@ -116,6 +117,8 @@ def _objective(
     """The objective with a model whose weights are drawn anew, as the seed says, where no checkpoint gives them."""
     torch.manual_seed(config.seed)
     model = build_model(config.model, columns, config.objective.heads)
+    if config.adapter.tunes:
+        attach(model, config.adapter)
     if starting_point(config) is None:
         first_weights(config, model, tokenizers, dataset.features)
     return build_objective(
@@ -174,13 +177,16 @@ def _validation(config: TrainConfig, dataset: Dataset, split: Split, options: Re
 def _learner(config: TrainConfig, objective: Objective, processes: Processes) -> Learner:
     """The objective with what trains it."""
     updater = _updater(config, objective, processes)
-    average = None
-    if config.ema_decay:
-        average = WeightAverage(unique_parameters(objective.model), config.ema_decay)
+    tunes, parameters = config.adapter.tunes, trained_parameters(objective)
+    averaged = unique_parameters(objective.model)
+    if tunes:
+        averaged = {name: item for name, item in averaged.items() if is_of_adapter(name)}
+        parameters = {name: item for name, item in parameters.items() if not _is_of_base(name)}
+    average = WeightAverage(averaged, config.ema_decay) if config.ema_decay else None
     return Learner(
         objective=objective,
-        parameters=trained_parameters(objective),
-        buffers=persistent_buffers(objective.model),
+        parameters=parameters,
+        buffers={} if tunes else persistent_buffers(objective.model),
         updater=updater,
         schedule=build_schedule(config.lr_scheduler, config.optimizer.lr),
         average=average,
@@ -247,7 +253,11 @@ def _settle(config: TrainConfig, tokenizers: Mapping[str, Tokenizer], processes:
 
 def _updater(config: TrainConfig, objective: Objective, processes: Processes) -> Updater:
     """Freeze, shard, compile and replicate the objective's parameters as the config says, and build the optimizer."""
-    _freeze(trained_parameters(objective, every_name=True), config.freeze)
+    parameters = trained_parameters(objective, every_name=True)
+    if config.adapter.tunes:
+        for name, item in parameters.items():
+            item.requires_grad = not _is_of_base(name)
+    _freeze(parameters, config.freeze)
     if processes.kind == "fsdp":
         shard(objective, processes)
     if config.checkpoint_activations:
@@ -270,6 +280,11 @@ def _updater(config: TrainConfig, objective: Objective, processes: Processes) ->
         scale=LossScale.of(config.precision),
         consolidation=Consolidation(trained, config.ewc_weight) if config.ewc_weight else None,
     )
+
+
+def _is_of_base(name: str) -> bool:
+    """Whether a parameter is of the model that an adapter is beside, and neither of that nor the objective's own."""
+    return not is_of_adapter(name) and not name.startswith("objective.")
 
 
 def _freeze(parameters: Mapping[str, nn.Parameter], patterns: tuple[str, ...]) -> None:

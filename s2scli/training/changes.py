@@ -21,6 +21,7 @@ from s2scli.training.run import Run
 # without those. An entry "section." stands for all of a section.
 _NEEDED_BY: dict[str, tuple[str, ...]] = {
     "model.": (),
+    "adapter.": (),
     "right_to_left": (),
     "optimizer.name": ("reset_optimizer",),
     "lr_scheduler.name": ("reset_lr_scheduler",),

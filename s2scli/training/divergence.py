@@ -60,7 +60,7 @@ def watch(run: Run, result: UpdateResult, group: list[Indices]) -> None:
         return
     last = run.save_dir / LAST
     if position.rate_factor == 1 and last.exists():
-        restore(run, load_checkpoint(last, resume=True), last)
+        restore(run, load_checkpoint(last, resume=True, may_be_adapter=True), last)
         run.position.rate_factor, run.position.skipped = LOWER_RATE, 0
         warn(
             f"{SKIPS_IN_A_ROW} updates in a row were not finite: back to {last}, update {run.position.update}, "

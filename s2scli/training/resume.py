@@ -9,7 +9,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from s2scli.checkpoint import Checkpoint, check_finite, load_checkpoint, load_weights, restore_config
+from s2scli.checkpoint import (
+    Checkpoint,
+    check_finite,
+    load_adapter,
+    load_checkpoint,
+    load_weights,
+    restore_config,
+)
 from s2scli.checkpoint_file import BEST, LAST, best_checkpoints, find_checkpoint
 from s2scli.configs.model import model_differences
 from s2scli.configs.train import TrainConfig
@@ -18,6 +25,7 @@ from s2scli.document import blaming
 from s2scli.errors import CheckpointError, UsageError
 from s2scli.models.factory import is_of_head
 from s2scli.schema import as_dict
+from s2scli.training.adapting import check_same_base, load_base
 from s2scli.training.changes import (
     ANEW,
     RESETS,
@@ -88,7 +96,7 @@ def _keep_checkpoints_of_another(config: TrainConfig, start: Path | None) -> Non
 def _read(path: Path, config: TrainConfig, *, resume: bool = False) -> Checkpoint:
     """The checkpoint that a run begins from; CheckpointError, with what else to go on from, where it is broken."""
     try:
-        checkpoint = load_checkpoint(path, resume=resume)
+        checkpoint = load_checkpoint(path, resume=resume, may_be_adapter=config.adapter.tunes)
         check_finite(checkpoint.weights, path)
     except CheckpointError as error:
         if path != config.save_dir / LAST:
@@ -128,6 +136,10 @@ def begin(run: Run) -> str:
     config, path = run.config, starting_point(run.config)
     if path is None:
         return ""
+    if config.adapter.tunes:
+        load_base(run)
+        if path != run.save_dir / LAST:
+            return ""
     checkpoint = _read(path, config, resume=True)
     run.has_last = path == run.save_dir / LAST
     resets = {name for name in RESETS if getattr(config, name)}
@@ -135,6 +147,7 @@ def begin(run: Run) -> str:
         # A repeated command resets what it resets once, not at each restart.
         done = {name for name in resets if checkpoint.config.get(name)}
         resets -= done
+        check_same_base(run, checkpoint, path)
         _say_what_is_done(run, checkpoint, path, done)
     elif config.finetune_from_model is not None:
         checkpoint = replace(checkpoint, weights=_fitted(run, checkpoint, path))
@@ -226,7 +239,8 @@ def _load_weights_of_another(run: Run, checkpoint: Checkpoint, path: Path) -> No
 def restore(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str] = frozenset()) -> None:  # type: ignore[assignment]
     """Put a run where a checkpoint left it, but for what is reset."""
     saved = saved_run(checkpoint, path)
-    load_weights(run.learner.model, checkpoint.weights, path)
+    load_part = load_adapter if run.base else load_weights
+    load_part(run.learner.model, checkpoint.weights, path)
     objective = {
         name.removeprefix("objective."): item
         for name, item in run.learner.parameters.items()

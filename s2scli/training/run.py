@@ -70,7 +70,8 @@ class RunData:
 class Learner:
     """What a run trains, and what trains it.
 
-    parameters: name → every parameter, frozen ones too. buffers: name → what else checkpoints keep of the model.
+    parameters: name → every parameter that checkpoints keep, frozen ones too: of an adapter that is trained, its own.
+    buffers: name → what else checkpoints keep of the model.
     average: of the weights; None: none is kept.
     """
 
@@ -93,6 +94,7 @@ class Run:
 
     translator: what translates validation data. shortlist: the table that checkpoints get, the dataset's if it has one.
     counted_until: up to when position.seconds counts the time.
+    base: the fingerprint of the model that an adapter is trained beside, if one is.
     has_last: whether its folder holds its last checkpoint. unsound: why the model, as it was last validated, is no
     result, or nothing.
     """
@@ -105,6 +107,7 @@ class Run:
     learner: Learner
     translator: Translator
     shortlist: Shortlist | None = None
+    base: str = ""
     position: Position = field(default_factory=Position)
     counted_until: float = 0.0
     has_last: bool = False
@@ -191,6 +194,7 @@ class Run:
                 run=state,
                 resumable=resumable,
                 shortlist=self.shortlist,
+                base=self.base,
                 **groups,
             ),
         )

@@ -288,7 +288,7 @@ class Trainer:
 
     def checkpoint(self, name: str, file: str = "checkpoint_last") -> Checkpoint:
         """A checkpoint of a run with all that is in it."""
-        return load_checkpoint(self.root / name / f"{file}.safetensors", resume=True)
+        return load_checkpoint(self.root / name / f"{file}.safetensors", resume=True, may_be_adapter=True)
 
     def events(self, name: str, kind: str) -> list[dict[str, Any]]:
         """The events of one kind in a run's log.jsonl."""

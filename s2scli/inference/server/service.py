@@ -23,7 +23,7 @@ from s2scli.inference.input import json_lines, text_lines
 from s2scli.inference.lines import Line
 from s2scli.inference.server.connection import Refused
 from s2scli.inference.server.pool import Pool, Question
-from s2scli.inference.translator import Translator
+from s2scli.inference.translator import ADAPTER, Translator
 from s2scli.io import decode
 from s2scli.needs import with_changes
 from s2scli.record import to_line
@@ -75,14 +75,26 @@ class Service:
                 "the model reads text: send lines of text/plain, or JSON lines as application/x-ndjson"
             )
         given: dict[str, str] = {}
+        adapter: str | None = None
         for name, value in parse_qsl(query, keep_blank_values=True):
             key = _key(name)
+            if key == ADAPTER and self.translator.adapters:
+                adapter = self._adapter(value)
+                continue
             if key not in SETTINGS:
                 raise UsageError(f"?{name}: a request has no such setting{did_you_mean(key, SETTINGS)}")
             if key in given:
                 raise UsageError(f"?{name}: given twice")
             given[key] = value
-        return Asked(self, body, given, kind)
+        return Asked(self, body, given, kind, adapter)
+
+    def _adapter(self, name: str) -> str:
+        """The adapter that a request asks for; UsageError where there is none such."""
+        if name and name not in self.translator.adapters:
+            raise UsageError(
+                f"?{ADAPTER}={name}: there is no such adapter{did_you_mean(name, self.translator.adapters)}"
+            )
+        return name
 
     def answer(self, asked: Asked, form: str, watch: Callable[[], object]) -> Generator[bytes, None, None]:
         """The output for some lines, as `--format form` has it, as it gets done.
@@ -127,11 +139,21 @@ class Service:
 
 
 class Asked:
-    """The lines of a request, read anew each time, each with the translator and settings that answer it."""
+    """The lines of a request, read anew each time, each with the translator and settings that answer it.
 
-    def __init__(self, service: Service, body: io.BytesIO, given: Mapping[str, str], kind: str) -> None:
+    adapter: that of lines which name none themselves.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        body: io.BytesIO,
+        given: Mapping[str, str],
+        kind: str,
+        adapter: str | None = None,
+    ) -> None:
         self._service, self._body, self._given = service, body, given
-        self._kind = kind
+        self._kind, self._adapter = kind, adapter
         self._own = service.vary(given, "?")
         if kind == "audio":
             self.num_lines, self._has_long = 1, False
@@ -186,6 +208,8 @@ class Asked:
 
     def __iter__(self) -> Iterator[Question]:
         for line in self._lines():
+            if self._adapter is not None and line.extra.get(ADAPTER) is None:
+                line = replace(line, extra={**line.extra, ADAPTER: self._adapter})
             if self._kind != "jsonl":
                 yield Question(line, *self._own)
                 continue
