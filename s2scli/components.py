@@ -228,5 +228,6 @@ EXPORT_TARGETS = Registry(
         "transformers": "s2scli.exporting.transformers:Transformers",
         "onnx": "s2scli.exporting.onnx:Onnx",
         "fairseq": "s2scli.exporting.fairseq:Fairseq",
+        "peft": "s2scli.exporting.peft:Peft",
     },
 )

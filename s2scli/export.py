@@ -44,7 +44,7 @@ def export(config: ExportConfig) -> ExportResult:
     keep_inputs("--out", config.out, [config.input])
     target: type[ExportTarget] = EXPORT_TARGETS[config.to]
     _check_destination(config.out, target, overwrite=config.overwrite)
-    source = ModelToExport.load(path)
+    source = target.load(path, config)
     _check_source(source)
     with _new_folder(config.out) as folder:
         target.write(source, folder, config)

@@ -13,6 +13,8 @@ from s2scli.console import counted, notice
 from s2scli.errors import UsageError
 from s2scli.foreign.base import ForeignFamily
 from s2scli.foreign.conversion import converted, recognized
+from s2scli.foreign.peft import CONFIG as ADAPTER
+from s2scli.foreign.peft import Base, read_adapter
 from s2scli.foreign.source import ForeignSource
 from s2scli.io import write_atomically
 from s2scli.needs import note_needs
@@ -36,6 +38,12 @@ def import_model(config: ImportConfig) -> ImportResult:
     """
     note_needs(config)
     _check_folder(config.save_dir)
+    if (config.source / ADAPTER).is_file():
+        return _import_adapter(config)
+    if config.base is not None:
+        raise UsageError(
+            f"--base {config.base}: {config.source} is no folder of PEFT, with {ADAPTER}; leave it out"
+        )
     source = ForeignSource(config.source)
     name = config.from_ or recognized(source)
     family: type[ForeignFamily] = FOREIGN_FAMILIES[name]
@@ -56,6 +64,23 @@ def import_model(config: ImportConfig) -> ImportResult:
             f"{config.save_dir} begins a Transformer's {found.only} with it"
         )
     return ImportResult(checkpoint=config.save_dir / BEST, family=name, parameters=number)
+
+
+def _import_adapter(config: ImportConfig) -> ImportResult:
+    """Write the checkpoint of an adapter that PEFT has written; UsageError where its model is not said."""
+    if config.base is None:
+        raise UsageError(
+            f"{config.source}: is an adapter of PEFT; give --base, the folder of transformers that it is for"
+        )
+    checkpoint = read_adapter(config.source, Base.read(config.base, config))
+    config.save_dir.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(config.save_dir / BEST, checkpoint)
+    number = sum(tensor.numel() for tensor in checkpoint.weights.values())
+    notice(
+        f"{config.save_dir / BEST}: an adapter of PEFT, {counted(number, 'parameter')}, of the model of fingerprint "
+        f"{checkpoint.base}; s2s generate takes it as --adapter NAME={config.save_dir}"
+    )
+    return ImportResult(checkpoint=config.save_dir / BEST, family="peft", parameters=number)
 
 
 def _check_folder(folder: Path) -> None:

@@ -32,6 +32,11 @@ class ExportConfig(CommandConfig):
     out: Path = setting(
         ..., "folder to write; s2s generate --path reads that for ctranslate2 too", common=True
     )
+    base: Path | None = setting(
+        None,
+        "for peft, the folder of transformers that the adapter's model was imported from",
+        needs="to=peft",
+    )
     overwrite: bool = setting(False, "replace a folder that s2s export has written before")
     quantization: str = setting(
         "float32",

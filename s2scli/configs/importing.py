@@ -30,6 +30,12 @@ class ImportConfig(CommandConfig):
         choices=Names(FOREIGN_FAMILIES),
         common=True,
     )
+    base: Path | None = setting(
+        None,
+        "where what is imported is an adapter of PEFT, the folder of transformers that it is for; s2s import makes the "
+        "model of that",
+        common=True,
+    )
     source_lang: str = setting(
         "",
         "source language, where the files do not say it, or of a model that knows several",

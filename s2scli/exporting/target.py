@@ -78,6 +78,12 @@ class ExportTarget(ABC):
     """A toolkit that models are written for, a row of components.EXPORT_TARGETS."""
 
     @classmethod
+    def load(cls, path: Path, config: ExportConfig) -> ModelToExport:
+        """Read what is to be written; CheckpointError where it is broken."""
+        del config
+        return ModelToExport.load(path)
+
+    @classmethod
     @abstractmethod
     def write(cls, source: ModelToExport, folder: Path, config: ExportConfig) -> None:
         """Write a model into an empty folder, as its toolkit reads it.

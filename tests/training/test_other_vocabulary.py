@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from begun_runs import QUICK, one_line
+from process_pairs import assert_close, together
 from torch import Tensor
 from toys import BAHDANAU, CONVOLUTIONAL, LANGUAGE_MODEL, TRANSFORMER, Trainer, assert_same_run, write_dataset
 
@@ -230,6 +231,18 @@ def test_a_run_says_how_many_rows_begin_with_what_and_goes_on_exactly(
     trainer("parts", **settings, max_update=4)
     assert_same_run(trainer.checkpoint("parts"), trainer.checkpoint("whole"))
     assert len(trainer.checkpoint("whole").tokenizers["target"]) == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_two_processes_begin_with_the_same_rows(
+    trained: Trainer, runs: Path, others: Mapping[str, Path], kind: str
+) -> None:
+    trainer = Trainer(others["vocabulary"], trained.root)
+    settings = QUICK | {"finetune_from_model": runs / "first", "ema_decay": 0.9, "max_update": 2}
+    trainer("alone", **settings, update_freq=2)
+    together(trainer, "two", settings | {"distributed": kind})
+    assert_close(trainer.checkpoint("two"), trainer.checkpoint("alone"), 1e-5)
 
 
 def test_text_that_is_normalized_in_another_way_alone_is_refused(

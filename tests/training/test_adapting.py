@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from begun_runs import QUICK, one_line
+from process_pairs import assert_close, together
 from toys import Trainer, assert_same_run
 
 from s2scli.checkpoint import fingerprint_of, load_checkpoint
@@ -124,6 +125,19 @@ def test_weights_stay_where_a_model_is_also_what_its_adapter_was_trained_beside(
         if name.endswith(".b"):
             assert bool(item.any()) == ("encoder_layers" not in name)
     assert torch.equal(weights["adapter.encoder_layers.0.self_attention.qkv.q.b"], torch.zeros(16, 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_two_processes_are_one_with_two_batches_an_update(trained: Trainer, runs: Path, kind: str) -> None:
+    settings = LORA | {"finetune_from_model": runs / "first", "ema_decay": 0.9, "max_update": 6}
+    trained("alone", **settings, update_freq=2)
+    together(trained, "two", settings | {"distributed": kind})
+    one, two = trained.checkpoint("alone"), trained.checkpoint("two")
+    assert one.base == two.base
+    assert_close(two, one, 1e-5)
+    whole = trained.checkpoint("two")
+    assert whole.weights.keys() == one.weights.keys()
 
 
 def test_a_run_without_an_adapter_cannot_be_gone_on_with_one(trained: Trainer, runs: Path) -> None:
