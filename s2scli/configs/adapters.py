@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import ClassVar
 
-from s2scli.configs.component import ComponentConfig, called
+from s2scli.configs.component import ComponentConfig
 from s2scli.schema import setting
 
 
@@ -27,7 +27,7 @@ class NoAdapterConfig(AdapterConfig):
     builds: ClassVar[str] = "s2scli.models.adapters:no_adapter"
     tunes: ClassVar[bool] = False
 
-    name: str = called("none", "no adapter: all parameters are trained")
+    name: str = setting("none", "no adapter: all parameters are trained", choices=("none",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +36,9 @@ class LowRankConfig(AdapterConfig):
 
     builds: ClassVar[str] = "s2scli.models.adapters:LowRankAdapter"
 
-    name: str = called("lora", "low-rank matrices beside the weights")
-    rank: int = setting(
-        8, "width of the two matrices of each weight", at_least=1, at_most=1_000_000, common=True
-    )
-    alpha: float = setting(
-        16.0, "what their product is multiplied by, divided by the rank", above=0, common=True
-    )
+    name: str = setting("lora", "low-rank matrices beside the weights", choices=("lora",))
+    rank: int = setting(8, "width of the two matrices of each weight", at_least=1, at_most=1_000_000)
+    alpha: float = setting(16.0, "what their product is multiplied by, divided by the rank", above=0)
     rslora: bool = setting(
         False, "divide alpha by the root of the rank instead (Kalajdzievski 2023): for larger ranks"
     )
@@ -66,8 +62,8 @@ class BottleneckConfig(AdapterConfig):
 
     builds: ClassVar[str] = "s2scli.models.adapters:BottleneckAdapter"
 
-    name: str = called("bottleneck", "a narrow feed-forward layer after each layer")
-    width: int = setting(64, "width of the narrow layer", at_least=1, at_most=1_000_000, common=True)
+    name: str = setting("bottleneck", "a narrow feed-forward layer after each layer", choices=("bottleneck",))
+    width: int = setting(64, "width of the narrow layer", at_least=1, at_most=1_000_000)
     layers: tuple[str, ...] = setting(
-        ("*",), "after which layers, as in 'decoder_layers.*'; the patterns are a shell's", common=True
+        ("*",), "after which layers, as in 'decoder_layers.*'; the patterns are a shell's"
     )

@@ -50,8 +50,9 @@ class Peft(ExportTarget):
             raise UsageError(
                 f"{path}: is of bottlenecks, which PEFT has not; --to peft writes --adapter lora"
             )
-        languages = {name: str(adapter.dataset.get(name, "")) for name in ("source_lang", "target_lang")}
-        base = Base.read(config.base, ImportConfig(source=config.base, save_dir=config.out, **languages))
+        source, target = (str(adapter.dataset.get(name, "")) for name in ("source_lang", "target_lang"))
+        wanted = ImportConfig(source=config.base, save_dir=config.out, source_lang=source, target_lang=target)
+        base = Base.read(config.base, wanted)
         return AdapterToExport(
             path=path,
             checkpoint=replace(adapter, tokenizers=base.checkpoint.tokenizers),

@@ -92,9 +92,9 @@ def read_adapter(folder: Path, base: Base) -> Checkpoint:
     source = ForeignSource(folder)
     settings = ForeignSettings(source.json(CONFIG), folder / CONFIG)
     settings.only(peft_type="LORA")
-    for name, values in _UNSUPPORTED.items():
-        if settings.values.get(name) not in values:
-            settings.refuse(name, "none")
+    for option, without in _UNSUPPORTED.items():
+        if settings.values.get(option) not in without:
+            settings.refuse(option, "none")
     rank, path = settings.whole("r"), folder / WEIGHTS
     if source.file(WEIGHTS) is None:
         raise CheckpointError(f"{folder}: has no {WEIGHTS}, which PEFT writes")
