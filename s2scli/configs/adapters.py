@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import ClassVar
 
-from s2scli.configs.component import ComponentConfig
+from s2scli.configs.component import ComponentConfig, called
 from s2scli.schema import setting
 
 
@@ -27,7 +27,7 @@ class NoAdapterConfig(AdapterConfig):
     builds: ClassVar[str] = "s2scli.models.adapters:no_adapter"
     tunes: ClassVar[bool] = False
 
-    name: str = setting("none", "no adapter: all parameters are trained", choices=("none",))
+    name: str = called("none", "adapter", common=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class LowRankConfig(AdapterConfig):
 
     builds: ClassVar[str] = "s2scli.models.adapters:LowRankAdapter"
 
-    name: str = setting("lora", "low-rank matrices beside the weights", choices=("lora",))
+    name: str = called("lora", "adapter", common=False)
     rank: int = setting(8, "width of the two matrices of each weight", at_least=1, at_most=1_000_000)
     alpha: float = setting(16.0, "what their product is multiplied by, divided by the rank", above=0)
     rslora: bool = setting(
@@ -47,7 +47,6 @@ class LowRankConfig(AdapterConfig):
         ("*.q", "*.v"),
         "which weights, as in '*.q' or 'decoder_layers.*'; the patterns are a shell's; names end in q, k, v, out, "
         "inner, outer",
-        common=True,
     )
 
     @property
@@ -62,7 +61,7 @@ class BottleneckConfig(AdapterConfig):
 
     builds: ClassVar[str] = "s2scli.models.adapters:BottleneckAdapter"
 
-    name: str = setting("bottleneck", "a narrow feed-forward layer after each layer", choices=("bottleneck",))
+    name: str = called("bottleneck", "adapter", common=False)
     width: int = setting(64, "width of the narrow layer", at_least=1, at_most=1_000_000)
     layers: tuple[str, ...] = setting(
         ("*",), "after which layers, as in 'decoder_layers.*'; the patterns are a shell's"

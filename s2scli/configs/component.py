@@ -27,6 +27,6 @@ class ComponentConfig:
         return load(self.builds)
 
 
-def called(name: str, kind: str) -> Any:
-    """The field `name` of a component's config."""
-    return setting(name, kind, choices=(name,), common=True)
+def called(name: str, kind: str, *, common: bool = True) -> Any:
+    """The field `name` of a component's config; common: whether the kind is among what people often choose."""
+    return setting(name, kind, choices=(name,), common=common)
