@@ -50,6 +50,16 @@ class Adapter(nn.Module):
             node = node.get_submodule(folder)
         node.add_module(last, module)
 
+    @property
+    def by_layer(self) -> Mapping[Linear, Sequence[tuple[int, LowRank]]]:
+        """The matrices beside each linear layer's weight, each with the first of its rows; none by default."""
+        return {}
+
+    @property
+    def after_layers(self) -> Mapping[str, Bottleneck]:
+        """What comes after each layer, by its name; nothing by default."""
+        return {}
+
     @abstractmethod
     def merge(self) -> None:
         """Put what it adds into the model's own weights; UsageError where that cannot be."""
@@ -63,10 +73,10 @@ class LowRankAdapter(Adapter):
 
     def __init__(self, model: Model, config: LowRankConfig) -> None:
         super().__init__()
-        self.names: list[str] = matching([*weights_of(model)], config.layers)
+        weights = weights_of(model)
         found: dict[Linear, list[tuple[int, LowRank]]] = {}
-        for name in self.names:
-            rows = weights_of(model)[name]
+        for name in matching([*weights], config.layers):
+            rows = weights[name]
             if config.rank > (most := min(rows.size, rows.layer.in_features)):
                 raise UsageError(
                     f"--adapter-rank {config.rank}: {name} is a matrix of {rows.size} × {rows.layer.in_features}; "
@@ -80,14 +90,7 @@ class LowRankAdapter(Adapter):
             layer.added = added
 
     @property
-    def parts(self) -> dict[str, LowRank]:
-        """The matrices beside each weight, by its name."""
-        return {
-            name: module for name in self.names if isinstance(module := self.get_submodule(name), LowRank)
-        }
-
-    @property
-    def by_layer(self) -> dict[Linear, Sequence[tuple[int, LowRank]]]:
+    def by_layer(self) -> Mapping[Linear, Sequence[tuple[int, LowRank]]]:
         """The matrices beside each linear layer's weight, each with the first of its rows."""
         return {layer: added.parts for layer, added in self._added.items()}
 
@@ -109,19 +112,17 @@ class BottleneckAdapter(Adapter):
     def __init__(self, model: Model, config: BottleneckConfig) -> None:
         super().__init__()
         layers = layers_of(model)
-        self.names: list[str] = matching([*layers], config.layers)
-        for name in self.names:
-            layer = layers[name]
-            module = Bottleneck(layer.width, config.width)
+        self._after = {
+            name: Bottleneck(layers[name].width, config.width) for name in matching([*layers], config.layers)
+        }
+        for name, module in self._after.items():
             self.add(name, module)
-            layer.after = After(module)
+            layers[name].after = After(module)
 
     @property
-    def parts(self) -> dict[str, Bottleneck]:
+    def after_layers(self) -> Mapping[str, Bottleneck]:
         """What comes after each layer, by its name."""
-        return {
-            name: module for name in self.names if isinstance(module := self.get_submodule(name), Bottleneck)
-        }
+        return self._after
 
     def merge(self) -> None:
         """UsageError: a layer of its own is in no weight."""

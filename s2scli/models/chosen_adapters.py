@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from s2scli.data.batch import Batch, Source
-from s2scli.models.adapters import Adapter, BottleneckAdapter, LowRankAdapter, layers_of
+from s2scli.errors import UsageError
+from s2scli.models.adapters import Adapter, layers_of
 from s2scli.models.base import Decodable, Memory, Model, State, StepOutput, WrappedModel
 from s2scli.nn.adapters import Bottleneck, LowRank
 from s2scli.nn.chosen_adapters import BatchAdapters, ChosenBottlenecks, ChosenRows
@@ -78,18 +79,21 @@ class Adapted(WrappedModel):
 def choices_of(model: Model, adapters: Sequence[Adapter]) -> BatchAdapters:
     """Put several adapters that were made for a model beside it, numbered in their order, and give what chooses.
 
-    It is for decoding: what layers add is put together here, on the model's device and in its precision.
+    It is for decoding: what layers add is put together here, on the model's device and in its precision. Raises
+    UsageError for a kind of adapter that is for all lines.
     """
     batch, like = BatchAdapters(), model.output.weight.detach()
     rows: dict[Linear, list[tuple[int, int, LowRank]]] = {}
     narrow: dict[str, list[tuple[int, Bottleneck]]] = {}
     for number, adapter in enumerate(adapters):
-        if isinstance(adapter, LowRankAdapter):
-            for layer, parts in adapter.by_layer.items():
-                rows.setdefault(layer, []).extend((number, start, part) for start, part in parts)
-        elif isinstance(adapter, BottleneckAdapter):
-            for name, part in adapter.parts.items():
-                narrow.setdefault(name, []).append((number, part))
+        if not (adapter.by_layer or adapter.after_layers):
+            raise UsageError(
+                "--adapter: one is of a kind that is for all lines; give that one alone, to no server"
+            )
+        for layer, parts in adapter.by_layer.items():
+            rows.setdefault(layer, []).extend((number, start, part) for start, part in parts)
+        for name, part in adapter.after_layers.items():
+            narrow.setdefault(name, []).append((number, part))
     layers = layers_of(model)
     for block in layers.values():
         block.after = None
