@@ -158,17 +158,6 @@ def load_checkpoint(
     )
 
 
-def fingerprint_of(checkpoint: Checkpoint) -> str:
-    """A short hash of a model's weights and tokenizers, by which an adapter names the model that it is for."""
-    found = hashlib.sha256()
-    for side, tokenizer in sorted(checkpoint.tokenizers.items()):
-        found.update(f"{side} {tokenizer.vocabulary.fingerprint}\n".encode())
-    for name, tensor in sorted(checkpoint.weights.items()):
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()[:16]
-
-
 def check_base(adapter: Checkpoint, path: Path, base: str, name: str) -> None:
     """CheckpointError where the checkpoint at a path is no adapter, or one of another model than the one named.
 

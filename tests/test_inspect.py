@@ -421,7 +421,9 @@ def test_an_adapter_is_told_with_its_model(toy_data: Path, tmp_path: Path) -> No
     trainer("run", **TRANSFORMER | adapter, max_update=1)
     path = tmp_path / "run/checkpoint_best.safetensors"
     report = inspect_checkpoint(path)
-    assert report.base == fingerprint_of(load_checkpoint(tmp_path / "base/checkpoint_best.safetensors"))
+    assert report.base == fingerprint_of(
+        load_checkpoint(tmp_path / "base/checkpoint_best.safetensors").weights
+    )
     assert (list(report.modules), report.vocabularies) == (["adapter"], {})
     lines = "\n".join(checkpoint_lines(report))
     assert f"the model of fingerprint {report.base}" in lines

@@ -249,6 +249,11 @@ class TrainConfig(RunningConfig, StartingConfig, ForgettingConfig, CommandConfig
                 f"--adapter {self.adapter.name}: is trained beside a model that stays as it is; give that as "
                 "--finetune-from-model"
             )
+        if self.adapter.tunes and self.ewc_weight:
+            raise UsageError(
+                f"--ewc-weight {self.ewc_weight:g}: an adapter leaves the model's weights where they are; give one of "
+                "them"
+            )
         if self.adapter.tunes and self.new_embeddings:
             raise UsageError(
                 f"--new-embeddings {self.new_embeddings}: an adapter leaves the model's embeddings as they are; give "

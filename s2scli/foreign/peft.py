@@ -130,7 +130,11 @@ def read_adapter(folder: Path, base: Base) -> Checkpoint:
     except UsageError as error:
         raise CheckpointError(f"{folder / CONFIG}: {error}") from None
     return replace(
-        base.checkpoint, config=config, weights=weights, shortlist=None, base=fingerprint_of(base.checkpoint)
+        base.checkpoint,
+        config=config,
+        weights=weights,
+        shortlist=None,
+        base=fingerprint_of(base.checkpoint.weights),
     )
 
 
@@ -153,7 +157,7 @@ def written_adapter(
 
     Raises CheckpointError where it is of another model.
     """
-    check_base(adapter, path, fingerprint_of(base.checkpoint), str(base.path))
+    check_base(adapter, path, fingerprint_of(base.checkpoint.weights), str(base.path))
     tensors: dict[str, Tensor] = {}
     for key, tensor in adapter.weights.items():
         name, _, matrix = key.removeprefix("adapter.").rpartition(".")

@@ -23,7 +23,7 @@ def read_adapters(model: Model, paths: Iterable[Path], checkpoint: Checkpoint, p
 
     path: the checkpoint's. Raises CheckpointError for what is no adapter, or of another model.
     """
-    base = fingerprint_of(checkpoint)
+    base = fingerprint_of(checkpoint.weights)
     return [_read(model, find_checkpoint(item), base, path) for item in paths]
 
 

@@ -141,6 +141,11 @@ class OpenedCheckpoints(OpenedModel):
 
     def _beside_neighbours(self, model: Decodable, path: Path, config: GenerateConfig) -> Decodable:
         """The model with what the nearest of the states in a datastore say; UsageError where it is not one model."""
+        if config.adapter:
+            raise UsageError(
+                f"--adapter {config.adapter[0]}: the states in the datastore {path} are of the model without one; "
+                "merge it (s2s average --merge-adapter), and make a datastore of that"
+            )
         if not isinstance(model, Model):
             other = "several models" if self.others else f"--ctc-weight {config.ctc_weight:g}"
             raise UsageError(f"--datastore {path}: is of one model, and does not go with {other}")

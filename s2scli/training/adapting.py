@@ -47,7 +47,7 @@ def load_base(run: Run) -> None:
             f"{path}: has no {min(missing)} head, and an adapter leaves heads as they are; leave out what asks for one"
         )
     load_weights(model, checkpoint.weights, path)
-    run.base = fingerprint_of(checkpoint)
+    run.base = fingerprint_of(checkpoint.weights)
     notice(f"the weights of {path} ({run.base}) stay as they are, and the adapter is trained beside them")
 
 

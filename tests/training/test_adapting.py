@@ -30,7 +30,7 @@ def test_the_adapter_alone_is_trained_and_kept_with_the_models_fingerprint(
     before = base.read_bytes()
     trained("run", **settings, finetune_from_model=runs / "first", max_update=3)
     kept = trained.checkpoint("run")
-    assert kept.base == fingerprint_of(load_checkpoint(base))
+    assert kept.base == fingerprint_of(load_checkpoint(base).weights)
     assert not kept.tokenizers
     assert kept.weights
     assert all(name.startswith("adapter.") for name in kept.weights)
@@ -101,7 +101,7 @@ def test_an_adapter_goes_on_beside_its_own_model_alone(trained: Trainer, runs: P
         trained("run", **LORA, finetune_from_model=runs / "whole", max_update=4)
     message = one_line(raised)
     for name in ("first", "whole"):
-        assert fingerprint_of(load_checkpoint(runs / name / BEST)) in message
+        assert fingerprint_of(load_checkpoint(runs / name / BEST).weights) in message
     with pytest.raises(
         CheckpointError, match=r"adapter.rank = 2 before, 3 now; a run that goes on must keep it"
     ):
