@@ -298,6 +298,10 @@ class Model(nn.Module, Decodable):
         """Read the sources."""
         return self.encode_embedded(*self.embed(source), source.extended if self.copies else None)
 
+    def source_order(self, mask: Tensor) -> Tensor:
+        """Which position of its source each of the vectors that `embed` gives is of, [B, S]; mask [B, S]."""
+        return torch.arange(mask.size(1), device=mask.device).expand_as(mask)
+
     @abstractmethod
     def encoder_states(self, memory: Memory) -> Tensor:
         """One state for each position of `embed`, [B, S, encoder_width], of a memory as `encode` gave it."""
@@ -307,11 +311,19 @@ class Model(nn.Module, Decodable):
         """Which of `encoder_states` are no padding, [B, S]."""
 
     @abstractmethod
+    def embed_target(self, inputs: Tensor) -> Tensor:
+        """Vectors [B, T, D] for the decoder to read, of the tokens inputs [B, T]."""
+
+    @abstractmethod
+    def decode_embedded(self, memory: Memory, embedded: Tensor) -> Hidden:
+        """Read what `embed_target` has given, embedded [B, T, D], and give the states that `decode` gives."""
+
     def decode(self, memory: Memory, inputs: Tensor) -> Hidden:
         """States [B, T, D]: the one of position t predicts target t from what is read up to t, inputs [B, T].
 
         Those of a model that copies say what to copy too.
         """
+        return self.decode_embedded(memory, self.embed_target(inputs))
 
     def decode_mixed(
         self, memory: Memory, inputs: Tensor, own: Tensor, predict: Callable[[Hidden], Tensor]

@@ -171,14 +171,18 @@ class ConvolutionalModel(Model):
         return self.dropout(embedded), source.mask
 
     def encode_embedded(self, x: Tensor, mask: Tensor, words: Tensor | None = None) -> ConvolutionalMemory:
-        """Run the encoder; its gradient is divided by the number of attentions it comes from (section 3.5)."""
+        """Run the encoder; its gradient in training is divided by the number of attentions it comes from (section 3.5).
+
+        Out of training gradients are what they are.
+        """
         del words
         embedded, present = x, mask[..., None]  # [B, S, D], [B, S, 1]
         x = self.encoder_input(embedded)
         for layer in self.encoder_layers:
             x = layer(x, present)
         states = self.encoder_output(x)
-        keys = kernels.scale_gradient(states, 1 / (2 * len(self.decoder_layers)))
+        share = 1 / (2 * len(self.decoder_layers)) if self.training else 1.0
+        keys = kernels.scale_gradient(states, share)
         values = balanced_sum(keys, embedded)
         missing = rounded_length(keys.size(1)) - keys.size(1)
         keys, values = (F.pad(item, (0, 0, 0, missing)) for item in (keys, values))
@@ -194,8 +198,8 @@ class ConvolutionalModel(Model):
         """Which of the states are no padding, [B, S]."""
         return cast(ConvolutionalMemory, memory).mask[:, 0, : self.encoder_states(memory).size(1)]
 
-    def _embed(self, inputs: Tensor) -> Tensor:
-        """Embeddings [B, T, D] of what the decoder reads."""
+    def embed_target(self, inputs: Tensor) -> Tensor:
+        """The embeddings [B, T, D] of target tokens with their positions."""
         embedded: Tensor = self.dropout(
             self.target_embedding(inputs) + self.target_positions(0, inputs.size(1))
         )
@@ -206,10 +210,9 @@ class ConvolutionalModel(Model):
         hidden: Tensor = self.dropout(self.decoder_output(x))
         return hidden
 
-    def decode(self, memory: Memory, inputs: Tensor) -> Tensor:
+    def decode_embedded(self, memory: Memory, embedded: Tensor) -> Tensor:
         """Decoder states [B, T, D] of all target positions."""
         memory = cast(ConvolutionalMemory, memory)
-        embedded = self._embed(inputs)
         x = self.decoder_input(embedded)
         for layer in self.decoder_layers:
             x = layer(x, embedded, memory.keys, memory.values, memory.mask)
@@ -220,7 +223,7 @@ class ConvolutionalModel(Model):
         assert batch.target is not None
         layer = chosen_layer(layer, len(self.decoder_layers))
         memory = cast(ConvolutionalMemory, self.encode(batch.source))
-        embedded = self._embed(decoder_input(batch.target, self.symbols.start))
+        embedded = self.embed_target(decoder_input(batch.target, self.symbols.start))
         x = self.decoder_input(embedded)
         layers = [cast(ConvolutionalDecoderLayer, item) for item in self.decoder_layers]
         for below in layers[:layer]:

@@ -180,6 +180,10 @@ class RecurrentModel(Model):
         top = final[0, -1]
         return RecurrentMemory(keys, prepared, mask, self.bridge(final), top, words)
 
+    def source_order(self, mask: Tensor) -> Tensor:
+        """Which position of its source each of the vectors that `embed` gives is of, [B, S]; mask [B, S]."""
+        return _positions_read(mask) if self.config.reverse_source else super().source_order(mask)
+
     def encoder_states(self, memory: Memory) -> Tensor:
         """The top layer's states [B, S, size], put in the source's order where it is read backwards."""
         keys, mask = cast(RecurrentMemory, memory).keys, cast(RecurrentMemory, memory).mask
@@ -201,16 +205,20 @@ class RecurrentModel(Model):
         if layer is not None:
             raise UsageError(f"--alignment-layer {layer} is not for recurrent models; leave it out")
         memory = cast(RecurrentMemory, self.encode(batch.source))
-        embedded = self.dropout(self.target_embedding(decoder_input(batch.target, self.symbols.start)))
+        embedded = self.embed_target(decoder_input(batch.target, self.symbols.start))
         weights = self._run(embedded, memory)[1]
         assert weights is not None
         if self.config.reverse_source:
             weights = weights.gather(2, _positions_read(memory.mask)[:, None].expand_as(weights))
         return weights * batch.target.mask[..., None]
 
-    def decode(self, memory: Memory, inputs: Tensor) -> Hidden:
+    def embed_target(self, inputs: Tensor) -> Tensor:
+        """The embeddings [B, T, D] of target tokens."""
+        embedded: Tensor = self.dropout(self.target_embedding(inputs))
+        return embedded
+
+    def decode_embedded(self, memory: Memory, embedded: Tensor) -> Hidden:
         """Decoder states [B, T, D] of all target positions."""
-        embedded = self.dropout(self.target_embedding(inputs))  # [B, T, D]
         return self._run(embedded, cast(RecurrentMemory, memory))[0]
 
     def _run(self, embedded: Tensor, memory: RecurrentMemory) -> tuple[Hidden, Tensor | None]:
@@ -265,7 +273,7 @@ class RecurrentModel(Model):
         for tokens, chosen in zip(inputs.split(1, dim=1), own.split(1, dim=1), strict=True):
             if states:
                 tokens = torch.where(chosen, predict(states[-1]), tokens)
-            embedded = self.dropout(self.target_embedding(tokens))
+            embedded = self.embed_target(tokens)
             hidden, state = self._extend(embedded, memory, state, linear)
             states.append(hidden)
         return joined(states)
@@ -359,7 +367,7 @@ class RecurrentModel(Model):
     def decode_step(self, tokens: Tensor, memory: Memory, state: State) -> tuple[Hidden, State]:
         """Run the decoder on the newest token of each hypothesis."""
         memory = cast(RecurrentMemory, memory)
-        embedded = self.dropout(self.target_embedding(tokens))
+        embedded = self.embed_target(tokens)
         linear = self._loop(memory, 1)
         hidden, new = self._extend(embedded, memory, cast(RecurrentState, state), linear)
         return hidden, new

@@ -70,11 +70,15 @@ class TransformerDecoder(Model):
             self.copy_layer = kept.index(self.copy_layer)
         setattr(self, f"{side}_layers", nn.ModuleList(layers[number] for number in kept))
 
-    def decode(self, memory: Memory, inputs: Tensor) -> Hidden:
+    def embed_target(self, inputs: Tensor) -> Tensor:
+        """The embeddings [B, T, D] of target tokens with their positions."""
+        embedded: Tensor = self.decoder_embedder(inputs)
+        return embedded
+
+    def decode_embedded(self, memory: Memory, embedded: Tensor) -> Hidden:
         """Decoder states [B, T, D] of all target positions."""
-        memory = cast(TransformerMemory, memory)
-        x = embedded = self.decoder_embedder(inputs)  # [B, T, D]
-        bias = self._target_bias(inputs.size(1))
+        memory, x = cast(TransformerMemory, memory), embedded
+        bias = self._target_bias(embedded.size(1))
         copied = None
         kept = kept_layers(len(self.decoder_layers), self.decoder_layerdrop, self.training)
         layers = zip(self.decoder_layers, memory.keys, memory.values, strict=True)
@@ -112,7 +116,7 @@ class TransformerDecoder(Model):
         assert batch.target is not None
         layer = chosen_layer(layer, len(self.decoder_layers))
         memory = cast(TransformerMemory, self.encode(batch.source))
-        x = self.decoder_embedder(decoder_input(batch.target, self.symbols.start))
+        x = self.embed_target(decoder_input(batch.target, self.symbols.start))
         bias = self._target_bias(x.size(1))
         layers = [cast(DecoderLayer, item) for item in self.decoder_layers]
         for below, keys, values in zip(layers[:layer], memory.keys, memory.values, strict=False):

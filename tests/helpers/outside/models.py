@@ -83,17 +83,21 @@ class BagOfWordsModel(Model):
         assert isinstance(memory, Bag)
         return memory.mask
 
-    def decode(self, memory: Memory, inputs: Tensor) -> Tensor:
+    def embed_target(self, inputs: Tensor) -> Tensor:
+        embedded: Tensor = self.target_table(inputs)
+        return embedded
+
+    def decode_embedded(self, memory: Memory, embedded: Tensor) -> Tensor:
         assert isinstance(memory, Bag)
-        mean = memory.mean[:, None].expand(-1, inputs.size(1), -1)
-        hidden: Tensor = self.combine(torch.cat([self.target_table(inputs), mean], dim=2)).tanh()
+        mean = memory.mean[:, None].expand(-1, embedded.size(1), -1)
+        hidden: Tensor = self.combine(torch.cat([embedded, mean], dim=2)).tanh()
         return hidden
 
     def start(self, memory: Memory) -> Nothing:
         return Nothing()
 
     def decode_step(self, tokens: Tensor, memory: Memory, state: State) -> tuple[Tensor, State]:
-        return self.decode(memory, tokens), state
+        return self.decode_embedded(memory, self.embed_target(tokens)), state
 
     def attention(self, batch: Batch, layer: int | None = None) -> Tensor:
         raise UsageError("a bag of words has no attention to show")

@@ -156,6 +156,7 @@ class Recorder(Model):
     embed = encode_embedded = encoder_mask = embeddings = encoder_states = start = decode_step = attention = (
         None  # type: ignore[assignment]
     )
+    embed_target = decode_embedded = None  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize(
