@@ -8,34 +8,27 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from s2scli.checkpoint_file import find_checkpoints
 from s2scli.configs.generate import PHRASE_FILES, GenerateConfig
 from s2scli.console import counted, counter, is_terminal, notice, uncounted, warn
-from s2scli.data.source_form import SourceComposer, SourceForm
-from s2scli.data.tokenizers import check_vocabularies
-from s2scli.errors import CheckpointError, Interrupted, S2SError, UsageError
+from s2scli.errors import Interrupted, S2SError, UsageError
 from s2scli.files import keep_inputs
 from s2scli.inference.formats import format_record
-from s2scli.inference.input import input_format, json_lines, text_lines
 from s2scli.inference.lines import Line
 from s2scli.inference.loading import attention_results, make_translator, open_model
 from s2scli.inference.opened import OpenedModel
 from s2scli.inference.output import open_output, skip_none
+from s2scli.inference.reading import read_source
 from s2scli.inference.signals import InterruptSignals
-from s2scli.io import STDIN, input_name, lines_ahead, read_lines
+from s2scli.io import STDIN, lines_ahead
 from s2scli.needs import note_needs
-from s2scli.notes import TELLS_EACH, Summary
+from s2scli.notes import Summary
 from s2scli.record import Record
-from s2scli.schema import as_dict, names_that_decide, spelled
+from s2scli.schema import as_dict, names_that_decide
 from s2scli.streams import is_open_terminal
 from s2scli.text.vocabulary import UNKNOWN_NAME
-
-if TYPE_CHECKING:
-    # Of a dataset are the fewest inputs, and numpy takes a while to load.
-    from s2scli.data.dataset import Dataset
-
 
 # Recordings are some 100 frames a second, of 80 numbers each: of a thousand that are read ahead hundreds of MB.
 _MOST_RECORDINGS = 256
@@ -130,8 +123,7 @@ def records_of(
     be translated; see RecordSink.
     """
     opened = open_model(config.path)
-    _check_source_type(config, opened)
-    lines = _shard(_lines(config, opened), config)
+    lines = _shard(read_source(config, opened), config)
     if _is_typed(config):
         notice("type a sentence a line; Ctrl-D ends")
     window = _window(config, opened)
@@ -146,13 +138,6 @@ def records_of(
     else:
         records = make_translator(config, opened).records(lines, window, done)
     return islice(records, again, None)
-
-
-def _check_source_type(config: GenerateConfig, opened: OpenedModel) -> None:
-    """UsageError where --source-type is not what the model reads."""
-    own = (opened.dataset.get("features") or {}).get("source_type", "text")
-    if config.source_type not in (None, own):
-        raise UsageError(f"--source-type {config.source_type}: {opened.path} reads {own}; leave it out")
 
 
 def _is_typed(config: GenerateConfig) -> bool:
@@ -209,104 +194,6 @@ def _settings(config: GenerateConfig) -> dict[str, Any]:
     return values
 
 
-def _lines(config: GenerateConfig, opened: OpenedModel) -> Iterator[Line]:
-    """All lines of the input, whatever its kind."""
-    if config.files:
-        return _recordings(config, opened)
-    if config.data:
-        return _dataset_lines(config, opened)
-    form = SourceForm.from_meta(opened.dataset.get("source_form", {}))
-    composer = SourceComposer(form, config.source_tag)
-    kind = input_format(config.input) if config.input_format == "auto" else config.input_format
-    # Broken text is replaced, with a warning, and its line kept.
-    name = input_name(config.input)
-    summary = Summary(verbose=config.verbose or config.follow, name=name, remedy=TELLS_EACH)
-    texts = read_lines(config.input, replace=True, summary=summary)
-    if opened.reads_frames:
-        from s2scli.inference.recordings import path_lines, recording_records
-
-        return recording_records(texts, name) if kind == "jsonl" else path_lines(texts)
-    if form.names_languages and not config.source_tag:
-        raise UsageError(
-            f"{config.path}: writes several languages, and no symbol says which; give --source-tag, one of "
-            f"{', '.join(form.tags)}"
-        )
-    if kind == "jsonl":
-        return json_lines(texts, name, composer, config.source_field)
-    return text_lines(texts, composer, constraints=config.constraints is not None)
-
-
-def _recordings(config: GenerateConfig, opened: OpenedModel) -> Iterator[Line]:
-    """The files that the command line names, or the one recording that standard input is."""
-    first = config.files[0]
-    if not opened.reads_frames:
-        if first != STDIN and not first.exists():
-            from s2scli.data.dataset import Dataset
-
-            Dataset.open(first)  # says that it is not there
-        raise UsageError(
-            f"{first}: {opened.path} reads text, in lines; give --input {first}, or a dataset folder"
-            if first != STDIN
-            else f"-: {opened.path} reads text, in lines; leave - out"
-        )
-    from s2scli.inference.recordings import file_lines, recording_line
-
-    if first != STDIN:
-        for path in config.files:
-            if not path.is_file():
-                raise UsageError(f"{path}: {'is no file' if path.exists() else 'no such file'}")
-        return file_lines(config.files)
-    return iter([recording_line(sys.stdin.buffer.read(), "standard input")])
-
-
 def _shard(lines: Iterator[Line], config: GenerateConfig) -> Iterator[Line]:
     """The lines of the shard; those of others have been read before them, and so are in their context."""
     return (line for line in lines if line.id % config.num_shards == config.shard_id)
-
-
-def _dataset_lines(config: GenerateConfig, opened: OpenedModel) -> Iterator[Line]:
-    """The pairs of a dataset's split; CheckpointError where its columns are not those that the model reads."""
-    assert config.data is not None
-    if config.source_tag:
-        raise UsageError("--source-tag is for text; a dataset's sources have their tags")
-    from s2scli.data.dataset import Dataset
-    from s2scli.inference.input import split_lines
-
-    dataset, tokenizers, path = Dataset.open(config.data), opened.tokenizers, opened.path
-    reads_source = "source" in tokenizers or opened.reads_frames
-    if not reads_source and not config.score_reference:
-        raise UsageError(
-            f"{path}: a language model has nothing to translate in a dataset; --score-reference scores the targets, "
-            "and lines on standard input are gone on with"
-        )
-    if opened.reads_frames:
-        _check_features(dataset, opened)
-    elif set(tokenizers) - set(dataset.sides):
-        kind = "text as source" if dataset.features else "source"
-        raise UsageError(f"{config.data}: the dataset has no {kind}, which {path} reads")
-    check_vocabularies(
-        tokenizers,
-        path,
-        {side: dataset.tokenizer(side) for side in tokenizers},
-        config.data,
-        "use the dataset it was trained on, make one with s2s preprocess --vocab-from "
-        f"{path}, or pipe raw text into `s2s generate` without a dataset",
-    )
-    return split_lines(dataset.split(config.gen_subset), reads_source=reads_source)
-
-
-def _check_features(dataset: Dataset, opened: OpenedModel) -> None:
-    """UsageError where a dataset has no frames, CheckpointError where they are made otherwise than the model's."""
-    from s2scli.features.form import FeatureForm
-
-    own, other = FeatureForm.of_source(opened.dataset), dataset.features
-    if other is None:
-        raise UsageError(
-            f"{dataset.path}: the dataset has no frames of features as source, which {opened.path} reads"
-        )
-    assert own is not None
-    for name, (value, found) in own.differences(other).items():
-        raise CheckpointError(
-            f"{opened.path}: reads frames with {name} = {spelled(value)}, and those of {dataset.path} have "
-            f"{spelled(found)}; preprocess as the training data was"
-        )

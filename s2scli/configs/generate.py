@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from s2scli.components import FRAME_READERS
 from s2scli.configs.address import parse_address
 from s2scli.configs.command import CommandConfig
 from s2scli.configs.decoding import DecodingConfig
+from s2scli.configs.input import CLIENTS, InputConfig
 from s2scli.configs.search import CONSTRAINTS_NEED, SearchConfig
 from s2scli.configs.server import ServerConfig
 from s2scli.errors import UsageError
-from s2scli.registry import Names
 from s2scli.schema import given_beside, limits_of, setting
 
 # The headings of the help.
@@ -26,23 +25,12 @@ _PHRASES = "Phrases"
 MOST_MAPS = 12
 _ENDINGS = (".html", ".png", ".svg")
 PHRASE_FILES = ("glossary", "exclude", "bad_tokens")
-_CLIENTS = "whose text comes from its clients and goes to them"
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateConfig(DecodingConfig, ServerConfig, CommandConfig):
+class GenerateConfig(InputConfig, DecodingConfig, ServerConfig, CommandConfig):
     """Which model, which text, how to search and how to print."""
 
-    data: Path | None = setting(
-        None,
-        "dataset folder to translate a split of, or for a model of speech a recording, or - for one on standard input; "
-        "without it, the lines of standard input are translated",
-        argument=True,
-        not_beside={"serve": _CLIENTS},
-    )
-    recordings: tuple[Path, ...] = setting(
-        (), "more recordings", argument=True, needs="data", not_beside={"serve": _CLIENTS}
-    )
     adapter: tuple[str, ...] = setting(
         (),
         "adapters of the model, NAME=PATH each, that s2s train --adapter has made; one is for all lines, of several "
@@ -61,43 +49,6 @@ class GenerateConfig(DecodingConfig, ServerConfig, CommandConfig):
     decoder_layers_to_keep: tuple[int, ...] = setting(
         (), "as --encoder-layers-to-keep, of the decoder", at_least=0, panel=_MODELS
     )
-    gen_subset: str = setting(
-        "test",
-        "split of the dataset folder",
-        needs="data",
-        panel=_INPUT_AND_OUTPUT,
-        common=True,
-        not_beside={"serve": _CLIENTS},
-    )
-    source_type: str | None = setting(
-        None,
-        "what the input names or is; by default, and at most, what the model was trained on",
-        choices=Names("text", FRAME_READERS),
-        panel=_INPUT_AND_OUTPUT,
-    )
-    input: Path = setting(
-        Path("-"),
-        "text file to translate, one sentence a line; -: standard input",
-        needs="!data",
-        panel=_INPUT_AND_OUTPUT,
-        common=True,
-        decides=False,
-        not_beside={"serve": _CLIENTS},
-    )
-    input_format: str = setting(
-        "auto",
-        "lines of text, or JSON records, whose other fields go into JSON output unless it has fields of that name; "
-        "auto: jsonl where --input ends so, else text",
-        choices=("auto", "text", "jsonl"),
-        needs="!data",
-        panel=_INPUT_AND_OUTPUT,
-    )
-    source_field: str = setting(
-        "source",
-        "JSON field to translate; a.b: b within a",
-        needs=("!data", "input_format=jsonl | input"),
-        panel=_INPUT_AND_OUTPUT,
-    )
     output: Path | None = setting(
         None,
         "file to write in place of standard output; it appears when it is complete, and a repeated command goes on "
@@ -105,7 +56,7 @@ class GenerateConfig(DecodingConfig, ServerConfig, CommandConfig):
         panel=_INPUT_AND_OUTPUT,
         common=True,
         decides=False,
-        not_beside={"serve": _CLIENTS},
+        not_beside={"serve": CLIENTS},
     )
     overwrite: bool = setting(
         False,
@@ -113,7 +64,7 @@ class GenerateConfig(DecodingConfig, ServerConfig, CommandConfig):
         needs="output",
         panel=_INPUT_AND_OUTPUT,
         decides=False,
-        not_beside={"serve": _CLIENTS},
+        not_beside={"serve": CLIENTS},
     )
     constraints: str | None = setting(
         None,
@@ -137,14 +88,6 @@ class GenerateConfig(DecodingConfig, ServerConfig, CommandConfig):
         None,
         "entries of the target vocabulary that no output holds, one a line; <unk> is one of them",
         panel=_PHRASES,
-    )
-    pieces: str | None = setting(
-        None,
-        "the pieces of words that the model writes, which are joined in outputs and references: marked by @@ "
-        "(subword-nmt) or by U+2581 (sentencepiece), or none; for checkpoints that do not say, as those made without "
-        "s2s preprocess --pieces",
-        choices=("subword-nmt", "sentencepiece", "none"),
-        panel=_INPUT_AND_OUTPUT,
     )
     batch_size: int = setting(
         128,
@@ -288,20 +231,12 @@ class GenerateConfig(DecodingConfig, ServerConfig, CommandConfig):
         self._check_attention()
         self._check_reranking()
         self._check_serving()
-        if self.recordings and not self.files:
-            raise UsageError(
-                f"{self.recordings[0]}: {self.data} is a folder; give one dataset folder, or recordings"
-            )
+        self.check_input()
         if self.context_window and (self.processes > 1 or self.num_shards > 1):
             raise UsageError(
                 f"--context-window {self.context_window}: a line is scored after those before it, which --processes "
                 "and --num-shards give to others; leave them out"
             )
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The recordings that are named in place of a dataset folder."""
-        return () if self.data is None or self.data.is_dir() else (self.data, *self.recordings)
 
     @property
     def shows_attention(self) -> bool:
