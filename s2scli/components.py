@@ -1,8 +1,8 @@
 """Every component that can be chosen by name: one row each, its name and what it is, as "module:attribute".
 
-A row of a model, an attention score, an optimizer, a schedule, an objective or a search names its config, a
-dataclass without torch that says its settings and what builds it (see configs/component.py). A metric and a
-tokenizer have no settings of their own, and their classes need no torch: their rows name the class.
+A row of a model, an attention score, an optimizer, a schedule, an objective, a search or an attribution method names
+its config, a dataclass without torch that says its settings and what builds it (see configs/component.py). A metric and
+a tokenizer have no settings of their own, and their classes need no torch: their rows name the class.
 
 A module that --user-dir names adds rows of its own: `MODELS.add("toy", "my_module:ToyConfig")`.
 """
@@ -105,6 +105,17 @@ SEARCHES = Registry(
         "greedy": "s2scli.configs.searches:GreedySearchConfig",
         "beam": "s2scli.configs.searches:BeamSearchConfig",
         "constrained_beam": "s2scli.configs.searches:ConstrainedBeamSearchConfig",
+    },
+)
+
+# How `s2s explain` tells what output tokens come from.
+ATTRIBUTIONS = Registry(
+    "method",
+    {
+        "attention": "s2scli.configs.attribution:AttentionAttributionConfig",
+        "input_x_gradient": "s2scli.configs.attribution:InputXGradientConfig",
+        "integrated_gradients": "s2scli.configs.attribution:IntegratedGradientsConfig",
+        "erasure": "s2scli.configs.attribution:ErasureConfig",
     },
 )
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 VERSION = 1
+# That of a record's field "attribution".
+ATTRIBUTION_VERSION = 1
 # NUL, and the halves of characters, which JSON can hold and a line of text cannot.
 NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 # An exponent with which a number may be too large for a float.
@@ -39,6 +41,7 @@ FIELDS = {
     "nbest",
     "attention",
     "alignment",
+    "attribution",
     "warnings",
 }
 
@@ -65,6 +68,43 @@ class AttendedFrames:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Attribution:
+    """What each piece of a hypothesis, a row, comes from, by a method of `s2s explain`.
+
+    source: shares of the record's `attended`; prefix: shares of `prefix_tokens`, which the decoder had read: the start
+    symbol and the pieces before. Shares may be negative; what they add up to depends on the method. contrast: the token
+    against which they are, "" for none. error: how far sums of integrated gradients are from what they should be, at
+    most, as a share of that, and steps: how many gradients that took; None for other methods.
+    """
+
+    method: str
+    source: list[list[float]]
+    prefix: list[list[float]]
+    prefix_tokens: list[str]
+    contrast: str = ""
+    error: float | None = None
+    steps: int | None = None
+
+    def to_fields(self) -> dict[str, Any]:
+        """Its fields in JSON; version rises when one changes its meaning or goes away."""
+        fields = {
+            "version": ATTRIBUTION_VERSION,
+            "method": self.method,
+            "contrast": self.contrast or None,
+            "source": _rounded(self.source),
+            "prefix_tokens": self.prefix_tokens,
+            "prefix": _rounded(self.prefix),
+            "completeness_error": None if self.error is None else round(self.error, 6),
+            "steps": self.steps,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+def _rounded(rows: Sequence[Sequence[float]]) -> list[list[float]]:
+    return [[round(value, 5) for value in row] for row in rows]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Hypothesis:
     """One output for a source line.
 
@@ -72,7 +112,7 @@ class Hypothesis:
     tokens, token_scores: its pieces with the end symbol, and the log-probability (base e) of each.
     alignment, attention, where they were asked for: the source's word, or token, or the first frame of the position,
     that each of its own attends to most; how much each piece attends to each of the record's `attended`, or positions
-    of its `frames`.
+    of its `frames`. attribution, likewise: what each piece comes from.
     """
 
     text: str
@@ -81,6 +121,7 @@ class Hypothesis:
     token_scores: list[float]
     alignment: Alignment | None = None
     attention: list[list[float]] | None = None
+    attribution: Attribution | None = None
 
     @property
     def pieces(self) -> str:
@@ -99,8 +140,8 @@ class Record:
 
     given_reference: the reference as the input has it, where that is in pieces of words; reference has whole words.
     source_tokens, reference_tokens: the pieces that source, as the model saw it, and reference are made of.
-    attended: those of the source with the end symbol, where the hypotheses have their attention over them; frames: what
-    is in their stead where the source is no text.
+    attended: those of the source with the end symbol, where the hypotheses have their attention or attribution over
+    them; frames: what is in their stead where the source is no text.
     notes: what is to be said of the line, as that it was cut; `warnings` in JSON, where there are any.
     extra: fields of the input that go into the JSON as they are, but for those with the name of one of ours.
     """
@@ -137,7 +178,7 @@ class Record:
         if len(self.hypotheses) > 1:
             fields["nbest"] = [
                 {"text": item.text, "score": round(item.score, 6)}
-                | ({"tokens": item.tokens} if item.attention is not None else {})
+                | ({"tokens": item.tokens} if item.attention or item.attribution else {})
                 | self._attention(item, with_source=False)
                 for item in self.hypotheses
             ]
@@ -147,16 +188,19 @@ class Record:
         return to_line(fields)
 
     def _attention(self, item: Hypothesis, *, with_source: bool = True) -> dict[str, Any]:
-        """What was asked for of a hypothesis's attention."""
+        """What was asked for of a hypothesis's attention, and of what it comes from."""
         fields: dict[str, Any] = {} if item.alignment is None else {"alignment": item.pharaoh}
         if with_source and self.frames is not None and self.frames.seconds is not None:
             fields["frame_seconds"] = self.frames.seconds
-        if item.attention is not None:
-            if with_source and self.frames is not None:
+        if with_source and (item.attention is not None or item.attribution is not None):
+            if self.frames is not None:
                 fields["source_frames"] = self.frames.starts
-            elif with_source:
+            else:
                 fields["source_tokens"] = self.attended
+        if item.attention is not None:
             fields["attention"] = item.attention
+        if item.attribution is not None:
+            fields["attribution"] = item.attribution.to_fields()
         return fields
 
     def to_fairseq(self) -> str:

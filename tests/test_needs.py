@@ -31,7 +31,7 @@ def typed(command: str, *words: str, config: Path | None = None) -> Any:
     flags = flags_of(cls)
     keys = {flag.name: flag.key for flag in flags}
     values: dict[str, Any] = {"data": "data"} if command == "train" else {}
-    values |= {"path": "run"} if command in ("generate", "chat") else {}
+    values |= {"path": "run"} if command in ("generate", "explain", "chat") else {}
     names = {}
     for word in words:
         name, equals, value = word.partition("=")

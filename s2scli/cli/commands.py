@@ -61,6 +61,18 @@ COMMANDS = {
         reads=True,
         chapters=("generating", "constraints", "serving", "tuning", "formats", "speech"),
     ),
+    "explain": Command(
+        "s2scli.configs.explain:ExplainConfig",
+        "s2scli.explain:explain",
+        "Tell what each token of an output comes from, over source and what was written before it.",
+        (
+            "s2s explain --path run < source.txt",
+            "s2s explain --path run --input source.txt --method erasure --output page.html",
+            "s2s explain data --path run --references --format jsonl > records.jsonl",
+        ),
+        reads=True,
+        chapters=("explaining",),
+    ),
     "chat": Command(
         "s2scli.configs.chat:ChatConfig",
         "s2scli.chat:chat",

@@ -97,7 +97,8 @@ class SearchConfig:
         "decoder layer, not of a recurrent model, whose attention is meant wherever attention is asked for, from 0 "
         "at the bottom, or from -1 at the top; by default the last; of six layers that before it may align better",
         at_least=-1000,
-        needs="print_alignment | print_attention | attention | format=table | replace_unk | coverage_penalty",
+        needs="print_alignment | print_attention | attention | format=table | replace_unk | coverage_penalty | "
+        "method=attention",
         panel=_ATTENTION,
     )
     max_len_a: float = setting(
@@ -259,7 +260,7 @@ class SearchConfig:
     )
 
     @property
-    def method(self) -> SearchMethodConfig:
+    def search_method(self) -> SearchMethodConfig:
         """The search that is named, or else the first that the settings call for."""
         if self.search is not None:
             named: SearchMethodConfig = SEARCHES[self.search]()
@@ -270,7 +271,7 @@ class SearchConfig:
     @property
     def can_be_constrained(self) -> bool:
         """Whether the search can make outputs hold given phrases."""
-        return self.method.can_be_constrained(self)
+        return self.search_method.can_be_constrained(self)
 
     @property
     def of_candidates(self) -> SearchConfig:
@@ -283,7 +284,7 @@ class SearchConfig:
         )
 
     def __post_init__(self) -> None:
-        self.method.check(self)
+        self.search_method.check(self)
         if self.min_len > self.max_len_b and not self.max_len_a:
             raise UsageError(
                 f"--min-len {self.min_len} is more than --max-len-b {self.max_len_b}, the longest output"

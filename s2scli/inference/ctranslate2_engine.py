@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from s2scli.configs.search import SearchConfig
 from s2scli.console import uncounted
 from s2scli.errors import DataError, UsageError
+from s2scli.inference.engine import Explaining
 from s2scli.inference.lines import EncodedLine
 from s2scli.inference.token_names import TokenNames
 from s2scli.search.request import BatchLimits, Request, ScoredOutput
@@ -87,13 +88,20 @@ class Ctranslate2Engine(ABC):
             raise refusal("--stop exact", "stops once as many outputs as the beam is wide have ended")
         if config.temperature != 1 and not config.sampling:
             raise refusal(f"--temperature {config.temperature:g}", "has it for --sampling alone")
-        if config.method.name not in _SEARCHES:
-            raise refusal(f"--search {config.method.name}", "has no such search")
+        if config.search_method.name not in _SEARCHES:
+            raise refusal(f"--search {config.search_method.name}", "has no such search")
         layer = config.alignment_layer
         if layer is not None and layer not in (-1, self.num_layers - 1):
             raise refusal(
                 f"--alignment-layer {layer}", f"tells what the last layer, {self.num_layers - 1}, attends to"
             )
+
+    def explain(
+        self, source: EncodedLine, output: ScoredOutput, explaining: Explaining, config: SearchConfig
+    ) -> ScoredOutput:
+        """UsageError: nobody can look into what CTranslate2 computes."""
+        del source, output, config
+        raise refusal(f"--method {explaining.settings.method}", "gives neither gradients nor what it reads")
 
     def search(
         self,

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
+from s2scli.configs.attribution import AttributionSettings
 from s2scli.configs.search import SearchConfig
 from s2scli.inference.lines import EncodedLine
 from s2scli.search.request import BatchLimits, Request, ScoredOutput
+
+
+@dataclass(frozen=True)
+class Explaining:
+    """How outputs are to be explained: by the settings' method, and against which token, by its id, if against one."""
+
+    settings: AttributionSettings
+    contrast: int | None = None
 
 
 class Engine(Protocol):
@@ -70,6 +80,15 @@ class Engine(Protocol):
         limits: BatchLimits,
     ) -> list[list[ScoredOutput]]:
         """The outputs of each source with their attention, of the config's `alignment_layer`."""
+        ...
+
+    def explain(
+        self, source: EncodedLine, output: ScoredOutput, explaining: Explaining, config: SearchConfig
+    ) -> ScoredOutput:
+        """An output of a source with what its tokens come from.
+
+        UsageError where the model cannot be looked into by the method. config: says the `alignment_layer`.
+        """
         ...
 
     def score(self, sources: Sequence[EncodedLine], targets: Sequence[Sequence[int]]) -> list[ScoredOutput]:

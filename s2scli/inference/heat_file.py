@@ -1,11 +1,11 @@
-"""The file of heat maps that `s2s generate --attention FILE` writes; it appears when it is complete."""
+"""The file of heat maps that `s2s generate --attention FILE` and others write; it appears when it is complete."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TextIO, cast
@@ -14,17 +14,27 @@ from s2scli.configs.generate import MOST_MAPS
 from s2scli.console import counted, notice, warn
 from s2scli.io import explain_write_errors, write_named
 from s2scli.plotting.heat import HeatMap, heat_maps
-from s2scli.plotting.heat_page import HeatPage
+from s2scli.plotting.heat_page import ATTENTION_LEGEND, HeatPage
 from s2scli.record import Record
 
 
-def open_heat_file(path: Path) -> AbstractContextManager[Callable[[Record], None]]:
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """What is drawn of records: flag names the file; title and legend are those of a page; maps: those of a record."""
+
+    flag: str = "--attention"
+    title: str = "Attention"
+    legend: str = ATTENTION_LEGEND
+    maps: Callable[[Record], Iterator[HeatMap]] = heat_maps
+
+
+def open_heat_file(path: Path, drawn: Drawn = Drawn()) -> AbstractContextManager[Callable[[Record], None]]:
     """Yield what takes the records one by one: all into a page of HTML, the first MOST_MAPS maps into a picture."""
-    return (_page if path.suffix.lower() == ".html" else _picture)(path)
+    return (_page if path.suffix.lower() == ".html" else _picture)(path, drawn)
 
 
 @contextmanager
-def _page(path: Path) -> Iterator[Callable[[Record], None]]:
+def _page(path: Path, drawn: Drawn) -> Iterator[Callable[[Record], None]]:
     with ExitStack() as resources:
         # A file without a name until it is complete: nothing is left of a command that is killed.
         with explain_write_errors(path):
@@ -32,11 +42,11 @@ def _page(path: Path) -> Iterator[Callable[[Record], None]]:
             stream = cast(
                 TextIO, resources.enter_context(TemporaryFile("w+", encoding="utf-8", dir=path.parent))
             )
-        page = HeatPage(stream)
+        page = HeatPage(stream, drawn.title, drawn.legend)
 
         def take(record: Record) -> None:
             with explain_write_errors(path):
-                for item in heat_maps(record):
+                for item in drawn.maps(record):
                     page.add(item)
 
         yield take
@@ -47,21 +57,23 @@ def _page(path: Path) -> Iterator[Callable[[Record], None]]:
 
 
 @contextmanager
-def _picture(path: Path) -> Iterator[Callable[[Record], None]]:
+def _picture(path: Path, drawn: Drawn) -> Iterator[Callable[[Record], None]]:
     from s2scli.plotting.picture import require_matplotlib, write
 
-    require_matplotlib("--attention")
+    require_matplotlib(drawn.flag)
     first: list[HeatMap] = []
     number = 0
 
     def take(record: Record) -> None:
         nonlocal number
-        number += sum(item.attention is not None for item in record.hypotheses)
-        first.extend(islice(heat_maps(record), MOST_MAPS - len(first)))
+        for item in drawn.maps(record):
+            number += 1
+            if len(first) < MOST_MAPS:
+                first.append(item)
 
     yield take
     if not first:
-        warn(f"--attention {path}: no output to draw, and so no picture")
+        warn(f"{drawn.flag} {path}: no output to draw, and so no picture")
         return
     from s2scli.plotting.heat_picture import draw_heat_maps
 

@@ -14,7 +14,7 @@ from s2scli.errors import DataError
 from s2scli.inference.encoding import LineEncoder
 from s2scli.inference.lines import Line
 from s2scli.notes import Note
-from s2scli.record import Alignment, AttendedFrames, Hypothesis, Record
+from s2scli.record import Alignment, AttendedFrames, Attribution, Hypothesis, Record
 from s2scli.text.normalization import is_blank
 from s2scli.text.words import places_of_words
 
@@ -168,7 +168,8 @@ def _join_hypotheses(spaces: Sequence[str], items: Sequence[Hypothesis]) -> Hypo
         score=sum(item.score * len(item.tokens) for item in items) / len(tokens),
         tokens=tokens,
         token_scores=[score for item in items for score in item.token_scores],
-        attention=_join_attention([item.attention for item in items if item.attention is not None]),
+        attention=_join_blocks([item.attention for item in items if item.attention is not None]),
+        attribution=_join_attributions([item.attribution for item in items if item.attribution is not None]),
     )
 
 
@@ -188,8 +189,23 @@ def _join_frames(lengths: Sequence[int], parts: Sequence[AttendedFrames | None])
     )
 
 
-def _join_attention(blocks: Sequence[list[list[float]]]) -> list[list[float]] | None:
-    """What the tokens of all parts attend to: nothing beyond their own part."""
+def _join_attributions(items: Sequence[Attribution]) -> Attribution | None:
+    """What the tokens of all parts come from: nothing beyond their own part."""
+    if not items:
+        return None
+    errors = [item.error for item in items if item.error is not None]
+    return replace(
+        items[0],
+        source=_join_blocks([item.source for item in items]) or [],
+        prefix=_join_blocks([item.prefix for item in items]) or [],
+        prefix_tokens=[token for item in items for token in item.prefix_tokens],
+        error=max(errors, default=None),
+        steps=max((item.steps for item in items if item.steps is not None), default=None),
+    )
+
+
+def _join_blocks(blocks: Sequence[list[list[float]]]) -> list[list[float]] | None:
+    """A matrix of those of all parts, rows of which have nothing beyond their own part."""
     widths = [len(block[0]) for block in blocks]
     return [
         [0.0] * sum(widths[:part]) + row + [0.0] * sum(widths[part + 1 :])

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from s2scli.configs.search import SearchConfig
 from s2scli.inference.encoding import LineEncoder
+from s2scli.inference.engine import Explaining
 from s2scli.inference.lines import EncodedLine, Line
 from s2scli.inference.mbr import expected_utilities, mbr_metric
-from s2scli.notes import Summary
+from s2scli.notes import Note, Summary
 from s2scli.record import Hypothesis, Record
 from s2scli.search.request import ScoredOutput
 from s2scli.text.pieces import NONE
@@ -28,13 +29,15 @@ if TYPE_CHECKING:
 class RecordMaker:
     """Makes the records of lines from their outputs.
 
-    encoder: of the lines. attention: what is computed from it, if anything.
+    encoder: of the lines. attention: what is computed from it, if anything. explains: how outputs were explained, if
+    they were.
     """
 
     tokenizers: Mapping[str, Tokenizer]
     encoder: LineEncoder
     search: SearchConfig
     attention: AttentionResults | None = None
+    explains: Explaining | None = None
 
     def records(
         self,
@@ -78,6 +81,17 @@ class RecordMaker:
         shows_tokens = (
             self.attention is not None and self.attention.weights and len(outputs) > 0 and not frames
         )
+        notes: Sequence[Note] = source.notes
+        if self.explains is not None and outputs:
+            from s2scli.inference.explanations import incomplete, num_explained, with_attribution
+
+            hypotheses = [
+                with_attribution(item, output, self.explains, target)
+                for item, output in zip(hypotheses, outputs, strict=True)
+            ]
+            notes = [*notes, *incomplete(outputs, self.explains)]
+            frames = self.encoder.attended_frames(source, num_explained(outputs))
+            shows_tokens = not frames and num_explained(outputs) > 0
         is_in_pieces = line.reference is not None and target.piece_kind != NONE
         return Record(
             id=line.id,
@@ -89,7 +103,7 @@ class RecordMaker:
             reference_tokens=target.pieces(target.encode(line.reference)) if line.reference else [],
             attended=[*pieces, *own.pieces([own.special.end])] if shows_tokens else [],
             frames=frames,
-            notes=source.notes,
+            notes=notes,
             extra=line.extra,
         )
 

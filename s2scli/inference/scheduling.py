@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from s2scli.configs.search import SearchConfig
 from s2scli.console import uncounted
 from s2scli.errors import is_out_of_memory
-from s2scli.inference.engine import Engine
+from s2scli.inference.engine import Engine, Explaining
 from s2scli.inference.lines import EncodedLine
 from s2scli.search.request import BatchLimits, Request, ScoredOutput
 
@@ -38,7 +38,8 @@ class Scheduler:
     """Has an engine work on encoded lines in batches.
 
     batch_size, max_tokens: the most lines, and padded source tokens, of a batch. right_to_left: whether the model
-    writes so; what comes from here is in reading order. attends: whether outputs are to have their attention.
+    writes so; what comes from here is in reading order. attends: whether outputs are to have their attention. explains:
+    how they are to be explained, if they are.
     """
 
     engine: Engine
@@ -47,6 +48,7 @@ class Scheduler:
     max_tokens: int
     right_to_left: bool = False
     attends: bool = False
+    explains: Explaining | None = None
 
     def search(
         self,
@@ -68,9 +70,20 @@ class Scheduler:
                     outputs += self._search_in(limits, [source], request.select([row]), choose, done)
         else:
             outputs = self._search_in(limits, sources, request, choose, done)
+        outputs = self._explained(sources, outputs)
         if not self.right_to_left:
             return outputs
         return [[self._in_reading_order(item) for item in items] for items in outputs]
+
+    def _explained(
+        self, sources: Sequence[EncodedLine], outputs: list[list[ScoredOutput]]
+    ) -> list[list[ScoredOutput]]:
+        if self.explains is None:
+            return outputs
+        return [
+            [self.engine.explain(source, output, self.explains, self.config) for output in items]
+            for source, items in zip(sources, outputs, strict=True)
+        ]
 
     def _search_in(
         self,
@@ -118,6 +131,7 @@ class Scheduler:
                         sources, [[item] for item in found], self.config, BatchLimits(len(found))
                     )
                     found = [items[0] for items in single]
+                found = [items[0] for items in self._explained(sources, [[item] for item in found])]
             for index, output, pair in zip(indices, found, chosen, strict=True):
                 outputs[index] = _without_first(self._in_reading_order(output), len(pair.context))
             done(len(indices))
@@ -155,6 +169,7 @@ class Scheduler:
             ids=[output.ids[index] for index in order],
             token_scores=[output.token_scores[index] for index in order],
             attention=None if output.attention is None else output.attention[order],
+            explanation=None if output.explanation is None else output.explanation.in_order(order),
         )
 
 

@@ -12,13 +12,15 @@ from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Batch, Frames, Source, Tokens, pad_outputs
 from s2scli.data.padding import pad, pad_frames
 from s2scli.data.shortlist import ChosenShortlist
+from s2scli.errors import UsageError
+from s2scli.inference.engine import Explaining
 from s2scli.inference.lines import EncodedLine
 from s2scli.inference.monte_carlo import drawing_dropout
-from s2scli.models.base import Decodable
+from s2scli.models.base import Decodable, Model
 from s2scli.nn.runtime import give_back_freed_memory
 from s2scli.search.attention import with_attention
 from s2scli.search.decoding import search
-from s2scli.search.request import BatchLimits, Request, ScoredOutput
+from s2scli.search.request import BatchLimits, Explanation, Request, ScoredOutput
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,27 @@ class TorchEngine:
     ) -> list[list[ScoredOutput]]:
         """The outputs of each source with their attention, by a forced pass where the search has not kept it."""
         return with_attention(self.model, self._source(sources), outputs, config, limits)
+
+    def explain(
+        self, source: EncodedLine, output: ScoredOutput, explaining: Explaining, config: SearchConfig
+    ) -> ScoredOutput:
+        """An output of a source with what its tokens come from; UsageError where several models wrote it."""
+        # Few commands explain.
+        from s2scli.attribution.base import AttributionMethod, ExplainedPair
+
+        model = self.model
+        if not isinstance(model, Model):
+            raise UsageError(
+                "s2s explain looks into one model: give one --path, and no --lm-path, --ctc-weight or --datastore"
+            )
+        settings = explaining.settings
+        method: AttributionMethod = settings.attribution.builder(settings, config)
+        target = pad_outputs([output.ids[:-1]], model.target_size, model.symbols).to(self.device)
+        shares = method.shares(ExplainedPair(model, self._source([source]), target, explaining.contrast))
+        explanation = Explanation(
+            shares.source.cpu().numpy(), shares.prefix.cpu().numpy(), shares.error, shares.steps
+        )
+        return replace(output, explanation=explanation)
 
     def score(self, sources: Sequence[EncodedLine], targets: Sequence[Sequence[int]]) -> list[ScoredOutput]:
         """Given targets as outputs, in one batch."""

@@ -17,7 +17,7 @@ from s2scli.data.source_form import SourceForm
 from s2scli.errors import DataError, UsageError, did_you_mean
 from s2scli.inference.encoders import encoder_of
 from s2scli.inference.encoding import LineEncoder, check_prefix
-from s2scli.inference.engine import Engine
+from s2scli.inference.engine import Engine, Explaining
 from s2scli.inference.input import UntilBroken
 from s2scli.inference.lexical_constraints import LexicalConstraints
 from s2scli.inference.lines import EncodedLine, Line
@@ -65,8 +65,8 @@ class Translator:
     scores the lines' references. context_window: how many tokens of the preceding lines a language model reads before
     each line that it scores. features: what the frames are made of that the model reads, where it
     reads no text. adapters: those that lines may choose from by name, in the order of their numbers; a single one is
-    for all lines that choose none. rerank: called with records and `nbest`; scores the hypotheses of each record again
-    and keeps the best `nbest`, best first.
+    for all lines that choose none. explains: how outputs are explained, if they are. rerank: called with records and
+    `nbest`; scores the hypotheses of each record again and keeps the best `nbest`, best first.
     """
 
     engine: Engine
@@ -86,6 +86,7 @@ class Translator:
     context_window: int = 0
     features: FeatureForm | None = None
     adapters: Sequence[str] = ()
+    explains: Explaining | None = None
 
     def with_search(self, search: SearchConfig, path: Path) -> Translator:
         """A copy with other search settings.
@@ -272,6 +273,7 @@ class Translator:
             encoder=self._encoder,
             search=self.search,
             attention=self.attention,
+            explains=self.explains,
         )
 
     @cached_property
@@ -283,6 +285,7 @@ class Translator:
             max_tokens=self.max_tokens,
             right_to_left=self.right_to_left,
             attends=self.attention is not None,
+            explains=self.explains,
         )
 
     @cached_property

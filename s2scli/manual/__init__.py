@@ -16,6 +16,7 @@ CHAPTERS = {
     "machines": "several GPUs or machines, and clusters",
     "watching": "curves of a run, and what datasets and checkpoints hold",
     "generating": "searches, sampling, ensembles, language models, reranking, attention",
+    "explaining": "what an output comes from, and what the search did",
     "constraints": "phrases that outputs must or must not hold, glossaries, copied words",
     "formats": "pipes, JSON records, long lines, and what is written where",
     "serving": "a server at a socket or a port of this machine",

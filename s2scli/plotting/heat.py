@@ -27,9 +27,10 @@ _STRIP, _LIGHT = 4, " ░▒▓█"
 class HeatMap:
     """How much each token of an output, a row, attends to each token of its source, a column: weights from 0 to 1.
 
-    number: of the line, from 1. Where the source is frames, a column is a position of the encoder, of which each n-th
-    has its label shown, n being `label_each`; picture: the frames, [height, width, 1 or 3] from 0 to 1, all positions
-    equally wide; is_still: whether they are parts of a picture, and no time.
+    Or what else there is of rows and columns, from -1 to 1. number: of the line, from 1. Where the source is frames, a
+    column is a position of the encoder, of which each n-th has its label shown, n being `label_each`; picture: the
+    frames, [height, width, 1 or 3] from 0 to 1, all positions equally wide; is_still: whether they are parts of a
+    picture, and no time.
     """
 
     number: int
@@ -46,14 +47,14 @@ class HeatMap:
 def heat_maps(record: Record) -> Iterator[HeatMap]:
     """A map of each hypothesis that has its attention with it."""
     frames = record.frames
-    columns = frames.labels if frames else [_label(token) for token in record.attended]
+    columns = frames.labels if frames else [label(token) for token in record.attended]
     for item in record.hypotheses:
         if item.attention is not None:
             yield HeatMap(
                 number=record.id + 1,
                 source=record.source,
                 text=item.text,
-                rows=[_label(token) for token in item.tokens],
+                rows=[label(token) for token in item.tokens],
                 columns=columns,
                 weights=item.attention,
                 label_each=_spacing(len(columns)) if frames else None,
@@ -74,7 +75,7 @@ def _spacing(number: int) -> int:
     return next((each for each in _SPACINGS if number <= _MOST_LABELS * each), number)
 
 
-def _label(token: str) -> str:
+def label(token: str) -> str:
     """A token with signs for what would not be seen or would break a line."""
     return "".join(
         "␣"

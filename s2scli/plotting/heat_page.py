@@ -29,19 +29,20 @@ MAP_STYLE = """.map { max-width: 100%; max-height: 90vh; overflow: auto; width: 
 .map .seen img { display: block; height: 9em; image-rendering: pixelated; width: 100%; }
 .map .still .seen img { height: auto; }
 .map td { min-width: 1.4em; height: 1.4em; outline: 1px solid var(--faint); background: rgb(var(--ink) / var(--w, 0)); }
+.map td.against { background: rgb(var(--against) / var(--w, 0)); }
 """
-_LEGEND = (
-    "<p>Rows: tokens of the output. Columns: tokens of the source, or positions in its frames. "
-    "The stronger the colour, the more of the attention.</p>\n"
+ATTENTION_LEGEND = (
+    "Rows: tokens of the output. Columns: tokens of the source, or positions in its frames. "
+    "The stronger the colour, the more of the attention."
 )
 
 
 class HeatPage:
     """Writes the page to a stream; `finish` ends it."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, title: str, legend: str) -> None:
         self._stream = stream
-        stream.write(page_start("Attention", _STYLE + MAP_STYLE) + _LEGEND)
+        stream.write(page_start(title, _STYLE + MAP_STYLE) + f"<p>{escape(legend)}</p>\n")
 
     def add(self, heat_map: HeatMap) -> None:
         """Write a map."""
@@ -87,6 +88,7 @@ def _head(heat_map: HeatMap, columns: Sequence[str]) -> str:
 
 
 def _cell(row: str, column: str, weight: float) -> str:
-    if weight < _LEAST:
+    if abs(weight) < _LEAST:
         return "<td></td>"
-    return f'<td style="--w:{weight:.2f}" title="{row} ← {column}: {weight:.2f}"></td>'
+    kind = ' class="against"' if weight < 0 else ""
+    return f'<td{kind} style="--w:{abs(weight):.2f}" title="{row} ← {column}: {weight:.2f}"></td>'

@@ -80,7 +80,11 @@ def _draw_seen(axes: Axes, heat_map: HeatMap) -> None:
 
 
 def _draw(axes: Axes, heat_map: HeatMap) -> None:
-    axes.imshow(heat_map.weights, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    # What speaks against a token has the colours below 0.
+    colours = ("RdBu", -1) if any(weight < 0 for row in heat_map.weights for weight in row) else ("Blues", 0)
+    axes.imshow(
+        heat_map.weights, cmap=colours[0], vmin=colours[1], vmax=1, aspect="auto", interpolation="nearest"
+    )
     axes.grid(visible=False)
     axes.xaxis.tick_top()
     each = heat_map.label_each

@@ -12,9 +12,9 @@ _HEAD = """<!doctype html>
 <title>{title}</title>
 <style>
 :root {{ color-scheme: light dark; --paper: #fff; --text: #222; --faint: #ddd; --ink: 0 98 168;
-  --less: #ffd9d6; --more: #d3f2d8; }}
+  --against: 190 60 20; --less: #ffd9d6; --more: #d3f2d8; }}
 @media (prefers-color-scheme: dark) {{ :root {{ --paper: #161616; --text: #ddd; --faint: #3a3a3a; --ink: 255 170 60;
-  --less: #6b2420; --more: #1f5a2c; }} }}
+  --against: 90 150 255; --less: #6b2420; --more: #1f5a2c; }} }}
 body {{ background: var(--paper); color: var(--text); font: 14px/1.45 system-ui, sans-serif; margin: 1.5em; }}
 {style}</style>
 </head>
@@ -24,5 +24,6 @@ PAGE_END = "</body>\n</html>\n"
 
 
 def page_start(title: str, style: str) -> str:
-    """The page up to its body; style: CSS, with the colours --paper, --text, --faint, --ink, --less and --more."""
+    """The page up to its body; style: CSS, with the colours --paper, --text, --faint, --ink, --against, --less and
+    --more."""
     return _HEAD.format(title=escape(title), style=style)

@@ -69,7 +69,7 @@ def _searches(
     if config.temperature != 1:
         model = model.at_temperature(config.temperature)
     kinds: dict[tuple[str, bool], list[int]] = {}
-    unconstrained = config.method.name
+    unconstrained = config.search_method.name
     for sentence in range(size):
         is_constrained = bool(request.constraints) and request.constraints[sentence] is not None
         has_phrases = is_constrained or (bool(request.excluded) and request.excluded[sentence] is not None)

@@ -42,18 +42,40 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Explanation:
+    """What each of T tokens of an output comes from, the end symbol counted; float32.
+
+    source [T, S]: shares of the source's tokens, its end symbol counted, or of the encoder's positions of frames; S is
+    0 of a language model. prefix [T, T]: shares of what the decoder has read, the start symbol and then the tokens, but
+    the last. error, steps: as in attribution/base.py's `Shares`.
+    """
+
+    source: NDArray[np.float32]
+    prefix: NDArray[np.float32]
+    error: float = 0.0
+    steps: int = 0
+
+    def in_order(self, order: Sequence[int]) -> Explanation:
+        """The same of the tokens in another order, order[n] being where the n-th is now; the last stays the last."""
+        columns = [0, *(place + 1 for place in order[:-1])]
+        return replace(self, source=self.source[order], prefix=self.prefix[order][:, columns])
+
+
+@dataclass(frozen=True)
 class ScoredOutput:
     """A finished hypothesis.
 
     ids and token_scores: its tokens with the end symbol, and the log-probability (base e) of each.
     score: what hypotheses are ranked by, see `final_score`.
     attention [T, S], where it was asked for: how much each token attends to each of the source's, end symbols counted.
+    explanation, where it was asked for: what each token comes from.
     """
 
     ids: list[int]
     token_scores: list[float]
     score: float
     attention: NDArray[np.float32] | None = field(default=None, compare=False)
+    explanation: Explanation | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ SMALLER = {
     "--vocab-size 800": "--vocab-size 200",
     "--mbr-candidates 8": "--mbr-candidates 4",
     "generate data": "generate data --max-len-b 20",
+    "explain --path": "explain --max-len-b 8 --path",
     "generate --path": "generate --max-len-b 20 --path",
 }
 # Chapters whose commands are run together, each beginning with what the README's commands have made, by test file.
@@ -51,7 +52,7 @@ TRAINING = (
     ("config",),
     ("python",),
 )
-GENERATING = (("generating", "scoring"), ("constraints", "formats", "speed"))
+GENERATING = (("generating", "scoring", "explaining"), ("constraints", "formats", "speed"))
 # Those that read models of other toolkits, which a test makes.
 OTHER_TOOLKITS = (("from-and-to",),)
 # Libraries that are extras, and what the blocks of commands have in common that need them.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from s2scli.configs.search import SearchConfig
-from s2scli.inference.engine import Engine
+from s2scli.inference.engine import Engine, Explaining
 from s2scli.inference.lines import EncodedLine, Line
 from s2scli.inference.translator import Translator
 from s2scli.search.request import BatchLimits, Request, ScoredOutput
@@ -64,6 +64,13 @@ class PlainEngine:
             found.append([output(ids, -0.5), output([*source.ids], -1.5)][: config.nbest])
         done(len(sources))
         return found
+
+    def explain(
+        self, source: EncodedLine, output: ScoredOutput, explaining: Explaining, config: SearchConfig
+    ) -> ScoredOutput:
+        """There is nothing to explain."""
+        del source, explaining, config
+        return output
 
     def attend(
         self,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from s2scli.nn.kernels.products import pack, packed_product, product
+from s2scli.nn.kernels.products import linear, pack, packed_product, product
 from s2scli.nn.kernels.switch import enabled
 
 # Products in memory at once where they are wide, 1 MB: what is done to them then happens in a core's cache.
@@ -41,7 +41,12 @@ class FloatWeight:
         return cls(weight.bfloat16(), None if bias is None else bias.bfloat16())
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Give [..., N] for x [..., K], both in float32."""
+        """Give [..., N] for x [..., K], both in float32; with a weight in fp32 there is a gradient of x.
+
+        oneDNN's products of packed weights have none.
+        """
+        if torch.is_grad_enabled() and self._weight.dtype == torch.float32:
+            return linear(x, self._weight, self._bias)
         return self.direct_call()(x)
 
     def direct_call(self) -> Callable[[Tensor], Tensor]:

@@ -121,3 +121,14 @@ def test_a_weight_multiplies_as_its_formula(
         # Sums in bf16 that are as near to one number as to the next are rounded either way.
         rounding = 2**-7 if make == FloatWeight.bf16 else 1e-5
         torch.testing.assert_close(fast, plain, rtol=rounding, atol=rounding * inputs**0.5)
+
+
+@pytest.mark.parametrize("rows", [3, 3000])
+def test_a_packed_weight_in_full_precision_has_a_gradient(rows: int) -> None:
+    """dx = dy W, of short products and of those that oneDNN computes."""
+    weight, bias = torch.randn(600, 500), torch.randn(600)
+    x, dy = torch.randn(rows, 500, requires_grad=True), torch.randn(rows, 600)
+    y = linear(x, FloatWeight(weight, bias))
+    torch.testing.assert_close(y, x @ weight.T + bias, rtol=1e-4, atol=1e-4)
+    (dx,) = torch.autograd.grad(y, x, dy)
+    torch.testing.assert_close(dx, dy @ weight, rtol=1e-4, atol=1e-3)
