@@ -1,4 +1,4 @@
-"""`s2s explain`: what each token of an output comes from."""
+"""`s2s explain`: what each token of an output comes from, or what the search for it did."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+from rich.text import Text
 
 from s2scli.configs.explain import ExplainConfig
 from s2scli.console import counted
@@ -13,15 +17,20 @@ from s2scli.errors import Interrupted
 from s2scli.files import keep_inputs
 from s2scli.inference.engine import Explaining
 from s2scli.inference.explanations import contrast_of
+from s2scli.inference.lines import Line
 from s2scli.inference.loading import make_translator, open_model
 from s2scli.inference.reading import read_source
 from s2scli.inference.records import summarized
 from s2scli.inference.signals import InterruptSignals
+from s2scli.inference.translator import Translator
+from s2scli.io import open_text
 from s2scli.needs import note_needs
 from s2scli.notes import Summary
 from s2scli.plotting.attributions import attribution_maps, attribution_table
+from s2scli.plotting.trace_shown import TracePage, trace_table
 from s2scli.record import Record
 from s2scli.styled import StyledConsole
+from s2scli.traces import TracedLine
 
 # Lines that are searched for together: explaining takes longer, and what is explained is to be seen soon.
 _WINDOW = 8
@@ -47,32 +56,70 @@ def explain(config: ExplainConfig) -> ExplainResult:
     keep_inputs("--output", config.output, [config.input])
     lines = 0
     console = StyledConsole()
+    work = _traces if config.trace else _attributions
     with ExitStack() as resources:
         signals = resources.enter_context(InterruptSignals().caught())
         try:
-            draw = resources.enter_context(_drawing(config))
-            for record in summarized(_records(config), Summary(verbose=config.verbose)):
+            for shown in work(config, console.width, resources):
                 with signals.whole():
                     if config.format == "jsonl":
-                        sys.stdout.write(f"{record.to_json()}\n")
+                        sys.stdout.write(f"{shown.record.to_json()}\n")
                     else:
-                        console.print(attribution_table(record, console.width))
+                        console.print(shown.table())
                     sys.stdout.flush()
-                    draw(record)
+                    shown.draw()
                     lines += 1
         except Interrupted as stop:
             raise Interrupted(f"interrupted after {counted(lines, 'line')}", stop.number) from None
     return ExplainResult(lines=lines)
 
 
-def _records(config: ExplainConfig) -> Iterator[Record]:
-    """A record for each line, with what its outputs come from."""
+class Shown(NamedTuple):
+    """A line that was explained: what makes JSON, text and a drawing of it."""
+
+    record: Record | TracedLine
+    table: Callable[[], Text]
+    draw: Callable[[], object]
+
+
+def _attributions(config: ExplainConfig, width: int, resources: ExitStack) -> Iterator[Shown]:
+    """What the outputs of each line come from."""
+    draw = resources.enter_context(_drawing(config))
+    translator, lines = _translator(config)
+    explaining = Explaining(
+        config, contrast_of("--contrast", config.contrast, translator.tokenizers["target"])
+    )
+    records = replace(translator, explains=explaining).records(lines, _WINDOW)
+    for record in summarized(records, Summary(verbose=config.verbose)):
+        yield Shown(record, partial(attribution_table, record, width), partial(draw, record))
+
+
+def _traces(config: ExplainConfig, width: int, resources: ExitStack) -> Iterator[Shown]:
+    """What the search for each line's output did; the page is written when all is done."""
+    del resources
+    sections = [TracePage.start()]
+    translator, lines = _translator(config)
+    word = contrast_of("--why", config.why, translator.tokenizers["target"])
+    for line in lines:
+        found = translator.trace(line, with_reference=config.references, word=word)
+        draw = partial(sections.append, TracePage.section(found)) if config.output is not None else _nothing
+        yield Shown(found, partial(trace_table, found, width), draw)
+    if config.output is not None:
+        # All at once: what goes wrong before is not said of the page.
+        with open_text(config.output) as page:
+            page.writelines([*sections, TracePage.end])
+
+
+def _nothing() -> None:
+    pass
+
+
+def _translator(config: ExplainConfig) -> tuple[Translator, Iterator[Line]]:
+    """What translates, and the lines to explain."""
     settings = config.of_generate()
     opened = open_model(settings.path)
     lines = read_source(settings, opened)
-    translator = make_translator(settings, opened)
-    explaining = Explaining(config, contrast_of(config.contrast, translator.tokenizers["target"]))
-    return replace(translator, explains=explaining).records(lines, _WINDOW)
+    return make_translator(settings, opened), lines
 
 
 def _drawing(config: ExplainConfig) -> AbstractContextManager[Callable[[Record], object]]:

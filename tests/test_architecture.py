@@ -29,6 +29,7 @@ LAYERS = (
         "needs",
         "notes",
         "record",
+        "traces",
         "streams",
         "styled",
         "files",

@@ -289,3 +289,98 @@ def test_colours_are_those_of_any_terminal(run: Explainer, tmp_path: Path) -> No
     codes = {code for found in re.findall("\x1b\\[([0-9;]*)m", shown) for code in found.split(";")}
     assert {"32", "31"} & codes
     assert codes <= {"", "0", "1", "31", "32"}
+
+
+def traced_lines(run: Explainer, text: str, **settings: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run(text, trace=True, format="jsonl", **settings).splitlines()]
+
+
+def test_traces_of_lines(run: Explainer, generating: Any, tmp_path: Path) -> None:
+    found = traced_lines(run, joined([*LINES, ""]), beam=3, output=tmp_path / "page.html")
+    plain = generating(run.path)(joined([*LINES, ""]), max_len_a=0.0, max_len_b=6, beam=3)
+    assert [line["text"] for line in found] == plain
+    assert (found[-1]["steps"], found[-1]["outputs"]) == ([], [])
+    for line in found[:-1]:
+        assert (line["version"], line["beam"]) == (1, 3)
+        assert {item["parent"] for item in line["steps"][0]} == {-1}
+        ended = [item for step in line["steps"] for item in step if item["fate"] == "ended"]
+        assert all(item["token"] == "</s>" for item in ended)
+        assert len(ended) >= 1
+        assert line["outputs"][0]["tokens"][-1] == "</s>"
+    content = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert not re.search(r"<script|https?:|src=|url\(", content)
+    sections = re.findall(r"<section>.*?</section>", content, re.S)
+    for section, line in zip(sections, found, strict=True):
+        tree = ElementTree.fromstring(section)
+        rows = [len(table.findall("tr")) for table in tree.findall("table")]
+        assert rows == [len(step) for step in line["steps"]]
+
+
+def test_why_a_reference_or_a_word_was_not_written(run: Explainer, tmp_path: Path) -> None:
+    lines = [json.dumps({"source": LINES[0], "reference": text}) for text in ("ba de", "ki")]
+    write_lines(tmp_path / "in.jsonl", lines)
+    arguments = {"input": tmp_path / "in.jsonl", "references": True, "why": "ga", "beam": 2}
+    found = traced_lines(run, "", **arguments)
+    for line, text in zip(found, ("ba de", "ki"), strict=True):
+        wished, score = line["wished"], line["outputs"][0]["score"]
+        assert [item["token"] for item in wished["tokens"]] == [*text.split(), "</s>"]
+        assert wished["verdict"] == ("search" if wished["score"] > score else "model")
+        assert len(line["word"]["instead_of"]) == len(line["outputs"][0]["tokens"])
+        assert {item["token"] for item in line["word"]["instead_of"]} == {"ga"}
+    shown = run("", trace=True, **arguments)
+    assert re.search(r"a (model|search) error: the model gives the reference", shown)
+    assert "ga in place of each token:" in shown
+    assert max(map(len, run("", trace=True, **arguments).splitlines())) <= 80
+    content = run("", trace=True, output=tmp_path / "page.html", **arguments)
+    assert content == shown
+    assert "<th>rank</th>" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_trace_from_right_to_left_forces_the_reference_backwards(
+    other_runs: Path, made: Callable[[Path], Explainer], tmp_path: Path
+) -> None:
+    run = made(other_runs / "right_to_left")
+    write_lines(tmp_path / "in.jsonl", [json.dumps({"source": "ba be", "reference": "da de di"})])
+    (line,) = traced_lines(run, "", input=tmp_path / "in.jsonl", references=True)
+    assert [item["token"] for item in line["wished"]["tokens"]] == ["di", "de", "da", "</s>"]
+    assert line["outputs"][0]["tokens"][:-1] == line["text"].split()[::-1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"why": "zebra"}, "--why zebra: the model has no token for it"),
+        (
+            {"output": "page.svg"},
+            "--output page.svg: of a trace there is a page alone; the ending must be .html",
+        ),
+        ({"sampling": True}, "--trace: is of beam search alone; leave --sampling"),
+        ({"mbr": "chrf"}, "--mbr: chooses among what a search has found, and --trace tells how it was found"),
+        ({"references": True}, "line 1 has no reference to score"),
+    ],
+)
+def test_what_cannot_be_traced_is_said_in_a_line(
+    run: Explainer, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        run("ba be\n", trace=True, **settings)
+
+
+def test_pieces_on_a_page_of_a_trace_are_text() -> None:
+    from s2scli.plotting.trace_shown import TracePage, trace_table
+    from s2scli.traces import BeamTrace, TracedExtension, TracedLine, TracedStep
+
+    step = TracedStep([TracedExtension(-1, 5, -0.5, "kept"), TracedExtension(-1, 6, -2.5, "beam", 1.25)])
+    line = TracedLine(
+        id=0,
+        source="<b>\x1b",
+        text="<i>",
+        trace=BeamTrace(1, [step], [([5, 2], -0.5)]),
+        names=lambda ids: ["<script>" if token == 5 else f"w{'x' * 99}" for token in ids],
+    )
+    section = TracePage.section(line)
+    assert "<script" not in section
+    assert "<b>" not in section
+    lines = trace_table(line, 80).plain.splitlines()
+    assert lines[4].rstrip().endswith("pruned: not among the best of the beam, by 1.25")
+    assert all(len(text) <= 80 for text in lines)

@@ -64,11 +64,11 @@ COMMANDS = {
     "explain": Command(
         "s2scli.configs.explain:ExplainConfig",
         "s2scli.explain:explain",
-        "Tell what each token of an output comes from, over source and what was written before it.",
+        "Tell what each token of an output comes from, or what the search for it did.",
         (
             "s2s explain --path run < source.txt",
             "s2s explain --path run --input source.txt --method erasure --output page.html",
-            "s2s explain data --path run --references --format jsonl > records.jsonl",
+            "s2s explain data --path run --references --trace --format jsonl > traces.jsonl",
         ),
         reads=True,
         chapters=("explaining",),

@@ -73,13 +73,14 @@ class AttributionSettings:
         "how to tell what a token comes from: what it attends to, vectors times gradients, gradients integrated from "
         "padding, or what leaving a token out costs",
         choices=ATTRIBUTIONS,
+        needs="!trace",
         panel=_METHOD,
         common=True,
     )
     contrast: str = setting(
         "",
         "tell why each token and not this one: a word that is one token of the model, or a piece as the output has it",
-        needs="method!=attention",
+        needs=("!trace", "method!=attention"),
         panel=_METHOD,
         common=True,
     )
@@ -89,7 +90,7 @@ class AttributionSettings:
         "are made as that takes",
         above=0,
         at_most=1,
-        needs="method=integrated_gradients",
+        needs=("!trace", "method=integrated_gradients"),
         panel=_METHOD,
     )
 

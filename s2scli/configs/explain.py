@@ -16,6 +16,7 @@ from s2scli.schema import setting
 
 # The heading of the help.
 _INPUT_AND_OUTPUT = "Input and output"
+_SEARCHED = "What the search did"
 _ENDINGS = (".html", ".png", ".svg", ".pdf")
 
 
@@ -23,6 +24,21 @@ _ENDINGS = (".html", ".png", ".svg", ".pdf")
 class ExplainConfig(InputConfig, AttributionSettings, DecodingConfig, CommandConfig):
     """Which model writes what, how that is looked for, and by which method it is explained."""
 
+    trace: bool = setting(
+        False,
+        "in place of what tokens come from, tell what the beam search did: what it kept at each step, what it pruned "
+        "and by what; where lines have references, why it did not write those",
+        panel=_SEARCHED,
+        common=True,
+    )
+    why: str = setting(
+        "",
+        "with --trace, tell how probable this word would have been in place of each token of the output: a word that "
+        "is one token of the model, or a piece as the output has it",
+        needs="trace",
+        panel=_SEARCHED,
+        common=True,
+    )
     references: bool = setting(
         False,
         "explain the references in place of the model's own outputs: those of a dataset, or of JSON lines with "
@@ -47,10 +63,25 @@ class ExplainConfig(InputConfig, AttributionSettings, DecodingConfig, CommandCon
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_attribution(self.precision)
+        if self.trace:
+            self._check_trace()
+        else:
+            self.check_attribution(self.precision)
         if self.output is not None and self.output.suffix.lower() not in _ENDINGS:
             raise UsageError(f"--output {self.output}: the ending must be one of {', '.join(_ENDINGS)}")
         self.of_generate()
+
+    def _check_trace(self) -> None:
+        for name in ("mbr", "rerank_path", "coverage_penalty"):
+            if getattr(self, name) != getattr(DecodingConfig, name):
+                raise UsageError(
+                    f"--{name.replace('_', '-')}: chooses among what a search has found, and --trace tells how it was "
+                    "found; leave it out"
+                )
+        if self.output is not None and self.output.suffix.lower() != ".html":
+            raise UsageError(
+                f"--output {self.output}: of a trace there is a page alone; the ending must be .html"
+            )
 
     def of_generate(self) -> GenerateConfig:
         """These settings as those of `s2s generate`; UsageError where they do not agree."""
@@ -59,4 +90,5 @@ class ExplainConfig(InputConfig, AttributionSettings, DecodingConfig, CommandCon
             for part in (DecodingConfig, InputConfig)
             for field in fields(part)
         }
-        return GenerateConfig(**shared, format=self.format, score_reference=self.references)
+        scores = self.references and not self.trace
+        return GenerateConfig(**shared, format=self.format, score_reference=scores)

@@ -21,6 +21,7 @@ from s2scli.inference.engine import Explaining
 from s2scli.inference.lines import EncodedLine
 from s2scli.inference.token_names import TokenNames
 from s2scli.search.request import BatchLimits, Request, ScoredOutput
+from s2scli.traces import BeamTrace
 
 # Batches that wait beside the one that is worked on: the next begins at once, and a signal need not wait for many.
 _AHEAD = 2
@@ -102,6 +103,18 @@ class Ctranslate2Engine(ABC):
         """UsageError: nobody can look into what CTranslate2 computes."""
         del source, output, config
         raise refusal(f"--method {explaining.settings.method}", "gives neither gradients nor what it reads")
+
+    def trace(
+        self,
+        source: EncodedLine,
+        request: Request,
+        config: SearchConfig,
+        wished: Sequence[int] | None,
+        word: int | None,
+    ) -> BeamTrace:
+        """UsageError: nobody can look into what CTranslate2 computes."""
+        del source, request, config, wished, word
+        raise refusal("--trace", "does not tell what its search did")
 
     def search(
         self,

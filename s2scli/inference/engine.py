@@ -11,6 +11,7 @@ from s2scli.configs.attribution import AttributionSettings
 from s2scli.configs.search import SearchConfig
 from s2scli.inference.lines import EncodedLine
 from s2scli.search.request import BatchLimits, Request, ScoredOutput
+from s2scli.traces import BeamTrace
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,21 @@ class Engine(Protocol):
         """An output of a source with what its tokens come from.
 
         UsageError where the model cannot be looked into by the method. config: says the `alignment_layer`.
+        """
+        ...
+
+    def trace(
+        self,
+        source: EncodedLine,
+        request: Request,
+        config: SearchConfig,
+        wished: Sequence[int] | None,
+        word: int | None,
+    ) -> BeamTrace:
+        """Search for the output of one source and tell what was done; UsageError where that cannot be told.
+
+        wished: ids, without the end symbol, of an output that is held against what is found; word: the id of a token
+        that is held against each of its tokens.
         """
         ...
 

@@ -13,10 +13,10 @@ from s2scli.search.request import ScoredOutput
 from s2scli.text.tokenizer import Tokenizer
 
 
-def contrast_of(word: str, target: Tokenizer) -> int | None:
+def contrast_of(flag: str, word: str, target: Tokenizer) -> int | None:
     """The id of a word that outputs are held against, None for no word; UsageError where it is no token.
 
-    A piece of the vocabulary is one too, as records and tables show it.
+    A piece of the vocabulary is one too, as records and tables show it. flag: by which it is given.
     """
     if not word:
         return None
@@ -27,10 +27,10 @@ def contrast_of(word: str, target: Tokenizer) -> int | None:
     if len(ids) == 1 and ids[0] != unknown:
         return ids[0]
     if unknown in ids:
-        raise UsageError(f"--contrast {word}: the model has no token for it, and so gives it no probability")
+        raise UsageError(f"{flag} {word}: the model has no token for it, and so gives it no probability")
     pieces = " ".join(target.pieces(ids))
     raise UsageError(
-        f"--contrast {word}: is no token of the model but {len(ids)} ({pieces}); give a word that is one"
+        f"{flag} {word}: is no token of the model but {len(ids)} ({pieces}); give a word that is one"
     )
 
 

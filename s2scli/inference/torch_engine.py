@@ -21,6 +21,7 @@ from s2scli.nn.runtime import give_back_freed_memory
 from s2scli.search.attention import with_attention
 from s2scli.search.decoding import search
 from s2scli.search.request import BatchLimits, Explanation, Request, ScoredOutput
+from s2scli.traces import BeamTrace
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,23 @@ class TorchEngine:
             shares.source.cpu().numpy(), shares.prefix.cpu().numpy(), shares.error, shares.steps
         )
         return replace(output, explanation=explanation)
+
+    def trace(
+        self,
+        source: EncodedLine,
+        request: Request,
+        config: SearchConfig,
+        wished: Sequence[int] | None,
+        word: int | None,
+    ) -> BeamTrace:
+        """What a beam search for one source does."""
+        from s2scli.search.traced import traced
+
+        if self.shortlist is not None:
+            raise UsageError(
+                "--shortlist: is not for --trace, which tells of the whole vocabulary; leave it out"
+            )
+        return traced(self.model, self._source([source]), request, config, wished, word)
 
     def score(self, sources: Sequence[EncodedLine], targets: Sequence[Sequence[int]]) -> list[ScoredOutput]:
         """Given targets as outputs, in one batch."""

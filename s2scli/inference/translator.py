@@ -30,6 +30,7 @@ from s2scli.record import Record
 from s2scli.schema import spelled
 from s2scli.search.request import Request, ScoredOutput
 from s2scli.text.tokenizer import Tokenizer
+from s2scli.traces import BeamTrace, TracedLine
 
 if TYPE_CHECKING:
     from s2scli.features.form import FeatureForm
@@ -194,6 +195,31 @@ class Translator:
                 [source for source, _ in pairs],
                 [[outputs[index]] if index in outputs else [] for index in range(len(chunk))],
             )
+
+    def trace(self, line: Line, *, with_reference: bool = False, word: int | None = None) -> TracedLine:
+        """What the search for a line's output does, and with_reference what it makes of the line's reference.
+
+        word: the id of a token that is held against each of the output's. A line that is too long is cut, or refused
+        where `on_long` is "error".
+        """
+        if self.on_long == "error":
+            self.parts_of(line)
+        source, target = self._encoder.encode(line), self.tokenizers["target"]
+        trace, text, asked = BeamTrace(self.search.beam), "", ""
+        if self._encoder.has_output(source):
+            wished = self._encoder.encode_reference(line, source.words) if with_reference else None
+            if wished is not None and self.right_to_left:
+                wished = wished[::-1]
+            request = self._request([line], [source])
+            trace = self.engine.trace(source, request, self.search.of_candidates, wished, word)
+            if trace.outputs:
+                ids = trace.outputs[0][0]
+                ids = [*reversed(ids[:-1]), ids[-1]] if self.right_to_left else ids
+                text = target.with_words(source.words).decode(ids).replace("\n", " ")
+        if word is not None:
+            (asked,) = target.pieces([word])
+        names = target.with_words(source.words).pieces
+        return TracedLine(id=line.id, source=line.text, text=text, trace=trace, names=names, word=asked)
 
     def records_of_batch(self, lines: Sequence[Line]) -> list[Record]:
         """What `records` gives for some lines as one window, of which none is split: parts of lines are among them."""

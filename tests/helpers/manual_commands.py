@@ -34,6 +34,7 @@ SMALLER = {
     "--vocab-size 800": "--vocab-size 200",
     "--mbr-candidates 8": "--mbr-candidates 4",
     "generate data": "generate data --max-len-b 20",
+    "explain data": "explain data --max-len-b 8",
     "explain --path": "explain --max-len-b 8 --path",
     "generate --path": "generate --max-len-b 20 --path",
 }

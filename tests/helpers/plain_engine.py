@@ -17,6 +17,7 @@ from s2scli.inference.translator import Translator
 from s2scli.search.request import BatchLimits, Request, ScoredOutput
 from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS, Vocabulary
 from s2scli.text.word import WordTokenizer
+from s2scli.traces import BeamTrace
 
 EOS = FAIRSEQ_SYMBOLS.end
 
@@ -71,6 +72,18 @@ class PlainEngine:
         """There is nothing to explain."""
         del source, explaining, config
         return output
+
+    def trace(
+        self,
+        source: EncodedLine,
+        request: Request,
+        config: SearchConfig,
+        wished: Sequence[int] | None,
+        word: int | None,
+    ) -> BeamTrace:
+        """There is no beam."""
+        del source, request, wished, word
+        return BeamTrace(config.beam)
 
     def attend(
         self,
