@@ -317,14 +317,16 @@ def test_traces_of_lines(run: Explainer, generating: Any, tmp_path: Path) -> Non
 
 
 def test_why_a_reference_or_a_word_was_not_written(run: Explainer, tmp_path: Path) -> None:
-    lines = [json.dumps({"source": LINES[0], "reference": text}) for text in ("ba de", "ki")]
+    lines = [json.dumps({"source": LINES[0], "reference": text}) for text in ("ba de", "ki be ge")]
     write_lines(tmp_path / "in.jsonl", lines)
     arguments = {"input": tmp_path / "in.jsonl", "references": True, "why": "ga", "beam": 2}
     found = traced_lines(run, "", **arguments)
-    for line, text in zip(found, ("ba de", "ki"), strict=True):
+    for line, text in zip(found, ("ba de", "ki be ge"), strict=True):
         wished, score = line["wished"], line["outputs"][0]["score"]
         assert [item["token"] for item in wished["tokens"]] == [*text.split(), "</s>"]
-        assert wished["verdict"] == ("search" if wished["score"] > score else "model")
+        is_output = [item["token"] for item in wished["tokens"]] == line["outputs"][0]["tokens"]
+        blamed = "search" if wished["score"] > score else "model"
+        assert wished["verdict"] == ("none" if is_output else blamed)
         assert len(line["word"]["instead_of"]) == len(line["outputs"][0]["tokens"])
         assert {item["token"] for item in line["word"]["instead_of"]} == {"ga"}
     shown = run("", trace=True, **arguments)

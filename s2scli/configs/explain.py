@@ -24,6 +24,14 @@ _ENDINGS = (".html", ".png", ".svg", ".pdf")
 class ExplainConfig(InputConfig, AttributionSettings, DecodingConfig, CommandConfig):
     """Which model writes what, how that is looked for, and by which method it is explained."""
 
+    alignment_layer: int | None = setting(
+        None,
+        "decoder layer, not of a recurrent model, whose attention --method attention is about, from 0 at the "
+        "bottom, or from -1 at the top; by default the last",
+        at_least=-1000,
+        needs="method=attention | coverage_penalty",
+        panel="Method",
+    )
     trace: bool = setting(
         False,
         "in place of what tokens come from, tell what the beam search did: what it kept at each step, what it pruned "

@@ -97,8 +97,7 @@ class SearchConfig:
         "decoder layer, not of a recurrent model, whose attention is meant wherever attention is asked for, from 0 "
         "at the bottom, or from -1 at the top; by default the last; of six layers that before it may align better",
         at_least=-1000,
-        needs="print_alignment | print_attention | attention | format=table | replace_unk | coverage_penalty | "
-        "method=attention",
+        needs="print_alignment | print_attention | attention | format=table | replace_unk | coverage_penalty",
         panel=_ATTENTION,
     )
     max_len_a: float = setting(
