@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import cached_property
 
 from s2scli.cli.options import OWN_FLAGS, Flag
-from s2scli.cli.toolkits import Surroundings, same_flag, spellings, value_instead, what_instead
+from s2scli.cli.toolkits import Surroundings, listed, same_flag, spellings, value_instead, what_instead
 
 # How like a flag a name must be for it to be taken for a slip of the finger, from 0 to 1.
 _ALIKE = 0.7
@@ -63,7 +63,7 @@ class KnownFlags:
         if meant in self.options:
             return f"did you mean {meant}?"
         if commands := self.elsewhere(meant):
-            return f"it is of {' and '.join(f's2s {command}' for command in commands)}"
+            return f"it is of {listed([f's2s {command}' for command in commands])}"
         # A form that switches off is meant by nobody who did not type a no.
         names = sorted(
             option

@@ -28,7 +28,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("train", "[model]\nseed = 1", "[model] seed: unknown key; write seed, before the first section"),
         ("train", "[model]\ndroput = 0.1", "[model] droput: unknown key; did you mean dropout?"),
         ("train", "fp16 = true", "fp16: unknown key; fairseq's, here --precision fp16"),
-        ("train", "beam = 5", "beam: unknown key; it is of s2s generate and s2s chat"),
+        ("train", "beam = 5", "beam: unknown key; it is of s2s generate, s2s explain and s2s chat"),
         ("train", "[optimiser]\nlr = 1", "[optimiser]: unknown key; did you mean optimizer?"),
         ("generate", "beam_size = 5", "beam_size: unknown key; write beam"),
         ("generate", "lr = 0.1", "lr: unknown key; it is of s2s train"),

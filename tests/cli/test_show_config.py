@@ -22,6 +22,7 @@ LINES = {
     "preprocess": "--source-lang en --target-lang de --trainpref no/such --source-tag <bt>",
     "train": "no/such --arch rnn_luong --optimizer sgd --lr 0.1,0.05 --lr-scheduler fixed --dropout 0.25",
     "generate": "--path r1:r2 --beam 3 --rerank-path a,b c --rerank-weight 1,0.5 --source-field a.b --input x.jsonl",
+    "explain": "--path run --method erasure --contrast x --references --input x.jsonl",
     "chat": "--path run --sampling --top-p 0.9 --context-turns 2",
     "score": "--sys one two --ref r1 r2 --metrics bleu,ter",
     "import": "no/such --save-dir run",

@@ -27,6 +27,7 @@ FLAGS = {name: flags_of(CONFIGS[name]) for name in COMMANDS}
 REQUIRED = {
     "train": {"data": "data"},
     "generate": {"path": "run"},
+    "explain": {"path": "run"},
     "chat": {"path": "run"},
     "average": {"inputs": ["a"], "output": "b"},
     "datastore": {"path": "run", "data": "a", "output": "b.safetensors"},

@@ -54,7 +54,7 @@ def what_instead(name: str, around: Surroundings) -> str:
             found.setdefault(text, []).append(f"{toolkit.name}'s")
             own |= {text} if is_own else set()
     # Where the command itself has something for it, nothing is said of other commands.
-    return "; ".join(f"{_listed(names)}, {text}" for text, names in found.items() if text in own or not own)
+    return "; ".join(f"{listed(names)}, {text}" for text, names in found.items() if text in own or not own)
 
 
 def value_instead(flag: str, value: str, around: Surroundings) -> str:
@@ -86,10 +86,11 @@ def _placed(text: str, around: Surroundings) -> tuple[str, bool]:
     having = [around.elsewhere(flag) for flag in flags]
     commands = [f"s2s {name}" for name in having[0] if all(name in names for names in having)]
     if len(commands) > 1:
-        return f"{text} of {_listed(commands)}", False
+        return f"{text} of {listed(commands)}", False
     return f"{''.join(commands)} {text}".strip(), False
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Names as a list in words: a, b and c."""
     *others, last = names
     return f"{', '.join(others)} and {last}" if others else last
