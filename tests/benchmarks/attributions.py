@@ -4,7 +4,7 @@ Words of one vocabulary are translated, one by one and backwards, by a dictionar
 output ("copying"); no word comes twice in a line. Each task and seed trains a small model of each family, and each
 method of `s2s explain` names the strongest source token of each token of the references.
 
-attributions.py --updates 800 --seeds 1 2 3 --lines 40
+attributions.py --updates 500 --seeds 1 2 3 --lines 20
 """
 
 from __future__ import annotations
@@ -116,9 +116,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--updates", type=int, default=800)
+    parser.add_argument("--updates", type=int, default=500)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--lines", type=int, default=40)
+    parser.add_argument("--lines", type=int, default=20)
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=[*FAMILIES])
     parser.add_argument(
         "--tasks", nargs="+", choices=("glossary", "copying"), default=["glossary", "copying"]
