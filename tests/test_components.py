@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from s2scli import components
+from s2scli.configs.adapters import AdapterConfig
 from s2scli.configs.attention import AttentionScoreConfig
 from s2scli.configs.component import ComponentConfig
 from s2scli.configs.model import ModelConfig
@@ -34,6 +35,7 @@ BASES: dict[str, tuple[type[Any], str]] = {
     "SCHEDULES": (ScheduleConfig, "name"),
     "OBJECTIVES": (ObjectiveConfig, "name"),
     "NOISES": (NoiseConfig, "name"),
+    "ADAPTERS": (AdapterConfig, "name"),
     "SEARCHES": (SearchMethodConfig, "name"),
     "METRICS": (Metric, ""),
     "MODEL_METRICS": (Metric, ""),

@@ -44,6 +44,7 @@ ARCHITECTURES = {
     "convolutional": "fconv_tiny",
 }
 EXTRA = {"distillation": {"objective.teacher": "run"}, "linear": {"max_update": "9000"}}
+EXTRA |= {key: {"finetune_from_model": "run"} for key in ("lora", "bottleneck")}
 EXTRA |= dict.fromkeys(("polynomial_decay", "cosine", "tri_stage"), EXTRA["linear"])
 
 PYTHONS_WORDS = re.compile(r"Error|NoneType|\b(object|indices|codec|iterable|literal|int|float|str|dict)\b")
