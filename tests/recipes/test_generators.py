@@ -21,6 +21,7 @@ clauses = load("srl/clauses.py")
 logs = load("summarization/logs.py")
 dialogues = load("dialogue/dialogues.py")
 sounds = load("speech/sounds.py")
+digits = load("speech_translation/digits.py")
 shapes = load("captions/shapes.py")
 tongues = load("low_resource/tongues.py")
 
@@ -32,6 +33,7 @@ GENERATORS = (
     "low_resource/tongues.py",
     "qa/facts.py",
     "speech/sounds.py",
+    "speech_translation/digits.py",
     "srl/clauses.py",
     "summarization/logs.py",
 )
@@ -159,7 +161,9 @@ def test_brackets_hold_the_sentence_and_verbs_meet_new_constructions() -> None:
     assert {verb for verb, _ in shown["test"]} <= {verb for verb, _ in shown["train"]}
 
 
-@pytest.mark.parametrize("generator", [spelling, grammar, facts, clauses, logs, dialogues, sounds, shapes])
+@pytest.mark.parametrize(
+    "generator", [spelling, grammar, facts, clauses, logs, dialogues, sounds, shapes, digits]
+)
 def test_a_folder_that_cannot_be_is_a_line(
     generator: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
