@@ -40,7 +40,7 @@ ATTENTION_LEGEND = (
 class HeatPage:
     """Writes the page to a stream; `finish` ends it."""
 
-    def __init__(self, stream: TextIO, title: str, legend: str) -> None:
+    def __init__(self, stream: TextIO, title: str = "Attention", legend: str = ATTENTION_LEGEND) -> None:
         self._stream = stream
         stream.write(page_start(title, _STYLE + MAP_STYLE) + f"<p>{escape(legend)}</p>\n")
 
