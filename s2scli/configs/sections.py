@@ -53,7 +53,6 @@ _FAIRSEQ_NAMES = {
     "adapter.rank": "--adapter-rank",
     "adapter.alpha": "--adapter-alpha",
     "adapter.rslora": "--adapter-rslora",
-    "adapter.dropout": "--adapter-dropout",
     "adapter.layers": "--adapter-layers",
     "adapter.width": "--adapter-width",
 }

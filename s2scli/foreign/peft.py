@@ -121,7 +121,7 @@ def read_adapter(folder: Path, base: Base) -> Checkpoint:
         "rank": rank,
         "alpha": settings.number("lora_alpha"),
         "rslora": settings.flag("use_rslora", False),
-        "dropout": settings.probability("lora_dropout"),
+        "adapter_dropout": settings.probability("lora_dropout"),
         "layers": list(names),
     }
     values = {**base.checkpoint.config, "adapter": adapter, "finetune_from_model": str(base.path)}
@@ -175,7 +175,7 @@ def written_adapter(
         "inference_mode": True,
         "r": config.rank,
         "lora_alpha": config.alpha,
-        "lora_dropout": config.dropout,
+        "lora_dropout": config.adapter_dropout,
         "use_rslora": config.rslora,
         "target_modules": modules,
         "bias": "none",

@@ -82,7 +82,9 @@ class LowRankAdapter(Adapter):
                     f"--adapter-rank {config.rank}: {name} is a matrix of {rows.size} × {rows.layer.in_features}; "
                     f"allowed: ≤ {most}"
                 )
-            part = LowRank(rows.layer.in_features, rows.size, config.rank, config.scale, config.dropout)
+            part = LowRank(
+                rows.layer.in_features, rows.size, config.rank, config.scale, config.adapter_dropout
+            )
             self.add(name, part)
             found.setdefault(rows.layer, []).append((rows.start, part))
         self._added = {layer: AddedRows(layer.out_features, parts) for layer, parts in found.items()}

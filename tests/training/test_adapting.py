@@ -15,7 +15,7 @@ from s2scli.checkpoint import fingerprint_of, load_checkpoint
 from s2scli.checkpoint_file import BEST
 from s2scli.errors import CheckpointError, S2SError, UsageError
 
-LORA: dict[str, Any] = QUICK | {"adapter.name": "lora", "adapter.rank": 2, "adapter.dropout": 0.1}
+LORA: dict[str, Any] = QUICK | {"adapter.name": "lora", "adapter.rank": 2, "adapter.adapter_dropout": 0.1}
 KINDS: dict[str, dict[str, Any]] = {
     "lora": LORA,
     "bottleneck": QUICK | {"adapter.name": "bottleneck", "adapter.width": 3},
