@@ -108,6 +108,10 @@ def _read_compressed(stream: BinaryIO, token: bytes, name: str) -> NDArray[np.fl
     rows, columns = (int(number) for number in np.frombuffer(header[8:], "<i4"))
     if rows < 0 or columns < 0:
         raise DataError(f"{name}: {_CUT}")
+    if not all(abs(number) <= np.finfo(np.float32).max for number in (least, extent, least + extent)):
+        raise DataError(
+            f"{name}: its numbers are from {least:g} on, {extent:g} more at most; wanted: finite numbers"
+        )
     if token != b"CM ":
         kind = np.dtype("<u2" if token == b"CM2" else "u1")
         parts = _numbers(stream, kind, (rows, columns), name).astype(np.float64) / np.iinfo(kind).max
