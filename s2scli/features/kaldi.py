@@ -6,6 +6,7 @@ The formats are those of Kaldi's matrix/kaldi-matrix.cc and matrix/compressed-ma
 from __future__ import annotations
 
 import re
+import struct
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -104,8 +105,7 @@ def _read_compressed(stream: BinaryIO, token: bytes, name: str) -> NDArray[np.fl
     header = stream.read(16)
     if len(header) < 16:
         raise DataError(f"{name}: {_CUT}")
-    least, extent = np.frombuffer(header[:8], "<f4").astype(np.float64).tolist()
-    rows, columns = (int(number) for number in np.frombuffer(header[8:], "<i4"))
+    least, extent, rows, columns = struct.unpack("<ffii", header)
     if rows < 0 or columns < 0:
         raise DataError(f"{name}: {_CUT}")
     if not all(abs(number) <= np.finfo(np.float32).max for number in (least, extent, least + extent)):
