@@ -23,8 +23,14 @@ def test_each_way_begins_with_the_general_model_and_is_scored_on_both(tmp_path: 
     assert "--finetune-from-model" not in general
     assert all("--finetune-from-model work/both/run " in call for call in tuned)
     by_name = {call.split("--save-dir work/both/")[1].split()[0]: call for call in tuned}
-    assert {*by_name} == {"tuned", "mixed", "held"}
+    assert {*by_name} == {"tuned", "lora", "bottleneck", "mixed", "held"}
     assert "--ewc-weight 7 --ewc-data work/both/data" in by_name["held"]
+    for kind in ("lora", "bottleneck"):
+        assert f"--adapter {kind} --adapter-" in by_name[kind]
+        applied = [
+            call for call in found if f"--path work/both/run --adapter domain=work/both/{kind} " in call
+        ]
+        assert len(applied) == 2
     assert by_name["mixed"].startswith("train work/both/mixture ")
     (average,) = [call for call in found if call.startswith("average")]
     assert (
@@ -41,7 +47,7 @@ def test_each_way_begins_with_the_general_model_and_is_scored_on_both(tmp_path: 
     assert "both/test.zh" in of_general
     for call, kind in ((of_domain, "domain"), (of_general, "general")):
         systems = call.split("--sys ")[1].split(" --metrics")[0].split()
-        ways = ("general", "tuned", "mixed", "held", "between", "near")
+        ways = ("general", "tuned", "lora", "bottleneck", "mixed", "held", "between", "near")
         assert systems == [f"work/both/{way}.{kind}.txt" for way in ways]
     assert make(tmp_path, "compare", *own, recipe="domain").returncode == 0
     assert verbs(calls(tmp_path)) == ["score", "score"]
