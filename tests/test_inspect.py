@@ -8,7 +8,6 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +17,18 @@ from recordings import tone, write_corpus, write_wav
 from rich.cells import cell_len
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
-from toys import TRANSFORMER, Trainer, write_dataset, write_lines
+from toys import write_dataset, write_lines
 
-from s2scli.checkpoint import fingerprint_of, load_checkpoint
+from s2scli.checkpoint import load_checkpoint
 from s2scli.cli.app import run
 from s2scli.configs.inspect import InspectConfig
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.data.dataset import Dataset
 from s2scli.inspect import inspect
-from s2scli.inspection.checkpoint import CheckpointReport, inspect_checkpoint
+from s2scli.inspection.checkpoint import CheckpointReport
 from s2scli.inspection.dataset import DatasetReport
-from s2scli.inspection.show_checkpoint import checkpoint_lines
-from s2scli.inspection.show_dataset import vocabulary_lines
-from s2scli.inspection.vocabulary import describe_vocabulary
 from s2scli.preprocess import preprocess
 from s2scli.schema import build
-from s2scli.text.vocabulary import SpecialSymbols, Vocabulary
-from s2scli.text.word import WordTokenizer
 
 LAST, BEST = "checkpoint_last.safetensors", "checkpoint_best.safetensors"
 
@@ -360,20 +354,6 @@ def test_two_vocabularies_and_the_settings_that_were_chosen(
     assert "settings     source_lang aa, target_lang bb, trainpref (train), tokenizer word\n" in out
 
 
-def test_special_symbols_that_are_not_fairseqs_are_told() -> None:
-    as_t5 = SpecialSymbols(start=0, end=1, padding=0, unknown=2)
-    sides = {
-        "source": describe_vocabulary(WordTokenizer(Vocabulary(["a"], [1]))),
-        "target": describe_vocabulary(WordTokenizer(Vocabulary(["a"], [1], as_t5))),
-    }
-    lines = [*vocabulary_lines(sides, None)]
-    told = [line for line in lines if "special" in line]
-    assert told == [
-        "target: ids of special symbols other than fairseq's: start 0, end 1, padding 0, unknown 2"
-    ]
-    assert asdict(sides["target"])["special"] == {"start": 0, "end": 1, "padding": 0, "unknown": 2}
-
-
 def test_a_dataset_of_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_corpus(tmp_path, train=8, valid=2)
     write_wav(tmp_path / "wav/train-3.wav", tone("three", 3, 16_000), 16_000)
@@ -412,19 +392,3 @@ def test_a_dataset_of_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert (
         json.loads(printed([str(tmp_path / "data"), "--format", "json"], capsys))["features"]["deltas"] == 1
     )
-
-
-def test_an_adapter_is_told_with_its_model(toy_data: Path, tmp_path: Path) -> None:
-    trainer = Trainer(toy_data, tmp_path)
-    trainer("base", **TRANSFORMER, max_update=1)
-    adapter = {"adapter.name": "lora", "adapter.rank": 2, "finetune_from_model": tmp_path / "base"}
-    trainer("run", **TRANSFORMER | adapter, max_update=1)
-    path = tmp_path / "run/checkpoint_best.safetensors"
-    report = inspect_checkpoint(path)
-    assert report.base == fingerprint_of(
-        load_checkpoint(tmp_path / "base/checkpoint_best.safetensors").weights
-    )
-    assert (list(report.modules), report.vocabularies) == (["adapter"], {})
-    lines = "\n".join(checkpoint_lines(report))
-    assert f"the model of fingerprint {report.base}" in lines
-    assert "rank 2" in lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import wave
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,3 +46,18 @@ def write_corpus(folder: Path, **splits: int) -> None:
             write_wav(folder / f"wav/{split}-{index}.wav", tone(word, 1000 * offset + index))
             rows.append((f"{split}{index}", f"wav/{split}-{index}.wav", word))
         write_tsv(folder / f"{split}.tsv", ("id", "audio", "tgt_text"), rows)
+
+
+def stored(folder: Path, split: str = "train") -> list[np.ndarray]:
+    """The frames of each source as the files have them."""
+    meta = json.loads((folder / "data/meta.json").read_text())
+    width, found = meta["columns"]["source"]["features"]["num_features"], []
+    for corpus in meta["splits"][split]["corpora"]:
+        for shard in corpus["shards"]:
+            stem = folder / "data" / shard["path"]
+            frames = np.fromfile(stem / "source.frames", meta["columns"]["source"]["dtype"]).reshape(
+                -1, width
+            )
+            ends = np.fromfile(stem / "source.ends", "<i8").tolist()
+            found += [frames[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    return found

@@ -1,4 +1,4 @@
-"""Text to preprocess, and what preprocesses it."""
+"""Text and recordings to preprocess, and what preprocesses them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from bilingual import CHINESE, ENGLISH, SPLITS, Run, put
+from recordings import write_corpus
 
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.preprocess import PreprocessResult, preprocess
@@ -28,6 +29,30 @@ def run(texts: Path) -> Run:
     def call(**settings: object) -> PreprocessResult:
         values: dict = {"source_lang": "en", "target_lang": "zh", "vocab_size": 60, "destdir": texts / "data"}
         values |= {f"{split}pref": (str(texts / split),) for split in SPLITS}
+        return preprocess(build(PreprocessConfig, values | settings))
+
+    return call
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    """A folder with three splits of recordings, wav/ and a manifest each."""
+    write_corpus(tmp_path, train=12, valid=4, test=3)
+    return tmp_path
+
+
+@pytest.fixture
+def run_recordings(recordings: Path) -> Run:
+    """Call it with settings to preprocess the recordings into the folder `data` beside them."""
+
+    def call(**settings: object) -> PreprocessResult:
+        values: dict = {
+            "source_type": "audio",
+            "tokenizer": "word",
+            "destdir": recordings / "data",
+            "num_mel_bins": 20,
+        }
+        values |= {f"{split}_file": recordings / f"{split}.tsv" for split in SPLITS}
         return preprocess(build(PreprocessConfig, values | settings))
 
     return call
