@@ -94,7 +94,9 @@ def _kept(config: TrimConfig, checkpoint: Checkpoint, model: Model, path: Path) 
             continue
         if config.keep or has_one_table:
             flag = f"--keep-{side} with text of that side"
-            raise UsageError(f"nothing says which {side} symbols of {path} are to stay; give {flag}")
+            raise UsageError(
+                f"nothing says which symbols of the {side} side of {path} are to stay; give {flag}"
+            )
         used[side][:] = True
     kept = {side: _with_needed(used[side], tokenizer) for side, tokenizer in tokenizers.items()}
     if has_one_table:

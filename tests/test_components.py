@@ -10,6 +10,7 @@ import pytest
 from s2scli import components
 from s2scli.configs.adapters import AdapterConfig
 from s2scli.configs.attention import AttentionScoreConfig
+from s2scli.configs.attribution import AttributionConfig
 from s2scli.configs.component import ComponentConfig
 from s2scli.configs.model import ModelConfig
 from s2scli.configs.noise import NoiseConfig
@@ -36,6 +37,7 @@ BASES: dict[str, tuple[type[Any], str]] = {
     "OBJECTIVES": (ObjectiveConfig, "name"),
     "NOISES": (NoiseConfig, "name"),
     "ADAPTERS": (AdapterConfig, "name"),
+    "ATTRIBUTIONS": (AttributionConfig, "name"),
     "SEARCHES": (SearchMethodConfig, "name"),
     "METRICS": (Metric, ""),
     "MODEL_METRICS": (Metric, ""),

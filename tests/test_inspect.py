@@ -351,7 +351,7 @@ def test_two_vocabularies_and_the_settings_that_were_chosen(
     capsys.readouterr()
     out = printed([str(tmp_path / "d")], capsys)
     assert "2 symbols in both vocabularies" in out
-    assert "settings     source_lang aa, target_lang bb, trainpref (train), tokenizer word\n" in out
+    assert "settings     tokenizer word, source_lang aa, target_lang bb, trainpref (train)\n" in out
 
 
 def test_a_dataset_of_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

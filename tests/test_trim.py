@@ -173,9 +173,9 @@ def tokenizer_of(checkpoint: Checkpoint) -> Tokenizer:
         ({}, "nothing says which symbols are to stay; give --keep"),
         (
             {"keep_target": ("text",)},
-            "nothing says which source symbols of .* are to stay; give --keep-source",
+            "nothing says which symbols of the source side of .* are to stay; give --keep-source",
         ),
-        ({"keep": ("empty",)}, "nothing says which source symbols"),
+        ({"keep": ("empty",)}, "nothing says which symbols of the source side"),
         ({"keep": ("lacking",)}, "lacking: "),
         ({"keep": ("text",), "output": "text"}, "--output .*text"),
         ({"keep": ("text",), "output": "run/checkpoint_best.safetensors"}, "--output .*checkpoint_best"),

@@ -27,7 +27,7 @@ CHAPTERS = {
     "config": "config files, their sections, and what goes over what",
     "messages": "errors, warnings and exit codes",
     "python": "calling the commands from Python",
-    "recipes": "complete pipelines, for nine tasks and for little data",
+    "recipes": "complete pipelines, for ten tasks and for little data",
     "from-and-to": "models of other toolkits, and models for their engines",
     "from-fairseq": "fairseq's commands and flags, and what they are here",
     "from-opennmt-py": "OpenNMT-py's flags, and what they are here",

@@ -50,7 +50,7 @@ def test_another_vocabulary(transformer: Generator, tmp_path: Path) -> None:
     [
         ({"path": Path("nowhere")}, CheckpointError, "nowhere: no such checkpoint"),
         ({"path": Path(__file__).parent}, CheckpointError, "the folder has no checkpoint_best"),
-        ({"path": Path(__file__)}, CheckpointError, "not a checkpoint, or cut short"),
+        ({"path": Path(__file__)}, CheckpointError, "text, as it seems, and no checkpoint"),
         ({"data": Path("nowhere")}, DataError, "no such dataset folder"),
         ({"nbest": 9}, UsageError, "--nbest 9 needs a beam at least as wide"),
         ({"device": "cuda:63"}, UsageError, "--device cuda:63 cannot be used here"),

@@ -74,7 +74,7 @@ def test_models_read_of_a_file_what_the_dataset_has_of_it(run_recordings: Run, r
         split = Dataset.open(recordings / "data").split("valid")
         form = split.features("source")
         assert form is not None
-        utterance = Utterance(references=("wav/valid-2.wav",), recordings=recordings)
+        utterance = Utterance(references=("wav/valid-2.wav",), folder=recordings)
         (frames,) = split.frames_of("source", np.array([2]))
         np.testing.assert_array_equal(frame_reader(form).frames(utterance), frames)
 

@@ -225,9 +225,7 @@ def test_other_text_needs_the_same_vocabulary(mono: Path, tmp_path: Path) -> Non
     (tmp_path / "text").mkdir()
     other = write_dataset(tmp_path / "text", sizes=(40, 9, 0), joined_dictionary=False, nwordstgt=12)
     with pytest.raises(CheckpointError, match="trained with target vocabulary"):
-        Trainer(other, tmp_path)(
-            "other", **LANGUAGE_MODEL, finetune_from_model=tmp_path / "run", max_update=2
-        )
+        Trainer(other, tmp_path)("other", **LANGUAGE_MODEL, restore_file=tmp_path / "run", max_update=3)
     assert (
         load_checkpoint(tmp_path / "run" / "checkpoint_best.safetensors").config["arch"]
         == "transformer_lm_tiny"

@@ -34,6 +34,7 @@ JOEYNMT = Toolkit(
         "--reset-best-ckpt": "--reset-meters",
         "--reset-iter-state": "--reset-dataloader",
         "--use-cuda": "--device cuda, or cpu",
+        "datastore --batch-type": "--max-tokens N",
         "--batch-type": "--max-tokens N for token, --batch-size N for sentence",
         "--print-valid-sents": "--eval-samples N",
         "--tied-embeddings": "--share-all-embeddings",

@@ -60,6 +60,7 @@ OPENNMT = Toolkit(
         "--heads": "--encoder-attention-heads N --decoder-attention-heads N",
         "--transformer-ff": "--encoder-ffn-embed-dim N --decoder-ffn-embed-dim N",
         "--share-embeddings": "--share-all-embeddings",
+        "datastore --batch-type": "--max-tokens N",
         "--batch-type": "--max-tokens N for tokens, --batch-size N for sentences",
         "--valid-batch-size": "--batch-size N",
         "--copy-attn": "--copy",
