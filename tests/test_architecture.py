@@ -361,7 +361,7 @@ def test_nobody_asks_which_config_it_has() -> None:
 
 TESTS = Path(__file__).parent
 # Folders of tests that are of no folder or module of the package.
-OTHER_TESTS = {"contracts", "gpu", "recipes", "soak"}
+OTHER_TESTS = {"contracts", "recipes", "soak"}
 
 
 def test_tests_stand_where_what_they_test_stands() -> None:

@@ -31,7 +31,7 @@ ALSO = ("tests/contracts/test_optimizers.py",)
 def command_of(part: str, options: argparse.Namespace) -> list[str]:
     if part == "tests":
         also = [] if options.small else ALSO
-        chosen = [str(HERE / "test_device.py"), *(str(ROOT / path) for path in also)]
+        chosen = [str(HERE / "device_tests.py"), *(str(ROOT / path) for path in also)]
         return [
             sys.executable,
             "-m",
