@@ -152,11 +152,11 @@ class Terminal:
 
     def end(self, key: bytes) -> tuple[str, int]:
         """Press a key that ends it; what is shown, and the exit code."""
-        for _ in range(4):
+        for _ in range(20):
             os.write(self.descriptor, key)
             # Python does not see a Ctrl-C that comes between its prompt and its waiting for a key.
             with suppress(AssertionError):
-                shown = self.read(until="", seconds=SECONDS / 4)
+                shown = self.read(until="", seconds=SECONDS / 20)
                 return shown, os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
         raise AssertionError(f"{key!r} has not ended it")
 
