@@ -84,6 +84,16 @@ def wait_until(is_true: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
+def listens(place: Path) -> bool:
+    """Whether a server takes connections at a socket, which is there a moment before it does."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(place))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+    return True
+
+
 def raw(client: Client, data: bytes) -> bytes:
     """All that comes back for some bytes, the last that are sent."""
     with socket.socket(socket.AF_UNIX) as connection:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clients import Client, wait_until
+from clients import Client, listens, wait_until
 from generating import SENTENCES, Generator, joined
 from loaded import Command
 
@@ -127,7 +127,7 @@ def test_a_signal_ends_it_after_the_running_requests(
     text = joined(SENTENCES * 15)
     said = tmp_path / "errors.txt"
     process = Command(words, said)
-    wait_until(place.exists)
+    wait_until(lambda: listens(place))
     # It takes connections while the model is loaded; one that stays idle does not keep it.
     idle = Client(place)
     assert idle.ask("ba\n") == (200, joined(run("ba\n")))
