@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
+import wave
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    # Scripts that write text do without numpy.
+    import numpy as np
+    from numpy.typing import NDArray
 
 SPLITS = ("train", "valid", "test")
 
@@ -38,6 +45,15 @@ def write_files(folder: Path, files: Iterable[tuple[str, Iterable[str]]]) -> int
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def as_wav(sound: NDArray[np.float64], rate: int) -> bytes:
+    """A sound from -1 to 1, so many samples a second, as a wav file of 16 bits."""
+    found = io.BytesIO()
+    with wave.open(found, "wb") as stream:
+        stream.setparams((1, 2, rate, 0, "NONE", ""))
+        stream.writeframes((sound.clip(-1, 1) * 32767).astype("<i2").tobytes())
+    return found.getvalue()
 
 
 class Example(NamedTuple):

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch import Tensor
 
 from s2scli.checkpoint_file import (
     FORMAT,
@@ -33,7 +32,7 @@ from s2scli.checkpoint_file import (
 )
 from s2scli.configs.model import ModelConfig
 from s2scli.configs.train import TrainConfig
-from s2scli.console import counted, notice
+from s2scli.console import notice
 from s2scli.data.facts import ModelColumns
 from s2scli.data.shortlist import Shortlist
 from s2scli.data.shortlist_table import SHORTLIST
@@ -45,6 +44,7 @@ from s2scli.io import write_atomically
 from s2scli.models.adapters import is_of_adapter
 from s2scli.models.base import Model
 from s2scli.models.factory import build_model, heads_of, is_of_head, kept_tensors
+from s2scli.models.outline import outline
 from s2scli.nn.initial import Undrawn
 from s2scli.nn.sharded import like
 from s2scli.record import to_line
@@ -340,66 +340,23 @@ def restore_model(checkpoint: Checkpoint, path: Path) -> Model:
 
     Raises CheckpointError where its settings are not those of its weights, and then has made neither.
     """
-    config, columns = (
-        restore_config(checkpoint).model,
-        ModelColumns.of(checkpoint.tokenizers, FeatureForm.of_source(checkpoint.dataset)),
-    )
-    heads, most = heads_of(checkpoint.weights), len(checkpoint.weights)
-    try:
-        with Undrawn():
-            _check_weights(outline(config, columns, most, path, heads), checkpoint.weights, path)
-            model = build_model(config, columns, heads)
-    except UsageError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+    with Undrawn():
+        _check_weights(kept_tensors(model_outline(checkpoint, path)), checkpoint.weights, path)
+        model = build_model(*_facts_of(checkpoint))
     load_weights(model, checkpoint.weights, path)
     return model.eval()
 
 
 def model_outline(checkpoint: Checkpoint, path: Path) -> Model:
     """The checkpoint's model without memory for its weights; CheckpointError where its settings are of none."""
-    columns = ModelColumns.of(checkpoint.tokenizers, FeatureForm.of_source(checkpoint.dataset))
-    weights, config = checkpoint.weights, restore_config(checkpoint).model
+    config, columns, heads = _facts_of(checkpoint)
     try:
-        return _outline(config, columns, len(weights), path, heads_of(weights))
+        return outline(config, columns, len(checkpoint.weights), path, heads)
     except UsageError as error:
         raise CheckpointError(f"{path}: {error}") from None
 
 
-def outline(
-    config: ModelConfig, columns: ModelColumns, most: int, path: Path, heads: Collection[str] = ()
-) -> dict[str, Tensor]:
-    """The parameters and buffers that a model would have, without memory for their values; see `_outline`."""
-    return kept_tensors(_outline(config, columns, most, path, heads))
-
-
-def _outline(
-    config: ModelConfig, columns: ModelColumns, most: int, path: Path, heads: Collection[str]
-) -> Model:
-    """A model without memory for its values.
-
-    A header can claim any number of layers: CheckpointError as soon as there are many more parameters than `most`.
-    """
-    seen: set[nn.Parameter] = set()
-
-    def count(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
-        del module, name
-        seen.add(parameter)
-        # Some are replaced, where modules share one, before the model is whole.
-        if len(seen) > 2 * most + 16:
-            raise CheckpointError(
-                f"{path}: its settings, config.model, are of a model with more layers than it has weights for: they "
-                f"are {most} tensors"
-            )
-
-    hook = register_module_parameter_registration_hook(count)
-    try:
-        with torch.device("meta"):
-            return build_model(config, columns, heads)
-    except (AssertionError, TypeError, ValueError, RuntimeError) as error:
-        # What torch finds in numbers that are too large, or have no meaning.
-        raise CheckpointError(
-            f"{path}: its settings, config.model, are of a model that cannot be built for vocabularies of "
-            f"{columns.source_size:,} and {counted(columns.target.size, 'symbol')}"
-        ) from error
-    finally:
-        hook.remove()
+def _facts_of(checkpoint: Checkpoint) -> tuple[ModelConfig, ModelColumns, set[str]]:
+    """What `build_model` makes a checkpoint's model of."""
+    columns = ModelColumns.of(checkpoint.tokenizers, FeatureForm.of_source(checkpoint.dataset))
+    return restore_config(checkpoint).model, columns, heads_of(checkpoint.weights)

@@ -249,7 +249,7 @@ def _foreign(path: Path) -> str:
         )
     with suppress(OSError, zipfile.BadZipFile, ValueError):
         with path.open("rb") as stream:
-            begin = stream.read(512)
+            begin = stream.read(8)
         start = begin[:2]
         if start == b"PK":
             with zipfile.ZipFile(path) as archive:
@@ -261,7 +261,7 @@ def _foreign(path: Path) -> str:
         if start[:1] == b"\x80" and start[1:] in (b"\x02", b"\x03", b"\x04", b"\x05"):
             return f"a pickle, {_OF_OTHERS}"
         # The eight bytes of a length that a checkpoint begins with are no text.
-        if len(begin) > 1 and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in begin[:8]):
+        if len(begin) > 1 and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in begin):
             remedy = _others(path) if path.suffix == ".toml" else "give a run folder, or a checkpoint of one"
             return f"text, as it seems, and no checkpoint; {remedy}"
     return ""

@@ -11,10 +11,8 @@ split are others, and training does not say the test set's utterances.
 
 from __future__ import annotations
 
-import io
 import random
 import sys
-import wave
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from generated import Example, command_line, sizes_of, write_manifests
+from generated import Example, as_wav, command_line, sizes_of, write_manifests
 
 RATE = 8000
 # Hz of the two formants; of a fricative the middle and the half width of its band.
@@ -131,15 +129,6 @@ class Voice:
         return sound
 
 
-def as_wav(sound: Sound) -> bytes:
-    """A sound from -1 to 1 as a wav file of 16 bits."""
-    found = io.BytesIO()
-    with wave.open(found, "wb") as stream:
-        stream.setparams((1, 2, RATE, 0, "NONE", ""))
-        stream.writeframes((np.clip(sound, -1, 1) * 32767).astype("<i2").tobytes())
-    return found.getvalue()
-
-
 def utterances(sizes: Mapping[str, int], seed: int) -> Iterator[tuple[str, str, Speaker, tuple[str, ...]]]:
     """Split, name, speaker and words of each utterance; no two say the same."""
     draw = random.Random(seed)
@@ -159,7 +148,7 @@ def examples(sizes: Mapping[str, int], seed: int) -> Iterator[Example]:
     for number, (split, name, speaker, text) in enumerate(utterances(sizes, seed)):
         path, said = f"wav/{name}.wav", " ".join(text)
         sound = Voice(speaker, seed << 32 | number).say(text)
-        yield Example(split, path, as_wav(sound), (name, path, said, speaker.name))
+        yield Example(split, path, as_wav(sound, RATE), (name, path, said, speaker.name))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

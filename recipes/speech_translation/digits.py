@@ -9,10 +9,8 @@ telephone to telephone, and so does its pitch, by up to 3 %. Training does not d
 
 from __future__ import annotations
 
-import io
 import random
 import sys
-import wave
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from generated import Example, command_line, sizes_of, write_manifests
+from generated import Example, as_wav, command_line, sizes_of, write_manifests
 
 RATE = 8000
 # Hz of the rows and of the columns of the keys, and which key is where.
@@ -61,15 +59,6 @@ def _samples(seconds: float) -> int:
     return int(RATE * seconds)
 
 
-def as_wav(sound: Sound) -> bytes:
-    """A sound from -1 to 1 as a wav file of 16 bits."""
-    found = io.BytesIO()
-    with wave.open(found, "wb") as stream:
-        stream.setparams((1, 2, RATE, 0, "NONE", ""))
-        stream.writeframes((np.clip(sound, -1, 1) * 32767).astype("<i2").tobytes())
-    return found.getvalue()
-
-
 def numbers(sizes: Mapping[str, int], seed: int) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Split and digits of each recording; no two are the same."""
     draw = random.Random(seed)
@@ -89,7 +78,7 @@ def examples(sizes: Mapping[str, int], seed: int) -> Iterator[Example]:
         name = f"{split}{number:05d}"
         path = f"wav/{name}.wav"
         yield Example(
-            split, path, as_wav(dialled(digits, seed << 32 | number)), (name, path, " ".join(digits))
+            split, path, as_wav(dialled(digits, seed << 32 | number), RATE), (name, path, " ".join(digits))
         )
 
 

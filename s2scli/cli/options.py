@@ -176,9 +176,7 @@ def _also(kind: Any) -> str:
     """What a value may be beside its plain type: one of some words, or a list of such values."""
     parts = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else ()
     words = [str(word) for part in parts if get_origin(part) is Literal for word in get_args(part)]
-    is_list = any(get_origin(part) is tuple for part in parts) and not all(
-        part is type(None) or get_origin(part) is tuple for part in parts
-    )
+    is_list = any(get_origin(part) is tuple for part in parts)
     return "".join(f"|{word}" for word in words) + (",..." if is_list else "")
 
 

@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from s2scli.configs.component import ComponentConfig
+from s2scli.configs.component import ComponentConfig, called
 from s2scli.configs.model import ModelConfig, is_for_sources
 from s2scli.console import warn
 from s2scli.errors import UsageError
 from s2scli.schema import setting
 
 MASK = "<mask>"
+_KIND = "noise in text of one language, which the model learns to undo"
 # As T5's vocabularies have them, and as many.
 _SENTINELS = tuple(f"<extra_id_{number}>" for number in range(100))
-
-
-def _called(name: str) -> Any:
-    """The field `name`, which few people change."""
-    return setting(name, "noise in text of one language, which the model learns to undo", choices=(name,))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +65,7 @@ class NoNoiseConfig(NoiseConfig):
 
     builds = "s2scli.data.denoising:no_noise"
 
-    name: str = _called("none")
+    name: str = called("none", _KIND, common=False)
 
     def check_beside(self, model: ModelConfig, arch: str, metrics: Sequence[str]) -> None:
         """Every model learns from text as it is."""
@@ -90,7 +86,7 @@ class BartNoiseConfig(NoiseConfig):
     builds = "s2scli.data.denoising:TextInfilling"
     symbols = (MASK,)
 
-    name: str = _called("bart")
+    name: str = called("bart", _KIND, common=False)
     mask: float = setting(
         0.3,
         "share of the words that is hidden",
@@ -120,7 +116,7 @@ class T5NoiseConfig(NoiseConfig):
     symbols = _SENTINELS
     makes_target = True
 
-    name: str = _called("t5")
+    name: str = called("t5", _KIND, common=False)
     mask: float = setting(0.15, "share of the tokens that is hidden", above=0, below=1)
     mean_noise_span_length: float = setting(
         3.0, "mean length of the spans that are hidden", unit="tokens", at_least=1, at_most=1000
@@ -135,7 +131,7 @@ class MassNoiseConfig(NoiseConfig):
     symbols = (MASK,)
     makes_target = True
 
-    name: str = _called("mass")
+    name: str = called("mass", _KIND, common=False)
     mask: float = setting(0.5, "share of the words that is hidden", above=0, below=1)
     mask_whole_words: bool = setting(
         True, "hide whole words; not for text without spaces, whose words cannot be told"

@@ -68,9 +68,12 @@ class MaskedText:
         number = next((at for at, token in enumerate(source) if token not in self._tags), len(source))
         return [*source[:number]], [*source[number:]]
 
-    def words(self, tokens: list[int]) -> list[list[int]]:
-        """The tokens of each word: one that starts a word with those up to the next such token."""
-        return _parts(tokens, self._starts[tokens[1:]])
+    def words(self, tokens: list[int], *, whole: bool) -> list[list[int]]:
+        """The tokens of each word: one that starts a word with those up to the next such token.
+
+        whole: else each token counts as a word.
+        """
+        return _parts(tokens, self._starts[tokens[1:]]) if whole else [[token] for token in tokens]
 
     def sentences(self, tokens: list[int]) -> list[list[int]]:
         """The tokens of each sentence, the full stop that ends it among them."""
@@ -110,7 +113,7 @@ class TextInfilling:
             return example
         if self._config.permute_sentences:
             tokens = self._permuted(self._text.sentences(tokens), generator)
-        words = self._text.words(tokens) if self._config.mask_whole_words else [[token] for token in tokens]
+        words = self._text.words(tokens, whole=self._config.mask_whole_words)
         return Example([*tags, *self._infilled(words, generator)], example.target)
 
     def _permuted(self, sentences: list[list[int]], generator: np.random.Generator) -> list[int]:
@@ -204,7 +207,7 @@ class MaskedFragment:
         tags, tokens = self._text.split(example.source)
         if not tokens:
             return example
-        words = self._text.words(tokens) if self._config.mask_whole_words else [[token] for token in tokens]
+        words = self._text.words(tokens, whole=self._config.mask_whole_words)
         number = max(round(self._config.mask * len(words)), 1)
         first = int(generator.integers(len(words) - number + 1))
         ends = np.cumsum([0, *map(len, words)])

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from s2scli.checkpoint import Checkpoint, outline
+from s2scli.checkpoint import Checkpoint
 from s2scli.components import FOREIGN_FAMILIES
 from s2scli.configs.train import TrainConfig
 from s2scli.data.facts import ModelColumns
@@ -16,6 +16,8 @@ from s2scli.errors import CheckpointError, UsageError, did_you_mean
 from s2scli.foreign.base import ForeignModel
 from s2scli.foreign.source import ForeignSource
 from s2scli.foreign.weights import to_ours
+from s2scli.models.factory import kept_tensors
+from s2scli.models.outline import outline
 from s2scli.schema import as_dict
 
 
@@ -48,7 +50,9 @@ def converted(found: ForeignModel) -> Checkpoint:
     # A half has fewer tensors than the model that is built around it.
     most = len(found.table) * (4 if found.only else 1)
     like = outline(config.model, ModelColumns.of(found.tokenizers), most, found.path)
-    shapes = {name: tensor.shape for name, tensor in like.items() if name.startswith(found.only)}
+    shapes = {
+        name: tensor.shape for name, tensor in kept_tensors(like).items() if name.startswith(found.only)
+    }
     weights: dict[str, Tensor] = to_ours(found.table, found.weights, shapes, found.path, found.unused)
     return Checkpoint(
         config=as_dict(config),

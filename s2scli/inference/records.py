@@ -90,8 +90,9 @@ class RecordMaker:
                 for item, output in zip(hypotheses, outputs, strict=True)
             ]
             notes = [*notes, *incomplete(outputs, self.explains)]
-            frames = self.encoder.attended_frames(source, num_explained(outputs))
-            shows_tokens = not frames and num_explained(outputs) > 0
+            number = num_explained(outputs)
+            frames = self.encoder.attended_frames(source, number)
+            shows_tokens = not frames and number > 0
         is_in_pieces = line.reference is not None and target.piece_kind != NONE
         return Record(
             id=line.id,

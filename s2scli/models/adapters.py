@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from s2scli.configs.adapters import AdapterConfig, BottleneckConfig, LowRankConfig
 from s2scli.errors import UsageError, did_you_mean
@@ -197,8 +197,3 @@ def matching(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
                 f"--adapter-layers {pattern}: no layer has such a name{near}; names are like {names[0]} and {names[-1]}"
             )
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
-
-
-def tensors_of_adapter(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Those of some tensors that are an adapter's, with their names."""
-    return ((name, tensor) for name, tensor in tensors.items() if is_of_adapter(name))

@@ -149,17 +149,18 @@ class SentencePieceTokenizer(Tokenizer):
         phrase = phrase.strip()
         if not are_joined("a", phrase[:1]):
             parts = self.normalization.split(phrase, self._symbol_pattern)
-            return self.encode_parts(parts, lambda text, *, first: self._encode_part(text, first=False))  # noqa: ARG005
+            return self.encode_parts(parts, self._encode_inner)
         return self.encode(phrase)
 
     def encode_inside(self, text: str) -> list[int]:
         """The ids of text that goes on with a word: without a space before it."""
         parts = self.normalization.split(text, self._symbol_pattern)
-        return Tokenizer.encode_parts(
-            self,
-            parts,
-            lambda text, *, first: self._encode_part(text, first=False),  # noqa: ARG005
-        )
+        return Tokenizer.encode_parts(self, parts, self._encode_inner)
+
+    def _encode_inner(self, text: str, *, first: bool) -> list[int]:
+        """The ids of a text that no line begins with, whatever is said of it."""
+        del first
+        return self._encode_part(text, first=False)
 
     def _to_vocabulary(self, ids: list[int]) -> list[int]:
         if self._vocabulary_ids is None:

@@ -50,7 +50,7 @@ from s2scli.training.resume import saved_choices, starting_point
 from s2scli.training.run import Learner, Run, RunData, ValidationSplit
 from s2scli.training.signals import StopSignals
 from s2scli.training.starting import first_weights
-from s2scli.training.state import trained_parameters
+from s2scli.training.state import is_of_objective, trained_parameters
 from s2scli.training.step import Updater
 from s2scli.training.tensorboard import TensorBoard
 from s2scli.training.weights_and_biases import WeightsAndBiases
@@ -284,7 +284,7 @@ def _updater(config: TrainConfig, objective: Objective, processes: Processes) ->
 
 def _is_of_base(name: str) -> bool:
     """Whether a parameter is of the model that an adapter is beside, and neither of that nor the objective's own."""
-    return not is_of_adapter(name) and not name.startswith("objective.")
+    return not is_of_adapter(name) and not is_of_objective(name)
 
 
 def _freeze(parameters: Mapping[str, nn.Parameter], patterns: tuple[str, ...]) -> None:

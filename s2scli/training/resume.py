@@ -38,7 +38,7 @@ from s2scli.training.epochs import kept_checkpoints, later_updates, left_behind,
 from s2scli.training.fisher import hold_weights
 from s2scli.training.other_vocabulary import fitted_weights
 from s2scli.training.run import Run
-from s2scli.training.state import Position, copy_tensors, restore_optimizer, saved_run
+from s2scli.training.state import Position, copy_tensors, of_objective, restore_optimizer, saved_run
 
 
 def starting_point(config: TrainConfig) -> Path | None:
@@ -241,11 +241,7 @@ def restore(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str] = fro
     saved = saved_run(checkpoint, path)
     load_part = load_adapter if run.base else load_weights
     load_part(run.learner.model, checkpoint.weights, path)
-    objective = {
-        name.removeprefix("objective."): item
-        for name, item in run.learner.parameters.items()
-        if name.startswith("objective.")
-    }
+    objective = of_objective(run.learner.parameters)
     for name, item in checkpoint.objective.items():
         if name in objective and item.shape != objective[name].shape:
             raise CheckpointError(

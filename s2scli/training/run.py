@@ -29,7 +29,7 @@ from s2scli.training.distributed import Processes, gathered
 from s2scli.training.objectives.base import Objective
 from s2scli.training.observers import Observers
 from s2scli.training.signals import StopSignals
-from s2scli.training.state import Position, optimizer_tensors, snapshot
+from s2scli.training.state import Position, is_of_objective, of_objective, optimizer_tensors, snapshot
 from s2scli.training.step import Updater
 
 
@@ -158,8 +158,7 @@ class Run:
         self.has_last = self.has_last or name == LAST
         if not self.processes.is_first and self.processes.kind != "fsdp":
             return
-        own = {name: item for name, item in learner.parameters.items() if name.startswith("objective.")}
-        of_model = {name: item for name, item in learner.parameters.items() if name not in own}
+        of_model = {name: item for name, item in learner.parameters.items() if not is_of_objective(name)}
         weights: dict[str, Tensor] = {**of_model, **learner.buffers}
         averages = learner.average.tensors if learner.average is not None else {}
         groups: dict[str, Any] = {"weights": snapshot(weights | (averages if not resumable else {}))}
@@ -167,9 +166,7 @@ class Run:
             groups["ema"] = snapshot(averages)
             held = learner.updater.consolidation
             groups["ewc"] = snapshot(held.tensors if held is not None else {})
-            groups["objective"] = snapshot(
-                {name.removeprefix("objective."): item for name, item in own.items()}
-            )
+            groups["objective"] = snapshot(of_objective(learner.parameters))
             groups["optimizer"] = snapshot(optimizer_tensors(learner.updater.optimizer, learner.parameters))
         if not self.processes.is_first:
             return

@@ -18,6 +18,9 @@ from s2scli.nn.sharded import like, whole
 from s2scli.schema import setting
 from s2scli.training.objectives.base import Objective
 
+# What the names of the objective's own parameters begin with, beside those of its model.
+_OBJECTIVE = "objective."
+
 
 @dataclass
 class Position:
@@ -91,7 +94,17 @@ def trained_parameters(objective: Objective, *, every_name: bool = False) -> dic
     """
     in_model = dict(objective.model.named_parameters(remove_duplicate=not every_name))
     own = {name: item for name, item in objective.named_parameters() if not name.startswith("model.")}
-    return in_model | {f"objective.{name}": item for name, item in own.items()}
+    return in_model | {f"{_OBJECTIVE}{name}": item for name, item in own.items()}
+
+
+def is_of_objective(name: str) -> bool:
+    """Whether a parameter of such a name in `trained_parameters` is the objective's own, and not its model's."""
+    return name.startswith(_OBJECTIVE)
+
+
+def of_objective(parameters: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """Those of the parameters that are the objective's own, by the names that they have in it."""
+    return {name.removeprefix(_OBJECTIVE): item for name, item in parameters.items() if is_of_objective(name)}
 
 
 def snapshot(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

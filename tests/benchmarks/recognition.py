@@ -68,7 +68,7 @@ def train_ours(folder: Path, options: argparse.Namespace, precision: str) -> lis
         batches.append([item.batch for item in found])
         return plain(self, update, found, **values)
 
-    Updater.update = noted  # type: ignore[method-assign, assignment]
+    Updater.update = noted
     words = [
         "train",
         str(folder / "data"),

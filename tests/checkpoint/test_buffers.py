@@ -13,7 +13,7 @@ from s2scli.checkpoint import load_checkpoint, restore_model
 from s2scli.checkpoint_file import LAST
 from s2scli.data.batch import Tokens
 from s2scli.errors import CheckpointError
-from s2scli.models import factory
+from s2scli.models import factory, outline
 from s2scli.models.base import Memory, Model
 from s2scli.training import building
 
@@ -39,7 +39,7 @@ def counting_model(*arguments: Any) -> Model:
 
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (building, checkpoint):
+    for module in (building, checkpoint, outline):
         monkeypatch.setattr(module, "build_model", counting_model)
 
 
@@ -59,6 +59,7 @@ def test_a_run_goes_on_with_its_buffers(trained: Trainer) -> None:
 def test_buffers_must_be_the_models(trained: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
     trained("run", **TRANSFORMER, max_update=1)
     path = trained.root / "run" / LAST
-    monkeypatch.setattr(checkpoint, "build_model", counting_model)
+    for module in (checkpoint, outline):
+        monkeypatch.setattr(module, "build_model", counting_model)
     with pytest.raises(CheckpointError, match="of another model; first difference: batches"):
         restore_model(load_checkpoint(path), path)

@@ -1,10 +1,11 @@
 """What is measured on a GPU, a JSON line a figure; `run.py` calls each part in a process of its own.
 
-    python tests/gpu/measure.py lines|training|decoding|memory [--device cuda] [--small] [--model FOLDER]
+    PYTHONPATH=.:tests/helpers python tests/gpu/measure.py PART [--device cuda] [--small] [--model FOLDER]
 
-lines: outputs in each precision beside a CPU's. training: transformer_big, its tokens a second, and what share of the
-card's own rate of products that is. decoding: lines a second at several batch sizes. memory: what --max-tokens auto
-chooses. training and decoding have the same model in transformers beside them where that is installed.
+PART is one of these. lines: outputs in each precision beside a CPU's. training: transformer_big, its tokens a second,
+and what share of the card's own rate of products that is. decoding: lines a second at several batch sizes. memory: what
+--max-tokens auto chooses. training and decoding have the same model in transformers beside them where that is
+installed.
 FOLDER: a Transformer trained with fairseq, as fairseq_checkpoint.pt, dict.txt and spm.model, with the lines to
 translate, lines.en; without it a small model is trained on made-up sentences. --small: sizes that a CPU is through with
 in seconds: a rehearsal, whose figures mean nothing.
@@ -24,25 +25,24 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
+from work import FULL, SMALL, WARM, Work, say
+
+from s2scli.components import OBJECTIVES
+from s2scli.configs.generate import GenerateConfig
+from s2scli.configs.preprocess import PreprocessConfig
+from s2scli.configs.train import TrainConfig
+from s2scli.data.batch import Batch, pad_sequences
+from s2scli.data.facts import ModelColumns, TextFacts
+from s2scli.inference.lines import Line
+from s2scli.inference.loading import make_translator
+from s2scli.models.factory import build_model
+from s2scli.preprocess import preprocess
+from s2scli.schema import build
+from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS
+from s2scli.train import train
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests/helpers")]
-
-import torch  # noqa: E402
-from work import FULL, SMALL, WARM, Work, say  # noqa: E402
-
-from s2scli.components import OBJECTIVES  # noqa: E402
-from s2scli.configs.generate import GenerateConfig  # noqa: E402
-from s2scli.configs.preprocess import PreprocessConfig  # noqa: E402
-from s2scli.configs.train import TrainConfig  # noqa: E402
-from s2scli.data.batch import Batch, pad_sequences  # noqa: E402
-from s2scli.data.facts import ModelColumns, TextFacts  # noqa: E402
-from s2scli.inference.lines import Line  # noqa: E402
-from s2scli.inference.loading import make_translator  # noqa: E402
-from s2scli.models.factory import build_model  # noqa: E402
-from s2scli.preprocess import preprocess  # noqa: E402
-from s2scli.schema import build  # noqa: E402
-from s2scli.text.vocabulary import FAIRSEQ_SYMBOLS  # noqa: E402
-from s2scli.train import train  # noqa: E402
 
 
 def lines(work: Work) -> None:

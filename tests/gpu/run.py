@@ -53,7 +53,7 @@ def run_part(part: str, options: argparse.Namespace) -> dict[str, object]:
     environment = {
         **os.environ,
         "DEVICE": options.device,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests/helpers"))),
         "PYTHONUNBUFFERED": "1",
         # Warnings of torch's about the machine are no reason to stop here.
         "PYTHONWARNINGS": "default",
