@@ -102,6 +102,14 @@ class ConvolutionalModel(Model):
         embeddings = Embeddings(config, columns, config.out_width, bias=config.output_bias)
         self.source_embedding, self.target_embedding = embeddings.source, embeddings.target
         source_positions = LearnedPositions(width, config.max_source_positions)
+        # Before the target's: the norm of the gradients is a sum over the weights in order, and a run goes on exactly
+        # only in the same one.
+        self.source_frontend: FrameEmbedder | None = None
+        if isinstance(columns.source, FeatureFacts):
+            frontend = make_frontend(config, columns.source, width)
+            self.source_frontend = make_frame_embedder(config, frontend, dropout, source_positions)
+        else:
+            self.source_positions = source_positions
         self.target_positions = LearnedPositions(width, config.max_target_positions)
         for module in (
             self.source_embedding,
@@ -115,12 +123,6 @@ class ConvolutionalModel(Model):
             for table in (self.source_embedding, self.target_embedding):
                 if table is not None and table.padding_idx is not None:
                     table.weight[table.padding_idx].zero_()
-        self.source_frontend: FrameEmbedder | None = None
-        if isinstance(columns.source, FeatureFacts):
-            frontend = make_frontend(config, columns.source, width)
-            self.source_frontend = make_frame_embedder(config, frontend, dropout, source_positions)
-        else:
-            self.source_positions = source_positions
         if embeddings.output.weight is not self.target_embedding.weight:
             nn.init.normal_(embeddings.output.weight, std=sqrt((1 - dropout) / config.out_width))
         self.dropout = Dropout(dropout)

@@ -332,3 +332,22 @@ def test_tied_weights_are_counted_once(family: str) -> None:
         UsageError, match="source has 12 symbols and the target 11; preprocess with --joined-dictionary"
     ):
         size(source=12, share_all_embeddings=True)
+
+
+@pytest.mark.parametrize(
+    ("config", "order"),
+    [
+        (
+            small_convolutional(),
+            "source_embedding target_embedding source_positions target_positions encoder_input encoder_layers "
+            "encoder_output decoder_input decoder_layers decoder_output output",
+        ),
+        (small_recurrent(), "source_embedding target_embedding encoder bridge score decoder readout"),
+        (small_transformer(), "encoder_embedder decoder_embedder encoder_layers decoder_layers"),
+        (small_transformer_lm(), "decoder_embedder decoder_layers decoder_norm"),
+    ],
+)
+def test_weights_keep_their_order_so_that_runs_go_on_exactly(config: ModelConfig, order: str) -> None:
+    """The norm of all gradients is a sum over the weights in order: another order is other last digits of a run."""
+    names = dict(build_model(config, text_columns(SOURCE_SIZE, TARGET_SIZE)).named_parameters())
+    assert list(dict.fromkeys(name.split(".")[0] for name in names)) == order.split()
