@@ -5,7 +5,7 @@ Memory does not grow with the corpus: an even selection of its pairs is learnt f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -115,12 +115,40 @@ def learn_lexicon(
     iterations: int = ITERATIONS,
     limits: LexiconLimits = DEFAULT_LIMITS,
 ) -> Lexicon:
+    """The lexicon of the sentence pairs of a split, or of an even selection of them; see `estimate`."""
+    return estimate(*count_together(_parts(split, sizes, limits), sizes), sizes, iterations)
+
+
+def lexicon_of(
+    sources: Sequence[Indices],
+    targets: Sequence[Indices],
+    sizes: Mapping[str, int],
+    iterations: int = ITERATIONS,
+    limits: LexiconLimits = DEFAULT_LIMITS,
+) -> Lexicon:
+    """The lexicon of sentences that are in memory, as ids; see `estimate`."""
+    lengths = [np.array([len(item) for item in side], np.int64) for side in (sources, targets)]
+
+    def parts() -> Iterator[tuple[_Flat, _Flat]]:
+        for rows in _chosen(np.arange(len(sources)), lengths, limits):
+            source, target = (
+                _Flat(np.concatenate([side[row] for row in rows]), numbers[rows])
+                for side, numbers in zip((sources, targets), lengths, strict=True)
+            )
+            yield _with_null(source, sizes["source"]), target
+
+    return estimate(*count_together(parts(), sizes), sizes, iterations)
+
+
+def estimate(
+    keys: Indices, chunks: Sequence[Cooccurrences], sizes: Mapping[str, int], iterations: int
+) -> Lexicon:
     """IBM model 1 (Brown et al. 1993, section 4.1) of the targets given the sources, by EM from equal probabilities.
 
     A target token f at one position comes from each position i of its source, NULL among them, with probability
-    t(f | e_i) / Σ_k t(f | e_k); the sums of that over all pairs, normalized for each e, are the next t.
+    t(f | e_i) / Σ_k t(f | e_k); the sums of that over all pairs, normalized for each e, are the next t. keys and chunks
+    as `count_together` gives them.
     """
-    keys, chunks = count_together(split, sizes, limits)
     sources, targets = np.divmod(keys, sizes["target"])
     probabilities = np.ones(len(keys))
     steps = progress(range(iterations), description="translations", total=iterations, unit="iterations")
@@ -137,17 +165,16 @@ def learn_lexicon(
 
 
 def count_together(
-    split: Split, sizes: Mapping[str, int], limits: LexiconLimits = DEFAULT_LIMITS
+    pairs: Iterable[tuple[_Flat, _Flat]], sizes: Mapping[str, int]
 ) -> tuple[Indices, list[Cooccurrences]]:
-    """Which tokens occur together, source · target vocabulary + target in order [P], and where."""
+    """Which tokens occur together, source · target vocabulary + target in order [P], and where.
+
+    pairs: some sentences of both sides at a time, NULL before each source.
+    """
     parts: list[Indices] = []
     found: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]] = []
-    for rows in selection(split, limits):
-        keys, repeats = _cooccurrences(
-            _gather(split, "source", rows, first=sizes["source"]),
-            _gather(split, "target", rows),
-            sizes["target"],
-        )
+    for source, target in pairs:
+        keys, repeats = _cooccurrences(source, target, sizes["target"])
         own, inverse = np.unique(keys, return_inverse=True)
         parts.append(own)
         found.append((inverse.astype(np.int32), repeats))
@@ -159,13 +186,30 @@ def count_together(
     return keys, chunks
 
 
+def _parts(split: Split, sizes: Mapping[str, int], limits: LexiconLimits) -> Iterator[tuple[_Flat, _Flat]]:
+    """The sentences of a split that are learnt from, some at a time."""
+    for rows in selection(split, limits):
+        yield _with_null(_gather(split, "source", rows), sizes["source"]), _gather(split, "target", rows)
+
+
 def selection(split: Split, limits: LexiconLimits = DEFAULT_LIMITS) -> Iterator[Indices]:
     """The sentence pairs to learn from, some at a time; a function of their lengths alone, however they are stored."""
     size, most = limits.chunk, limits.cooccurrences
     share = min(1.0, limits.pairs / max(1, len(split)))
     blocks = (np.arange(start, min(start + size, len(split))) for start in range(0, len(split), size))
     rows = np.concatenate([np.zeros(0, np.int64), *(block[_spread(block) < share] for block in blocks)])
-    sizes = (split.lengths("source", rows) + 1) * split.lengths("target", rows)
+    yield from _chosen(rows, [split.lengths(side, rows) for side in ("source", "target")], limits, share)
+
+
+def _chosen(
+    rows: Indices, lengths: Sequence[Indices], limits: LexiconLimits, share: float = 1.0
+) -> Iterator[Indices]:
+    """An even selection of rows within the limits, some at a time.
+
+    lengths: of their sources and targets. share: of all rows, those that are given.
+    """
+    size, most = limits.chunk, limits.cooccurrences
+    sizes = (lengths[0] + 1) * lengths[1]
     rows, sizes = (values[(sizes > 0) & (sizes <= limits.of_a_pair)] for values in (rows, sizes))
     drawn = _spread(rows)
     while (total := int(sizes[drawn < share].sum())) > most:
@@ -188,18 +232,21 @@ def _spread(rows: Indices) -> Floats:
     return np.asarray(rows * ((1 + 5**0.5) / 2) % 1, np.float64)
 
 
-def _gather(split: Split, column: str, rows: Indices, first: int | None = None) -> _Flat:
-    """The ids of some examples, in order; first: an id to put before each one's."""
+def _gather(split: Split, column: str, rows: Indices) -> _Flat:
+    """The ids of some examples, in order."""
     parts: list[npt.NDArray[Any]] = []
     for start, number, columns in split.shards():
         low, high = np.searchsorted(rows, (start, start + number))
         local = rows[low:high] - start
         if len(local):
             parts.append(columns[column].flat(local)[0])
-    ids, lengths = np.concatenate(parts).astype(np.int64), split.lengths(column, rows)
-    if first is None:
-        return _Flat(ids, lengths)
-    return _Flat(np.insert(ids, np.cumsum(lengths) - lengths, first), lengths + 1)
+    return _Flat(np.concatenate(parts).astype(np.int64), split.lengths(column, rows))
+
+
+def _with_null(source: _Flat, null: int) -> _Flat:
+    """The sentences with the NULL word before each."""
+    ids, lengths = source
+    return _Flat(np.insert(ids, np.cumsum(lengths) - lengths, null), lengths + 1)
 
 
 def _cooccurrences(source: _Flat, target: _Flat, target_size: int) -> tuple[Indices, npt.NDArray[np.int32]]:

@@ -187,7 +187,22 @@ def test_of_very_many_pairs_some_are_read(make: Callable[..., Dataset], chunk: i
 
 def test_memory_does_not_grow_with_the_corpus(make: Callable[..., Dataset]) -> None:
     dataset = make(random_pairs(500))
-    _, chunks = lexical.count_together(
-        dataset.split("train"), sizes_of(dataset), LexiconLimits(cooccurrences=400)
-    )
+    parts = lexical._parts(dataset.split("train"), sizes_of(dataset), LexiconLimits(cooccurrences=400))
+    _, chunks = lexical.count_together(parts, sizes_of(dataset))
     assert 300 < sum(len(chunk.indices) for chunk in chunks) <= 400
+
+
+def test_sentences_in_memory_give_the_lexicon_of_the_same_in_a_dataset(make: Callable[..., Dataset]) -> None:
+    dataset = make(random_pairs(60))
+    split, sizes = dataset.split("train"), sizes_of(dataset)
+    sources, targets = (
+        [np.asarray(split.ids(side, row), np.int64) for row in range(len(split))]
+        for side in ("source", "target")
+    )
+    limits = LexiconLimits(chunk=50)
+    for one, other in zip(
+        lexical.lexicon_of(sources, targets, sizes, limits=limits),
+        learn_lexicon(split, sizes, limits=limits),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
