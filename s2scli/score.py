@@ -29,6 +29,11 @@ def score(config: ScoreConfig) -> ScoreResult:
         ignore_labels=config.ignore_labels,
     )
     metrics: dict[str, Metric] = {name: METRICS[name](options) for name in config.metrics if name in METRICS}
+    if config.runs:
+        from s2scli.plotting.history import read_histories
+
+        # What cannot be read is said before the scores are computed.
+        read_histories(config.runs)
     corpus = read_corpus(config, frozenset(need for metric in metrics.values() for need in metric.needs))
     if config.path is not None:
         # torch is loaded here, and for this alone.

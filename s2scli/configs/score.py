@@ -107,7 +107,18 @@ class ScoreConfig(CommandConfig):
     segments: Path | None = setting(
         None, "write the scores of each line: JSON lines where the name ends so, otherwise TSV", panel=_LINES
     )
-    report: Path | None = setting(None, "write a page of HTML with scores, lengths and lines", panel=_LINES)
+    report: Path | None = setting(
+        None,
+        "write a page of HTML: scores, lengths and lines, which words are found, what is made up, said again or not "
+        "translated, and whether probabilities are right",
+        panel=_LINES,
+    )
+    runs: tuple[Path, ...] = setting(
+        (),
+        "run folders, or their log.jsonl, whose learning curves the report shows",
+        needs="report",
+        panel=_LINES,
+    )
 
     def __post_init__(self) -> None:
         if not self.metrics:

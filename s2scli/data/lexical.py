@@ -194,7 +194,7 @@ def _parts(split: Split, sizes: Mapping[str, int], limits: LexiconLimits) -> Ite
 
 def selection(split: Split, limits: LexiconLimits = DEFAULT_LIMITS) -> Iterator[Indices]:
     """The sentence pairs to learn from, some at a time; a function of their lengths alone, however they are stored."""
-    size, most = limits.chunk, limits.cooccurrences
+    size = limits.chunk
     share = min(1.0, limits.pairs / max(1, len(split)))
     blocks = (np.arange(start, min(start + size, len(split))) for start in range(0, len(split), size))
     rows = np.concatenate([np.zeros(0, np.int64), *(block[_spread(block) < share] for block in blocks)])

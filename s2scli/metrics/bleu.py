@@ -46,7 +46,7 @@ class Bleu(OverSacrebleu):
     def counted(self, hypotheses: Sequence[str], references: References) -> Rows:
         """Clipped counts of n-grams, and of the reference lengths the nearest, or of two such the shorter."""
         symbols = of_words(
-            [[self._words(text or "") for text in stream] for stream in (hypotheses, *references)]
+            [[self.words(text or "") for text in stream] for stream in (hypotheses, *references)]
         )
         length, lengths = symbols.lengths[0], symbols.lengths[1:]
         are_there = np.array([[text is not None for text in stream] for stream in references])
@@ -60,7 +60,7 @@ class Bleu(OverSacrebleu):
             rows[:, _ORDER + order] = by_segment(*output, len(rows))
         return rows
 
-    def _words(self, text: str) -> list[str]:
+    def words(self, text: str) -> list[str]:
         """The words of a text, as sacrebleu's tokenizer has them."""
         if self._tokenize != "13a" or "\n" in text:
             found: list[str] = self._metric._preprocess_segment(text).split()

@@ -59,6 +59,15 @@ def edits(output: list[str], reference: list[str]) -> int:
     return moves + distance
 
 
+def in_reference(output: list[str], reference: list[str]) -> list[bool]:
+    """Which words of an output stand beside the same word in an alignment of fewest edits with the reference."""
+    if not reference:
+        return [False] * len(output)
+    known = _Reference(reference)
+    _, wrong, _ = known.alignment(output, known.rows(output))
+    return [not item for item in wrong]
+
+
 class _Reference:
     """A reference, and where its words are."""
 
@@ -96,7 +105,7 @@ class _Reference:
 
     def moves(self, output: Sequence[str], rows: Sequence[_Row], most: int) -> Iterator[_Move]:
         """The moves that Tercom tries: of runs with an error, to where the reference has them, and errors too."""
-        aligned, wrong_output, wrong_reference = self._alignment(output, rows)
+        aligned, wrong_output, wrong_reference = self.alignment(output, rows)
         if not any(wrong and word in self._places for word, wrong in zip(output, wrong_output, strict=True)):
             return
         tried = 0
@@ -130,7 +139,7 @@ class _Reference:
                     in_reference |= wrong_reference[place + length]
                     yield start, place, length + 1, in_output and in_reference
 
-    def _alignment(
+    def alignment(
         self, output: Sequence[str], rows: Sequence[_Row]
     ) -> tuple[list[int], list[bool], list[bool]]:
         """The place in the output of each reference word, or that before it; which words of either are wrong.

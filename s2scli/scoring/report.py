@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from s2scli import document
 from s2scli.configs.score import ScoreConfig
@@ -20,15 +17,16 @@ from s2scli.plotting.heat import HeatMap, heat_maps
 from s2scli.plotting.heat_page import MAP_STYLE, map_table
 from s2scli.plotting.page import PAGE_END, page_start
 from s2scli.record import AttendedFrames, Hypothesis, Record
+from s2scli.scoring.analyses import analyses
+from s2scli.scoring.analyses.base import Analysis, Bars
+from s2scli.scoring.charts import bars, curves, histogram, keys
 from s2scli.scoring.differences import Pieces, differing, gains, goodness, imperfect, least
 from s2scli.scoring.results import ScoreResult, words_of_lines
 from s2scli.scoring.tables import Table, breakdown_tables, score_table
 
 _LINES = 20
-_BARS = 30
-# Classes that a chart has bars of, and characters of their names.
-_CLASSES, _LETTERS = 40, 16
-_COLOURS = ("#0062a8", "#c45a00", "#2a8a3e", "#8e3fa8", "#a8324a", "#5a6b00")
+# Classes that a chart has bars of.
+_CLASSES = 40
 _STYLE = """h1 { font-size: 1.4em; } h2 { font-size: 1.15em; margin: 2em 0 .5em; }
 h3 { font-size: 1em; margin: 1.4em 0 .4em; }
 .scores, .lines { border-collapse: collapse; }
@@ -64,17 +62,19 @@ def _page(config: ScoreConfig, result: ScoreResult) -> Iterator[str]:
     for item in result.breakdowns:
         yield f"<h2>Scores by {escape(item.kind)}</h2>\n"
         tables = breakdown_tables(config, result, item)
-        yield _keys(result.systems) + '<div class="charts">\n'
+        yield keys(result.systems) + '<div class="charts">\n'
         for place, metric in enumerate(result.metrics.values()):
             series = [item.values[:_CLASSES, system, place].tolist() for system in range(len(result.systems))]
-            chart = _bars(item.labels[:_CLASSES], series)
+            chart = bars(item.labels[:_CLASSES], series)
             yield f"<figure><figcaption>{escape(metric.name)}</figcaption>\n{chart}</figure>\n"
         yield "</div>\n"
         yield f'<div class="charts">\n{"".join(map(_table, tables))}</div>\n'
     yield "<h2>Lengths in words</h2>\n"
     lengths = words_of_lines(result.corpus, next(iter(result.metrics.values())))
     place = -1 if result.corpus.references else 0
-    yield _keys([*lengths], place) + _histogram([*lengths.values()], place)
+    yield keys([*lengths], place) + histogram([*lengths.values()], place)
+    for analysis in analyses(config, result):
+        yield from _analysis(analysis, result.systems)
     for system in range(1, len(result.systems)) if len(result.systems) > 1 else ():
         gained = gains(result, system)
         name, first = result.systems[system], result.systems[0]
@@ -90,6 +90,18 @@ def _page(config: ScoreConfig, result: ScoreResult) -> Iterator[str]:
     yield PAGE_END
 
 
+def _analysis(analysis: Analysis, systems: Sequence[str]) -> Iterator[str]:
+    """A part of the page: its charts, its tables, and what they tell."""
+    yield f"<h2>{escape(analysis.title)}</h2>\n<p>{escape(analysis.text)}</p>\n"
+    if analysis.charts:
+        yield keys(systems if analysis.keys is None else analysis.keys) + '<div class="charts">\n'
+        for chart in analysis.charts:
+            drawn = bars(chart.labels, chart.series) if isinstance(chart, Bars) else curves(chart.curves)
+            yield f"<figure><figcaption>{escape(chart.caption)}</figcaption>\n{drawn}</figure>\n"
+        yield "</div>\n"
+    yield f'<div class="charts">\n{"".join(map(_table, analysis.tables))}</div>\n'
+
+
 def _table(table: Table) -> str:
     def row(cells: Sequence[str], tag: str) -> str:
         marked = (
@@ -101,57 +113,6 @@ def _table(table: Table) -> str:
     notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in table.notes)
     body = "".join(row(cells, "td") for cells in table.rows)
     return f'<div class="wide"><table class="scores">\n{row(table.header, "th")}{body}</table></div>\n{notes}'
-
-
-def _colour(place: int) -> str:
-    """That of a system, or at place -1 of the references."""
-    return _COLOURS[place % len(_COLOURS)] if place >= 0 else "#888"
-
-
-def _keys(names: Sequence[str], first: int = 0) -> str:
-    keys = (
-        f'<span class="key" style="background:{_colour(place)}"></span>{escape(name)}'
-        for place, name in enumerate(names, start=first)
-    )
-    return f"<p>{''.join(keys)}</p>\n"
-
-
-def _bars(labels: Sequence[str], series: Sequence[Sequence[float]], first: int = 0, unit: int = 18) -> str:
-    """Groups of bars as SVG: one a label, with a bar for each series; first: the place that the first is of."""
-    height, top = 140, 14
-    largest = max((value for values in series for value in values if np.isfinite(value)), default=0) or 1
-    shown = [label if len(label) <= _LETTERS else f"{label[: _LETTERS - 1]}…" for label in labels]
-    group = max(unit * len(series) + 12, 7 * max(map(len, shown)) + 8)
-    width = group * len(labels) + 50
-    parts = [
-        f'<svg width="{width}" height="{height + top + 22}" viewBox="0 0 {width} {height + top + 22}" role="img">\n'
-        f'<text x="0" y="{top}">{largest:.4g}</text><text x="0" y="{height + top}">0</text>\n'
-    ]
-    for place, (label, short) in enumerate(zip(labels, shown, strict=True)):
-        left = 46 + place * group
-        for number, values in enumerate(series):
-            size = height * max(values[place], 0) / largest if np.isfinite(values[place]) else height
-            parts.append(
-                f'<rect x="{left + number * unit}" y="{height + top - size:.1f}" width="{unit - 2}" '
-                f'height="{size:.1f}" fill="{_colour(first + number)}"><title>{escape(label)}: '
-                f"{values[place]:.4g}</title></rect>"
-            )
-        parts.append(f'<text x="{left}" y="{height + top + 15}">{escape(short)}</text>\n')
-    return f"{''.join(parts)}</svg>\n"
-
-
-def _histogram(lengths: Sequence[Sequence[int]], first: int) -> str:
-    """How many lines have so many words, in equal classes."""
-    longest = max(max(numbers) for numbers in lengths)
-    step = longest // _BARS + 1
-    labels = [
-        f"{start}-{start + step - 1}" if step > 1 else f"{start}" for start in range(0, longest + 1, step)
-    ]
-    series = []
-    for numbers in lengths:
-        counts = Counter(number // step for number in numbers)
-        series.append([float(counts[place]) for place in range(len(labels))])
-    return _bars(labels, series, first, unit=12)
 
 
 def _section(title: str, lines: Sequence[int], result: ScoreResult, system: int) -> Iterator[str]:

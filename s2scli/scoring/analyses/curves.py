@@ -1,0 +1,32 @@
+"""How the systems learned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from s2scli.plotting.history import is_number, read_histories
+from s2scli.scoring.analyses.base import Analysis, Curves
+
+
+def learning_curves(runs: Sequence[Path]) -> Iterator[Analysis]:
+    """The loss of training and of validation of runs, by update; see `s2s plot` for other figures."""
+    if not runs:
+        return
+    charts = []
+    for kind, caption in (("train", "loss in training"), ("valid", "loss in validation")):
+        curves = {
+            history.name: [
+                (float(update), float(event["loss"]))
+                for update, event in history.events[kind].items()
+                if is_number(event.get("loss"))
+            ]
+            for history in read_histories(runs)
+        }
+        charts += [Curves(caption=caption, curves=curves)] if any(curves.values()) else []
+    yield Analysis(
+        title="Learning curves",
+        text="The loss in nats a token by update, as each run logged it.",
+        charts=charts,
+        keys=[history.name for history in read_histories(runs)],
+    )
