@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import sys
@@ -13,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+from explaining import Explainer
 from fairseq_symbols import pad_sequences
 from generating import SENTENCES, joined, limited
 from terminals import foreign_controls, on_terminal
@@ -23,32 +23,10 @@ from s2scli.checkpoint import load_checkpoint, restore_model
 from s2scli.checkpoint_file import find_checkpoint
 from s2scli.configs.explain import ExplainConfig
 from s2scli.errors import DataError, S2SError, UsageError
-from s2scli.explain import explain
 from s2scli.plotting.attributions import attribution_maps, attribution_table, shares_of
 from s2scli.record import Attribution, Hypothesis, Record
-from s2scli.schema import build
 
 LINES = SENTENCES[:4]
-
-
-class Explainer:
-    """Runs explain on some text given as standard input, and returns what it printed."""
-
-    def __init__(
-        self, path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        self.path, self.capsys, self.monkeypatch = path, capsys, monkeypatch
-        self.errors = ""
-
-    def __call__(self, text: str, **settings: Any) -> str:
-        self.monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-        values = {"path": self.path, "device": "cpu", "max_len_b": 6, "method": "input_x_gradient"} | settings
-        explain(build(ExplainConfig, values))
-        out, self.errors = self.capsys.readouterr()
-        return out
-
-    def records(self, text: str, **settings: Any) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self(text, format="jsonl", **settings).splitlines()]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 from s2scli.configs.command import CommandConfig
 from s2scli.configs.decoding import DecodingConfig
 from s2scli.configs.generate import GenerateConfig
+from s2scli.errors import UsageError
 from s2scli.schema import setting
 
 # The headings of the help.
@@ -56,6 +57,10 @@ class ChatConfig(DecodingConfig, CommandConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if len(self.adapter) > 1:
+            raise UsageError(
+                f"--adapter {' '.join(self.adapter)}: a conversation is answered with one adapter; give one"
+            )
         self.of_generate()
 
     def of_generate(self, **settings: Any) -> GenerateConfig:

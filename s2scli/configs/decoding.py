@@ -7,6 +7,7 @@ from pathlib import Path
 
 from s2scli.configs.datastore import NeighboursConfig
 from s2scli.configs.search import SearchConfig
+from s2scli.errors import UsageError
 from s2scli.schema import setting
 
 # The headings of the help.
@@ -24,6 +25,14 @@ class DecodingConfig(NeighboursConfig, SearchConfig):
         ...,
         "checkpoint, or run folder (then its best checkpoint); several are an ensemble: run1:run2",
         panel=_MODELS,
+        common=True,
+    )
+    adapter: tuple[str, ...] = setting(
+        (),
+        "adapters of the model, NAME=PATH each, that s2s train --adapter has made; one is for all lines, of several "
+        "each record names its own in a field `adapter`",
+        panel=_MODELS,
+        pattern=r"[\w.-]+=.+",
         common=True,
     )
     lm_path: Path | None = setting(
@@ -130,7 +139,17 @@ class DecodingConfig(NeighboursConfig, SearchConfig):
     )
 
     @property
+    def adapters(self) -> dict[str, Path]:
+        """The adapters by their names, in order."""
+        return {name: Path(path) for name, _, path in (item.partition("=") for item in self.adapter)}
+
+    @property
     def rerank_weights(self) -> tuple[float, ...]:
         """A weight for each --rerank-path."""
         weights = self.rerank_weight or (1.0,)
         return weights * len(self.rerank_path) if len(weights) == 1 else weights
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.adapters) < len(self.adapter):
+            raise UsageError(f"--adapter {' '.join(self.adapter)}: two have one name; give each its own")

@@ -31,14 +31,6 @@ PHRASE_FILES = ("glossary", "exclude", "bad_tokens")
 class GenerateConfig(InputConfig, DecodingConfig, ServerConfig, CommandConfig):
     """Which model, which text, how to search and how to print."""
 
-    adapter: tuple[str, ...] = setting(
-        (),
-        "adapters of the model, NAME=PATH each, that s2s train --adapter has made; one is for all lines, of several "
-        "each record names its own in a field `adapter`",
-        panel=_MODELS,
-        pattern=r"[\w.-]+=.+",
-        common=True,
-    )
     encoder_layers_to_keep: tuple[int, ...] = setting(
         (),
         "of a Transformer, these encoder layers only, from 0 at the bottom, as 0,2,4: faster, for a model "
@@ -212,11 +204,6 @@ class GenerateConfig(InputConfig, DecodingConfig, ServerConfig, CommandConfig):
     )
 
     @property
-    def adapters(self) -> dict[str, Path]:
-        """The adapters by their names, in order."""
-        return {name: Path(path) for name, _, path in (item.partition("=") for item in self.adapter)}
-
-    @property
     def chooses_adapters(self) -> bool:
         """Whether each line may have another adapter, so that none is put into the model's weights."""
         has_records = self.input_format == "jsonl" or ".jsonl" in self.input.suffixes
@@ -226,8 +213,6 @@ class GenerateConfig(InputConfig, DecodingConfig, ServerConfig, CommandConfig):
         super().__post_init__()
         if self.shard_id >= self.num_shards:
             raise UsageError(f"--shard-id {self.shard_id} must be under --num-shards {self.num_shards}")
-        if len(self.adapters) < len(self.adapter):
-            raise UsageError(f"--adapter {' '.join(self.adapter)}: two have one name; give each its own")
         self._check_attention()
         self._check_reranking()
         self._check_serving()

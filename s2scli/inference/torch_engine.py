@@ -17,6 +17,7 @@ from s2scli.inference.engine import Explaining
 from s2scli.inference.lines import EncodedLine
 from s2scli.inference.monte_carlo import drawing_dropout
 from s2scli.models.base import Decodable, Model
+from s2scli.models.chosen_adapters import Adapted
 from s2scli.nn.runtime import give_back_freed_memory
 from s2scli.search.attention import with_attention
 from s2scli.search.decoding import search
@@ -93,7 +94,9 @@ class TorchEngine:
         # Few commands explain.
         from s2scli.attribution.base import AttributionMethod, ExplainedPair
 
-        model = self.model
+        read, model = self._source([source]), self.model
+        if isinstance(model, Adapted):
+            model = model.chosen_for(read)
         if not isinstance(model, Model):
             raise UsageError(
                 "s2s explain looks into one model: give one --path, and no --lm-path, --ctc-weight or --datastore"
@@ -101,7 +104,7 @@ class TorchEngine:
         settings = explaining.settings
         method: AttributionMethod = settings.attribution.builder(settings, config)
         target = pad_outputs([output.ids[:-1]], model.target_size, model.symbols).to(self.device)
-        shares = method.shares(ExplainedPair(model, self._source([source]), target, explaining.contrast))
+        shares = method.shares(ExplainedPair(model, read, target, explaining.contrast))
         explanation = Explanation(
             shares.source.cpu().numpy(), shares.prefix.cpu().numpy(), shares.error, shares.steps
         )

@@ -44,6 +44,11 @@ class Adapted(WrappedModel):
         """What is made of the model, with the same adapters."""
         return Adapted(self._model.with_models(make), self._batch)
 
+    def chosen_for(self, source: Source) -> Decodable:
+        """The model itself, computing with the adapters of these sentences until others are read."""
+        self._choose(source)
+        return self._model
+
     def encode(self, source: Source) -> Memory:
         """Read the sources."""
         adapters = self._choose(source)
