@@ -82,5 +82,5 @@ $(READY): pyproject.toml constraints.txt
 		echo "making .venv with $$python"; $$python -m venv --clear .venv; fi; \
 	echo "installing s2s, the pinned packages and the development tools: a few minutes at the first time"; \
 	set -x; \
-	$(VENV)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[dev,metrics,plot,tensorboard,words]'; \
+	$(VENV)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[dev,metrics,plot,tensorboard,sweep,words]'; \
 	touch $@

@@ -242,3 +242,22 @@ EXPORT_TARGETS = Registry(
         "peft": "s2scli.exporting.peft:Peft",
     },
 )
+
+# What `s2s sweep` draws settings by, and how far it trains a trial: rows name a class of sweeping/samplers.py's
+# `Sampler`, and of sweeping/schedulers.py's `TrialScheduler`.
+SAMPLERS = Registry(
+    "sampler",
+    {
+        "random": "s2scli.sweeping.samplers:RandomSampler",
+        "grid": "s2scli.sweeping.samplers:GridSampler",
+        "tpe": "s2scli.sweeping.tpe:TpeSampler",
+    },
+)
+TRIAL_SCHEDULERS = Registry(
+    "scheduler",
+    {
+        "none": "s2scli.sweeping.schedulers:ToTheEnd",
+        "asha": "s2scli.sweeping.schedulers:Asha",
+        "hyperband": "s2scli.sweeping.schedulers:Hyperband",
+    },
+)

@@ -98,6 +98,18 @@ COMMANDS = {
         show="s2scli.score:show",
         chapters=("scoring",),
     ),
+    "sweep": Command(
+        "s2scli.configs.sweep:SweepConfig",
+        "s2scli.sweep:sweep",
+        "Search for the settings that give the best models, by trials of which the good ones go on.",
+        (
+            "s2s sweep space.toml data --max-trials 20",
+            "s2s sweep space.toml data --scheduler asha --max-total-updates 20000 \\\n      --metric bleu",
+        ),
+        show="s2scli.sweep:show",
+        reads=True,
+        chapters=("searching",),
+    ),
     "export": Command(
         "s2scli.configs.export:ExportConfig",
         "s2scli.export:export",

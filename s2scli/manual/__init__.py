@@ -14,6 +14,7 @@ CHAPTERS = {
     "tuning": "beginning with a model: domains, adapters, other and smaller vocabularies",
     "little-data": "text of one language, many languages, and what else helps where pairs are few",
     "machines": "several GPUs or machines, and clusters",
+    "searching": "settings that give the best models: spaces, samplers, schedulers",
     "watching": "curves of a run, and what datasets and checkpoints hold",
     "generating": "searches, sampling, ensembles, language models, reranking, attention",
     "explaining": "what an output comes from, and what the search did",

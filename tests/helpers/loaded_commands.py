@@ -21,6 +21,7 @@ from typing import NoReturn
 from loaded import forked, take_streams
 
 from s2scli.cli.start import main
+from s2scli.sweeping import child
 
 # What is called: it hands over its standard streams, then all else, and waits for an exit code. Without a code the
 # process that ran the command was killed.
@@ -79,6 +80,8 @@ def _answer(connection: socket.socket) -> None:
     descriptors = socket.recv_fds(connection, 1, 3)[1]
     call = json.loads(b"".join(iter(lambda: connection.recv(1 << 16), b"")))
     take_streams(*descriptors)
+    # The trials of a search are commands too.
+    child.PROGRAM = ("s2s",)
     os.chdir(call["folder"])
     os.environ.clear()
     os.environ.update(call["environment"])

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from terminals import foreign_controls, on_terminal
+from toys import TRANSFORMER, Trainer, assert_same_run
+
+from s2scli.cli.app import run
+from s2scli.configs.sweep import SweepConfig
+from s2scli.schema import build
+from s2scli.sweep import SweepResult, sweep
+from s2scli.toml import to_toml
+
+QUICK = {"max_update": 18, "patience": 0, "threads": 1}
+LINEAR = QUICK | {"lr_scheduler.name": "linear", "lr_scheduler.warmup_updates": 4}
+
+
+@pytest.fixture(autouse=True)
+def loaded_trials(loaded_s2s: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have trials run in processes that have torch loaded already."""
+    monkeypatch.setattr("s2scli.sweeping.child.PROGRAM", (str(loaded_s2s),))
+
+
+def space_file(folder: Path, searched: str, **settings: Any) -> Path:
+    """A space of small Transformers; searched: what is searched, as TOML with sections of its own."""
+    values = TRANSFORMER | QUICK | settings
+    fixed: dict[str, Any] = {"train": {}}
+    for key, value in values.items():
+        section, _, name = key.rpartition(".")
+        fixed.setdefault(f"train.{section}" if section else "train", {})[name] = value
+    path = folder / "space.toml"
+    path.write_text(to_toml(fixed).replace("[train]\n", f"[train]\n{searched}\n", 1))
+    return path
+
+
+def searched(space: Path, data: Path | None, folder: Path, **settings: Any) -> SweepResult:
+    return sweep(build(SweepConfig, {"space": space, "data": data, "save_dir": folder, **settings}))
+
+
+def test_a_trial_that_was_paused_has_the_bits_of_one_that_was_not(
+    toy_data: Path, tmp_path: Path, trained: Trainer
+) -> None:
+    """The rungs are 2, 6 and 18; the schedule is a line down to update 18, whose length must not change on the way."""
+    space = space_file(tmp_path, "seed = { choices = [4] }", **LINEAR)
+    result = searched(space, toy_data, tmp_path / "sweep", scheduler="asha", min_update=2, max_trials=1)
+    (trial,) = result.trials
+    assert [item.updates for item in trial.results] == [2, 6, 18]
+    trained("whole", **TRANSFORMER | LINEAR, seed=4)
+    paused = Trainer(toy_data, tmp_path / "sweep/trials").checkpoint("0001")
+    # The best figure so far may be that of a validation at a rung.
+    assert_same_run(paused, trained.checkpoint("whole"), ignore=("best", "stale", "finished"))
+    # And the log has the same losses.
+    logs = [
+        [event["loss"] for event in Trainer(toy_data, root).events(name, "train")]
+        for root, name in ((tmp_path / "sweep/trials", "0001"), (tmp_path, "whole"))
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_the_search_ends_with_a_config_that_train_takes(
+    toy_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = space_file(tmp_path, "seed = { choices = [1, 2] }", max_update=4)
+    folder = tmp_path / "sweep"
+    words = ["sweep", str(space), str(toy_data), "--save-dir", str(folder), "--sampler", "grid"]
+    assert run(words) == 0
+    shown = capsys.readouterr()
+    assert [line.split()[:2] for line in shown.out.splitlines()[1:3]] in (
+        [["1", "4"], ["2", "4"]],
+        [["2", "4"], ["1", "4"]],
+    )
+    figures = {}
+    for number in (1, 2):
+        lines = (folder / f"trials/000{number}/log.jsonl").read_text().splitlines()
+        figures[number] = min(event["loss"] for event in map(json.loads, lines) if event["event"] == "valid")
+    best = min(figures, key=lambda number: figures[number])
+    assert f"best loss {figures[best]:.4f} (trial {best})" in shown.out
+    settings = tomllib.loads((folder / "config.toml").read_text())
+    assert settings["seed"] == best
+    assert run(["train", "--config", str(folder / "config.toml"), "--save-dir", str(tmp_path / "again")]) == 0
+    lines = (tmp_path / "again/log.jsonl").read_text().splitlines()
+    again = [event["loss"] for event in map(json.loads, lines) if event["event"] == "valid"]
+    assert min(again) == figures[best]
+
+
+@pytest.mark.parametrize(
+    ("searched", "flags", "message"),
+    [
+        ("seed = { choices = [1, 2] }", [], "nothing says when the search ends; give --max-trials"),
+        (
+            "sede = { choices = [1, 2] }",
+            ["--max-trials", "1"],
+            "[train] sede: unknown key; did you mean seed?",
+        ),
+        (
+            "seed = { choices = [1, 2] }",
+            ["--max-trials", "1", "--metric", "bleu"],
+            "--metric bleu: is not logged",
+        ),
+        ("seed = { choices = [1, 2] }", ["--max-trials", "1", "--metric", "blue"], "did you mean bleu?"),
+        (
+            "seed = { choices = [1, 2] }",
+            ["--max-trials", "1", "--metric", "other/loss"],
+            'no trial validates on other besides its first split; set valid_subset = ["valid", "other"]',
+        ),
+        ("seed = { low = 1, high = 9, step = 2 }", ["--sampler", "gird"], "did you mean grid?"),
+        (
+            "clip_norm = { low = 1, high = 9 }",
+            ["--sampler", "grid"],
+            "[train] clip_norm: a grid needs to know",
+        ),
+        (
+            "max_epoch = { choices = [1, 2] }\nmax_update = 0",
+            ["--max-trials", "1", "--scheduler", "asha"],
+            "max_update is not set under [train]",
+        ),
+        (
+            "new_embeddings = { choices = ['source'] }\nadapter.name = 'lora'",
+            ["--max-trials", "1"],
+            "--adapter lora",
+        ),
+    ],
+)
+def test_what_cannot_be_searched_is_told_in_a_line(
+    toy_data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    searched: str,
+    flags: list[str],
+    message: str,
+) -> None:
+    space = tmp_path / "space.toml"
+    space.write_text(f"[train]\n{'max_update = 9' if 'max_update' not in searched else ''}\n{searched}\n")
+    assert run(["sweep", str(space), str(toy_data), "--save-dir", str(tmp_path / "sweep"), *flags]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_metric_that_the_log_lacks_ends_the_search(
+    toy_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = space_file(tmp_path, "seed = { choices = [1, 2] }", max_update=1)
+    words = ["sweep", str(space), str(toy_data), "--save-dir", str(tmp_path / "sweep"), "--max-trials", "1"]
+    assert run([*words, "--metric", "coverage", "--goal", "min"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("--metric coverage: is no figure of the log; known: loss, ppl")
+
+
+def test_a_trial_that_cannot_be_trained_has_failed_with_its_line(
+    toy_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = space_file(tmp_path, "best_checkpoint_metric = { choices = ['loss', 'ppl'] }", max_update=1)
+    text = space.read_text().replace(
+        "[train.model]", "[train.model]\nencoder_attention_heads = { choices = [2, 3] }"
+    )
+    space.write_text(text)
+    words = ["sweep", str(space), str(toy_data), "--save-dir", str(tmp_path / "sweep"), "--sampler", "grid"]
+    assert run(words) == 0
+    shown = capsys.readouterr()
+    assert shown.err.count("has failed (") == 2
+    assert "4 trials, 2 failed; 2 updates; best loss" in shown.out
+
+
+def test_a_terminal_of_80_columns_shows_a_table_and_no_foreign_controls(
+    tmp_path: Path, toy_data: Path
+) -> None:
+    space = space_file(tmp_path, "", max_update=1)
+    searched = 'freeze = { choices = [["a\\u001b[31mb*"], ["encoder_layers.0.self*"]] }'
+    space.write_text(space.read_text().replace("[train]\n", f"[train]\n{searched}\n"))
+    words = ["sweep", str(space), str(toy_data), "--save-dir", str(tmp_path / "sweep"), "--max-trials", "2"]
+    shown = on_terminal(words, columns=80)
+    # What a table that moves sends: erase a line, go up, hide and show the cursor.
+    plain = re.sub("\x1b\\[(2K|1A|\\?25[lh]|[0-9;]*m)", "", shown).replace("\r", "\n")
+    assert not foreign_controls(plain)
+    table, _, rest = plain.rpartition("best loss")
+    assert max(map(len, table.split("\n"))) <= 80
+    assert "running  freeze encoder_layers.0.self*" in table
+    assert "running  freeze a\u241b[31mb*" in table
+    assert "(trial 1)" in rest.split("\n")[0]
