@@ -16,9 +16,8 @@ from s2scli.inference.signals import InterruptSignals
 from s2scli.io import write_atomically
 from s2scli.needs import note_needs
 from s2scli.record import to_json_text
-from s2scli.schema import as_dict
 from s2scli.styled import StyledConsole
-from s2scli.sweeping.figures import check_is_logged, goal_of
+from s2scli.sweeping.figures import check_is_logged, check_is_scored, goal_of
 from s2scli.sweeping.journal import read_journal
 from s2scli.sweeping.progress_table import Following, trials_table
 from s2scli.sweeping.running import Bench
@@ -32,6 +31,12 @@ from s2scli.toml import to_toml
 
 # Combinations of settings of which one at least must be such as training takes.
 _TRIES = 20
+# What the best settings are without: where the trial was.
+_OF_A_TRIAL = {
+    "preprocess": ("destdir",),
+    "train": ("save_dir",),
+    "generate": ("data", "path", "gen_subset", "format", "output"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +56,11 @@ def sweep(config: SweepConfig) -> SweepResult:
     """
     note_needs(config)
     space, goal = read_space(config.space, config.train_config), goal_of(config)
+    if config.data is not None and space.has("preprocess"):
+        raise UsageError(
+            f"DATA {config.data}: the trials prepare datasets of their own, as [preprocess] of {config.space} says; "
+            "leave one out"
+        )
     sampler: Sampler = SAMPLERS[config.sampler](
         space=space, goal=goal, seed=config.seed, startup_trials=config.startup_trials
     )
@@ -74,10 +84,11 @@ def sweep(config: SweepConfig) -> SweepResult:
         trials = search.run(signals)
     best = _best(trials, goal)
     path = config.save_dir / "config.toml"
-    with write_atomically(path) as temporary:
-        settings = as_dict(bench.train_config(best))
-        del settings["save_dir"]
-        temporary.write_text(to_toml(settings), encoding="utf-8")
+    for command, settings in bench.settings(best).items():
+        name = "config.toml" if command == "train" else f"{command}.toml"
+        kept = {key: value for key, value in settings.items() if key not in _OF_A_TRIAL[command]}
+        with write_atomically(config.save_dir / name) as temporary:
+            temporary.write_text(to_toml(kept), encoding="utf-8")
     return SweepResult(trials=tuple(trials), goal=goal, config=path)
 
 
@@ -114,13 +125,18 @@ def _checked_length(bench: Bench, config: SweepConfig) -> int:
     problem: UsageError | None = None
     for number in range(1, _TRIES + 1):
         try:
-            found = bench.train_config(Trial(number=number, values=draws.draw(number, ()), rungs=()))
+            trial = Trial(number=number, values=draws.draw(number, ()), rungs=(0,))
+            bench.settings(trial)
+            found = bench.train_config(trial)
         except UsageError as error:
             problem = problem or error
             continue
         if found.disable_validation:
             raise UsageError("disable_validation = true: a search compares trials by what validations find")
-        check_is_logged(config.metric, found)
+        if bench.space.has("generate"):
+            check_is_scored(config.metric)
+        else:
+            check_is_logged(config.metric, found)
         return found.max_update
     assert problem is not None
     raise problem

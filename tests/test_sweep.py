@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sacrebleu.metrics import CHRF
 from terminals import foreign_controls, on_terminal
 from toys import TRANSFORMER, Trainer, assert_same_run
 
@@ -183,3 +184,39 @@ def test_a_terminal_of_80_columns_shows_a_table_and_no_foreign_controls(
     assert "running  freeze encoder_layers.0.self*" in table
     assert "running  freeze a\u241b[31mb*" in table
     assert "(trial 1)" in rest.split("\n")[0]
+
+
+def test_trials_prepare_text_and_find_outputs_as_the_space_says(toy_data: Path, tmp_path: Path) -> None:
+    texts = {f"{split}pref": str(toy_data.parent / split) for split in ("train", "valid")}
+    space = space_file(tmp_path, "seed = { choices = [1, 2] }", max_update=3)
+    preprocess = {"source_lang": "aa", "target_lang": "bb", **texts}
+    found = to_toml({"preprocess": preprocess, "generate": {"beam": 2, "max_len_b": 10}})
+    searched_too = found.replace(
+        "[preprocess]", "[preprocess]\ntokenizer = { choices = ['word', 'character'] }"
+    )
+    space.write_text(space.read_text() + searched_too)
+    result = searched(space, None, tmp_path / "sweep", sampler="grid", metric="chrf")
+    assert len(result.trials) == 4
+    assert not any(trial.failed for trial in result.trials)
+    # Two datasets, each made once.
+    logs = [path.read_text() for path in (tmp_path / "sweep/data").glob("*.made/output.log")]
+    assert [log.count("dataset written") for log in logs] == [1, 1]
+    references = (toy_data.parent / "valid.bb").read_text().splitlines()
+    for trial in result.trials:
+        lines = (tmp_path / f"sweep/trials/000{trial.number}/outputs-3.jsonl").read_text().splitlines()
+        outputs = [json.loads(line)["text"] for line in lines]
+        assert trial.figure == pytest.approx(CHRF().corpus_score(outputs, [references]).score)
+    best = max(result.trials, key=lambda trial: trial.figure)
+    prepared = tomllib.loads((tmp_path / "sweep/preprocess.toml").read_text())
+    assert prepared["tokenizer"] == best.values["preprocess.tokenizer"]
+    assert tomllib.loads((tmp_path / "sweep/generate.toml").read_text())["beam"] == 2
+
+
+def test_outputs_are_compared_by_scores_alone(
+    toy_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = tmp_path / "space.toml"
+    space.write_text("[train]\nmax_update = 3\n[generate]\nbeam = { choices = [1, 2] }\n")
+    assert run(["sweep", str(space), str(toy_data), "--save-dir", str(tmp_path / "sweep")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--metric loss: is no score of outputs" in line

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
+from s2scli import document
 from s2scli.components import METRICS
 from s2scli.configs.sweep import SweepConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.errors import UsageError, did_you_mean
 from s2scli.files import RUN_LOG
+from s2scli.io import read_raw_lines
 from s2scli.plotting.history import is_number, read_events
 from s2scli.sweeping.trials import TO_ITS_END, Goal
 
@@ -49,14 +52,42 @@ def check_is_logged(metric: str, config: TrainConfig) -> None:
         )
 
 
-def best_figure(run: Path, goal: Goal, rung: int) -> tuple[float, int]:
-    """The best of the goal's figure that a run's validations have found up to an update, and the last such update.
+def check_is_scored(metric: str) -> None:
+    """UsageError for a figure that outputs, which a space's [generate] has found, have not."""
+    if metric not in METRICS:
+        raise UsageError(
+            f"--metric {metric}: is no score of outputs, which trials with [generate] are compared by; known: "
+            f"{', '.join(METRICS)}"
+        )
 
-    rung: the update; TO_ITS_END: all of them. The figure is NaN where all are. Raises UsageError for one that the log
-    has not.
-    """
+
+def score_of_outputs(records: Path, metric: str) -> float:
+    """A metric of outputs and references in JSON lines, as `s2s generate` writes them of a dataset."""
+    outputs, references, sources = [], [], []
+    for line in read_raw_lines(records):
+        record = document.parse(line)
+        outputs.append(record["text"])
+        references.append(record.get("reference", ""))
+        sources.append(record.get("source", ""))
+    return float(METRICS[metric]().score(outputs, [references], sources).value)
+
+
+def last_update(run: Path, rung: int) -> int:
+    """The last update up to a rung after which a run has validated, as it does at its end."""
+    return max(_validations(run, rung), default=0)
+
+
+def _validations(run: Path, rung: int) -> dict[int, dict[str, Any]]:
     events = read_events(run / RUN_LOG)["valid"]
-    there = {update: event for update, event in events.items() if update <= rung or rung == TO_ITS_END}
+    return {update: event for update, event in events.items() if update <= rung or rung == TO_ITS_END}
+
+
+def best_figure(run: Path, goal: Goal, rung: int) -> float:
+    """The best of the goal's figure that a run's validations have found up to an update, NaN where all are that.
+
+    rung: the update; TO_ITS_END: all of them. Raises UsageError for a figure that the log has not.
+    """
+    there = _validations(run, rung)
     known = {
         name for event in there.values() for name, value in event.items() if is_number(value)
     }.difference(_NO_FIGURES)
@@ -64,5 +95,4 @@ def best_figure(run: Path, goal: Goal, rung: int) -> tuple[float, int]:
         raise UsageError(f"--metric {goal.metric}: is no figure of the log{did_you_mean(goal.metric, known)}")
     figures = [float(event[goal.metric]) for event in there.values() if goal.metric in event]
     finite = [figure for figure in figures if math.isfinite(figure)]
-    best = min(finite, key=goal.badness, default=math.nan)
-    return best, max(there, default=0)
+    return min(finite, key=goal.badness, default=math.nan)

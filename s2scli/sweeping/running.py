@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from s2scli.configs.generate import GenerateConfig
+from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.errors import UsageError
+from s2scli.files import DATASET_META
 from s2scli.io import write_atomically
+from s2scli.record import to_json_text
 from s2scli.schema import as_dict
 from s2scli.sweeping.child import CommandFailed, run_command
-from s2scli.sweeping.figures import best_figure
+from s2scli.sweeping.claims import claimed
+from s2scli.sweeping.figures import best_figure, last_update, score_of_outputs
 from s2scli.sweeping.space import Space
 from s2scli.sweeping.trials import TO_ITS_END, Goal, Trial
 from s2scli.toml import to_toml
 
-_SETTINGS, _SAID = "settings.toml", "output.log"
+_SAID = "output.log"
+# Seconds between two looks at whether another process has made a dataset.
+_A_WHILE = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,30 +47,90 @@ class Bench:
         """The folder of a trial, which is its run's."""
         return self.folder / "trials" / f"{trial.number:04}"
 
+    def dataset(self, trial: Trial) -> Path | None:
+        """The dataset folder of a trial, one for all trials that prepare their text alike; None: as train says."""
+        if not self.space.has("preprocess"):
+            return self.data
+        settings = self.space.settings("preprocess", trial.values)
+        key = hashlib.sha256(to_json_text(sorted(settings.items())).encode()).hexdigest()
+        return self.folder / "data" / key[:12]
+
+    def preprocess_config(self, trial: Trial) -> PreprocessConfig:
+        """The settings by which a trial prepares its text; UsageError for some that cannot be."""
+        settings, names = self.space.settings("preprocess", trial.values), self.space.names("preprocess")
+        return PreprocessConfig.resolve({}, {**settings, "destdir": self.dataset(trial)}, names)
+
     def train_config(self, trial: Trial) -> TrainConfig:
         """The training settings of a trial that goes all the way; UsageError for some that cannot be."""
         given: dict[str, Any] = {"save_dir": self.home(trial)}
-        if self.data is not None:
-            given["data"] = self.data
-        return self.space.train_config(trial.values, **given)
+        if (data := self.dataset(trial)) is not None:
+            given["data"] = data
+        settings, names = self.space.settings("train", trial.values), self.space.names("train")
+        return TrainConfig.resolve(self.space.base, settings | given, names)
+
+    def generate_config(self, trial: Trial) -> GenerateConfig:
+        """The settings by which a trial's outputs are found; UsageError for some that cannot be."""
+        train = self.train_config(trial)
+        given = {
+            "data": train.data,
+            "path": self.home(trial),
+            "gen_subset": train.valid_subset[0],
+            "format": "jsonl",
+            "output": self.home(trial) / f"outputs-{trial.rung}.jsonl",
+        }
+        settings, names = self.space.settings("generate", trial.values), self.space.names("generate")
+        return GenerateConfig.resolve({}, {"device": train.device, **settings, **given}, names)
+
+    def settings(self, trial: Trial) -> dict[str, dict[str, Any]]:
+        """The settings of each command of a trial, as a config file has them; UsageError for some that cannot be."""
+        found = {"train": as_dict(self.train_config(trial))}
+        if self.space.has("preprocess"):
+            found["preprocess"] = as_dict(self.preprocess_config(trial))
+        if self.space.has("generate"):
+            found["generate"] = as_dict(self.generate_config(trial))
+        return found
 
     def run(self, trial: Trial, claim: int) -> dict[str, Any]:
         """Take a trial to its next rung; gives updates, figure and seconds as the journal has them.
 
-        The rung ends a run, whose schedule goes on as it would to the last one: settings.toml has the length of the
+        The rung ends a run, whose schedule goes on as it would to the last one: train.toml has the length of the
         schedule, and only the command line says where to stop. Raises CommandFailed where the trial has failed, and
         UsageError where no trial has the goal's figure.
         """
         begin = time.monotonic()
         home = self.home(trial)
         try:
-            config = self.train_config(trial)
+            settings = self.settings(trial)
         except UsageError as error:
             raise CommandFailed(str(error)) from None
-        with write_atomically(home / _SETTINGS) as temporary:
-            temporary.write_text(to_toml(as_dict(config)), encoding="utf-8")
-        until = [] if trial.rung == TO_ITS_END else ["--max-update", str(trial.rung)]
-        words = ["train", "--config", str(home / _SETTINGS), *until]
-        run_command(words, home / _SAID, claim, self.meanwhile)
-        figure, updates = best_figure(home, self.goal, trial.rung)
-        return {"updates": updates, "figure": figure, "seconds": round(time.monotonic() - begin, 3)}
+        if "preprocess" in settings:
+            self._prepare(settings["preprocess"], claim)
+        until = () if trial.rung == TO_ITS_END else ("--max-update", str(trial.rung))
+        self._command("train", settings["train"], home, claim, until)
+        if "generate" in settings:
+            self._command("generate", settings["generate"], home, claim, ("--overwrite",))
+            figure = score_of_outputs(Path(settings["generate"]["output"]), self.goal.metric)
+        else:
+            figure = best_figure(home, self.goal, trial.rung)
+        seconds = round(time.monotonic() - begin, 3)
+        return {"updates": last_update(home, trial.rung), "figure": figure, "seconds": seconds}
+
+    def _prepare(self, settings: Mapping[str, Any], claim: int) -> None:
+        """Make a dataset, unless it is there; one process does, and others wait for it."""
+        folder = Path(settings["destdir"])
+        beside = folder.with_name(f"{folder.name}.made")
+        while not (folder / DATASET_META).exists():
+            with ExitStack() as resources:
+                if claimed(beside, resources) is not None and not (folder / DATASET_META).exists():
+                    self._command("preprocess", settings, beside, claim)
+                    return
+            self.meanwhile()
+            time.sleep(_A_WHILE)
+
+    def _command(
+        self, name: str, settings: Mapping[str, Any], home: Path, claim: int, more: tuple[str, ...] = ()
+    ) -> None:
+        path = home / f"{name}.toml"
+        with write_atomically(path) as temporary:
+            temporary.write_text(to_toml(settings), encoding="utf-8")
+        run_command([name, "--config", str(path), *more], home / _SAID, claim, self.meanwhile)

@@ -45,11 +45,11 @@ class Space:
         both = {**self.fixed, **values}
         return {key.removeprefix(prefix): value for key, value in both.items() if key.startswith(prefix)}
 
-    def train_config(self, values: Mapping[str, Any], **given: Any) -> TrainConfig:
-        """The training settings of a trial; given: what the trial itself decides. Raises UsageError."""
-        settings = self.settings("train", values)
-        names = {key: self.spelled(f"train.{key}") for key in settings}
-        return TrainConfig.resolve(self.base, settings | given, names)
+    def names(self, command: str) -> dict[str, str]:
+        """How messages call each setting of a command, by its dotted key."""
+        keys = (*self.fixed, *(dimension.key for dimension in self.dimensions))
+        prefix = f"{command}."
+        return {key.removeprefix(prefix): self.spelled(key) for key in keys if key.startswith(prefix)}
 
     def spelled(self, key: str) -> str:
         """How messages call a setting by its full name: "space.toml: [train.optimizer] lr"."""

@@ -26,6 +26,7 @@ LINES = {
     "chat": "--path run --sampling --top-p 0.9 --context-turns 2",
     "score": "--sys one two --ref r1 r2 --metrics bleu,ter",
     "import": "no/such --save-dir run",
+    "sweep": "space.toml data --sampler tpe --scheduler asha --max-trials 9",
     "export": "run --to ctranslate2 --out folder --quantization int8",
     "average": "--inputs a b --output c",
     "datastore": "run data --output c.safetensors",
