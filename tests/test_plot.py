@@ -228,8 +228,12 @@ def test_the_command_writes_pictures(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["plot"], 2, "RUNS must be given: run folders, or their log.jsonl files"),
-        (["plot", "--figures", "loss"], 2, "RUNS must be given: run folders, or their log.jsonl files"),
+        (["plot"], 2, "RUNS must be given: run folders, their log.jsonl files, or folders of s2s sweep"),
+        (
+            ["plot", "--figures", "loss"],
+            2,
+            "RUNS must be given: run folders, their log.jsonl files, or folders of s2s sweep",
+        ),
         (
             ["plot", "{run}", "--figures", "los"],
             2,

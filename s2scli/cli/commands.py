@@ -168,6 +168,7 @@ COMMANDS = {
         (
             "s2s plot run",
             "s2s plot run other_run --figures loss,bleu --smooth 5 --output curves.svg",
+            "s2s plot sweep",
         ),
         show="s2scli.plot:show",
         chapters=("watching",),

@@ -13,7 +13,9 @@ from s2scli.schema import setting
 class PlotConfig(CommandConfig):
     """Which runs to draw, what of them, and where."""
 
-    runs: tuple[Path, ...] = setting(..., "run folders, or their log.jsonl files", argument=True)
+    runs: tuple[Path, ...] = setting(
+        ..., "run folders, their log.jsonl files, or folders of s2s sweep", argument=True
+    )
     output: Path | None = setting(
         None, "picture to write, FILE.png, .svg or .pdf; without it the terminal shows charts", short="-o"
     )

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from s2scli.console import counted
+from s2scli.plotting.bars import ShareBars, bar_rows
 from s2scli.plotting.history import History, is_number
 from s2scli.plotting.norms import BARS, bar
 from s2scli.plotting.panels import Curve, Panel, is_norms, x_range
@@ -25,8 +26,10 @@ _TICKS, _GAP, _NARROWEST, _WIDEST = 8, 2, 40, 160
 _MARK_SPACING = 14
 
 
-def print_charts(panels: Sequence[Panel], histories: Sequence[History], *, x: str) -> None:
-    """Print who is who, then the panels, two side by side where there is room, then the norms of layers."""
+def print_charts(
+    panels: Sequence[Panel], histories: Sequence[History], *, x: str, bars: Sequence[ShareBars] = ()
+) -> None:
+    """Print who is who, then the panels, two side by side where there is room, then the norms of layers, then bars."""
     console = StyledConsole(soft_wrap=True)
     width = max(_NARROWEST, min(console.width, _WIDEST))
     # A run's letters, for training and for validation.
@@ -52,6 +55,10 @@ def print_charts(panels: Sequence[Panel], histories: Sequence[History], *, x: st
             console.print()
             for row in sparklines(panel, width):
                 _print_row(console, [row])
+    for shares in bars:
+        console.print()
+        for row in bar_rows(shares, width):
+            _print_row(console, [row])
 
 
 def _print_row(console: Console, parts: Sequence[Text]) -> None:
@@ -107,7 +114,8 @@ def chart(
             )
             for at, value in zip(line.x, line.y, strict=True)
         ]
-        canvas.draw(points, line.run)
+        for part in [points] if line.joined else [[point] for point in points]:
+            canvas.draw(part, line.run)
         if len(panel.lines) > 1:
             canvas.mark(points, _mark(line, marks), line.run, first=number / len(panel.lines))
     ticks = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from s2scli.console import counted, notice
@@ -23,7 +23,11 @@ _LABELS = {
     "gnorm": "gradient norm",
     "lr": "learning rate",
     "tokens_per_s": "tokens per second",
+    "trials": "figures of trials",
+    "best": "best so far",
 }
+# Figures whose values, one after the other, are not of one run.
+_OF_MANY_RUNS = ("trials",)
 # What the events hold besides figures.
 _PLACES = ("update", "epoch", "seconds", "seconds_left")
 # A loss of so many points is shown from the height on that it has after this fraction of the x axis.
@@ -35,7 +39,7 @@ class Curve:
     """One line of a panel.
 
     run: its number, from 0, which decides the colour; kind: train, valid or norms; name: the run's, or the
-    layer's; logged: the y values before smoothing.
+    layer's; logged: the y values before smoothing. joined: whether its points are; else they are dots.
     """
 
     run: int
@@ -44,6 +48,7 @@ class Curve:
     x: tuple[float, ...]
     y: tuple[float, ...]
     logged: tuple[float, ...]
+    joined: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +89,10 @@ def make_panels(
             ]
         else:
             label = _LABELS.get(figure, figure.replace("_", " "))
-            panels.append(_panel(figure, label, "", log_y, _lines(figure, histories, axes, smooth)))
+            lines = _lines(figure, histories, axes, smooth)
+            if figure in _OF_MANY_RUNS:
+                lines = [replace(line, joined=False) for line in lines]
+            panels.append(_panel(figure, label, "", log_y, lines))
     panels = [panel for panel in panels if panel.lines]
     if not panels:
         raise DataError(f"{histories[0].path}: no finite value to draw")

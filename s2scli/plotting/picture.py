@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s2scli.errors import S2SError, UsageError
+from s2scli.plotting.bars import ShareBars, draw_bars
 from s2scli.plotting.panels import Curve, Panel, is_norms, x_range
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ _STYLE: dict[str, Any] = {
 _KINDS = ("png", "svg", "pdf")
 _X_LABELS = {"update": "update", "epoch": "epoch", "seconds": "training time (s)"}
 _VALID: dict[str, Any] = {"linewidth": 1.4, "zorder": 3}
-# A panel among others, one alone, and one with the names of layers beside it: width and height.
+# The height of a bar; a panel among others, one alone, and one with the names of layers beside it: width and height.
+_BAR_INCHES = 0.22
 _PANEL_INCHES, _ALONE_INCHES, _WIDE_INCHES = (2.6, 1.95), (3.6, 2.6), (6.0, 2.9)
 
 
@@ -68,8 +70,8 @@ def require_matplotlib(flag: str = "--output") -> None:
         ) from None
 
 
-def draw(panels: Sequence[Panel], *, runs: Sequence[str], x: str) -> Figure:
-    """Draw the panels side by side, the norms of layers in rows of their own, with one legend for the runs."""
+def draw(panels: Sequence[Panel], *, runs: Sequence[str], x: str, bars: Sequence[ShareBars] = ()) -> Figure:
+    """Draw the panels side by side, norms of layers and bars in rows of their own, with one legend for the runs."""
     with style():
         from matplotlib.figure import Figure
 
@@ -79,6 +81,7 @@ def draw(panels: Sequence[Panel], *, runs: Sequence[str], x: str) -> Figure:
         rows = -(-len(small) // columns)
         width, height = _PANEL_INCHES if len(panels) > 1 else _ALONE_INCHES
         heights = [height * rows + 0.3] * bool(small) + [_WIDE_INCHES[1]] * len(wide)
+        heights += [0.5 + _BAR_INCHES * len(shares.shares) for shares in bars]
         size = (max(width * columns, _WIDE_INCHES[0] * bool(wide)), sum(heights))
         figure = Figure(figsize=size, layout="constrained")
         # Each part lays itself out: the names of layers take no room from the panels above.
@@ -92,6 +95,8 @@ def draw(panels: Sequence[Panel], *, runs: Sequence[str], x: str) -> Figure:
                 below = number + columns >= len(small)
                 _finish(axes, panel, _X_LABELS[x] if below else "", span)
             _legend(top, small, runs, columns)
+        for shares in reversed(bars):
+            draw_bars(parts.pop().add_subplot(), shares, colour(0))
         for part, panel in zip(parts, wide, strict=True):
             axes = part.add_subplot()
             _draw_layers(axes, panel)
@@ -128,7 +133,9 @@ def _draw_runs(axes: Axes, panel: Panel) -> None:
         style = _VALID if line.kind == "valid" else _train_style(panel)
         if line.y != line.logged:
             axes.plot(line.x, line.logged, color=colour(line.run), linewidth=0.6, alpha=0.3, label="_logged")
-        axes.plot(line.x, line.y, color=colour(line.run), label=line.name, **style, **_dot(line))
+        dots = _dot(line) if line.joined else {"marker": "o", "markersize": 2.5}
+        style = style if line.joined else {"linestyle": "none"}
+        axes.plot(line.x, line.y, color=colour(line.run), label=line.name, **style, **dots)
 
 
 def _train_style(panel: Panel) -> dict[str, Any]:

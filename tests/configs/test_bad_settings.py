@@ -29,6 +29,7 @@ REQUIRED = {
     "generate": {"path": "run"},
     "explain": {"path": "run"},
     "chat": {"path": "run"},
+    "sweep": {"space": "a"},
     "average": {"inputs": ["a"], "output": "b"},
     "datastore": {"path": "run", "data": "a", "output": "b.safetensors"},
     "trim": {"path": "run", "keep": ["a"], "output": "b"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,13 +72,14 @@ def make_search(
     scheduler: TrialScheduler | None = None,
     pause: float = 0.0,
     broken: tuple[int, ...] = (),
+    facts: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> SettingsSearch:
     """A search in a folder by ASHA with the rungs 1, 3, 9 and 27, of trials that are not trained."""
     config = build(SweepConfig, {"space": "space.toml", "save_dir": folder, "max_trials": 12, **settings})
     return SettingsSearch(
         config=config,
-        facts={"seed": config.seed},
+        facts=dict(facts or {"seed": config.seed}),
         sampler=RandomSampler(space=SPACE, goal=LOSS, seed=config.seed, startup_trials=1),
         scheduler=scheduler or Asha(goal=LOSS, max_update=27, min_update=1, factor=3),
         bench=ComputedBench(folder=folder, space=SPACE, goal=LOSS, data=None, pause=pause, broken=broken),
