@@ -15,6 +15,7 @@ from s2scli.configs.generate import PHRASE_FILES, GenerateConfig
 from s2scli.console import counted, counter, is_terminal, notice, uncounted, warn
 from s2scli.errors import Interrupted, S2SError, UsageError
 from s2scli.files import keep_inputs
+from s2scli.garbage import no_search_of_what_is_loaded
 from s2scli.inference.formats import format_record
 from s2scli.inference.lines import Line
 from s2scli.inference.loading import attention_results, make_translator, open_model
@@ -72,7 +73,9 @@ def generate(config: GenerateConfig) -> GenerateResult:
             done = resources.enter_context(bar)
             draw = resources.enter_context(_heat_file(config.attention))
             warn_of = resources.enter_context(_warning_of_lines(config))
-            for record in records_of(config, done, output.skip):
+            records = records_of(config, done, output.skip)
+            resources.enter_context(no_search_of_what_is_loaded())
+            for record in records:
                 warn_of(record)
                 text = format_record(record, config)
                 with signals.whole():

@@ -35,6 +35,7 @@ LAYERS = (
         "files",
         "io",
         "locks",
+        "garbage",
         "console",
         "workers",
         "user_code",

@@ -59,17 +59,10 @@ class Shortlist:
         chosen = {*range(self.num_special), *self.frequent[:first].tolist(), *translations}
         return sorted(chosen - {-1})
 
-    def allowed(self, source: Tensor, first: int, best: int) -> Tensor:
-        """Which target tokens are in the shortlist of each of several sentences, [B, V], each as `candidates` has it.
-
-        source [B, S]: ids, padded.
-        """
-        # Where there is no translation a special symbol stands, which is in every list anyway.
-        translations = self.targets[source, :best].clamp_(min=0).long().flatten(1)  # [B, S · best]
-        allowed = torch.zeros(len(source), len(self.frequent), dtype=torch.bool, device=source.device)
-        allowed[:, : self.num_special] = True
-        allowed[:, self.frequent[:first].long()] = True
-        return allowed.scatter_(1, translations, True)
+    def always(self, first: int) -> Tensor:
+        """The tokens that are in every shortlist: special symbols, and the `first` most frequent target tokens."""
+        special = torch.arange(self.num_special, device=self.frequent.device)
+        return torch.cat([special, self.frequent[:first].long()])
 
 
 @dataclass(frozen=True)
@@ -85,13 +78,28 @@ class ChosenShortlist:
 
         source [B, S]: ids, padded. also: more tokens for each sentence, such as those of a prefix.
         """
-        allowed = self.table.allowed(source, self.first, self.best)  # [B, V]
+        always = self.table.always(self.first)
+        # Where there is no translation a special symbol stands, which is in every list anyway.
+        best = self.table.targets[source, : self.best]  # [B, S, best]
+        translations = best.clamp_(min=0).long().flatten(1)  # [B, S · best]
+        given = [token for tokens in also for token in tokens]
+        in_any = torch.zeros(len(self.table.frequent), dtype=torch.bool, device=source.device)  # [V]
+        in_any.scatter_(0, torch.cat([translations.flatten(), always]), True)
+        in_any[given] = True
+        # Of the U tokens that any sentence has: they are far fewer than the vocabulary.
+        union, column = in_any.nonzero()[:, 0], in_any.cumsum(0) - 1  # [U], [V]
+        allowed = torch.zeros(len(source), len(union), dtype=torch.bool, device=source.device)  # [B, U]
+        allowed[:, column[always]] = True
+        allowed.scatter_(1, column[translations], True)
         for row, tokens in enumerate(also):
-            allowed[row, list(tokens)] = True
-        sizes = allowed.sum(1, keepdim=True)
-        is_token = torch.arange(int(sizes.max()), device=source.device) < sizes  # [B, C]
-        padding = torch.full_like(is_token, -1, dtype=torch.long)
-        return padding.masked_scatter(is_token, allowed.nonzero()[:, 1])
+            if tokens:
+                allowed[row, column[list(tokens)]] = True
+        rows, columns = allowed.nonzero().unbind(1)  # as many as all lists have together, row by row
+        sizes = torch.bincount(rows, minlength=len(source))  # [B]
+        first = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+        found = union.new_full((len(source), int(sizes.max())), -1)  # [B, C]
+        found[rows, torch.arange(len(rows), device=source.device) - first] = union[columns]
+        return found
 
 
 def table_for(translations: int, table: Shortlist | None, path: Path) -> Shortlist:

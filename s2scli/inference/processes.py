@@ -8,6 +8,7 @@ from itertools import islice
 
 from s2scli.configs.generate import GenerateConfig
 from s2scli.console import uncounted
+from s2scli.garbage import no_search_of_what_is_loaded
 from s2scli.inference.input import UntilBroken
 from s2scli.inference.lines import Line
 from s2scli.inference.translator import Translator
@@ -68,4 +69,5 @@ def _start(make_translator: MakeTranslator, config: GenerateConfig) -> None:
 
 
 def _answer(lines: list[Line]) -> list[Record]:
-    return list(_here[0].records(lines, window=len(lines)))
+    with no_search_of_what_is_loaded():
+        return list(_here[0].records(lines, window=len(lines)))

@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 # Width of the blocks of columns whose maxima are looked at first.
 _BLOCK = 64
+# Columns up to which looking at all of them at once takes less time than calling the operators that look at blocks.
+_FEW = 512
 
 
 def _block_maxima(scores: Tensor) -> Tensor:
@@ -22,11 +24,11 @@ def _block_maxima(scores: Tensor) -> Tensor:
 
 def best_columns(scores: Tensor) -> tuple[Tensor, Tensor]:
     """The largest score of each row of scores [N, V], and its column, [N] each."""
-    if scores.device.type != "cpu":
+    vocabulary = scores.size(1)
+    if scores.device.type != "cpu" or vocabulary <= _FEW:
         largest, columns = scores.max(1)
         return largest, columns
     # On a CPU, looking for the block that it stands in first takes a fraction of the time.
-    vocabulary = scores.size(1)
     # The last block begins earlier where it is short.
     first = (_block_maxima(scores).argmax(1, keepdim=True) * _BLOCK).clamp(max=max(0, vocabulary - _BLOCK))
     columns = first + torch.arange(min(_BLOCK, vocabulary), device=scores.device)

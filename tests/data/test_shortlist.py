@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from fairseq_symbols import NUM_SPECIAL, pad_sequences
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from s2scli.data.shortlist import Shortlist
+from s2scli.data.shortlist import ChosenShortlist, Shortlist
 from s2scli.data.shortlist_table import ShortlistTable
 
 # Of six source tokens and nine target tokens.
@@ -34,11 +34,11 @@ def test_by_hand() -> None:
     assert table.candidates([3, 5], 1, 3) == [0, 1, 2, 3, 4, 5, 8]
     assert table.candidates([5], 2, 3) == [0, 1, 2, 3, 5, 8]
     assert table.candidates([3, 4], 0, 0) == [0, 1, 2, 3]
-    allowed = table.allowed(pad_sequences([[4, 3], [5]]).ids, 0, 2)
-    assert allowed[0].nonzero()[:, 0].tolist() == [0, 1, 2, 3, 4, 6, 7, 8]
-    assert allowed[1].nonzero()[:, 0].tolist() == [0, 1, 2, 3]
+    both = ChosenShortlist(table, 0, 2).vocabularies(pad_sequences([[4, 3], [5]]).ids, [[], [6, 4, 6]])
+    assert both.tolist() == [[0, 1, 2, 3, 4, 6, 7, 8], [0, 1, 2, 3, 4, 6, -1, -1]]
 
 
+@settings(deadline=None)
 @given(some.data())
 def test_a_batch_has_what_each_sentence_has(data: some.DataObject) -> None:
     size, width = data.draw(some.integers(NUM_SPECIAL, 20)), data.draw(some.integers(1, 4))
@@ -52,10 +52,14 @@ def test_a_batch_has_what_each_sentence_has(data: some.DataObject) -> None:
         some.lists(some.lists(some.integers(3, source_size - 1), max_size=6), min_size=1, max_size=5)
     )
     first, best = data.draw(some.integers(0, size)), data.draw(some.integers(0, width))
-    allowed = table.allowed(pad_sequences(sentences).ids, first, best)
-    assert allowed.shape == (len(sentences), size)
-    for sentence, row_allowed in zip(sentences, allowed, strict=True):
-        assert row_allowed.nonzero()[:, 0].tolist() == table.candidates(sentence, first, best)
+    also = [data.draw(some.lists(some.integers(0, size - 1), max_size=3)) for _ in sentences]
+    found = ChosenShortlist(table, first, best).vocabularies(pad_sequences(sentences).ids, also)
+    wanted = [
+        sorted({*table.candidates(sentence, first, best), *tokens})
+        for sentence, tokens in zip(sentences, also, strict=True)
+    ]
+    longest = max(map(len, wanted))
+    assert found.tolist() == [[*tokens, *[-1] * (longest - len(tokens))] for tokens in wanted]
 
 
 def test_none_of_none() -> None:

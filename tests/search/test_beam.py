@@ -330,7 +330,7 @@ def test_what_is_not_a_number_is_no_output(stop: str) -> None:
     assert run(model, SOURCES, beam=3, stop=stop) == [[] for _ in SOURCES]
 
 
-@pytest.mark.parametrize("size", [1, 5, 63, 64, 65, 128, 200])
+@pytest.mark.parametrize("size", [1, 5, 63, 64, 200, 512, 513, 576, 700])
 def test_best_columns_are_those_of_a_plain_max(size: int) -> None:
     torch.manual_seed(size)
     scores = torch.randn(50, size)
