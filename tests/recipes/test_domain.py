@@ -15,7 +15,7 @@ def test_each_way_begins_with_the_general_model_and_is_scored_on_both(tmp_path: 
     for split in ("train", "valid", "test", "domain.train", "domain.valid", "domain.test"):
         for language in ("en", "zh"):
             (tmp_path / "both" / f"{split}.{language}").write_text("a b\n")
-    own = [f"DATA={tmp_path / 'both'}", "PAIR=en-zh", "EWC_WEIGHT=7"]
+    own = [f"DATA={tmp_path / 'both'}", "PAIR=en-zh", "EWC_WEIGHTS=7 70"]
     done = make(tmp_path, "compare", *own, recipe="domain")
     assert done.returncode == 0, done.stderr
     found = calls(tmp_path)
@@ -23,15 +23,17 @@ def test_each_way_begins_with_the_general_model_and_is_scored_on_both(tmp_path: 
     assert "--finetune-from-model" not in general
     assert all("--finetune-from-model work/both/run " in call for call in tuned)
     by_name = {call.split("--save-dir work/both/")[1].split()[0]: call for call in tuned}
-    assert {*by_name} == {"tuned", "lora", "bottleneck", "mixed", "held"}
-    assert "--ewc-weight 7 --ewc-data work/both/data" in by_name["held"]
+    assert {*by_name} == {"tuned", "lora", "bottleneck", "mixed-1", "held-7", "held-70"}
+    for weight in ("7", "70"):
+        assert f"--ewc-weight {weight} --ewc-data work/both/data" in by_name[f"held-{weight}"]
     for kind in ("lora", "bottleneck"):
         assert f"--adapter {kind} --adapter-" in by_name[kind]
         applied = [
             call for call in found if f"--path work/both/run --adapter domain=work/both/{kind} " in call
         ]
         assert len(applied) == 2
-    assert by_name["mixed"].startswith("train work/both/mixture ")
+    assert by_name["mixed-1"].startswith("train work/both/mixture ")
+    assert "--corpus-weights general=1,domain=1" in by_name["mixed-1"]
     (average,) = [call for call in found if call.startswith("average")]
     assert (
         "tuned/checkpoint_best.safetensors work/both/run/checkpoint_best.safetensors --weights=0.5,0.5"
@@ -39,15 +41,15 @@ def test_each_way_begins_with_the_general_model_and_is_scored_on_both(tmp_path: 
     )
     near = [call for call in found if "--datastore" in call]
     assert len(near) == 2
-    assert all(
-        "--path work/both/run --datastore work/both/domain.safetensors --knn-k 8" in call for call in near
-    )
+    neighbours = "--datastore work/both/domain.safetensors --knn-k 8 --knn-temperature 10 --knn-weight 0.5"
+    assert all(f"--path work/both/run {neighbours}" in call for call in near)
     *_, of_domain, of_general = found
     assert "domain.test.zh" in of_domain
     assert "both/test.zh" in of_general
     for call, kind in ((of_domain, "domain"), (of_general, "general")):
         systems = call.split("--sys ")[1].split(" --metrics")[0].split()
-        ways = ("general", "tuned", "lora", "bottleneck", "mixed", "held", "between", "near")
+        held = ("held-7", "held-70")
+        ways = ("general", "tuned", "lora", "bottleneck", "mixed-1", *held, "between-0.5", "near-0.5")
         assert systems == [f"work/both/{way}.{kind}.txt" for way in ways]
     assert make(tmp_path, "compare", *own, recipe="domain").returncode == 0
     assert verbs(calls(tmp_path)) == ["score", "score"]

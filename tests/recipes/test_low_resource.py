@@ -48,16 +48,17 @@ def test_each_rung_is_trained_once_on_what_it_is_about(folder: Path) -> None:
         for path, start in starts.items()
     }
     assert ends == {
-        "plain/run": "",
-        "tuned/run": "",
         "parent/run": "",
-        "child/run": "parent/run",
         "restorer/run": "",
-        "restored/run": "restorer/run",
+        "related/run": "parent/run",
         "reverse/run": "",
-        "back/run": "",
-        "all/restorer": "parent/run",
-        "all/run": "all/restorer",
+        "seed1/plain/run": "",
+        "seed1/tuned/run": "",
+        "seed1/sampled/run": "",
+        "seed1/child/run": "parent/run",
+        "seed1/restored/run": "restorer/run",
+        "seed1/back/run": "",
+        "seed1/all/run": "related/run",
     }
     made = {
         call.split("--destdir ")[1].split()[0].split("few/")[1]: call
@@ -67,13 +68,16 @@ def test_each_rung_is_trained_once_on_what_it_is_about(folder: Path) -> None:
     assert "--source-lang en --target-lang fr" in made["parent/data"]
     assert "--source-lang cs --target-lang en" in made["reverse/data"]
     assert "--denoise bart" in made["restorer/data"]
-    for name in ("back/data", "all/data"):
+    for name in ("seed1/back/data", "seed1/all/data"):
         assert "--source-tag back=<bt>" in made[name]
-    assert "--vocab-from" in made["restored/data"]
+    assert "--vocab-from" in made["seed1/restored/data"]
     assert found[-1].startswith("score --ref")
-    assert len(found[-1].split("--sys ")[1].split(" --metrics")[0].split()) == 6
+    assert len(found[-1].split("--sys ")[1].split(" --metrics")[0].split()) == 7
     # All is made; a repeated command scores, and a setting that has changed makes what depends on it.
     assert verbs(climb(folder, "BACK_FLAGS=--sampling --top-k 10")) == ["score"]
     of_back = ["preprocess", "train", "generate"]
-    of_all = ["preprocess", "train", *of_back]
-    assert verbs(climb(folder, "BACK_FLAGS=--beam 4")) == ["generate", *of_back, *of_all, "score"]
+    assert verbs(climb(folder, "BACK_FLAGS=--beam 4")) == ["generate", *of_back, *of_back, "score"]
+    # Another seed begins with what is there, and trains the rungs.
+    again = [call for call in climb(folder, "BACK_FLAGS=--beam 4", "SEED=2") if call.startswith("train")]
+    assert len(again) == 7
+    assert all("/seed2/" in call and call.endswith(("--seed 2", "--subword-alpha 0.5")) for call in again)
