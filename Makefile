@@ -43,6 +43,7 @@ test-interop: $(READY) ## install transformers (130 MB) and onnxruntime (110 MB)
 soak: $(READY) ## kill runs and workers at random moments, attack servers: nothing may be lost, hang or be held
 	$(VENV)/python tests/soak/kill_saving.py
 	$(VENV)/python tests/soak/kill_training.py
+	$(VENV)/python tests/soak/kill_sweep.py
 	$(VENV)/python tests/soak/kill_preprocess.py
 	$(VENV)/python tests/soak/kill_workers.py
 	$(VENV)/python tests/soak/stop_server.py

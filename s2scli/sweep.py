@@ -11,6 +11,7 @@ from s2scli import document
 from s2scli.components import SAMPLERS, TRIAL_SCHEDULERS
 from s2scli.configs.sweep import SweepConfig
 from s2scli.console import notice
+from s2scli.data.dataset import Dataset
 from s2scli.errors import Interrupted, S2SError, UsageError
 from s2scli.inference.signals import InterruptSignals
 from s2scli.io import write_atomically
@@ -133,6 +134,8 @@ def _checked_length(bench: Bench, config: SweepConfig) -> int:
             continue
         if found.disable_validation:
             raise UsageError("disable_validation = true: a search compares trials by what validations find")
+        if not bench.space.has("preprocess"):
+            Dataset.open(found.data)
         if bench.space.has("generate"):
             check_is_scored(config.metric)
         else:

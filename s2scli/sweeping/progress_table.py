@@ -112,9 +112,11 @@ class Following:
         if self._live is not None:
             self._live.update(trials_table(trials, self.goal, _ROWS), refresh=True)
             return
-        names = names_of(trials)
+        names, is_first = names_of(trials), not self._results
         for trial in trials:
             before, now = self._results.get(trial.number, 0), len(trial.results) + bool(trial.failed)
+            if is_first:  # what was there before this process is no news
+                before = now
             self._results[trial.number] = now
             if now > before:
                 notice(f"{self._line(trial)}: {spelled_values(trial.values, names)}")

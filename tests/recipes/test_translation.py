@@ -8,6 +8,8 @@ import pytest
 import recipe_scripts
 from recipe_scripts import calls, copy_recipes, load, needs_make, verbs
 
+from s2scli.sweeping.space_file import read_space
+
 check = load("check.py")
 speed = load("translation/speed.py")
 # What makes a student, and its output; what is measured in the end: three commands, three times.
@@ -125,6 +127,23 @@ def test_a_student_of_another_teacher_with_a_vocabulary_of_its_own(folder: Path)
     assert f"--sys {student}/teacher.hyp.txt {student}/run.hyp.txt" in lines[6]
     make(folder, "student", "TEACHER=/models/larger", "FIRST=", "VOCAB_SIZE=4000")
     assert verbs(calls(folder))[:6] == ["generate", "generate", *STUDENTS]
+
+
+@needs_make
+def test_settings_are_searched_over_those_of_the_config(folder: Path) -> None:
+    assert make(folder, "sweep", "CONFIG=demo.toml", "SWEEP_FLAGS=--max-trials 5").returncode == 0
+    lines = calls(folder)
+    assert verbs(lines) == ["preprocess", "sweep", "plot"]
+    found = f"{folder}/out/sweep"
+    flags = f"--train-config demo.toml --save-dir {found} --max-trials 5"
+    assert lines[1] == f"sweep space.toml {folder}/out/data {flags}"
+    recipe = folder / "recipes/translation"
+    space = read_space(recipe / "space.toml", recipe / "config.toml")
+    assert {dimension.key.rpartition(".")[2] for dimension in space.dimensions} == {
+        "lr",
+        "warmup_updates",
+        "dropout",
+    }
 
 
 def test_speeds_are_shown_beside_the_first() -> None:
