@@ -181,14 +181,18 @@ class Ctranslate2Engine(ABC):
         """The outputs that CTranslate2 finds with its options for a search, scored as it scores them."""
         outputs: list[list[ScoredOutput]] = [[] for _ in sources]
         waiting: deque[tuple[list[int], Any]] = deque()
+        batches = list(self._batches(sources, prefixes, config, limits))
+        # Where nothing is to wait beside a batch, its results themselves are had sooner than what promises them.
+        is_alone = len(batches) == 1
+        options = {**options, "asynchronous": not is_alone}
 
         def take() -> None:
             rows, results = waiting.popleft()
             for row, result in zip(rows, results, strict=True):
-                outputs[row] = self._outputs(result.result())
+                outputs[row] = self._outputs(result if is_alone else result.result())
             done(len(rows))
 
-        for rows, longest in self._batches(sources, prefixes, config, limits):
+        for rows, longest in batches:
             chosen, begun = [sources[row] for row in rows], [prefixes[row] for row in rows]
             waiting.append((rows, self._begin(chosen, begun, longest, options)))
             if len(waiting) > _AHEAD:
@@ -333,7 +337,9 @@ class Ctranslate2Engine(ABC):
         longest: int,
         options: Mapping[str, Any],
     ) -> list[Any]:
-        """Begin a search; what gives the result for each of the sources once it is there."""
+        """Begin a search; what gives the result for each of the sources once it is there, or without the option
+        `asynchronous` these results.
+        """
 
     @abstractmethod
     def _hypotheses(self, result: Any) -> list[list[str]]:
@@ -372,5 +378,4 @@ def _common_options(config: SearchConfig) -> dict[str, Any]:
         "repetition_penalty": config.repetition_penalty,
         "no_repeat_ngram_size": config.no_repeat_ngram_size,
         "disable_unk": config.no_unk,
-        "asynchronous": True,
     }

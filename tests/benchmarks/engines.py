@@ -1,17 +1,20 @@
 """`s2s generate` on CTranslate2's engine beside calling CTranslate2 itself, in turn; a JSON line a measurement.
 
     python tests/benchmarks/engines.py --model FOLDER --data TEXT
-    python tests/benchmarks/engines.py --model FOLDER --data TEXT --kinds fp32 --beams 5 --batches 128 --passes 3
+    python tests/benchmarks/engines.py --model FOLDER --data TEXT --kinds fp32 --beams 5 --batches 128,1 --passes 3
 
 FOLDER: a Transformer trained with fairseq, as model.safetensors, dict.txt and spm.model. TEXT: a folder with
 test_2016_flickr.en, and for shortlists train.{en,de}, from which they are learnt, in the model's pieces. Both sides
 read raw lines and give raw lines: the library is called as its documentation says, with sentencepiece before and after
-it. Seconds are those of the lines with the model loaded; both take passes in turn, and the ratio is the median of those
-of the pairs. A first pass, which is not timed, is over all lines, and says how many are equal; with --alone, later
-passes of one line at a time are over so many lines. Each side has a process of its own: of two models in one process
-the first that is loaded is a tenth faster. Then the first answer of `echo LINE | s2s generate`: seconds, processor
-seconds and peak memory of the whole process, beside the library's and, with --torch, beside the checkpoint's. Run it on
-idle cores; on others the ratio of processor seconds, with --threads 1, tells something.
+it. A batch of 1 is one line at a time: of a file, `--batch-size 1`; `follow`: each line is answered before the next is
+read, `--follow`. The library does the same in both. Seconds are those of the lines with the model loaded; both take
+passes in turn, and the ratio is the median of those of the pairs. A first pass, which is not timed, is over all lines,
+and says how many are equal; with --alone, later passes of one line at a time are over so many lines. Each side has a
+process of its own: of two models in one process the first that is loaded is a tenth faster. Two processes of one side
+differ by as much as a tenth, so that there are several pairs of them, --pairs. Then the first answer of
+`echo LINE | s2s generate`: seconds, processor seconds and peak memory of the whole process, beside the library's and,
+with --torch, beside the checkpoint's. Run it on idle cores; on others the ratio of processor seconds, with --threads 1,
+tells something.
 """
 
 from __future__ import annotations
@@ -45,6 +48,7 @@ KINDS: dict[str, dict[str, Any]] = {
     },
 }
 LONGEST = 200
+FOLLOW = "follow"
 # The least program that answers a line with the library.
 LIBRARY = """
 import sys, ctranslate2, sentencepiece
@@ -99,14 +103,16 @@ def make_library(options: argparse.Namespace, path: Path, kind: str) -> Callable
     processor = sentencepiece.SentencePieceProcessor(model_file=str(options.model / "spm.model"))
     uses_vmap = "shortlist" in kind
 
-    def translate(lines: Sequence[str], beam: int, batch: int) -> list[str]:
+    def translate(lines: Sequence[str], beam: int, batch: str) -> list[str]:
         outputs = []
-        for start in range(0, len(lines), len(lines) if batch > 1 else 1):
-            part = lines[start : start + len(lines)] if batch > 1 else lines[start : start + 1]
+        size = 1 if batch == FOLLOW else int(batch)
+        number = len(lines) if size > 1 else 1
+        for start in range(0, len(lines), number):
+            part = lines[start : start + number]
             results = translator.translate_batch(
                 [processor.encode(line, out_type=str) for line in part],
                 beam_size=beam,
-                max_batch_size=batch,
+                max_batch_size=size,
                 max_decoding_length=LONGEST,
                 max_input_length=0,
                 use_vmap=uses_vmap,
@@ -122,6 +128,7 @@ def make_s2s(options: argparse.Namespace, path: Path, kind: str) -> Callable[...
     from dataclasses import replace
 
     from s2scli.configs.generate import GenerateConfig
+    from s2scli.garbage import no_search_of_what_is_loaded
     from s2scli.inference.formats import format_record
     from s2scli.inference.lines import Line
     from s2scli.inference.loading import make_translator
@@ -133,16 +140,18 @@ def make_s2s(options: argparse.Namespace, path: Path, kind: str) -> Callable[...
     translator = make_translator(config)
 
     @cache
-    def searching(beam: int, batch: int) -> tuple[Any, Any]:
+    def searching(beam: int, batch: str) -> tuple[Any, Any]:
         """The settings, and the translator that has them, as a command makes them once."""
-        search = replace(config, beam=beam, batch_size=batch)
-        return search, replace(translator, search=search, batch_size=batch)
+        size = config.batch_size if batch == FOLLOW else int(batch)
+        search = replace(config, beam=beam, batch_size=size)
+        return search, replace(translator, search=search, batch_size=size)
 
-    def translate(lines: Sequence[str], beam: int, batch: int) -> list[str]:
+    def translate(lines: Sequence[str], beam: int, batch: str) -> list[str]:
         search, own = searching(beam, batch)
         asked = (Line(number, line) for number, line in enumerate(lines))
-        window = len(lines) if batch > 1 else 1
-        return [format_record(record, search) for record in own.records(asked, window)]
+        window = 1 if batch == FOLLOW else len(lines)
+        with no_search_of_what_is_loaded():
+            return [format_record(record, search) for record in own.records(asked, window)]
 
     return translate
 
@@ -150,7 +159,7 @@ def make_s2s(options: argparse.Namespace, path: Path, kind: str) -> Callable[...
 SIDES: dict[str, Callable[..., Callable[..., list[str]]]] = {"library": make_library, "s2s": make_s2s}
 
 
-def work(options: argparse.Namespace, side: str, path: Path, kind: str, beam: int, batch: int) -> None:
+def work(options: argparse.Namespace, side: str, path: Path, kind: str, beam: int, batch: str) -> None:
     """In a process of its own: for each number on standard input translate so many lines.
 
     Prints seconds, processor seconds and outputs.
@@ -165,26 +174,13 @@ def work(options: argparse.Namespace, side: str, path: Path, kind: str, beam: in
         print(json.dumps([ended[0] - started[0], ended[1] - started[1], outputs]), flush=True)
 
 
-def compare(options: argparse.Namespace, path: Path, kind: str, beam: int, batch: int) -> dict[str, Any]:
-    """Both in turn, each in a process of its own, several times; a first pass, over all lines, is not timed."""
-    workers = {side: start_worker(options, [side, str(path), kind, beam, batch]) for side in SIDES}
-
-    def take(number: int) -> dict[str, tuple[float, float, list[str]]]:
-        """One pass of each side: seconds, processor seconds and outputs."""
-        found = {}
-        for side, worker in workers.items():
-            assert worker.stdin is not None
-            assert worker.stdout is not None
-            worker.stdin.write(f"{number}\n")
-            worker.stdin.flush()
-            found[side] = tuple(json.loads(worker.stdout.readline()))
-        return found
-
-    all_lines = take(options.lines)
-    number = options.alone if batch == 1 and options.alone else options.lines
-    passes = [take(number) for _ in range(options.passes)]
-    for worker in workers.values():
-        worker.communicate()
+def compare(options: argparse.Namespace, path: Path, kind: str, beam: int, batch: str) -> dict[str, Any]:
+    """Both in turn, each in a process of its own, several times, and so several pairs of processes."""
+    number = options.alone if batch in ("1", FOLLOW) and options.alone else options.lines
+    passes, outputs = [], {}
+    for _ in range(options.pairs):
+        outputs, timed = passes_of_a_pair(options, [str(path), kind, beam, batch], number)
+        passes += timed
     seconds = {side: [taken[side][0] for taken in passes] for side in SIDES}
     ratios = [one / other for one, other in zip(seconds["library"], seconds["s2s"], strict=True)]
     return {
@@ -195,11 +191,33 @@ def compare(options: argparse.Namespace, path: Path, kind: str, beam: int, batch
         "processor_ratio": round(
             statistics.median(taken["library"][1] / taken["s2s"][1] for taken in passes), 3
         ),
-        "equal": sum(
-            one == other for one, other in zip(*(all_lines[side][2] for side in SIDES), strict=True)
-        ),
-        "lines": len(all_lines["s2s"][2]),
+        "equal": sum(one == other for one, other in zip(*(outputs[side] for side in SIDES), strict=True)),
+        "lines": len(outputs["s2s"]),
     }
+
+
+def passes_of_a_pair(
+    options: argparse.Namespace, what: list[Any], number: int
+) -> tuple[dict[str, list[str]], list[dict[str, tuple[float, float]]]]:
+    """What each side answers to all lines, and the seconds and processor seconds of passes over so many of them."""
+    workers = {side: start_worker(options, [side, *what]) for side in SIDES}
+
+    def take(size: int) -> dict[str, tuple[float, float, list[str]]]:
+        """One pass of each side: seconds, processor seconds and outputs."""
+        found = {}
+        for side, worker in workers.items():
+            assert worker.stdin is not None
+            assert worker.stdout is not None
+            worker.stdin.write(f"{size}\n")
+            worker.stdin.flush()
+            found[side] = tuple(json.loads(worker.stdout.readline()))
+        return found
+
+    outputs = {side: found[2] for side, found in take(options.lines).items()}
+    timed = [{side: found[:2] for side, found in take(number).items()} for _ in range(options.passes)]
+    for worker in workers.values():
+        worker.communicate()
+    return outputs, timed
 
 
 def start_worker(options: argparse.Namespace, what: list[Any]) -> subprocess.Popen[str]:
@@ -271,10 +289,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--kinds", default=",".join(name.replace(", ", "+") for name in KINDS))
     parser.add_argument("--beams", default="5,1")
-    parser.add_argument("--batches", default="128,1")
+    parser.add_argument("--batches", default=f"128,1,{FOLLOW}")
     parser.add_argument("--lines", type=int, default=1000)
     parser.add_argument("--alone", type=int, default=0, help="lines of a timed pass of one at a time; 0: all")
-    parser.add_argument("--passes", type=int, default=5)
+    parser.add_argument("--passes", type=int, default=5, help="of each pair of processes")
+    parser.add_argument("--pairs", type=int, default=1, help="of processes, one of each side")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--starts", type=int, default=9, help="first answers to measure; 0: none")
     parser.add_argument("--torch", action="store_true", help="measure the checkpoint's first answer too")
@@ -287,7 +306,7 @@ def main() -> None:
         return
     options.kinds = [name.replace("+", ", ") for name in options.kinds.split(",")]
     options.beams = [int(word) for word in options.beams.split(",")]
-    options.batches = [int(word) for word in options.batches.split(",")]
+    options.batches = options.batches.split(",")
     os.environ["PYTHONPATH"] = str(ROOT)
     if options.write:
         write_models(options, Path(options.write))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sacrebleu
 import torch
 from foreign_models import imported, log_probabilities, text_lines
 from generating import Generator
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from s2scli.checkpoint import load_checkpoint
+from s2scli.cli.app import run
 from s2scli.foreign.marian import parse_settings
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -135,3 +137,47 @@ def test_firefox_students_translate_as_by_an_independent_decoder(
         found = generating(tmp_path / "model")(text, **settings, **shortlist)
         same = sum(one == other for one, other in zip(found, expected, strict=True))
         assert same >= 0.98 * number
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not STUDENTS.is_dir(), reason=f"needs {STUDENTS}, which is not part of this repository")
+def test_a_student_that_is_trained_on_is_no_worse_on_other_lines(
+    tmp_path: Path, generating: Callable[[Path], Generator]
+) -> None:
+    """By chrF against people's English, of 20 lines, after 50 updates on 40 others."""
+    rows = [
+        (STUDENTS / name / "expected.tsv").read_text(encoding="utf-8").splitlines()
+        for name in ("pt-en", "en-pt")
+    ]
+    portuguese, english = ([row.split("\t")[0] for row in part] for part in rows)
+    model = tmp_path / "model"
+    imported(STUDENTS / "pt-en", model)
+    for name, lines in (("pt", portuguese), ("en", english)):
+        (tmp_path / f"train.{name}").write_text("".join(f"{line}\n" for line in lines[:40]))
+    data, tuned, text = str(tmp_path / "data"), str(tmp_path / "tuned"), str(tmp_path / "train")
+    words = ["preprocess", "--source-lang", "pt", "--target-lang", "en", "--trainpref", text]
+    assert not run([*words, "--vocab-from", str(model), "--destdir", data])
+    words = ["train", data, "--config", str(model / "config.toml"), "--finetune-from-model", str(model)]
+    words += [
+        "--save-dir",
+        tuned,
+        "--max-update",
+        "50",
+        "--max-tokens",
+        "128",
+        "--lr",
+        "0.00001",
+        "--threads",
+        "1",
+    ]
+    words += ["--lr-scheduler", "fixed", "--warmup-updates", "0", "--label-smoothing", "0", "--dropout", "0"]
+    assert not run([*words, "--disable-validation"])
+    source = "".join(f"{line}\n" for line in portuguese[40:])
+    chrf = [
+        sacrebleu.corpus_chrf(
+            generating(path)(source, beam=1, max_len_a=2.0, max_len_b=20), [english[40:]]
+        ).score
+        for path in (model, Path(tuned) / "checkpoint_last.safetensors")
+    ]
+    assert chrf[0] > 70
+    assert chrf[1] > chrf[0] - 0.5
