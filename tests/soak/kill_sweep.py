@@ -3,9 +3,9 @@
     python tests/soak/kill_sweep.py [--kills 10] [--trials 3] [--seed 1]
 
 The search is `s2s sweep` by ASHA, of small runs that are trained in truth. It is killed (SIGKILL) at moments drawn
-evenly from the time that it takes when it is left alone: mostly with the run that it has started, and every third time
-by itself, so that the run goes on alone and the next search has to wait for it. The trials, their figures and the
-hashes of the tensors of their checkpoints must be those of the search that was left alone.
+evenly from a quarter of the time that it takes when it is left alone: mostly with the run that it has started, and
+every third time by itself, so that the run goes on alone and the next search has to wait for it. The trials, their
+figures and the hashes of the tensors of their checkpoints must be those of the search that was left alone.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def main() -> None:
         kills = 0
         for number in range(options.kills):
             process = start(root, root / "killed", options.trials)
-            time.sleep(draw.uniform(0, seconds / 2))
+            time.sleep(draw.uniform(0, seconds / 4))
             if process.poll() is not None:
                 break
             if number % 3 == 2:
