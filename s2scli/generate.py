@@ -20,7 +20,7 @@ from s2scli.inference.formats import format_record
 from s2scli.inference.lines import Line
 from s2scli.inference.loading import attention_results, make_translator, open_model
 from s2scli.inference.opened import OpenedModel
-from s2scli.inference.output import open_output, skip_none
+from s2scli.inference.output import RecordSink, open_output, skip_none
 from s2scli.inference.reading import read_source
 from s2scli.inference.signals import InterruptSignals
 from s2scli.io import STDIN, lines_ahead
@@ -31,6 +31,8 @@ from s2scli.schema import as_dict, names_that_decide
 from s2scli.streams import is_open_terminal
 from s2scli.text.vocabulary import UNKNOWN_NAME
 
+# What takes those lines away that are not to be translated, see RecordSink.
+Skip = Callable[[Iterator[Line], int], tuple[Iterator[Line], int]]
 # Recordings are some 100 frames a second, of 80 numbers each: of a thousand that are read ahead hundreds of MB.
 _MOST_RECORDINGS = 256
 
@@ -73,19 +75,45 @@ def generate(config: GenerateConfig) -> GenerateResult:
             done = resources.enter_context(bar)
             draw = resources.enter_context(_heat_file(config.attention))
             warn_of = resources.enter_context(_warning_of_lines(config))
-            records = records_of(config, done, output.skip)
+            # Also of what was written before an error.
+            resources.callback(output.flush)
+            records = records_of(config, done, _skipping(output, signals))
             resources.enter_context(no_search_of_what_is_loaded())
             for record in records:
                 warn_of(record)
                 text = format_record(record, config)
                 with signals.whole():
                     output.write(record, text)
+                    if config.processes > 1:
+                        # They read ahead as they like.
+                        output.flush()
                     draw(record)
                     lines += 1
         except Interrupted as stop:
             remedy = "; repeat the command to go on" if output_path else ""
             raise Interrupted(f"interrupted after {counted(lines, 'line')}{remedy}", stop.number) from None
     return GenerateResult(lines=lines)
+
+
+def _skipping(output: RecordSink, signals: InterruptSignals) -> Skip:
+    """The output's `skip`, but that it hands on what has been written before another line is read, and so no answer
+    waits for a line to come or for the next batch.
+    """
+
+    def flushing(lines: Iterator[Line]) -> Iterator[Line]:
+        while True:
+            with signals.whole():
+                output.flush()
+            line = next(lines, None)
+            if line is None:
+                return
+            yield line
+
+    def skip(lines: Iterator[Line], window: int) -> tuple[Iterator[Line], int]:
+        left, again = output.skip(lines, window)
+        return flushing(left), again
+
+    return skip
 
 
 def _heat_file(path: Path | None) -> AbstractContextManager[Callable[[Record], object]]:
@@ -118,7 +146,7 @@ def _bar(config: GenerateConfig, num_done: int) -> AbstractContextManager[Callab
 def records_of(
     config: GenerateConfig,
     done: Callable[[int], object] = uncounted,
-    skip: Callable[[Iterator[Line], int], tuple[Iterator[Line], int]] = skip_none,
+    skip: Skip = skip_none,
 ) -> Iterator[Record]:
     """A record for each line of the input, in order.
 

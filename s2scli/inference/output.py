@@ -33,6 +33,10 @@ class RecordSink(Protocol):
         """Write a record as some lines of text."""
         ...
 
+    def flush(self) -> None:
+        """Hand on what has been written to whoever reads it."""
+        ...
+
 
 def skip_none(lines: Iterator[Line], window: int) -> tuple[Iterator[Line], int]:
     """All lines, none of which has been answered before."""
@@ -57,14 +61,20 @@ class StreamSink:
         return skip_none(lines, window)
 
     def write(self, record: Record, text: str) -> None:
-        """Write a record's text at once."""
+        """Write a record's text, which is handed on by `flush`: a reader that is woken for each line takes long."""
         del record
         if self._path is None or self._file is None:
             sys.stdout.write(f"{text}\n")
-            sys.stdout.flush()
             return
         with explain_write_errors(self._path):
             self._file.write(f"{text}\n".encode())
+
+    def flush(self) -> None:
+        """Hand on what has been written to whoever reads it."""
+        if self._path is None or self._file is None:
+            sys.stdout.flush()
+            return
+        with explain_write_errors(self._path):
             self._file.flush()
 
 

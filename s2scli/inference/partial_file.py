@@ -131,6 +131,9 @@ class PartialFile:
             self._records.write(_ENTRY.pack(self._end, _checksum(record.source, given, record.extra)))
             self._records.flush()
 
+    def flush(self) -> None:
+        """`write` has handed on everything, so that what is killed has not much to do again."""
+
     def finish(self) -> None:
         """Give the output its path."""
         with explain_write_errors(self._path):

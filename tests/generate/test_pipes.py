@@ -63,6 +63,31 @@ def test_a_signal_within_a_line_waits_for_its_end(transformer: Generator) -> Non
     assert stdout.getvalue() == f"{expected[0]}\n"
 
 
+@pytest.mark.parametrize(("window", "handed_on"), [(2, [0, 0, 2, 2, 4, 4]), (1, [0, 1, 2, 3, 4, 5])])
+def test_all_answers_are_handed_on_before_another_line_is_read(
+    transformer: Generator, window: int, handed_on: list[int]
+) -> None:
+    class Held(io.StringIO):
+        flushed = 0
+
+        def flush(self) -> None:
+            self.flushed = self.getvalue().count("\n")
+
+    class Told(io.BytesIO):
+        def readline(self, size: int | None = -1, /) -> bytes:
+            found.append(stdout.flushed)
+            return super().readline(size)
+
+    found: list[int] = []
+    stdout = Held()
+    transformer.monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Told(joined(SENTENCES[:5]).encode())))
+    transformer.monkeypatch.setattr(sys, "stdout", stdout)
+    words = f"--buffer-size {window} --device cpu --max-len-a 1 --max-len-b 5"
+    assert run_command(["generate", "--path", str(transformer.path), *words.split()]) == 0
+    assert found[:6] == handed_on
+    assert stdout.flushed == 5
+
+
 def test_endless_input_and_a_reader_that_goes(transformer: Generator, loaded_s2s: Path) -> None:
     """Output begins before the input ends, and the end of `head` is the command's, without a word."""
     command = (
