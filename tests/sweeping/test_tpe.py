@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,20 @@ def test_it_comes_nearer_to_the_least_value_than_drawing_at_random() -> None:
         for cls in (RandomSampler, TpeSampler)
     }
     assert sum(found[TpeSampler]) < sum(found[RandomSampler])
+
+
+def test_a_range_in_steps_need_not_end_with_one() -> None:
+    from s2scli.sweeping.tpe import TpeSampler
+
+    key = "train.model.dropout"
+    space = replace(SPACE, dimensions=(Range(key=key, when={}, low=0.1, high=0.55, step=0.2),))
+    sampler = TpeSampler(space=space, goal=LOSS, seed=1, startup_trials=2)
+    trials: list[Trial] = []
+    for number in range(1, 13):
+        values = sampler.draw(number, trials)
+        result = Result(rung=0, updates=1, figure=values[key], seconds=1.0)
+        trials.append(Trial(number=number, values=values, rungs=(0,), results=(result,)))
+    assert {round(trial.values[key], 9) for trial in trials} == {0.1, 0.3, 0.5}
 
 
 def test_what_it_draws_follows_from_seed_number_and_trials_alone() -> None:
