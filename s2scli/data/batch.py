@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Self
 
 import numpy as np
@@ -23,9 +24,12 @@ class Source(ABC):
 
     lengths [B]: how many positions of each are no padding. extended [B, S]: as in Tokens, for models that copy.
     adapters [B]: for models with several adapters, the number of the one that each is read with, -1 for none.
+    on_host [B]: the lengths in the host's memory, where the sequences have been copied to a device; its work need not
+    be waited for to know how much of it there is.
     """
 
     lengths: Tensor
+    on_host: Tensor | None = None
     extended: Tensor | None = None
     adapters: Tensor | None = None
     # About how many of them an encoder makes one position of.
@@ -37,8 +41,12 @@ class Source(ABC):
         """What there is at each position: token ids [B, S], or frames [B, S, F]."""
 
     @abstractmethod
-    def _each(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """What a function makes of each tensor."""
+    def _each(self, function: Callable[[Tensor], Tensor], on_host: Tensor | None) -> Self:
+        """What a function makes of each tensor, with its lengths in the host's memory, as the field has them."""
+
+    def _of_rows(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """What a function makes of the rows of each tensor."""
+        return self._each(function, None if self.on_host is None else function(self.on_host))
 
     @abstractmethod
     def _until(self, length: int) -> Self:
@@ -68,34 +76,52 @@ class Source(ABC):
         """[B, S], true where there is no padding."""
         return torch.arange(self.padded_length, device=self.device) < self.lengths[:, None]
 
+    @property
+    def host_lengths(self) -> Tensor:
+        """The lengths [B] in the host's memory."""
+        return self.lengths.cpu() if self.on_host is None else self.on_host
+
+    @cached_property
+    def filled(self) -> Tensor:
+        """Which of all B·S positions, one sequence after the other, are no padding, [tokens]."""
+        # Found on the host, as a device would be waited for to tell how many there are.
+        mask = torch.arange(self.padded_length) < self.host_lengths[:, None]
+        filled = mask.flatten().nonzero()[:, 0]
+        if self.device.type == "cuda":
+            filled = filled.pin_memory()
+        return filled.to(self.device, non_blocking=True)
+
     def extended_size(self, vocabulary: int) -> int:
         """V + E: the size of the target vocabulary with the most own words that a sequence has."""
         return vocabulary if self.extended is None else max(vocabulary, int(self.extended.max()) + 1)
 
     def to(self, device: torch.device) -> Self:
         """The same on another device."""
-        return self._each(lambda item: item.to(device, non_blocking=True))
+        if device == self.device:
+            return self
+        on_host = None if device.type == "cpu" else self.host_lengths
+        return self._each(lambda item: item.to(device, non_blocking=True), on_host)
 
     def repeat(self, times: int) -> Self:
         """All of the sequences so many times, one after the other."""
-        return self._each(lambda item: torch.cat([item] * times))
+        return self._of_rows(lambda item: torch.cat([item] * times))
 
     def rows(self, rows: slice) -> Self:
         """Some of the sequences, cut to the longest of them."""
-        return self._each(lambda item: item[rows])._trimmed()
+        return self._of_rows(lambda item: item[rows])._trimmed()
 
     def select(self, rows: Sequence[int]) -> Self:
         """Some of the sequences, by their batch rows, cut to the longest of them."""
-        chosen = torch.tensor(rows, dtype=torch.long, device=self.device)
-        return self._each(lambda item: item[chosen])._trimmed()
+        chosen = torch.tensor(rows, dtype=torch.long)
+        return self._of_rows(lambda item: item[chosen.to(item.device, non_blocking=True)])._trimmed()
 
     def _trimmed(self) -> Self:
         """The same without the padding that all have."""
-        return self._until(int(self.lengths.max()))
+        return self._until(int(self.host_lengths.max()))
 
     def pin(self) -> Self:
         """The same in memory that a GPU can copy from while it works."""
-        return self._each(Tensor.pin_memory)
+        return self._each(Tensor.pin_memory, None)
 
     def tokens(self, purpose: str) -> Tokens:
         """The same as token ids; UsageError where it is none: what the purpose, a flag, needs."""
@@ -116,6 +142,7 @@ class Tokens(Source):
     lengths: Tensor
     extended: Tensor | None = None
     adapters: Tensor | None = None
+    on_host: Tensor | None = None
 
     @classmethod
     def of(cls, padded: Padded) -> Tokens:
@@ -133,15 +160,15 @@ class Tokens(Source):
         """What is to be predicted, [B, length]: the ids, or those that the source's own words have too."""
         return self.ids if self.extended is None else self.extended
 
-    def _each(self, function: Callable[[Tensor], Tensor]) -> Tokens:
+    def _each(self, function: Callable[[Tensor], Tensor], on_host: Tensor | None) -> Tokens:
         extended, adapters = (
             None if item is None else function(item) for item in (self.extended, self.adapters)
         )
-        return Tokens(function(self.ids), function(self.lengths), extended, adapters)
+        return Tokens(function(self.ids), function(self.lengths), extended, adapters, on_host)
 
     def _until(self, length: int) -> Tokens:
         extended = None if self.extended is None else self.extended[:, :length]
-        return Tokens(self.ids[:, :length], self.lengths, extended, self.adapters)
+        return Tokens(self.ids[:, :length], self.lengths, extended, self.adapters, self.on_host)
 
     def tokens(self, purpose: str) -> Tokens:
         """The tokens themselves."""
@@ -156,6 +183,7 @@ class Frames(Source):
     frames: Tensor
     lengths: Tensor
     adapters: Tensor | None = None
+    on_host: Tensor | None = None
     shortening: ClassVar[int] = 4
 
     @classmethod
@@ -168,12 +196,12 @@ class Frames(Source):
         """The frames [B, S, F]."""
         return self.frames
 
-    def _each(self, function: Callable[[Tensor], Tensor]) -> Frames:
+    def _each(self, function: Callable[[Tensor], Tensor], on_host: Tensor | None) -> Frames:
         adapters = None if self.adapters is None else function(self.adapters)
-        return Frames(function(self.frames), function(self.lengths), adapters)
+        return Frames(function(self.frames), function(self.lengths), adapters, on_host)
 
     def _until(self, length: int) -> Frames:
-        return Frames(self.frames[:, :length], self.lengths, self.adapters)
+        return Frames(self.frames[:, :length], self.lengths, self.adapters, self.on_host)
 
 
 @dataclass(frozen=True)
@@ -215,7 +243,7 @@ class Batch:
         """
         found: dict[str, Source | None] = {"source": self.source, "target": self.target}
         counted = {side: item for side, item in found.items() if side in sides and item is not None}
-        num_tokens = {side: int(item.lengths.sum()) for side, item in counted.items()}
+        num_tokens = {side: int(item.host_lengths.sum()) for side, item in counted.items()}
         positions = sum(item.num_positions for item in counted.values())
         return num_tokens.get("source", 0), num_tokens.get("target", 0), positions
 

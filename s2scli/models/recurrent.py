@@ -169,12 +169,24 @@ class RecurrentModel(Model):
             ids = reverse(ids, source.lengths)
         return self.dropout(self.source_embedding(ids)), source.mask
 
+    def encode(self, source: Source) -> RecurrentMemory:
+        """Read the sources; how long they are the host knows, and so cuDNN, which asks it, is not waited for."""
+        x, mask = self.embed(source)
+        words = source.extended if self.copies else None
+        return self._encode(x, mask, words, source.host_lengths if self.source_frontend is None else None)
+
     def encode_embedded(self, x: Tensor, mask: Tensor, words: Tensor | None = None) -> RecurrentMemory:
         """Run the encoder; words [B, S] are in the order of the source."""
+        return self._encode(x, mask, words, None)
+
+    def _encode(
+        self, x: Tensor, mask: Tensor, words: Tensor | None, host_lengths: Tensor | None
+    ) -> RecurrentMemory:
+        """Run the encoder; host_lengths [B]: the sums of the mask's rows, where the host knows them."""
         lengths = mask.sum(-1)
         if self.config.reverse_source and words is not None:
             words = reverse(words, lengths)
-        states, final = self.encoder(x, lengths)
+        states, final = self.encoder(x, lengths, host_lengths)
         keys = self.dropout(states)
         prepared = self.score.prepare(keys) if self.has_attention else keys[..., :0]
         top = final[0, -1]
@@ -204,7 +216,7 @@ class RecurrentModel(Model):
             )
         if layer is not None:
             raise UsageError(f"--alignment-layer {layer} is not for recurrent models; leave it out")
-        memory = cast(RecurrentMemory, self.encode(batch.source))
+        memory = self.encode(batch.source)
         embedded = self.embed_target(decoder_input(batch.target, self.symbols.start))
         weights = self._run(embedded, memory)[1]
         assert weights is not None

@@ -53,6 +53,10 @@ class CopyStates:
         hidden, gate, attention = (item.float() for item in (self.hidden, self.gate, self.attention))
         return type(self)(hidden, gate, attention, self.words)
 
+    def index_select(self, dim: int, rows: Tensor) -> Self:
+        """The states of some rows [any] of a dimension."""
+        return type(self)(*self._each(lambda item: item.index_select(dim, rows)))
+
     def flatten(self, start: int, end: int) -> Self:
         """The states with the dimensions from `start` to `end` as one."""
         return type(self)(*self._each(lambda item: item.flatten(start, end)))

@@ -102,19 +102,16 @@ class RecurrentEncoder(nn.Module):
         self.directions = 2 if bidirectional else 1
         self.between_layers = Dropout(dropout)
 
-    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, lengths: Tensor, host_lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """States of every position and the final state of every layer.
 
         x [B, S, input], lengths [B] (at least 1)  →  [B, S, directions·size], [parts, layers, B, directions·size].
+        host_lengths [B]: the lengths in the host's memory, where they are there.
         """
-        if x.is_cuda and kernels.enabled():  # cuDNN
-            packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-            outputs, final = self.network(packed)
-            states, _ = pad_packed_sequence(outputs, batch_first=True, total_length=x.size(1))
-            parts = pack_state(final).unflatten(
-                1, (-1, self.directions)
-            )  # [parts, layers, directions, B, size]
-            return states, parts.transpose(2, 3).flatten(3)
+        if x.is_cuda and kernels.enabled():
+            return self._by_cudnn(x, lengths.cpu() if host_lengths is None else host_lengths)
         x = x.transpose(0, 1).contiguous()  # [S, B, input]
         mask = torch.arange(len(x), device=x.device)[:, None] < lengths
         first = x.new_zeros(x.size(1), self.network.hidden_size)
@@ -137,6 +134,21 @@ class RecurrentEncoder(nn.Module):
                 tuple(torch.cat(part, dim=-1) for part in zip(*(end for _, end in read), strict=True))
             )
         return x.transpose(0, 1).contiguous(), join_layers(ends)
+
+    def _by_cudnn(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """`forward` by torch's network, with lengths [B] in the host's memory.
+
+        The rows are sorted here, as torch's own sorting waits for the device to say how it has sorted them.
+        """
+        lengths, order = lengths.sort(descending=True, stable=True)
+        back = order.argsort()
+        order, back = (item.to(x.device, non_blocking=True) for item in (order, back))
+        packed = pack_padded_sequence(x.index_select(0, order), lengths, batch_first=True)
+        outputs, final = self.network(packed)
+        states, _ = pad_packed_sequence(outputs, batch_first=True, total_length=x.size(1))
+        final = pack_state(final).index_select(2, back)
+        parts = final.unflatten(1, (-1, self.directions))  # [parts, layers, directions, B, size]
+        return states.index_select(0, back), parts.transpose(2, 3).flatten(3)
 
 
 class RecurrentDecoder(nn.Module):

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from s2scli.console import warn
@@ -36,12 +37,12 @@ class Accumulator:
     _running: MicroBatch = field(init=False)
     _awaited: bool = False
 
-    def accumulate(self, update: int, batches: Sequence[MicroBatch], factor: float) -> dict[str, float]:
+    def accumulate(self, update: int, batches: Sequence[MicroBatch], factor: float) -> dict[str, Tensor]:
         """Add up the gradients of `factor` times the losses, in the parameters' `grad`.
 
-        Returns this process's sums: the loss, its unsmoothed part, and the objective's other figures. A batch that does
-        not fit into memory is split, and all begun again. Raises S2SError where a single sentence does not fit, and
-        torch's OutOfMemoryError where other processes wait inside the pass that failed.
+        Returns this process's sums, on its device: the loss, its unsmoothed part, and the objective's other figures. A
+        batch that does not fit into memory is split, and all begun again. Raises S2SError where a single sentence does
+        not fit, and torch's OutOfMemoryError where other processes wait inside the pass that failed.
         """
         batches = self._cut(batches)
         while True:
@@ -65,7 +66,7 @@ class Accumulator:
             pieces += [replace(pieces[0], counts=False)] * (most - len(pieces))
         return pieces
 
-    def _add_up(self, update: int, batches: Sequence[MicroBatch], factor: float) -> dict[str, float]:
+    def _add_up(self, update: int, batches: Sequence[MicroBatch], factor: float) -> dict[str, Tensor]:
         """Make the passes, the gradients of which are summed over the processes in the last one that may be."""
         names = ("loss", "nll", *self.objective.figures)
         found = dict.fromkeys(names, torch.zeros((), device=self.processes.device))
@@ -80,7 +81,7 @@ class Accumulator:
             synchronized = synchronized or synchronize
         if self.replica is not None and not synchronized:
             self.replica(None, update).backward()
-        return {name: float(value) for name, value in found.items()}
+        return found
 
     def _pass(self, update: int, item: MicroBatch, factor: float, *, synchronize: bool) -> Loss:
         """One forward and backward pass; synchronize: whether it sums the gradients over the processes."""

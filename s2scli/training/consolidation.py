@@ -62,12 +62,13 @@ class Consolidation:
         self._fisher, self._anchor = parts
 
     @torch.no_grad()
-    def add_gradient(self, scale: float = 1.0) -> float:
-        """Add λ F (θ - θ*) to the parameters' gradients, which are `scale` times as large; gives the penalty."""
+    def add_gradient(self, scale: float = 1.0) -> Tensor:
+        """Add λ F (θ - θ*) to the parameters' gradients, which are `scale` times as large; gives the penalty, []."""
         parameters = [*self._parameters.values()]
         moved = [item - self._anchor[name] for name, item in self._parameters.items()]
         pulls = [self._fisher[name] * move for name, move in zip(self._parameters, moved, strict=True)]
-        penalty = sum(float(whole((pull * move).sum())) for pull, move in zip(pulls, moved, strict=True))
+        each = [whole((pull * move).sum()) for pull, move in zip(pulls, moved, strict=True)]
+        penalty = torch.stack(each).sum()
         for parameter, pull in zip(parameters, pulls, strict=True):
             pull *= self.weight * scale
             parameter.grad = pull if parameter.grad is None else parameter.grad + pull

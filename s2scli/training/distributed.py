@@ -57,10 +57,19 @@ class Processes:
         """Each value summed over the processes."""
         if self.size == 1:
             return list(values)
-        precise = torch.float32 if self.device.type == "mps" else torch.float64
-        total = torch.tensor(values, dtype=precise, device=self.device)
-        distributed.all_reduce(total)
-        return total.tolist()
+        return self.total(torch.tensor(values, dtype=self.precise, device=self.device)).tolist()
+
+    def total(self, values: Tensor) -> Tensor:
+        """Numbers that are on this process's device summed over the processes, in the widest form that it adds."""
+        total = values.to(self.precise)
+        if self.size > 1:
+            distributed.all_reduce(total)
+        return total
+
+    @property
+    def precise(self) -> torch.dtype:
+        """The widest numbers that the device adds."""
+        return torch.float32 if self.device.type == "mps" else torch.float64
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is up in one of the processes."""

@@ -87,14 +87,19 @@ class Updater:
         # DDP and FSDP average gradients over the processes; multiplying by their number makes it the sum.
         factor = self.processes.size * self.scale.value / tokens
         sums = self._accumulator.accumulate(update, batches, factor)
-        loss, nll, *figures = self.processes.sum([*sums.values()])
-        named = dict(zip(self.objective.figures, figures, strict=True))
-        if self.consolidation is not None:
-            # A mean over target tokens, as the loss will be.
-            named["ewc"] = self.consolidation.add_gradient(self.scale.value) * tokens
+        total = self.processes.total(torch.stack([*sums.values()]))
+        penalties = [] if self.consolidation is None else [self.consolidation.add_gradient(self.scale.value)]
         gradients = self._gradients()
         scaled_norm = whole(get_total_norm(gradients, foreach=True))
-        norm = float(scaled_norm) / self.scale.value
+        # The one time in an update that the device is waited for: what is not finite must change nothing.
+        alone = torch.stack([scaled_norm, *penalties])
+        norm, *rest = torch.cat([alone.to(total.dtype), total]).tolist()
+        penalty, (loss, nll, *figures) = rest[: len(penalties)], rest[len(penalties) :]
+        named = dict(zip(self.objective.figures, figures, strict=True))
+        if penalty:
+            # A mean over target tokens, as the loss will be.
+            named["ewc"] = penalty[0] * tokens
+        norm /= self.scale.value
         finite = math.isfinite(norm) and math.isfinite(loss)
         norms = self._norms() if log_norms or not finite else {}
         if finite:
@@ -128,4 +133,7 @@ class Updater:
                 layer = ".".join(name.split(".")[:-1][:3]) or name
                 square = whole(parameter.grad.detach().float().square().sum())
                 squares[layer] = squares.get(layer, torch.zeros_like(square)) + square
-        return {layer: math.sqrt(float(square)) / self.scale.value for layer, square in squares.items()}
+        values = torch.stack([*squares.values()]).tolist() if squares else []
+        return {
+            layer: math.sqrt(square) / self.scale.value for layer, square in zip(squares, values, strict=True)
+        }

@@ -99,5 +99,5 @@ class LabelSmoothedCrossEntropy(Objective):
 
 def _at_tokens(states: Hidden, target: Tokens) -> tuple[Hidden, Tensor]:
     """States [tokens, D] and ids [tokens] without padding, of states [B, T, D]."""
-    mask = target.mask
-    return states[mask], target.predicted[mask]
+    filled = target.filled
+    return states.flatten(0, 1).index_select(0, filled), target.predicted.flatten()[filled]

@@ -68,7 +68,7 @@ class Distillation(LabelSmoothedCrossEntropy):
             self.model.output,
             hidden,
             self.teacher.model.output,
-            self.teacher.states(batch)[batch.target.mask],
+            self.teacher.states(batch).flatten(0, 1).index_select(0, batch.target.filled),
             self.temperature,
         )
         return (1 - self.weight) * loss + self.weight * self.temperature**2 * soft, nll

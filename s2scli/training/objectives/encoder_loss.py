@@ -27,9 +27,10 @@ class Reconstruction(nn.Module):
 
     def forward(self, states: Tensor, source: Source, target: Tokens) -> Tensor:
         """The loss of encoder states [B, S, D]."""
-        mask, ids = source.mask, source.tokens("--encoder-loss reconstruction").ids
-        weights = (target.lengths / source.lengths)[:, None].expand_as(mask)[mask]
-        return weighted_cross_entropy(self.output, states[mask], ids[mask], weights)
+        ids, filled = source.tokens("--encoder-loss reconstruction").ids, source.filled
+        weights = (target.lengths / source.lengths)[:, None].expand_as(ids).flatten()[filled]
+        states = states.flatten(0, 1).index_select(0, filled)
+        return weighted_cross_entropy(self.output, states, ids.flatten()[filled], weights)
 
 
 def build_encoder_loss(kind: str, model: Model) -> Reconstruction | None:
