@@ -49,7 +49,7 @@ class State(ABC):
     def reorder(self, beams: Tensor) -> Self:
         """The state whose hypothesis k of sentence b is hypothesis beams[b, k] of this one; beams [B, new K].
 
-        This state must not be used again.
+        The beams may be in the host's memory, where the state is on a device. This state must not be used again.
         """
 
     @abstractmethod

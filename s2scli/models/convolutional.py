@@ -76,7 +76,7 @@ class ConvolutionalState(State):
 
     def reorder(self, beams: Tensor) -> ConvolutionalState:
         """The state of the chosen hypotheses."""
-        rows = beam_rows(beams, self.recent[0].size(1))
+        rows = beam_rows(beams, self.recent[0].size(1)).to(self.lengths.device, non_blocking=True)
         gathered = [
             item.flatten(0, 1).index_select(0, rows).unflatten(0, (-1, beams.size(1))) for item in self.recent
         ]

@@ -47,7 +47,8 @@ class CTCState(State):
 
     def reorder(self, beams: Tensor) -> CTCState:
         """The state of the chosen hypotheses."""
-        rows = beam_rows(beams, self.prefixes.last.size(1))
+        last = self.prefixes.last
+        rows = beam_rows(beams, last.size(1)).to(last.device, non_blocking=True)
 
         def chosen(item: Tensor) -> Tensor:
             found: Tensor = item.flatten(0, 1).index_select(0, rows).unflatten(0, beams.shape)

@@ -88,7 +88,8 @@ class RecurrentState(State):
 
     def reorder(self, beams: Tensor) -> RecurrentState:
         """The state of the chosen hypotheses."""
-        return self._gather(beam_rows(beams, self.feed.size(1)), beams.size(1))
+        rows = beam_rows(beams, self.feed.size(1)).to(self.feed.device, non_blocking=True)
+        return self._gather(rows, beams.size(1))
 
     def join(self, other: RecurrentState) -> RecurrentState:
         """The state of these sentences' hypotheses and then of as many of others."""

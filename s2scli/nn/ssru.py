@@ -45,6 +45,7 @@ class SSRUCache:
 
     def reorder(self, hypotheses: Tensor) -> Self:
         """A cache whose rows are some of this one's, [B·K], as many of each sentence."""
+        hypotheses = hypotheses.to(self.tensor.device, non_blocking=True)
         return type(self)(self.tensor.index_select(1, hypotheses), self.lengths, self.most)
 
 

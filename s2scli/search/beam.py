@@ -15,6 +15,7 @@ from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable, Memory
 from s2scli.search.base import JoinableSearch, SentenceBatch, worth_dropping
 from s2scli.search.candidates import top_candidates
+from s2scli.search.host import fetched
 from s2scli.search.hypotheses import Hypotheses
 from s2scli.search.penalties import best_possible, final_score
 from s2scli.search.request import ScoredOutput
@@ -78,7 +79,7 @@ class BeamSearch(JoinableSearch):
         are chosen; the scores of hypotheses are without it. Returns the sentences' numbers and the tokens of the
         hypotheses that are extended further.
         """
-        parents, tokens, scores = (item.tolist() for item in self._candidates(costs))
+        parents, tokens, scores = fetched(*self._candidates(costs))
         steps, chosen, open_rows = [], [], []
         for row, found in enumerate(map(Extensions, parents, tokens, scores)):
             ended, continued = self._pick(row, found)
@@ -196,9 +197,9 @@ class BeamSearch(JoinableSearch):
             history.append(step)
         parents, tokens, scores = zip(*steps, strict=True)
         device = self._scores.device
-        moves, newest = torch.tensor([parents, tokens], device=device).unbind(0)
-        self._hypotheses.extend(newest, moves)
-        self._scores = torch.tensor(scores, device=device)
+        newest = torch.tensor(tokens).to(device, non_blocking=True)
+        self._hypotheses.extend(newest, torch.tensor(parents))
+        self._scores = torch.tensor(scores).to(device, non_blocking=True)
 
     def _select(self, rows: list[int]) -> None:
         """Go on with some of the sentences only, by their batch rows."""

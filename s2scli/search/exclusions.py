@@ -29,10 +29,10 @@ class Exclusions:
         self._mask_of = torch.tensor([numbers[item] if item else 0 for item in phrases], device=device)
 
     def select(self, rows: Tensor) -> None:
-        """Go on with some of the sentences; rows [any]: indices into B."""
+        """Go on with some of the sentences; rows [any]: indices into B, in the host's memory."""
         self._phrases = [self._phrases[row] for row in rows.tolist()]
         self._states = [self._states[row] for row in rows.tolist()]
-        self._mask_of = self._mask_of[rows]
+        self._mask_of = self._mask_of[rows.to(self._mask_of.device, non_blocking=True)]
 
     def apply(self, log_p: Tensor, tokens: Tensor) -> None:
         """Make -inf, in log-probabilities [B, K, V], what may not come after tokens [B, K, length]."""

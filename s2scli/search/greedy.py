@@ -6,6 +6,7 @@ from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable
 from s2scli.search.base import JoinableSearch, SentenceBatch, worth_dropping
 from s2scli.search.candidates import best_columns
+from s2scli.search.host import fetched
 from s2scli.search.hypotheses import Hypotheses
 from s2scli.search.penalties import final_score
 from s2scli.search.request import ScoredOutput
@@ -34,7 +35,7 @@ class GreedySearch(JoinableSearch):
         """Extend the outputs by a token; those that have ended leave, some at a time."""
         scores, tokens = best_columns(self._hypotheses.score_next()[:, 0])  # [B] each
         self._hypotheses.extend(tokens[:, None])
-        for row, (token, score) in enumerate(zip(tokens.tolist(), scores.tolist(), strict=True)):
+        for row, (token, score) in enumerate(zip(*fetched(tokens, scores), strict=True)):
             if not self._ended[row]:
                 sentence = self._hypotheses.sentences[row]
                 self._ids[sentence].append(token)

@@ -82,18 +82,21 @@ class Hypotheses:
     def extend(self, newest: Tensor, parents: Tensor | None = None) -> None:
         """Replace the hypotheses by extensions of them, by tokens newest [B, new K].
 
-        parents [B, new K]: which hypothesis each of these extends; by default each extends the one in its place.
+        parents [B, new K]: which hypothesis each of these extends; by default each extends the one in its place. Where
+        the host has chosen them, they are best in its memory.
         """
         if parents is not None:
             self.state = self.state.reorder(parents)
+            parents = parents.to(self.tokens.device, non_blocking=True)
             self.tokens = self.tokens.gather(1, parents[:, :, None].expand(-1, -1, self.tokens.size(2)))
         self.tokens = torch.cat([self.tokens, newest[:, :, None]], dim=2)
         self.rules.advance()
 
     def select(self, rows: Sequence[int]) -> Tensor:
         """Go on with some of the sentences only, by their batch rows, which are returned as a tensor."""
-        kept = torch.tensor(rows, dtype=torch.long, device=self.tokens.device)
+        kept = torch.tensor(rows, dtype=torch.long)
         self.rules.select(kept)
+        kept = kept.to(self.tokens.device, non_blocking=True)
         # What is padding in all of them.
         unused = self.tokens.size(2) - int(self.rules.lengths.max())
         self.sentences = [self.sentences[row] for row in rows]

@@ -21,11 +21,12 @@ class Restrictions:
     longest [B]: the longest output of each source in tokens, its end symbol not counted. As in fairseq it is
     max_len_a · source length + max_len_b with the source's end symbol counted, or what the model has positions for;
     each sentence has its own, whatever it is batched with, and no less than its prefix.
-    lengths [B]: how many tokens the hypotheses of each sentence have; source_lengths [B]: how many its source.
+    lengths [B]: how many tokens the hypotheses of each sentence have; source_lengths [B]: how many its source. All of
+    them are in the host's memory, which then need not ask a device what may come next.
     """
 
     def __init__(self, model: Decodable, source: Source, config: SearchConfig, request: Request) -> None:
-        longest = (config.max_len_a * source.lengths).long() + config.max_len_b
+        longest = (config.max_len_a * source.host_lengths).long() + config.max_len_b
         if model.max_target_positions is not None:
             longest = longest.clamp(max=model.max_target_positions - 1)
         symbols = model.symbols
@@ -40,9 +41,9 @@ class Restrictions:
         ids = pad_sequences(prefixes, symbols).ids[:, :-1]
         for row, prefix in zip(ids, prefixes, strict=True):
             row[len(prefix) :] = self._padding
-        self._prefixes = ids.to(longest.device).expand(len(longest), -1)
+        self._prefixes = ids.expand(len(longest), -1)
         self.longest = longest.maximum((self._prefixes != self._padding).sum(1))
-        self.source_lengths = source.lengths
+        self.source_lengths = source.host_lengths
         self._excluded: Exclusions | None = None
         if any(request.excluded):
             size = source.extended_size(model.target_size)
@@ -51,7 +52,6 @@ class Restrictions:
 
     def _use(self, lengths: Tensor) -> None:
         self.lengths = lengths
-        # As numbers, so that a step need not ask the device for what cannot be.
         self._fewest, self._most = int(lengths.min()), int(lengths.max())
         self._soonest = int(self.longest.min())
 
@@ -98,10 +98,11 @@ class Restrictions:
             return self._restrict(log_p, tokens, kept)
         column = self.lengths.clamp(max=self._prefixes.size(1) - 1)
         given = self._prefixes.gather(1, column[:, None])[:, 0]
-        is_given = (given != self._padding) & (self.lengths < self._prefixes.size(1))
-        forced = _only(log_p[is_given], given[is_given])
+        rows = ((given != self._padding) & (self.lengths < self._prefixes.size(1))).nonzero()[:, 0]
+        given, rows = (item.to(log_p.device, non_blocking=True) for item in (given[rows], rows))
+        forced = _only(log_p[rows], given)
         free = self._restrict(log_p, tokens, kept)
-        free[is_given] = forced
+        free[rows] = forced
         return free
 
     def _restrict(self, log_p: Tensor, tokens: Tensor, kept: Tensor | None) -> Tensor:
@@ -122,14 +123,16 @@ class Restrictions:
             too_short = self.lengths < self._min_len
             if full is not None:
                 too_short = too_short & ~full
+            too_short = too_short.to(log_p.device, non_blocking=True)
             of_end = log_p[..., self._end].clone()
-            log_p[too_short, :, self._end] = float("-inf")
+            log_p[..., self._end].masked_fill_(too_short[:, None], float("-inf"))
             if self._excluded is not None or self._no_unknown:
                 # Where nothing else is left, the output ends too early.
                 stuck = log_p.amax(-1) == float("-inf")
                 log_p[..., self._end] = torch.where(stuck, of_end, log_p[..., self._end])
         if full is not None and bool(full.any()):
-            log_p[full] = _only(log_p[full], torch.full_like(self.longest[full], self._end))
+            rows = full.nonzero()[:, 0].to(log_p.device, non_blocking=True)
+            log_p[rows] = _only(log_p[rows], torch.full_like(rows, self._end))
         return log_p
 
 

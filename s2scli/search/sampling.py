@@ -9,6 +9,7 @@ from s2scli.configs.search import SearchConfig
 from s2scli.data.sentences import Draws
 from s2scli.models.base import Decodable
 from s2scli.search.base import Search, SentenceBatch, worth_dropping
+from s2scli.search.host import fetched
 from s2scli.search.hypotheses import Hypotheses
 from s2scli.search.penalties import final_score
 from s2scli.search.request import ScoredOutput
@@ -25,42 +26,53 @@ class SamplingSearch(Search):
         self._config = config
         self._hypotheses = Hypotheses.begin(model, batch, config)
         self._end = model.symbols.end
-        longest = self._hypotheses.rules.longest
+        longest, samples = self._hypotheses.rules.longest, range(config.nbest)
         # [B, samples, longest + 1]
-        self._draws = _draws(config.seed, batch.request.lines, config.nbest, longest).to(longest.device)
-        self._token_scores = torch.empty(len(batch), config.nbest, 0, device=longest.device)
-        self._ended = torch.zeros(len(batch), config.nbest, dtype=torch.bool, device=longest.device)
+        self._draws = _draws(config.seed, batch.request.lines, config.nbest, longest).to(batch.source.device)
+        self._length = 0
+        # Of each batch row and sample the tokens with their log-probabilities; None: it has ended.
+        self._open: list[list[list[tuple[int, float]] | None]] = [
+            [[] for _ in samples] for _ in range(len(batch))
+        ]
         self._finished: dict[int, list[ScoredOutput]] = {sentence: [] for sentence in batch.sentences}
         self.num_open = len(batch)
 
     def step(self) -> None:
         """Draw a token more for each sample; sentences whose samples have all ended leave, some at a time."""
-        length = self._token_scores.size(2)
         log_p = self._hypotheses.score_next()  # [B, samples, V]
         parents = None
-        if length == 0:
+        if self._length == 0:
             # The first tokens are all drawn from one distribution.
             log_p = log_p.expand(-1, self._config.nbest, -1)
-            parents = torch.zeros_like(self._ended, dtype=torch.long)
-        drawn = draw(truncate(log_p, self._config), self._draws[:, :, length])  # [B, samples]
+            parents = torch.zeros(log_p.shape[:2], dtype=torch.long)
+        drawn = draw(truncate(log_p, self._config), self._draws[:, :, self._length])  # [B, samples]
+        self._length += 1
         self._hypotheses.extend(drawn, parents)
-        self._token_scores = torch.cat([self._token_scores, log_p.gather(2, drawn[:, :, None])], dim=2)
-        self._finish((drawn == self._end) & ~self._ended)
-        self._ended |= drawn == self._end
-        open_rows = (~self._ended.all(1)).nonzero()[:, 0].tolist()
+        self._take(*fetched(drawn, log_p.gather(2, drawn[:, :, None])[..., 0]))
+        open_rows = [
+            row for row, samples in enumerate(self._open) if any(item is not None for item in samples)
+        ]
         self.num_open = len(open_rows)
-        if open_rows and worth_dropping(len(self._ended) - len(open_rows), len(self._ended)):
-            kept = self._hypotheses.select(open_rows)
-            self._draws, self._token_scores = self._draws[kept], self._token_scores[kept]
-            self._ended = self._ended[kept]
+        if open_rows and worth_dropping(len(self._open) - len(open_rows), len(self._open)):
+            self._draws = self._draws[self._hypotheses.select(open_rows)]
+            self._open = [self._open[row] for row in open_rows]
 
-    def _finish(self, has_ended: Tensor) -> None:
-        """Add the samples that have just ended [B, samples] to the outputs."""
-        for row, sample in has_ended.nonzero().tolist():
-            ids = self._hypotheses.tokens[row, sample].tolist()
-            scores = self._token_scores[row, sample].tolist()
-            output = ScoredOutput(ids, scores, final_score(sum(scores), len(ids), self._config))
-            self._finished[self._hypotheses.sentences[row]].append(output)
+    def _take(self, tokens: list[list[int]], scores: list[list[float]]) -> None:
+        """Add the newest tokens of all samples, with their scores, to those; the ones that end are outputs."""
+        for row, samples in enumerate(self._open):
+            for sample, found in enumerate(samples):
+                if found is None:
+                    continue
+                found.append((tokens[row][sample], scores[row][sample]))
+                if tokens[row][sample] == self._end:
+                    samples[sample] = None
+                    self._finish(row, found)
+
+    def _finish(self, row: int, found: list[tuple[int, float]]) -> None:
+        """Add a sample of a sentence that has ended to its outputs."""
+        ids, scores = [token for token, _ in found], [score for _, score in found]
+        output = ScoredOutput(ids, scores, final_score(sum(scores), len(ids), self._config))
+        self._finished[self._hypotheses.sentences[row]].append(output)
 
     def outputs(self) -> dict[int, list[ScoredOutput]]:
         """The samples of each sentence, by its number, the most probable first."""

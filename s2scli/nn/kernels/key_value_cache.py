@@ -106,13 +106,19 @@ class KeyValueCache:
         return self._of(torch.cat(tensors, dim=2), torch.cat(firsts), length)
 
     def reorder(self, hypotheses: Tensor) -> Self:
-        """A cache whose rows are some of this one's, [B·K], as many of each sentence; rows that stay are not copied."""
+        """A cache whose rows are some of this one's, [B·K], as many of each sentence; rows that stay are not copied.
+
+        Which do is found where the hypotheses' numbers are: in the host's memory, so that no device is waited for.
+        """
+        device = self.tensor.device
         if len(hypotheses) != self.tensor.size(2):
+            hypotheses = hypotheses.to(device, non_blocking=True)
             return self._of(self.tensor.index_select(2, hypotheses), self.first, self.length)
         moved = (hypotheses != torch.arange(len(hypotheses), device=hypotheses.device)).nonzero()[:, 0]
         if len(moved):
             filled = self.tensor.narrow(4, 0, self.length)
-            filled.index_copy_(2, moved, filled.index_select(2, hypotheses[moved]))
+            come = hypotheses[moved].to(device, non_blocking=True)
+            filled.index_copy_(2, moved.to(device, non_blocking=True), filled.index_select(2, come))
         return self
 
 
