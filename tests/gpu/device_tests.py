@@ -1,7 +1,8 @@
 """A GPU computes what a CPU does: losses, gradients, searches, runs that go on, precisions, compiled layers, NCCL.
 
 The variable DEVICE names it; by default it is CUDA where torch has it, and otherwise the CPU, which the tests then hold
-against itself: a rehearsal. `make gpu` runs them first.
+against itself: a rehearsal. `make gpu` runs them first. With `pretended` it is the GPU of helpers/pretended_gpu.py,
+which refuses what CUDA does: tensors of both devices in one operator.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from fairseq_symbols import pad_sequences
+from pretended_gpu import pretended_gpu
 from reference import SOURCE_SIZE as SEARCHED_SIZE
 from reference import SOURCES as SEARCHED
 from search_models import COPYING, TARGET_SIZE, copying_model, table
@@ -56,7 +59,9 @@ from s2scli.search.request import Request
 from s2scli.training.objectives.base import Objective
 
 CPU = torch.device("cpu")
-DEVICE = torch.device(os.environ.get("DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu"))
+NAMED = os.environ.get("DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+IS_PRETENDED = NAMED == "pretended"
+DEVICE = torch.device("cuda" if IS_PRETENDED else NAMED)
 FEATURES = 5
 MODELS: dict[str, ModelConfig] = {
     "transformer": small_transformer(),
@@ -110,7 +115,8 @@ def full_precision() -> Iterator[None]:
     """cuDNN multiplies numbers of 32 bits as if they had 19, unless it is told not to."""
     allowed = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
-    yield
+    with pretended_gpu() if IS_PRETENDED else nullcontext():
+        yield
     torch.backends.cudnn.allow_tf32 = allowed
 
 
@@ -311,6 +317,7 @@ def test_every_precision_lowers_the_loss(family: str, precision: str, trainer: T
     assert sum(losses[-5:]) < 0.95 * sum(losses[:5])
 
 
+@pytest.mark.skipif(IS_PRETENDED, reason="nothing can be compiled for it")
 @pytest.mark.skipif(DEVICE.type == "cpu", reason="test_compile.py has it for a CPU")
 def test_compiled_layers_lose_as_much(trainer: Trainer) -> None:
     settings = TRANSFORMER | {
@@ -326,6 +333,7 @@ def test_compiled_layers_lose_as_much(trainer: Trainer) -> None:
     assert compiled == pytest.approx(plain, rel=1e-3)
 
 
+@pytest.mark.skipif(IS_PRETENDED, reason="other processes do not have it")
 @pytest.mark.skipif(DEVICE.type == "cpu", reason="test_distributed.py has it for CPUs")
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_one_process_of_torchrun_learns_what_a_process_alone_does(kind: str, trainer: Trainer) -> None:

@@ -63,7 +63,7 @@ def lines(work: Work) -> None:
 
 def training(work: Work) -> None:
     """Tokens a second of transformer_big, as they are and beside the products that the device can do at best."""
-    dataset = _random_dataset(work)
+    dataset = random_dataset(work)
     rate = _product_rate(work)
     say(part="training", what="products", order=work.sizes.order, tflops=rate / 1e12)
     per_token = _operations_a_token(work)
@@ -98,7 +98,7 @@ def decoding(work: Work) -> None:
     """Lines a second, of the small model and of one of 6+6 layers with random weights, whose outputs have 25 tokens."""
     run, texts = _small_model(work)
     _measure_decoding(work, "small model", run, texts, {})
-    dataset = _random_dataset(work)
+    dataset = random_dataset(work)
     _trained(work, dataset, "base", {"arch": "transformer", **work.sizes.model}, updates=1)
     texts = (work.folder / "random/train.aa").read_text(encoding="utf-8").splitlines()
     _measure_decoding(
@@ -108,7 +108,7 @@ def decoding(work: Work) -> None:
 
 def memory(work: Work) -> None:
     """What --max-tokens auto chooses, and what the updates then take."""
-    dataset = _random_dataset(work)
+    dataset = random_dataset(work)
     work.forget_peak()
     settings = {"arch": "transformer_big", "max_tokens": "auto", **work.sizes.model}
     _trained(work, dataset, "auto", settings, updates=3)
@@ -142,7 +142,7 @@ def _small_model(work: Work) -> tuple[Path, list[str]]:
     return run, (corpus / "test.en").read_text(encoding="utf-8").splitlines()
 
 
-def _random_dataset(work: Work) -> Path:
+def random_dataset(work: Work) -> Path:
     """Pairs of 10 to 40 words, frequent ones and rare ones, with nothing to learn."""
     root = work.folder / "random"
     if (root / "data").exists():
