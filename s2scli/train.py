@@ -17,6 +17,7 @@ from s2scli.errors import UsageError
 from s2scli.io import write_atomically
 from s2scli.locks import locked
 from s2scli.needs import note_needs
+from s2scli.nn.kernels.products import trained_by
 from s2scli.nn.runtime import be_deterministic, prepare
 from s2scli.schema import as_dict
 from s2scli.toml import to_toml
@@ -79,7 +80,8 @@ def _train(
         with write_atomically(config.save_dir / "config.toml") as temporary:
             temporary.write_text(to_toml(as_dict(run.config)), encoding="utf-8", errors="replace")
     _introduce(run, finished)
-    finished = run_training(run, finished)
+    with trained_by(run.config.matrix_products):
+        finished = run_training(run, finished)
     processes.wait()
     return _conclude(run, finished)
 

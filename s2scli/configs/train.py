@@ -180,6 +180,13 @@ class TrainConfig(RunningConfig, StartingConfig, ForgettingConfig, CommandConfig
         panel=_HARDWARE,
         common=True,
     )
+    matrix_products: str = setting(
+        "auto",
+        "library for fp32 matrix products in training on a CPU: oneDNN, or what torch itself takes, mostly MKL; auto: "
+        "whichever is faster here, and what a run has begun with where it goes on",
+        choices=("auto", "onednn", "torch"),
+        panel=_HARDWARE,
+    )
     compile: bool = setting(
         False,
         "compile the layers (not of recurrent models) with torch.compile, for a GPU; a CPU needs a C++ compiler and is "

@@ -29,6 +29,7 @@ from s2scli.inference.translator import Translator
 from s2scli.models.adapters import attach, is_of_adapter
 from s2scli.models.base import Model
 from s2scli.models.factory import build_model, persistent_buffers, unique_parameters
+from s2scli.nn.kernels.products import resolve_library
 from s2scli.nn.recomputing import recompute_blocks
 from s2scli.nn.runtime import compile_blocks, resolve_precision
 from s2scli.optim.optimizers import build_optimizer
@@ -93,7 +94,9 @@ def make_run(
             validated_on=[_validation(config, dataset, split, options) for split in valid_splits],
         ),
         learner=learner,
-        translator=_translator(config, dataset, objective.model, tokenizers, processes.device),
+        translator=_translator(
+            config, dataset, objective.model, tokenizers, processes.device, _search(config, train_split)
+        ),
         observers=_observers(config, processes, observers),
         shortlist=Shortlist.of(dataset.shortlist(), tokenizers["target"].special.count),
     )
@@ -199,6 +202,7 @@ def _translator(
     model: Model,
     tokenizers: Mapping[str, Tokenizer],
     device: torch.device,
+    search: SearchConfig,
 ) -> Translator:
     """What translates validation data."""
     return Translator(
@@ -208,10 +212,22 @@ def _translator(
         form=dataset.source_form if config.model.reads_source else SourceForm(),
         features=dataset.features if config.model.reads_source else None,
         right_to_left=config.right_to_left,
-        search=SearchConfig(beam=config.eval_beam),
+        search=search,
         batch_size=128,
         max_tokens=_max_tokens(config),
     )
+
+
+def _search(config: TrainConfig, train_split: Split) -> SearchConfig:
+    """The search by which validation translates.
+
+    A model that has learned little yet does not end its outputs, and of frames there are many batches of few examples:
+    from frames an output has at most twice the tokens of training's longest target, and ten.
+    """
+    plain = SearchConfig(beam=config.eval_beam)
+    if not config.model.reads_source or train_split.features("source") is None:
+        return plain
+    return replace(plain, max_len_b=min(plain.max_len_b, 2 * train_split.longest("target") + 10))
 
 
 def _observers(config: TrainConfig, processes: Processes, others: Sequence[Observer]) -> Observers:
@@ -242,7 +258,11 @@ def _limits(config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
 def _settle(config: TrainConfig, tokenizers: Mapping[str, Tokenizer], processes: Processes) -> TrainConfig:
     """Decide what the config leaves open until the device and the vocabularies are known."""
     config = saved_choices(config)
-    config = replace(config, precision=resolve_precision(config.precision, processes.device))
+    config = replace(
+        config,
+        precision=resolve_precision(config.precision, processes.device),
+        matrix_products=resolve_library(config.matrix_products, processes.device),
+    )
     if processes.kind == "fsdp":
         config.optimizer.check_sharded()
         config.model.check_sharded()

@@ -43,8 +43,9 @@ _NEEDED_BY_RATE: dict[str, tuple[str, ...]] = {
 _FIGURES_NEED = ("max_source_length",)
 _LOSS_NEEDS = ("objective.", "noise.")
 _SCORES_NEED = ("eval_beam", "decode_and_evaluate")
-# The components of sections that earlier versions did not have.
+# The components of sections that earlier versions did not have, and settings that were not what they are by default.
 _BEFORE = {"noise": {"name": "none"}}
+EARLIER = {"matrix_products": "onednn"}
 RESETS = ("reset_optimizer", "reset_lr_scheduler", "reset_dataloader", "reset_meters")
 ANEW = "give another --save-dir to start anew"
 
@@ -165,11 +166,11 @@ def compare_updates(run: Run, checkpoint: Checkpoint) -> None:
 
 
 def _with_defaults(saved: Mapping[str, Any], config: TrainConfig) -> dict[str, Any]:
-    """A checkpoint's settings, those that its version did not have being what they are by default.
+    """A checkpoint's settings, those that its version did not have being what they were then, or are by default.
 
     Where it has another component than the config, as another optimizer, its settings are those that it has.
     """
-    filled = {**defaults_of(TrainConfig), **saved}
+    filled = {**defaults_of(TrainConfig), **EARLIER, **saved}
     for section in (*COMPONENTS, *SECTIONS):
         own, cls = saved.get(section, _BEFORE.get(section, {})), type(getattr(config, section))
         defaults = defaults_of(cls)

@@ -28,6 +28,7 @@ from s2scli.schema import as_dict
 from s2scli.training.adapting import check_same_base, load_base
 from s2scli.training.changes import (
     ANEW,
+    EARLIER,
     RESETS,
     check_changes,
     compare_updates,
@@ -116,15 +117,18 @@ def _read(path: Path, config: TrainConfig, *, resume: bool = False) -> Checkpoin
 
 
 def saved_choices(config: TrainConfig) -> TrainConfig:
-    """The config with what a run that goes on has settled before, where it says auto: --precision and --max-tokens."""
+    """The config with what a run that goes on has settled before, where it says auto.
+
+    That is --precision, --matrix-products and --max-tokens.
+    """
     path = starting_point(config)
     if path is None or (path != config.save_dir / LAST and config.finetune_from_model is not None):
         return config
-    saved = _read(path, config).config
+    saved = {**EARLIER, **_read(path, config).config}
     # Batches that begin anew, perhaps with other data, may be of another size.
     anew = config.reset_dataloader and not saved.get("reset_dataloader")
-    settled = {name: saved[name] for name in ("precision", "max_tokens") if getattr(config, name) == "auto"}
-    return replace(config, **({"precision": settled.get("precision", config.precision)} if anew else settled))
+    kept = ("precision", "matrix_products", *(() if anew else ("max_tokens",)))
+    return replace(config, **{name: saved[name] for name in kept if getattr(config, name) == "auto"})
 
 
 def begin(run: Run) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from begun_runs import ALL_RESETS, FIRST, QUICK, WHOLE, one_line, reader, run_reset
+from checkpoint_files import rewrite
 from toys import TRANSFORMER, Trainer, assert_same_run
 
 from s2scli.checkpoint_file import BEST, LAST
 from s2scli.data.batching import load_batch, plan_batches
 from s2scli.data.dataset import Dataset
 from s2scli.errors import CheckpointError, UsageError
+from s2scli.nn.kernels import products
 from s2scli.toml import read_toml
 from s2scli.training.micro_batch import MicroBatch
 from s2scli.training.step import Updater
@@ -163,6 +166,37 @@ def test_all_that_must_stay_is_named_at_once(
     assert not (trained.root / "run").exists()
     run_reset(trained, runs, **changes, reset_dataloader=True, reset_meters=True)
     assert "resuming with clip_norm = 1.0 before, 2.0 now" in capsys.readouterr().err
+
+
+def test_a_run_keeps_to_the_library_that_it_has_begun_with(
+    trained: Trainer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One from before there was a choice to oneDNN, which is not what this chip is said to be faster with."""
+    settings, used, plain = QUICK | {"precision": "fp32"}, [], products._trained
+    monkeypatch.setattr(products, "_trained", lambda *tensors: used.append(1) or plain(*tensors))
+    for library, other in (("onednn", "torch"), ("torch", "onednn")):
+        trained(f"whole-{library}", **settings, max_update=4, matrix_products=library)
+        trained(library, **settings, max_update=2, matrix_products=library)
+        if library == "onednn":
+            for path in (trained.root / library).glob("*.safetensors"):
+                rewrite(path, forget_library)
+        monkeypatch.setattr(
+            "s2scli.training.building.resolve_library",
+            lambda found, _, other=other: other if found == "auto" else found,
+        )
+        capsys.readouterr()
+        used.clear()
+        trained(library, **settings, max_update=4)
+        assert bool(used) == (library == "onednn")
+        assert "matrix_products" not in capsys.readouterr().err
+        assert_same_run(trained.checkpoint(f"whole-{library}"), trained.checkpoint(library))
+        assert trained.checkpoint(library).config["matrix_products"] == library
+
+
+def forget_library(_: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    config = json.loads(metadata["config"])
+    del config["matrix_products"]
+    metadata["config"] = json.dumps(config)
 
 
 def test_another_model_is_not_helped_by_resets(trained: Trainer, runs: Path) -> None:

@@ -14,7 +14,9 @@ from toys import CONVOLUTIONAL, TRANSFORMER, Trainer, assert_same_run
 from s2scli.checkpoint import load_checkpoint
 from s2scli.checkpoint_file import BEST
 from s2scli.configs.train import TrainConfig
+from s2scli.data.dataset import Dataset
 from s2scli.errors import CheckpointError, UsageError
+from s2scli.inference.translator import Translator
 
 _FRAMES: dict[str, Any] = {
     "max_tokens": 300,
@@ -57,6 +59,25 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(spoken: Trainer, name: str) -> N
     }
     assert all(event["ctc_too_short"] == 0 for event in spoken.events("whole", "train"))
     assert not any("ctc_too_short" in event for event in spoken.events("whole", "valid"))
+
+
+def test_validation_writes_twice_the_longest_target_at_most(
+    spoken: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that has learned nothing ends few outputs by itself."""
+    plain, found = Translator.translate, []
+
+    def kept(self: Translator, *arguments: Any, **settings: Any) -> Any:
+        for record in plain(self, *arguments, **settings):
+            found.append(len(record.hypotheses[0].text.split()))
+            yield record
+
+    monkeypatch.setattr(Translator, "translate", kept)
+    config = spoken.config("run", **SPEECH, max_update=1)
+    split = Dataset.open(config.data).split("train")
+    longest = max(len(split.text("target", row).split()) for row in range(len(split)))
+    spoken("run", **SPEECH, max_update=1, eval_metrics="wer")
+    assert max(found) == 2 * longest + 10 < 200
 
 
 SEARCHES: dict[str, dict[str, Any]] = {

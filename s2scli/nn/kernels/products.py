@@ -6,6 +6,7 @@ The plain formula is torch's `F.linear`, or `x @ Wᵀ` where each row of a batch
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Protocol, Self
 
@@ -15,10 +16,11 @@ from torch.nn import functional as F
 
 from s2scli.nn.kernels.switch import enabled
 
-# torch sends a CPU's float32 products to MKL, which on other makers' chips is half as fast as oneDNN.
+# torch sends a CPU's float32 products to MKL, which on other makers' chips with AVX-512 is half as fast as oneDNN.
 _ONEDNN = (
     getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 )
+_trains_by_onednn = _ONEDNN is not None
 
 # Multiplications up to which calling oneDNN takes longer than what it saves.
 _SMALL = 1 << 19
@@ -65,8 +67,37 @@ def linear(x: Tensor, weight: Tensor | QuantizedWeight, bias: Tensor | None = No
     if not enabled() or _ONEDNN is None or x.device.type != "cpu" or torch.compiler.is_compiling():
         return F.linear(x, weight, bias)
     if torch.is_grad_enabled():
-        return _trained(x, weight, bias)
+        own = not _trains_by_onednn and product_dtype(x) == weight.dtype == torch.float32
+        return F.linear(x, weight, bias) if own else _trained(x, weight, bias)
     return F.linear(x, weight, bias) if torch.is_autocast_enabled("cpu") else product(x, weight, bias)
+
+
+def resolve_library(library: str, device: torch.device) -> str:
+    """What multiplies float32 matrices in training: where it says auto, "onednn" or "torch", whichever is faster.
+
+    oneDNN wants its inputs in rows, some of which it takes a copy of, and a kernel for each number of rows. Without
+    AVX-512 torch's own is a tenth to a fourth faster on x86, AMD's chips included.
+    """
+    if library != "auto":
+        return library
+    if device.type != "cpu" or _ONEDNN is None:
+        return "torch"
+    found = torch.cpu.get_capabilities()
+    return "torch" if found.get("avx2", False) and not found.get("avx512_f", False) else "onednn"
+
+
+@contextmanager
+def trained_by(library: str) -> Iterator[None]:
+    """Let a library, "onednn" or "torch", multiply float32 matrices on a CPU in training inside this block.
+
+    Sums are rounded in another order by each, so a run keeps to the one that it has begun with.
+    """
+    global _trains_by_onednn
+    before, _trains_by_onednn = _trains_by_onednn, library == "onednn" and _ONEDNN is not None
+    try:
+        yield
+    finally:
+        _trains_by_onednn = before
 
 
 def product_dtype(x: Tensor) -> torch.dtype:

@@ -7,7 +7,8 @@ import torch
 from kernel_formulas import DEVICES, hold_equal, sizes
 from torch import Tensor
 
-from s2scli.nn.kernels.products import Loop, linear, product
+from s2scli.nn.kernels import products
+from s2scli.nn.kernels.products import Loop, linear, product, resolve_library, trained_by
 
 ROWS, IN, OUT, STEPS = 3, 4, 4, 5
 
@@ -50,6 +51,41 @@ def test_any_number_of_rows(rows: int) -> None:
         *(torch.autograd.grad(y, (x, weight, bias), dy) for y in (found, expected)), strict=True
     ):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("library", ["onednn", "torch"])
+def test_either_library_gives_the_products_and_gradients_of_the_formula(library: str) -> None:
+    """In float64, written out, and with kernels that are large enough for both."""
+    x, weight, bias = (draw(*shape, dtype=torch.float32) for shape in ((5, 70, 160), (96, 160), (96,)))
+    dy = torch.randn(5, 70, 96)
+    with trained_by(library):
+        found = linear(x, weight, bias)
+        gradients = torch.autograd.grad(found, (x, weight, bias), dy)
+    double, rows = dy.double(), x.double().flatten(0, 1)
+    wanted = x.double() @ weight.double().T + bias.double()
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-4)
+    expected = double @ weight.double(), double.flatten(0, 1).T @ rows, double.sum((0, 1))
+    for one, other in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-4)
+
+
+def test_the_library_is_chosen_by_the_chip_and_for_a_block_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+    plain = products._trained
+    monkeypatch.setattr(products, "_trained", lambda *tensors: used.append(1) or plain(*tensors))
+    inputs = (draw(ROWS, IN, dtype=torch.float32), draw(OUT, IN, dtype=torch.float32))
+    for library, times in (("torch", 0), ("onednn", 1), ("torch", 1)):
+        with trained_by(library):
+            linear(*inputs)
+        assert len(used) == times
+    linear(*inputs)
+    assert len(used) == 2
+    chips = {"torch": {"avx2": True, "avx512_f": False}, "onednn": {"avx2": True, "avx512_f": True}}
+    for library, capabilities in chips.items():
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found)
+        assert resolve_library("auto", torch.device("cpu")) == library
+        assert resolve_library("auto", torch.device("cuda")) == "torch"
+        assert resolve_library("onednn", torch.device("cpu")) == "onednn"
 
 
 @pytest.mark.parametrize("batched", [False, True])
