@@ -65,7 +65,7 @@ class Filterbank:
         """The first so many frames of some samples; [number, F]."""
         windows = sliding_window_view(samples, self.window_size)[:: self.shift][:number]  # [number, window]
         # In 64 bits: the FFT's error is relative to the loudest frequency, and quiet ones are logarithmized too.
-        cut = windows * _SCALE
+        cut = windows.astype(np.float64) * _SCALE
         cut -= cut.mean(1, keepdims=True)
         emphasized = cut * (1 - _PREEMPHASIS)
         emphasized[:, 1:] = cut[:, 1:] - _PREEMPHASIS * cut[:, :-1]

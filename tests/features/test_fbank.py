@@ -7,8 +7,9 @@ from pathlib import Path
 import kaldi_native_fbank
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from s2scli.features.fbank import FeatureArray, Filterbank
+from s2scli.features.fbank import FeatureArray, Filterbank, mel_bands
 from s2scli.features.opening import open_recording, resolve
 from s2scli.features.recording import BLOCK, Samples
 from s2scli.features.resampling import Resampler
@@ -31,6 +32,22 @@ def kaldi_frames(
     return np.array([found.get_frame(number) for number in range(found.num_frames_ready)]).reshape(
         -1, num_bins
     )
+
+
+def exact_frame(samples: Samples, rate: int, num_bins: int, frame: int) -> NDArray[np.longdouble]:
+    """One frame by the formula, in numbers of 64 bits and more, with the Fourier transform as a sum."""
+    size, shift, one = rate * 25 // 1000, rate // 100, np.longdouble(1)
+    length = 1 << (size - 1).bit_length()
+    cut = samples[frame * shift :][:size].astype(np.longdouble) * 32768
+    cut -= cut.mean()
+    before = np.concatenate([cut[:1], cut[:-1]])
+    pi = 4 * np.arctan(one)
+    hann = (1 - np.cos(2 * pi * np.arange(size) / (size - 1))) / 2
+    windowed = (cut - 97 * one / 100 * before) * hann ** (85 * one / 100)
+    turns = np.outer(np.arange(length // 2 + 1), np.arange(size)) % length
+    angles = 2 * pi * turns / length
+    power = (np.cos(angles) @ windowed) ** 2 + (np.sin(angles) @ windowed) ** 2
+    return np.log(np.maximum(power @ mel_bands(rate, length, num_bins).astype(np.longdouble), 2.0**-23))
 
 
 def speech_like(rate: int, seconds: float, seed: int) -> Samples:
@@ -94,7 +111,11 @@ def test_frames_of_speech_are_those_of_kaldi(rate: int) -> None:
         np.testing.assert_allclose(found[heard], expected[heard], atol=2e-3)
         np.testing.assert_allclose(found, expected, atol=2e-2)
         deltas.append(np.abs(found - expected).ravel())
-    assert (np.concatenate(deltas) > 2e-3).mean() < 1e-4
+        for frame in np.flatnonzero((np.abs(found - expected) > 2e-3).any(1)):
+            # Where the two are further apart, Kaldi's is the one that is not exact.
+            exact = exact_frame(samples, rate, 80, frame)
+            np.testing.assert_allclose(found[frame], exact, atol=2e-6)
+            assert np.abs(expected[frame] - exact).max() > 1.9e-3
     assert np.concatenate(deltas).mean() < 3e-5
 
 
