@@ -26,6 +26,8 @@ from s2scli.features.recording import Recording
 from s2scli.foreign.base import ForeignFamily
 from s2scli.metrics.base import Metric
 from s2scli.registry import Names, Registry
+from s2scli.sweeping.samplers import Sampler
+from s2scli.sweeping.schedulers import TrialScheduler
 from s2scli.text.tokenizer import Tokenizer
 
 # What the entries of each registry are subclasses of, and how the program calls them.
@@ -47,6 +49,8 @@ BASES: dict[str, tuple[type[Any], str]] = {
     "SOUND_FORMATS": (Recording, ""),
     "MATRIX_FORMATS": (MatrixFormat, ""),
     "FRAME_READERS": (FrameReader, ""),
+    "SAMPLERS": (Sampler, ""),
+    "TRIAL_SCHEDULERS": (TrialScheduler, ""),
 }
 # Registries whose rows are functions.
 FUNCTIONS = {"ENGINES"}
