@@ -120,7 +120,7 @@ def measure_training(options: argparse.Namespace, dataset: Path, folder: Path) -
         letter, _, max_tokens, shorter = ARCHITECTURES[arch]
         updates = options.updates // shorter
         warm = int(updates * WARM)
-        ours: dict[str, list[dict[str, float]]] = {"fp32": [], "bf16": []}
+        ours: dict[str, list[dict[str, float]]] = {precision: [] for precision in options.precision}
         theirs: list[dict[str, Any]] = []
         for _ in range(options.repeat):
             for precision, found in ours.items():
@@ -176,6 +176,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--updates", type=int, default=60)
     parser.add_argument("--arch", choices=tuple(ARCHITECTURES), action="append", help="default: all of them")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--only", choices=("train", "generate", "startup"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -20,7 +20,8 @@ from s2scli.nn.kernels.switch import enabled
 _ONEDNN = (
     getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 )
-_trains_by_onednn = _ONEDNN is not None
+# Whether it multiplies float32 matrices here; see `trained_by`.
+_by_onednn = _ONEDNN is not None
 
 # Multiplications up to which calling oneDNN takes longer than what it saves.
 _SMALL = 1 << 19
@@ -67,7 +68,7 @@ def linear(x: Tensor, weight: Tensor | QuantizedWeight, bias: Tensor | None = No
     if not enabled() or _ONEDNN is None or x.device.type != "cpu" or torch.compiler.is_compiling():
         return F.linear(x, weight, bias)
     if torch.is_grad_enabled():
-        own = not _trains_by_onednn and product_dtype(x) == weight.dtype == torch.float32
+        own = not _by_onednn and product_dtype(x) == weight.dtype == torch.float32
         return F.linear(x, weight, bias) if own else _trained(x, weight, bias)
     return F.linear(x, weight, bias) if torch.is_autocast_enabled("cpu") else product(x, weight, bias)
 
@@ -92,12 +93,12 @@ def trained_by(library: str) -> Iterator[None]:
 
     Sums are rounded in another order by each, so a run keeps to the one that it has begun with.
     """
-    global _trains_by_onednn
-    before, _trains_by_onednn = _trains_by_onednn, library == "onednn" and _ONEDNN is not None
+    global _by_onednn
+    before, _by_onednn = _by_onednn, library == "onednn" and _ONEDNN is not None
     try:
         yield
     finally:
-        _trains_by_onednn = before
+        _by_onednn = before
 
 
 def product_dtype(x: Tensor) -> torch.dtype:
@@ -115,6 +116,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return x @ weight.mT
     if (
         _ONEDNN is not None
+        and _by_onednn
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and x.numel() * weight.size(0) > _SMALL
