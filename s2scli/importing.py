@@ -16,9 +16,8 @@ from s2scli.foreign.conversion import converted, recognized
 from s2scli.foreign.peft import CONFIG as ADAPTER
 from s2scli.foreign.peft import Base, read_adapter
 from s2scli.foreign.source import ForeignSource
-from s2scli.io import write_atomically
 from s2scli.needs import note_needs
-from s2scli.toml import to_toml
+from s2scli.toml import write_toml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +50,7 @@ def import_model(config: ImportConfig) -> ImportResult:
     checkpoint = converted(found)
     config.save_dir.mkdir(parents=True, exist_ok=True)
     save_checkpoint(config.save_dir / BEST, checkpoint)
-    with write_atomically(config.save_dir / "config.toml") as temporary:
-        temporary.write_text(to_toml(checkpoint.config), encoding="utf-8", errors="replace")
+    write_toml(config.save_dir / "config.toml", checkpoint.config)
     number = sum(tensor.numel() for tensor in checkpoint.weights.values())
     sizes = " and ".join(
         f"{counted(len(tokenizer), f'{side} symbol')}" for side, tokenizer in checkpoint.tokenizers.items()

@@ -14,7 +14,6 @@ from s2scli.console import notice
 from s2scli.data.dataset import Dataset
 from s2scli.errors import Interrupted, S2SError, UsageError
 from s2scli.inference.signals import InterruptSignals
-from s2scli.io import write_atomically
 from s2scli.needs import note_needs
 from s2scli.record import to_json_text
 from s2scli.styled import StyledConsole
@@ -28,7 +27,7 @@ from s2scli.sweeping.search import SettingsSearch
 from s2scli.sweeping.space import Space
 from s2scli.sweeping.space_file import read_space
 from s2scli.sweeping.trials import Goal, Trial, read_trials
-from s2scli.toml import to_toml
+from s2scli.toml import write_toml
 
 # Combinations of settings of which one at least must be such as training takes.
 _TRIES = 20
@@ -88,8 +87,7 @@ def sweep(config: SweepConfig) -> SweepResult:
     for command, settings in bench.settings(best).items():
         name = "config.toml" if command == "train" else f"{command}.toml"
         kept = {key: value for key, value in settings.items() if key not in _OF_A_TRIAL[command]}
-        with write_atomically(config.save_dir / name) as temporary:
-            temporary.write_text(to_toml(kept), encoding="utf-8")
+        write_toml(config.save_dir / name, kept)
     return SweepResult(trials=tuple(trials), goal=goal, config=path)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from s2scli.errors import DataError, UsageError
 from s2scli.files import read_small
+from s2scli.io import write_atomically
 
 # The decimal digits of the longest whole number that is read and written as such.
 MOST_DIGITS = 400
@@ -25,6 +26,12 @@ def to_toml(values: Mapping[str, Any]) -> str:
         if isinstance(table, Mapping):
             lines += ["", f"[{name}]", *(f"{key} = {toml_value(value)}" for key, value in table.items())]
     return "\n".join(lines) + "\n"
+
+
+def write_toml(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a config file, which appears when it is whole; bytes of names that are no UTF-8 become question marks."""
+    with write_atomically(path) as temporary:
+        temporary.write_text(to_toml(values), encoding="utf-8", errors="replace")
 
 
 def toml_value(value: Any) -> str:

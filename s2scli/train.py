@@ -14,13 +14,12 @@ from s2scli.components import METRICS
 from s2scli.configs.train import TrainConfig
 from s2scli.console import counted, notice
 from s2scli.errors import UsageError
-from s2scli.io import write_atomically
 from s2scli.locks import locked
 from s2scli.needs import note_needs
 from s2scli.nn.kernels.products import trained_by
 from s2scli.nn.runtime import be_deterministic, prepare
 from s2scli.schema import as_dict
-from s2scli.toml import to_toml
+from s2scli.toml import write_toml
 from s2scli.training.building import make_run
 from s2scli.training.distributed import Processes, joined
 from s2scli.training.ending import ends
@@ -77,8 +76,7 @@ def _train(
     run = make_run(config, processes, signals, observers)
     finished = begin(run)
     if processes.is_first:
-        with write_atomically(config.save_dir / "config.toml") as temporary:
-            temporary.write_text(to_toml(as_dict(run.config)), encoding="utf-8", errors="replace")
+        write_toml(config.save_dir / "config.toml", as_dict(run.config))
     _introduce(run, finished)
     with trained_by(run.config.matrix_products):
         finished = run_training(run, finished)

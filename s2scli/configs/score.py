@@ -13,8 +13,8 @@ from s2scli.schema import setting
 
 # sacrebleu's; the help is printed without importing it.
 _SPLITTERS = ("13a", "char", "intl", "ja-mecab", "ko-mecab", "none", "zh")
-_SUBWORD = ("spm", "flores101", "flores200", "spBLEU-1K")
-TOKENIZERS = (*_SPLITTERS, *_SUBWORD)
+SUBWORD = ("spm", "flores101", "flores200", "spBLEU-1K")
+TOKENIZERS = (*_SPLITTERS, *SUBWORD)
 ROUGE_NAMES = ("rouge1", "rouge2", "rougel", "rougelsum")
 OF_SACREBLEU = ("bleu", "chrf", "chrf++", "ter")
 _LINES = "Lines and breakdowns"

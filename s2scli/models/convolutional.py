@@ -16,7 +16,7 @@ from s2scli.data.facts import FeatureFacts, ModelColumns
 from s2scli.models.base import Memory, Model, State, chosen_layer
 from s2scli.models.embeddings import Embeddings
 from s2scli.models.frames import make_frame_embedder, make_frontend
-from s2scli.models.rows import beam_rows, join_padded
+from s2scli.models.rows import join_padded, rows_beside
 from s2scli.nn import kernels
 from s2scli.nn.convolution import (
     ConvolutionalDecoderLayer,
@@ -76,7 +76,7 @@ class ConvolutionalState(State):
 
     def reorder(self, beams: Tensor) -> ConvolutionalState:
         """The state of the chosen hypotheses."""
-        rows = beam_rows(beams, self.recent[0].size(1)).to(self.lengths.device, non_blocking=True)
+        rows = rows_beside(beams, self.recent[0].size(1), self.lengths)
         gathered = [
             item.flatten(0, 1).index_select(0, rows).unflatten(0, (-1, beams.size(1))) for item in self.recent
         ]

@@ -13,7 +13,7 @@ from s2scli.data.batch import Batch, Source, decoder_input
 from s2scli.errors import UsageError
 from s2scli.models.base import Decodable, Memory, Model, State, StepOutput, WrappedModel
 from s2scli.models.ensemble import Combination, Memories
-from s2scli.models.rows import beam_rows
+from s2scli.models.rows import rows_beside
 from s2scli.nn.ctc import CTCHead, FrameScores, PrefixScores, next_token_scores
 
 # What stands for -inf: the logarithm of the least positive number. So a search always has something to go on with.
@@ -48,7 +48,7 @@ class CTCState(State):
     def reorder(self, beams: Tensor) -> CTCState:
         """The state of the chosen hypotheses."""
         last = self.prefixes.last
-        rows = beam_rows(beams, last.size(1)).to(last.device, non_blocking=True)
+        rows = rows_beside(beams, last.size(1), last)
 
         def chosen(item: Tensor) -> Tensor:
             found: Tensor = item.flatten(0, 1).index_select(0, rows).unflatten(0, beams.shape)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from s2scli.models.base import Memory, State
-from s2scli.models.rows import beam_rows, join_padded, join_present
+from s2scli.models.rows import beam_rows, join_padded, join_present, rows_beside
 from s2scli.nn.rnn import LayerState
 
 
@@ -88,7 +88,7 @@ class RecurrentState(State):
 
     def reorder(self, beams: Tensor) -> RecurrentState:
         """The state of the chosen hypotheses."""
-        rows = beam_rows(beams, self.feed.size(1)).to(self.feed.device, non_blocking=True)
+        rows = rows_beside(beams, self.feed.size(1), self.feed)
         return self._gather(rows, beams.size(1))
 
     def join(self, other: RecurrentState) -> RecurrentState:

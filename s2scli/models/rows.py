@@ -28,3 +28,8 @@ def beam_rows(beams: Tensor, width: int, sentences: Tensor | None = None) -> Ten
     if sentences is None:
         sentences = torch.arange(beams.size(0), device=beams.device)
     return (beams + sentences[:, None] * width).flatten()
+
+
+def rows_beside(beams: Tensor, width: int, state: Tensor) -> Tensor:
+    """`beam_rows` of all sentences in the memory of a state, which the beams may not be in."""
+    return beam_rows(beams, width).to(state.device, non_blocking=True)

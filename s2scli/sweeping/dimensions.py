@@ -65,8 +65,7 @@ class Range(Dimension):
     def at(self, quantile: float) -> float:
         """The quantile; each whole number, or step, has the same share of them, but where `log` says otherwise."""
         if self.step:
-            number = math.floor((self.high - self.low) / self.step + 1e-9) + 1
-            return self._typed(self.low + int(quantile * number) * self.step)
+            return self._typed(self.low + int(quantile * self.number_of_steps(self.step)) * self.step)
         # Half a number more at either end: what is rounded to the first and the last then has as much as the others.
         margin = 0.5 if self.whole else 0.0
         low, high = self.low - margin, self.high + margin
@@ -83,11 +82,14 @@ class Range(Dimension):
             values = [self._typed(math.exp(value) if self.log else value) for value in spaced]
         elif self.step or (self.whole and not self.log):
             step = self.step or 1
-            number = math.floor((self.high - self.low) / step + 1e-9) + 1
-            values = [self._typed(self.low + at * step) for at in range(number)]
+            values = [self._typed(self.low + at * step) for at in range(self.number_of_steps(step))]
         else:
             values = []
         return tuple(dict.fromkeys(values))
+
+    def number_of_steps(self, step: float) -> int:
+        """How many of low, low + step, … are not above high, but for the last digits."""
+        return math.floor((self.high - self.low) / step + 1e-9) + 1
 
     def _typed(self, value: float) -> float:
         within = min(max(value, self.low), self.high)

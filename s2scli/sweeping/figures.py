@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,22 +73,17 @@ def score_of_outputs(records: Path, metric: str) -> float:
     return float(METRICS[metric]().score(outputs, [references], sources).value)
 
 
-def last_update(run: Path, rung: int) -> int:
-    """The last update up to a rung after which a run has validated, as it does at its end."""
-    return max(_validations(run, rung), default=0)
-
-
-def _validations(run: Path, rung: int) -> dict[int, dict[str, Any]]:
+def validations(run: Path, rung: int) -> dict[int, dict[str, Any]]:
+    """Update → what a run has found when it validated, up to a rung; TO_ITS_END: all of it."""
     events = read_events(run / RUN_LOG)["valid"]
     return {update: event for update, event in events.items() if update <= rung or rung == TO_ITS_END}
 
 
-def best_figure(run: Path, goal: Goal, rung: int) -> float:
-    """The best of the goal's figure that a run's validations have found up to an update, NaN where all are that.
+def best_figure(there: Mapping[int, Mapping[str, Any]], goal: Goal) -> float:
+    """The best of the goal's figure that validations have found, NaN where all are that.
 
-    rung: the update; TO_ITS_END: all of them. Raises UsageError for a figure that the log has not.
+    Raises UsageError for a figure that they do not have.
     """
-    there = _validations(run, rung)
     known = {
         name for event in there.values() for name, value in event.items() if is_number(value)
     }.difference(_NO_FIGURES)

@@ -15,15 +15,14 @@ from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.errors import UsageError
 from s2scli.files import DATASET_META
-from s2scli.io import write_atomically
 from s2scli.record import to_json_text
 from s2scli.schema import as_dict
 from s2scli.sweeping.child import CommandFailed, run_command
 from s2scli.sweeping.claims import claimed
-from s2scli.sweeping.figures import best_figure, last_update, score_of_outputs
+from s2scli.sweeping.figures import best_figure, score_of_outputs, validations
 from s2scli.sweeping.space import Space
 from s2scli.sweeping.trials import TO_ITS_END, Goal, Trial
-from s2scli.toml import to_toml
+from s2scli.toml import write_toml
 
 _SAID = "output.log"
 # Seconds between two looks at whether another process has made a dataset.
@@ -107,13 +106,14 @@ class Bench:
             self._prepare(settings["preprocess"], claim)
         until = () if trial.rung == TO_ITS_END else ("--max-update", str(trial.rung))
         self._command("train", settings["train"], home, claim, until)
+        there = validations(home, trial.rung)
         if "generate" in settings:
             self._command("generate", settings["generate"], home, claim, ("--overwrite",))
             figure = score_of_outputs(Path(settings["generate"]["output"]), self.goal.metric)
         else:
-            figure = best_figure(home, self.goal, trial.rung)
+            figure = best_figure(there, self.goal)
         seconds = round(time.monotonic() - begin, 3)
-        return {"updates": last_update(home, trial.rung), "figure": figure, "seconds": seconds}
+        return {"updates": max(there, default=0), "figure": figure, "seconds": seconds}
 
     def _prepare(self, settings: Mapping[str, Any], claim: int) -> None:
         """Make a dataset, unless it is there; one process does, and others wait for it."""
@@ -131,6 +131,5 @@ class Bench:
         self, name: str, settings: Mapping[str, Any], home: Path, claim: int, more: tuple[str, ...] = ()
     ) -> None:
         path = home / f"{name}.toml"
-        with write_atomically(path) as temporary:
-            temporary.write_text(to_toml(settings), encoding="utf-8")
+        write_toml(path, settings)
         run_command([name, "--config", str(path), *more], home / _SAID, claim, self.meanwhile)

@@ -53,8 +53,7 @@ class Space:
 
     def spelled(self, key: str) -> str:
         """How messages call a setting by its full name: "space.toml: [train.optimizer] lr"."""
-        section, _, name = key.rpartition(".")
-        return f"{self.path}: [{section}] {name}"
+        return spelled_key(self.path, key)
 
     def as_facts(self) -> dict[str, Any]:
         """What decides which trials there are, as JSON has it."""
@@ -63,6 +62,12 @@ class Space:
             "fixed": dict(self.fixed),
             "searched": [*map(_facts, self.dimensions)],
         }
+
+
+def spelled_key(path: Path, key: str) -> str:
+    """How messages call a setting of a file by its full name: "space.toml: [train.optimizer] lr"."""
+    section, _, name = key.rpartition(".")
+    return f"{path}: [{section}] {name}"
 
 
 def _facts(dimension: Dimension) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from s2scli.configs.command import CommandConfig
 from s2scli.errors import UsageError, did_you_mean
 from s2scli.schema import check_value, limits_of, plain_type, setting_types, spelled, to_number, to_whole
 from s2scli.sweeping.dimensions import Choices, Dimension, Range, hashable
-from s2scli.sweeping.space import COMMANDS, Space
+from s2scli.sweeping.space import COMMANDS, Space, spelled_key
 from s2scli.toml import read_toml
 
 # What each trial has of its own.
@@ -109,11 +109,10 @@ def _kinds(classes: list[type[Any]], name: str) -> Kinds:
 
 def _check(path: Path, key: str, value: Any, kinds: Kinds) -> None:
     """UsageError unless a value is allowed in one of the components that have the setting."""
-    section, _, name = key.rpartition(".")
     problems = []
     for kind, limits in kinds:
         try:
-            check_value(kind, limits, value, f"{path}: [{section}] {name}")
+            check_value(kind, limits, value, spelled_key(path, key))
         except UsageError as error:
             problems.append(error)
         else:
@@ -122,14 +121,13 @@ def _check(path: Path, key: str, value: Any, kinds: Kinds) -> None:
 
 
 def _dimension(path: Path, key: str, table: Mapping[str, Any], kinds: Kinds) -> Dimension:
-    section, _, name = key.rpartition(".")
-    where = f"{path}: [{section}] {name}"
+    where = spelled_key(path, key)
     known = ("choices", "when") if "choices" in table else _RANGE_KEYS
     for word in table:
         if word not in known:
             near = did_you_mean(word, ("choices", *_RANGE_KEYS))
             raise UsageError(f"{where}: {word!r} is no word of {_form(table)}{near}")
-    when = _conditions(where, section.partition(".")[0], table.get("when", {}))
+    when = _conditions(where, key.partition(".")[0], table.get("when", {}))
     if "choices" in table:
         values = table["choices"]
         if not isinstance(values, list) or not values:
@@ -202,8 +200,7 @@ def _ordered(path: Path, searched: Mapping[str, Dimension]) -> Iterator[Dimensio
         ready = [key for key, dimension in left.items() if dimension.when.keys() <= done]
         if not ready:
             key, dimension = next(iter(left.items()))
-            section, _, name = key.rpartition(".")
-            where = f"{path}: [{section}] {name}"
+            where = spelled_key(path, key)
             for asked in dimension.when.keys() - searched.keys():
                 raise UsageError(
                     f"{where}: when asks about {asked}, which is not searched{did_you_mean(asked, searched)}"
@@ -216,12 +213,11 @@ def _ordered(path: Path, searched: Mapping[str, Dimension]) -> Iterator[Dimensio
 
 
 def _check_condition(path: Path, dimension: Dimension, searched: Mapping[str, Dimension]) -> None:
-    section, _, name = dimension.key.rpartition(".")
     for asked, values in dimension.when.items():
         known = searched[asked].values
         for value in values:
             if known and value not in known:
                 raise UsageError(
-                    f"{path}: [{section}] {name}: when {asked} is {spelled(value)} never holds; it is one of "
+                    f"{spelled_key(path, dimension.key)}: when {asked} is {spelled(value)} never holds; it is one of "
                     f"{', '.join(map(spelled, known))}"
                 )

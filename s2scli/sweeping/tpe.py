@@ -95,5 +95,5 @@ def _interval(dimension: Range) -> dict[str, Any]:
     """What Optuna calls the ends of a range and its step; it warns where the upper end is no step."""
     low, high, step = dimension.low, dimension.high, dimension.step or (1 if dimension.whole else None)
     if dimension.step:
-        high = low + math.floor((high - low) / dimension.step + 1e-9) * dimension.step
+        high = low + (dimension.number_of_steps(dimension.step) - 1) * dimension.step
     return {"low": low, "high": high, "log": dimension.log, "step": step}

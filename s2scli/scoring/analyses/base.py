@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from s2scli.configs.score import TOKENIZERS, ScoreConfig
+from s2scli.configs.score import SUBWORD, ScoreConfig
 from s2scli.data.dataset import Dataset
 from s2scli.metrics.bleu import Bleu
 from s2scli.scoring.results import ScoreResult
@@ -89,8 +89,8 @@ def read_words(config: ScoreConfig, result: ScoreResult) -> ScoredWords:
     references = [corpus.reference(line) for line in range(len(corpus))] if corpus.references else []
     options = next(iter(result.metrics.values())).options
     # Pieces of words are none.
-    options = options if options.tokenize in ("auto", *TOKENIZERS[:7]) else replace(options, tokenize="auto")
-    target, source = Bleu(options), Bleu(replace(options, tokenize="auto"))
+    plain = replace(options, tokenize="auto")
+    target, source = Bleu(plain if options.tokenize in SUBWORD else options), Bleu(plain)
     target.fit(references or corpus.systems[0])
     source.fit(corpus.sources)
     pairs: list[tuple[list[str], list[str]]] = []

@@ -14,6 +14,7 @@ from s2scli.metrics.edits import in_reference
 from s2scli.scoring.analyses.base import Analysis, Bars
 from s2scli.scoring.results import ScoreResult
 from s2scli.scoring.tables import Table
+from s2scli.text.pieces import GOES_ON, SPACE_BEFORE
 
 _BINS = 10
 
@@ -109,4 +110,4 @@ def word_scores(words: Sequence[str], record: Mapping[str, Any]) -> list[float] 
 
 def _spelled(token: str) -> str:
     """A token's own characters, without SentencePiece's sign for a space and subword-nmt's for what goes on."""
-    return token.replace("\u2581", "").removesuffix("@@").removesuffix("</w>").replace(" ", "")
+    return token.replace(SPACE_BEFORE, "").removesuffix(GOES_ON).removesuffix("</w>").replace(" ", "")

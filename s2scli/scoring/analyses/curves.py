@@ -13,7 +13,7 @@ def learning_curves(runs: Sequence[Path]) -> Iterator[Analysis]:
     """The loss of training and of validation of runs, by update; see `s2s plot` for other figures."""
     if not runs:
         return
-    charts = []
+    histories, charts = read_histories(runs), []
     for kind, caption in (("train", "loss in training"), ("valid", "loss in validation")):
         curves = {
             history.name: [
@@ -21,12 +21,12 @@ def learning_curves(runs: Sequence[Path]) -> Iterator[Analysis]:
                 for update, event in history.events[kind].items()
                 if is_number(event.get("loss"))
             ]
-            for history in read_histories(runs)
+            for history in histories
         }
         charts += [Curves(caption=caption, curves=curves)] if any(curves.values()) else []
     yield Analysis(
         title="Learning curves",
         text="The loss in nats a token by update, as each run logged it.",
         charts=charts,
-        keys=[history.name for history in read_histories(runs)],
+        keys=[history.name for history in histories],
     )
