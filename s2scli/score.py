@@ -9,6 +9,7 @@ from s2scli.files import keep_inputs
 from s2scli.metrics.base import Metric, MetricOptions
 from s2scli.metrics.words import bleu_tokenizer
 from s2scli.needs import note_needs
+from s2scli.plotting.history import read_histories
 from s2scli.scoring.corpus import ScoredCorpus, read_corpus
 from s2scli.scoring.results import ScoreResult, compare
 
@@ -29,11 +30,8 @@ def score(config: ScoreConfig) -> ScoreResult:
         ignore_labels=config.ignore_labels,
     )
     metrics: dict[str, Metric] = {name: METRICS[name](options) for name in config.metrics if name in METRICS}
-    if config.runs:
-        from s2scli.plotting.history import read_histories
-
-        # What cannot be read is said before the scores are computed.
-        read_histories(config.runs)
+    # What cannot be read is said before the scores are computed.
+    histories = read_histories(config.runs)
     corpus = read_corpus(config, frozenset(need for metric in metrics.values() for need in metric.needs))
     if config.path is not None:
         # torch is loaded here, and for this alone.
@@ -57,7 +55,7 @@ def score(config: ScoreConfig) -> ScoreResult:
     if config.report is not None:
         from s2scli.scoring.report import write_report
 
-        write_report(config.report, config, result)
+        write_report(config.report, config, result, histories)
         notice(f"the report is in {config.report}")
     return result
 

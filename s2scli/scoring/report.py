@@ -15,6 +15,7 @@ from s2scli.errors import DataError
 from s2scli.io import open_text
 from s2scli.plotting.heat import HeatMap, heat_maps
 from s2scli.plotting.heat_page import MAP_STYLE, map_table
+from s2scli.plotting.history import History
 from s2scli.plotting.page import PAGE_END, page_start
 from s2scli.record import AttendedFrames, Hypothesis, Record
 from s2scli.scoring.analyses import analyses
@@ -48,13 +49,15 @@ svg { max-width: 100%; height: auto; } svg text { fill: var(--text); font-size: 
 """
 
 
-def write_report(path: Path, config: ScoreConfig, result: ScoreResult) -> None:
-    """Write the page; it appears when it is complete."""
+def write_report(
+    path: Path, config: ScoreConfig, result: ScoreResult, histories: Sequence[History] = ()
+) -> None:
+    """Write the page, with the learning curves of runs; it appears when it is complete."""
     with open_text(path) as stream:
-        stream.writelines(_page(config, result))
+        stream.writelines(_page(config, result, histories))
 
 
-def _page(config: ScoreConfig, result: ScoreResult) -> Iterator[str]:
+def _page(config: ScoreConfig, result: ScoreResult, histories: Sequence[History]) -> Iterator[str]:
     yield (
         page_start("Scores", _STYLE + MAP_STYLE) + f"<h1>Scores of {counted(result.segments, 'line')}</h1>\n"
     )
@@ -73,7 +76,7 @@ def _page(config: ScoreConfig, result: ScoreResult) -> Iterator[str]:
     lengths = words_of_lines(result.corpus, next(iter(result.metrics.values())))
     place = -1 if result.corpus.references else 0
     yield keys([*lengths], place) + histogram([*lengths.values()], place)
-    for analysis in analyses(config, result):
+    for analysis in analyses(config, result, histories):
         yield from _analysis(analysis, result.systems)
     for system in range(1, len(result.systems)) if len(result.systems) > 1 else ():
         gained = gains(result, system)

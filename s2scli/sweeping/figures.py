@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from s2scli import document
 from s2scli.components import METRICS
+from s2scli.configs.score import ScoreConfig
 from s2scli.configs.sweep import SweepConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.errors import UsageError, did_you_mean
 from s2scli.files import RUN_LOG
-from s2scli.io import read_raw_lines
 from s2scli.plotting.history import is_number, read_events
+from s2scli.scoring.corpus import read_corpus
 from s2scli.sweeping.trials import TO_ITS_END, Goal
 
 # What every validation tells, and that less of it is better.
@@ -64,13 +64,9 @@ def check_is_scored(metric: str) -> None:
 
 def score_of_outputs(records: Path, metric: str) -> float:
     """A metric of outputs and references in JSON lines, as `s2s generate` writes them of a dataset."""
-    outputs, references, sources = [], [], []
-    for line in read_raw_lines(records):
-        record = document.parse(line)
-        outputs.append(record["text"])
-        references.append(record.get("reference", ""))
-        sources.append(record.get("source", ""))
-    return float(METRICS[metric]().score(outputs, [references], sources).value)
+    scorer = METRICS[metric]()
+    corpus = read_corpus(ScoreConfig(sys=(records,)), frozenset(scorer.needs))
+    return float(scorer.score(corpus.systems[0], corpus.references, corpus.sources).value)
 
 
 def validations(run: Path, rung: int) -> dict[int, dict[str, Any]]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from s2scli.plotting.history import is_number, read_histories
+from s2scli.plotting.history import History, is_number
 from s2scli.scoring.analyses.base import Analysis, Curves
 
 
-def learning_curves(runs: Sequence[Path]) -> Iterator[Analysis]:
+def learning_curves(histories: Sequence[History]) -> Iterator[Analysis]:
     """The loss of training and of validation of runs, by update; see `s2s plot` for other figures."""
-    if not runs:
+    if not histories:
         return
-    histories, charts = read_histories(runs), []
+    charts = []
     for kind, caption in (("train", "loss in training"), ("valid", "loss in validation")):
         curves = {
             history.name: [
