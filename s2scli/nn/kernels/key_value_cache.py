@@ -97,13 +97,16 @@ class KeyValueCache:
     def join(self, other: Self) -> Self:
         """A cache of these sentences' hypotheses and then of as many of others; the newest tokens are in one slot."""
         length = max(self.length, other.length)
-        tensors, firsts = [], []
-        for cache in (self, other):
+        rows = self.tensor.size(2)
+        shape = list(self.tensor.shape)
+        shape[2], shape[4] = rows + other.tensor.size(2), rounded_length(length)
+        tensor = self.tensor.new_zeros(shape)
+        firsts = []
+        for cache, part in ((self, tensor[:, :, :rows]), (other, tensor[:, :, rows:])):
             ahead = length - cache.length
-            behind = rounded_length(length) - ahead - cache.tensor.size(4)
-            tensors.append(F.pad(cache.tensor, (0, 0, ahead, behind)))
+            part[..., ahead:length, :] = cache.tensor[..., : cache.length, :]
             firsts.append(cache.first + ahead)
-        return self._of(torch.cat(tensors, dim=2), torch.cat(firsts), length)
+        return self._of(tensor, torch.cat(firsts), length)
 
     def reorder(self, hypotheses: Tensor) -> Self:
         """A cache whose rows are some of this one's, [B·K], as many of each sentence; rows that stay are not copied.
