@@ -122,7 +122,7 @@ class SoftmaxOutput(OutputLayer[Tensor]):
         part = type(self).__new__(type(self))
         nn.Module.__init__(part)
         if self.quantized is None:
-            part.weight = self.matrix().detach()[tokens]
+            part.weight = self.matrix().detach().index_select(0, tokens)
             part.bias = None if self.bias is None else self.bias.detach()[tokens]
         else:
             part.quantized = self.quantized.of_rows(tokens)

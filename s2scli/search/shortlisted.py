@@ -31,10 +31,12 @@ class ShortlistedSearch(JoinableSearch):
         prefixes = request.prefixes or [request.prefix] * len(batch)
         vocabularies = shortlist.vocabularies(batch.source.tokens("--shortlist").ids, prefixes)  # [B, C]
         small = model.with_models(lambda member: Shortlisted(member, vocabularies))
-        self._vocabularies = dict(zip(batch.sentences, vocabularies, strict=True))
+        self._vocabularies: dict[int, list[int]] = dict(
+            zip(batch.sentences, vocabularies.tolist(), strict=True)
+        )
         translated = [
-            [int((vocabulary == token).nonzero()) for token in prefix]
-            for vocabulary, prefix in zip(vocabularies, prefixes, strict=True)
+            [vocabulary.index(token) for token in prefix]
+            for vocabulary, prefix in zip(self._vocabularies.values(), prefixes, strict=True)
         ]
         request = replace(request, prefix=(), prefixes=translated)
         self._search = kind(small, replace(batch, request=request), config)
@@ -65,6 +67,6 @@ class ShortlistedSearch(JoinableSearch):
         """What has been found for each sentence, by its number, in tokens of the whole vocabulary."""
         found = {}
         for sentence, outputs in self._search.outputs().items():
-            tokens = self._vocabularies[sentence].tolist()
+            tokens = self._vocabularies[sentence]
             found[sentence] = [replace(item, ids=[tokens[token] for token in item.ids]) for item in outputs]
         return found

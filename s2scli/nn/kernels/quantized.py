@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Self
 
@@ -9,13 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from s2scli.nn.kernels.products import linear, pack, packed_product, product
+from s2scli.nn.kernels.products import linear, pack, packed_product, product, resolve_library
 from s2scli.nn.kernels.switch import enabled
 
 # Products in memory at once where they are wide, 1 MB: what is done to them then happens in a core's cache.
 _BLOCK_ELEMENTS = 1 << 18
 # Multiplications, with a weight of so many numbers at most, for which calling oneDNN takes longer than what it saves.
 _SHORT, _SMALL_WEIGHT = 1 << 20, 1 << 18
+# Where torch's own products are the faster ones, they are so with a weight of so many numbers, whatever it multiplies,
+# and from so many rows on with one of more numbers.
+_TINY_WEIGHT, _MIDDLING_WEIGHT, _MANY_ROWS = 1 << 17, 1 << 20, 64
 
 
 class FloatWeight:
@@ -27,12 +31,20 @@ class FloatWeight:
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         self._weight, self._bias = weight, bias
         self._packed = pack(weight)
-        self._prepare_short()
+        self._prepare()
 
-    def _prepare_short(self) -> None:
-        """Keep what short products take, for which torch's own way is the fastest: those of so many numbers of x."""
-        self._short = _SHORT // len(self._weight) if self._weight.numel() <= _SMALL_WEIGHT else 0
-        if self._short:
+    def _prepare(self) -> None:
+        """Find out which products torch's own way is the fastest for: x of so many numbers at most, or at least."""
+        outputs, numbers = len(self._weight), self._weight.numel()
+        self._short = _SHORT // outputs if numbers <= _SMALL_WEIGHT else 0
+        self._long_from = sys.maxsize
+        if self._weight.dtype == torch.float32 and resolve_library("auto", self._weight.device) == "torch":
+            if numbers <= _TINY_WEIGHT or self._packed is None:
+                self._short = sys.maxsize
+            elif numbers <= _MIDDLING_WEIGHT:
+                self._long_from = _MANY_ROWS * self._weight.size(1)
+        # What those take.
+        if self._short or self._long_from < sys.maxsize:
             self._wide = self._weight.float(), None if self._bias is None else self._bias.float()
 
     @classmethod
@@ -53,15 +65,21 @@ class FloatWeight:
         """What calling it comes to: asking each time would take as long as a short product does."""
         if not enabled():
             return self._plain
-        return self._whole if self._weight.dtype == torch.float32 else self._rounded
+        if self._weight.dtype != torch.float32:
+            return self._rounded
+        return self._by_torch if self._short == sys.maxsize else self._whole
 
     def _plain(self, x: Tensor) -> Tensor:
         """The formula."""
         return F.linear(x.to(self._weight.dtype), self._weight, self._bias).float()
 
+    def _by_torch(self, x: Tensor) -> Tensor:
+        """The product in float32, by torch's own way."""
+        return F.linear(x, *self._wide)
+
     def _whole(self, x: Tensor) -> Tensor:
-        """The product in float32; of short ones torch's own way is the fastest."""
-        return F.linear(x, *self._wide) if x.numel() <= self._short else self._long(x)
+        """The product in float32, by the way that is the fastest for x."""
+        return F.linear(x, *self._wide) if not self._short < x.numel() < self._long_from else self._long(x)
 
     def _rounded(self, x: Tensor) -> Tensor:
         """The product of rounded numbers; torch is slow at short ones of them, but not at the same in float32."""
@@ -79,9 +97,9 @@ class FloatWeight:
     def of_rows(self, rows: Tensor) -> Self:
         """The same with some rows of the weight, [any]."""
         part = type(self).__new__(type(self))
-        part._weight, part._packed = self._weight[rows], None
+        part._weight, part._packed = self._weight.index_select(0, rows), None
         part._bias = None if self._bias is None else self._bias[rows]
-        part._prepare_short()
+        part._prepare()
         return part
 
 
