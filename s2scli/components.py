@@ -113,6 +113,7 @@ ATTRIBUTIONS = Registry(
     "method",
     {
         "attention": "s2scli.configs.attribution:AttentionAttributionConfig",
+        "gradient_norm": "s2scli.configs.attribution:GradientNormConfig",
         "input_x_gradient": "s2scli.configs.attribution:InputXGradientConfig",
         "integrated_gradients": "s2scli.configs.attribution:IntegratedGradientsConfig",
         "erasure": "s2scli.configs.attribution:ErasureConfig",

@@ -1,4 +1,4 @@
-"""`s2s plot`: the figures of one or more runs over their updates, as a picture or in the terminal."""
+"""`s2s plot`: the figures of runs over their updates, and of gradients, as a picture or in the terminal."""
 
 from __future__ import annotations
 
@@ -14,19 +14,24 @@ from s2scli.needs import note_needs
 from s2scli.plotting.bars import ShareBars
 from s2scli.plotting.charts import print_charts
 from s2scli.plotting.history import History, read_histories
-from s2scli.plotting.panels import Panel, make_panels
+from s2scli.plotting.panels import GRADIENTS, Panel, make_panels
 from s2scli.plotting.picture import check_ending, draw, require_matplotlib, write
+from s2scli.plotting.positions import FIGURE, is_explained, read_positions
 from s2scli.sweeping.history import FIGURES, is_sweep, read_sweep
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlotResult:
-    """What was read and drawn; output: the picture, or None where there is none; bars: of searches over settings."""
+    """What was read and drawn; output: the picture, or None where there is none; bars: of searches over settings.
+
+    x: what the x axis counts.
+    """
 
     histories: tuple[History, ...]
     panels: tuple[Panel, ...]
     output: Path | None
     bars: tuple[ShareBars, ...] = ()
+    x: str = "update"
 
 
 def plot(config: PlotConfig) -> PlotResult:
@@ -37,21 +42,42 @@ def plot(config: PlotConfig) -> PlotResult:
     note_needs(config)
     kind = check_ending(config.output) if config.output else ""
     if not config.runs:
-        raise UsageError("RUNS must be given: run folders, their log.jsonl files, or folders of s2s sweep")
+        raise UsageError(
+            "RUNS must be given: run folders, their log.jsonl files, folders of s2s sweep, or records of s2s explain "
+            "--method gradient_norm"
+        )
     if config.output:
         require_matplotlib()
-    histories, bars = _read(config.runs)
-    figures = config.figures or (FIGURES if bars else ())
-    panels = make_panels(histories, figures=figures, x=config.x, smooth=config.smooth, log_y=config.log_y)
+    if any(map(is_explained, config.runs)):
+        histories, bars, figures, x = _explained(config)
+    else:
+        histories, bars = _read(config.runs)
+        figures, x = config.figures or (FIGURES if bars else ()), config.x
+    panels = make_panels(histories, figures=figures, x=x, smooth=config.smooth, log_y=config.log_y)
     if config.output:
-        picture = draw(panels, runs=[history.name for history in histories], x=config.x, bars=bars)
+        picture = draw(panels, runs=[history.name for history in histories], x=x, bars=bars)
         with write_named(config.output) as temporary:
             write(picture, temporary, kind)
         drawn = ", ".join(dict.fromkeys(panel.figure for panel in panels))
         notice(f"{config.output}: {drawn} of {', '.join(history.name for history in histories)}")
     return PlotResult(
-        histories=tuple(histories), panels=tuple(panels), output=config.output, bars=tuple(bars)
+        histories=tuple(histories), panels=tuple(panels), output=config.output, bars=tuple(bars), x=x
     )
+
+
+def _explained(config: PlotConfig) -> tuple[list[History], list[ShareBars], tuple[str, ...], str]:
+    """The gradients of records by source position: histories, no bars, the figure and what the x axis counts."""
+    for path in config.runs:
+        if not is_explained(path):
+            raise UsageError(
+                f"{path} is no file of records, whose gradients are by source position; draw them and runs apart"
+            )
+    for figure in config.figures:
+        if figure != GRADIENTS:
+            raise UsageError(f"--figures {figure}: records of s2s explain have one figure, {GRADIENTS}")
+    if config.x != PlotConfig.x:
+        raise UsageError(f"--x {config.x}: the x axis of records counts source tokens; leave it out")
+    return read_positions(config.runs), [], (FIGURE,), "position"
 
 
 def _read(paths: Sequence[Path]) -> tuple[list[History], list[ShareBars]]:
@@ -69,5 +95,6 @@ def _read(paths: Sequence[Path]) -> tuple[list[History], list[ShareBars]]:
 
 def show(config: PlotConfig, result: PlotResult) -> None:
     """Print the figures as charts to standard output, unless they are in a picture."""
+    del config
     if result.output is None:
-        print_charts(result.panels, result.histories, x=config.x, bars=result.bars)
+        print_charts(result.panels, result.histories, x=result.x, bars=result.bars)

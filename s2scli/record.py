@@ -101,7 +101,8 @@ class Attribution:
 
 
 def _rounded(rows: Sequence[Sequence[float]]) -> list[list[float]]:
-    return [[round(value, 5) for value in row] for row in rows]
+    """Shares to five significant digits: of gradients those that vanish are to be seen."""
+    return [[float(f"{value:.5g}") for value in row] for row in rows]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,9 @@ def direct(path: Path, record: dict[str, Any], **settings: Any) -> Any:
     return config.attribution.builder(config, config).shares(ExplainedPair(model, source, target))
 
 
-@pytest.mark.parametrize("method", ["attention", "input_x_gradient", "integrated_gradients", "erasure"])
+@pytest.mark.parametrize(
+    "method", ["attention", "gradient_norm", "input_x_gradient", "integrated_gradients", "erasure"]
+)
 def test_records_have_what_the_method_says(run: Explainer, method: str, generating: Any) -> None:
     found = run.records(joined([*LINES, ""]), method=method)
     plain = generating(run.path)(joined([*LINES, ""]), max_len_a=0.0, max_len_b=6)
@@ -152,7 +154,7 @@ def test_gradients_that_do_not_add_up_are_told_of(run: Explainer, monkeypatch: p
         ),
         ({"precision": "int8"}, "--precision int8: --method input_x_gradient needs gradients"),
         ({"output": "maps.gif"}, "--output maps.gif: the ending must be one of .html, .png, .svg, .pdf"),
-        ({"method": "gradients"}, "method = 'gradients' is not allowed; did you mean input_x_gradient"),
+        ({"method": "gradients"}, "method = 'gradients' is not allowed; did you mean gradient_norm"),
         ({"method": "attention", "alignment_layer": 4}, "--alignment-layer 4: the model has 1 decoder layer"),
     ],
 )

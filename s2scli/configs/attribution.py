@@ -36,6 +36,16 @@ class AttentionAttributionConfig(AttributionConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GradientNormConfig(AttributionConfig):
+    """How long the gradient at each vector that is read is."""
+
+    builds = "s2scli.attribution.gradients:GradientNorm"
+    differentiates = True
+
+    name: str = called("gradient_norm", "method")
+
+
+@dataclass(frozen=True, kw_only=True)
 class InputXGradientConfig(AttributionConfig):
     """Each vector that is read times the gradient there."""
 

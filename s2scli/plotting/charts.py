@@ -12,9 +12,9 @@ from rich.text import Text
 
 from s2scli.console import counted
 from s2scli.plotting.bars import ShareBars, bar_rows
+from s2scli.plotting.gradients import by_figure, gradient_rows
 from s2scli.plotting.history import History, is_number
-from s2scli.plotting.norms import BARS, bar
-from s2scli.plotting.panels import Curve, Panel, is_norms, x_range
+from s2scli.plotting.panels import Curve, Panel, x_range
 from s2scli.styled import StyledConsole
 
 _COLOURS = ("bright_blue", "bright_red", "bright_green", "bright_magenta", "bright_cyan", "bright_yellow")
@@ -24,12 +24,19 @@ _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 _LOW, _HIGH = 8, 14
 _TICKS, _GAP, _NARROWEST, _WIDEST = 8, 2, 40, 160
 _MARK_SPACING = 14
+# What the x axis counts, by its name.
+_UNITS = {
+    "update": "updates",
+    "epoch": "epochs",
+    "seconds": "seconds",
+    "position": "tokens before the end of the source",
+}
 
 
 def print_charts(
     panels: Sequence[Panel], histories: Sequence[History], *, x: str, bars: Sequence[ShareBars] = ()
 ) -> None:
-    """Print who is who, then the panels, two side by side where there is room, then the norms of layers, then bars."""
+    """Print who is who, then the panels, two side by side where there is room, then gradients, then bars."""
     console = StyledConsole(soft_wrap=True)
     width = max(_NARROWEST, min(console.width, _WIDEST))
     # A run's letters, for training and for validation.
@@ -41,7 +48,7 @@ def print_charts(
         console.print(
             "small letters: training, capitals: validation" if histories[1:] else "t: training, v: validation"
         )
-    small = [panel for panel in panels if not is_norms(panel.figure)]
+    small = [panel for panel in panels if not panel.of_layers]
     columns = 2 if len(small) > 1 and width >= 72 else 1
     rows = _LOW if len(small) > 1 else _HIGH
     room = (width - _GAP * (columns - 1)) // columns
@@ -50,11 +57,10 @@ def print_charts(
         console.print()
         for parts in zip(*charts[start : start + columns], strict=True):
             _print_row(console, parts)
-    for panel in panels:
-        if is_norms(panel.figure):
-            console.print()
-            for row in sparklines(panel, width):
-                _print_row(console, [row])
+    for alike in by_figure(panels):
+        console.print()
+        for row in gradient_rows(alike, width):
+            _print_row(console, [row])
     for shares in bars:
         console.print()
         for row in bar_rows(shares, width):
@@ -68,10 +74,10 @@ def _print_row(console: Console, parts: Sequence[Text]) -> None:
 
 
 def _introduce(histories: Sequence[History], marks: Sequence[str]) -> list[Text]:
-    """A line on each run: its letter, its name, how far it is and its best validation loss."""
+    """A line on each run: its letter, its name, and how far it is with its best validation loss, or what is told."""
     rows = []
     for run, history in enumerate(histories):
-        facts = _facts(history)
+        facts = [history.told] if history.told else _facts(history)
         row = Text(f"{marks[run][0]} " if len(histories) > 1 else "")
         rows.append(row.append(history.name, style=f"bold {_COLOURS[run % len(_COLOURS)]}"))
         row.append(f": {', '.join(facts)}" if facts else "")
@@ -146,8 +152,7 @@ def _title(panel: Panel, marks: Sequence[str], width: int) -> Text:
 
 def _x_axis(left: float, right: float, x: str, columns: int) -> list[Text]:
     first, last = _place(left), _place(right)
-    unit = f"{x}s" if x != "seconds" else x
-    label = f"{first}{unit.center(columns - len(first) - len(last))}{last}"
+    label = f"{first}{_UNITS[x].center(columns - len(first) - len(last))}{last}"
     return [Text(f"{'':>{_TICKS}}└{'─' * columns}"), Text(f"{'':>{_TICKS}} {label}")]
 
 
@@ -218,27 +223,3 @@ def _height(points: Sequence[tuple[float, float]], x: float) -> float:
         if x0 <= x <= x1 and x1 > x0:
             return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
     return points[0][1] if x < points[0][0] else points[-1][1]
-
-
-def sparklines(panel: Panel, width: int) -> list[Text]:
-    """Show the norms of layers: a row of bars for each, on one logarithmic scale, and the last value."""
-    values = [value for line in panel.lines for value in line.y]
-    high = max(values)
-    low = min(*values, high / 1000)  # so that norms of one size look like it
-    names = min(max(len(line.name) for line in panel.lines), width // 2)
-    room = max(1, width - names - 12)
-    name = f"{panel.label}: {panel.title}"
-    title = Text(name, style="bold").append(f"  {BARS[0]} {low:.1e} … {BARS[-1]} {high:.1e}", style="none")
-    rows = [title]
-    for line in panel.lines:
-        name = line.name if len(line.name) <= names else f"…{line.name[1 - names :]}"
-        spark = "".join(bar(value, low, high) for value in _thin(line.y, room))
-        rows.append(Text(f"  {name:<{names}} {spark} {line.y[-1]:.1e}"))
-    return rows
-
-
-def _thin(values: Sequence[float], most: int) -> list[float]:
-    """At most so many of the values, evenly spread, the last one among them."""
-    if len(values) <= most:
-        return list(values)
-    return [values[(number + 1) * len(values) // most - 1] for number in range(most)]

@@ -22,11 +22,15 @@ Events = dict[int, dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """The events of a run: kind → update → figure → value, updates in ascending order."""
+    """The events of a run: kind → update → figure → value, updates in ascending order.
+
+    told: what is said of it in a line, where that is not how far it is and its best validation loss.
+    """
 
     name: str
     path: Path
     events: Mapping[str, Events]
+    told: str = ""
 
     def last(self, kind: str) -> dict[str, Any]:
         """The latest event of a kind, empty where there is none."""
@@ -115,12 +119,12 @@ def _with_infinities(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def x_axis(history: History, x: str) -> Callable[[int], float]:
-    """Where an update lies on the x axis: itself, or the epochs or seconds of training it took to get there.
+    """Where an update, or what else is counted, lies: by its number, or the epochs or seconds of training until there.
 
     Between the updates whose seconds are known they are interpolated. Epoch 2.5 is the middle of the third
     pass over the data; an epoch ends at the last event it has, which is its validation if there is one.
     """
-    if x == "update":
+    if x not in ("epoch", "seconds"):
         return float
     knots = _epoch_ends(history) if x == "epoch" else _seconds(history)
     if len(knots) < 2:

@@ -12,7 +12,9 @@ from s2scli.errors import DataError, UsageError, did_you_mean
 from s2scli.plotting.history import History, is_number, x_axis
 from s2scli.plotting.norms import by_layer
 
-NORMS = "norms"
+GRADIENTS = "gradients"
+# The kind of events that have them.
+_NORMS = "norms"
 _LABELS = {
     "loss": "loss (bits per token)",
     "ppl": "perplexity",
@@ -25,8 +27,10 @@ _LABELS = {
     "tokens_per_s": "tokens per second",
     "trials": "figures of trials",
     "best": "best so far",
+    "gradient_norm": "gradient norm at each source token",
 }
-# Figures whose values, one after the other, are not of one run.
+# Figures whose axis is always logarithmic, and those whose values, one after the other, are not of one run.
+_LOGARITHMIC = ("ppl", "gradient_norm")
 _OF_MANY_RUNS = ("trials",)
 # What the events hold besides figures.
 _PLACES = ("update", "epoch", "seconds", "seconds_left")
@@ -55,7 +59,8 @@ class Curve:
 class Panel:
     """One pair of axes and the lines in it.
 
-    label: of the y axis; title: the run that all lines are of, or nothing; limits: the y values to show.
+    label: of the y axis; title: the run that all lines are of, or nothing; limits: the y values to show. of_layers:
+    whether the lines are the layers of one run, whose panels share their limits.
     """
 
     figure: str
@@ -64,29 +69,28 @@ class Panel:
     log_y: bool
     limits: tuple[float, float]
     lines: tuple[Curve, ...]
+    of_layers: bool = False
 
 
 def make_panels(
     histories: Sequence[History], *, figures: Sequence[str], x: str, smooth: int, log_y: bool
 ) -> list[Panel]:
-    """Make a panel of each figure with the lines of all runs that have it; of norms, one of each run.
+    """Make a panel of each figure with the lines of all runs that have it; of gradients, one of each run.
 
-    Raises UsageError for a figure that no run has, and DataError where there is nothing to draw.
+    Raises UsageError for a figure that no run has, or for gradients that a run has not logged, and DataError where
+    there is nothing to draw.
     """
     usual, known = _figures(histories)
     for figure in figures:
+        if _is_of_layers(figure):
+            _check_norms(histories)
         if figure not in known:
             raise UsageError(f"--figures {figure}: no such figure in the log{did_you_mean(figure, known)}")
     axes = [x_axis(history, x) for history in histories]
     panels = []
     for figure in dict.fromkeys(figures) or usual:
-        if is_norms(figure):
-            layer = figure[len(NORMS) + 1 :]
-            label = f"gradient norm in {layer}" if layer else "gradient norm by layer"
-            panels += [
-                _panel(figure, label, history.name, log_y, _layers(run, history, axes[run], layer))
-                for run, history in enumerate(histories)
-            ]
+        if _is_of_layers(figure):
+            panels += _gradient_panels(figure, histories, axes)
         else:
             label = _LABELS.get(figure, figure.replace("_", " "))
             lines = _lines(figure, histories, axes, smooth)
@@ -99,10 +103,39 @@ def make_panels(
     return panels
 
 
+def _is_of_layers(figure: str) -> bool:
+    """Whether a figure is `gradients`, by layer, or `gradients.LAYER`, by the parts of that layer."""
+    return figure == GRADIENTS or figure.startswith(f"{GRADIENTS}.")
+
+
+def _check_norms(histories: Sequence[History]) -> None:
+    for history in histories:
+        if not history.events[_NORMS]:
+            raise UsageError(
+                f"--figures {GRADIENTS}: {history.path} has no gradient norms; they are logged by s2s train "
+                "--log-grad-norms"
+            )
+
+
+def _gradient_panels(
+    figure: str, histories: Sequence[History], axes: Sequence[Callable[[int], float]]
+) -> list[Panel]:
+    """A panel of each run, all with the same limits."""
+    layer = figure[len(GRADIENTS) + 1 :]
+    label = f"gradient norm in {layer}" if layer else "gradient norm by layer"
+    panels = [
+        _panel(figure, label, history.name, True, _layers(run, history, axes[run], layer))
+        for run, history in enumerate(histories)
+    ]
+    panels = [panel for panel in panels if panel.lines]
+    low, high = (best(panel.limits[at] for panel in panels) for at, best in enumerate((min, max)))
+    return [replace(panel, limits=(low, high), of_layers=True) for panel in panels]
+
+
 def _panel(figure: str, label: str, title: str, log_y: bool, lines: Sequence[Curve]) -> Panel:
     points = [point for line in lines for y in (line.y, line.logged) for point in zip(line.x, y, strict=True)]
     values = [value for _, value in points] or [0.0]
-    log_y = (log_y or figure == "ppl" or is_norms(figure)) and min(values) > 0
+    log_y = (log_y or figure in _LOGARITHMIC) and min(values) > 0
     high = max(values)
     if figure == "loss" and not log_y and sum(len(line.y) for line in lines) >= _MANY:
         # The steep beginning would leave the rest no height: the line comes in from above instead.
@@ -127,11 +160,11 @@ def _figures(histories: Sequence[History]) -> tuple[list[str], list[str]]:
         return list(dict.fromkeys(found))
 
     train, valid = names("train"), names("valid")
-    logged = [by_layer(_norms(event)) for history in histories for event in history.events[NORMS].values()]
+    logged = [by_layer(_norms(event)) for history in histories for event in history.events[_NORMS].values()]
     layers = dict.fromkeys(layer for layers in logged for layer in layers)
-    norms = [NORMS] if layers else []
-    known = list(dict.fromkeys([*train, *valid, *norms, *(f"{NORMS}.{layer}" for layer in layers)]))
-    wanted = dict.fromkeys(["loss", "ppl", *valid, "gnorm", "lr", *norms])
+    gradients = [GRADIENTS] if layers else []
+    known = list(dict.fromkeys([*train, *valid, *gradients, *(f"{GRADIENTS}.{layer}" for layer in layers)]))
+    wanted = dict.fromkeys(["loss", "ppl", *valid, "gnorm", "lr", *gradients])
     return [name for name in wanted if name in known], known
 
 
@@ -154,18 +187,18 @@ def _lines(
 def _layers(run: int, history: History, axis: Callable[[int], float], layer: str) -> list[Curve]:
     """A line for each layer, or for each part of one, in the order of the model."""
     points: dict[str, list[tuple[int, float]]] = {}
-    for update, event in history.events[NORMS].items():
+    for update, event in history.events[_NORMS].items():
         layers = by_layer(_norms(event))
         whole = {name: math.hypot(*parts.values()) for name, parts in layers.items()}
         for name, norm in (layers.get(layer, {}) if layer else whole).items():
             # A norm of zero has no place on a logarithmic axis: the line has a gap there.
             points.setdefault(name or layer, []).append((update, norm or math.nan))
-    return [line for name in points for line in _line(run, NORMS, name, points[name], axis, 1, "")]
+    return [line for name in points for line in _line(run, _NORMS, name, points[name], axis, 1, "")]
 
 
 def _norms(event: Mapping[str, Any]) -> dict[str, float]:
     """The norms of an event by their names."""
-    norms = event.get(NORMS)
+    norms = event.get(_NORMS)
     return {name: norm for name, norm in norms.items() if is_number(norm)} if isinstance(norms, dict) else {}
 
 
@@ -187,11 +220,6 @@ def _line(
     logged = tuple(value for _, value in finite)
     x = tuple(axis(update) for update, _ in finite)
     return [Curve(run=run, kind=kind, name=name, x=x, y=moving_average(logged, smooth), logged=logged)]
-
-
-def is_norms(figure: str) -> bool:
-    """Whether a figure is `norms`, by layer, or `norms.LAYER`, by the parts of that layer."""
-    return figure == NORMS or figure.startswith(f"{NORMS}.")
 
 
 def x_range(panels: Sequence[Panel]) -> tuple[float, float]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from s2scli.errors import S2SError, UsageError
 from s2scli.plotting.bars import ShareBars, draw_bars
-from s2scli.plotting.panels import Curve, Panel, is_norms, x_range
+from s2scli.plotting.gradients import MOST_COLUMNS, by_figure, draw_gradients, layers_of
+from s2scli.plotting.panels import Curve, Panel, x_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,11 +46,18 @@ _STYLE: dict[str, Any] = {
     "pdf.fonttype": 42,
 }
 _KINDS = ("png", "svg", "pdf")
-_X_LABELS = {"update": "update", "epoch": "epoch", "seconds": "training time (s)"}
+_X_LABELS = {
+    "update": "update",
+    "epoch": "epoch",
+    "seconds": "training time (s)",
+    "position": "tokens before the end of the source",
+}
 _VALID: dict[str, Any] = {"linewidth": 1.4, "zorder": 3}
-# The height of a bar; a panel among others, one alone, and one with the names of layers beside it: width and height.
-_BAR_INCHES = 0.22
-_PANEL_INCHES, _ALONE_INCHES, _WIDE_INCHES = (2.6, 1.95), (3.6, 2.6), (6.0, 2.9)
+# The heights of a bar, of a layer in a map of gradients, and of what is around them; a panel among others, and one
+# alone, width and height; the least width of maps of gradients, and what each takes beside others.
+_BAR_INCHES, _LAYER_INCHES, _AROUND_INCHES = 0.22, 0.15, 0.9
+_PANEL_INCHES, _ALONE_INCHES = (2.6, 1.95), (3.6, 2.6)
+_WIDE_INCHES, _MAP_INCHES = 5.0, 2.4
 
 
 def check_ending(output: Path) -> str:
@@ -71,18 +79,20 @@ def require_matplotlib(flag: str = "--output") -> None:
 
 
 def draw(panels: Sequence[Panel], *, runs: Sequence[str], x: str, bars: Sequence[ShareBars] = ()) -> Figure:
-    """Draw the panels side by side, norms of layers and bars in rows of their own, with one legend for the runs."""
+    """Draw the panels side by side, gradients and bars in rows of their own, with one legend for the runs."""
     with style():
         from matplotlib.figure import Figure
 
-        small = [panel for panel in panels if not is_norms(panel.figure)]
-        wide = [panel for panel in panels if is_norms(panel.figure)]
+        small = [panel for panel in panels if not panel.of_layers]
+        gradients = by_figure(panels)
         columns = _columns(len(small))
         rows = -(-len(small) // columns)
         width, height = _PANEL_INCHES if len(panels) > 1 else _ALONE_INCHES
-        heights = [height * rows + 0.3] * bool(small) + [_WIDE_INCHES[1]] * len(wide)
+        heights = [height * rows + 0.3] * bool(small) + [_map_height(alike) for alike in gradients]
         heights += [0.5 + _BAR_INCHES * len(shares.shares) for shares in bars]
-        size = (max(width * columns, _WIDE_INCHES[0] * bool(wide)), sum(heights))
+        maps = max((min(len(alike), MOST_COLUMNS) for alike in gradients), default=0)
+        wide = max(_WIDE_INCHES, 1.8 + _MAP_INCHES * maps) if maps else 0
+        size = (max(width * columns, wide), sum(heights))
         figure = Figure(figsize=size, layout="constrained")
         # Each part lays itself out: the names of layers take no room from the panels above.
         parts = list(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).flat)
@@ -97,10 +107,8 @@ def draw(panels: Sequence[Panel], *, runs: Sequence[str], x: str, bars: Sequence
             _legend(top, small, runs, columns)
         for shares in reversed(bars):
             draw_bars(parts.pop().add_subplot(), shares, colour(0))
-        for part, panel in zip(parts, wide, strict=True):
-            axes = part.add_subplot()
-            _draw_layers(axes, panel)
-            _finish(axes, panel, _X_LABELS[x], span)
+        for part, alike in zip(parts, gradients, strict=True):
+            draw_gradients(part, alike, _X_LABELS[x], span)
     return figure
 
 
@@ -121,6 +129,12 @@ def style() -> Iterator[None]:
     style: Any = _STYLE  # typed by each key in some versions
     with matplotlib.rc_context(style):
         yield
+
+
+def _map_height(panels: Sequence[Panel]) -> float:
+    """The height of the maps of gradients of one figure, in inches."""
+    rows = -(-len(panels) // MOST_COLUMNS)
+    return rows * (_AROUND_INCHES + max(1.0, _LAYER_INCHES * len(layers_of(panels))))
 
 
 def _columns(number: int) -> int:
@@ -147,26 +161,6 @@ def _train_style(panel: Panel) -> dict[str, Any]:
 def _dot(line: Curve) -> dict[str, Any]:
     """A dot for a line of one point, which has no length."""
     return {"marker": "o", "markersize": 3} if len(line.x) == 1 else {}
-
-
-def _draw_layers(axes: Axes, panel: Panel) -> None:
-    """Draw a line for each layer, dark to light from the first to the last, and name them on the right."""
-    from matplotlib import colormaps
-
-    colours = colormaps["viridis"]
-    last = max(1, len(panel.lines) - 1)
-    for number, line in enumerate(panel.lines):
-        style = ("-", (0, (4, 1.2)), (0, (1, 1)))[number % 3]
-        colour = colours(0.92 * number / last)
-        axes.plot(line.x, line.y, color=colour, linestyle=style, linewidth=1.1, label=line.name, **_dot(line))
-    many = len(panel.lines) > 12
-    axes.legend(
-        loc="center left",
-        bbox_to_anchor=(1.01, 0.5),
-        fontsize=6 if many else 7,
-        ncols=1 + (len(panel.lines) - 1) // 20,
-        labelspacing=0.25,
-    )
 
 
 def _finish(axes: Axes, panel: Panel, x_label: str, span: tuple[float, float]) -> None:

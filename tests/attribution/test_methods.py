@@ -140,6 +140,23 @@ def test_input_times_gradient_is_autograds(name: str) -> None:
         close(found.prefix[token], products[1].detach())
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_norms_are_autograds(name: str) -> None:
+    pair = make(name)
+    found = method("gradient_norm").shares(pair)
+    leaves = [item.detach().clone().requires_grad_() for item in pair.vectors()]
+    for token, value in enumerate(forced(pair.model, pair, *leaves)):
+        got = torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True)
+        norms = [
+            torch.zeros(item.shape[1]) if of_item is None else of_item[0].square().sum(-1).sqrt()
+            for item, of_item in zip(leaves, got, strict=True)
+        ]
+        if "reversed" in name:
+            norms[0] = torch.cat([norms[0][:-1].flip(0), norms[0][-1:]])
+        close(found.source[token], norms[0])
+        close(found.prefix[token], norms[1])
+
+
 def test_input_times_gradient_of_a_model_that_is_written_out() -> None:
     """Teacher forcing of Bahdanau's decoder without attention, in plain torch: nothing of ours but the weights."""
     model = random_model(

@@ -16,7 +16,7 @@ from s2scli.configs.average import AverageConfig
 from s2scli.errors import UsageError
 from s2scli.schema import build
 
-METHODS = ["attention", "input_x_gradient", "integrated_gradients", "erasure"]
+METHODS = ["attention", "gradient_norm", "input_x_gradient", "integrated_gradients", "erasure"]
 
 
 @pytest.fixture(scope="module")

@@ -118,6 +118,30 @@ def test_norms_are_rows_of_bars(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_gradients_of_runs_are_side_by_side_on_one_scale(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scale goes from a norm of one run to one of the other."""
+    first, second = straight("first", 0.1, norms=True), straight("a name that is long", 0.1)
+    second.events["norms"].update({1: {"norms": {"output": 10.0}}, 50: {"norms": {"output": 1e-3}}})
+    rows = shown(capsys, first, second)
+    assert rows[-4:] == [
+        "gradient norm by layer  ▁ 1.0e-06 … █ 1.0e+01",
+        "                   first        a name th…",
+        "  source_embedding ▁▃ 1.0e-04",
+        "  output           ▇▇ 1.0e+00   █▄ 1.0e-03",
+    ]
+    monkeypatch.setenv("COLUMNS", "40")
+    below = shown(capsys, first, second)
+    assert [row.split() for row in below[-5:]] == [
+        ["first"],
+        ["source_embedding", "▁▃", "1.0e-04"],
+        ["output", "▇▇", "1.0e+00"],
+        ["a", "name", "th…"],
+        ["output", "█▄", "1.0e-03"],
+    ]
+
+
 def test_what_lies_beyond_the_limits_is_not_drawn(capsys: pytest.CaptureFixture[str]) -> None:
     train: Events = {update: {"update": update, "loss": 100.0 / update} for update in range(1, 101)}
     history = History(name="run", path=Path("run"), events={"train": train, "valid": {}, "norms": {}})

@@ -41,7 +41,7 @@ NORMS: Events = {
 
 def test_all_figures_there_are() -> None:
     made = panels(make_history(train=TRAIN, valid=VALID, norms=NORMS))
-    assert [panel.figure for panel in made] == ["loss", "ppl", "ter", "chrf++", "gnorm", "lr", "norms"]
+    assert [panel.figure for panel in made] == ["loss", "ppl", "ter", "chrf++", "gnorm", "lr", "gradients"]
     assert [panel.label for panel in made[:4]] == ["loss (bits per token)", "perplexity", "TER", "chrF++"]
     assert points(made[0]) == {1: 4, 2: 2, 3: 4 / 3}
     assert points(made[0], kind="valid") == {3: 2}
@@ -75,15 +75,15 @@ def test_runs_share_panels() -> None:
     assert x_range(panels(make_history(train={5: {"loss": 1.0}}))) == (5, 6)
 
 
-def test_norms_are_a_panel_of_each_run() -> None:
+def test_gradients_are_a_panel_of_each_run() -> None:
     zero: Events = {
         1: {"norms": {"encoder": 0.0, "decoder": 2.0, "odd": "x"}},
         2: {"norms": {"encoder": 0.5}},
     }
     made = panels(make_history("a", norms=NORMS), make_history("b"), make_history("c", norms=zero))
     assert [(panel.figure, panel.title, panel.log_y) for panel in made] == [
-        ("norms", "a", True),
-        ("norms", "c", True),
+        ("gradients", "a", True),
+        ("gradients", "c", True),
     ]
     assert [(line.name, line.y) for line in made[0].lines] == [
         ("encoder", (0.1, 0.2)),
@@ -95,10 +95,10 @@ def test_norms_are_a_panel_of_each_run() -> None:
     ]
 
 
-def test_norms_of_the_parts_of_a_layer() -> None:
+def test_gradients_of_the_parts_of_a_layer() -> None:
     names = {"embedding": 1.0, "layers.0.attention": 3.0, "layers.0.mlp.up": 4.0, "layers.1.mlp.up": 6.0}
     history = make_history(norms={1: {"norms": names}})
-    whole, parts, single = panels(history, figures=("norms", "norms.layers.0", "norms.embedding"))
+    whole, parts, single = panels(history, figures=("gradients", "gradients.layers.0", "gradients.embedding"))
     assert [(line.name, line.y) for line in whole.lines] == [
         ("embedding", (1.0,)),
         ("layers.0", (5.0,)),
@@ -107,8 +107,8 @@ def test_norms_of_the_parts_of_a_layer() -> None:
     assert parts.label == "gradient norm in layers.0"
     assert [(line.name, line.y) for line in parts.lines] == [("attention", (3.0,)), ("mlp.up", (4.0,))]
     assert [(line.name, line.y) for line in single.lines] == [("embedding", (1.0,))]
-    with pytest.raises(UsageError, match=r"did you mean norms\.layers\.1\?$"):
-        panels(history, figures=("norms.layers.7",))
+    with pytest.raises(UsageError, match=r"did you mean gradients\.layers\.1\?$"):
+        panels(history, figures=("gradients.layers.7",))
 
 
 def test_moving_average() -> None:
