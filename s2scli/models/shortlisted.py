@@ -17,7 +17,7 @@ from s2scli.nn.output import SoftmaxOutput
 
 # On a CPU, how many sentences are scored by one product. Those of a whole batch have thousands of tokens, of which each
 # sentence wants a hundred or two; a product of fewer rows takes longer for each of them.
-_GROUP = 16
+_GROUP = 32
 # New groups are made when so few of the sentences are left.
 _FEW = 1 / 4
 
@@ -31,7 +31,7 @@ class GroupedOutput:
     made_for: for how many sentences the layers were made, some of which may be gone.
     """
 
-    layers: list[SoftmaxOutput]
+    layers: list[Callable[[Tensor], Tensor]]
     sizes: list[int]
     columns: Tensor
     is_padding: Tensor
@@ -51,7 +51,7 @@ class GroupedOutput:
         tokens = has.nonzero()[:, 1].split(has.sum(1).tolist())
         places = has.cumsum(1, dtype=torch.int32) - 1  # [groups, V]
         columns = places[group, vocabularies.clamp(min=0)].long()  # [B, C]
-        layers = [output.over(some) for some in tokens]
+        layers = [output.over(some).direct_call() for some in tokens]
         return cls(layers, sizes, columns[:, None], (vocabularies < 0)[:, None], sentences)
 
     def select(self, rows: Tensor) -> Self | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Generic, Self, TypeVar
 
 import torch
@@ -113,6 +113,10 @@ class SoftmaxOutput(OutputLayer[Tensor]):
         return kernels.label_smoothed_loss(
             self.joined_hidden(states), self.joined_weight(), targets, label_smoothing
         )
+
+    def direct_call(self) -> Callable[[Tensor], Tensor]:
+        """What calling it comes to in decoding, see nn/kernels/direct_calls.py: the quantized weight's product."""
+        return self.forward if self.quantized is None else self.quantized.direct_call()
 
     def over(self, tokens: Tensor) -> Self:
         """The output layer of some tokens alone, [C], for decoding: its scores are [..., C], in their order.

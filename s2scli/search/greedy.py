@@ -52,7 +52,8 @@ class GreedySearch(JoinableSearch):
     def join(self, other: GreedySearch) -> None:
         """Go on with the sentences of another search too, which must not be used again."""
         for search in (self, other):
-            search._drop_ended()
+            if any(search._ended):
+                search._drop_ended()
         self._hypotheses.join(other._hypotheses)
         self._ended += other._ended
         self._ids |= other._ids
