@@ -37,6 +37,12 @@ class OptimizerConfig(ComponentConfig):
 
     lr: Rates = setting(0.001, **_LR)
     weight_decay: float = setting(0.0, **_DECAY)
+    state_precision: str = setting(
+        "fp32",
+        "precision in which running means of weights are kept between updates; bf16, for a GPU: half of their memory, "
+        "rounded at random so that small changes add up",
+        choices=("fp32", "bf16"),
+    )
 
     def check_sharded(self) -> None:
         """UsageError where the optimizer does not go with --distributed fsdp."""

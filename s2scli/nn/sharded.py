@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeGuard
 
 from torch import Tensor
@@ -18,6 +19,22 @@ def is_sharded(tensor: Tensor) -> TypeGuard[DTensor]:
 def whole(tensor: Tensor) -> Tensor:
     """A tensor with all its shards; every process must ask for it."""
     return tensor.full_tensor() if is_sharded(tensor) else tensor
+
+
+def map_shards(function: Callable[[Tensor], Tensor], tensor: Tensor) -> Tensor:
+    """What a function makes of a tensor, or of each of its shards, whose shapes it keeps."""
+    if not is_sharded(tensor):
+        return function(tensor)
+    from torch.distributed.tensor import DTensor
+
+    made: Tensor = DTensor.from_local(
+        function(tensor.to_local()),
+        tensor.device_mesh,
+        tensor.placements,
+        shape=tensor.shape,
+        stride=tensor.stride(),
+    )
+    return made
 
 
 def like(tensor: Tensor, model: Tensor) -> Tensor:

@@ -294,6 +294,7 @@ def _updater(config: TrainConfig, objective: Objective, processes: Processes) ->
         if processes.kind == "ddp"
         else None,
         precision=config.precision,
+        state_precision=config.optimizer.state_precision,
         clip_norm=config.clip_norm,
         skips_layers=config.model.skips_layers,
         seed=config.seed,

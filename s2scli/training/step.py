@@ -13,12 +13,16 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from s2scli.nn.sharded import whole
+from s2scli.optim.rounded_state import step_rounded
 from s2scli.training.accumulation import Accumulator
 from s2scli.training.consolidation import Consolidation
 from s2scli.training.distributed import Processes
-from s2scli.training.micro_batch import MicroBatch
+from s2scli.training.micro_batch import MicroBatch, seed_for
 from s2scli.training.objectives.base import Objective
 from s2scli.training.precision import LossScale
+
+# In place of a micro-batch's number, for what is drawn in the optimizer's step: no update has so many.
+_OF_STEP = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,9 @@ class Updater:
     """Makes updates of an objective's parameters.
 
     replica: the objective's DistributedDataParallel wrapper; None with one process or with FSDP. parameters: name →
-    those that are trained. clip_norm 0 clips nothing. skips_layers: whether a pass may leave layers out (LayerDrop).
-    consolidation: what holds weights to what they were; None: nothing does.
+    those that are trained. state_precision: fp32 or bf16, of the optimizer's running means. clip_norm 0 clips nothing.
+    skips_layers: whether a pass may leave layers out (LayerDrop). consolidation: what holds weights to what they were;
+    None: nothing does.
     """
 
     objective: Objective
@@ -53,6 +58,7 @@ class Updater:
     processes: Processes
     replica: DistributedDataParallel | None = None
     precision: str = "fp32"
+    state_precision: str = "fp32"
     clip_norm: float = 0.0
     skips_layers: bool = False
     seed: int = 1
@@ -103,7 +109,7 @@ class Updater:
         finite = math.isfinite(norm) and math.isfinite(loss)
         norms = self._norms() if log_norms or not finite else {}
         if finite:
-            self._step(gradients, scaled_norm / self.scale.value, rate)
+            self._step(update, gradients, scaled_norm / self.scale.value, rate)
         self.optimizer.zero_grad(set_to_none=True)
         return UpdateResult(loss, nll, norm, finite, norms, named)
 
@@ -115,7 +121,7 @@ class Updater:
                 item.grad = torch.zeros_like(item) if item.grad is None else item.grad
         return [item.grad for item in self.parameters.values() if item.grad is not None]
 
-    def _step(self, gradients: list[Tensor], norm: Tensor, rate: float) -> None:
+    def _step(self, update: int, gradients: list[Tensor], norm: Tensor, rate: float) -> None:
         """Unscale and clip the gradients, whose unscaled norm is given, and make the optimizer's step."""
         if self.scale.value != 1:
             torch._foreach_mul_(gradients, 1 / self.scale.value)
@@ -123,7 +129,10 @@ class Updater:
             clip_grads_with_norm_(list(self.parameters.values()), self.clip_norm, norm, foreach=True)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.step()
+        if self.state_precision == "fp32":
+            self.optimizer.step()
+        else:
+            step_rounded(self.optimizer, seed_for(self.seed, update, _OF_STEP))
 
     def _norms(self) -> dict[str, float]:
         """The gradient's norm by layer: "encoder_layers.0.self_attention" and the like."""

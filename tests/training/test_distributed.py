@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from process_pairs import assert_close, in_small_pieces, short_of_memory, together
 from toys import BAHDANAU, CONVOLUTIONAL, TRANSFORMER, Trainer, write_dataset
 
@@ -54,6 +55,23 @@ def test_activations_are_computed_anew_and_layers_skipped_as_by_one(trained: Tra
     trained("alone", **settings | {"update_freq": 2})
     together(trained, "two", settings | {"distributed": kind})
     assert_close(trained.checkpoint("two"), trained.checkpoint("alone"), 1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_running_means_in_bf16_are_near_those_of_one_process_and_go_on(trained: Trainer, kind: str) -> None:
+    settings = FAMILIES["transformer"] | {"optimizer.state_precision": "bf16"}
+    trained("alone", **settings | {"update_freq": 2, "max_update": 10})
+    shared = settings | {"distributed": kind}
+    together(trained, "two", shared | {"max_update": 10})
+    assert_close(trained.checkpoint("two"), trained.checkpoint("alone"), 5e-3)
+    together(trained, "parts", shared | {"max_update": 5})
+    together(trained, "parts", shared | {"max_update": 10})
+    one, other = trained.checkpoint("two"), trained.checkpoint("parts")
+    assert all(torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
+    means = {name: item for name, item in one.optimizer.items() if name.startswith("exp_avg")}
+    assert {item.dtype for item in means.values()} == {torch.bfloat16}
+    assert all(torch.equal(item, other.optimizer[name]) for name, item in means.items())
 
 
 @pytest.mark.parametrize("kind", [pytest.param("ddp", marks=SLOW), "fsdp"])
