@@ -58,6 +58,7 @@ def test_each_rung_is_trained_once_on_what_it_is_about(folder: Path) -> None:
         "seed1/child/run": "parent/run",
         "seed1/restored/run": "restorer/run",
         "seed1/back/run": "",
+        "seed1/forward/run": "",
         "seed1/all/run": "related/run",
     }
     made = {
@@ -69,15 +70,19 @@ def test_each_rung_is_trained_once_on_what_it_is_about(folder: Path) -> None:
     assert "--source-lang cs --target-lang en" in made["reverse/data"]
     assert "--denoise bart" in made["restorer/data"]
     for name in ("seed1/back/data", "seed1/all/data"):
-        assert "--source-tag back=<bt>" in made[name]
+        assert "--source-tag bt=<bt>" in made[name]
+    assert "--source-tag ft=<ft>" in made["seed1/forward/data"]
+    (taught,) = [call for call in found if "seed1/tuned/run --input" in call]
+    assert "forward/text.en --output" in taught
+    assert "forward/text.cs --beam 5" in taught
     assert "--vocab-from" in made["seed1/restored/data"]
     assert found[-1].startswith("score --ref")
-    assert len(found[-1].split("--sys ")[1].split(" --metrics")[0].split()) == 7
+    assert len(found[-1].split("--sys ")[1].split(" --metrics")[0].split()) == 8
     # All is made; a repeated command scores, and a setting that has changed makes what depends on it.
     assert verbs(climb(folder, "BACK_FLAGS=--sampling --top-k 10")) == ["score"]
     of_back = ["preprocess", "train", "generate"]
     assert verbs(climb(folder, "BACK_FLAGS=--beam 4")) == ["generate", *of_back, *of_back, "score"]
     # Another seed begins with what is there, and trains the rungs.
     again = [call for call in climb(folder, "BACK_FLAGS=--beam 4", "SEED=2") if call.startswith("train")]
-    assert len(again) == 7
+    assert len(again) == 8
     assert all("/seed2/" in call and call.endswith(("--seed 2", "--subword-alpha 0.5")) for call in again)
