@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -221,6 +221,20 @@ def shard(objective: Objective, processes: Processes) -> None:
             if hasattr(block, name):
                 register_fsdp_forward_method(block, name)
     fully_shard(objective, mesh=mesh)
+
+
+def through(sharded: nn.Module, function: Callable[[Batch], Loss]) -> Callable[[Batch], Loss]:
+    """A function that computes with a sharded module's parts, as the module's own forward pass would.
+
+    FSDP gathers the parameters that are in no layer, and shares out their gradients, only around methods of the module
+    that it was told of.
+    """
+    name = "_called_through"
+    object.__setattr__(sharded, name, function)
+    register_fsdp_forward_method(sharded, name)
+    called: Callable[[Batch], Loss] = getattr(sharded, name)
+    object.__delattr__(sharded, name)
+    return called
 
 
 @contextmanager

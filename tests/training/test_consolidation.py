@@ -136,10 +136,15 @@ def test_weights_that_are_held_move_less(trained: Trainer, runs: Path, held: dic
 
 
 @pytest.mark.slow
-def test_two_processes_are_one(trained: Trainer, held: dict[str, Any]) -> None:
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_two_processes_are_one(trained: Trainer, held: dict[str, Any], kind: str) -> None:
     trained("alone", **held | {"update_freq": 2, "max_update": 4})
-    together(trained, "two", held | {"max_update": 4})
-    assert_close(trained.checkpoint("two"), trained.checkpoint("alone"), 1e-5)
+    together(trained, "two", held | {"max_update": 4, "distributed": kind})
+    alone, two = trained.checkpoint("alone"), trained.checkpoint("two")
+    assert_close(two, alone, 1e-5)
+    assert two.ewc.keys() == alone.ewc.keys()
+    for name, item in alone.ewc.items():
+        torch.testing.assert_close(two.ewc[name], item, rtol=1e-3, atol=1e-8)
 
 
 @pytest.mark.slow
