@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,12 +13,12 @@ from numpy.typing import NDArray
 
 from s2scli.components import FRAME_READERS
 from s2scli.document import check
-from s2scli.errors import DataError
+from s2scli.errors import CheckpointError, DataError
 from s2scli.features.deltas import add_deltas
 from s2scli.features.fbank import FeatureArray
 from s2scli.features.statistics import Statistics, normalized, normalized_by_itself
 from s2scli.registry import Names
-from s2scli.schema import setting
+from s2scli.schema import setting, spelled
 
 NORMALIZATIONS = ("utterance", "global", "none")
 DTYPES = ("float16", "float32")
@@ -140,4 +141,25 @@ class FeatureForm:
                 "mean": tuple(found.mean.tolist()),
                 "deviation": tuple(found.deviation.tolist()),
             }
+        )
+
+
+def check_same_sources(
+    path: Path, own: FeatureForm | None, other_path: Path, other: FeatureForm | None
+) -> None:
+    """CheckpointError where of two models one reads frames and one none, or both frames that are made otherwise.
+
+    path, other_path: what the models are called; own, other: the forms of their sources, None: text, or there are none.
+    """
+    if own is None or other is None:
+        if own is not other:
+            frames, text = (other_path, path) if own is None else (path, other_path)
+            raise CheckpointError(
+                f"{frames}: reads frames, and {text} reads none, so they have no source in common; give one of them"
+            )
+        return
+    for name, (value, found) in own.differences(other).items():
+        raise CheckpointError(
+            f"{other_path}: reads frames with {name} = {spelled(found)}, and {path} with {spelled(value)}; models that "
+            "are used together are trained on frames that are made alike"
         )

@@ -15,7 +15,7 @@ from s2scli.configs.generate import GenerateConfig
 from s2scli.data.shortlist import ChosenShortlist, table_for
 from s2scli.data.tokenizers import check_vocabularies
 from s2scli.errors import CheckpointError, UsageError
-from s2scli.features.form import FeatureForm
+from s2scli.features.form import FeatureForm, check_same_sources
 from s2scli.inference.adapting import put_adapter, read_adapters
 from s2scli.inference.opened import OpenedModel
 from s2scli.inference.torch_engine import TorchEngine
@@ -27,7 +27,6 @@ from s2scli.models.fusion import ShallowFusion
 from s2scli.models.neighbours import Datastore, NearestNeighbours
 from s2scli.nn.quantized import quantize
 from s2scli.nn.runtime import prepare, resolve_precision
-from s2scli.schema import spelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,18 +187,7 @@ class OpenedCheckpoints(OpenedModel):
     def _check_frames(self, path: Path, member: Checkpoint) -> None:
         """CheckpointError where another model of an ensemble reads frames that are made otherwise, or only one does."""
         own, other = FeatureForm.of_source(self.dataset), FeatureForm.of_source(member.dataset)
-        if own is None or other is None:
-            if own is not other:
-                frames, text = (path, self.path) if own is None else (self.path, path)
-                raise CheckpointError(
-                    f"{frames}: reads frames, and {text} reads none, so they have no source in common; give one of them"
-                )
-            return
-        for name, (value, found) in own.differences(other).items():
-            raise CheckpointError(
-                f"{path}: reads frames with {name} = {spelled(found)}, and {self.path} with {spelled(value)}; the "
-                "models of an ensemble are trained on frames that are made alike"
-            )
+        check_same_sources(self.path, own, path, other)
 
     def _check_direction(self, path: Path, right_to_left: bool) -> None:
         """CheckpointError where another model writes in the other direction."""

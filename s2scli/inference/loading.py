@@ -78,12 +78,22 @@ def _reranking(opened: OpenedModel, config: GenerateConfig) -> Reranking:
         other = open_model(path)
         backwards = is_backwards(opened.dataset, other.dataset, path)
         translator = _translator(other, other.scoring_engine(config), config, scores=True)
+        if translator.engine.reads_source:
+            _check_sources(opened, other)
         scorers.append(Scorer(translator=translator, weight=weight, backwards=backwards))
     return Reranking(
         scorers=scorers,
         form=SourceForm.from_meta(opened.dataset.get("source_form", {})),
         piece_kind=opened.tokenizers["target"].piece_kind,
     )
+
+
+def _check_sources(searched: OpenedModel, scorer: OpenedModel) -> None:
+    """CheckpointError where what scores outputs given their sources cannot read those as the other model does."""
+    if searched.reads_frames or scorer.reads_frames:
+        from s2scli.features.form import check_same_sources
+
+        check_same_sources(searched.path, _features(searched), scorer.path, _features(scorer))
 
 
 def _with_pieces(opened: OpenedModel, config: GenerateConfig) -> Mapping[str, Tokenizer]:

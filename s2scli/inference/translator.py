@@ -66,8 +66,9 @@ class Translator:
     scores the lines' references. context_window: how many tokens of the preceding lines a language model reads before
     each line that it scores. features: what the frames are made of that the model reads, where it
     reads no text. adapters: those that lines may choose from by name, in the order of their numbers; a single one is
-    for all lines that choose none. explains: how outputs are explained, if they are. rerank: called with records and
-    `nbest`; scores the hypotheses of each record again and keeps the best `nbest`, best first.
+    for all lines that choose none. explains: how outputs are explained, if they are. rerank: called with records,
+    what the model has read of their sources, and `nbest`; scores the hypotheses of each record again and keeps the best
+    `nbest`, best first.
     """
 
     engine: Engine
@@ -83,7 +84,7 @@ class Translator:
     warns_of_parts: bool = True
     right_to_left: bool = False
     scores_references: bool = False
-    rerank: Callable[[list[Record], int], list[Record]] | None = None
+    rerank: Callable[[list[Record], Sequence[EncodedLine], int], list[Record]] | None = None
     context_window: int = 0
     features: FeatureForm | None = None
     adapters: Sequence[str] = ()
@@ -161,7 +162,7 @@ class Translator:
                         _CONSTRAINTS_NOT_MET if is_constrained else self._why_nothing(sources[index])
                     )
         records = self._maker.records(lines, sources, outputs)
-        return records if self.rerank is None else self.rerank(records, self.search.nbest)
+        return records if self.rerank is None else self.rerank(records, sources, self.search.nbest)
 
     def score(
         self, lines: Iterable[Line], window: int, done: Callable[[int], object] = uncounted

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from fairseq_symbols import EOS
-from toys import log_probabilities, reversed_pairs
+import torch
+from fairseq_symbols import EOS, pad_sequences
+from recordings import stored
+from toys import LANGUAGE_MODEL, SPEECH, Trainer, log_probabilities, reversed_pairs
 
-from s2scli.checkpoint import Checkpoint, load_checkpoint, restore_model
+from s2scli.checkpoint import Checkpoint, load_checkpoint, restore_model, save_checkpoint
 from s2scli.configs.generate import GenerateConfig
+from s2scli.configs.preprocess import PreprocessConfig
+from s2scli.data.batch import Batch, Frames
 from s2scli.errors import CheckpointError, UsageError
 from s2scli.generate import records_of
 from s2scli.inference.reranking import is_backwards
 from s2scli.models.base import Model
+from s2scli.preprocess import preprocess
 from s2scli.record import Record
 from s2scli.schema import build
 
@@ -127,6 +134,95 @@ def test_without_weight_the_order_stays(toy_runs: Path, other_runs: Path, tmp_pa
     expected = [record.to_json() for record in records(run, tmp_path, beam=4, nbest=4)]
     found = [record.to_json() for record in records(run, tmp_path, **settings, beam=4, nbest=4)]
     assert [json.loads(line) for line in found] == [json.loads(line) for line in expected]
+
+
+@pytest.fixture
+def scorers(spoken: Trainer, speech: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A model of the tone words that has learned little, and a language model of what is said in them."""
+    spoken("other", **SPEECH, max_update=1)
+    rows = (speech / "train.tsv").read_text().splitlines()[1:]
+    (tmp_path / "said.target").write_text("".join(f"{row.split(chr(9))[-1]}\n" for row in rows))
+    texts = {f"{split}pref": (str(tmp_path / "said"),) for split in ("train", "valid")}
+    vocabulary = {"vocab_from": speech / "data", "only_target": True, "target_lang": "target"}
+    data = preprocess(build(PreprocessConfig, texts | vocabulary | {"destdir": tmp_path / "text"})).destdir
+    Trainer(data, tmp_path)("lm", **LANGUAGE_MODEL, max_update=1)
+    return tmp_path / "other", tmp_path / "lm"
+
+
+def test_outputs_of_recordings_are_scored_given_their_frames(
+    speech: Path, scorers: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """What was read of each recording is read again, also where two recordings have one name."""
+    paths = [str(speech / f"wav/test-{number}.wav") for number in range(8)]
+    settings: dict[str, Any] = {
+        "input": tmp_path / "paths",
+        "path": speech / "run",
+        "device": "cpu",
+        "beam": 4,
+    }
+    settings |= {"nbest": 4, "max_len_b": 3, "on_long": "truncate"}
+    settings["input"].write_text("".join(f"{path}\n" for path in [*paths, "nothing.wav", paths[0]]))
+    plain = list(records_of(build(GenerateConfig, settings)))
+    reranked = {"rerank_path": scorers, "rerank_weight": (3.0, 2.0), "rerank_candidates": 4}
+    found = list(records_of(build(GenerateConfig, settings | reranked)))
+    checkpoint, model = opened(scorers[0])
+    features = checkpoint.dataset["features"]
+    frames = [
+        torch.from_numpy((rows.astype(np.float32) - features["mean"]) / features["deviation"]).float()
+        for rows in stored(speech, "test")
+    ]
+    frames.append(frames[0])
+    assert plain[8].hypotheses == found[8].hypotheses == []
+    changed = 0
+    for before, after, source in zip(plain[:8] + plain[9:], found[:8] + found[9:], frames, strict=True):
+        expected = {}
+        for item in before.hypotheses:
+            ids = checkpoint.tokenizers["target"].encode(item.text)
+            batch = Batch(Frames(source[None], torch.tensor([len(source)])), pad_sequences([ids]))
+            with torch.no_grad():
+                rows = model.output(model(batch)).double().log_softmax(-1)[0]
+            scores = [rows[at, token].item() for at, token in enumerate([*ids, EOS])]
+            given_nothing = mean(scorers[1], "", item.text)
+            expected[item.text] = item.score + 3 * sum(scores) / len(scores) + 2 * given_nothing
+        best = sorted(expected, key=lambda text: -expected[text])
+        assert [item.text for item in after.hypotheses] == best
+        assert [item.score for item in after.hypotheses] == pytest.approx(
+            [expected[text] for text in best], abs=1e-3
+        )
+        changed += best != [item.text for item in before.hypotheses]
+    assert changed
+
+
+def test_what_cannot_score_recordings_is_a_line(speech: Path, toy_runs: Path, tmp_path: Path) -> None:
+    recognizer = load_checkpoint(speech / "run/checkpoint_best.safetensors")
+    text = load_checkpoint(toy_runs / "transformer/checkpoint_best.safetensors")
+    other = tmp_path / "other.safetensors"
+    features = {**recognizer.dataset["features"], "frame_shift": 12.5}
+    wanted = "wanted: a model frames → target, or a language model of target"
+    for searched, scorer, facts, message in (
+        (
+            speech / "run",
+            recognizer,
+            {"features": features},
+            r"other\.safetensors: reads frames with frame_shift",
+        ),
+        (speech / "run", text, {}, f"is a model aa → bb; {wanted}"),
+        (
+            speech / "run",
+            text,
+            {"source_lang": "frames", "target_lang": "target"},
+            r"best\.safetensors: reads frames, and .*other\.safetensors reads none",
+        ),
+        (
+            toy_runs / "transformer",
+            recognizer,
+            {"target_lang": "bb"},
+            "is a model frames → bb; wanted: a model aa → bb or bb → aa",
+        ),
+    ):
+        save_checkpoint(other, replace(scorer, dataset={**scorer.dataset, **facts}))
+        with pytest.raises(CheckpointError, match=message):
+            records(searched, tmp_path, rerank_path=[other])
 
 
 @pytest.mark.parametrize(
