@@ -13,6 +13,7 @@ from s2scli.data.batch import Batch, Source, decoder_input
 from s2scli.data.facts import FeatureFacts, ModelColumns
 from s2scli.errors import UsageError
 from s2scli.models.base import Memory, Model, State
+from s2scli.models.bridge import Bridge
 from s2scli.models.embeddings import Embeddings
 from s2scli.models.frames import make_frame_embedder, make_recurrent_frontend
 from s2scli.models.recurrent_state import RecurrentMemory, RecurrentState, RecurrentStep
@@ -21,12 +22,7 @@ from s2scli.nn.attention import CoverageScore, attend, attention_weights
 from s2scli.nn.copying import CopyStates, Gate, Hidden, joined
 from s2scli.nn.dropout import Dropout
 from s2scli.nn.frame_embedder import FrameEmbedder
-from s2scli.nn.rnn import (
-    STATE_PARTS,
-    RecurrentDecoder,
-    RecurrentEncoder,
-    layers_of,
-)
+from s2scli.nn.rnn import RecurrentDecoder, RecurrentEncoder, layers_of
 
 
 def _positions_read(mask: Tensor) -> Tensor:
@@ -40,35 +36,6 @@ def reverse(ids: Tensor, lengths: Tensor) -> Tensor:
     mirrored = (lengths[:, None] - 2 - positions).clamp(min=0)
     inside = positions < lengths[:, None] - 1
     return torch.where(inside, ids.gather(1, mirrored), ids)
-
-
-class Bridge(nn.Module):
-    """From the encoder's final state to the decoder's first: copied, through a dense layer with tanh, or zero.
-
-    The dense bridge maps each part of the top encoder layer's state to that part of all decoder layers.
-    """
-
-    def __init__(self, config: RecurrentConfig, encoder_size: int) -> None:
-        super().__init__()
-        self.kind = config.bridge
-        self.shape = (config.decoder_layers, config.decoder_hidden_size)
-        self.parts = STATE_PARTS[config.cell]
-        width = config.decoder_layers * config.decoder_hidden_size
-        dense = config.bridge == "dense"
-        self.dense = nn.ModuleList(nn.Linear(encoder_size, width) for _ in range(self.parts if dense else 0))
-
-    def forward(self, final: Tensor) -> Tensor:
-        """[parts, encoder layers, B, encoder size] → [B, parts, layers, size]."""
-        rows = final.size(2)
-        if self.kind == "copy":
-            return final.permute(2, 0, 1, 3)
-        if self.kind == "none":
-            return final.new_zeros(rows, self.parts, *self.shape)
-        first = []
-        for module, part in zip(self.dense, final, strict=True):
-            layer = cast(nn.Linear, module)
-            first.append(torch.tanh(kernels.linear(part[-1], layer.weight, layer.bias).to(final.dtype)))
-        return torch.stack(first, dim=1).view(rows, self.parts, *self.shape)
 
 
 class RecurrentModel(Model):
