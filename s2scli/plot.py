@@ -49,10 +49,11 @@ def plot(config: PlotConfig) -> PlotResult:
     if config.output:
         require_matplotlib()
     if any(map(is_explained, config.runs)):
-        histories, bars, figures, x = _explained(config)
+        histories, bars, figures = _explained(config)
     else:
         histories, bars = _read(config.runs)
-        figures, x = config.figures or (FIGURES if bars else ()), config.x
+        figures = config.figures or (FIGURES if bars else ())
+    x = config.x if histories[0].counts == "update" else histories[0].counts
     panels = make_panels(histories, figures=figures, x=x, smooth=config.smooth, log_y=config.log_y)
     if config.output:
         picture = draw(panels, runs=[history.name for history in histories], x=x, bars=bars)
@@ -65,8 +66,8 @@ def plot(config: PlotConfig) -> PlotResult:
     )
 
 
-def _explained(config: PlotConfig) -> tuple[list[History], list[ShareBars], tuple[str, ...], str]:
-    """The gradients of records by source position: histories, no bars, the figure and what the x axis counts."""
+def _explained(config: PlotConfig) -> tuple[list[History], list[ShareBars], tuple[str, ...]]:
+    """The gradients of records by source position; no bars; and what the figure is called."""
     for path in config.runs:
         if not is_explained(path):
             raise UsageError(
@@ -77,7 +78,7 @@ def _explained(config: PlotConfig) -> tuple[list[History], list[ShareBars], tupl
             raise UsageError(f"--figures {figure}: records of s2s explain have one figure, {GRADIENTS}")
     if config.x != PlotConfig.x:
         raise UsageError(f"--x {config.x}: the x axis of records counts source tokens; leave it out")
-    return read_positions(config.runs), [], (FIGURE,), "position"
+    return read_positions(config.runs), [], (FIGURE,)
 
 
 def _read(paths: Sequence[Path]) -> tuple[list[History], list[ShareBars]]:

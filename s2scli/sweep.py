@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from s2scli import document
+from s2scli.checkpoint_file import find_checkpoint
 from s2scli.components import SAMPLERS, TRIAL_SCHEDULERS
+from s2scli.configs.generate import GenerateConfig
 from s2scli.configs.sweep import SweepConfig
+from s2scli.configs.train import TrainConfig
 from s2scli.console import notice
 from s2scli.data.dataset import Dataset
 from s2scli.errors import Interrupted, S2SError, UsageError
@@ -26,7 +30,7 @@ from s2scli.sweeping.schedulers import TrialScheduler
 from s2scli.sweeping.search import SettingsSearch
 from s2scli.sweeping.space import Space
 from s2scli.sweeping.space_file import read_space
-from s2scli.sweeping.trials import Goal, Trial, read_trials
+from s2scli.sweeping.trials import TO_ITS_END, Goal, Trial, read_trials
 from s2scli.toml import write_toml
 
 # Combinations of settings of which one at least must be such as training takes.
@@ -37,11 +41,13 @@ _OF_A_TRIAL = {
     "train": ("save_dir",),
     "generate": ("data", "path", "gen_subset", "format", "output"),
 }
+# What says when a search without training ends.
+_LIMITS = "--max-trials or --max-minutes"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepResult:
-    """The trials of a search, what they were compared by, and the config of the best."""
+    """The trials of a search, what they were compared by, and the config of the best: of train, or of generate."""
 
     trials: tuple[Trial, ...]
     goal: Goal
@@ -65,8 +71,13 @@ def sweep(config: SweepConfig) -> SweepResult:
         space=space, goal=goal, seed=config.seed, startup_trials=config.startup_trials
     )
     following = Following(goal)
-    bench = Bench(folder=config.save_dir, space=space, goal=goal, data=config.data)
-    scheduler = _scheduler(config, goal, _checked_length(bench, config))
+    bench = Bench(folder=config.save_dir, space=space, goal=goal, data=config.data, path=config.path)
+    if config.path is None:
+        max_update = _checked_length(bench, config)
+    else:
+        max_update = TO_ITS_END
+        _check_decoding(bench, config)
+    scheduler = _scheduler(config, goal, max_update)
     if not (config.is_limited or scheduler.num_trials or sampler.num_trials):
         raise UsageError(
             "nothing says when the search ends; give --max-trials, --max-total-updates or --max-minutes"
@@ -83,22 +94,23 @@ def sweep(config: SweepConfig) -> SweepResult:
     with _going_on(config), InterruptSignals().caught() as signals, following.live():
         trials = search.run(signals)
     best = _best(trials, goal)
-    path = config.save_dir / "config.toml"
+    paths = []
     for command, settings in bench.settings(best).items():
-        name = "config.toml" if command == "train" else f"{command}.toml"
+        paths.append(config.save_dir / ("config.toml" if command == "train" else f"{command}.toml"))
         kept = {key: value for key, value in settings.items() if key not in _OF_A_TRIAL[command]}
-        write_toml(config.save_dir / name, kept)
-    return SweepResult(trials=tuple(trials), goal=goal, config=path)
+        write_toml(paths[-1], kept)
+    return SweepResult(trials=tuple(trials), goal=goal, config=paths[0])
 
 
 def show(config: SweepConfig, result: SweepResult) -> None:
     """Print the trials to standard output, the best first, and say where its settings are."""
-    del config
     StyledConsole().print(trials_table(result.trials, result.goal))
-    notice(
-        f"{result.config}: the settings of the best trial; s2s train --config {result.config} --save-dir DIR "
-        "trains with them"
+    use = (
+        f"s2s train --config {result.config} --save-dir DIR trains with them"
+        if config.path is None
+        else f"s2s generate --config {result.config} --path {config.path} decodes with them"
     )
+    notice(f"{result.config}: the settings of the best trial; {use}")
 
 
 def _scheduler(config: SweepConfig, goal: Goal, max_update: int) -> TrialScheduler:
@@ -114,33 +126,67 @@ def _checked_length(bench: Bench, config: SweepConfig) -> int:
     The settings that decide it are those of the first trial that can be: max_update is not searched where trials are
     compared on their way.
     """
-    draws = RandomSampler(space=bench.space, goal=bench.goal, seed=config.seed, startup_trials=0)
     if config.scheduler != "none" and any(
         dimension.key == "train.max_update" for dimension in bench.space.dimensions
     ):
         raise UsageError(
             f"{bench.space.spelled('train.max_update')}: is what --scheduler {config.scheduler} decides; give one value"
         )
+    found = _first_that_can_be(bench, config, bench.train_config)
+    if found.disable_validation:
+        raise UsageError("disable_validation = true: a search compares trials by what validations find")
+    if not bench.space.has("preprocess"):
+        Dataset.open(found.data)
+    if bench.space.has("generate"):
+        check_is_scored(config.metric)
+    else:
+        check_is_logged(config.metric, found)
+    return found.max_update
+
+
+Settings = TypeVar("Settings", TrainConfig, GenerateConfig)
+
+
+def _first_that_can_be(
+    bench: Bench, config: SweepConfig, settings_of: Callable[[Trial], Settings]
+) -> Settings:
+    """The settings of the first trial of which all commands can be; UsageError where none of many can."""
+    draws = RandomSampler(space=bench.space, goal=bench.goal, seed=config.seed, startup_trials=0)
     problem: UsageError | None = None
     for number in range(1, _TRIES + 1):
         try:
             trial = Trial(number=number, values=draws.draw(number, ()), rungs=(0,))
             bench.settings(trial)
-            found = bench.train_config(trial)
+            return settings_of(trial)
         except UsageError as error:
             problem = problem or error
-            continue
-        if found.disable_validation:
-            raise UsageError("disable_validation = true: a search compares trials by what validations find")
-        if not bench.space.has("preprocess"):
-            Dataset.open(found.data)
-        if bench.space.has("generate"):
-            check_is_scored(config.metric)
-        else:
-            check_is_logged(config.metric, found)
-        return found.max_update
     assert problem is not None
     raise problem
+
+
+def _check_decoding(bench: Bench, config: SweepConfig) -> None:
+    """UsageError for what a search over how a model decodes cannot be; CheckpointError where there is no such model."""
+    space, trained = bench.space, f"trials of --path {config.path} are not trained"
+    for command in ("preprocess", "train"):
+        if space.has(command):
+            raise UsageError(f"{space.path}: [{command}]: {trained}; leave it out, or --path")
+    if not space.has("generate"):
+        raise UsageError(
+            f"{space.path}: has no [generate], of which --path {config.path} searches the settings"
+        )
+    if config.data is None:
+        raise UsageError(f"--path {config.path}: needs DATA, whose validation set the trials answer")
+    if config.train_config is not None:
+        raise UsageError(f"--train-config {config.train_config}: {trained}; leave it out")
+    if config.scheduler != "none":
+        raise UsageError(f"--scheduler {config.scheduler}: {trained}, but go to their end; leave it out")
+    if config.max_total_updates:
+        raise UsageError(f"--max-total-updates: {trained}; give {_LIMITS}")
+    check_is_scored(config.metric)
+    assert config.path is not None
+    find_checkpoint(config.path)
+    Dataset.open(config.data)
+    _first_that_can_be(bench, config, bench.generate_config)
 
 
 def _facts(config: SweepConfig, space: Space) -> dict[str, object]:
@@ -159,7 +205,8 @@ def _facts(config: SweepConfig, space: Space) -> dict[str, object]:
     found: dict[str, object] = document.parse(
         to_json_text({**space.as_facts(), **facts, "data": str(config.data or "")})
     )
-    return found
+    # Searches that train have no such fact, and those of old lack it.
+    return found if config.path is None else {**found, "path": str(config.path)}
 
 
 def _best(trials: list[Trial], goal: Goal) -> Trial:

@@ -2,19 +2,27 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import time
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from loaded import Command
 from sacrebleu.metrics import CHRF
 from terminals import foreign_controls, on_terminal
 from toys import TRANSFORMER, Trainer, assert_same_run
 
 from s2scli.cli.app import run
+from s2scli.configs.generate import GenerateConfig
 from s2scli.configs.sweep import SweepConfig
+from s2scli.generate import generate
 from s2scli.schema import build
 from s2scli.sweep import SweepResult, sweep
+from s2scli.sweeping.journal import read_journal
+from s2scli.sweeping.trials import read_trials
 from s2scli.toml import to_toml
 
 QUICK = {"max_update": 18, "patience": 0, "threads": 1}
@@ -220,3 +228,157 @@ def test_outputs_are_compared_by_scores_alone(
     assert run(["sweep", str(space), str(toy_data), "--save-dir", str(tmp_path / "sweep")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "--metric loss: is no score of outputs" in line
+
+
+DECODING = "[generate]\nmax_len_b = 10\nbeam = { choices = [1, 3] }\nlenpen = { choices = [0.5, 2.0] }\n"
+
+
+def test_how_a_model_decodes_is_searched_without_training(
+    toy_data: Path, toy_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = tmp_path / "space.toml"
+    space.write_text(DECODING)
+    folder, model = tmp_path / "sweep", toy_runs / "transformer"
+    words = ["sweep", str(space), str(toy_data), "--path", str(model), "--save-dir", str(folder)]
+    words += ["--sampler", "grid", "--metric", "chrf"]
+    before = sorted(model.iterdir())
+    assert run(words) == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[0].split() == ["trial", "chrf", "settings"]
+    assert "4 trials; best chrf" in shown.out
+    assert f"s2s generate --config {folder}/generate.toml --path {model} decodes with them" in shown.err
+    trials = read_trials(read_journal(folder))
+    references = (toy_data.parent / "valid.bb").read_text().splitlines()
+    scores = {}
+    for trial in trials:
+        settings = {key.removeprefix("generate."): value for key, value in trial.values.items()}
+        outputs = decoded(toy_data, model, max_len_b=10, **settings)
+        scores[trial.number] = CHRF().corpus_score(outputs, [references]).score
+        assert trial.figure == pytest.approx(scores[trial.number])
+    assert {tuple(trial.values.values()) for trial in trials} == {(1, 0.5), (1, 2.0), (3, 0.5), (3, 2.0)}
+    assert len(set(scores.values())) > 1
+    # Nothing was trained, and the model is as it was.
+    assert sorted(model.iterdir()) == before
+    assert not [*folder.glob("trials/*/*.safetensors"), *folder.glob("*/train.toml")]
+    best = max(scores, key=lambda number: (scores[number], -number))
+    found = tomllib.loads((folder / "generate.toml").read_text())
+    assert (found["beam"], found["lenpen"]) == tuple(trials[best - 1].values.values())
+    assert not {"data", "path", "output"} & found.keys()
+    assert not (folder / "config.toml").exists()
+    # It is drawn over the trials, as there are no updates.
+    assert run(["plot", str(folder)]) == 0
+    shown = capsys.readouterr()
+    assert "sweep: 4 trials" in shown.out
+    assert "updates" not in shown.out
+    # The folder is of this model.
+    assert run([*words[:4], str(toy_runs / "recurrent"), *words[5:]]) == 2
+    assert "holds a search with another path" in capsys.readouterr().err
+
+
+def decoded(data: Path, model: Path, **settings: Any) -> list[str]:
+    """The outputs of the validation set."""
+    output = model.parent / "decoded.txt"
+    values = {"data": data, "path": model, "gen_subset": "valid", "device": "cpu", "overwrite": True}
+    generate(build(GenerateConfig, {**values, "output": output, **settings}))
+    return output.read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "message"),
+    [
+        (
+            f"[train]\nseed = 1\n{DECODING}",
+            [],
+            "[train]: trials of --path {model} are not trained; leave it out",
+        ),
+        ("[train]\nseed = { choices = [1, 2] }\n", [], "[train]: trials of --path {model} are not trained"),
+        (
+            DECODING,
+            ["--scheduler", "asha"],
+            "--scheduler asha: trials of --path {model} are not trained, but go to",
+        ),
+        (DECODING, ["--max-total-updates", "9"], "are not trained; give --max-trials or --max-minutes"),
+        (DECODING, ["--train-config", "space.toml"], "--train-config space.toml: trials of --path"),
+        (DECODING, ["--metric", "loss"], "--metric loss: is no score of outputs"),
+        (DECODING, ["--path", "none"], "none: no such checkpoint"),
+        (DECODING.replace("beam", "beams"), [], "[generate] beams: unknown key; did you mean beam?"),
+        ("[generate]\npath = 'x'\nbeam = { choices = [1] }\n", [], "[generate] path: each trial has its own"),
+    ],
+)
+def test_what_a_search_without_training_cannot_be(
+    toy_data: Path,
+    toy_runs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    flags: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("space.toml").write_text(text)
+    model = toy_runs / "transformer"
+    words = ["sweep", "space.toml", str(toy_data), "--max-trials", "1"]
+    given = {"--path": str(model), "--metric": "chrf"} | dict(zip(flags[::2], flags[1::2], strict=True))
+    assert run([*words, *(word for pair in given.items() for word in pair)]) in (1, 2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message.format(model=model) in line
+    assert not Path("sweep").exists()
+
+
+def test_a_search_without_training_needs_data(
+    toy_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "space.toml").write_text(DECODING)
+    model = str(toy_runs / "transformer")
+    assert run(["sweep", str(tmp_path / "space.toml"), "--path", model, "--metric", "chrf"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"--path {model}: needs DATA, whose validation set the trials answer")
+
+
+def test_a_search_that_signals_have_ended_goes_on_to_the_same_trials(
+    toy_data: Path, tmp_path: Path, loaded_s2s: Path
+) -> None:
+    """Ctrl-C in the first trial, SIGTERM in the second: each is saved, and goes on to the same bits."""
+    space = space_file(tmp_path, "seed = { choices = [1, 2] }", max_update=60, log_interval=1)
+    words = ["sweep", str(space), str(toy_data), "--sampler", "grid"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert run([*words, "--save-dir", str(whole)]) == 0
+    said = tmp_path / "said"
+    for trial, number in ((1, signal.SIGINT), (2, signal.SIGTERM)):
+        command = Command([*words, "--save-dir", str(stopped)], said, partial(use_program, str(loaded_s2s)))
+        wait_for_updates(stopped / f"trials/000{trial}/log.jsonl")
+        command.send_signal(number)
+        assert command.wait() == 128 + number
+        assert f"interrupted; {stopped} has what was done, repeat the command to go on" in said.read_text()
+        results = [event["trial"] for event in read_journal(stopped) if event["event"] == "result"]
+        assert results == [*range(1, trial)]
+        made = Trainer(toy_data, stopped / "trials").checkpoint(f"000{trial}").run["update"]
+        assert 0 < made < 60
+    assert run([*words, "--save-dir", str(stopped)]) == 0
+    found = [
+        [
+            (trial.values, trial.results[0].updates, trial.figure)
+            for trial in read_trials(read_journal(folder))
+        ]
+        for folder in (whole, stopped)
+    ]
+    assert found[0] == found[1]
+    for name in ("0001", "0002"):
+        checkpoints = [Trainer(toy_data, folder / "trials").checkpoint(name) for folder in (whole, stopped)]
+        assert_same_run(*checkpoints)
+
+
+def use_program(path: str) -> None:
+    """Have this process run its trials by a program."""
+    import s2scli.sweeping.child
+
+    s2scli.sweeping.child.PROGRAM = (path,)
+
+
+def wait_for_updates(log: Path) -> None:
+    """Wait until a run has logged an update."""
+    end = time.monotonic() + 60
+    while not (log.exists() and '"train"' in log.read_text(encoding="utf-8")):
+        assert time.monotonic() < end, "no update is logged"
+        time.sleep(0.01)

@@ -37,6 +37,13 @@ class SweepConfig(CommandConfig):
         panel=_TRIALS,
         common=True,
     )
+    path: Path | None = setting(
+        None,
+        "search how this model decodes, a run folder or checkpoint, by the space's [generate]: trials answer DATA's "
+        "validation set, and nothing is trained",
+        panel=_TRIALS,
+        common=True,
+    )
     metric: str = setting(
         "loss",
         "what trials are compared by, the best so far of each: loss, ppl, or another validation figure of the log",

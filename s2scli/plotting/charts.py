@@ -29,6 +29,7 @@ _UNITS = {
     "update": "updates",
     "epoch": "epochs",
     "seconds": "seconds",
+    "trial": "trials",
     "position": "tokens before the end of the source",
 }
 

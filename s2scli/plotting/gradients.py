@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from s2scli.plotting.norms import BARS, bar
-from s2scli.plotting.panels import Curve, Panel
+from s2scli.plotting.panels import Panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,14 +64,18 @@ def _columns(panels: Sequence[Panel], room: int, low: float, high: float) -> lis
     each = (room - _GAP * (len(panels) - 1)) // len(panels) - _VALUE - 1
     columns = []
     for panel in panels:
-        lines = {line.name: line for line in panel.lines}
+        own = _norms(panel, layers_of(panels))
         columns.append(
-            [
-                _bars(lines[layer], max(1, each), low, high) if layer in lines else ""
-                for layer in layers_of(panels)
-            ]
+            [_bars(norms, max(1, each), low, high) if any(norms) else "" for norms in own.values()]
         )
     return columns
+
+
+def _norms(panel: Panel, layers: Sequence[str]) -> dict[str, list[float]]:
+    """Of each layer its norms wherever the run has any; 0 where that layer has none."""
+    places = sorted({at for line in panel.lines for at in line.x})
+    known = {line.name: dict(zip(line.x, line.y, strict=True)) for line in panel.lines}
+    return {layer: [known.get(layer, {}).get(at, 0.0) for at in places] for layer in layers}
 
 
 def _row(head: str, cells: Sequence[str], columns: Sequence[Sequence[str]]) -> str:
@@ -81,8 +85,8 @@ def _row(head: str, cells: Sequence[str], columns: Sequence[Sequence[str]]) -> s
     return f"  {head} {(' ' * _GAP).join(fitted)}".rstrip()
 
 
-def _bars(line: Curve, room: int, low: float, high: float) -> str:
-    return f"{''.join(bar(value, low, high) for value in _thin(line.y, room))} {line.y[-1]:.1e}"
+def _bars(norms: Sequence[float], room: int, low: float, high: float) -> str:
+    return f"{''.join(bar(value, low, high) for value in _thin(norms, room))} {norms[-1]:.1e}"
 
 
 def _fit(text: str, room: int, *, at_end: bool = False) -> str:
@@ -128,11 +132,9 @@ def draw_gradients(
 def _draw_map(axes: Axes, panel: Panel, layers: Sequence[str], scale: LogNorm) -> None:
     """A map of one run; where a layer has no norm, or one of zero, nothing is drawn."""
     places = sorted({at for line in panel.lines for at in line.x})
-    edges = _edges(places)
-    values = {line.name: dict(zip(line.x, line.y, strict=True)) for line in panel.lines}
-    cells = [[values.get(layer, {}).get(at, math.nan) for at in places] for layer in layers]
+    cells = [[norm or math.nan for norm in norms] for norms in _norms(panel, layers).values()]
     axes.pcolormesh(
-        edges,
+        _edges(places),
         [row - 0.5 for row in range(len(layers) + 1)],
         cells,
         norm=scale,

@@ -24,12 +24,14 @@ Events = dict[int, dict[str, Any]]
 class History:
     """The events of a run: kind → update → figure → value, updates in ascending order.
 
-    told: what is said of it in a line, where that is not how far it is and its best validation loss.
+    counts: what its numbers count, where that is not updates, as a name of the x axis; told: what is said of it in a
+    line then, in place of how far it is and its best validation loss.
     """
 
     name: str
     path: Path
     events: Mapping[str, Events]
+    counts: str = "update"
     told: str = ""
 
     def last(self, kind: str) -> dict[str, Any]:

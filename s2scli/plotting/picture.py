@@ -50,6 +50,7 @@ _X_LABELS = {
     "update": "update",
     "epoch": "epoch",
     "seconds": "training time (s)",
+    "trial": "trial",
     "position": "tokens before the end of the source",
 }
 _VALID: dict[str, Any] = {"linewidth": 1.4, "zorder": 3}

@@ -71,7 +71,11 @@ def _read(path: Path, name: str) -> History:
         if sums[distance] > 0
     }
     return History(
-        name=name, path=path, events={"train": events, "valid": {}, "norms": {}}, told=counted(lines, "line")
+        name=name,
+        path=path,
+        events={"train": events, "valid": {}, "norms": {}},
+        counts="position",
+        told=counted(lines, "line"),
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from s2scli.configs.sweep import SweepConfig
+from s2scli.console import counted
 from s2scli.errors import DataError
 from s2scli.plotting.bars import ShareBars
 from s2scli.plotting.history import History
@@ -28,8 +30,8 @@ def is_sweep(path: Path) -> bool:
 def read_sweep(folder: Path) -> tuple[History, ShareBars]:
     """What a sweep's folder tells over the updates of all its trials together, and how much each setting explains.
 
-    The history's figures are FIGURES: that of a trial when it has reached a rung, and the best of all until then.
-    Raises DataError where nothing has a result yet.
+    Where trials are not trained, it is over their number. The history's figures are FIGURES: that of a trial when it
+    has reached a rung, and the best of all until then. Raises DataError where nothing has a result yet.
     """
     events = read_journal(folder)
     goal = _goal(events)
@@ -44,7 +46,7 @@ def read_sweep(folder: Path) -> tuple[History, ShareBars]:
         figure, seconds = event["figure"], seconds + event["seconds"]
         if figure is not None and (best is None or goal.badness(figure) < goal.badness(best)):
             best = figure
-        at = sum(updates.values())
+        at = sum(updates.values()) or len(made) + 1
         made[at] = {"update": at, "trials": figure, "best": best, "seconds": round(seconds, 3)}
     if not made:
         raise DataError(f"{folder}: no trial has a result yet")
@@ -55,6 +57,8 @@ def read_sweep(folder: Path) -> tuple[History, ShareBars]:
     history = History(
         name=folder.resolve().name, path=folder / JOURNAL, events={"train": made, "valid": {}, "norms": {}}
     )
+    if not any(updates.values()):
+        history = replace(history, counts="trial", told=counted(len(made), "trial"))
     return history, ShareBars(title=title, shares=shares)
 
 

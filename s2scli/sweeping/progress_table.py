@@ -50,13 +50,17 @@ def summary(trials: Sequence[Trial], goal: Goal) -> str:
     """How many trials there are, what they took, and the best: one line."""
     failed = sum(bool(trial.failed) for trial in trials)
     updates = sum(trial.updates for trial in trials)
-    told = [
-        f"{counted(len(trials), 'trial')}{f', {failed} failed' if failed else ''}",
-        counted(updates, "update"),
-    ]
+    told = [f"{counted(len(trials), 'trial')}{f', {failed} failed' if failed else ''}"]
+    told += [counted(updates, "update")] if is_trained(trials) else []
     best = goal.ranked(trials)[:1]
     told += [f"best {goal.metric} {spelled_figure(trial.figure)} (trial {trial.number})" for trial in best]
     return "; ".join(told)
+
+
+def is_trained(trials: Sequence[Trial]) -> bool:
+    """Whether trials make updates, as far as they have told: those of a model that is there make none."""
+    results = [result for trial in trials for result in trial.results]
+    return not results or any(result.updates for result in results)
 
 
 def state_of(trial: Trial) -> str:
@@ -81,7 +85,8 @@ def trials_table(trials: Sequence[Trial], goal: Goal, rows: int | None = None) -
         kept = [trial for trial in shown if trial not in running][: max(0, rows - len(running))]
         shown = [trial for trial in shown if trial in kept or trial in running]
     grid = Grid(box=None, expand=True, pad_edge=False, padding=(0, 1))
-    for name in ("trial", "updates", goal.metric):
+    updates = ["updates"] if is_trained(trials) else []
+    for name in ("trial", *updates, goal.metric):
         grid.add_column(name, justify="right", no_wrap=True)
     grid.add_column("", no_wrap=True)
     grid.add_column("settings", overflow="ellipsis", no_wrap=True, ratio=1)
@@ -89,7 +94,9 @@ def trials_table(trials: Sequence[Trial], goal: Goal, rows: int | None = None) -
     for trial in shown:
         said = trial.failed or spelled_values(trial.values, names)
         grid.add_row(
-            *(Text(str(trial.number)), Text(f"{trial.updates:,}"), Text(spelled_figure(trial.figure))),
+            Text(str(trial.number)),
+            *(Text(f"{trial.updates:,}") for _ in updates),
+            Text(spelled_figure(trial.figure)),
             *(Text(state_of(trial)), Text(said)),
             style="bold" if ranked and trial is ranked[0] else None,
         )
@@ -125,7 +132,8 @@ class Following:
         if trial.failed:
             return f"trial {trial.number} has failed ({trial.failed})"
         figure = f"{self.goal.metric} {spelled_figure(trial.figure)}"
-        return f"trial {trial.number}, {counted(trial.updates, 'update')}: {figure}"
+        made = f", {counted(trial.updates, 'update')}" if trial.updates else ""
+        return f"trial {trial.number}{made}: {figure}"
 
     @contextmanager
     def live(self) -> Iterator[None]:

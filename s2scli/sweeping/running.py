@@ -33,13 +33,15 @@ _A_WHILE = 1.0
 class Bench:
     """Where trials are run: the sweep's folder, its space, what they are compared by.
 
-    data: the dataset folder, where the space does not say which. meanwhile: is called every second.
+    data: the dataset folder, where the space does not say which. path: the model whose decoding is searched; None:
+    each trial trains one. meanwhile: is called every second.
     """
 
     folder: Path
     space: Space
     goal: Goal
     data: Path | None
+    path: Path | None = None
     meanwhile: Callable[[], object] = lambda: None
 
     def home(self, trial: Trial) -> Path:
@@ -69,20 +71,19 @@ class Bench:
 
     def generate_config(self, trial: Trial) -> GenerateConfig:
         """The settings by which a trial's outputs are found; UsageError for some that cannot be."""
-        train = self.train_config(trial)
-        given = {
-            "data": train.data,
-            "path": self.home(trial),
-            "gen_subset": train.valid_subset[0],
-            "format": "jsonl",
-            "output": self.home(trial) / f"outputs-{trial.rung}.jsonl",
-        }
+        given: dict[str, Any] = {"data": self.data, "path": self.path, "gen_subset": "valid"}
+        device = {}
+        if self.path is None:
+            train = self.train_config(trial)
+            given = {"data": train.data, "path": self.home(trial), "gen_subset": train.valid_subset[0]}
+            device = {"device": train.device}
+        given |= {"format": "jsonl", "output": self.home(trial) / f"outputs-{trial.rung}.jsonl"}
         settings, names = self.space.settings("generate", trial.values), self.space.names("generate")
-        return GenerateConfig.resolve({}, {"device": train.device, **settings, **given}, names)
+        return GenerateConfig.resolve({}, {**device, **settings, **given}, names)
 
     def settings(self, trial: Trial) -> dict[str, dict[str, Any]]:
         """The settings of each command of a trial, as a config file has them; UsageError for some that cannot be."""
-        found = {"train": as_dict(self.train_config(trial))}
+        found = {} if self.path is not None else {"train": as_dict(self.train_config(trial))}
         if self.space.has("preprocess"):
             found["preprocess"] = as_dict(self.preprocess_config(trial))
         if self.space.has("generate"):
@@ -104,9 +105,11 @@ class Bench:
             raise CommandFailed(str(error)) from None
         if "preprocess" in settings:
             self._prepare(settings["preprocess"], claim)
-        until = () if trial.rung == TO_ITS_END else ("--max-update", str(trial.rung))
-        self._command("train", settings["train"], home, claim, until)
-        there = validations(home, trial.rung)
+        there: dict[int, dict[str, Any]] = {}
+        if "train" in settings:
+            until = () if trial.rung == TO_ITS_END else ("--max-update", str(trial.rung))
+            self._command("train", settings["train"], home, claim, until)
+            there = validations(home, trial.rung)
         if "generate" in settings:
             self._command("generate", settings["generate"], home, claim, ("--overwrite",))
             figure = score_of_outputs(Path(settings["generate"]["output"]), self.goal.metric)

@@ -23,17 +23,20 @@ from loaded import forked, take_streams
 from s2scli.cli.start import main
 from s2scli.sweeping import child
 
-# What is called: it hands over its standard streams, then all else, and waits for an exit code. Without a code the
-# process that ran the command was killed.
+# What is called: it hands over its standard streams, then all else, hands on a request to end to the process that runs
+# the command, and waits for an exit code. Without a code that process was killed.
 CLIENT = """
-import json, os, socket, sys
+import json, os, signal, socket, sys
 with socket.socket(socket.AF_UNIX) as connection:
     connection.connect({address!r})
     socket.send_fds(connection, [b"."], [0, 1, 2])
     call = {{"words": sys.argv[1:], "folder": os.getcwd(), "environment": dict(os.environ)}}
     connection.sendall(json.dumps(call).encode())
     connection.shutdown(socket.SHUT_WR)
-    code = connection.recv(16)
+    answer = connection.makefile("rb")
+    process = int(answer.readline())
+    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(process, number))
+    code = answer.readline()
 sys.exit(int(code) if code else "the process of the command was killed")
 """
 
@@ -79,6 +82,7 @@ def _answer(connection: socket.socket) -> None:
     """Be the process of a call: run its command, and tell its exit code."""
     descriptors = socket.recv_fds(connection, 1, 3)[1]
     call = json.loads(b"".join(iter(lambda: connection.recv(1 << 16), b"")))
+    connection.sendall(b"%d\n" % os.getpid())
     take_streams(*descriptors)
     # The trials of a search are commands too.
     child.PROGRAM = ("s2s",)

@@ -142,6 +142,15 @@ def test_gradients_of_runs_are_side_by_side_on_one_scale(
     ]
 
 
+def test_a_gradient_that_is_gone_is_a_dot(capsys: pytest.CaptureFixture[str]) -> None:
+    history = straight("run", 0.1, norms=True)
+    history.events["norms"][200] = {"norms": {"source_embedding": 0.0, "output": 1.0}}
+    assert shown(capsys, history)[-2:] == [
+        "  source_embedding ▁▃· 0.0e+00",
+        "  output           ███ 1.0e+00",
+    ]
+
+
 def test_what_lies_beyond_the_limits_is_not_drawn(capsys: pytest.CaptureFixture[str]) -> None:
     train: Events = {update: {"update": update, "loss": 100.0 / update} for update in range(1, 101)}
     history = History(name="run", path=Path("run"), events={"train": train, "valid": {}, "norms": {}})
