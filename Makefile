@@ -18,7 +18,7 @@ VENV := .venv/bin
 READY := .venv/.installed
 RECIPES := $(patsubst %/Makefile,%,$(wildcard recipes/*/Makefile))
 
-.PHONY: help setup demo test test-slow test-interop soak gpu lint format bench smoke
+.PHONY: help setup demo test test-slow test-interop test-browser soak gpu lint format bench smoke
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -39,6 +39,10 @@ test-interop: $(READY) ## install transformers (130 MB) and onnxruntime (110 MB)
 	$(VENV)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[interop,onnx,tokenizers]'
 	$(VENV)/python -m pytest tests/foreign tests/exporting tests/manual/test_foreign_commands.py tests/text/test_library.py \
 		tests/test_hostile_documents.py $(ARGS)
+
+test-browser: $(READY) ## install Qt's Chromium (230 MB) and open the pages of HTML in it
+	$(VENV)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt PyQt6-WebEngine
+	$(VENV)/python -m pytest tests/test_pages_in_browser.py $(ARGS)
 
 soak: $(READY) ## kill runs and workers at random moments, attack servers: nothing may be lost, hang or be held
 	$(VENV)/python tests/soak/kill_saving.py
