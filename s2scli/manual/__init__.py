@@ -16,6 +16,7 @@ CHAPTERS = {
     "machines": "several GPUs or machines, and clusters",
     "searching": "settings that give the best models: spaces, samplers, schedulers",
     "watching": "curves of a run, and what datasets and checkpoints hold",
+    "gradients": "gradients that vanish and explode, over source length, layers and updates",
     "generating": "searches, sampling, ensembles, language models, reranking, attention",
     "explaining": "what an output comes from, and what the search did",
     "constraints": "phrases that outputs must or must not hold, glossaries, copied words",
