@@ -137,6 +137,14 @@ def test_gradients_that_do_not_add_up_are_told_of(run: Explainer, monkeypatch: p
     assert "more than --completeness 1e-06" in run.errors
 
 
+def test_by_default_tokens_are_left_out(run: Explainer) -> None:
+    """Erasure needs no gradients, and so any precision will do."""
+    default = ExplainConfig(path=run.path).method
+    (record,) = run.records("ba be\n", method=default)
+    assert record["attribution"]["method"] == "erasure"
+    ExplainConfig(path=run.path, precision="int8")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

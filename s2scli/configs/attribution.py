@@ -79,9 +79,9 @@ class AttributionSettings:
     """By which method output tokens are traced back, and of what."""
 
     method: str = setting(
-        "integrated_gradients",
-        "how to tell what a token comes from: what it attends to, vectors times gradients, gradients integrated from "
-        "padding, or what leaving a token out costs",
+        "erasure",
+        "how to tell what a token comes from: what leaving a token out costs, what it attends to, gradients integrated "
+        "from padding, vectors times gradients, or how long gradients are",
         choices=ATTRIBUTIONS,
         needs="!trace",
         panel=_METHOD,

@@ -1,8 +1,10 @@
 """How often the strongest source of a token is the true one, on made-up text whose links are known.
 
 Words of one vocabulary are translated, one by one and backwards, by a dictionary ("glossary"), or are the same in the
-output ("copying"); no word comes twice in a line. Each task and seed trains a small model of each family, and each
-method of `s2s explain` names the strongest source token of each token of the references.
+output ("copying"); no word comes twice in a line. Two to three numbers from 21 to 99 are translated from English to
+German ("numbers"): "forty two" becomes "zwei und vierzig", and "und", which has no source, is not counted. Each task
+and seed trains a small model of each family, and each method of `s2s explain` names the strongest source token of each
+token of the references.
 
 attributions.py --updates 500 --seeds 1 2 3 --lines 20
 """
@@ -15,7 +17,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 
 from s2scli.components import ATTRIBUTIONS
 from s2scli.configs.explain import ExplainConfig
@@ -28,7 +30,30 @@ from s2scli.preprocess import preprocess
 from s2scli.schema import build
 from s2scli.train import train
 
+TASKS = ("glossary", "copying", "numbers")
 SIZE, LONGEST = 24, 6
+# German and English, of 1 to 9 and of 20 to 90.
+UNITS = {
+    "ein": "one",
+    "zwei": "two",
+    "drei": "three",
+    "vier": "four",
+    "fünf": "five",
+    "sechs": "six",
+    "sieben": "seven",
+    "acht": "eight",
+    "neun": "nine",
+}
+TENS = {
+    "zwanzig": "twenty",
+    "dreißig": "thirty",
+    "vierzig": "forty",
+    "fünfzig": "fifty",
+    "sechzig": "sixty",
+    "siebzig": "seventy",
+    "achtzig": "eighty",
+    "neunzig": "ninety",
+}
 SMALL = {
     f"model.{side}_{name}": value
     for side in ("encoder", "decoder")
@@ -47,16 +72,40 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
-def pairs(task: str, number: int, seed: int) -> list[tuple[str, str]]:
-    """Lines and what they become."""
+class Pair(NamedTuple):
+    """A line and what it becomes, and where in the line each word of that comes from; None: from nowhere."""
+
+    source: str
+    target: str
+    links: list[int | None]
+
+
+def numbers(draw: random.Random) -> Pair:
+    """Numbers in English, and the same in German."""
+    source: list[str] = []
+    target: list[str] = []
+    links: list[int | None] = []
+    for _ in range(draw.randint(2, 3)):
+        ten, unit, place = draw.choice([*TENS]), draw.choice([*UNITS]), len(source)
+        source += [TENS[ten], UNITS[unit]]
+        target += [unit, "und", ten]
+        links += [place + 1, None, place]
+    return Pair(" ".join(source), " ".join(target), links)
+
+
+def words(draw: random.Random, task: str) -> Pair:
+    """Words that are translated backwards, or copied."""
+    chosen = draw.sample(range(SIZE), draw.randint(3, LONGEST))
+    source = " ".join(f"w{word}" for word in chosen)
+    if task == "copying":
+        return Pair(source, source, [*range(len(chosen))])
+    return Pair(source, " ".join(f"v{word}" for word in reversed(chosen)), [*reversed(range(len(chosen)))])
+
+
+def pairs(task: str, number: int, seed: int) -> list[Pair]:
+    """Lines of a task."""
     draw = random.Random(seed)
-    found = []
-    for _ in range(number):
-        words = draw.sample(range(SIZE), draw.randint(3, LONGEST))
-        source = " ".join(f"w{word}" for word in words)
-        target = " ".join(f"v{word}" for word in reversed(words)) if task == "glossary" else source
-        found.append((source, target))
-    return found
+    return [numbers(draw) if task == "numbers" else words(draw, task) for _ in range(number)]
 
 
 def trained(folder: Path, task: str, family: str, updates: int, seed: int) -> Path:
@@ -94,14 +143,15 @@ def share_of_true_links(path: Path, task: str, method: str, number: int) -> tupl
     """The share of tokens whose strongest source token is the true one, and that with the prefix beside it."""
     config = ExplainConfig(path=path, method=method, device="cpu", threads=1, references=True)
     translator = replace(make_translator(config.of_generate()), explains=Explaining(config))
-    lines = [Line(place, *pair) for place, pair in enumerate(pairs(task, number, seed=999))]
-    source = [line.text.split() for line in lines]
+    held_out = pairs(task, number, seed=999)
+    lines = [Line(place, pair.source, pair.target) for place, pair in enumerate(held_out)]
     right, right_of_all, total = 0, 0, 0
-    for record, words in zip(translator.records(lines, 8), source, strict=True):
+    for record, pair in zip(translator.records(lines, 8), held_out, strict=True):
         (item,) = record.hypotheses
         assert item.attribution is not None
-        true = [*range(len(words))] if task == "copying" else [*reversed(range(len(words)))]
-        for token, place in enumerate(true):
+        for token, place in enumerate(pair.links):
+            if place is None:
+                continue
             shares = item.attribution.source[token]
             of_prefix = item.attribution.prefix[token]
             best = max(range(len(shares)), key=shares.__getitem__)
@@ -120,9 +170,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--lines", type=int, default=20)
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=[*FAMILIES])
-    parser.add_argument(
-        "--tasks", nargs="+", choices=("glossary", "copying"), default=["glossary", "copying"]
-    )
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     arguments = parser.parse_args()
     for task in arguments.tasks:
         for family in arguments.families:
