@@ -117,6 +117,14 @@ def trained(toy_data: Path, tmp_path: Path) -> Trainer:
     return Trainer(toy_data, tmp_path)
 
 
+@pytest.fixture
+def spoken(speech: Path, tmp_path: Path) -> Trainer:
+    """Call it with a name and settings to train on tone words in a folder of that name."""
+    from toys import Trainer
+
+    return Trainer(speech / "data", tmp_path)
+
+
 @pytest.fixture(scope="session")
 def loaded_s2s() -> Iterator[Path]:
     """A program that is called like `s2s`, and runs a command in a process that has torch loaded already."""

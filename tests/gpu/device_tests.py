@@ -32,8 +32,10 @@ from toys import (
     Trainer,
     assert_same_run,
     copyable,
+    frame_columns,
     preprocess_toys,
     random_model,
+    random_model_of,
     small_convolutional,
     small_recurrent,
     small_transformer,
@@ -45,13 +47,11 @@ from s2scli.configs.generate import GenerateConfig
 from s2scli.configs.model import ModelConfig
 from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Batch, Frames, Source
-from s2scli.data.facts import FeatureFacts, ModelColumns, TextFacts
 from s2scli.data.shortlist import ChosenShortlist
 from s2scli.generate import generate
 from s2scli.models.base import Decodable, Model
 from s2scli.models.ctc import CTCDecoder, JointDecoding
 from s2scli.models.ensemble import Ensemble
-from s2scli.models.factory import build_model
 from s2scli.schema import build
 from s2scli.search.constraints import Constraints
 from s2scli.search.decoding import search
@@ -159,12 +159,8 @@ def test_losses_and_gradients_of_models(name: str) -> None:
 
 
 def model_of_frames(name: str) -> Model:
-    torch.manual_seed(4)
-    model = build_model(OF_FRAMES[name], ModelColumns(FeatureFacts(FEATURES), TextFacts(11)), ["ctc"])
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape)
-    return model.eval()
+    columns = frame_columns(FEATURES, 11)
+    return random_model_of(OF_FRAMES[name], columns, heads=["ctc"], seed=4, spread=0.1)
 
 
 def frames() -> Frames:

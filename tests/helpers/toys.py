@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from s2scli.configs.train import TrainConfig
 from s2scli.configs.transformer import TransformerConfig, TransformerLMConfig
 from s2scli.configs.transformer_options import TransformerOptions
 from s2scli.data.batch import Batch, Tokens
-from s2scli.data.facts import ModelColumns, TextFacts
+from s2scli.data.facts import FeatureFacts, ModelColumns, TextFacts
 from s2scli.models.base import Model
 from s2scli.models.factory import build_model
 from s2scli.preprocess import preprocess
@@ -130,12 +130,29 @@ def text_columns(
     return ModelColumns(source, TextFacts(target_size, symbols))
 
 
+def frame_columns(features: int, target_size: int) -> ModelColumns:
+    """The facts of frames of so many numbers, and of a column of text of a vocabulary of this size."""
+    return ModelColumns(FeatureFacts(features), TextFacts(target_size, FAIRSEQ_SYMBOLS))
+
+
 def random_model(
     config: ModelConfig, source_size: int, target_size: int, *, seed: int = 0, spread: float = 0.25
 ) -> Model:
     """A model in evaluation mode whose every weight, biases and norms included, is moved away from its first value."""
+    return random_model_of(config, text_columns(source_size, target_size), seed=seed, spread=spread)
+
+
+def random_model_of(
+    config: ModelConfig,
+    columns: ModelColumns,
+    *,
+    heads: Collection[str] = (),
+    seed: int = 0,
+    spread: float = 0.25,
+) -> Model:
+    """Such a model of any columns, with heads of these names."""
     torch.manual_seed(seed)
-    model = build_model(config, text_columns(source_size, target_size))
+    model = build_model(config, columns, heads)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += spread * torch.randn(parameter.shape)
@@ -270,6 +287,14 @@ LUONG: dict[str, Any] = _COMMON | {
     "model.encoder_hidden_size": 12,
     "model.decoder_hidden_size": 12,
 }
+# On frames, with what is drawn for them and a head beside the decoder.
+ON_FRAMES: dict[str, Any] = {
+    "max_tokens": 300,
+    "objective.ctc_weight": 0.3,
+    "model.specaugment": "4/1/20/0.3/1",
+}
+SPEECH: dict[str, Any] = TRANSFORMER | ON_FRAMES | {"arch": "s2t_transformer_xs", "model.conv_channels": 16}
+CONFORMER: dict[str, Any] = SPEECH | {"arch": "s2t_conformer", "model.depthwise_conv_kernel_size": 5}
 
 
 @dataclass(frozen=True)

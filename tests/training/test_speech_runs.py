@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from generating import Generator, joined
-from toys import CONVOLUTIONAL, TRANSFORMER, Trainer, assert_same_run
+from toys import CONFORMER, CONVOLUTIONAL, ON_FRAMES, SPEECH, TRANSFORMER, Trainer, assert_same_run
 
 from s2scli.checkpoint import load_checkpoint
 from s2scli.checkpoint_file import BEST
@@ -18,15 +18,9 @@ from s2scli.data.dataset import Dataset
 from s2scli.errors import CheckpointError, UsageError
 from s2scli.inference.translator import Translator
 
-_FRAMES: dict[str, Any] = {
-    "max_tokens": 300,
-    "objective.ctc_weight": 0.3,
-    "model.specaugment": "4/1/20/0.3/1",
-}
-SPEECH: dict[str, Any] = TRANSFORMER | _FRAMES | {"arch": "s2t_transformer_xs", "model.conv_channels": 16}
 RUNS: dict[str, dict[str, Any]] = {
     "transformer": SPEECH,
-    "conformer": SPEECH | {"arch": "s2t_conformer", "model.depthwise_conv_kernel_size": 5},
+    "conformer": CONFORMER,
     "las": {key: value for key, value in SPEECH.items() if not key.startswith("model.")}
     | {
         "arch": "las",
@@ -36,14 +30,8 @@ RUNS: dict[str, dict[str, Any]] = {
         "model.decoder_embed_dim": 8,
         "model.attention_dim": 6,
     },
-    "convolutional": CONVOLUTIONAL | _FRAMES | {"model.conv_channels": 16},
+    "convolutional": CONVOLUTIONAL | ON_FRAMES | {"model.conv_channels": 16},
 }
-
-
-@pytest.fixture
-def spoken(speech: Path, tmp_path: Path) -> Trainer:
-    """Training on tone words."""
-    return Trainer(speech / "data", tmp_path)
 
 
 @pytest.mark.parametrize("name", RUNS)
