@@ -5,8 +5,9 @@
 A word is two or three syllables, and each letter has its sound: vowels are harmonics of a voice under two formants,
 plosives a silence and a burst of noise, fricatives noise in a band, nasals and liquids low formants. Speakers differ
 in pitch, in the length of their vocal tract, which moves all formants, and in tempo; each sound varies by itself too,
-and there is noise. So sounds that are near each other are confused: i with e, p with t, m with n. The speakers of each
-split are others, and training does not say the test set's utterances.
+and there is noise. Words come in pairs that differ in one sound, and in little: i and e, o and u, a and o, m and n, l
+and r, s and f, k and t. The formants of a sound vary so much from one time to the next that some words sound as their
+twins do. The speakers of each split are others, and training does not say the test set's utterances.
 """
 
 from __future__ import annotations
@@ -30,7 +31,11 @@ VOICED = {"m": (250, 1000), "n": (270, 1500), "l": (380, 1250), "r": (420, 1000)
 FRICATIVES = {"s": (3300, 500), "f": (2300, 900), "h": (1300, 800)}
 PLOSIVES = {"p": (700, 500), "t": (2900, 600), "k": (1700, 500)}
 CONSONANTS = (*VOICED, *FRICATIVES, *PLOSIVES)
+# Letters whose sounds are near each other.
+NEAR = (("i", "e"), ("o", "u"), ("a", "o"), ("m", "n"), ("l", "r"), ("s", "f"), ("k", "t"))
 WORDS = 40
+# Deviation of the logarithm of formants, and of the middle of a fricative's band, from one sound to the next.
+VARIATION = 0.12
 SPEAKERS = {"train": 30, "valid": 6, "test": 6}
 
 Sound = NDArray[np.float64]
@@ -46,14 +51,17 @@ class Speaker(NamedTuple):
 
 
 def lexicon(draw: random.Random) -> list[str]:
-    """The words of the language; no two are the same."""
-    found: dict[str, None] = {}
+    """The words of the language, each before or behind its twin, which has one letter of NEAR in place of the other."""
+    found: list[str] = []
     while len(found) < WORDS:
         syllables = [
             draw.choice(CONSONANTS) + draw.choice(list(VOWELS)) for _ in range(draw.choice((2, 2, 3)))
         ]
-        found["".join(syllables)] = None
-    return list(found)
+        word, (one, other) = "".join(syllables), draw.choice(NEAR)
+        if one in word:
+            twins = [word, word.replace(one, other, 1)]
+            found += twins if not set(twins) & set(found) else []
+    return found
 
 
 def speakers(split: str, draw: random.Random) -> list[Speaker]:
@@ -94,6 +102,10 @@ class Voice:
     def _length(self, seconds: float) -> int:
         return int(RATE * seconds / self.speaker.tempo * self.random.uniform(0.75, 1.3))
 
+    def _varied(self) -> float:
+        """By how much a frequency of one sound is higher than the speaker's average."""
+        return float(np.exp(self.random.normal(0, VARIATION)))
+
     def _pause(self, least: float, most: float) -> Sound:
         return np.zeros(int(RATE * self.random.uniform(least, most)))
 
@@ -101,7 +113,7 @@ class Voice:
         """Harmonics of a pitch that falls, each as strong as two resonances make it."""
         pitch = self.speaker.pitch * self.random.uniform(0.93, 1.07) * np.linspace(1.04, 0.96, length)
         phase = 2 * np.pi * np.cumsum(pitch) / RATE
-        centres = [hertz * self.speaker.formants * self.random.uniform(0.94, 1.06) for hertz in formants]
+        centres = [hertz * self.speaker.formants * self._varied() for hertz in formants]
         sound = np.zeros(length)
         for harmonic in range(1, int(RATE / 2 / pitch.max())):
             hertz = harmonic * self.speaker.pitch
@@ -114,7 +126,7 @@ class Voice:
 
     def _noise(self, band: tuple[int, int], length: int) -> Sound:
         """Noise in a band around a frequency."""
-        centre, width = band[0] * min(1.1, self.speaker.formants), band[1]
+        centre, width = band[0] * min(1.1, self.speaker.formants) * self._varied(), band[1]
         spectrum = np.fft.rfft(self.random.normal(0, 1, length))
         hertz = np.fft.rfftfreq(length, 1 / RATE)
         sound = np.fft.irfft(spectrum * np.exp(-(((hertz - centre) / width) ** 2)), length)
