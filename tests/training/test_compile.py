@@ -17,15 +17,18 @@ from toys import (
     TRANSFORMER,
     Trainer,
     assert_same_run,
+    frame_columns,
     random_ids,
     random_model,
+    random_model_of,
     small_convolutional,
     small_transformer,
+    text_columns,
 )
 
 from s2scli.configs.model import ModelConfig
 from s2scli.configs.objectives import LabelSmoothedCrossEntropyConfig
-from s2scli.data.batch import Batch
+from s2scli.data.batch import Batch, Frames
 from s2scli.errors import UsageError
 from s2scli.models.base import Model
 from s2scli.nn.runtime import compile_blocks
@@ -80,13 +83,24 @@ def gradients(model: Model, batch: Batch) -> dict[str, Tensor]:
 SHAPES = [(5, 9, 7), (7, 7, 7), (4, 4, 9), (16, 12, 11), (8, 3, 8), (2, 24, 16), (6, 10, 13)]
 
 
-def batches(shapes: list[tuple[int, int, int]]) -> Iterator[Batch]:
+def batches(shapes: list[tuple[int, int, int]], features: int = 0) -> Iterator[Batch]:
+    """Batches of these shapes; features: how many a frame has where sources are no text."""
     for number, (rows, source, target) in enumerate(shapes):
-        draw = [
+        source_ids, target_ids = (
             random_ids([max(0, length - 1 - row % 3) for row in range(rows)], V, number)
             for length in (source, target)
-        ]
-        yield Batch(*(pad_sequences(side) for side in draw))
+        )
+        read = random_frames(source_ids, features, number) if features else pad_sequences(source_ids)
+        yield Batch(read, pad_sequences(target_ids))
+
+
+def random_frames(sequences: list[list[int]], features: int, seed: int) -> Frames:
+    """Frames for sequences, four for each item, and one."""
+    lengths = torch.tensor([4 * len(sequence) + 1 for sequence in sequences])
+    frames = torch.randn(
+        len(sequences), int(lengths.max()), features, generator=torch.Generator().manual_seed(seed)
+    )
+    return Frames(frames * (torch.arange(frames.size(1)) < lengths[:, None])[..., None], lengths)
 
 
 @pytest.mark.slow
@@ -121,25 +135,28 @@ def test_compiled_layers_give_the_same_numbers_for_all_shapes(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("config", "has_loop"),
+    ("config", "has_loop", "features"),
     [
-        (small_transformer(attention_window=8, global_tokens=1), False),
+        (small_transformer(attention_window=8, global_tokens=1), False, 0),
         (
             small_transformer(positions="rotary", norm="rms", activation_fn="geglu_new", linear_bias=False),
             False,
+            0,
         ),
-        (small_transformer(positions="relative", decoder_sublayer="ssru"), True),
-        (small_convolutional(), False),
+        (small_transformer(positions="relative", decoder_sublayer="ssru"), True, 0),
+        (small_convolutional(), False, 0),
+        (small_transformer(conv_channels=8), False, 5),
     ],
-    ids=["window", "rotary", "ssru", "convolutional"],
+    ids=["window", "rotary", "ssru", "convolutional", "frames"],
 )
 def test_other_layers_compile_too(
-    config: ModelConfig, has_loop: bool, caplog: pytest.LogCaptureFixture
+    config: ModelConfig, has_loop: bool, features: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In one piece, unless they have a loop, around which each is compiled."""
-    plain, compiled = (random_model(config, V, V).train() for _ in range(2))
+    columns = frame_columns(features, V) if features else text_columns(V, V)
+    plain, compiled = (random_model_of(config, columns).train() for _ in range(2))
     compile_blocks(compiled.blocks())
-    for number, batch in enumerate(batches(SHAPES)):
+    for number, batch in enumerate(batches(SHAPES, features)):
         wanted, found = gradients(plain, batch), gradients(compiled, batch)
         for name, tensor in wanted.items():
             size = 1 + float(tensor.abs().max())
@@ -147,7 +164,7 @@ def test_other_layers_compile_too(
                 found[name] / size, tensor / size, rtol=0, atol=1e-5, msg=f"{name} of {number}"
             )
     before = graphs()
-    for batch in batches(SHAPES):
+    for batch in batches(SHAPES, features):
         gradients(compiled, batch)
     assert graphs() == before
     assert bool(breaks()) == has_loop
