@@ -40,7 +40,7 @@ test-interop: $(READY) ## install transformers (130 MB) and onnxruntime (110 MB)
 	$(VENV)/python -m pytest tests/foreign tests/exporting tests/manual/test_foreign_commands.py tests/text/test_library.py \
 		tests/test_hostile_documents.py $(ARGS)
 
-test-browser: $(READY) ## install Qt's Chromium (230 MB) and open the pages of HTML in it
+test-browser: $(READY) ## install Qt's Chromium (526 MB unpacked) and open the pages of HTML in it
 	$(VENV)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt PyQt6-WebEngine
 	$(VENV)/python -m pytest tests/test_pages_in_browser.py $(ARGS)
 
