@@ -103,7 +103,7 @@ def test_a_student_learns_what_its_teacher_makes_of_the_sources(folder: Path) ->
     systems = f"{folder}/out/run.hyp.txt {student}/run.hyp.txt"
     assert f"--ref {folder}/test.de --sys {systems}" in lines[9]
     run = f"{student}/run/checkpoint_average.safetensors"
-    flags = "--shortlist 20 --shortlist-frequent 100 --max-len-a 1.5 --max-len-b 5"
+    flags = "--shortlist 15 --shortlist-frequent 50 --max-len-a 1.5 --max-len-b 5"
     assert lines[12].endswith(f"--path {run} --beam 1 {flags}")
     assert "lines/s" in done.stdout
 
