@@ -12,8 +12,9 @@ from s2scli.attribution.base import AttributionMethod, ExplainedPair, Shares, Ve
 from s2scli.attribution.gradients import gradients
 
 # Points of Gauss and Legendre's rule in each interval, the intervals to begin with, and how often one is halved at
-# most: rounding in float32 is then as large as what is left.
-_POINTS, _FIRST, _MOST_HALVINGS = 4, 4, 9
+# most: a log-probability can change by some nats within a thousandth of the way, as normalization does to a model whose
+# layers are normalized after their sums.
+_POINTS, _FIRST, _MOST_HALVINGS = 4, 4, 14
 # How many times what is allowed of a token's sum the errors of its intervals may come to that cancel out there.
 _CANCELLING = 5
 # A change of less than this, in nats, is held to what is allowed of this one: a share of next to nothing is nothing.
@@ -40,9 +41,9 @@ class IntegratedGradients(AttributionMethod):
     """(x_i - b_i) · ∫ ∂f/∂x_i (b + α (x - b)) dα over α from 0 to 1, for each vector x_i that is read.
 
     The baseline b is what is read of padding at the same positions. Completeness (section 3): over all vectors of
-    both sides they sum to f(x) - f(b). In each interval of α the sum is known likewise, from f at its ends, so
-    intervals whose sums are wrong are halved until all errors together are within `completeness`, and by size within
-    five times that, or halving is of no more use.
+    both sides they sum to f(x) - f(b). In each interval of α the sum is known likewise, from f at its ends, so the
+    intervals of a token whose sums are the most wrong are halved until all errors together are within `completeness`,
+    and by size within five times that, or halving is of no more use.
     """
 
     def shares(self, pair: ExplainedPair) -> Shares:
@@ -70,12 +71,15 @@ class IntegratedGradients(AttributionMethod):
             ahead = self._values(pair, baseline, way, predicted, waiting.start + waiting.width)
             behind = self._values(pair, baseline, way, predicted, waiting.start)
             error = sum(item.sum(1) for item in found) - (ahead - behind)
-            # All of a token's intervals are right together, or some by themselves, so much as their width allows.
+            # All of a token's intervals are right together, or some by themselves: those that share evenly half of
+            # what is still allowed of all that wait.
             left = [
                 total.index_add(0, predicted, item) for total, item in zip(spent, _both(error), strict=True)
             ]
             is_done = (left[0].abs() <= allowed) & (left[1] <= _CANCELLING * allowed)
-            is_right = is_done[predicted] | (error.abs() <= allowed[predicted] * waiting.width / 2)
+            number_waiting = torch.bincount(predicted, minlength=length).clamp(min=1)
+            each = (allowed - spent[1]) / (2 * number_waiting)
+            is_right = is_done[predicted] | (error.abs() <= each[predicted])
             if number == _MOST_HALVINGS:
                 is_right = torch.ones_like(is_right)
             for total, item in zip(spent, _both(error), strict=True):
