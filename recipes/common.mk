@@ -3,6 +3,8 @@
 #
 #   SOURCE TARGET     endings of the two sides' files: train.src and train.tgt for src and tgt. ENDINGS := jsonl where
 #                     one file has both sides; such a recipe says what REFERENCE is
+#   INPUTS SIDES      flags of `s2s preprocess` that take the raw files, in their order, and what says the sides' languages;
+#                     empty where PREPROCESS_FLAGS says it all
 #   TRAIN_NAMES VALID_NAMES TEST_NAMES    names that a split's files may have before the ending
 #   GENERATOR         script that writes the default data: GENERATOR --out DIR, and SIZES, or SIZES_name for other such
 #                     data by that name; SIZES_smoke is for `smoke`
@@ -85,8 +87,9 @@ raw = $(if $(DATA),$(firstword $(wildcard $(foreach name,$(1),$(DATA)/$(name).$(
 	$(DEFAULT)/$(firstword $(1)).$(2)$(DEFAULT_SUFFIX))
 RAW := $(foreach names,TRAIN VALID TEST,$(foreach ending,$(ENDINGS),$(call raw,$($(names)_NAMES),$(ending))))
 WANTED := $(foreach ending,$(ENDINGS),$(foreach names,TRAIN VALID TEST,$(lastword $($(names)_NAMES)).$(ending)))
-INPUTS := $(if $(word 2,$(ENDINGS)),train-source train-target valid-source valid-target test-source test-target,$\
+INPUTS ?= $(if $(word 2,$(ENDINGS)),train-source train-target valid-source valid-target test-source test-target,$\
 	train-file valid-file test-file)
+SIDES ?= $(if $(word 2,$(ENDINGS)),--source-lang $(SOURCE) --target-lang $(TARGET))
 LISTED := $(if $(ANSWERS),$(call raw,$(TEST_NAMES),$(firstword $(ANSWERS))))
 BASELINE_FILES ?= $(foreach name,$(BASELINES),$(WORK)/baselines/$(name).txt)
 BASELINE_FROM ?= --train $(word 1,$(RAW)) $(word 2,$(RAW)) --source $(word 5,$(RAW))
@@ -160,7 +163,7 @@ $(WORK)/prepare.flags: FORCE
 
 $(DATASET)/meta.json: $(TEXTS) $(WORK)/prepare.flags | raw-files $(TOOLS)
 	$(S2S) preprocess --destdir $(DATASET) \
-		$(if $(word 2,$(ENDINGS)),--source-lang $(SOURCE) --target-lang $(TARGET)) \
+		$(SIDES) \
 		$(foreach n,1 2 3 4 5 6,$(if $(word $n,$(INPUTS)),--$(word $n,$(INPUTS)) $(word $n,$(TEXTS)))) \
 		$(if $(VOCAB_SIZE),--vocab-size $(VOCAB_SIZE)) --workers 2 $(PREPROCESS_FLAGS)
 
