@@ -28,14 +28,10 @@ def step_rounded(optimizer: Optimizer, seed: int) -> None:
     """
     generators: dict[torch.device, torch.Generator] = {}
     for part in _parts(optimizer):
-        # What has 16 bits stays where it is in memory, which new tensors in each step would cut up.
-        kept: dict[tuple[nn.Parameter, str], Tensor] = {}
         for parameter, gradient in part:
             parameter.grad = gradient
             for key, value in _of_each_weight(optimizer, parameter):
-                if value.dtype == torch.bfloat16:
-                    kept[parameter, key] = value
-                    optimizer.state[parameter][key] = value.float()
+                optimizer.state[parameter][key] = value.float()
         optimizer.step()
         for parameter, _ in part:
             parameter.grad = None
@@ -44,9 +40,7 @@ def step_rounded(optimizer: Optimizer, seed: int) -> None:
                 generators[device] = torch.Generator(device).manual_seed(seed)
             round_off = partial(round_at_random, generator=generators[device])
             for key, value in _of_each_weight(optimizer, parameter):
-                rounded = map_shards(round_off, value)
-                place = kept.get((parameter, key))
-                optimizer.state[parameter][key] = rounded if place is None else place.copy_(rounded)
+                optimizer.state[parameter][key] = map_shards(round_off, value)
 
 
 def round_at_random(x: Tensor, generator: torch.Generator) -> Tensor:
