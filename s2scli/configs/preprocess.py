@@ -112,7 +112,8 @@ class PreprocessConfig(
     )
     source_field: str | None = setting(
         None,
-        "where the source is: TSV: a column from 1, default 1; JSONL: a field, a.b within another, default source",
+        "where the source is: TSV: a column from 1, default 1, or its name in the first line; JSONL: a field, a.b "
+        "within another, default source",
         needs="train_file | valid_file | test_file",
         panel=_TEXT,
     )

@@ -18,7 +18,6 @@ from s2scli.data.manifest import ManifestCorpus
 from s2scli.data.source_form import language_symbol
 from s2scli.errors import DataError, UsageError, did_you_mean
 from s2scli.io import COMPRESSED, STDIN
-from s2scli.schema import to_whole
 
 _ONE_FILE = ("tsv", "jsonl")
 # news=text/news; a path with a = in it has a folder or a dot before that.
@@ -143,9 +142,6 @@ def _from_one_file(split: str, path: Path, config: PreprocessConfig, on_broken: 
             "tag": config.tag_field,
         }
     names = tuple(name for name in by_flag.values() if name)
-    for flag, name in zip(by_flag, names, strict=False):
-        if layout == "tsv" and not _is_column(name):
-            raise UsageError(f"--{flag}-field {name}: of a TSV file give the column's number, counted from 1")
     return LineCorpus(
         split=split,
         paths=(path,),
@@ -172,13 +168,6 @@ def _manifest(split: str, path: Path, layout: str, config: PreprocessConfig, on_
 def _on_broken_row(split: str, config: PreprocessConfig) -> str:
     """What becomes of sources that cannot be read; of validation and test sets none is left out."""
     return config.broken_sources if split == "train" else "error"
-
-
-def _is_column(name: str) -> bool:
-    try:
-        return to_whole(name) > 0
-    except ValueError:
-        return False
 
 
 def _dialogue_form(config: PreprocessConfig) -> DialogueForm:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
+from functools import cached_property
+from itertools import islice, zip_longest
 
 from s2scli.console import counted
 from s2scli.data.corpus import BROKEN_RECORD, BROKEN_TEXT, MOST_SYMBOLS, SIDES, Corpus, Item, Pair
 from s2scli.data.record_fields import text_field, why_no_record
+from s2scli.data.table import check_column, column_number, first_line
 from s2scli.errors import DataError
 from s2scli.io import count_lines, decode, input_name, read_raw_lines
 from s2scli.record import NOT_TEXT, read_json
@@ -21,7 +23,8 @@ class LineCorpus(Corpus):
     Where there is only target text it is one file, and one field of that.
 
     layout: "lines" for two files, perhaps with a third for tags, "tsv" or "jsonl" for one. fields: where the sides and
-    perhaps a tag are in its lines, a column counted from 1, or the name of a field (a.b for one within another).
+    perhaps a tag are in its lines: of JSON the name of a field (a.b for one within another), of a table a column, by
+    its number from 1, or by its name in the first line, which is no pair then.
     of_one_language: the target, the only side that is read, is the source too.
     """
 
@@ -29,16 +32,32 @@ class LineCorpus(Corpus):
     fields: tuple[str, ...] = SIDES
     of_one_language: bool = False
 
+    @cached_property
+    def has_header(self) -> bool:
+        """Whether the first line has the names of the columns."""
+        return self.layout == "tsv" and not all(map(column_number, self.fields))
+
+    @cached_property
+    def columns(self) -> dict[str, int]:
+        """Where a table has each of the fields, from 0; DataError where its first line lacks a name."""
+        header = first_line(self, "the names of its columns").split("\t") if self.has_header else []
+        columns = {name: column_number(name) - 1 for name in self.fields}
+        for name in (name for name, column in columns.items() if column < 0):
+            check_column(self, name, header)
+            columns[name] = header.index(name)
+        return columns
+
     def items(self) -> Iterator[Item]:
         """Yield a line of each file, undecoded."""
-        for lines in zip_longest(*map(read_raw_lines, self.files)):
+        for lines in islice(zip_longest(*map(read_raw_lines, self.files)), self.has_header, None):
             if None in lines:
                 raise DataError(f"{' and '.join(map(str, self.paths))} changed while they were read")
             yield lines
 
     def parse(self, item: Item, number: int) -> Pair:
-        """The pair of a line number; DataError where it is broken and that is an error."""
+        """The `number`-th pair, of its lines; DataError where it is broken and that is an error."""
         lines = _undecoded(item)
+        number += self.has_header
         decoded = [decode(raw) for raw in lines]
         texts = [text for text, _ in decoded]
         for side, (_, problem) in enumerate(decoded):
@@ -81,7 +100,7 @@ class LineCorpus(Corpus):
 
     def _field(self, line: str, name: str) -> str:
         if self.layout == "tsv":
-            return line.split("\t")[int(name) - 1]
+            return line.split("\t")[self.columns[name]]
         return text_field(read_json(line), name)
 
     def _tag(self, text: str, number: int) -> str:
@@ -99,7 +118,7 @@ class LineCorpus(Corpus):
         if max(len(self.paths), len(self.fields)) <= sides:
             return super().tags()
         found: set[str] = set()
-        for number, pair in enumerate(self.pairs(), start=1):
+        for number, pair in enumerate(self.pairs(), start=1 + self.has_header):
             found.add(pair.tag)
             if len(found) > MOST_SYMBOLS:
                 raise DataError(
@@ -112,13 +131,19 @@ class LineCorpus(Corpus):
 
         Raises DataError for what is broken, if that is an error, for an empty file, and for files of different length.
         """
+        if self.has_header:
+            # A name that it lacks is said even where no line comes after it.
+            _ = self.columns
         surveys = [count_lines(path) for path in self.files]
         counts = [count for count, _ in surveys]
         if self.layout != "lines" or not all(is_whole for _, is_whole in surveys):
             counts = self._count_one_by_one()
         for path, count in zip(self.paths, counts, strict=True):
             if not count:
-                raise DataError(f"{input_name(path)}: the file is empty")
+                what = (
+                    "has no line after the names of its columns" if self.has_header else "the file is empty"
+                )
+                raise DataError(f"{input_name(path)}: {what}")
         if len(set(counts)) > 1:
             found = [
                 f"{path} has {counted(count, 'line')}" for path, count in zip(self.paths, counts, strict=True)
@@ -127,9 +152,10 @@ class LineCorpus(Corpus):
         return counts[0]
 
     def _count_one_by_one(self) -> list[int]:
-        """The lines of each file; DataError names the first that is broken, if that is an error."""
+        """The pairs of each file; DataError names the first that is broken, if that is an error."""
         counts = [0] * len(self.paths)
-        for number, lines in enumerate(zip_longest(*map(read_raw_lines, self.files)), start=1):
+        lines_of_all = islice(zip_longest(*map(read_raw_lines, self.files)), self.has_header, None)
+        for number, lines in enumerate(lines_of_all, start=1):
             counts = [count + (line is not None) for count, line in zip(counts, lines, strict=True)]
             if self.on_broken != "skip" and None not in lines:
                 self.parse(lines, number)

@@ -13,7 +13,8 @@ from s2scli.console import counted
 from s2scli.data.corpus import BROKEN_RECORD, BROKEN_TEXT, Corpus, Item, Pair
 from s2scli.data.dialogue import one_line
 from s2scli.data.record_fields import why_no_record
-from s2scli.errors import DataError, did_you_mean
+from s2scli.data.table import check_column, first_line
+from s2scli.errors import DataError
 from s2scli.features.extraction import Utterance
 from s2scli.io import STDIN, decode, input_name, read_raw_lines
 from s2scli.record import NOT_TEXT, read_json
@@ -84,21 +85,13 @@ class ManifestCorpus(Corpus):
     @cached_property
     def header(self) -> tuple[str, ...]:
         """The names of the columns; of JSON those of the first object. DataError where there are none."""
-        first = next(iter(read_raw_lines(self.files[0])), b"")
-        line, problem = decode(first)
-        name = input_name(self.paths[0])
-        if not line.strip():
-            raise DataError(
-                f"{name}: {'its first line' if first else 'the file'} is empty; wanted: a manifest"
-            )
-        if problem:
-            raise self.broken_text(f"{name}:1", problem, first)
+        line = first_line(self, "a manifest")
         if self.layout == "tsv":
             return tuple(line.split("\t"))
         try:
             record = read_json(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{name}:1: {why_no_record(error, self.layout)}") from None
+            raise DataError(f"{input_name(self.paths[0])}:1: {why_no_record(error, self.layout)}") from None
         return tuple(record) if isinstance(record, dict) else ()
 
     @cached_property
@@ -109,11 +102,8 @@ class ManifestCorpus(Corpus):
             name = self.named.get(what)
             if name is None:
                 name = next((item for item in usual if item in self.header), "")
-            elif name not in self.header:
-                raise DataError(
-                    f"{input_name(self.paths[0])}: has no column {name!r}{did_you_mean(name, self.header)}; there are "
-                    f"{', '.join(self.header)}"
-                )
+            else:
+                check_column(self, name, self.header)
             if not name and what in _NEEDED:
                 raise DataError(
                     f"{input_name(self.paths[0])}: which column holds the {'files' if what == 'source' else 'text'}? "

@@ -9,7 +9,7 @@ import pytest
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.data.corpora import find_corpora
 from s2scli.data.corpus import MAIN
-from s2scli.errors import DataError, UsageError
+from s2scli.errors import DataError
 
 
 def put(prefix: Path) -> None:
@@ -45,9 +45,25 @@ def test_what_is_there_neither_as_a_path_nor_by_name_is_said_in_both_readings(
 
 
 @pytest.mark.parametrize("column", ["1_0", "٢", "0", "-1", "1.0"])
-def test_a_column_is_a_number_of_plain_digits(column: str, tmp_path: Path) -> None:
+def test_a_column_has_a_number_of_plain_digits_or_a_name(column: str, tmp_path: Path) -> None:
     path = tmp_path / "text.tsv"
-    path.write_text("a\tb\n")
-    config = PreprocessConfig(train_file=path, target_field=column)
-    with pytest.raises(UsageError, match="of a TSV file give the column's number, counted from 1"):
-        find_corpora(config)
+    path.write_text("a\tb\nc\td\n")
+    (corpus,) = find_corpora(PreprocessConfig(train_file=path, target_field=column))
+    with pytest.raises(DataError, match=rf"text.tsv: has no column '{column}'; known: a, b"):
+        list(corpus.pairs())
+
+
+def test_columns_with_names_begin_after_the_line_that_has_them(tmp_path: Path) -> None:
+    path = tmp_path / "text.tsv"
+    path.write_bytes(b"\xef\xbb\xbfid\tde\ten\r\n1\tJa\tyes\r\n2\tNein\tno\r\n")
+    settings = {"train_file": path, "source_field": "en", "target_field": "de"}
+    (corpus,) = find_corpora(PreprocessConfig(**settings))
+    assert [pair.sides for pair in corpus.pairs()] == [("yes", "Ja"), ("no", "Nein")]
+    assert corpus.count() == 2
+    (mixed,) = find_corpora(PreprocessConfig(**settings | {"source_field": "1"}))
+    assert [pair.sides for pair in mixed.pairs()] == [("1", "Ja"), ("2", "Nein")]
+    (alone,) = find_corpora(PreprocessConfig(train_file=path, target_field="en", only_target=True))
+    assert [pair.target for pair in alone.pairs()] == ["yes", "no"]
+    path.write_text("en\tde\nyes\tJa\nno\n")
+    with pytest.raises(DataError, match=r"text.tsv:3: the line has too few columns; --source-field is en"):
+        find_corpora(PreprocessConfig(**settings))[0].count()

@@ -83,7 +83,7 @@ def test_one_file_with_both_sides(run: Run, texts: Path, monkeypatch: pytest.Mon
             "a.tsv",
             "a\tb\n",
             {"source_field": "en"},
-            "--source-field en: of a TSV file give the column's number",
+            r"a\.tsv: has no column 'en'; known: a, b",
         ),
         ("a.tsv.gz", "no gzip", {}, r"a\.tsv\.gz:1: broken \.gz data"),
         ("a.tsv.xz", "no xz", {}, r"a\.tsv\.xz:1: broken \.xz data"),

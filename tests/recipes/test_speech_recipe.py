@@ -48,31 +48,20 @@ def test_a_language_model_of_the_training_transcripts_is_in_the_search_where_it_
     folder: Path,
 ) -> None:
     called(folder, "mine")
-    for name, header in (("train", "id\taudio\ttgt_text"), ("valid", "transcript\tpath\tid")):
-        (folder / f"mine/{name}.tsv").write_text(f"{header}\na\tb\tc d\ne\tf\tg h\n")
     given = (f"DATA={folder}/mine", f"WORK={folder}/work")
     assert make(folder, "generate", *given, recipe="speech").returncode == 0
     assert not any("lm" in call for call in calls(folder))
     assert make(folder, "generate", *given, "LM_WEIGHT=0.2", recipe="speech").returncode == 0
     prepared, trained, generated = calls(folder)
     assert f"--only-target --target-lang target --vocab-from {folder}/work/data" in prepared
+    assert f"--train-file {folder}/mine/train.tsv" in prepared
+    assert "--target-field tgt_text" in prepared
     assert "--config lm.toml" in trained
     assert f"--ctc-weight 0.3 --lm-path {folder}/work/lm/run --lm-weight 0.2" in generated
-    texts = [(folder / f"work/lm/{name}.target").read_text() for name in ("train", "valid")]
-    assert texts == ["c d\ng h\n", "a\ne\n"]
     # Another weight is another search by the same models.
     assert make(folder, "generate", *given, "LM_WEIGHT=0.3", recipe="speech").returncode == 0
     (generated,) = calls(folder)
     assert "--lm-weight 0.3" in generated
-
-
-def test_a_manifest_without_transcripts_is_a_line(folder: Path) -> None:
-    called(folder, "mine")
-    (folder / "mine/train.tsv").write_text("audio\ttext\na\tb\n")
-    done = make(folder, "lm", f"DATA={folder}/mine", f"WORK={folder}/work", recipe="speech")
-    assert done.returncode == 2
-    assert f"error: {folder}/mine/train.tsv: has no column tgt_text or transcript" in done.stderr
-    assert not (folder / "work/lm/train.target").exists()
 
 
 def test_another_folder_has_the_recipes_settings_and_what_is_given_goes_before(folder: Path) -> None:
