@@ -40,6 +40,7 @@ AVERAGE ?= 0
 BEAM ?= 5
 GENERATE_FLAGS ?=
 SCORE_FLAGS ?=
+SWEEP_FLAGS ?= --scheduler asha --max-trials 27
 WORK ?= work/$(or $(notdir $(DATA)),default)
 ROOT := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 S2S ?= $(ROOT)/.venv/bin/s2s
@@ -99,7 +100,7 @@ REFERENCE ?= $(if $(LISTED),$(WORK)/test.references.jsonl,$(word 6,$(RAW)))
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help data prepare train generate score baseline check smoke clean raw-files FORCE
+.PHONY: help data prepare train generate score baseline check sweep smoke clean raw-files FORCE
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -121,6 +122,11 @@ baseline: $(BASELINE_FILES) $(REFERENCE) $(SCORED) ## score outputs that no mode
 
 check: $(SCORES) ## fail unless the scores are as good as the settings EXPECT_… say
 	@$(PYTHON) ../check.py $(SCORES) $(EXPECTED)
+
+# A repeated command goes on, and so may others beside it.
+sweep: space.toml $(DATASET)/meta.json ## search for settings as space.toml says, over those of CONFIG: SWEEP_FLAGS
+	$(S2S) sweep space.toml $(DATASET) --train-config $(CONFIG) --save-dir $(WORK)/sweep $(SWEEP_FLAGS)
+	$(S2S) plot $(WORK)/sweep
 
 clean: ## delete the folder work, downloads and runs included
 	rm -rf work
