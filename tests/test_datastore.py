@@ -72,6 +72,8 @@ def test_what_does_not_belong_together_is_refused(
         transformer(
             "ba\n", path=Path(f"{toy_runs / 'transformer'}:{toy_runs / 'recurrent'}"), datastore=store
         )
+    with pytest.raises(UsageError, match="--decoder-layers-to-keep 0: the states in the datastore"):
+        transformer("ba\n", datastore=store, decoder_layers_to_keep=(0,))
     with pytest.raises(CheckpointError, match="--vocab-from"):
         write(toy_runs / "transformer", other_runs / "reverse_data", tmp_path / "x.safetensors")
     with pytest.raises(UsageError, match="the ending must be"):

@@ -56,8 +56,13 @@ class LineCorpus(Corpus):
 
     def parse(self, item: Item, number: int) -> Pair:
         """The `number`-th pair, of its lines; DataError where it is broken and that is an error."""
+        if self.has_header:
+            return self._pair(item, number + 1)._replace(line=number + 1)
+        return self._pair(item, number)
+
+    def _pair(self, item: Item, number: int) -> Pair:
+        """The pair of the `number`-th line of each file."""
         lines = _undecoded(item)
-        number += self.has_header
         decoded = [decode(raw) for raw in lines]
         texts = [text for text, _ in decoded]
         for side, (_, problem) in enumerate(decoded):
@@ -79,7 +84,7 @@ class LineCorpus(Corpus):
         """The texts of a record's fields; a pair with its problem where they are broken and that is no error."""
         try:
             texts = [self._field(line, name) for name in self.fields]
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+        except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
             if self.on_broken == "skip":
                 return Pair(line, "", problem=BROKEN_RECORD)
             only_target = self.of_one_language or len(self.fields) == 1

@@ -129,7 +129,17 @@ class ManifestCorpus(Corpus):
             if problem and self.on_broken == "skip":
                 return Pair(lines[0], "", problem=BROKEN_TEXT, line=place)
         try:
-            return self._pair(self.values(lines), place)
+            values = self.values(lines)
+            broken = self._broken(values)
+            if broken and self.on_broken == "error":
+                raise DataError(
+                    f"{self.line(number)}: {broken[0]} holds NUL or half of a character; mend it, or give "
+                    "--encoding-errors replace or skip"
+                )
+            if broken and self.on_broken == "skip":
+                return Pair(lines[0], "", problem=BROKEN_TEXT, line=place)
+            mended = {name: NOT_TEXT.sub("\ufffd", values[name]) for name in broken}
+            return self._pair({**values, **mended}, place)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             if self.on_broken_row == "skip":
                 return Pair(lines[0], "", problem=BROKEN_RECORD, line=place)
@@ -158,7 +168,8 @@ class ManifestCorpus(Corpus):
         if not isinstance(target, str):
             raise RowError(f"has no text in {columns.target}")
         start, end, duration = (
-            _seconds(values.get(name), name) for name in (columns.start, columns.end, columns.duration)
+            _seconds(values.get(name), name)
+            for name in (self._name(what, values) for what in ("start", "end", "duration"))
         )
         # A duration without a beginning is that of the whole file.
         if end is None and start is not None and duration is not None:
@@ -168,14 +179,24 @@ class ManifestCorpus(Corpus):
             folder=self.folder,
             start=start,
             end=end,
-            num_frames=_number(values.get(columns.frames), columns.frames),
+            num_frames=_number(values.get(frames := self._name("frames", values)), frames),
         )
-        name = values.get(columns.id, "") if columns.id else ""
-        if not name:
-            name = " ".join(references)
-            if start is not None or end is not None:
-                name = f"{name} {start or 0:g}-{'' if end is None else f'{end:g}'}"
-        return Pair(one_line(str(name)), one_line(target), self.tag, line=line, utterance=utterance)
+        name = values.get(self._name("id", values))
+        called = _without_id(utterance) if name in (None, "") else str(name)
+        return Pair(one_line(called), one_line(target), self.tag, line=line, utterance=utterance)
+
+    def _broken(self, values: Mapping[str, Any]) -> list[str]:
+        """The columns of a row, of those that are read, whose text is none."""
+        names = (self.columns.source, self.columns.target, self._name("id", values))
+        texts = {name: values[name] for name in names if isinstance(values.get(name), str)}
+        return [name for name, text in texts.items() if NOT_TEXT.search(text)]
+
+    def _name(self, what: str, values: Mapping[str, Any]) -> str:
+        """What a row's column is called that need not be there; of JSON each row has its own."""
+        name: str = getattr(self.columns, what)
+        if name or self.layout != "jsonl":
+            return name
+        return next((item for item in _USUAL[what] if item in values), "")
 
     def count(self) -> int:
         """Read the manifest through; the number of its sources.
@@ -183,11 +204,11 @@ class ManifestCorpus(Corpus):
         Raises DataError for a row that is broken, if that is an error, for an id that two rows have, and where there
         are no rows.
         """
-        columns, number = self.columns, 0
-        seen: dict[int, int] = {}
+        number, seen = 0, dict[int, int]()
+        _ = self.columns
         for number, item in enumerate(self.items(), start=1):
             pair = self.parse(item, number)
-            if not columns.id or pair.problem:
+            if pair.utterance is None or (not self.columns.id and pair.source == _without_id(pair.utterance)):
                 continue
             if (before := seen.setdefault(hash(pair.source), number)) != number:
                 raise DataError(
@@ -206,10 +227,18 @@ class ManifestCorpus(Corpus):
         return None
 
 
+def _without_id(utterance: Utterance) -> str:
+    """What a source is called that has no id: its files, and which part of them."""
+    name, start, end = " ".join(utterance.references), utterance.start, utterance.end
+    if start is None and end is None:
+        return one_line(name)
+    return one_line(f"{name} {start or 0:g}-{'' if end is None else f'{end:g}'}")
+
+
 def _references(value: Any, name: str) -> tuple[str, ...]:
     """The files of a source: a text, in which blanks divide several, or a list of JSON."""
     parts: Sequence[Any] = value if isinstance(value, list) else [value]
-    if not all(isinstance(part, str) for part in parts):
+    if not all(isinstance(part, str) and not NOT_TEXT.search(part) for part in parts):
         raise RowError(f"has no file in {name}")
     found = tuple(part.strip() for part in parts if part.strip())
     if not found:

@@ -11,13 +11,16 @@ from s2scli.schema import to_whole
 
 
 def first_line(corpus: Corpus, wanted: str) -> str:
-    """The first line of a corpus's first file; DataError, with what was wanted there, where it has no text."""
+    """The first line of a corpus's first file; DataError, with what was wanted there, where it has no text.
+
+    What is not UTF-8 is an error where that is one in other lines, else U+FFFD.
+    """
     raw = next(iter(read_raw_lines(corpus.files[0])), b"")
     line, problem = decode(raw)
     name = input_name(corpus.paths[0])
     if not line.strip():
         raise DataError(f"{name}: {'its first line' if raw else 'the file'} is empty; wanted: {wanted}")
-    if problem:
+    if problem and corpus.on_broken == "error":
         raise corpus.broken_text(f"{name}:1", problem, raw)
     return line
 

@@ -145,6 +145,12 @@ class OpenedCheckpoints(OpenedModel):
                 f"--adapter {config.adapter[0]}: the states in the datastore {path} are of the model without one; "
                 "merge it (s2s average --merge-adapter), and make a datastore of that"
             )
+        for side in ("encoder", "decoder"):
+            if numbers := getattr(config, f"{side}_layers_to_keep"):
+                flag = f"--{side}-layers-to-keep {','.join(map(str, numbers))}"
+                raise UsageError(
+                    f"{flag}: the states in the datastore {path} are of the model with all of its layers"
+                )
         if not isinstance(model, Model):
             other = "several models" if self.others else f"--ctc-weight {config.ctc_weight:g}"
             raise UsageError(f"--datastore {path}: is of one model, and does not go with {other}")

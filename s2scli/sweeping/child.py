@@ -24,11 +24,11 @@ class CommandFailed(S2SError):  # noqa: N818 (the trial's end, not the search's)
 
 
 def run_command(
-    words: Sequence[str], said: Path, claim: int, meanwhile: Callable[[], object] = lambda: None
+    words: Sequence[str], said: Path, claims: Sequence[int], meanwhile: Callable[[], object] = lambda: None
 ) -> None:
     """Run `s2s WORDS…` to its end; all that it says is added to the file `said`.
 
-    claim: a file descriptor that it keeps open. meanwhile: is called every second. Raises CommandFailed where it fails,
+    claims: file descriptors that it keeps open. meanwhile: is called every second. Raises CommandFailed where it fails,
     and Interrupted, when it has saved what it has, where this process or that one is asked to end.
     """
     with open_own(said, "ab") as stream:
@@ -38,7 +38,7 @@ def run_command(
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
-            pass_fds=(claim,),
+            pass_fds=claims,
         )
         try:
             while True:

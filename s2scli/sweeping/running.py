@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,10 +108,10 @@ class Bench:
         there: dict[int, dict[str, Any]] = {}
         if "train" in settings:
             until = () if trial.rung == TO_ITS_END else ("--max-update", str(trial.rung))
-            self._command("train", settings["train"], home, claim, until)
+            self._command("train", settings["train"], home, (claim,), until)
             there = validations(home, trial.rung)
         if "generate" in settings:
-            self._command("generate", settings["generate"], home, claim, ("--overwrite",))
+            self._command("generate", settings["generate"], home, (claim,), ("--overwrite",))
             figure = score_of_outputs(Path(settings["generate"]["output"]), self.goal.metric)
         else:
             figure = best_figure(there, self.goal)
@@ -124,15 +124,22 @@ class Bench:
         beside = folder.with_name(f"{folder.name}.made")
         while not (folder / DATASET_META).exists():
             with ExitStack() as resources:
-                if claimed(beside, resources) is not None and not (folder / DATASET_META).exists():
-                    self._command("preprocess", settings, beside, claim)
+                made = claimed(beside, resources)
+                if made is not None and not (folder / DATASET_META).exists():
+                    # One that is left behind by a process that was killed goes on, and nobody else begins.
+                    self._command("preprocess", settings, beside, (claim, made))
                     return
             self.meanwhile()
             time.sleep(_A_WHILE)
 
     def _command(
-        self, name: str, settings: Mapping[str, Any], home: Path, claim: int, more: tuple[str, ...] = ()
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        home: Path,
+        claims: Sequence[int],
+        more: tuple[str, ...] = (),
     ) -> None:
         path = home / f"{name}.toml"
         write_toml(path, settings)
-        run_command([name, "--config", str(path), *more], home / _SAID, claim, self.meanwhile)
+        run_command([name, "--config", str(path), *more], home / _SAID, claims, self.meanwhile)

@@ -50,21 +50,23 @@ class SettingsSearch:
         while True:
             with ExitStack() as resources:
                 with signals.whole():
-                    job, trials = self._next_job(resources)
+                    job, trials, is_taken = self._next_job(resources)
                 if job is not None:
                     self.told(trials)
                     self._do(*job, signals)
                     continue
-            if not any(trial.is_begun for trial in trials):
+            if not is_taken and not any(trial.is_begun for trial in trials):
                 return trials
             self.bench.meanwhile()
             time.sleep(_A_WHILE)
 
-    def _next_job(self, resources: ExitStack) -> tuple[Job | None, list[Trial]]:
+    def _next_job(self, resources: ExitStack) -> tuple[Job | None, list[Trial], bool]:
         """What this process does next, written down and claimed until the resources are closed; None: nothing now.
 
-        Trials that somebody has left come first, then those that may go on, then new ones.
+        And all trials, and whether one could go on that another process still holds, which has just written down its
+        result. Trials that somebody has left come first, then those that may go on, then new ones.
         """
+        is_taken = False
         with open_journal(self.config.save_dir) as journal:
             self._check_facts(journal)
             trials = read_trials(journal.events)
@@ -72,12 +74,13 @@ class SettingsSearch:
             for trial in self._candidates(trials, journal):
                 claim = claimed(self.bench.home(trial), resources)
                 if claim is None:
+                    is_taken = True
                     continue
                 if not trial.is_begun:
                     journal.add("part", trial=trial.number)
                     trial = replace(trial, parts=trial.parts + 1)
-                return (trial, claim), read_trials(journal.events)
-            return None, trials
+                return (trial, claim), read_trials(journal.events), is_taken
+            return None, trials, is_taken
 
     def _candidates(self, trials: list[Trial], journal: Journal) -> Iterator[Trial]:
         yield from (trial for trial in trials if trial.is_begun)

@@ -36,7 +36,10 @@ class TpeSampler(Sampler):
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         sampler = optuna.samplers.TPESampler(
-            seed=self.seed * 1_000_003 + number, n_startup_trials=self.startup_trials, constant_liar=True
+            # numpy takes seeds of 32 bits.
+            seed=(self.seed * 1_000_003 + number) % 2**32,
+            n_startup_trials=self.startup_trials,
+            constant_liar=True,
         )
         study = optuna.create_study(sampler=sampler, direction="maximize" if self.goal.upward else "minimize")
         distributions = {dimension.key: _distribution(dimension) for dimension in self.space.dimensions}

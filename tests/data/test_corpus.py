@@ -64,6 +64,14 @@ def test_columns_with_names_begin_after_the_line_that_has_them(tmp_path: Path) -
     assert [pair.sides for pair in mixed.pairs()] == [("1", "Ja"), ("2", "Nein")]
     (alone,) = find_corpora(PreprocessConfig(train_file=path, target_field="en", only_target=True))
     assert [pair.target for pair in alone.pairs()] == ["yes", "no"]
+    assert [pair.line for pair in corpus.pairs()] == [2, 3]
+    path.write_bytes(b"qu\xe9\ten\nJa\tyes\n")
+    for way, said in (
+        ("error", "text.tsv:1: the line is not UTF-8"),
+        ("replace", "has no column 'de'; known: en"),
+    ):
+        with pytest.raises(DataError, match=said):
+            find_corpora(PreprocessConfig(**settings, encoding_errors=way))[0].count()
     path.write_text("en\tde\nyes\tJa\nno\n")
     with pytest.raises(DataError, match=r"text.tsv:3: the line has too few columns; --source-field is en"):
         find_corpora(PreprocessConfig(**settings))[0].count()

@@ -74,6 +74,7 @@ def test_one_file_with_both_sides(run: Run, texts: Path, monkeypatch: pytest.Mon
             r"a\.tsv:2: the line has too few columns; --source-field is 1, --target-field is 2",
         ),
         ("a.jsonl", '{"source": "a", "target": "b"}\n{\n', {}, r"a\.jsonl:2: the line is no JSON"),
+        ("a.jsonl", "[" * 100_000 + "\n", {}, r"a\.jsonl:1: the line's JSON is nested too deeply"),
         ("a.jsonl", '["a", "b"]\n', {}, r"a\.jsonl:1: the line's JSON is no object"),
         ("a.jsonl", '{"x": ["a"]}\n', {"source_field": "x.y"}, r"a\.jsonl:1: the line's x is no object"),
         ("a.jsonl", '{"source": "a", "goal": "b"}\n', {}, r"a\.jsonl:1: the line has no text field 'target'"),

@@ -228,6 +228,38 @@ def test_several_files_make_one_source_and_segments_are_cut_out(
     assert list(names) == ["wav/train-2.wav 0.05-0.15", "wav/train-2.wav"]
 
 
+def test_a_row_of_json_has_fields_that_the_first_lacks(run_recordings: Run, recordings: Path) -> None:
+    (recordings / "test.jsonl").write_text(
+        '{"audio": "wav/train-2.wav", "text": "two"}\n'
+        '{"audio": "wav/train-2.wav", "text": "two", "offset": 0.05, "duration": 0.1, "id": 0}\n'
+    )
+    run_recordings(test_file=recordings / "test.jsonl")
+    whole, part = stored(recordings, "test")
+    np.testing.assert_array_equal(whole, expected(recordings, "train-2.wav"))
+    assert 0 < len(part) < len(whole)
+    assert list(Dataset.open(recordings / "data").split("test").texts("source")) == ["wav/train-2.wav", "0"]
+    with (recordings / "test.jsonl").open("a") as stream:
+        stream.write('{"audio": "wav/train-1.wav", "text": "one", "id": "0"}\n')
+    with pytest.raises(DataError, match=r"test\.jsonl:3: the id 0 is that of line 2 too"):
+        run_recordings(test_file=recordings / "test.jsonl")
+
+
+def test_half_of_a_character_in_a_field_of_json_is_an_error_or_replaced(
+    run_recordings: Run, recordings: Path
+) -> None:
+    path = recordings / "train.jsonl"
+    whole = '{"audio": "wav/train-1.wav", "text": "one"}\n'
+    path.write_text('{"audio": "wav/train-0.wav", "text": "ze\\ud83dro"}\n' + whole)
+    with pytest.raises(DataError, match=r"train\.jsonl:1: text holds NUL or half of a character; mend it"):
+        run_recordings(train_file=path)
+    for way, texts in (("replace", ["ze\ufffdro", "one"]), ("skip", ["one"])):
+        run_recordings(train_file=path, encoding_errors=way)
+        assert list(Dataset.open(recordings / "data").split("train").texts("target")) == texts
+    path.write_text('{"audio": "wav/\\ud83d.wav", "text": "zero"}\n' + whole)
+    with pytest.raises(DataError, match=r"train\.jsonl:1: audio holds NUL or half of a character"):
+        run_recordings(train_file=path)
+
+
 def test_tables_of_kaldi_and_lists_of_files(
     run_recordings: Run, recordings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,9 +317,7 @@ def test_columns_that_the_user_names_are_taken(run_recordings: Run, recordings: 
         run_recordings()
     run_recordings(source_field="where", target_field="what", id_field="where")
     assert next(Dataset.open(recordings / "data").split("train").texts("source")) == "wav/train-0.wav"
-    with pytest.raises(
-        DataError, match=r"train\.tsv: has no column 'were'; did you mean where\?"
-    ):
+    with pytest.raises(DataError, match=r"train\.tsv: has no column 'were'; did you mean where\?"):
         run_recordings(source_field="were", target_field="what")
 
 

@@ -141,6 +141,12 @@ def test_a_words_score_is_the_sum_of_its_pieces(tokens: list[str]) -> None:
     assert word_scores(["Hello", "world", "!"], record) == [-1.5, -0.25, -0.125]
     assert word_scores(["Hello", "World", "?"], record) is None
     assert word_scores(["Hello"], {"text": "Hello"}) is None
+    # A score that is not finite is null in a record.
+    assert (
+        word_scores(["Hello", "world", "!"], record | {"token_scores": [-1.0, None, -1.0, -1.0, -3.0]})
+        is None
+    )
+    assert word_scores(["Hello", "world", "!"], record | {"tokens": [*tokens[:3], 1, "</s>"]}) is None
 
 
 def records(path: Path, lines: list[str], probability: float) -> Path:

@@ -24,7 +24,7 @@ def run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Running:
         with ExitStack() as resources:
             claim = claimed(tmp_path, resources)
             assert claim is not None
-            run_command(["train", str(claim)], tmp_path / "said", claim)
+            run_command(["train", str(claim)], tmp_path / "said", (claim,))
         return (tmp_path / "said").read_text()
 
     return run

@@ -52,6 +52,16 @@ def test_it_comes_nearer_to_the_least_value_than_drawing_at_random() -> None:
     assert sum(found[TpeSampler]) < sum(found[RandomSampler])
 
 
+def test_any_seed_will_do() -> None:
+    from s2scli.sweeping.tpe import TpeSampler
+
+    draws = [
+        TpeSampler(space=SPACE, goal=LOSS, seed=seed, startup_trials=2).draw(1, [])
+        for seed in (1, 12345, 2**63)
+    ]
+    assert len({draw["train.optimizer.lr"] for draw in draws if draw}) == 3
+
+
 def test_a_range_in_steps_need_not_end_with_one() -> None:
     from s2scli.sweeping.tpe import TpeSampler
 

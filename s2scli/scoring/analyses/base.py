@@ -11,6 +11,7 @@ import numpy as np
 
 from s2scli.configs.score import SUBWORD, ScoreConfig
 from s2scli.data.dataset import Dataset
+from s2scli.metrics.base import MetricOptions
 from s2scli.metrics.bleu import Bleu
 from s2scli.scoring.results import ScoreResult
 from s2scli.scoring.tables import Table
@@ -83,14 +84,18 @@ class ScoredWords:
         return Counter(word for line in lines for word in line)
 
 
+def word_options(result: ScoreResult) -> MetricOptions:
+    """How the analyses split targets into words: as the metrics do, but not into pieces of words."""
+    options = next(iter(result.metrics.values())).options
+    return replace(options, tokenize="auto") if options.tokenize in SUBWORD else options
+
+
 def read_words(config: ScoreConfig, result: ScoreResult) -> ScoredWords:
     """Split what is scored into words, and read the training split of the dataset that the config names."""
     corpus = result.corpus
     references = [corpus.reference(line) for line in range(len(corpus))] if corpus.references else []
     options = next(iter(result.metrics.values())).options
-    # Pieces of words are none.
-    plain = replace(options, tokenize="auto")
-    target, source = Bleu(plain if options.tokenize in SUBWORD else options), Bleu(plain)
+    target, source = Bleu(word_options(result)), Bleu(replace(options, tokenize="auto"))
     target.fit(references or corpus.systems[0])
     source.fit(corpus.sources)
     pairs: list[tuple[list[str], list[str]]] = []

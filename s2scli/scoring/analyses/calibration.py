@@ -11,7 +11,8 @@ import numpy as np
 from s2scli.metrics.base import Floats
 from s2scli.metrics.bleu import Bleu
 from s2scli.metrics.edits import in_reference
-from s2scli.scoring.analyses.base import Analysis, Bars
+from s2scli.plotting.history import is_number
+from s2scli.scoring.analyses.base import Analysis, Bars, word_options
 from s2scli.scoring.results import ScoreResult
 from s2scli.scoring.tables import Table
 from s2scli.text.pieces import GOES_ON, SPACE_BEFORE
@@ -73,7 +74,7 @@ def expected_calibration_error(probabilities: Floats, right: Floats, bins: int =
 def _words(result: ScoreResult, system: int) -> tuple[Floats, Floats]:
     """Of each word of a system's records its probability, and whether it is right (1) or not (0)."""
     corpus = result.corpus
-    splitter = Bleu(next(iter(result.metrics.values())).options)
+    splitter = Bleu(word_options(result))
     splitter.fit([corpus.reference(line) for line in range(len(corpus))])
     probabilities: list[float] = []
     right: list[bool] = []
@@ -89,10 +90,13 @@ def _words(result: ScoreResult, system: int) -> tuple[Floats, Floats]:
 def word_scores(words: Sequence[str], record: Mapping[str, Any]) -> list[float] | None:
     """The log probability of each word: the sum over the tokens that it is made of, one of two words counted in both.
 
-    None where the record has no tokens with scores, or they do not spell the words.
+    None where the record has no tokens that all have scores, or they do not spell the words.
     """
     tokens, scores = record.get("tokens"), record.get("token_scores")
     if not isinstance(tokens, list) or not isinstance(scores, list) or len(tokens) != len(scores):
+        return None
+    # What is not finite is written as null.
+    if not all(isinstance(token, str) for token in tokens) or not all(map(is_number, scores)):
         return None
     # The last token is the end.
     pieces = [_spelled(token) for token in tokens[:-1]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from s2scli.plotting.history import History, is_number
@@ -18,14 +19,14 @@ def learning_curves(histories: Sequence[History]) -> Iterator[Analysis]:
             history.name: [
                 (float(update), float(event["loss"]))
                 for update, event in history.events[kind].items()
-                if is_number(event.get("loss"))
+                if is_number(event.get("loss")) and math.isfinite(event["loss"])
             ]
             for history in histories
         }
         charts += [Curves(caption=caption, curves=curves)] if any(curves.values()) else []
     yield Analysis(
         title="Learning curves",
-        text="The loss in nats a token by update, as each run logged it.",
+        text="The loss in bits a target token by update, as each run logged it.",
         charts=charts,
         keys=[history.name for history in histories],
     )
