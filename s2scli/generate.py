@@ -32,7 +32,7 @@ from s2scli.streams import is_open_terminal
 from s2scli.text.vocabulary import UNKNOWN_NAME
 
 # What takes those lines away that are not to be translated, see RecordSink.
-Skip = Callable[[Iterator[Line], int], tuple[Iterator[Line], int]]
+Skip = Callable[[Iterator[Line], int, int], tuple[Iterator[Line], int]]
 # Recordings are some 100 frames a second, of 80 numbers each: of a thousand that are read ahead hundreds of MB.
 _MOST_RECORDINGS = 256
 
@@ -109,8 +109,8 @@ def _skipping(output: RecordSink, signals: InterruptSignals) -> Skip:
                 return
             yield line
 
-    def skip(lines: Iterator[Line], window: int) -> tuple[Iterator[Line], int]:
-        left, again = output.skip(lines, window)
+    def skip(lines: Iterator[Line], window: int, context: int) -> tuple[Iterator[Line], int]:
+        left, again = output.skip(lines, window, context)
         return flushing(left), again
 
     return skip
@@ -158,7 +158,8 @@ def records_of(
     if _is_typed(config):
         notice("type a sentence a line; Ctrl-D ends")
     window = _window(config, opened)
-    lines, again = skip(lines, window)
+    # Each line before has a token at least, its end.
+    lines, again = skip(lines, window, config.context_window)
     if config.processes > 1:
         from s2scli.inference.processes import records_of_processes
 

@@ -284,4 +284,23 @@ class GenerateConfig(InputConfig, DecodingConfig, ServerConfig, CommandConfig):
             return super().of_candidates
         number, groups = self.rerank_candidates, self.diverse_beam_groups
         beam = self.beam if self.sampling else max(self.beam, -(-number // groups) * groups)
-        return replace(self, nbest=number, beam=beam)
+        return replace(self, nbest=number, beam=beam, rerank_path=(), rerank_weight=())
+
+    @property
+    def of_scorers(self) -> GenerateConfig:
+        """The settings by which a model of --rerank-path scores outputs: without those that are about finding them."""
+        return replace(
+            self,
+            rerank_path=(),
+            rerank_weight=(),
+            retain_dropout=False,
+            constraints=None,
+            glossary=None,
+            exclude=None,
+            bad_tokens=None,
+            attention=None,
+            print_attention=False,
+            print_alignment=False,
+            replace_unk=False,
+            format="text",
+        )

@@ -44,11 +44,7 @@ class Fairseq(ExportTarget):
         """Write the checkpoint, dict.LANG.txt of both languages, and a model of SentencePiece where there is one."""
         _check(source, config)
         model, weights = _with_positions(source, config)
-        languages = {
-            side: source.checkpoint.dataset.get(f"{side}_lang") or name for side, name in _LANGUAGES.items()
-        }
-        if len(set(languages.values())) == 1:
-            languages = _LANGUAGES
+        languages = _languages(source.checkpoint.dataset)
         settings = fairseq_settings(model, languages)
         theirs = own_copies(to_theirs([*weight_rows(model)], weights))
         # By their version fairseq knows that a pre-norm stack ends with a norm.
@@ -119,6 +115,13 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "output_bias": (False,),
     "output_scale": (None,),
 }
+
+
+def _languages(dataset: Mapping[str, Any]) -> Mapping[str, str]:
+    """What both sides are called, as are their dictionaries: src and tgt where the names that are given are none."""
+    found = {side: str(dataset.get(f"{side}_lang") or name) for side, name in _LANGUAGES.items()}
+    are_names = all(Path(name).name == name and name != ".." for name in found.values())
+    return found if are_names and len(set(found.values())) == len(found) else _LANGUAGES
 
 
 def _check(source: ModelToExport, config: ExportConfig) -> None:

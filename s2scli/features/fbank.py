@@ -50,13 +50,16 @@ class Filterbank:
     def frames(self, blocks: Iterable[Samples]) -> Iterator[FeatureArray]:
         """Yield the frames of samples that come in blocks, some of them [num_frames, F] for each block."""
         waiting = np.zeros(0, np.float32)
-        num_samples = 0
+        num_samples = num_ahead = 0
         for block in blocks:
             num_samples += len(block)
-            waiting = np.concatenate([waiting, block])
+            waiting = np.concatenate([waiting, block[num_ahead:]])
+            num_ahead = max(0, num_ahead - len(block))
             number = 1 + (len(waiting) - self.window_size) // self.shift
             if number > 0:
                 yield self._log_energies(waiting, number)
+                # A shift that is longer than the window passes over samples that are still to come.
+                num_ahead = max(0, number * self.shift - len(waiting))
                 waiting = waiting[number * self.shift :]
         if 0 < num_samples < self.window_size:
             yield self._log_energies(np.pad(waiting, (0, self.window_size - num_samples)), 1)

@@ -73,11 +73,11 @@ def make_translator(config: GenerateConfig, opened: OpenedModel | None = None) -
 
 def _reranking(opened: OpenedModel, config: GenerateConfig) -> Reranking:
     """What puts hypotheses into the order that the models of --rerank-path, too, find them in."""
-    scorers = []
+    scorers, settings = [], config.of_scorers
     for path, weight in zip(config.rerank_path, config.rerank_weights, strict=True):
         other = open_model(path)
         backwards = is_backwards(opened.dataset, other.dataset, path)
-        translator = _translator(other, other.scoring_engine(config), config, scores=True)
+        translator = _translator(other, other.scoring_engine(settings), settings, scores=True)
         if translator.engine.reads_source:
             _check_sources(opened, other)
         scorers.append(Scorer(translator=translator, weight=weight, backwards=backwards))

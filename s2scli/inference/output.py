@@ -21,9 +21,10 @@ class RecordSink(Protocol):
 
     num_records: int
 
-    def skip(self, lines: Iterator[Line], window: int) -> tuple[Iterator[Line], int]:
+    def skip(self, lines: Iterator[Line], window: int, context: int = 0) -> tuple[Iterator[Line], int]:
         """Take from the lines those that an earlier command has answered, in whole windows of so many.
 
+        context: how many lines before those that are left their answers depend on, at most; they are left too.
         Returns the lines that are left, and how many of them have been answered, too: they are answered again, since
         the last digits of a score depend on the lines that are in a batch together, and are not written again.
         """
@@ -38,9 +39,9 @@ class RecordSink(Protocol):
         ...
 
 
-def skip_none(lines: Iterator[Line], window: int) -> tuple[Iterator[Line], int]:
+def skip_none(lines: Iterator[Line], window: int, context: int = 0) -> tuple[Iterator[Line], int]:
     """All lines, none of which has been answered before."""
-    del window
+    del window, context
     return lines, 0
 
 
@@ -56,8 +57,9 @@ class StreamSink:
 
             self._file = resources.enter_context(opened(path, "wb", path))
 
-    def skip(self, lines: Iterator[Line], window: int) -> tuple[Iterator[Line], int]:
+    def skip(self, lines: Iterator[Line], window: int, context: int = 0) -> tuple[Iterator[Line], int]:
         """Take none."""
+        del context
         return skip_none(lines, window)
 
     def write(self, record: Record, text: str) -> None:

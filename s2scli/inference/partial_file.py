@@ -98,9 +98,11 @@ class PartialFile:
         with write_atomically(path) as temporary:
             temporary.write_text(to_line(settings), encoding="utf-8")
 
-    def skip(self, lines: Iterator[Line], window: int) -> tuple[Iterator[Line], int]:
+    def skip(self, lines: Iterator[Line], window: int, context: int = 0) -> tuple[Iterator[Line], int]:
         """Take from the lines those that are done; DataError where they are not what they were."""
         self._records.seek(0)
+        left = max(0, self.num_records - self.num_records % window - context)
+        left -= left % window
         again: list[Line] = []
         for number in range(self.num_records):
             line = next(lines, None)
@@ -115,7 +117,7 @@ class PartialFile:
                     f"--output {self._path}: line {line.id + 1} of the input is not what it was when the output "
                     f"was begun; give the same input, {_ANEW}"
                 )
-            if number >= self.num_records - self.num_records % window:
+            if number >= left:
                 again.append(line)
         return chain(again, lines), len(again)
 
@@ -147,8 +149,10 @@ class PartialFile:
 
 
 def _checksum(source: str, reference: str | None, extra: Mapping[str, Any]) -> int:
+    # Of a language model's line that has no reference the line itself is scored as one.
+    other = None if reference in ("", source) else reference
     # JSON, since a text may hold what UTF-8 may not.
-    return zlib.crc32(json.dumps([source, reference, dict(extra)]).encode())
+    return zlib.crc32(json.dumps([source, other, dict(extra)]).encode())
 
 
 def _differences(path: Path, settings: Mapping[str, Any]) -> str:

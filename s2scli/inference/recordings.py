@@ -9,7 +9,7 @@ from typing import Any
 from s2scli.errors import DataError
 from s2scli.features.extraction import Utterance
 from s2scli.inference.lines import Line
-from s2scli.record import read_json
+from s2scli.record import NOT_TEXT, read_json
 
 # Fields that name the file, or files, of a source; those of others go into the output.
 _FIELDS = ("audio", "features", "image")
@@ -63,7 +63,7 @@ def recording_records(texts: Iterable[str], name: str) -> Iterator[Line]:
                 raise TypeError("JSON is no object")
             found = next((record[name] for name in _FIELDS if name in record), None)
             audio = tuple(found) if isinstance(found, list) else (found,)
-            if not audio or not all(isinstance(path, str) for path in audio):
+            if not audio or not all(isinstance(path, str) and not NOT_TEXT.search(path) for path in audio):
                 raise TypeError("field audio is no path, nor a list of them")
             reference = record.get("reference")
             if reference is not None and not isinstance(reference, str):

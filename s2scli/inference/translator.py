@@ -205,7 +205,7 @@ class Translator:
         """
         if self.on_long == "error":
             self.parts_of(line)
-        source, target = self._encoder.encode(line), self.tokenizers["target"]
+        source, target = self._with_adapter(self._encoder.encode(line), line), self.tokenizers["target"]
         trace, text, asked = BeamTrace(self.search.beam), "", ""
         if self._encoder.has_output(source):
             wished = self._encoder.encode_reference(line, source.words) if with_reference else None

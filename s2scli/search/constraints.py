@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from heapq import nsmallest
 from typing import NamedTuple
 
 # A token that no phrase has.
 _OTHER = -1
+# So many ways to count the tokens of a hypothesis are followed. Phrases that hold one another, "a", "a a", "a a a",
+# have very many.
+_MOST_READINGS = 64
 
 
 class _Reading(NamedTuple):
@@ -27,7 +31,8 @@ class Constraints:
     An output holds them where each has tokens of its own, which stand together: phrases do not overlap, and one that
     is given twice must come twice. ordered: they come one after the other as they are given. A phrase that is begun
     and broken off must be begun anew. A prefix of an output may be counted in several ways, "a b a" for the phrases
-    "a" and "a b" as one or as the other; all are followed, and the one with the fewest tokens to come decides.
+    "a" and "a b" as one or as the other; they are followed, of very many those with the fewest tokens to come, and the
+    one with the fewest decides.
     The states are made as they are asked for, and numbered from 0, the state of the empty output.
 
     before: tokens that count as standing before the output.
@@ -68,7 +73,8 @@ class Constraints:
         key = (state, token)
         if key not in self._next:
             read = {later for reading in self._states[state] for later in self._read(reading, token)}
-            self._next[key] = self._number(_without_worse(read))
+            few = nsmallest(_MOST_READINGS, read, key=lambda reading: (self._to_come(reading), reading))
+            self._next[key] = self._number(_without_worse({*few}))
         return self._next[key]
 
     def broken(self, state: int) -> int:

@@ -61,6 +61,8 @@ def watch(run: Run, result: UpdateResult, group: list[Indices]) -> None:
     last = run.save_dir / LAST
     if position.rate_factor == 1 and last.exists():
         restore(run, load_checkpoint(last, resume=True, may_be_adapter=True), last)
+        # The time since then was spent all the same.
+        run.position.seconds = position.seconds
         run.position.rate_factor, run.position.skipped = LOWER_RATE, 0
         warn(
             f"{SKIPS_IN_A_ROW} updates in a row were not finite: back to {last}, update {run.position.update}, "

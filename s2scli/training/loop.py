@@ -112,6 +112,13 @@ def train_part(run: Run) -> str:
             report_progress(run, window, len(batches))
             window = Window(started=time.perf_counter())
         run.observers.updated(position.update, total_updates(run, len(batches)))
+        is_saved = due(config.save_interval_updates, position.update) and not (
+            position.skipped or run.unsound
+        )
+        if is_saved and config.keep_interval_updates:
+            # Also where the run ends, or is stopped, with this update.
+            begin_folder(run)
+            keep_update(run)
         if finished := reached_limit(run):
             return finished
         run.stop_if_asked()
@@ -120,8 +127,7 @@ def train_part(run: Run) -> str:
             if finished := validate_within_epoch(run) or reached_limit(run):
                 return finished
             window = Window(started=time.perf_counter())
-        if due(config.save_interval_updates, position.update) and not (position.skipped or run.unsound):
-            keep_update(run)
+        if is_saved and not run.unsound:
             run.save(LAST, resumable=True)
     return ""
 

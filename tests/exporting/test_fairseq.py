@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from fairseq_files import write_checkpoint as write_fairseq
 from foreign_models import imported, log_probabilities, text_lines
 from random_checkpoints import SMALL, sentencepiece_tokenizers, write_checkpoint
 
-from s2scli.checkpoint import load_checkpoint, restore_model
+from s2scli.checkpoint import load_checkpoint, restore_model, save_checkpoint
 from s2scli.configs.export import ExportConfig
 from s2scli.errors import UsageError
 from s2scli.export import ExportResult, export
@@ -68,6 +69,16 @@ def test_a_checkpoint_of_fairseq_is_written_as_it_was_read(settings: dict[str, A
     for language in ("xx", "yy"):
         name = f"dict.{language}.txt"
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes()
+
+
+@pytest.mark.parametrize("language", ["../../victim", "/victim", "..", "a/b"])
+def test_a_language_that_is_no_name_names_no_file(language: str, tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path, "transformer_tiny", SMALL)
+    own = load_checkpoint(path)
+    save_checkpoint(path, replace(own, dataset={**own.dataset, "source_lang": language}))
+    written(path, tmp_path / "out/exported", compare_lines=0)
+    assert {item.name for item in (tmp_path / "out").iterdir()} == {"exported"}
+    assert {"dict.src.txt", "dict.tgt.txt"} <= {item.name for item in (tmp_path / "out/exported").iterdir()}
 
 
 @pytest.mark.parametrize("kind", KINDS)

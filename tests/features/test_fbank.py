@@ -126,6 +126,17 @@ def test_blocks_of_any_size_give_the_same_frames() -> None:
         np.testing.assert_allclose(frames_of(Filterbank(8_000), samples, size), whole, atol=1e-5)
 
 
+def test_frames_may_be_further_apart_than_they_are_long() -> None:
+    """In blocks of any size, each the frame of its own samples."""
+    filterbank, samples = Filterbank(8_000, 40, 10.0, 25.0), speech_like(8_000, 2.0, 5)
+    for size in (1, 79, 130, 200, 5000, len(samples)):
+        found = frames_of(filterbank, samples, size)
+        assert found.shape == (filterbank.num_frames(len(samples)), 40)
+        for number, frame in enumerate(found):
+            own = samples[number * 200 :][:80]
+            np.testing.assert_allclose(frame, frames_of(filterbank, own)[0], atol=1e-5)
+
+
 def test_what_is_shorter_than_a_window_has_one_frame() -> None:
     filterbank = Filterbank(16_000)
     for number in (1, 2, 399):

@@ -24,7 +24,10 @@ from s2scli.checkpoint import (
 )
 from s2scli.checkpoint_file import BEST
 from s2scli.configs.average import AverageConfig
+from s2scli.configs.generate import GenerateConfig
 from s2scli.errors import S2SError, UsageError
+from s2scli.inference.lines import Line
+from s2scli.inference.loading import make_translator
 from s2scli.models.adapters import attach
 from s2scli.schema import build
 
@@ -126,6 +129,21 @@ def test_merged_weights_are_what_is_computed_beside_them(
     for (text, score), (other, other_score) in zip(unmerged, merged, strict=True):
         assert text == other
         assert score == pytest.approx(other_score, abs=1e-5)
+
+
+def test_a_trace_is_of_the_search_with_the_lines_adapter(adapted: Path) -> None:
+    config = build(
+        GenerateConfig,
+        {"path": adapted / "base", "adapter": given(adapted, ["one", "two"]), "device": "cpu", "beam": 3},
+    )
+    translator = make_translator(config)
+    for name in ("one", "two"):
+        line = Line(0, SENTENCES[0], extra={"adapter": name})
+        (record,) = translator.records([line], 1)
+        trace = translator.trace(line).trace
+        assert trace.outputs[0][1] == pytest.approx(record.hypotheses[0].score, abs=1e-5)
+    with pytest.raises(S2SError, match="three"):
+        translator.trace(Line(0, SENTENCES[0], extra={"adapter": "three"}))
 
 
 def test_an_adapter_of_all_lines_may_be_left_out_of_some(generator: Generator, adapted: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,32 @@ def test_where_an_output_may_be(transformer: Generator, tmp_path: Path) -> None:
     transformer(text, output=tmp_path / "deep" / "out")
     transformer(joined(SENTENCES[:1]), output=tmp_path / "deep" / "out")
     assert (tmp_path / "deep" / "out").read_text().splitlines() == transformer(joined(SENTENCES[:1]))
+
+
+@pytest.mark.parametrize("window", [0, 3])
+def test_the_scores_of_a_language_models_lines_are_gone_on_with(
+    generating: Callable[[Path], Generator], other_runs: Path, tmp_path: Path, window: int
+) -> None:
+    model, output = generating(other_runs / "lm"), tmp_path / "out"
+    lines = [{"source": SENTENCES[0]}, {"source": SENTENCES[1], "reference": SENTENCES[2]}]
+    text = joined([*map(json.dumps, lines), *(json.dumps({"source": line}) for line in SENTENCES[2:9])])
+    settings: dict[str, Any] = {
+        "score_reference": True,
+        "context_window": window,
+        "input_format": "jsonl",
+        "format": "jsonl",
+        "batch_size": 1,
+    }
+    expected = model(text, **settings)
+    model.interrupted(text, 6, output=output, **settings)
+    model(text, output=output, **settings)
+    assert "going on after line" in model.errors
+    assert output.read_text().splitlines() == expected
+    other = text.replace(SENTENCES[2], "ba", 1)
+    output.unlink()
+    model.interrupted(text, 6, output=output, **settings)
+    with pytest.raises(DataError, match="line 2 of the input is not what it was"):
+        model(other, output=output, **settings)
 
 
 def test_context_reaches_over_an_interruption(transformer: Generator, tmp_path: Path) -> None:

@@ -107,6 +107,34 @@ def test_every_search_and_any_grouping(
             assert a.score == pytest.approx(b.score, abs=1e-4)
 
 
+def test_what_is_about_finding_outputs_is_not_for_those_who_score_them(
+    toy_runs: Path, other_runs: Path, tmp_path: Path
+) -> None:
+    """Phrases, alignments and dropout are of the model that searches; of one seed the order is that of any window."""
+    (tmp_path / "terms").write_text("ba\tki\n")
+    (tmp_path / "bad").write_text("ga\n")
+    chosen: dict[str, Any] = {
+        "rerank_path": [other_runs / name for name in ("lm", "reverse")],
+        "rerank_candidates": 4,
+        "glossary": tmp_path / "terms",
+        "bad_tokens": tmp_path / "bad",
+        "print_alignment": True,
+        "retain_dropout": True,
+    }
+    found = records(toy_runs / "transformer", tmp_path, **chosen)
+    for record in found:
+        assert "ga" not in record.text.split()
+        if "ba" in record.source.split():
+            assert "ki" in record.text.split()
+        for item in record.hypotheses[:1]:
+            assert item.alignment
+    again = records(toy_runs / "transformer", tmp_path, **chosen, buffer_size=3)
+    assert [record.text for record in again] == [record.text for record in found]
+    for one, other in zip(found, again, strict=True):
+        for a, b in zip(one.hypotheses, other.hypotheses, strict=True):
+            assert a.score == pytest.approx(b.score, abs=1e-4)
+
+
 @pytest.mark.usefixtures("loaded_workers")
 def test_in_several_processes(toy_runs: Path, other_runs: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {

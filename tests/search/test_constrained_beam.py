@@ -168,6 +168,17 @@ def test_the_automaton_knows_what_is_missing(phrases: Phrases, ids: list[int], o
         assert constraints.missing(state) == left - 1
 
 
+def test_phrases_that_hold_one_another_take_no_time_that_grows_with_their_ways() -> None:
+    """Of 20 repeats of a token, each one longer, there are more ways to be met than could be followed."""
+    constraints = Constraints([[3] * number for number in range(1, 21)])
+    state = constraints.start
+    left = constraints.missing(state)
+    assert left == 210
+    for token in [3] * 12 + [4] + [3] * 210:
+        state = constraints.after(state, token)
+    assert constraints.missing(state) == 0
+
+
 def test_what_stands_before_the_output_counts() -> None:
     constraints = Constraints([[3, 5]], before=[3])
     assert constraints.missing(constraints.start) == 1

@@ -33,6 +33,16 @@ def test_the_last_saves_by_update(trained: Trainer) -> None:
     assert not one.resumable
 
 
+def test_the_save_at_which_a_run_ends_is_one_of_them(trained: Trainer) -> None:
+    """By its length, and where it stops and goes on."""
+    kept = {"checkpoint_2_12", "checkpoint_2_16", "checkpoint_best", "checkpoint_last"}
+    trained("run", **EVERY_FOUR, max_update=16, keep_interval_updates=2)
+    assert names(trained.root / "run") == kept
+    trained("parts", **EVERY_FOUR, max_update=12, keep_interval_updates=2)
+    trained("parts", **EVERY_FOUR, max_update=17, keep_interval_updates=2)
+    assert names(trained.root / "parts") == kept
+
+
 def test_a_stop_changes_nothing_of_what_is_kept(trained: Trainer) -> None:
     settings = EVERY_FOUR | {
         "keep_interval_updates": 2,

@@ -72,7 +72,7 @@ class Handler:
         if head.query:
             raise Refused(400, f"?{head.query}: {head.method} has no settings; they go with POST")
         with self._answering():
-            self._send(200, f"{self._service.describe()}\n".encode(), "application/json")
+            self._send(200, f"{self._service.description}\n".encode(), "application/json")
 
     def _answer_post(self, head: Head) -> None:
         """Answer a POST: as a whole where it is one batch, or the client speaks HTTP/1.0, else in chunks."""

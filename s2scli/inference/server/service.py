@@ -40,13 +40,27 @@ _MOST_VARIATIONS = 64
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
+def _described(config: GenerateConfig) -> str:
+    """Which model a config names, as a line of JSON."""
+    models = []
+    for path in find_checkpoints(config.path):
+        arch, dataset = arch_and_dataset(path)
+        languages = {key: dataset.get(key) for key in ("source_lang", "target_lang")}
+        models.append({"path": str(path), "arch": arch, **languages})
+    return to_line({"version": __version__, "models": models, "format": config.format})
+
+
 class Service:
-    """A model that answers requests from any number of threads, each as `s2s generate` answers its input."""
+    """A model that answers requests from any number of threads, each as `s2s generate` answers its input.
+
+    description: which model it is, as a line of JSON.
+    """
 
     def __init__(self, translator: Translator, config: GenerateConfig) -> None:
         self.config = config
         self.translator = translator
         self.composer()  # a wrong --source-tag is known at the start
+        self.description = _described(config)
         self.pool = Pool(config.batch_size, config.max_tokens, config.buffer_size)
         self._variations: OrderedDict[GenerateConfig, Translator] = OrderedDict({config: translator})
         self._changing = threading.Lock()
@@ -54,15 +68,6 @@ class Service:
     def composer(self) -> SourceComposer:
         """What makes sources of lines; it knows those before, and so each request has one of its own."""
         return SourceComposer(self.translator.form, self.config.source_tag)
-
-    def describe(self) -> str:
-        """Which model it is, as a line of JSON."""
-        models = []
-        for path in find_checkpoints(self.config.path):
-            arch, dataset = arch_and_dataset(path)
-            languages = {key: dataset.get(key) for key in ("source_lang", "target_lang")}
-            models.append({"path": str(path), "arch": arch, **languages})
-        return to_line({"version": __version__, "models": models, "format": self.config.format})
 
     def asked(self, body: io.BytesIO, query: str, kind: str) -> Asked:
         """What a request asks whose body is lines of "text", records, "jsonl", or one recording, "audio".

@@ -35,6 +35,14 @@ def test_it_takes_the_bytes_of_a_recording_or_paths_within_its_folder(
         assert "is not in the folder that the server runs in" in answer
 
 
+def test_a_path_that_is_no_text_is_the_clients_fault(run: Generator, start: Callable[..., Client]) -> None:
+    client = start(path=run.path, input_format="jsonl")
+    for path in ("a\\u0000.wav", "\\ud83d.wav"):
+        status, answer = client.ask(f'{{"audio": "{path}"}}\n', {"Content-Type": "application/x-ndjson"})
+        assert status == 400
+        assert answer.startswith("request:1: ")
+
+
 def test_a_model_that_reads_text_takes_no_recording(
     speech: Path, start: Callable[..., Client], transformer: Generator
 ) -> None:
