@@ -1,4 +1,4 @@
-"""`s2s trim`: a checkpoint without the rows of symbols that a corpus never uses."""
+"""`s2s trim`: a checkpoint without the rows of symbols that a corpus never uses, and without the lightest units."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from s2scli.errors import UsageError
 from s2scli.files import keep_inputs
 from s2scli.io import read_lines
 from s2scli.models.base import Model
+from s2scli.models.narrower import feed_forwards, with_fewer_units
 from s2scli.needs import note_needs
 from s2scli.text.sameness import difference
 from s2scli.text.tokenizer import Tokenizer
@@ -35,7 +36,10 @@ Used = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class TrimResult:
-    """The checkpoint that was written, and by side how many symbols its vocabulary has and how many it had."""
+    """The checkpoint that was written, and by side how many symbols its vocabulary has and how many it had.
+
+    Of a side where nothing says which symbols stay, the two are the same.
+    """
 
     output: Path
     symbols: Mapping[str, tuple[int, int]]
@@ -44,10 +48,11 @@ class TrimResult:
 def trim(config: TrimConfig) -> TrimResult:
     """Write a checkpoint whose vocabularies have only the symbols that a text uses, and what is needed beside them.
 
+    Feed-forward layers keep the units that weigh most, as many as the settings say, see models/narrower.py.
     Special symbols, symbols that are kept whole, and single characters and bytes by which the rest of that text's words
     can be spelled, stay. The scores of the symbols that stay are what they were, before they become probabilities.
-    Raises UsageError where nothing says what of a side stays, where a text has nothing for it, and where the output
-    would replace an input or a run's own checkpoint.
+    Raises UsageError where nothing says what of a side stays, where a text has nothing for it, where there are no more
+    units than are to stay, and where the output would replace an input or a run's own checkpoint.
     """
     note_needs(config)
     keep_inputs(
@@ -59,8 +64,14 @@ def trim(config: TrimConfig) -> TrimResult:
     checkpoint = load_checkpoint(path)
     check_finite(checkpoint.weights, path)
     model = model_outline(checkpoint, path)
-    kept = _kept(config, checkpoint, model, path)
-    trimmed = _trimmed(checkpoint, model, kept)
+    if config.trims_symbols:
+        kept = _kept(config, checkpoint, model, path)
+    else:
+        kept = {side: [*range(len(tokenizer))] for side, tokenizer in checkpoint.tokenizers.items()}
+    trimmed = _trimmed(checkpoint, model, kept) if config.trims_symbols else checkpoint
+    for side, units in config.units.items():
+        if units:
+            trimmed = _narrowed(trimmed, model, side, units, path)
     save_checkpoint(config.output.resolve(), trimmed)
     symbols = {side: (len(numbers), len(checkpoint.tokenizers[side])) for side, numbers in kept.items()}
     sizes = " and ".join(
@@ -159,6 +170,24 @@ def _trimmed(checkpoint: Checkpoint, model: Model, kept: Mapping[str, list[int]]
         tokenizers=tokenizers,
         dataset={**checkpoint.dataset, "vocabularies": fingerprints},
         shortlist=_of_shortlist(checkpoint.shortlist, kept),
+    )
+
+
+def _narrowed(checkpoint: Checkpoint, model: Model, side: str, units: int, path: Path) -> Checkpoint:
+    """The checkpoint with so many units in each feed-forward layer of the encoder or the decoder."""
+    key = f"{side}_ffn_embed_dim"
+    flag = f"--{key.replace('_', '-')} {units}"
+    layers = feed_forwards(model, side)
+    if not layers:
+        raise UsageError(f"{flag}: the {side} of {path} has no feed-forward layers")
+    settings = checkpoint.config["model"]
+    if units >= (has := min(layer.outer.in_features for layer in layers.values())):
+        raise UsageError(f"{flag}: those of {path} have {counted(has, 'unit')}; give fewer")
+    weights = dict(checkpoint.weights)
+    for name in layers:
+        weights |= with_fewer_units(weights, f"{name}.", units)
+    return replace(
+        checkpoint, weights=weights, config={**checkpoint.config, "model": {**settings, key: units}}
     )
 
 

@@ -1,20 +1,23 @@
-"""Checkpoints without the symbols that a text never uses."""
+"""Checkpoints without the symbols that a text never uses, and without the lightest units."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from foreign_models import log_probabilities
 from toys import TRANSFORMER, WORDS, Trainer, preprocess_toys, write_dataset, write_lines
 
-from s2scli.checkpoint import Checkpoint, load_checkpoint, restore_model
+from s2scli.checkpoint import Checkpoint, load_checkpoint, restore_model, save_checkpoint
 from s2scli.configs.generate import GenerateConfig
 from s2scli.configs.trim import TrimConfig
 from s2scli.errors import S2SError
 from s2scli.generate import generate
+from s2scli.models.narrower import with_fewer_units
 from s2scli.schema import build
 from s2scli.text.tokenizer import Tokenizer
 from s2scli.trim import trim
@@ -163,6 +166,49 @@ def test_a_table_of_translations_is_of_the_symbols_that_stay(toy_data: Path, tmp
     assert names[1] == [name for name in names[0] if name in ("ba", "ki", "da") or name.startswith("<")]
 
 
+@pytest.mark.parametrize("activation", ["relu", "swiglu"])
+def test_units_that_give_nothing_are_the_first_to_go(activation: str, toy_data: Path, tmp_path: Path) -> None:
+    """Five of 16 in the encoder, three in the decoder, by what enters or by what leaves them: probabilities stay."""
+    Trainer(toy_data, tmp_path)("run", **TRANSFORMER | {"model.activation_fn": activation}, max_update=1)
+    whole = load_checkpoint(tmp_path / "run/checkpoint_last.safetensors")
+    weights = dict(whole.weights)
+    for side, dead in (("encoder", [0, 3, 4, 9, 15]), ("decoder", [2, 7, 8])):
+        layer = f"{side}_layers.0.feed_forward."
+        weights[f"{layer}outer.weight"][:, dead[:2]] = 0
+        for block in range(len(weights[f"{layer}inner.weight"]) // 16):
+            rows = [number + 16 * block for number in dead[2:]]
+            weights[f"{layer}inner.weight"][rows] = 0
+            weights[f"{layer}inner.bias"][rows] = 0
+    path = tmp_path / "with-dead-units.safetensors"
+    save_checkpoint(path, replace(whole, weights=weights))
+    small = tmp_path / "small.safetensors"
+    narrow = trimmed(path, small, encoder_ffn_embed_dim=11, decoder_ffn_embed_dim=13)
+    assert narrow.weights["encoder_layers.0.feed_forward.outer.weight"].shape == (16, 11)
+    assert narrow.weights["decoder_layers.0.feed_forward.outer.weight"].shape == (16, 13)
+    assert [narrow.config["model"][f"{side}_ffn_embed_dim"] for side in ("encoder", "decoder")] == [11, 13]
+    models = [restore_model(load_checkpoint(item), item) for item in (path, small)]
+    torch.testing.assert_close(*(log_probabilities(model, [5, 6, 7], [7, 6, 5]) for model in models))
+    widths = {"model.encoder_ffn_embed_dim": 11, "model.decoder_ffn_embed_dim": 13}
+    changes = {"model.activation_fn": activation, "finetune_from_model": small} | widths
+    Trainer(toy_data, tmp_path)("tuned", **TRANSFORMER | changes, max_update=1)
+
+
+def test_the_units_that_stay_are_those_with_the_longest_weights() -> None:
+    """Against each unit's product written out: |gate| |value| |outgoing|."""
+    torch.manual_seed(1)
+    inner, outer = torch.randn(12, 4), torch.randn(4, 6)
+    lengths = [
+        float(
+            sum(inner[unit] ** 2) ** 0.5 * sum(inner[unit + 6] ** 2) ** 0.5 * sum(outer[:, unit] ** 2) ** 0.5
+        )
+        for unit in range(6)
+    ]
+    best = sorted(sorted(range(6), key=lambda unit: -lengths[unit])[:2])
+    found = with_fewer_units({"x.inner.weight": inner, "x.outer.weight": outer}, "x.", 2)
+    assert torch.equal(found["x.outer.weight"], outer[:, best])
+    assert torch.equal(found["x.inner.weight"], inner[[*best, *(unit + 6 for unit in best)]])
+
+
 def tokenizer_of(checkpoint: Checkpoint) -> Tokenizer:
     return checkpoint.tokenizers["target"]
 
@@ -170,7 +216,8 @@ def tokenizer_of(checkpoint: Checkpoint) -> Tokenizer:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({}, "nothing says which symbols are to stay; give --keep"),
+        ({}, "nothing says what is to stay; of the symbols: --keep"),
+        ({"encoder_ffn_embed_dim": 16}, "--encoder-ffn-embed-dim 16: those of .* have 16 units; give fewer"),
         (
             {"keep_target": ("text",)},
             "nothing says which symbols of the source side of .* are to stay; give --keep-source",
@@ -188,7 +235,11 @@ def test_what_says_nothing_or_would_lose_a_file_is_refused(
     write_lines(tmp_path / "text", ["ba"])
     write_lines(tmp_path / "empty", [""])
     made = {
-        key: tmp_path / value if isinstance(value, str) else tuple(tmp_path / item for item in value)
+        key: value
+        if isinstance(value, int)
+        else tmp_path / value
+        if isinstance(value, str)
+        else tuple(tmp_path / item for item in value)
         for key, value in settings.items()
     }
     before = (tmp_path / "text").read_text()
