@@ -12,9 +12,9 @@ from s2scli.sweeping.space_file import read_space
 
 check = load("check.py")
 speed = load("translation/speed.py")
-# What makes a student, and its output; what is measured in the end: three commands, three times.
-STUDENTS = ["preprocess", "train", "average", "generate"]
-MEASURED = ["generate"] * 9
+# What makes a student, wide and narrow, and its outputs; what is measured in the end: four commands, three times.
+STUDENTS = ["preprocess", "train", "average", "generate", "trim", "train", "generate"]
+MEASURED = ["generate"] * 12
 
 
 @pytest.fixture
@@ -100,12 +100,23 @@ def test_a_student_learns_what_its_teacher_makes_of_the_sources(folder: Path) ->
     assert (folder / "out/student/text/valid.de").resolve() == folder / "val.de"  # what people have written
     assert "--config student.toml" in lines[6]
     assert lines[6].endswith(f"--init-encoder {best}")
-    systems = f"{folder}/out/run.hyp.txt {student}/run.hyp.txt"
-    assert f"--ref {folder}/test.de --sys {systems}" in lines[9]
-    run = f"{student}/run/checkpoint_average.safetensors"
+    run, narrow = f"{student}/run/checkpoint_average.safetensors", f"{student}/narrow"
+    units = "--encoder-ffn-embed-dim 64 --decoder-ffn-embed-dim 64"
+    assert lines[9] == f"trim {run} {units} --output {student}/trimmed.safetensors"
+    assert f"--config narrow.toml --save-dir {narrow}" in lines[10]
+    learns = f"--criterion distillation --teacher {best}"
+    assert lines[10].endswith(f"--finetune-from-model {student}/trimmed.safetensors {units} {learns}")
+    systems = f"{folder}/out/run.hyp.txt {student}/run.hyp.txt {narrow}.hyp.txt"
+    assert f"--ref {folder}/test.de --sys {systems}" in lines[12]
     flags = "--shortlist 15 --shortlist-frequent 50 --max-len-a 1.5 --max-len-b 5"
-    assert lines[12].endswith(f"--path {run} --beam 1 {flags}")
+    assert lines[15].endswith(f"--path {run} --beam 1 {flags}")
+    assert lines[16].endswith(f"--path {narrow} --beam 1 {flags}")
     assert "lines/s" in done.stdout
+
+    make(folder, "student", "UNITS=96")
+    lines = calls(folder)
+    assert verbs(lines) == [*STUDENTS[4:], "score", *MEASURED]
+    assert "--encoder-ffn-embed-dim 96 --decoder-ffn-embed-dim 96" in lines[1]
 
     make(folder, "student", "STUDENT_FLAGS=--lr 0.001", "STUDENT_GENERATE_FLAGS=")
     lines = calls(folder)
@@ -124,9 +135,10 @@ def test_a_student_of_another_teacher_with_a_vocabulary_of_its_own(folder: Path)
     assert lines[2].endswith("--joined-dictionary --shortlist 100")
     assert "--init-encoder" not in lines[3]
     student = f"{folder}/out/student"
-    assert f"--sys {student}/teacher.hyp.txt {student}/run.hyp.txt" in lines[6]
+    assert "--criterion" not in lines[7]
+    assert f"--sys {student}/teacher.hyp.txt {student}/run.hyp.txt {student}/narrow.hyp.txt" in lines[9]
     make(folder, "student", "TEACHER=/models/larger", "FIRST=", "VOCAB_SIZE=4000")
-    assert verbs(calls(folder))[:6] == ["generate", "generate", *STUDENTS]
+    assert verbs(calls(folder))[:9] == ["generate", "generate", *STUDENTS]
 
 
 @needs_make
