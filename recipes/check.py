@@ -19,6 +19,8 @@ def check(path: Path, metric: str, limit: float) -> str:
     if metric.lower() not in scores:
         raise SystemExit(f"error: {path}: no {metric}; it holds {', '.join(scores) or 'no score'}")
     score = scores[metric.lower()]
+    if score["score"] is None:
+        raise SystemExit(f"error: {path}: {metric} is not finite")
     value = float(score["score"])
     higher = score.get("higher_is_better", True)
     expected = f"{metric} is {value:.2f}, expected at {'least' if higher else 'most'} {limit:.2f}"

@@ -41,7 +41,8 @@ def export(config: ExportConfig) -> ExportResult:
     """
     note_needs(config)
     path = find_checkpoint(config.path)
-    keep_inputs("--out", config.out, [config.input])
+    if not config.out.is_dir():
+        keep_inputs("--out", config.out, [config.input])
     target: type[ExportTarget] = EXPORT_TARGETS[config.to]
     _check_destination(config.out, target, overwrite=config.overwrite)
     source = target.load(path, config)

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from s2scli.checkpoint_file import find_checkpoint
+from s2scli.checkpoint_file import BEST, LAST, find_checkpoint
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.console import notice
 from s2scli.data.assembly import Assembly
@@ -39,7 +39,7 @@ from s2scli.data.split_writer import SplitWriter
 from s2scli.data.spool import spooled
 from s2scli.errors import UsageError, did_you_mean
 from s2scli.features.form import FeatureForm, TooLargeError
-from s2scli.files import keep_inputs
+from s2scli.files import DATASET_META, keep_inputs
 from s2scli.io import can_be_read_again, write_named
 from s2scli.needs import note_needs
 from s2scli.record import to_json_text
@@ -212,16 +212,24 @@ def _write_beside(
 
 def _fingerprint(config: PreprocessConfig, corpora: list[Corpus]) -> str:
     """A hash of the settings and of the files' sizes and times; what comes through a pipe is never the same twice."""
+    paths = [path for corpus in corpora for path in corpus.paths]
+    paths += [find_checkpoint(path) for path in (config.select_lm, config.select_against) if path is not None]
+    # Vocabularies, models of tokenizers and lists of words: another file of the same name is another command.
+    given = [getattr(config, name) for name in sorted(names_that_decide(type(config)))]
+    paths += [_read_of(path) for path in given if isinstance(path, Path) and path not in paths]
     files: list[Any] = []
-    for path in (path for corpus in corpora for path in corpus.paths):
+    for path in paths:
         stat = path.stat() if can_be_read_again(path) else None
         files.append(
             [str(path), *((stat.st_size, stat.st_mtime_ns) if stat else (os.getpid(), time.time_ns()))]
         )
-    models = [find_checkpoint(path) for path in (config.select_lm, config.select_against) if path is not None]
-    files += [[str(path), path.stat().st_mtime_ns] for path in models]
     facts = [VERSION, _settings(config), _part(config), config.rejects is not None, files]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _read_of(path: Path) -> Path:
+    """The file that tells whether what a path names has changed: itself, or one of a dataset's or a run's folder."""
+    return next((path / name for name in (DATASET_META, BEST, LAST) if (path / name).exists()), path)
 
 
 def _source_form(config: PreprocessConfig, corpora: list[Corpus]) -> SourceForm:

@@ -119,13 +119,26 @@ class Messages(io.TextIOBase):
         return self._descriptor
 
 
+class _WaitingFile(io.FileIO):
+    """A file whose writes wait, also where another program has made it one that does not."""
+
+    def write(self, data: Any) -> int:
+        """Write some of the data, one byte at least; how many."""
+        while True:
+            # Of a file that does not wait this is None, where it is full.
+            number: int | None = super().write(data)
+            if number is not None:
+                return number
+            select.select([], [self.fileno()], [])
+
+
 class Results(io.TextIOWrapper):
     """Standard output; a reader that has gone is a BrokenPipeError, and all else that cannot be written an S2SError."""
 
     def __init__(self, descriptor: int) -> None:
         self._is_terminal = os.isatty(descriptor)
         # Made before what it is used by: a text stream tells that it is writable.
-        stream = io.BufferedWriter(io.FileIO(descriptor, "wb", closefd=False))
+        stream = io.BufferedWriter(_WaitingFile(descriptor, "wb", closefd=False))
         super().__init__(
             stream, encoding="utf-8", errors=_BYTES_KEPT, newline="\n", line_buffering=self._is_terminal
         )

@@ -7,6 +7,7 @@ import os
 import pty
 import struct
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from toys import TRANSFORMER, Trainer
 from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.preprocess import preprocess
 from s2scli.schema import build
-from s2scli.streams import Messages, visible
+from s2scli.streams import Messages, Results, visible
 
 # What would steer a terminal: a title, a cleared screen, blinking by a C1 byte, a bell, a cursor set back, turned text.
 HOSTILE = "\x1b]0;pwned\x07\x1b[2J\x1b[5mblink\x9b5m\r\u202e"
@@ -214,3 +215,26 @@ def test_a_terminal_that_is_closed_ends_no_training(
     Trainer(toy_data, tmp_path)("run", **TRANSFORMER | {"max_update": 2})
     os.close(descriptor)
     assert (tmp_path / "run" / "checkpoint_last.safetensors").exists()
+
+
+def test_results_wait_for_a_slow_reader_of_a_pipe_that_does_not() -> None:
+    """More than a pipe holds, through one that another program has made non-blocking."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    found: list[bytes] = []
+
+    def read() -> None:
+        while data := os.read(reader, 1000):
+            found.append(data)
+
+    thread = threading.Thread(target=read)
+    results = Results(writer)
+    results.write("a line\n" * 100)
+    thread.start()
+    for _ in range(400):
+        results.write("a line\n" * 100)
+    results.flush()
+    os.close(writer)
+    thread.join()
+    os.close(reader)
+    assert b"".join(found) == b"a line\n" * 40_100

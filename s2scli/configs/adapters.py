@@ -42,7 +42,7 @@ class LowRankConfig(AdapterConfig):
     rslora: bool = setting(
         False, "divide alpha by the root of the rank instead (Kalajdzievski 2023): for larger ranks"
     )
-    adapter_dropout: float = setting(0.0, "dropout of what enters them", at_least=0, below=1)
+    adapter_dropout: float = setting(0.0, "dropout of what enters them", at_least=0, at_most=0.99)
     layers: tuple[str, ...] = setting(
         ("*.q", "*.v"),
         "which weights, as in '*.q' or 'decoder_layers.*'; the patterns are a shell's; names end in q, k, v, out, "

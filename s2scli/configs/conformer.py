@@ -32,12 +32,19 @@ class EncoderLayerConfig(ModelConfig):
         """Whether the encoder's layers are a Conformer's."""
         return self.encoder_layer == "conformer"
 
-    def check_encoder_layer(self, *, window: int, kv_heads: int | None) -> None:
-        """UsageError where a Conformer cannot be as the settings say; window: that of the attention, 0 for none."""
+    def check_encoder_layer(self, *, width: int, window: int, kv_heads: int | None) -> None:
+        """UsageError where a Conformer cannot be as the settings say.
+
+        width: the encoder's; window: that of the attention, 0 for none.
+        """
         if self.depthwise_conv_kernel_size % 2 == 0:
             raise UsageError(
                 f"model.depthwise_conv_kernel_size = {self.depthwise_conv_kernel_size} must be odd: it reaches as far "
                 "to either side"
+            )
+        if self.has_conformer and width % 2:
+            raise UsageError(
+                f"model.encoder_embed_dim = {width} must be even: a Conformer's distances are sines and cosines"
             )
         if self.has_conformer and (window or kv_heads):
             name = "attention_window" if window else "encoder_kv_heads"

@@ -111,6 +111,11 @@ class ConvolutionalConfig(EncoderDecoderConfig, FrontendConfig):
         return self.decoder_out_embed_dim or self.decoder_embed_dim
 
     @property
+    def ties_by_default(self) -> bool:
+        """Yes, though the decoder's alone are not tied by default, as in fairseq."""
+        return True
+
+    @property
     def widths_to_share(self) -> set[int]:
         """The widths that must be one for source, target and output weights to be tied by default."""
         return super().widths_to_share | {self.out_width}

@@ -91,7 +91,13 @@ class EncoderDecoderConfig(ModelConfig):
         """The same settings with share_all_embeddings decided: by default weights are tied where they can be."""
         if self.share_all_embeddings is not None:
             return self
-        return replace(self, share_all_embeddings=one_vocabulary and len(self.widths_to_share) == 1)
+        can_be = one_vocabulary and len(self.widths_to_share) == 1
+        return replace(self, share_all_embeddings=can_be and self.ties_by_default)
+
+    @property
+    def ties_by_default(self) -> bool:
+        """Whether what can be tied is, where share_all_embeddings says nothing: not if the decoder's are kept apart."""
+        return self.share_decoder_input_output_embed
 
     def check_sharing(self) -> None:
         """UsageError where all embeddings are to be shared and have different widths."""

@@ -229,6 +229,11 @@ class RecurrentConfig(EncoderDecoderConfig, CopyingConfig, FrontendConfig):
             )
 
     @property
+    def widths_to_share(self) -> set[int]:
+        """Those of both tables and of what the output weights multiply."""
+        return super().widths_to_share | {self.out_width}
+
+    @property
     def out_width(self) -> int:
         """The width before the output projection."""
         if self.readout == "none":

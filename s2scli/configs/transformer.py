@@ -299,7 +299,9 @@ class TransformerConfig(
         self._check_width("encoder")
         self.check_sharing()
         self.check_frontend()
-        self.check_encoder_layer(window=self.attention_window, kv_heads=self.encoder_kv_heads)
+        self.check_encoder_layer(
+            width=self.encoder_embed_dim, window=self.attention_window, kv_heads=self.encoder_kv_heads
+        )
         if self.attention_window and self.positions == "relative":
             raise UsageError(
                 "model.attention_window does not go with model.positions = 'relative'; leave it out"

@@ -60,6 +60,9 @@ def _write_hashes(corpora: Sequence[Corpus], by: str, scratch: Path) -> list[int
             sizes.append(0)
             for pair in corpus.pairs():
                 text = "\n".join(pair.sides[side] for side in chosen)
+                if pair.problem or not all(map(str.strip, pair.sides)):
+                    # What is left out for another reason hides no pair after it.
+                    text = f"{corpus.key}\n\n{sizes[-1]}"
                 stream.write(hashlib.blake2b(text.encode(), digest_size=_HASH.itemsize).digest())
                 sizes[-1] += 1
     return sizes

@@ -76,8 +76,8 @@ def _visible(text: str) -> list[str]:
 
 
 def _share(flags: Sequence[bool]) -> float:
-    """The share that is true."""
-    return sum(flags) / len(flags)
+    """The share that is true; 0 of none, as of a text that has marks alone."""
+    return sum(flags) / max(len(flags), 1)
 
 
 def _script(names: str) -> regex.Pattern[str]:

@@ -15,6 +15,7 @@ from s2scli.data.frame_encoding import hours
 from s2scli.data.sameness import count_shared
 from s2scli.data.shortlist_table import SHORTLIST
 from s2scli.data.split import Split
+from s2scli.data.table import column_number
 from s2scli.data.tokenizers import tokenizer_file
 from s2scli.errors import DataError
 from s2scli.files import DATASET_META
@@ -261,6 +262,8 @@ def _describe_example(dataset: Dataset, split: Split, item: Ranked) -> ExampleRe
     is_whole = not split.meta.get("dropped") and (not held_out or split.name not in ("train", "valid"))
     # Of several texts, the place in all of them is no line of any; a manifest has a header, and speeds.
     is_whole = is_whole and len(split.corpora) == 1 and dataset.features is None
+    # Of a dialogue there are several pairs in a line, and a table may have the names of its columns in the first.
+    is_whole = is_whole and dataset.source_form.dialogue is None and not _may_have_header(dataset, split)
     return ExampleReport(
         id=item.index,
         line=item.index + 1 if is_whole else None,
@@ -273,6 +276,14 @@ def _describe_example(dataset: Dataset, split: Split, item: Ranked) -> ExampleRe
         text={column: split.text(column, item.index) for column in split.sides},
         decoded={column: dataset.tokenizer(column).decode(tokens.tolist()) for column, tokens in ids.items()},
     )
+
+
+def _may_have_header(dataset: Dataset, split: Split) -> bool:
+    """Whether a field that was chosen is no number of a column, in text that may be a table."""
+    settings = dataset.meta.get("settings", {})
+    given = (settings.get(f"{side}_field") for side in ("source", "target", "tag"))
+    is_json = ".jsonl" in str(settings.get(f"{split.name}_file")) or settings.get("input_format") == "jsonl"
+    return not is_json and any(name and not column_number(name) for name in given)
 
 
 def _bytes_by_kind(dataset: Dataset) -> dict[str, int]:

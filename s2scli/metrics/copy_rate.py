@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from s2scli.metrics.base import RatioMetric, References, Rows
-from s2scli.metrics.words import splitter
+from s2scli.metrics.words import splitter_beside
 
 
 class CopyRate(RatioMetric):
@@ -24,8 +24,7 @@ class CopyRate(RatioMetric):
 
     def rows(self, hypotheses: Sequence[str], references: References, sources: Sequence[str]) -> Rows:
         """The words of each output, and those of them that its source has."""
-        del references
-        self._words, split = splitter(self.options, hypotheses)
+        self._words, split = splitter_beside(self.options, hypotheses, references)
         counted = (
             (Counter(split(text)), Counter(split(source)))
             for text, source in zip(hypotheses, sources, strict=True)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2scli.metrics.base import Floats, Metric, References, Rows
-from s2scli.metrics.words import ngrams, splitter
+from s2scli.metrics.words import ngrams, splitter_beside
 
 
 class Diversity(Metric):
@@ -30,8 +30,8 @@ class Diversity(Metric):
 
     def rows(self, hypotheses: Sequence[str], references: References, sources: Sequence[str]) -> Rows:
         """The n-grams of each output; [segments] of arrays."""
-        del references, sources
-        self._words, split = splitter(self.options, hypotheses)
+        del sources
+        self._words, split = splitter_beside(self.options, hypotheses, references)
         rows = np.empty(len(hypotheses), dtype=object)
         for place, text in enumerate(hypotheses):
             numbers = [_number(" ".join(ngram)) for ngram in ngrams(split(text), self.order)]

@@ -59,7 +59,8 @@ class ErrorRate(RatioMetric):
 
     def _prepared(self, text: str) -> str:
         cased = text.lower() if self.options.lowercase else text
-        return spaced(cased) if self._is_char else cased
+        # jiwer's words stand between plain spaces.
+        return spaced(cased) if self._is_char else " ".join(cased.split())
 
     def details(self, rows: Rows) -> dict[str, Any]:
         """The errors by kind, and the units of the references."""

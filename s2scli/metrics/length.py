@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from s2scli.metrics.base import RatioMetric, References, Rows, present
-from s2scli.metrics.words import splitter
+from s2scli.metrics.words import splitter, splitter_beside
 
 
 class Length(RatioMetric):
@@ -20,8 +20,8 @@ class Length(RatioMetric):
 
     def rows(self, hypotheses: Sequence[str], references: References, sources: Sequence[str]) -> Rows:
         """The words of each output."""
-        del references, sources
-        self._words, split = splitter(self.options, hypotheses)
+        del sources
+        self._words, split = splitter_beside(self.options, hypotheses, references)
         return np.array([(len(split(text)), 1) for text in hypotheses], np.int64)
 
     def terms(self) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from s2scli.metrics.base import RatioMetric, References, Rows
-from s2scli.metrics.words import ngrams, splitter
+from s2scli.metrics.words import ngrams, splitter_beside
 
 
 class Repetition(RatioMetric):
@@ -23,8 +23,8 @@ class Repetition(RatioMetric):
 
     def rows(self, hypotheses: Sequence[str], references: References, sources: Sequence[str]) -> Rows:
         """The share of each output."""
-        del references, sources
-        self._words, split = splitter(self.options, hypotheses)
+        del sources
+        self._words, split = splitter_beside(self.options, hypotheses, references)
         found = [ngrams(split(text), 4) for text in hypotheses]
         return np.array(
             [(1 - len(set(item)) / max(len(item), 1) if item else 0.0, bool(item)) for item in found]

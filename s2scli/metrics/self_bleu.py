@@ -9,7 +9,7 @@ import numpy as np
 
 from s2scli.metrics.base import RatioMetric, References, Rows
 from s2scli.metrics.bleu import sentence_bleu
-from s2scli.metrics.words import ngrams, splitter
+from s2scli.metrics.words import ngrams, splitter_beside
 
 
 class SelfBleu(RatioMetric):
@@ -28,8 +28,8 @@ class SelfBleu(RatioMetric):
 
     def rows(self, hypotheses: Sequence[str], references: References, sources: Sequence[str]) -> Rows:
         """The BLEU of each output, in time linear in the text: of each n-gram the two largest counts are enough."""
-        del references, sources
-        self._words, split = splitter(self.options, hypotheses)
+        del sources
+        self._words, split = splitter_beside(self.options, hypotheses, references)
         outputs = [split(text) for text in hypotheses]
         statistics = np.zeros((len(outputs), 10), np.int64)
         statistics[:, 0] = [len(words) for words in outputs]

@@ -56,7 +56,7 @@ class SpanF1(SumMetric):
         for reference in references:
             wanted = self._spans(reference)
             rows.append(((output & wanted).total(), output.total(), wanted.total()))
-        return max(rows, key=lambda row: 2 * row[0] / max(row[1] + row[2], 1))
+        return max(rows, key=lambda row: 2 * row[0] / (row[1] + row[2]) if row[1] + row[2] else 1.0)
 
     def _spans(self, text: str) -> Spans:
         found = spans(text.lower() if self.options.lowercase else text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 import regex
@@ -70,6 +70,13 @@ def characters(text: str) -> list[str]:
 def spaced(text: str) -> str:
     """A text with white space between what `characters` finds in it."""
     return " ".join(characters(text))
+
+
+def splitter_beside(
+    options: MetricOptions, hypotheses: Sequence[str], references: Sequence[Sequence[str | None]]
+) -> tuple[str, Splitter]:
+    """`splitter` as the references tell, so that all systems have the same words; without any, as the outputs do."""
+    return splitter(options, references[0] if references else hypotheses)
 
 
 def splitter(options: MetricOptions, texts: Iterable[str | None]) -> tuple[str, Splitter]:

@@ -24,9 +24,7 @@ def make_recurrent_frontend(config: RecurrentConfig, features: FeatureFacts) -> 
     """The frontend of a recurrent model."""
     if config.frontend != "pyramid":
         return make_frontend(config, features, config.encoder_embed_dim)
-    return PyramidFrontend(
-        config.cell, features.width, config.encoder_hidden_size, config.pyramid_layers, config.dropout
-    )
+    return PyramidFrontend(config.cell, features.width, config.encoder_hidden_size, config.pyramid_layers)
 
 
 def make_frame_embedder(

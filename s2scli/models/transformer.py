@@ -174,7 +174,9 @@ class TransformerModel(TransformerDecoder):
             self.encoder_frontend = make_encoder_frontend(config, columns.source)
         self.decoder_embedder = make_embedder(config, embeddings.target, "target")
         encoder, decoder = encoder_layer_config(config), layer_config(config, "decoder")
-        self.encoder_relative_positions = make_relative_positions(config, encoder, bidirectional=True)
+        self.encoder_relative_positions = (
+            None if config.has_conformer else make_relative_positions(config, encoder, bidirectional=True)
+        )
         self.decoder_relative_positions = make_relative_positions(config, decoder, bidirectional=False)
         self.encoder_layerdrop, self.decoder_layerdrop = config.encoder_layerdrop, config.decoder_layerdrop
         self._reach, self._num_global = config.attention_window // 2, config.global_tokens

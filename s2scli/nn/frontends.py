@@ -111,14 +111,15 @@ class PyramidFrontend(Frontend):
     x_(l+1, t) = [h_(l, 2t); h_(l, 2t+1)]. After an odd length the last state has zeros beside it. The topmost network
     of the paper's pyramid is the encoder that reads this frontend's output.
 
-    features: F; hidden: the width of a state of one direction, a fourth of D; layers: how often pairs are joined.
+    Nothing is dropped in it. features: F; hidden: the width of a state of one direction, a fourth of D; layers: how
+    often pairs are joined.
     """
 
-    def __init__(self, cell: str, features: int, hidden: int, layers: int, dropout: float) -> None:
+    def __init__(self, cell: str, features: int, hidden: int, layers: int) -> None:
         super().__init__()
         self.width, self.stride = 4 * hidden, 2**layers
         self.layers = nn.ModuleList(
-            RecurrentEncoder(cell, inputs, hidden, 1, dropout, bidirectional=True)
+            RecurrentEncoder(cell, inputs, hidden, 1, 0.0, bidirectional=True)
             for inputs in [features, *[self.width] * (layers - 1)]
         )
 

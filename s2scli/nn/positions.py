@@ -58,7 +58,9 @@ class SinusoidalPositions(nn.Module):
 
     def _table_of(self, length: int) -> Tensor:
         if length > self.table.size(0):
-            self.table = self._rows(2 * length).to(self.table)
+            # What a search makes under inference_mode could not be differentiated through later.
+            with torch.inference_mode(mode=False):
+                self.table = self._rows(2 * length).to(self.table.device, self.table.dtype)
         return self.table
 
     def _rows(self, length: int) -> Tensor:

@@ -75,7 +75,8 @@ def _page(config: ScoreConfig, result: ScoreResult, histories: Sequence[History]
     yield "<h2>Lengths in words</h2>\n"
     lengths = words_of_lines(result.corpus, next(iter(result.metrics.values())))
     place = -1 if result.corpus.references else 0
-    yield keys([*lengths], place) + histogram([*lengths.values()], place)
+    names, numbers = zip(*lengths, strict=True)
+    yield keys(names, place) + histogram(numbers, place)
     for analysis in analyses(config, result, histories):
         yield from _analysis(analysis, result.systems)
     for system in range(1, len(result.systems)) if len(result.systems) > 1 else ():

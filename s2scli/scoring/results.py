@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from s2scli.configs.score import ScoreConfig
+from s2scli.errors import UsageError
 from s2scli.metrics.base import Floats, Metric, Rows, Score
 from s2scli.metrics.significance import Measured, measure
 from s2scli.metrics.words import splitter
@@ -17,6 +18,8 @@ from s2scli.scoring.groups import read_groups
 
 # Upper bounds of the classes of length, in words.
 _LENGTHS = (10, 20, 30, 40, 50)
+# Each class has a number for every line.
+_MOST_LABELS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +137,10 @@ def _breakdown(
     tables: Sequence[Sequence[Rows]],
 ) -> Breakdown:
     """The scores of each class; labels: in their order; of_lines: that of each line."""
+    if len(labels) > _MOST_LABELS:
+        raise UsageError(
+            f"--group-by {kind}: more than {_MOST_LABELS} different values; is it the right field?"
+        )
     places = {label: place for place, label in enumerate(labels)}
     owners = np.array([places[label] for label in of_lines])
     weights = (owners == np.arange(len(labels))[:, None]).astype(np.float64)
@@ -150,14 +157,16 @@ def _breakdown(
     return Breakdown(kind=kind, labels=tuple(labels), lines=tuple(lines), values=values)
 
 
-def words_of_lines(corpus: ScoredCorpus, metric: Metric) -> dict[str, list[int]]:
-    """The number of words of each line, of the references and of every system, as the metric's options split them."""
-    texts = (
-        {"reference": [corpus.reference(line) for line in range(len(corpus))]} if corpus.references else {}
-    )
-    texts |= dict(zip(corpus.names, corpus.systems, strict=True))
-    _, split = splitter(metric.options, next(iter(texts.values())))
-    return {name: [len(split(text)) for text in lines] for name, lines in texts.items()}
+def words_of_lines(corpus: ScoredCorpus, metric: Metric) -> list[tuple[str, list[int]]]:
+    """The number of words of each line, of the references and of every system, as the metric's options split them.
+
+    With what each is called, the references first, if there are any; a system may be called as they are.
+    """
+    texts = [*zip(corpus.names, corpus.systems, strict=True)]
+    if corpus.references:
+        texts.insert(0, ("reference", [corpus.reference(line) for line in range(len(corpus))]))
+    _, split = splitter(metric.options, texts[0][1])
+    return [(name, [len(split(text)) for text in lines]) for name, lines in texts]
 
 
 def length_label(words: int) -> str:
@@ -170,7 +179,7 @@ def length_label(words: int) -> str:
 
 def _length_classes(corpus: ScoredCorpus, metric: Metric) -> tuple[list[str], list[str]]:
     """By length of the references, or of the first system's outputs where there are none."""
-    lengths = next(iter(words_of_lines(corpus, metric).values()))
+    _, lengths = words_of_lines(corpus, metric)[0]
     of_lines = [length_label(length) for length in lengths]
     present = set(of_lines)
     ordered = [length_label(bound) for bound in (*_LENGTHS, _LENGTHS[-1] + 1)]

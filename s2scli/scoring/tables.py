@@ -168,8 +168,8 @@ def p_value(p: float | None, config: ScoreConfig) -> str:
     """A p-value in as many digits as the samples can tell; - where there is no such test."""
     if p is None:
         return "-"
-    least = 1 / (config.resamples + 1)
-    return f"<{max(least, 0.0001):.4f}" if p <= least else f"{p:.4f}"
+    least = max(1 / (config.resamples + 1), 0.0001)
+    return f"<{least:.4f}" if p <= least else f"{p:.4f}"
 
 
 def breakdown_table(config: ScoreConfig, result: ScoreResult, item: Breakdown) -> Table:

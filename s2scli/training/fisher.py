@@ -82,7 +82,8 @@ def fisher_information(
     if sharded is not None:
         loss_of = through(sharded, loss_of)
     objective.eval()
-    with counter("Fisher information", total=len(rows)) as count:
+    # cuDNN's recurrent layers have no backward pass in evaluation.
+    with torch.backends.cudnn.flags(enabled=False), counter("Fisher information", total=len(rows)) as count:
         for row in rows:
             model.zero_grad(set_to_none=True)
             loss = loss_of(load_batch(split, np.array([row])).to(device))

@@ -328,6 +328,13 @@ def test_tied_weights_are_counted_once(family: str) -> None:
     assert size(share_decoder_input_output_embed=True) == untied - table
     assert size(share_all_embeddings=True) == untied - 2 * table
     assert size(share_all_embeddings=True, share_decoder_input_output_embed=False) == untied - 2 * table
+    # By default all are one where they can be, unless the decoder's two are to be apart.
+    config = small_transformer if family == "transformer" else None
+    if config is not None:
+        settled = config(share_all_embeddings=None, share_decoder_input_output_embed=False).settled(
+            one_vocabulary=True
+        )
+        assert settled.share_all_embeddings is False
     with pytest.raises(
         UsageError, match="source has 12 symbols and the target 11; preprocess with --joined-dictionary"
     ):

@@ -70,6 +70,21 @@ def test_lengths() -> None:
     assert nearest.value == pytest.approx(3 / 2)
 
 
+def test_words_are_what_stands_between_any_white_space() -> None:
+    for output in ("a b c !", "a\tb\u00a0c\u3000!"):
+        assert score("wer", ["a b c !"], [output]) == score("ser", ["a b c !"], [output]) == 0
+        assert score("wer", [output], ["a b x !"]) == 25
+
+
+def test_what_a_word_is_the_references_tell() -> None:
+    """So that a system which says other things is measured alike."""
+    for outputs in (["今天天气", "今天"], ["<unk> <unk>", "a b c"]):
+        for name in ("length", "repetition", "distinct1", "self_bleu"):
+            metric = METRICS[name]()
+            metric.score(outputs, [["今天天气很好", "今天天气很好"]])
+            assert metric.terms()["tok"] == "char"
+
+
 def test_repetition() -> None:
     # a b a b a b a b: 5 4-grams, 2 different; the second has one 4-gram, the third none, and does not count.
     assert score("repetition", ["a b a b a b a b", "a b c d", "a b"]) == pytest.approx(100 * (3 / 5 + 0) / 2)
@@ -96,6 +111,10 @@ def test_span_f1() -> None:
     assert (got.details["precision"], got.details["recall"]) == pytest.approx((50, 200 / 3))
     assert "spans:label+place" in got.signature
     assert score("span_f1", outputs, references, ignore_labels=("V",)) == pytest.approx(200 * 2 / (3 + 2))
+    # No span is right where there is none, whichever reference is first.
+    for references_of_one in (["[A x ]", "x"], ["x", "[A x ]"]):
+        both = [[reference] for reference in references_of_one]
+        assert METRICS["span_f1"]().score(["x"], both).value == 100
     # The same words with the same label elsewhere are another span.
     assert score("span_f1", ["the dog and [A the dog ]"], ["[A the dog ] and the dog"]) == 0
     assert score("span_f1", ["[a b ]"], ["[A B ]"]) == 0

@@ -16,8 +16,8 @@ FRONTENDS: dict[str, Callable[[], Frontend]] = {
     "stacked": lambda: LinearFrontend(FEATURES, 10, stack=3),
     "convolutional": lambda: ConvolutionalSubsampler(FEATURES, 10, channels=8),
     "other kernels": lambda: ConvolutionalSubsampler(FEATURES, 10, channels=12, kernels=(3, 7, 5)),
-    "pyramid": lambda: PyramidFrontend("lstm", FEATURES, 3, 2, 0.0),
-    "pyramid of GRUs": lambda: PyramidFrontend("gru", FEATURES, 3, 3, 0.0),
+    "pyramid": lambda: PyramidFrontend("lstm", FEATURES, 3, 2),
+    "pyramid of GRUs": lambda: PyramidFrontend("gru", FEATURES, 3, 3),
 }
 
 

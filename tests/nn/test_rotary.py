@@ -33,6 +33,15 @@ def test_pairs_are_complex_numbers_that_are_turned(start: int, kernels: bool) ->
                     assert abs(complex(found[*at, 2 * pair], found[*at, 2 * pair + 1]) - number) < 1e-5
 
 
+def test_a_table_that_grew_in_a_search_can_be_differentiated_through() -> None:
+    positions = RotaryPositions(WIDTH, BASE, BLOCKS, initial_length=4)
+    with torch.inference_mode():
+        positions(0, 30)
+    x = torch.randn(5, BLOCKS, HEADS, WIDTH, requires_grad=True)
+    rotate(x, positions(0, 5)).sum().backward()
+    assert x.grad is not None
+
+
 def test_positions_one_by_one_are_those_of_the_sequence() -> None:
     positions = RotaryPositions(WIDTH, BASE, BLOCKS, initial_length=4)
     whole = positions(0, 30)

@@ -182,6 +182,29 @@ def test_short_pairs_are_left_out(run: Run, texts: Path) -> None:
     assert result.dropped["train"] == {"short source": 1, "short target": 1}
 
 
+def test_a_pair_that_is_left_out_hides_no_other(run: Run, texts: Path) -> None:
+    put(texts / "train.en", ["A", "A", "B", "A"])
+    put(texts / "train.zh", ["", "gut", "ok", "gut"])
+    found = run(tokenizer="word", vocab_size=None, filter_duplicates="source")
+    assert found.dropped["train"] == {"empty target": 1, "duplicate": 1}
+    assert [*Dataset.open(texts / "data").split("train").texts("source")] == ["A", "B"]
+
+
+def test_marks_alone_are_no_letters(run: Run, texts: Path) -> None:
+    put(texts / "train.en", ["\u0301", "a b"])
+    put(texts / "train.zh", ["c", "d"])
+    found = run(tokenizer="word", vocab_size=None, min_letters=0.3, max_digits=0.5)
+    assert found.num_examples["train"] == 1
+
+
+def test_a_report_that_would_be_a_folder_is_refused_before_the_work(run: Run, texts: Path) -> None:
+    (texts / "folder").mkdir()
+    for flag in ("report", "rejects"):
+        with pytest.raises(UsageError, match=rf"--{flag} .*folder: is a folder, not a file"):
+            run(**{flag: texts / "folder"})
+        assert not (texts / ".data.partial").exists()
+
+
 @pytest.mark.parametrize("by", ["pairs", "source", "target"])
 def test_duplicates_are_those_that_a_set_finds(
     run: Run, texts: Path, monkeypatch: pytest.MonkeyPatch, by: str

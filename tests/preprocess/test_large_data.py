@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,34 @@ def test_what_was_begun_with_other_settings_is_begun_anew(
     run(lowercase=True)
     assert "going on" not in capsys.readouterr().err
     assert bytes_of(texts / "data") == expected
+
+
+def test_what_was_begun_with_other_vocabularies_is_begun_anew(
+    run: Run, texts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two folders of the same name, and one that has been made anew."""
+    for name, size in (("old", 50), ("new", 60)):
+        run(vocab_size=size, destdir=texts / name / "vocabulary")
+    given = {"vocab_size": None, "vocab_from": texts / "new/vocabulary"}
+    run(**given)
+    expected = bytes_of(texts / "data")
+    monkeypatch.setattr(encoding, "LINES_A_CHUNK", 5)
+    monkeypatch.setattr(assembly, "_NOTE_EVERY", -1)
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    for other in (texts / "old/vocabulary", texts / "new/vocabulary"):
+        shutil.rmtree(texts / "data")
+        with monkeypatch.context() as patched:
+            patched.setattr(verb, "_result", stop)
+            with pytest.raises(KeyboardInterrupt):
+                run(**given | {"vocab_from": other})
+        os.utime(texts / "new/vocabulary/meta.json")
+        capsys.readouterr()
+        run(**given)
+        assert "going on" not in capsys.readouterr().err
+        assert bytes_of(texts / "data") == expected
 
 
 def test_two_processes_cannot_make_one_dataset(run: Run, texts: Path) -> None:

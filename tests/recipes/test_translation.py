@@ -193,5 +193,8 @@ def test_check_reads_scores(tmp_path: Path) -> None:
     assert check.check(scores, "chrf2", 55) == "chrf2 is 55.25, expected at least 55.00: ok"
     with pytest.raises(SystemExit, match=r"bleu is 30\.00, expected at least 30\.10"):
         check.check(scores, "bleu", 30.1)
+    scores.write_text(json.dumps([{"name": "BLEU", "score": None}, {"name": "chrF2", "score": 55.25}]))
+    with pytest.raises(SystemExit, match="bleu is not finite"):
+        check.check(scores, "bleu", 1)
     with pytest.raises(SystemExit, match="no ter; it holds bleu, chrf2"):
         check.check(scores, "ter", 0)

@@ -185,7 +185,7 @@ def test_what_is_no_file_is_written_to_as_it_is(files: dict[str, Any], tmp_path:
     assert os.read(reader, 10_000).decode().startswith("line\tbase:ter\tnew_1:ter\n")
     os.close(reader)
     assert pipe.is_fifo()
-    with pytest.raises(S2SError, match="cannot write: Is a directory"):
+    with pytest.raises(S2SError, match="is a folder, not a file"):
         score(ScoreConfig(**files, metrics=("ter",), report=tmp_path))
 
 

@@ -20,11 +20,11 @@ def dropout(x: Tensor, p: float) -> Tensor:
     """
     if not enabled():
         return F.dropout(x, p)
+    if x.device.type != "cpu":
+        return F.dropout(x, p)
     threshold = round(p * _LEVELS)
     if threshold == 0:
         return x
-    if x.device.type != "cpu":
-        return F.dropout(x, p)
     dropped: Tensor = _ByteDropout.apply(x, threshold)  # type: ignore[no-untyped-call]
     return dropped
 

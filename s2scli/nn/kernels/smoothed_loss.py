@@ -97,6 +97,10 @@ class _ChunkedLoss(torch.autograd.Function):
             if d_hidden is None or d_weight is None:
                 continue
             exponentials.scatter_add_(1, target, -on_target * total)
+            if dtype is torch.float16:
+                # As large as the vocabulary, a sum is more than 16 bits of this kind hold.
+                exponentials /= total
+                total = torch.ones_like(total)
             padded[length:] = 0
             exponentials = padded.to(dtype)
             scale = F.pad(total.reciprocal(), (0, 0, 0, len(part) - length))

@@ -32,6 +32,17 @@ def test_loss_and_gradients_are_the_formulas(
     hold_equal(loss, hidden, weight)
 
 
+def test_gradients_of_more_words_than_16_bits_hold_are_finite() -> None:
+    """Of flat scores the sum over 80,000 words is 80,000, and the largest number of fp16 65,504."""
+    hidden, weight = torch.randn(3, 4, requires_grad=True), torch.zeros(80_000, 4, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.float16):
+        loss, _ = kernels.label_smoothed_loss(hidden, weight, torch.tensor([1, 2, 3]), 0.1)
+    loss.backward()
+    for item in (hidden, weight):
+        assert item.grad is not None
+        assert item.grad.isfinite().all()
+
+
 def test_the_product_is_in_autocasts_precision_in_both() -> None:
     torch.manual_seed(5)
     hidden, weight, targets = torch.randn(70, 8), torch.randn(9, 8), torch.randint(9, (70,))
