@@ -110,6 +110,16 @@ SEARCHES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", SEARCHES)
+def test_every_weight_of_a_conformer_with_relative_positions_has_a_gradient() -> None:
+    config = small_transformer(
+        frontend="linear", encoder_layer="conformer", depthwise_conv_kernel_size=3, positions="relative"
+    )
+    model = build_model(config, COLUMNS)
+    targets = pad_sequences(random_ids([4, 6], TARGET_SIZE, seed=2))
+    model.output(model(Batch(frames(sequences([9, 30])), targets))).sum().backward()
+    assert not [name for name, item in model.named_parameters() if item.grad is None]
+
+
 @pytest.mark.parametrize("name", ["conformer", "pyramid"])
 def test_every_search_finds_what_it_finds_for_a_source_alone(name: str, kind: str) -> None:
     model, sources = make(name), sequences([8, 1, 29, 17])
@@ -208,6 +218,15 @@ def test_presets_have_fairseqs_sizes(name: str) -> None:
         ({"specaugment": "lx"}, "--specaugment lx: no such policy"),
         ({"encoder_layer": "conformer", "depthwise_conv_kernel_size": 4}, "must be odd"),
         ({"encoder_layer": "conformer", "attention_window": 4}, "does not go with"),
+        (
+            {
+                "encoder_layer": "conformer",
+                "positions": "none",
+                "encoder_embed_dim": 9,
+                "encoder_attention_heads": 3,
+            },
+            "encoder_embed_dim = 9 must be even",
+        ),
     ],
 )
 def test_what_cannot_be_is_said(settings: dict[str, Any], message: str) -> None:
