@@ -27,8 +27,9 @@ def unit_weights(inner: Tensor, outer: Tensor) -> Tensor:
     unit whose either length is 0 gives nothing. This is pruning of whole units by magnitude (Li et al. 2017, of
     filters; Behnke and Heafield 2021, of translation).
     """
-    entering = inner.float().unflatten(0, (-1, outer.size(1))).norm(dim=2).prod(dim=0)  # [blocks, F, D] → [F]
-    return entering * outer.float().norm(dim=0)
+    rows = inner.float().unflatten(0, (-1, outer.size(1)))  # [F·blocks, D] → [blocks, F, D]
+    entering = torch.linalg.vector_norm(rows, dim=2).prod(dim=0)
+    return entering * torch.linalg.vector_norm(outer.float(), dim=0)
 
 
 def with_fewer_units(weights: Mapping[str, Tensor], layer: str, units: int) -> dict[str, Tensor]:

@@ -109,7 +109,6 @@ SEARCHES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", SEARCHES)
 def test_every_weight_of_a_conformer_with_relative_positions_has_a_gradient() -> None:
     config = small_transformer(
         frontend="linear", encoder_layer="conformer", depthwise_conv_kernel_size=3, positions="relative"
@@ -120,6 +119,7 @@ def test_every_weight_of_a_conformer_with_relative_positions_has_a_gradient() ->
     assert not [name for name, item in model.named_parameters() if item.grad is None]
 
 
+@pytest.mark.parametrize("kind", SEARCHES)
 @pytest.mark.parametrize("name", ["conformer", "pyramid"])
 def test_every_search_finds_what_it_finds_for_a_source_alone(name: str, kind: str) -> None:
     model, sources = make(name), sequences([8, 1, 29, 17])
