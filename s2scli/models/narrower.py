@@ -27,7 +27,7 @@ def unit_weights(inner: Tensor, outer: Tensor) -> Tensor:
     unit whose either length is 0 gives nothing. This is pruning of whole units by magnitude (Li et al. 2017, of
     filters; Behnke and Heafield 2021, of translation).
     """
-    rows = inner.float().unflatten(0, (-1, outer.size(1)))  # [F·blocks, D] → [blocks, F, D]
+    rows: Tensor = inner.float().unflatten(0, (-1, outer.size(1)))  # [F·blocks, D] → [blocks, F, D]
     entering = torch.linalg.vector_norm(rows, dim=2).prod(dim=0)
     return entering * torch.linalg.vector_norm(outer.float(), dim=0)
 
