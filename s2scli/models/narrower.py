@@ -28,8 +28,9 @@ def unit_weights(inner: Tensor, outer: Tensor) -> Tensor:
     filters; Behnke and Heafield 2021, of translation).
     """
     rows: Tensor = inner.float().unflatten(0, (-1, outer.size(1)))  # [F·blocks, D] → [blocks, F, D]
-    entering = torch.linalg.vector_norm(rows, dim=2).prod(dim=0)
-    return entering * torch.linalg.vector_norm(outer.float(), dim=0)
+    entering: Tensor = torch.linalg.vector_norm(rows, dim=2).prod(dim=0)
+    leaving: Tensor = torch.linalg.vector_norm(outer.float(), dim=0)
+    return entering * leaving
 
 
 def with_fewer_units(weights: Mapping[str, Tensor], layer: str, units: int) -> dict[str, Tensor]:
