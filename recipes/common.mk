@@ -183,7 +183,10 @@ $(RUN).done: $(DATASET)/meta.json $(CONFIG) $(RUN).flags | $(TOOLS)
 		$(if $(filter-out 0,$(AVERAGE)),--keep-last-epochs $(AVERAGE)) $(FLAGS)
 	@touch $@
 
-$(RUN)/checkpoint_average.safetensors: $(RUN).done
+$(RUN).average.flags: FORCE
+	$(call remember,$(AVERAGE))
+
+$(RUN)/checkpoint_average.safetensors: $(RUN).done $(RUN).average.flags
 	$(S2S) average --inputs $(RUN) --num-epoch-checkpoints $(AVERAGE) --output $@
 
 $(OUTPUT).flags: FORCE

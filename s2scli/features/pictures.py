@@ -87,7 +87,7 @@ def _with_channels(picture: Pixels, channels: int) -> Pixels:
     return (picture @ _LIGHTNESS)[..., None] if channels == 1 else picture.repeat(channels, axis=2)
 
 
-def _scaled(values: NDArray[np.uint8], largest: int) -> Pixels:
+def _scaled(values: NDArray[np.uint8 | np.uint16], largest: int) -> Pixels:
     """Whole numbers up to the largest, as numbers from 0 to 1."""
     return np.divide(values, largest, dtype=np.float32)
 
@@ -125,8 +125,16 @@ def _read_with_library(stream: BinaryIO, name: str) -> Pixels:
         with Image.open(stream) as picture:
             if picture.width * picture.height > _MOST_PIXELS:
                 raise DataError(f"{name}: has more pixels than a picture; scale it")
-            gray = picture.mode in ("1", "L", "LA", "I", "I;16", "F")
-            pixels = _scaled(np.asarray(picture.convert("L" if gray else "RGB")), 255)
+            if picture.mode in ("I", "F"):
+                raise DataError(
+                    f"{name}: is gray in 32 bits, of which nothing says what is white; make it 8 or 16 bits"
+                )
+            if picture.mode.startswith("I;16"):
+                # Pillow would cut them off at 255.
+                pixels = _scaled(np.asarray(picture), (1 << 16) - 1)
+            else:
+                gray = picture.mode in ("1", "L", "LA")
+                pixels = _scaled(np.asarray(picture.convert("L" if gray else "RGB")), 255)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
         raise DataError(
             f"{name}: is no picture that can be read: {error}; take another copy of the file"

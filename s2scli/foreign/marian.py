@@ -8,7 +8,8 @@ matrices are stored with a column for each output.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from s2scli.foreign.rows import SIDES
 from s2scli.foreign.settings import ForeignSettings
 from s2scli.foreign.source import ForeignSource
 from s2scli.foreign.vocabularies import SpecialIds, numbered, ordered_vocabulary, pieces_of
-from s2scli.foreign.weights import SAME, AsRow, Layout, Stacked, Transposed, WeightRow
+from s2scli.foreign.weights import SAME, AsRow, Layout, Scaled, Stacked, Transposed, WeightRow
 from s2scli.text.subword import GivenSentencePieceTokenizer, read_sentencepiece_model
 from s2scli.text.tokenizer import Tokenizer
 
@@ -31,7 +32,9 @@ from s2scli.text.tokenizer import Tokenizer
 _SETTINGS = "special:model.yml"
 # What only quantized products need: the range of what enters them.
 _UNUSED = r".*_QuantMultA|special:.*"
-_ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "swish": "swish"}
+# Marian's gelu is x σ(1.702 x): swish of 1.702 x, divided by that, which the matrices around it can do.
+_ACTIVATIONS = {"relu": "relu", "gelu": "swish", "swish": "swish"}
+_GELU_SLOPE = 1.702
 # Marian's ε.
 _NORM_EPS = 1e-9
 _LINE = re.compile(r"^([A-Za-z0-9-]+):(.*)$")
@@ -68,7 +71,7 @@ class Marian(ForeignFamily):
             model=model,
             tokenizers=tokenizers,
             weights=weights,
-            table=[*weight_rows(model)],
+            table=[*weight_rows(model, _slope(settings))],
             unused=_UNUSED,
             source_lang=wanted.source_lang,
             target_lang=wanted.target_lang,
@@ -217,8 +220,13 @@ def _tokenizers(
     return tokenizers
 
 
-def weight_rows(model: Mapping[str, Any]) -> Iterator[WeightRow]:
-    """The table of the weights of a model with such settings, ours."""
+def _slope(settings: ForeignSettings) -> float:
+    """What the inner states of feed-forward layers are multiplied by before swish, and their outputs divided by."""
+    return _GELU_SLOPE if settings.values.get("transformer-ffn-activation") == "gelu" else 1.0
+
+
+def weight_rows(model: Mapping[str, Any], slope: float = 1.0) -> Iterator[WeightRow]:
+    """The table of the weights of a model with such settings, ours; slope: see `_slope`."""
     if model["share_all_embeddings"]:
         yield WeightRow("encoder_embedder.table.weight", ("Wemb",))
     else:
@@ -232,10 +240,10 @@ def weight_rows(model: Mapping[str, Any]) -> Iterator[WeightRow]:
         if model[f"{side}_normalize_before"]:
             yield from _norm(f"{side}_norm", f"{side}_top")
         for number in range(model[f"{side}_layers"]):
-            yield from _layer(model, side, number)
+            yield from _layer(model, side, number, slope)
 
 
-def _layer(model: Mapping[str, Any], side: str, number: int) -> Iterator[WeightRow]:
+def _layer(model: Mapping[str, Any], side: str, number: int, slope: float) -> Iterator[WeightRow]:
     width = model[f"{side}_embed_dim"]
     ours, theirs = f"{side}_layers.{number}", f"{side}_l{number + 1}"
     if side == "decoder" and model["decoder_sublayer"] == "ssru":
@@ -255,8 +263,10 @@ def _layer(model: Mapping[str, Any], side: str, number: int) -> Iterator[WeightR
         yield from _linear(f"{ours}.cross_attention.out", cross, ("o",), width)
         yield from _norm(f"{ours}.cross_attention_residual.norm", f"{cross}_Wo")
     inner = model[f"{side}_ffn_embed_dim"]
-    yield from _linear(f"{ours}.feed_forward.inner", f"{theirs}_ffn", ("1",), inner)
-    yield from _linear(f"{ours}.feed_forward.outer", f"{theirs}_ffn", ("2",), width)
+    yield from _scaled(_linear(f"{ours}.feed_forward.inner", f"{theirs}_ffn", ("1",), inner), slope)
+    outer_weight, outer_bias = _linear(f"{ours}.feed_forward.outer", f"{theirs}_ffn", ("2",), width)
+    yield from _scaled([outer_weight], 1 / slope)
+    yield outer_bias
     yield from _norm(f"{ours}.feed_forward_residual.norm", f"{theirs}_ffn_ffn")
 
 
@@ -266,6 +276,11 @@ def _linear(ours: str, theirs: str, letters: Sequence[str], width: int) -> Itera
     bias: Layout = Stacked(widths) if len(letters) > 1 else SAME
     yield WeightRow(f"{ours}.weight", tuple(f"{theirs}_W{letter}" for letter in letters), Transposed(widths))
     yield WeightRow(f"{ours}.bias", tuple(f"{theirs}_b{letter}" for letter in letters), AsRow(bias))
+
+
+def _scaled(rows: Iterable[WeightRow], factor: float) -> Iterator[WeightRow]:
+    """The rows whose weights ours have times a factor."""
+    return (row if factor == 1 else replace(row, layout=Scaled(row.layout, factor)) for row in rows)
 
 
 def _norm(ours: str, theirs: str) -> Iterator[WeightRow]:

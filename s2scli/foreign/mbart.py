@@ -1,4 +1,4 @@
-"""mBART of transformers, with 50 languages or 25."""
+"""mBART of transformers, with 50 languages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from s2scli.configs.importing import ImportConfig
+from s2scli.console import notice
 from s2scli.foreign.bart_kin import TARGET, BartKind
 from s2scli.foreign.bart_kin_family import BartKinFamily, FolderText
 from s2scli.foreign.folder import tokenizer_settings
@@ -39,5 +40,10 @@ class MBart(BartKinFamily):
         told = ForeignSettings(tokenizer_settings(source), source.path / "tokenizer_config.json")
         if told.values.get("tokenizer_class") in ("MBartTokenizer", "MBartTokenizerFast"):
             told.refuse("tokenizer_class", "MBart50Tokenizer, whose sources begin with their language's code")
+        if "tokenizer_class" not in told.values:
+            notice(
+                f"{source.path}: does not say its tokenizer_class; sources are taken to begin with their language's "
+                "code, as MBart50Tokenizer has them, and not to end with it, as in the mBART of 25 languages"
+            )
         units = read_units(source, "sentencepiece.bpe.model", fairseq_symbols)
         return text_of_languages(source, wanted, settings, units, len(weights[TARGET]), told)

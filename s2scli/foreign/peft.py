@@ -39,6 +39,10 @@ _UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
     "bias": (None, "none"),
     "lora_bias": (None, False),
     "fan_in_fan_out": (None, False),
+    "use_qalora": (None, False),
+    "alora_invocation_tokens": (None,),
+    # Others take what they begin with out of the model's own weights.
+    "init_lora_weights": (None, True, False, "gaussian", "eva", "orthogonal"),
 }
 
 

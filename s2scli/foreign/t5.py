@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -70,6 +70,8 @@ class T5(WritableFamily):
     title = "a T5 of transformers"
     types = ("t5",)
     architecture = "T5ForConditionalGeneration"
+    # Whether tied tables, where nothing else says it, mean that the last states are scaled.
+    scales_what_is_tied: ClassVar[bool] = True
 
     @classmethod
     def recognizes(cls, source: ForeignSource) -> bool:
@@ -84,7 +86,7 @@ class T5(WritableFamily):
         if _TARGET not in weights:
             raise CheckpointError(f"{source.path}: has no {_SHARED}")
         vocabulary, tokenizer = _tokenizer(source, settings, len(weights[_TARGET]))
-        model = model_settings(settings, weights)
+        model = model_settings(settings, weights, scales_what_is_tied=cls.scales_what_is_tied)
         return ForeignModel(
             path=source.path,
             arch="transformer",
@@ -126,11 +128,15 @@ class T5(WritableFamily):
 
 
 class MT5(T5):
-    """mT5 of transformers, which differs from T5 1.1 in its vocabulary alone."""
+    """mT5 of transformers, which differs from T5 1.1 in its vocabulary, and in that it never scales its last states.
+
+    Of all mT5, transformers 5 says that their tables are tied, and does not scale.
+    """
 
     title = "an mT5 of transformers"
     types = ("mt5",)
     architecture = "MT5ForConditionalGeneration"
+    scales_what_is_tied = False
 
 
 def _completed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -180,7 +186,9 @@ def _tokenizer(
     return ordered, units.tokenizer(ordered.vocabulary, user_symbols=kept)
 
 
-def model_settings(settings: ForeignSettings, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+def model_settings(
+    settings: ForeignSettings, weights: Mapping[str, Tensor], *, scales_what_is_tied: bool = True
+) -> dict[str, Any]:
     """Our settings of a model whose weights are complete."""
     width, heads = settings.whole("d_model"), settings.whole("num_heads")
     ffn, layers = settings.whole("d_ff"), settings.layers("num_layers")
@@ -193,7 +201,8 @@ def model_settings(settings: ForeignSettings, weights: Mapping[str, Tensor]) -> 
     model: dict[str, Any] = {f"{side}_{name}": size for side in SIDES for name, size in sizes.items()}
     is_tied = are_one(weights, _TARGET, _OUTPUT)
     # Flags are not what ties weights, but this one scales the states, and newer files have it under its own name.
-    is_scaled = settings.flag("scale_decoder_outputs", settings.flag("tie_word_embeddings", True))
+    is_tied_and_scaled = scales_what_is_tied and settings.flag("tie_word_embeddings", True)
+    is_scaled = settings.flag("scale_decoder_outputs", is_tied_and_scaled)
     return model | {
         "encoder_layers": layers,
         "decoder_layers": settings.layers("num_decoder_layers")

@@ -160,6 +160,22 @@ class AsRow:
 
 
 @dataclass(frozen=True)
+class Scaled:
+    """What another layout gives, times a factor."""
+
+    layout: Layout
+    factor: float
+
+    def inward(self, theirs: Sequence[Tensor], shape: torch.Size) -> Tensor:
+        """Give it times the factor."""
+        return self.layout.inward(theirs, shape) * self.factor
+
+    def outward(self, ours: Tensor) -> list[Tensor]:
+        """Give it divided by the factor."""
+        return self.layout.outward(ours / self.factor)
+
+
+@dataclass(frozen=True)
 class Absent:
     """No tensor: theirs has none where ours is zero, as a bias."""
 

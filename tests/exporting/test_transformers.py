@@ -118,7 +118,9 @@ def test_a_family_is_written_as_it_was_read(family: str, tmp_path: Path) -> None
     imported(tmp_path / "theirs", tmp_path / "ours", **settings)
     written(tmp_path / "ours", tmp_path / "out", compare_lines=0)
     theirs = loaded(tmp_path / "out")
-    assert type(theirs) is type(made["model"])
+    # An mT5 is a T5 whose last states are not scaled.
+    kind = transformers.T5ForConditionalGeneration if family == "mt5" else type(made["model"])
+    assert type(theirs) is kind
     path = tmp_path / "ours/checkpoint_best.safetensors"
     checkpoint = load_checkpoint(path)
     assert_says_the_same(checkpoint, path, theirs)

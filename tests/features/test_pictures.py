@@ -77,6 +77,18 @@ def test_pillow_reads_the_same_pixels_from_other_formats(tmp_path: Path) -> None
             assert found == pytest.approx(np.broadcast_to(own, found.shape), abs=1e-6)
 
 
+def test_gray_in_16_bits_is_scaled_and_of_32_bits_nothing_says_what_is_white(tmp_path: Path) -> None:
+    library = pytest.importorskip("PIL.Image")
+    gray = np.array([[0, 300, 65535], [4096, 32768, 1]], np.uint16)
+    for ending in ("png", "tiff"):
+        library.fromarray(gray).save(tmp_path / f"a.{ending}")
+        found = read_picture(resolve(f"a.{ending}", tmp_path))
+        assert found[..., 0] == pytest.approx(gray / 65535, abs=1e-6)
+    library.fromarray(np.float32([[0.0, 0.5], [1.0, 0.25]])).save(tmp_path / "b.tiff")
+    with pytest.raises(DataError, match=r"b\.tiff: is gray in 32 bits, of which nothing says what is white"):
+        read_picture(resolve("b.tiff", tmp_path))
+
+
 def test_pictures_are_gray_or_colour_as_the_first_is(tmp_path: Path) -> None:
     gray, colour = pixels(3, 2, 1), pixels(3, 2, 3)
     write(tmp_path / "gray.pgm", gray)

@@ -27,8 +27,8 @@ STUDENTS = SHARED / "peers/firefox"
 class Formula:
     """A student written out with Marian's names (src/models/transformer.h), for one sentence."""
 
-    def __init__(self, weights: dict[str, Tensor]) -> None:
-        self.weights = weights
+    def __init__(self, weights: dict[str, Tensor], activation: Callable[[Tensor], Tensor] = F.relu) -> None:
+        self.weights, self.activation = weights, activation
 
     def affine(self, x: Tensor, name: str, which: str) -> Tensor:
         return x @ self.weights[f"{name}_W{which}"] + self.weights[f"{name}_b{which}"]
@@ -47,7 +47,7 @@ class Formula:
         return self.norm(x + out, f"{name}_Wo")
 
     def feed_forward(self, x: Tensor, name: str) -> Tensor:
-        out = self.affine(self.affine(x, name, "1").relu(), name, "2")
+        out = self.affine(self.activation(self.affine(x, name, "1")), name, "2")
         return self.norm(x + out, f"{name}_ffn")
 
     def positions(self, length: int) -> Tensor:
@@ -83,6 +83,25 @@ def test_a_student_says_what_the_formula_says(tmp_path: Path) -> None:
     model, tokenizers = imported(marian_folder(tmp_path / "theirs"), tmp_path / "ours")
     source, target = (tokenizers[side].encode(text_lines(1)[n]) for n, side in enumerate(tokenizers))
     expected = Formula(student_weights(len(tokenizers["source"]))).log_probabilities(source, target)
+    assert torch.allclose(log_probabilities(model, source, target), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("activation", "slope"), [("gelu", 1.702), ("swish", 1.0)])
+def test_marians_gelu_is_a_steeper_swish(activation: str, slope: float, tmp_path: Path) -> None:
+    folder = marian_folder(tmp_path / "theirs")
+    _, tokenizers = imported(folder, tmp_path / "ours")
+    weights = student_weights(len(tokenizers["source"]))
+    (folder / "model.bin").unlink()
+    chosen = SETTINGS.replace("activation: relu", f"activation: {activation}")
+    arrays = {name: item.numpy() for name, item in weights.items()}
+    np.savez(
+        folder / "model.npz",
+        **arrays,
+        **{"special:model.yml": np.frombuffer(chosen.encode() + b"\0", np.int8)},
+    )
+    model, tokenizers = imported(folder, tmp_path / "again")
+    source, target = (tokenizers[side].encode(text_lines(1)[n]) for n, side in enumerate(tokenizers))
+    expected = Formula(weights, lambda x: x * torch.sigmoid(slope * x)).log_probabilities(source, target)
     assert torch.allclose(log_probabilities(model, source, target), expected, rtol=0, atol=1e-5)
 
 

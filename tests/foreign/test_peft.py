@@ -99,6 +99,7 @@ def test_an_adapter_adds_what_it_adds_there_and_is_written_as_it_was(family: str
     ("settings", "words"),
     [
         ({"use_dora": True}, "use_dora = true is not supported"),
+        ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights = 'pissa_niter_4' is not supported"),
         ({"peft_type": "IA3"}, "peft_type = 'IA3' is not supported"),
         ({"r": 4}, r"has shape \(3, 24\); wanted: \(4, 24\)"),
         ({"rank_pattern": {"q": 2}}, "rank_pattern .* is not supported"),

@@ -84,10 +84,10 @@ def marian(folder: Path, *, separate: bool = False) -> dict[str, Any]:
     }
 
 
-def t5(folder: Path, **settings: Any) -> dict[str, Any]:
-    """A folder as of T5, with heads whose widths do not add up to the model's, and an odd ε."""
+def t5(folder: Path, kind: str = "T5", **settings: Any) -> dict[str, Any]:
+    """A folder as of T5 or MT5, with heads whose widths do not add up to the model's, and an odd ε."""
     data = sentencepiece_model(1, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
-    config = transformers.T5Config(
+    config = getattr(transformers, f"{kind}Config")(
         vocab_size=len(SentencePieceProcessor(model_proto=data)) + 100 + 7,
         d_model=24,
         d_kv=10,
@@ -102,7 +102,7 @@ def t5(folder: Path, **settings: Any) -> dict[str, Any]:
         decoder_start_token_id=0,
         **settings,
     )
-    model = transformers.T5ForConditionalGeneration(config)
+    model = getattr(transformers, f"{kind}ForConditionalGeneration")(config)
     write_model(folder, model, {"spiece.model": data}, shard="40KB")
     numbers = SentencePieceProcessor(model_proto=data)
     return {
@@ -219,6 +219,7 @@ FAMILIES: dict[str, Any] = {
     "marian": marian,
     "marian, two vocabularies": lambda folder: marian(folder, separate=True),
     "t5": t5,
+    "mt5": lambda folder: t5(folder, "MT5", feed_forward_proj="gated-gelu"),
     "t5 1.1": lambda folder: t5(folder, feed_forward_proj="gated-gelu", tie_word_embeddings=False),
     "pegasus": pegasus,
     "mbart": mbart,

@@ -81,7 +81,7 @@ def _history(session: Session, _: str) -> None:
 
 
 def _beam(session: Session, argument: str) -> None:
-    session.conversation.change("/beam", beam=argument, sampling=False)
+    session.conversation.change("/beam", beam=argument, sampling=False, temperature="1")
     _tell(session)
 
 

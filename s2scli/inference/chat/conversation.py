@@ -101,8 +101,10 @@ class Conversation:
         for name in settings:
             if name not in _SEARCH:
                 raise UsageError(f"{called}: no setting of the search{did_you_mean(name, _SEARCH)}")
-        self.config = with_changes(self.config, settings, dict.fromkeys(settings, called), "/set {}".format)
-        self.translator = self.translator.with_search(self.config, self.config.path)
+        config = with_changes(self.config, settings, dict.fromkeys(settings, called), "/set {}".format)
+        # What cannot be searched so leaves both as they are.
+        self.translator = self.translator.with_search(config, config.path)
+        self.config = config
 
     @property
     def settings(self) -> dict[str, tuple[Any, Any]]:

@@ -52,3 +52,16 @@ def test_set_alone_shows_all_settings(session: Session, capsys: pytest.CaptureFi
     assert dict(rows)["beam"] == "3  (by default 5)"
     assert dict(rows)["sampling"] == "false"
     assert dict(rows)["target_prefix"] == "''"
+
+
+def test_a_change_that_cannot_be_searched_leaves_all_as_it_was() -> None:
+    def refuse(config: SearchConfig, path: Path) -> Any:
+        raise UsageError(f"{path}: not with beam {config.beam}")
+
+    conversation = object.__new__(Conversation)
+    conversation.config = config = GenerateConfig(path=Path("run"), beam=3)
+    conversation.translator = translator = cast(Any, SimpleNamespace(with_search=refuse))
+    with pytest.raises(UsageError, match="run: not with beam 7"):
+        Session(conversation).turn("/beam 7")
+    assert conversation.config is config
+    assert conversation.translator is translator
