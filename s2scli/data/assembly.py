@@ -97,7 +97,8 @@ class Assembly:
         left_out = dict(self._left_out)
         if self._config.filter_duplicates != "none":
             scratch = self._writer.folder / "hashes"
-            left_out[DUPLICATE] = find_duplicates(training, self._config.filter_duplicates, scratch)
+            by, sides = self._config.filter_duplicates, self._config.sides
+            left_out[DUPLICATE] = find_duplicates(training, by, sides, scratch)
         for corpus in self._corpora:
             start, stop = self._range(corpus)
             done = self._done.get(corpus.key, 0)

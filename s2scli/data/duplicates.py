@@ -20,13 +20,14 @@ _SLICE = 1_000_000
 _HASH = np.dtype([("high", "<u8"), ("low", "<u8")])
 
 
-def find_duplicates(corpora: Sequence[Corpus], by: str, scratch: Path) -> Flags:
+def find_duplicates(corpora: Sequence[Corpus], by: str, sides: Sequence[str], scratch: Path) -> Flags:
     """Which pairs of some corpora, one after the other, repeat an earlier one.
 
-    by: pairs, source or target, what has to be equal. 128-bit hashes of all lines go to the file `scratch`, which is
+    by: pairs, source or target, what has to be equal. sides: those that there are; a pair of which one is blank is left
+    out anyway, and repeats none. 128-bit hashes of all lines go to the file `scratch`, which is
     removed; equal ones are found by sorting a share of them at a time.
     """
-    sizes = _write_hashes(corpora, by, scratch)
+    sizes = _write_hashes(corpora, by, [SIDES.index(side) for side in sides], scratch)
     number = sum(sizes)
     repeated = np.zeros(number, np.bool_)
     try:
@@ -51,8 +52,11 @@ def find_duplicates(corpora: Sequence[Corpus], by: str, scratch: Path) -> Flags:
     }
 
 
-def _write_hashes(corpora: Sequence[Corpus], by: str, scratch: Path) -> list[int]:
-    """Write the hash of what has to be equal in each line; the number of lines of each corpus."""
+def _write_hashes(corpora: Sequence[Corpus], by: str, needed: Sequence[int], scratch: Path) -> list[int]:
+    """Write the hash of what has to be equal in each line; the number of lines of each corpus.
+
+    needed: the places of the sides without which a pair is left out anyway.
+    """
     chosen = (0, 1) if by == "pairs" else (SIDES.index(by),)
     sizes = []
     with open_own(scratch, "wb") as stream:
@@ -60,7 +64,7 @@ def _write_hashes(corpora: Sequence[Corpus], by: str, scratch: Path) -> list[int
             sizes.append(0)
             for pair in corpus.pairs():
                 text = "\n".join(pair.sides[side] for side in chosen)
-                if pair.problem or not all(map(str.strip, pair.sides)):
+                if pair.problem or not all(pair.sides[side].strip() for side in needed):
                     # What is left out for another reason hides no pair after it.
                     text = f"{corpus.key}\n\n{sizes[-1]}"
                 stream.write(hashlib.blake2b(text.encode(), digest_size=_HASH.itemsize).digest())
