@@ -41,8 +41,7 @@ def export(config: ExportConfig) -> ExportResult:
     """
     note_needs(config)
     path = find_checkpoint(config.path)
-    if not config.out.is_dir():
-        keep_inputs("--out", config.out, [config.input])
+    keep_inputs("--out", config.out, [config.input])
     target: type[ExportTarget] = EXPORT_TARGETS[config.to]
     _check_destination(config.out, target, overwrite=config.overwrite)
     source = target.load(path, config)

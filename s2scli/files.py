@@ -40,15 +40,19 @@ def kind_of(mode: int) -> str:
 
 
 def keep_inputs(flag: str, output: Path | None, inputs: Iterable[Path | None]) -> None:
-    """UsageError where a file that is to be written, as the flag says, is one of those that are read, or a folder."""
-    if output is not None and output.is_dir():
-        raise UsageError(f"{flag} {output}: is a folder, not a file")
+    """UsageError where a file that is to be written, as the flag says, is one of those that are read."""
     if output is not None and output.exists() and is_regular(output):
         for path in inputs:
             if path is not None and path.exists() and output.samefile(path):
                 raise UsageError(
                     f"{flag} {output}: is one of the inputs, which would be lost; give another name"
                 )
+
+
+def check_no_folder(flag: str, output: Path | None) -> None:
+    """UsageError where a file that is to be written, as the flag says, is a folder."""
+    if output is not None and output.is_dir():
+        raise UsageError(f"{flag} {output}: is a folder, not a file")
 
 
 def is_regular(path: Path) -> bool:

@@ -39,7 +39,7 @@ from s2scli.data.split_writer import SplitWriter
 from s2scli.data.spool import spooled
 from s2scli.errors import UsageError, did_you_mean
 from s2scli.features.form import FeatureForm, TooLargeError
-from s2scli.files import DATASET_META, keep_inputs
+from s2scli.files import DATASET_META, check_no_folder, keep_inputs
 from s2scli.io import can_be_read_again, write_named
 from s2scli.needs import note_needs
 from s2scli.record import to_json_text
@@ -74,6 +74,7 @@ def _make(config: PreprocessConfig) -> PreprocessResult:
     destdir = part_folder(config.destdir, *_part(config)) if is_part else config.destdir
     corpora = find_corpora(config)
     for flag, output in (("--report", config.report), ("--rejects", config.rejects)):
+        check_no_folder(flag, output)
         keep_inputs(flag, output, [path for corpus in corpora for path in corpus.paths])
     check_settings(config, {corpus.split for corpus in corpora})
     fingerprint = _fingerprint(config, corpora)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from s2scli.components import METRICS, MODEL_METRICS
 from s2scli.configs.score import ScoreConfig
 from s2scli.console import notice, warn
-from s2scli.files import keep_inputs
+from s2scli.files import check_no_folder, keep_inputs
 from s2scli.metrics.base import Metric, MetricOptions
 from s2scli.metrics.words import bleu_tokenizer
 from s2scli.needs import note_needs
@@ -22,6 +22,7 @@ def score(config: ScoreConfig) -> ScoreResult:
     """
     note_needs(config)
     for flag, output in (("--report", config.report), ("--segments", config.segments)):
+        check_no_folder(flag, output)
         keep_inputs(flag, output, [*config.sys, *config.ref, config.src])
     options = MetricOptions(
         tokenize=config.tokenize,

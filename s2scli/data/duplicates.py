@@ -24,8 +24,8 @@ def find_duplicates(corpora: Sequence[Corpus], by: str, sides: Sequence[str], sc
     """Which pairs of some corpora, one after the other, repeat an earlier one.
 
     by: pairs, source or target, what has to be equal. sides: those that there are; a pair of which one is blank is left
-    out anyway, and repeats none. 128-bit hashes of all lines go to the file `scratch`, which is
-    removed; equal ones are found by sorting a share of them at a time.
+    out anyway, and repeats none. 128-bit hashes of all lines go to the file `scratch`, which is removed; equal ones are
+    found by sorting a share of them at a time.
     """
     sizes = _write_hashes(corpora, by, [SIDES.index(side) for side in sides], scratch)
     number = sum(sizes)

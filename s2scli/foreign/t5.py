@@ -187,7 +187,7 @@ def _tokenizer(
 
 
 def model_settings(
-    settings: ForeignSettings, weights: Mapping[str, Tensor], *, scales_what_is_tied: bool = True
+    settings: ForeignSettings, weights: Mapping[str, Tensor], *, scales_what_is_tied: bool
 ) -> dict[str, Any]:
     """Our settings of a model whose weights are complete."""
     width, heads = settings.whole("d_model"), settings.whole("num_heads")

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from s2scli.errors import UsageError
+from s2scli.files import check_no_folder
 from s2scli.inference.lines import Line
 from s2scli.io import explain_write_errors, partial_folder
 from s2scli.locks import locked
@@ -91,8 +91,7 @@ def open_output(path: Path | None, settings: Mapping[str, Any], *, overwrite: bo
         if path is None or (path.exists() and not path.is_file() and not path.is_dir()):
             yield StreamSink(path, resources)
             return
-        if path.is_dir():
-            raise UsageError(f"--output {path}: is a folder, not a file")
+        check_no_folder("--output", path)
         # With numpy, which standard output has no use for.
         from s2scli.inference.partial_file import PartialFile
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,15 @@ def sinusoids(length: int, width: int, spacing: str = "tensor2tensor", offset: i
     return torch.cat([angles.sin(), angles.cos()], dim=1)  # [length, width]
 
 
+def longer_table(table: Tensor, length: int, rows: Callable[[int], Tensor]) -> Tensor:
+    """What `rows` makes of so many positions, as a tensor like the table whose place it takes.
+
+    What a search makes under inference_mode could not be differentiated through later, so it is left for that.
+    """
+    with torch.inference_mode(mode=False):
+        return rows(length).to(table.device, table.dtype)
+
+
 class SinusoidalPositions(nn.Module):
     """Fixed position embeddings of width D for any length, see `sinusoids`; the table grows as needed."""
 
@@ -58,9 +68,7 @@ class SinusoidalPositions(nn.Module):
 
     def _table_of(self, length: int) -> Tensor:
         if length > self.table.size(0):
-            # What a search makes under inference_mode could not be differentiated through later.
-            with torch.inference_mode(mode=False):
-                self.table = self._rows(2 * length).to(self.table.device, self.table.dtype)
+            self.table = longer_table(self.table, 2 * length, self._rows)
         return self.table
 
     def _rows(self, length: int) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from s2scli.nn.kernels.key_value_cache import LayerCache, PositionedCache
+from s2scli.nn.positions import longer_table
 
 
 def rotary_frequencies(width: int, base: float) -> Tensor:
@@ -46,9 +47,7 @@ class RotaryPositions(nn.Module):
 
     def _table_of(self, length: int) -> Tensor:
         if length > self.table.size(0):
-            # What a search makes under inference_mode could not be differentiated through later.
-            with torch.inference_mode(mode=False):
-                self.table = self._rows(2 * length).to(self.table.device, self.table.dtype)
+            self.table = longer_table(self.table, 2 * length, self._rows)
         return self.table
 
     def _rows(self, length: int) -> Tensor:
