@@ -65,15 +65,14 @@ def trim(config: TrimConfig) -> TrimResult:
     check_finite(checkpoint.weights, path)
     model = model_outline(checkpoint, path)
     if config.trims_symbols:
-        kept = _kept(config, checkpoint, model, path)
+        trimmed = _trimmed(checkpoint, model, _kept(config, checkpoint, model, path))
     else:
-        kept = {side: [*range(len(tokenizer))] for side, tokenizer in checkpoint.tokenizers.items()}
-    trimmed = _trimmed(checkpoint, model, kept) if config.trims_symbols else checkpoint
+        trimmed = checkpoint
     for side, units in config.units.items():
         if units:
             trimmed = _narrowed(trimmed, model, side, units, path)
     save_checkpoint(config.output.resolve(), trimmed)
-    symbols = {side: (len(numbers), len(checkpoint.tokenizers[side])) for side, numbers in kept.items()}
+    symbols = {side: (len(trimmed.tokenizers[side]), len(own)) for side, own in checkpoint.tokenizers.items()}
     sizes = " and ".join(
         f"{now:,} of {counted(before, f'{side} symbol')}" for side, (now, before) in symbols.items()
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, zip_longest
+from typing import Any
 
 from s2scli.console import counted
 from s2scli.data.corpus import BROKEN_RECORD, BROKEN_TEXT, MOST_SYMBOLS, SIDES, Corpus, Item, Pair
@@ -49,10 +50,14 @@ class LineCorpus(Corpus):
 
     def items(self) -> Iterator[Item]:
         """Yield a line of each file, undecoded."""
-        for lines in islice(zip_longest(*map(read_raw_lines, self.files)), self.has_header, None):
+        for lines in self._rows():
             if None in lines:
                 raise DataError(f"{' and '.join(map(str, self.paths))} changed while they were read")
             yield lines
+
+    def _rows(self) -> Iterator[tuple[Any, ...]]:
+        """The lines of all files side by side, after the one with the names; None where a file has no more."""
+        return islice(zip_longest(*map(read_raw_lines, self.files)), self.has_header, None)
 
     def parse(self, item: Item, number: int) -> Pair:
         """The `number`-th pair, of its lines; DataError where it is broken and that is an error."""
@@ -159,8 +164,7 @@ class LineCorpus(Corpus):
     def _count_one_by_one(self) -> list[int]:
         """The pairs of each file; DataError names the first that is broken, if that is an error."""
         counts = [0] * len(self.paths)
-        lines_of_all = islice(zip_longest(*map(read_raw_lines, self.files)), self.has_header, None)
-        for number, lines in enumerate(lines_of_all, start=1):
+        for number, lines in enumerate(self._rows(), start=1):
             counts = [count + (line is not None) for count, line in zip(counts, lines, strict=True)]
             if self.on_broken != "skip" and None not in lines:
                 self.parse(lines, number)
