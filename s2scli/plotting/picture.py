@@ -53,6 +53,8 @@ _X_LABELS = {
     "trial": "trial",
     "position": "tokens before the end of the source",
 }
+# The decimals that places of a laid out figure keep, in shares of its sides.
+_DECIMALS = 4
 _VALID: dict[str, Any] = {"linewidth": 1.4, "zorder": 3}
 # The heights of a bar, of a layer in a map of gradients, and of what is around them; a panel among others, and one
 # alone, width and height; the least width of maps of gradients, and what each takes beside others.
@@ -119,7 +121,25 @@ def write(figure: Figure, path: Path, kind: str) -> None:
     with style(), warnings.catch_warnings():
         # A run's name may be in a script that the font has no letters for.
         warnings.filterwarnings("ignore", message="Glyph")
+        _settle(figure)
         figure.savefig(path, format=kind, dpi=200, metadata=dates.get(kind))
+
+
+def _settle(figure: Figure) -> None:
+    """Lay the figure out once for all, places rounded to a tenth of a thousandth of its sides.
+
+    The solver of matplotlib's layout adds up in the order of addresses in memory, so that its last bits, and with
+    them the file, would differ from one drawing to the next.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for part in figure.subfigs:
+        part.bbox_relative.set_points(part.bbox_relative.get_points().round(_DECIMALS))
+    for axes in figure.axes:
+        x, y, width, height = axes.get_position(original=True).bounds
+        axes.set_position(
+            (round(x, _DECIMALS), round(y, _DECIMALS), round(width, _DECIMALS), round(height, _DECIMALS))
+        )
 
 
 @contextmanager
