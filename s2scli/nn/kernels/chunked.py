@@ -11,15 +11,16 @@ from torch import Tensor
 from s2scli.nn.kernels.products import product_dtype
 from s2scli.nn.kernels.switch import enabled
 
-# Logits in memory at once while the loss is computed: 4 MB of float32, of the order of a core's cache.
-_CHUNK_ELEMENTS = 1 << 20
+# Logits in memory at once while the loss is computed: 8 MB of float32; of bf16 half as many, as each is there thrice.
+_CHUNK_ELEMENTS = 1 << 21
 # The last chunk is padded to a multiple of so many rows: oneDNN keeps a kernel for every shape that it has met.
 ROW_MULTIPLE = 64
 
 
-def chunk_rows(vocabulary: int) -> int:
-    """How many rows of scores over a vocabulary are computed at once."""
-    return max(1, _CHUNK_ELEMENTS // vocabulary // ROW_MULTIPLE) * ROW_MULTIPLE
+def chunk_rows(vocabulary: int, dtype: torch.dtype = torch.float32) -> int:
+    """How many rows of scores over a vocabulary are computed at once, by products in a precision."""
+    elements = _CHUNK_ELEMENTS // (4 // min(4, dtype.itemsize))
+    return max(1, elements // vocabulary // ROW_MULTIPLE) * ROW_MULTIPLE
 
 
 def projection(hidden: Tensor, weight: Tensor) -> Tensor:

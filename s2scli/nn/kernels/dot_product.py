@@ -5,6 +5,7 @@ The formula is `attention` in nn/multi_head.py, softmax(scale · QKᵀ) V (Vaswa
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import NamedTuple
 
 import torch
@@ -12,9 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from s2scli.nn.kernels.switch import enabled
-
-# torch's softmax takes ten times as long for a row on a CPU when its length is not a multiple of a vector's.
-LENGTH_MULTIPLE = 16
+from s2scli.nn.kernels.trained_attention import LENGTH_MULTIPLE, goes_by_parts, trained_attention
 
 
 def rounded_length(length: int) -> int:
@@ -51,7 +50,10 @@ def fused_attention(
     dropout: float,
     causal: bool,
 ) -> Tensor:
-    """softmax(scale · queries keysᵀ) values in torch's fused kernel; all is as in nn/multi_head.py's `attention`."""
+    """softmax(scale · queries keysᵀ) values by what is fastest; all is as in nn/multi_head.py's `attention`."""
+    if goes_by_parts(queries, keys, mask, dropout):
+        scale = 1 / sqrt(keys.size(-1)) if scale is None else scale
+        return trained_attention(queries, keys, values, mask, scale=scale, dropout=dropout, causal=causal)
     if queries.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         # On a CPU, torch's bf16 kernel has a backward pass several times slower than its float32 one.
         with torch.autocast("cpu", enabled=False):

@@ -152,15 +152,29 @@ def packed_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return y
 
 
-def _rounded(x: Tensor) -> Tensor:
-    """The rows of x [..., K], on a CPU with rows of zeros up to a multiple.
+def _rows_of(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """The rows of x [..., K] in a precision, on a CPU with rows of zeros up to a multiple.
 
     oneDNN makes a kernel for every number of rows that it meets, half a megabyte each, and torch keeps a thousand.
     """
     rows = x.reshape(-1, x.size(-1))
-    if x.device.type != "cpu" or len(rows) < _ROW_MULTIPLE:
-        return rows
-    return F.pad(rows, (0, 0, 0, -len(rows) % _ROW_MULTIPLE))
+    count = len(rows)
+    missing = -count % _ROW_MULTIPLE
+    if x.device.type != "cpu" or count < _ROW_MULTIPLE or not missing:
+        return rows.to(dtype)
+    # Cast and padded at once: each pass over them is memory's time.
+    padded = rows.new_empty(count + missing, rows.size(1), dtype=dtype)
+    padded[:count] = rows
+    padded[count:] = 0
+    return padded
+
+
+def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
+    """Give dW = dyᵀ x, [N, K], of rows dy [R, N] and x [R, K], as kernels multiply.
+
+    Always by torch's own product: oneDNN would turn both around first, which takes longer than the product itself.
+    """
+    return dy.T @ x
 
 
 class _LinearProduct(torch.autograd.Function):
@@ -168,7 +182,7 @@ class _LinearProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
-        rows, cast_weight = _rounded(x.to(dtype)), weight.to(dtype)
+        rows, cast_weight = _rows_of(x, dtype), weight.to(dtype)
         ctx.save_for_backward(rows, cast_weight)
         ctx.dtypes = x.dtype, weight.dtype
         y = product(rows, cast_weight, None if bias is None else bias.to(dtype))
@@ -177,13 +191,13 @@ class _LinearProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight = ctx.saved_tensors
-        dy = _rounded(gradients[0].to(rows.dtype))
+        dy = _rows_of(gradients[0], rows.dtype)
         dx = d_weight = None
         if ctx.needs_input_grad[0]:
             shape = gradients[0].shape[:-1]
-            dx = product(dy, weight.T).to(ctx.dtypes[0])[: shape.numel()].view(*shape, -1)
+            dx = product(dy, weight.T)[: shape.numel()].to(ctx.dtypes[0]).view(*shape, -1)
         if ctx.needs_input_grad[1]:
-            d_weight = product(dy.T, rows.T).to(ctx.dtypes[1])
+            d_weight = weight_gradient(dy, rows).to(ctx.dtypes[1])
         d_bias = gradients[0].flatten(0, -2).sum(0) if ctx.needs_input_grad[2] else None
         return dx, d_weight, d_bias, None
 
@@ -213,9 +227,9 @@ class _Slots(torch.autograd.Function):
         (dy,) = gradients
         if ctx.batched:
             return torch.einsum("tbqn,tbqk->bnk", dy, x), None, None, None
-        rows = _rounded(dy)
+        rows = _rows_of(dy, dy.dtype)
         d_bias = rows.sum(0) if ctx.needs_input_grad[1] else None
-        return product(rows.T, _rounded(x).T), d_bias, None, None
+        return weight_gradient(rows, _rows_of(x, x.dtype)), d_bias, None, None
 
 
 class _Step(torch.autograd.Function):

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from s2scli.nn.kernels.chunked import ROW_MULTIPLE, chunk_rows
-from s2scli.nn.kernels.products import product, product_dtype
+from s2scli.nn.kernels.products import product, product_dtype, weight_gradient
 from s2scli.nn.kernels.switch import enabled
 
 
@@ -75,7 +75,7 @@ class _ChunkedLoss(torch.autograd.Function):
         wide = torch.promote_types(hidden.dtype, torch.float32)
         d_hidden = torch.empty_like(hidden, dtype=wide) if needs_gradient else None
         d_weight = torch.zeros_like(weight) if needs_gradient else None
-        rows = chunk_rows(vocabulary)
+        rows = chunk_rows(vocabulary, dtype)
         cast_weight = weight.to(dtype)
         for part, target, start in zip(
             hidden.to(dtype).split(rows),
@@ -104,8 +104,8 @@ class _ChunkedLoss(torch.autograd.Function):
             padded[length:] = 0
             exponentials = padded.to(dtype)
             scale = F.pad(total.reciprocal(), (0, 0, 0, len(part) - length))
-            d_hidden[start : start + length] = (product(exponentials, cast_weight.T) * scale)[:length]
-            d_weight += product(exponentials.T, (part * scale).to(dtype).T)
+            d_hidden[start : start + length] = (exponentials @ cast_weight * scale)[:length]
+            d_weight += weight_gradient(exponentials, (part * scale).to(dtype))
         if d_hidden is not None and d_weight is not None:
             d_hidden -= spread * weight_sum
             d_weight -= spread * hidden.sum(0)
