@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from s2scli.nn.kernels.dot_product import LENGTH_MULTIPLE, CachedKeys, bias_of, rounded_length
+from s2scli.nn.kernels.dot_product import CachedKeys, bias_of, rounded_length
+from s2scli.nn.kernels.trained_attention import LENGTH_MULTIPLE
 
 
 class LayerCache(NamedTuple):
