@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from s2scli.notes import Note
+from s2scli.values import value
 
 if TYPE_CHECKING:
     # Few records have arrays, and numpy takes a while to load.
@@ -105,7 +106,40 @@ def _rounded(rows: Sequence[Sequence[float]]) -> list[list[float]]:
     return [[float(f"{value:.5g}") for value in row] for row in rows]
 
 
-@dataclass(frozen=True, kw_only=True)
+class Pieces(Sequence[str]):
+    """The pieces of some ids, which are looked up as they are read: of most records nothing but the text is.
+
+    of: what gives the pieces of ids.
+    """
+
+    __slots__ = ("_ids", "_of")
+
+    def __init__(self, of: Callable[[Sequence[int]], list[str]], ids: Sequence[int]) -> None:
+        self._of, self._ids = of, ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._of(self._ids))
+
+    def __getitem__(self, places: Any) -> Any:
+        return self._of(self._ids)[places]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pieces | list) and [*self] == [*other]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr([*self])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # To other processes go the pieces themselves, not the vocabulary.
+        return list, ([*self],)
+
+
+@value(frozen=True, kw_only=True)
 class Hypothesis:
     """One output for a source line.
 
@@ -118,7 +152,7 @@ class Hypothesis:
 
     text: str
     score: float
-    tokens: list[str]
+    tokens: Sequence[str]
     token_scores: list[float]
     alignment: Alignment | None = None
     attention: list[list[float]] | None = None
@@ -135,7 +169,7 @@ class Hypothesis:
         return " ".join(f"{source}-{target}" for source, target in self.alignment or ())
 
 
-@dataclass(frozen=True, kw_only=True)
+@value(frozen=True, kw_only=True)
 class Record:
     """A source line, numbered from 0, with its hypotheses, best first, and its reference if there is one.
 
@@ -152,7 +186,7 @@ class Record:
     hypotheses: list[Hypothesis] = field(default_factory=list)
     reference: str | None = None
     given_reference: str | None = None
-    source_tokens: list[str] = field(default_factory=list)
+    source_tokens: Sequence[str] = field(default_factory=list)
     reference_tokens: list[str] = field(default_factory=list)
     attended: list[str] = field(default_factory=list)
     frames: AttendedFrames | None = None
@@ -173,13 +207,13 @@ class Record:
             best = self.hypotheses[0]
             fields |= {
                 "score": round(best.score, 6),
-                "tokens": best.tokens,
+                "tokens": [*best.tokens],
                 "token_scores": [round(score, 6) for score in best.token_scores],
             } | self._attention(best)
         if len(self.hypotheses) > 1:
             fields["nbest"] = [
                 {"text": item.text, "score": round(item.score, 6)}
-                | ({"tokens": item.tokens} if item.attention or item.attribution else {})
+                | ({"tokens": [*item.tokens]} if item.attention or item.attribution else {})
                 | self._attention(item, with_source=False)
                 for item in self.hypotheses
             ]

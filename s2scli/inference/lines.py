@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from s2scli.notes import Note
+from s2scli.values import value
 
 if TYPE_CHECKING:
     # They need numpy, which takes a while to load, and most sources are text.
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from s2scli.features.fbank import FeatureArray
 
 
-@dataclass(frozen=True)
+@value(frozen=True)
 class Line:
     """A source line, numbered from 0, with its reference if there is one.
 
@@ -33,7 +34,7 @@ class Line:
     unreadable: str = ""
 
 
-@dataclass(frozen=True)
+@value(frozen=True)
 class EncodedLine:
     """A line, and the ids of what the model sees of it, without the end symbol.
 

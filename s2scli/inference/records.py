@@ -14,7 +14,7 @@ from s2scli.inference.engine import Explaining
 from s2scli.inference.lines import EncodedLine, Line
 from s2scli.inference.mbr import expected_utilities, mbr_metric
 from s2scli.notes import Note, Summary
-from s2scli.record import Hypothesis, Record
+from s2scli.record import Hypothesis, Pieces, Record
 from s2scli.search.request import ScoredOutput
 from s2scli.text.pieces import NONE
 from s2scli.text.tokenizer import Tokenizer
@@ -59,12 +59,12 @@ class RecordMaker:
         target = self.tokenizers["target"].with_words(source.words)
         # Frames have no tokens, and no tokenizer of their own.
         own = self.tokenizers.get(self.encoder.side, target)
-        pieces = own.pieces(source.ids)
+        pieces = Pieces(own.pieces, source.ids)
         hypotheses = [
             Hypothesis(
                 text=text,
                 score=output.score,
-                tokens=target.pieces(output.ids),
+                tokens=Pieces(target.pieces, output.ids),
                 token_scores=output.token_scores,
             )
             for text, output in zip(texts, outputs, strict=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from s2scli.search.constraints import Constraints
 from s2scli.text.excluded import ExcludedPhrases
+from s2scli.values import value
 
 if TYPE_CHECKING:
     # Without attention there are no arrays, and numpy takes a while to load.
@@ -61,7 +62,7 @@ class Explanation:
         return replace(self, source=self.source[order], prefix=self.prefix[order][:, columns])
 
 
-@dataclass(frozen=True)
+@value(frozen=True)
 class ScoredOutput:
     """A finished hypothesis.
 

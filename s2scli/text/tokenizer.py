@@ -185,7 +185,9 @@ class Tokenizer(ABC):
         return [symbols[token] if token < size else self._own_words[token - size] for token in ids]
 
     def _visible_pieces(self, ids: Sequence[int]) -> list[str]:
-        never_shown = self.special.never_shown
+        never_shown, symbols = self.special.never_shown, self.vocabulary.symbols
+        if not self._own_words:
+            return [symbols[token] for token in ids if token not in never_shown]
         return self.pieces([token for token in ids if token not in never_shown])
 
     def replace(

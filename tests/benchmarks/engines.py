@@ -8,10 +8,11 @@ test_2016_flickr.en, and for shortlists train.{en,de}, from which they are learn
 read raw lines and give raw lines: the library is called as its documentation says, with sentencepiece before and after
 it. A batch of 1 is one line at a time: of a file, `--batch-size 1`; `follow`: each line is answered before the next is
 read, `--follow`. The library does the same in both. Seconds are those of the lines with the model loaded; both take
-passes in turn, and the ratio is the median of those of the pairs. A first pass, which is not timed, is over all lines,
-and says how many are equal; with --alone, later passes of one line at a time are over so many lines. Each side has a
-process of its own: of two models in one process the first that is loaded is a tenth faster. Two processes of one side
-differ by as much as a tenth, so that there are several pairs of them, --pairs. Then the first answer of
+passes in turn, now one first, now the other, and the ratio is the median of those of the passes. A first pass, which is
+not timed, is over all lines, and says how many are equal; with --alone, later passes of one line at a time are over so
+many lines. Both sides call one and the same loaded model: of two in one process the first that is loaded is a tenth
+faster, and two processes differ by as much. What is taken is the median over several processes, --processes, each with
+the model in another place. Then the first answer of
 `echo LINE | s2s generate`: seconds, processor seconds and peak memory of the whole process, beside the library's and,
 with --torch, beside the checkpoint's. Run it on idle cores; on others the ratio of processor seconds, with --threads 1,
 tells something.
@@ -94,12 +95,10 @@ def write_pieces(options: argparse.Namespace, folder: Path) -> Path:
     return folder / "train"
 
 
-def make_library(options: argparse.Namespace, path: Path, kind: str) -> Callable[..., list[str]]:
-    """A function that translates lines as a program that calls the library would."""
-    import ctranslate2
+def make_library(options: argparse.Namespace, runner: Any, kind: str) -> Callable[..., list[str]]:
+    """A function that translates lines as a program that calls the library would; runner: ctranslate2.Translator."""
     import sentencepiece
 
-    translator = ctranslate2.Translator(str(path), intra_threads=options.threads)
     processor = sentencepiece.SentencePieceProcessor(model_file=str(options.model / "spm.model"))
     uses_vmap = "shortlist" in kind
 
@@ -109,7 +108,7 @@ def make_library(options: argparse.Namespace, path: Path, kind: str) -> Callable
         number = len(lines) if size > 1 else 1
         for start in range(0, len(lines), number):
             part = lines[start : start + number]
-            results = translator.translate_batch(
+            results = runner.translate_batch(
                 [processor.encode(line, out_type=str) for line in part],
                 beam_size=beam,
                 max_batch_size=size,
@@ -123,8 +122,8 @@ def make_library(options: argparse.Namespace, path: Path, kind: str) -> Callable
     return translate
 
 
-def make_s2s(options: argparse.Namespace, path: Path, kind: str) -> Callable[..., list[str]]:
-    """A function that translates lines as `s2s generate` does once it is loaded."""
+def make_s2s(options: argparse.Namespace, path: Path, kind: str) -> tuple[Any, Callable[..., list[str]]]:
+    """The ctranslate2.Translator that `s2s generate` loads, and a function that translates lines as it does then."""
     from dataclasses import replace
 
     from s2scli.configs.generate import GenerateConfig
@@ -153,78 +152,57 @@ def make_s2s(options: argparse.Namespace, path: Path, kind: str) -> Callable[...
         with no_search_of_what_is_loaded():
             return [format_record(record, search) for record in own.records(asked, window)]
 
-    return translate
+    return translator.engine.runner, translate
 
 
-SIDES: dict[str, Callable[..., Callable[..., list[str]]]] = {"library": make_library, "s2s": make_s2s}
+def work(options: argparse.Namespace, path: Path, kind: str, beam: int, batch: str) -> None:
+    """In a process of its own: print what each side gives for all lines, then what each pass takes, as JSON.
 
-
-def work(options: argparse.Namespace, side: str, path: Path, kind: str, beam: int, batch: str) -> None:
-    """In a process of its own: for each number on standard input translate so many lines.
-
-    Prints seconds, processor seconds and outputs.
+    A pass is seconds and processor seconds of each side.
     """
-    lines = (options.data / "test_2016_flickr.en").read_text(encoding="utf-8").splitlines()
-    translate = SIDES[side](options, path, kind)
-    for number in sys.stdin:
-        chosen = lines[: int(number)]
-        started = time.perf_counter(), time.process_time()
-        outputs = translate(chosen, beam, batch)
-        ended = time.perf_counter(), time.process_time()
-        print(json.dumps([ended[0] - started[0], ended[1] - started[1], outputs]), flush=True)
+    lines = (options.data / "test_2016_flickr.en").read_text(encoding="utf-8").splitlines()[: options.lines]
+    runner, s2s = make_s2s(options, path, kind)
+    sides = {"library": make_library(options, runner, kind), "s2s": s2s}
+    print(json.dumps({side: translate(lines, beam, batch) for side, translate in sides.items()}))
+    chosen = lines[: lines_of_a_pass(options, batch)]
+    for number in range(options.passes):
+        taken = {}
+        for side in sorted(sides, reverse=number % 2 == 1):
+            started = time.perf_counter(), time.process_time()
+            sides[side](chosen, beam, batch)
+            taken[side] = time.perf_counter() - started[0], time.process_time() - started[1]
+        print(json.dumps(taken), flush=True)
+
+
+def lines_of_a_pass(options: argparse.Namespace, batch: str) -> int:
+    """How many lines a timed pass is over."""
+    return options.alone if batch in ("1", FOLLOW) and options.alone else options.lines
 
 
 def compare(options: argparse.Namespace, path: Path, kind: str, beam: int, batch: str) -> dict[str, Any]:
-    """Both in turn, each in a process of its own, several times, and so several pairs of processes."""
-    number = options.alone if batch in ("1", FOLLOW) and options.alone else options.lines
+    """Both in turn, in several processes."""
     passes, outputs = [], {}
-    for _ in range(options.pairs):
-        outputs, timed = passes_of_a_pair(options, [str(path), kind, beam, batch], number)
+    for _ in range(options.processes):
+        words = [sys.executable, __file__, "--model", options.model, "--data", options.data]
+        words += ["--threads", options.threads, "--passes", options.passes, "--lines", options.lines]
+        words += ["--alone", options.alone, "--work", json.dumps([str(path), kind, beam, batch])]
+        done = subprocess.run([str(word) for word in words], check=True, stdout=subprocess.PIPE, text=True)
+        outputs, *timed = (json.loads(line) for line in done.stdout.splitlines())
         passes += timed
-    seconds = {side: [taken[side][0] for taken in passes] for side in SIDES}
+    seconds = {side: [taken[side][0] for taken in passes] for side in outputs}
     ratios = [one / other for one, other in zip(seconds["library"], seconds["s2s"], strict=True)]
+    number = lines_of_a_pass(options, batch)
     return {
-        **{f"{side}_lines_per_s": round(number / statistics.median(seconds[side]), 1) for side in SIDES},
+        **{f"{side}_lines_per_s": round(number / statistics.median(seconds[side]), 1) for side in outputs},
         "ratio": round(statistics.median(ratios), 3),
         "lowest": round(min(ratios), 3),
         "highest": round(max(ratios), 3),
         "processor_ratio": round(
             statistics.median(taken["library"][1] / taken["s2s"][1] for taken in passes), 3
         ),
-        "equal": sum(one == other for one, other in zip(*(outputs[side] for side in SIDES), strict=True)),
+        "equal": sum(one == other for one, other in zip(*outputs.values(), strict=True)),
         "lines": len(outputs["s2s"]),
     }
-
-
-def passes_of_a_pair(
-    options: argparse.Namespace, what: list[Any], number: int
-) -> tuple[dict[str, list[str]], list[dict[str, tuple[float, float]]]]:
-    """What each side answers to all lines, and the seconds and processor seconds of passes over so many of them."""
-    workers = {side: start_worker(options, [side, *what]) for side in SIDES}
-
-    def take(size: int) -> dict[str, tuple[float, float, list[str]]]:
-        """One pass of each side: seconds, processor seconds and outputs."""
-        found = {}
-        for side, worker in workers.items():
-            assert worker.stdin is not None
-            assert worker.stdout is not None
-            worker.stdin.write(f"{size}\n")
-            worker.stdin.flush()
-            found[side] = tuple(json.loads(worker.stdout.readline()))
-        return found
-
-    outputs = {side: found[2] for side, found in take(options.lines).items()}
-    timed = [{side: found[:2] for side, found in take(number).items()} for _ in range(options.passes)]
-    for worker in workers.values():
-        worker.communicate()
-    return outputs, timed
-
-
-def start_worker(options: argparse.Namespace, what: list[Any]) -> subprocess.Popen[str]:
-    words = [sys.executable, __file__, "--model", options.model, "--data", options.data]
-    words += ["--threads", options.threads, "--work", json.dumps(what)]
-    command = [str(word) for word in words]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def first_answer(command: Sequence[str | Path], number: int) -> dict[str, float]:
@@ -292,8 +270,8 @@ def main() -> None:
     parser.add_argument("--batches", default=f"128,1,{FOLLOW}")
     parser.add_argument("--lines", type=int, default=1000)
     parser.add_argument("--alone", type=int, default=0, help="lines of a timed pass of one at a time; 0: all")
-    parser.add_argument("--passes", type=int, default=5, help="of each pair of processes")
-    parser.add_argument("--pairs", type=int, default=1, help="of processes, one of each side")
+    parser.add_argument("--passes", type=int, default=5, help="of each process")
+    parser.add_argument("--processes", type=int, default=3, help="one after the other")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--starts", type=int, default=9, help="first answers to measure; 0: none")
     parser.add_argument("--torch", action="store_true", help="measure the checkpoint's first answer too")
@@ -301,8 +279,8 @@ def main() -> None:
         parser.add_argument(own, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
-        side, path, *what = json.loads(options.work)
-        work(options, side, Path(path), *what)
+        path, *what = json.loads(options.work)
+        work(options, Path(path), *what)
         return
     options.kinds = [name.replace("+", ", ") for name in options.kinds.split(",")]
     options.beams = [int(word) for word in options.beams.split(",")]
