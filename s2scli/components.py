@@ -46,6 +46,7 @@ OPTIMIZERS = Registry(
         "adadelta": "s2scli.configs.optimizers:AdadeltaConfig",
         "adafactor": "s2scli.configs.optimizers:AdafactorConfig",
         "lion": "s2scli.configs.optimizers:LionConfig",
+        "muon": "s2scli.configs.optimizers:MuonConfig",
     },
 )
 

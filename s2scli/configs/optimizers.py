@@ -30,10 +30,12 @@ class OptimizerConfig(ComponentConfig):
     `builds` is called with the groups of parameters, as torch's optimizers have them, each with its weight decay, and
     with the config; it gives a `torch.optim.Optimizer`.
 
-    needs_whole_matrices: whether its steps depend on more of a matrix than each weight by itself.
+    needs_whole_matrices: whether its steps depend on more of a matrix than each weight by itself. tells_matrices:
+    whether weights between layers are in groups of their own, which have `blocks`, see optim/muon.py.
     """
 
     needs_whole_matrices: ClassVar[bool] = False
+    tells_matrices: ClassVar[bool] = False
 
     lr: Rates = setting(0.001, **_LR)
     weight_decay: float = setting(0.0, **_DECAY)
@@ -48,7 +50,7 @@ class OptimizerConfig(ComponentConfig):
         """UsageError where the optimizer does not go with --distributed fsdp."""
         if self.needs_whole_matrices:
             raise UsageError(
-                f"--optimizer {self.name} keeps sums over whole matrices, which --distributed fsdp cuts up; use ddp"
+                f"--optimizer {self.name} works on whole matrices, which --distributed fsdp cuts up; use ddp"
             )
 
 
@@ -160,3 +162,15 @@ class LionConfig(OptimizerConfig):
     betas: tuple[float, float] = setting(
         (0.9, 0.99), "share of the mean in the step, and decay of the mean", at_least=0, below=1
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MuonConfig(AdamConfig):
+    """Muon (Jordan et al. 2024) for the matrices between layers; embeddings, outputs and vectors have Adam."""
+
+    builds = "s2scli.optim.optimizers:muon"
+    needs_whole_matrices = True
+    tells_matrices = True
+
+    name: str = called("muon", "optimizer")
+    momentum: float = setting(0.95, "decay of the running mean of a matrix's gradient", at_least=0, below=1)

@@ -1,8 +1,10 @@
-"""Optimizers made from our settings: torch's own, fused where that form holds good, and Lion."""
+"""Optimizers made from our settings: torch's own, fused where that form holds good, Lion and Muon."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,22 +18,36 @@ from s2scli.configs.optimizers import (
     AdamConfig,
     AdamWConfig,
     LionConfig,
+    MuonConfig,
     OptimizerConfig,
     RMSpropConfig,
     SGDConfig,
 )
 from s2scli.optim.lion import Lion
+from s2scli.optim.muon import Muon
 from s2scli.schema import by_epoch
 
 Groups = list[dict[str, Any]]
 
 
-def build_optimizer(config: OptimizerConfig, parameters: list[nn.Parameter]) -> Optimizer:
-    """The chosen optimizer; weight decay acts on weight matrices only, not on norms and biases."""
+def build_optimizer(
+    config: OptimizerConfig,
+    parameters: list[nn.Parameter],
+    matrices: Mapping[nn.Parameter, int] = MappingProxyType({}),
+) -> Optimizer:
+    """The chosen optimizer; weight decay acts on weight matrices only, not on norms and biases.
+
+    matrices: those of the parameters that are weights between layers, and how many matrices each is made of.
+    """
+    own = matrices if config.tells_matrices else {}
+    rest = [item for item in parameters if item not in own]
     groups: Groups = [
-        {"params": [item for item in parameters if item.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [item for item in parameters if item.dim() < 2], "weight_decay": 0.0},
+        {"params": [item for item in rest if item.dim() >= 2], "weight_decay": config.weight_decay},
+        {"params": [item for item in rest if item.dim() < 2], "weight_decay": 0.0},
     ]
+    for blocks in sorted({*own.values()}):
+        alike = [item for item in parameters if own.get(item) == blocks]
+        groups.append({"params": alike, "weight_decay": config.weight_decay, "blocks": blocks})
     optimizer: Optimizer = config.builder([group for group in groups if group["params"]], config)
     return optimizer
 
@@ -119,3 +135,10 @@ def adafactor(groups: Groups, config: AdafactorConfig) -> Optimizer:
 def lion(groups: Groups, config: LionConfig) -> Optimizer:
     """Lion (Chen et al. 2023); weight decay is decoupled."""
     return Lion(groups, lr=by_epoch(config.lr, 1), betas=config.betas)
+
+
+def muon(groups: Groups, config: MuonConfig) -> Optimizer:
+    """Muon (Jordan et al. 2024) for matrices between layers, and Adam for the rest; weight decay is decoupled."""
+    return Muon(
+        groups, lr=by_epoch(config.lr, 1), betas=config.betas, eps=config.eps, momentum=config.momentum
+    )

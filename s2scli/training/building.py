@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -30,6 +30,7 @@ from s2scli.models.adapters import attach, is_of_adapter
 from s2scli.models.base import Model
 from s2scli.models.factory import build_model, persistent_buffers, unique_parameters
 from s2scli.nn.kernels.products import resolve_library
+from s2scli.nn.linear import Linear, NormalizedLinear
 from s2scli.nn.recomputing import recompute_blocks
 from s2scli.nn.runtime import compile_blocks, resolve_precision
 from s2scli.optim.optimizers import build_optimizer
@@ -271,6 +272,20 @@ def _settle(config: TrainConfig, tokenizers: Mapping[str, Tokenizer], processes:
     return replace(config, model=config.model.settled(one_vocabulary=one_vocabulary))
 
 
+def _matrices(objective: Objective, trained: Iterable[nn.Parameter]) -> dict[nn.Parameter, int]:
+    """Which of the trained parameters are weights between layers, and how many matrices each of them is made of."""
+    chosen = {*trained}
+    # Of a weight whose lengths are apart only the direction counts.
+    layers = [
+        item
+        for item in objective.modules()
+        if type(item) is not NormalizedLinear and isinstance(item, Linear)
+    ]
+    weights = [(layer.weight, layer.blocks) for layer in layers if isinstance(layer.weight, nn.Parameter)]
+    # One row is a vector.
+    return {weight: blocks for weight, blocks in weights if weight in chosen and len(weight) > blocks}
+
+
 def _updater(config: TrainConfig, objective: Objective, processes: Processes) -> Updater:
     """Freeze, shard, compile and replicate the objective's parameters as the config says, and build the optimizer."""
     parameters = trained_parameters(objective, every_name=True)
@@ -287,7 +302,9 @@ def _updater(config: TrainConfig, objective: Objective, processes: Processes) ->
     trained = {name: item for name, item in trained_parameters(objective).items() if item.requires_grad}
     return Updater(
         objective=objective,
-        optimizer=build_optimizer(config.optimizer, list(trained.values())),
+        optimizer=build_optimizer(
+            config.optimizer, list(trained.values()), _matrices(objective, trained.values())
+        ),
         parameters=trained,
         processes=processes,
         replica=replicate(objective, processes, skips_layers=config.model.skips_layers)

@@ -30,7 +30,8 @@ Named = dict[str, nn.Parameter]
 def make(variant: str, parameters: Iterable[nn.Parameter], **settings: Any) -> Optimizer:
     name = variant.split()[0]
     config = build(OPTIMIZERS[name], VARIANTS[variant] | settings)
-    return build_optimizer(config, list(parameters))
+    parameters = list(parameters)
+    return build_optimizer(config, parameters, {item: 1 for item in parameters if item.dim() == 2})
 
 
 def parameters_of(device: str = "cpu") -> Named:
@@ -125,7 +126,9 @@ def test_it_goes_downhill(variant: str) -> None:
     def loss() -> Tensor:
         return torch.stack([(curvature[name] * item.square()).sum() for name, item in named.items()]).sum()
 
-    rate = {"sgd": 0.3, "adagrad": 0.5, "adadelta": 20.0, "adafactor": 0.3}.get(variant.split()[0], 0.1)
+    rate = {"sgd": 0.3, "adagrad": 0.5, "adadelta": 20.0, "adafactor": 0.3, "muon": 0.5}.get(
+        variant.split()[0], 0.1
+    )
     optimizer = make(variant, named.values())
     first = loss().item()
     for step in range(100):

@@ -69,7 +69,7 @@ def test_a_beam_finds_outputs_as_good_as_with_torch(
     """Their rules of what a candidate is differ in little; the scores are the model's own of the outputs."""
     found = [generate(TEXT, stop="fairseq", format="jsonl", **settings) for generate in both]
     pairs = [(json.loads(one), json.loads(other)) for one, other in zip(*found, strict=True)]
-    assert sum(one["text"] == other["text"] for one, other in pairs) >= 18
+    assert sum(one["text"] == other["text"] for one, other in pairs) > len(pairs) / 2
     for one, other in pairs:
         assert other["score"] > one["score"] - 0.2
         texts = [item["text"] for item in other.get("nbest", [])]
