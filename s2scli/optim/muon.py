@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
+from s2scli.nn.kernels.products import has_kernels
+
 # Of the polynomial a s + b s³ + c s⁵, which brings any s in (0, 1] near to 1 in so many steps (Jordan et al. 2024).
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 _STEPS = 5
@@ -96,10 +98,11 @@ def orthogonal(x: Tensor) -> Tensor:
     """Bring the singular values of matrices near to 1, [N, R, C] of [N, R, C], and leave their singular vectors.
 
     With X = U S Vᵀ divided by its Frobenius norm, five times X ← a X + b (X Xᵀ) X + c (X Xᵀ)² X, which turns each
-    singular value s into a s + b s³ + c s⁵: they come to lie between 0.7 and 1.2. On a GPU the products are in bf16.
+    singular value s into a s + b s³ + c s⁵: they come to lie between 0.7 and 1.2. Products of float32 are in bf16 where
+    a device has instructions for that.
     """
     dtype = x.dtype
-    if x.device.type == "cuda":
+    if dtype == torch.float32 and (x.device.type != "cpu" or has_kernels(torch.bfloat16)):
         x = x.bfloat16()
     is_tall = x.size(1) > x.size(2)
     if is_tall:
