@@ -36,6 +36,7 @@ LAYERS = (
         "io",
         "locks",
         "garbage",
+        "values",
         "console",
         "workers",
         "user_code",

@@ -31,6 +31,7 @@ def outputs(path: Path, lines: Path) -> list[list[str]]:
         "input": lines,
         "output": output,
         "device": "cpu",
+        "beam": 1,
         "max_len_b": 12,
         "format": "jsonl",
     }

@@ -173,4 +173,5 @@ class MuonConfig(AdamConfig):
     tells_matrices = True
 
     name: str = called("muon", "optimizer")
+    lr: Rates = setting(0.01, **_LR)
     momentum: float = setting(0.95, "decay of the running mean of a matrix's gradient", at_least=0, below=1)

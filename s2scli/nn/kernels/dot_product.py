@@ -51,7 +51,7 @@ def fused_attention(
     causal: bool,
 ) -> Tensor:
     """softmax(scale · queries keysᵀ) values by what is fastest; all is as in nn/multi_head.py's `attention`."""
-    if goes_by_parts(queries, keys, mask, dropout):
+    if goes_by_parts(queries, keys, dropout):
         scale = 1 / sqrt(keys.size(-1)) if scale is None else scale
         return trained_attention(queries, keys, values, mask, scale=scale, dropout=dropout, causal=causal)
     if queries.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
@@ -61,7 +61,7 @@ def fused_attention(
                 queries.float(),
                 keys.float(),
                 values.float(),
-                mask,
+                mask if mask is None or mask.dtype == torch.bool else mask.float(),
                 scale=scale,
                 dropout=dropout,
                 causal=causal,

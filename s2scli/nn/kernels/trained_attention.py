@@ -24,11 +24,11 @@ _MOST_KEYS_BF16, _MOST_KEYS = 1024, 128
 _LEAST_KEYS_BF16 = 128
 
 
-def goes_by_parts(queries: Tensor, keys: Tensor, mask: Tensor | None, dropout: float) -> bool:
-    """Whether `trained_attention` is faster than the fused kernel for these, and can give the gradients wanted."""
+def goes_by_parts(queries: Tensor, keys: Tensor, dropout: float) -> bool:
+    """Whether `trained_attention` is faster than the fused kernel for these."""
     if not enabled() or queries.device.type != "cpu" or not torch.is_grad_enabled():
         return False
-    if torch.compiler.is_compiling() or (mask is not None and mask.requires_grad):
+    if torch.compiler.is_compiling():
         return False
     most = _MOST_KEYS if product_dtype(queries) is torch.float32 else _MOST_KEYS_BF16
     return dropout > 0 or keys.size(2) <= most
@@ -47,7 +47,7 @@ def trained_attention(
     """Give m ⊙ softmax(scale · queries keysᵀ) values, [B, H, Q, D/H], in the precision that products have here.
 
     queries [B, H, Q, D/H], keys and values [B, H, S, D/H]; mask [B or 1, H or 1, Q or 1, S], true where a query attends
-    to a key, or a bias without a gradient; causal: query t attends to keys 0 to t, without a mask. dropout: the
+    to a key, or a bias; causal: query t attends to keys 0 to t, without a mask. dropout: the
     probability that a weight is dropped, rounded to a multiple of 1/256.
     """
     dtype = product_dtype(queries)
@@ -98,9 +98,10 @@ def _batched(x: Tensor, length: int, dtype: torch.dtype) -> Tensor:
 
 
 class _Attention(torch.autograd.Function):
-    """O = W V with W = m ⊙ P / (1 - p) and P = softmax(scale · QKᵀ + bias).
+    """O = W V with W = m ⊙ P / (1 - p) and P = softmax(S) with S = scale · QKᵀ + bias.
 
-    dV = Wᵀ dO, dP = m ⊙ (dO Vᵀ) / (1 - p), dS = P ⊙ (dP - Σ dP ⊙ P), dQ = scale · dS K and dK = scale · dSᵀ Q.
+    dV = Wᵀ dO, dP = m ⊙ (dO Vᵀ) / (1 - p), dS = P ⊙ (dP - Σ dP ⊙ P), dQ = scale · dS K and dK = scale · dSᵀ Q; the
+    bias's is dS, over all that share it.
     """
 
     @staticmethod
@@ -126,6 +127,7 @@ class _Attention(torch.autograd.Function):
         ctx.save_for_backward(q, k, v, weights, mask)
         ctx.scale, ctx.kept_scale = scale, scale_of(threshold)
         ctx.shapes = queries.shape, keys.shape, values.shape
+        ctx.bias_shape = None if bias is None else bias.shape
         ctx.dtypes = queries.dtype, keys.dtype, values.dtype
         attended = _scaled(weights if mask is None else weights * mask, v, ctx.kept_scale)
         return attended.view(*queries.shape[:3], -1)
@@ -144,7 +146,8 @@ class _Attention(torch.autograd.Function):
             item.view(*shape[:2], -1, shape[3])[:, :, : shape[2]].to(dtype)
             for item, shape, dtype in zip((dq, dk, dv), ctx.shapes, ctx.dtypes, strict=True)
         )
-        return (*given, None, None, None, None)
+        d_bias = d_scores.sum_to_size(ctx.bias_shape) if ctx.needs_input_grad[3] else None
+        return (*given, d_bias, None, None, None)
 
 
 def _scaled(a: Tensor, b: Tensor, scale: float) -> Tensor:
