@@ -129,8 +129,6 @@ class Pieces(Sequence[str]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Pieces | list) and [*self] == [*other]
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __repr__(self) -> str:
         return repr([*self])
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
+
+from s2scli.optim.stepping import Closure, loss_of, running_mean
 
 
 class Lion(Optimizer):
@@ -29,18 +29,15 @@ class Lion(Optimizer):
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(self, closure: Closure | None = None) -> float | None:  # type: ignore[override]
         """Make one update; closure, if given, computes the loss and the gradients anew."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = loss_of(closure)
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
             if not parameters:
                 continue
             gradients = [parameter.grad for parameter in parameters]
-            means = [self._mean(parameter) for parameter in parameters]
+            means = [running_mean(self, parameter, "exp_avg") for parameter in parameters]
             beta1, beta2 = group["betas"]
             if group["weight_decay"]:
                 torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
@@ -49,10 +46,3 @@ class Lion(Optimizer):
             torch._foreach_add_(parameters, steps, alpha=-group["lr"])
             torch._foreach_lerp_(means, gradients, 1 - beta2)
         return loss
-
-    def _mean(self, parameter: Tensor) -> Tensor:
-        state = self.state[parameter]
-        if "exp_avg" not in state:
-            state["exp_avg"] = torch.zeros_like(parameter)
-        mean: Tensor = state["exp_avg"]
-        return mean

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import sqrt
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from s2scli.nn.kernels.products import has_kernels
+from s2scli.optim.stepping import Closure, loss_of, running_mean
 
 # Of the polynomial a s + b s³ + c s⁵, which brings any s in (0, 1] near to 1 in so many steps (Jordan et al. 2024).
 _A, _B, _C = 3.4445, -4.7750, 2.0315
@@ -50,12 +50,9 @@ class Muon(Adam):
         Optimizer.__setstate__(self, state)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(self, closure: Closure | None = None) -> float | None:  # type: ignore[override]
         """Make one update; closure, if given, computes the loss and the gradients anew."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = loss_of(closure)
         groups = self.param_groups
         for group in groups:
             if group["blocks"]:
@@ -76,7 +73,7 @@ class Muon(Adam):
         rate, blocks, momentum = group["lr"], group["blocks"], group["momentum"]
         for shape, parameters in by_shape.items():
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-            means = [self._mean(parameter) for parameter in parameters]
+            means = [running_mean(self, parameter, "momentum_buffer") for parameter in parameters]
             torch._foreach_lerp_(means, gradients, 1 - momentum)
             mixed = torch._foreach_lerp(gradients, means, momentum)
             steps = orthogonal(torch.stack(mixed).unflatten(1, (blocks, -1)).flatten(0, 1))
@@ -85,13 +82,6 @@ class Muon(Adam):
                 torch._foreach_mul_(parameters, 1 - rate * group["weight_decay"])
             joined = steps.view(len(parameters), *shape)
             torch._foreach_add_(parameters, list(joined.unbind(0)), alpha=-rate * length)
-
-    def _mean(self, parameter: Tensor) -> Tensor:
-        state = self.state[parameter]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(parameter)
-        mean: Tensor = state["momentum_buffer"]
-        return mean
 
 
 def orthogonal(x: Tensor) -> Tensor:
