@@ -12,6 +12,7 @@ from s2scli.sweeping.space_file import read_space
 
 check = load("check.py")
 speed = load("translation/speed.py")
+STEPS = ["preprocess", "train", "generate", "score"]
 # What makes a student, wide and narrow, and its outputs; what is measured in the end: four commands, three times.
 STUDENTS = ["preprocess", "train", "average", "generate", "trim", "train", "generate"]
 MEASURED = ["generate"] * 12
@@ -35,10 +36,10 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_each_step_runs_once_and_only_what_a_setting_touches_runs_again(folder: Path) -> None:
     assert make(folder, "check", "EXPECT_BLEU=31.5").returncode == 0
     lines = calls(folder)
-    assert verbs(lines) == ["preprocess", "train", "average", "generate", "score"]
+    assert verbs(lines) == STEPS
     assert f"--train-source {folder}/train.en --train-target {folder}/train.de" in lines[0]
     assert f"--valid-source {folder}/val.en" in lines[0]
-    assert "--tokenize auto" in lines[4]
+    assert "--tokenize auto" in lines[3]
 
     make(folder, "score")
     assert verbs(calls(folder)) == ["score"]  # to print the scores
@@ -46,7 +47,7 @@ def test_each_step_runs_once_and_only_what_a_setting_touches_runs_again(folder: 
     assert verbs(calls(folder)) == ["generate", "score"]
     make(folder, "check", "BEAM=1", "TRAIN_FLAGS=--adam-betas '(0.9, 0.98)' --seed 2")
     lines = calls(folder)
-    assert verbs(lines) == ["train", "average", "generate", "score"]
+    assert verbs(lines) == STEPS[1:]
     assert lines[0].endswith("--adam-betas (0.9, 0.98) --seed 2")
 
 
@@ -57,7 +58,7 @@ def test_an_interrupted_training_is_taken_up(folder: Path) -> None:
     assert verbs(calls(folder)) == ["preprocess", "train"]
     (folder / "fail").unlink()
     assert make(folder, "check").returncode == 0
-    assert verbs(calls(folder)) == ["train", "average", "generate", "score"]
+    assert verbs(calls(folder)) == STEPS[1:]
 
 
 @needs_make
@@ -77,8 +78,8 @@ def test_text_in_pieces_is_scored_in_whole_words(folder: Path) -> None:
     assert make(folder, "check", "VOCAB_SIZE=", "PIECES=subword-nmt", "TOKENIZE=none").returncode == 0
     lines = calls(folder)
     assert lines[0].endswith("--joined-dictionary --tokenizer word --pieces subword-nmt")
-    assert lines[4].startswith(f"score {folder}/out/data --gen-subset test --sys {folder}/out/run.hyp.txt")
-    assert "--ref" not in lines[4]
+    assert lines[3].startswith(f"score {folder}/out/data --gen-subset test --sys {folder}/out/run.hyp.txt")
+    assert "--ref" not in lines[3]
     published = (folder / "recipes/translation/Makefile").read_text().split("published:")[1]
     assert "PIECES=subword-nmt" in published
 
@@ -91,7 +92,10 @@ def test_a_student_learns_what_its_teacher_makes_of_the_sources(folder: Path) ->
     lines = calls(folder)
     teachers = ["preprocess", "train", "average", "generate"]
     assert verbs(lines) == [*teachers, "generate", *STUDENTS, "score", *MEASURED]
-    best, student = f"{folder}/out/run/checkpoint_average.safetensors", f"{folder}/out/student"
+    teacher, student = f"{folder}/out/teacher/run", f"{folder}/out/student"
+    best = f"{teacher}/checkpoint_average.safetensors"
+    assert "--vocab-size 8000" in lines[0]
+    assert f"--config tiny.toml --save-dir {teacher} " in lines[1]
     text = f"{student}/text"
     assert lines[4] == f"generate --path {best} --input {folder}/train.en --output {text}/train.de --beam 5"
     assert f"--train-source {text}/train.en --train-target {text}/train.de" in lines[5]
@@ -106,7 +110,7 @@ def test_a_student_learns_what_its_teacher_makes_of_the_sources(folder: Path) ->
     assert f"--config narrow.toml --save-dir {narrow}" in lines[10]
     learns = f"--criterion distillation --teacher {best}"
     assert lines[10].endswith(f"--finetune-from-model {student}/trimmed.safetensors {units} {learns}")
-    systems = f"{folder}/out/run.hyp.txt {student}/run.hyp.txt {narrow}.hyp.txt"
+    systems = f"{teacher}.hyp.txt {student}/run.hyp.txt {narrow}.hyp.txt"
     assert f"--ref {folder}/test.de --sys {systems}" in lines[12]
     flags = "--shortlist 15 --shortlist-frequent 50 --max-len-a 1.5 --max-len-b 5"
     assert lines[15].endswith(f"--path {run} --beam 1 {flags}")
