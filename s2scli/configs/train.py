@@ -50,7 +50,7 @@ class TrainConfig(RunningConfig, StartingConfig, ForgettingConfig, CommandConfig
 
     data: Path = setting(..., "dataset folder that `s2s preprocess` made", argument=True, decides=False)
     arch: str = setting(
-        "transformer_tiny",
+        "transformer_modern",
         "preset: a model and what makes it train well",
         choices=PRESETS,
         short="-a",

@@ -113,7 +113,8 @@ def test_a_setting_is_told_with_what_has_it() -> None:
     found = entries(full_help("train", NOTHING, {}, 80))
     assert found["--reverse-source"].endswith("(Sutskever et al. 2014) (default: no) [recurrent]")
     assert found["--activation-fn"].endswith(
-        "(relu, gelu, gelu_new, swish, reglu, geglu, geglu_new, swiglu; default: relu) [transformer, transformer_lm]"
+        "(relu, gelu, gelu_new, swish, reglu, geglu, geglu_new, swiglu; default: swiglu with transformer, relu with "
+        "transformer_lm) [transformer, transformer_lm]"
     )
     assert found["--encoder-layers"].startswith(
         "encoder layers (≥ 1; default: 1 with recurrent, 4 with transformer)"
@@ -149,7 +150,8 @@ def test_another_component_shows_its_own_settings() -> None:
     assert "--adam-betas" not in text
     assert "the last of which stays (> 0; default: 0.1)" in text
     # The default's own rate is the preset's, and for all others what they begin with.
-    assert "default: 0.005 with adam, 0.001 with adamw and rmsprop, 0.1 with sgd" in shown()
+    assert "default: 0.001 with adam, adamw and rmsprop, 0.1 with sgd" in shown()
+    assert "0.012 with muon" in shown()
 
 
 def test_an_unknown_architecture_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
