@@ -50,7 +50,8 @@ class OptimizerConfig(ComponentConfig):
         """UsageError where the optimizer does not go with --distributed fsdp."""
         if self.needs_whole_matrices:
             raise UsageError(
-                f"--optimizer {self.name} works on whole matrices, which --distributed fsdp cuts up; use ddp"
+                f"--optimizer {self.name} works on whole matrices, which --distributed fsdp cuts up; use ddp, or "
+                "another optimizer, as --optimizer adam"
             )
 
 

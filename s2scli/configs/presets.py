@@ -16,12 +16,17 @@ Preset = Mapping[str, Mapping[str, Any]]
 
 
 def preset(
-    model: Mapping[str, Any], *, lr: float = 0.001, warmup_updates: int = 1000, label_smoothing: float = 0.1
+    model: Mapping[str, Any],
+    *,
+    lr: float = 0.001,
+    warmup_updates: int = 1000,
+    label_smoothing: float = 0.1,
+    optimizer: str = "adam",
 ) -> Preset:
-    """A model that is trained with Adam and a rate that rises and then falls with the root of the update."""
+    """A model, and what trains it: an optimizer whose rate rises and then falls with the root of the update."""
     return {
         "model": model,
-        "optimizer": {"name": "adam", "lr": lr, "betas": (0.9, 0.98)},
+        "optimizer": {"name": optimizer, "lr": lr, "betas": (0.9, 0.98)},
         "lr_scheduler": {"name": "inverse_sqrt", "warmup_updates": warmup_updates},
         "objective": {"name": "label_smoothed_cross_entropy", "label_smoothing": label_smoothing},
         "noise": {"name": "none"},

@@ -17,8 +17,10 @@ from s2scli.errors import UsageError
 from s2scli.schema import same_setting, setting
 
 
-def _transformer(model: Mapping[str, Any], *, lr: float, warmup_updates: int) -> Preset:
-    return preset(model, lr=lr, warmup_updates=warmup_updates)
+def _transformer(
+    model: Mapping[str, Any], *, lr: float, warmup_updates: int, optimizer: str = "adam"
+) -> Preset:
+    return preset(model, lr=lr, warmup_updates=warmup_updates, optimizer=optimizer)
 
 
 def _language_model(model: Mapping[str, Any], *, lr: float, warmup_updates: int) -> Preset:
@@ -170,24 +172,22 @@ class TransformerConfig(
         "transformer_tiny_copy": copying(
             _transformer({**size((4, 4), 128, 256, 4), "dropout": 0.3}, lr=0.005, warmup_updates=2000)
         ),
-        "transformer_modern": {
-            **_transformer(
-                {
-                    **size((4, 4), 128, 176, 4),
-                    "dropout": 0.3,
-                    "norm": "rms",
-                    "norm_eps": 1e-6,
-                    "encoder_normalize_before": True,
-                    "decoder_normalize_before": True,
-                    "positions": "rotary",
-                    "activation_fn": "swiglu",
-                    "linear_bias": False,
-                },
-                lr=0.012,
-                warmup_updates=300,
-            ),
-            "optimizer": {"name": "muon", "lr": 0.012},
-        },
+        "transformer_modern": _transformer(
+            {
+                **size((4, 4), 128, 176, 4),
+                "dropout": 0.3,
+                "norm": "rms",
+                "norm_eps": 1e-6,
+                "encoder_normalize_before": True,
+                "decoder_normalize_before": True,
+                "positions": "rotary",
+                "activation_fn": "swiglu",
+                "linear_bias": False,
+            },
+            lr=0.012,
+            warmup_updates=300,
+            optimizer="muon",
+        ),
         "transformer_ssru": _transformer(
             {
                 **size((6, 2), 128, 256, 4),

@@ -59,22 +59,28 @@ def initialize(model: nn.Module, method: str, scale: float | None = None) -> Non
     Of matrices that stand side by side in one, as queries, keys and values or the gates of a cell, each is drawn by
     itself.
     """
-    tables = {id(table) for table in _tables(model)}
-    for module in model.modules():
-        if isinstance(module, LearnedPositions | RelativePositions):
-            continue
-        own = [
-            (name, item) for name, item in module.named_parameters(recurse=False) if id(item) not in tables
-        ]
-        drawn = [item for _, item in own if item.dim() == 2]
-        for matrix in drawn:
-            for block in matrix.chunk(_blocks(module)):
+    for module, matrices, blocks in inner_matrices(model):
+        for matrix in matrices:
+            for block in matrix.chunk(blocks):
                 draw(block, method, scale)
         if isinstance(module, NormalizedLinear):
             module.gain.copy_(module.weight.norm(dim=1))
-        for name, item in own:
-            if drawn and item.dim() == 1 and name.startswith("bias"):
+        for name, item in module.named_parameters(recurse=False):
+            if item.dim() == 1 and name.startswith("bias"):
                 item.zero_()
+
+
+def inner_matrices(model: nn.Module) -> Iterator[tuple[nn.Module, list[nn.Parameter], int]]:
+    """Each module's own weights between layers, [outputs, inputs], and how many matrices stand side by side in each.
+
+    Those are all matrices but embeddings, output weights and tables of positions.
+    """
+    tables = {id(table) for table in _tables(model)}
+    for module in model.modules():
+        if not isinstance(module, LearnedPositions | RelativePositions):
+            own = module.parameters(recurse=False)
+            if matrices := [item for item in own if item.dim() == 2 and id(item) not in tables]:
+                yield module, matrices, _blocks(module)
 
 
 @torch.no_grad()

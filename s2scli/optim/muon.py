@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from s2scli.nn.kernels.products import has_kernels
 from s2scli.optim.stepping import Closure, loss_of, running_mean
 
 # Of the polynomial a s + b s³ + c s⁵, which brings any s in (0, 1] near to 1 in so many steps (Jordan et al. 2024).
@@ -29,7 +28,9 @@ class Muon(Adam):
 
     The factor makes a step as long as Adam's, so that one rate serves both (Liu et al. 2025, equation 4). Groups of
     parameters whose `blocks` is not 0 are such matrices, each made of so many of one shape, one below the other, and
-    each of these is a matrix by itself; their state is M, "momentum_buffer", which starts at zero.
+    each of these is a matrix by itself; their state is M, "momentum_buffer", which starts at zero. `products` of such a
+    group is the precision in which matrices in fp32 are multiplied: in bf16, gradients that differ in their last bits,
+    as sums in another order do, give steps that differ in their second or third digit.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Muon(Adam):
     ) -> None:
         for group in params:
             group.setdefault("blocks", 0)
+            group.setdefault("products", torch.float32)
             group["momentum"] = momentum
         super().__init__(params, lr=lr, betas=betas, eps=eps, fused=True, decoupled_weight_decay=True)
 
@@ -76,7 +78,8 @@ class Muon(Adam):
             means = [running_mean(self, parameter, "momentum_buffer") for parameter in parameters]
             torch._foreach_lerp_(means, gradients, 1 - momentum)
             mixed = torch._foreach_lerp(gradients, means, momentum)
-            steps = orthogonal(torch.stack(mixed).unflatten(1, (blocks, -1)).flatten(0, 1))
+            matrices = torch.stack(mixed).unflatten(1, (blocks, -1)).flatten(0, 1)
+            steps = orthogonal(matrices, group["products"] if matrices.dtype == torch.float32 else None)
             length = _RMS_OF_ADAM * sqrt(max(steps.shape[1:]))
             if group["weight_decay"]:
                 torch._foreach_mul_(parameters, 1 - rate * group["weight_decay"])
@@ -84,16 +87,15 @@ class Muon(Adam):
             torch._foreach_add_(parameters, list(joined.unbind(0)), alpha=-rate * length)
 
 
-def orthogonal(x: Tensor) -> Tensor:
+def orthogonal(x: Tensor, products: torch.dtype | None = None) -> Tensor:
     """Bring the singular values of matrices near to 1, [N, R, C] of [N, R, C], and leave their singular vectors.
 
     With X = U S Vᵀ divided by its Frobenius norm, five times X ← a X + b (X Xᵀ) X + c (X Xᵀ)² X, which turns each
-    singular value s into a s + b s³ + c s⁵: they come to lie between 0.7 and 1.2. Products of float32 are in bf16 where
-    a device has instructions for that.
+    singular value s into a s + b s³ + c s⁵: they come to lie between 0.7 and 1.2. products: the precision of the
+    products, if it is not that of x.
     """
     dtype = x.dtype
-    if dtype == torch.float32 and (x.device.type != "cpu" or has_kernels(torch.bfloat16)):
-        x = x.bfloat16()
+    x = x.to(products or dtype)
     is_tall = x.size(1) > x.size(2)
     if is_tall:
         x = x.mT

@@ -34,10 +34,12 @@ def build_optimizer(
     config: OptimizerConfig,
     parameters: list[nn.Parameter],
     matrices: Mapping[nn.Parameter, int] = MappingProxyType({}),
+    products: torch.dtype = torch.float32,
 ) -> Optimizer:
     """The chosen optimizer; weight decay acts on weight matrices only, not on norms and biases.
 
-    matrices: those of the parameters that are weights between layers, and how many matrices each is made of.
+    matrices: those of the parameters that are weights between layers, and how many matrices each is made of. products:
+    the precision in which an optimizer multiplies matrices in fp32, where it does.
     """
     own = matrices if config.tells_matrices else {}
     rest = [item for item in parameters if item not in own]
@@ -47,7 +49,8 @@ def build_optimizer(
     ]
     for blocks in sorted({*own.values()}):
         alike = [item for item in parameters if own.get(item) == blocks]
-        groups.append({"params": alike, "weight_decay": config.weight_decay, "blocks": blocks})
+        kind = {"blocks": blocks, "products": products}
+        groups.append({"params": alike, "weight_decay": config.weight_decay, **kind})
     optimizer: Optimizer = config.builder([group for group in groups if group["params"]], config)
     return optimizer
 

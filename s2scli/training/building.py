@@ -29,8 +29,9 @@ from s2scli.inference.translator import Translator
 from s2scli.models.adapters import attach, is_of_adapter
 from s2scli.models.base import Model
 from s2scli.models.factory import build_model, persistent_buffers, unique_parameters
+from s2scli.nn.initial import inner_matrices
 from s2scli.nn.kernels.products import resolve_library
-from s2scli.nn.linear import Linear, NormalizedLinear
+from s2scli.nn.linear import NormalizedLinear
 from s2scli.nn.recomputing import recompute_blocks
 from s2scli.nn.runtime import compile_blocks, resolve_precision
 from s2scli.optim.optimizers import build_optimizer
@@ -275,15 +276,15 @@ def _settle(config: TrainConfig, tokenizers: Mapping[str, Tokenizer], processes:
 def _matrices(objective: Objective, trained: Iterable[nn.Parameter]) -> dict[nn.Parameter, int]:
     """Which of the trained parameters are weights between layers, and how many matrices each of them is made of."""
     chosen = {*trained}
-    # Of a weight whose lengths are apart only the direction counts.
-    layers = [
-        item
-        for item in objective.modules()
-        if type(item) is not NormalizedLinear and isinstance(item, Linear)
-    ]
-    weights = [(layer.weight, layer.blocks) for layer in layers if isinstance(layer.weight, nn.Parameter)]
-    # One row is a vector.
-    return {weight: blocks for weight, blocks in weights if weight in chosen and len(weight) > blocks}
+    return {
+        weight: blocks
+        for module, weights, blocks in inner_matrices(objective)
+        # Of a weight whose lengths are apart only the direction counts.
+        if not isinstance(module, NormalizedLinear)
+        for weight in weights
+        # One row is a vector.
+        if weight in chosen and len(weight) > blocks
+    }
 
 
 def _updater(config: TrainConfig, objective: Objective, processes: Processes) -> Updater:
@@ -303,7 +304,10 @@ def _updater(config: TrainConfig, objective: Objective, processes: Processes) ->
     return Updater(
         objective=objective,
         optimizer=build_optimizer(
-            config.optimizer, list(trained.values()), _matrices(objective, trained.values())
+            config.optimizer,
+            list(trained.values()),
+            _matrices(objective, trained.values()),
+            products=torch.bfloat16 if config.precision == "bf16" else torch.float32,
         ),
         parameters=trained,
         processes=processes,

@@ -132,7 +132,7 @@ def _check_settings(run: Run, checkpoint: Checkpoint, path: Path, resets: set[st
             missing |= set(needs) - resets or {"model"}
     if refused:
         it = "it" if len(refused) == 1 else "them"
-        ways = [f"set {it} back"]
+        ways = [f"set {it} back{arch_of(checkpoint, run)}"]
         if "model" not in missing:
             ways.append("give " + _flags(missing))
         if "model" not in missing or path == run.save_dir / LAST:
@@ -142,6 +142,12 @@ def _check_settings(run: Run, checkpoint: Checkpoint, path: Path, resets: set[st
         )
     for change in allowed:
         notice(f"resuming with {change}")
+
+
+def arch_of(checkpoint: Checkpoint, run: Run) -> str:
+    """What to add to a remedy where a checkpoint has another preset than the run."""
+    arch = checkpoint.config.get("arch", run.config.arch)
+    return "" if arch == run.config.arch else f" (its preset is --arch {arch})"
 
 
 def _other_way(run: Run, path: Path) -> str:

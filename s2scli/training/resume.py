@@ -30,6 +30,7 @@ from s2scli.training.changes import (
     ANEW,
     EARLIER,
     RESETS,
+    arch_of,
     check_changes,
     compare_updates,
     flag_of,
@@ -235,7 +236,8 @@ def _load_weights_of_another(run: Run, checkpoint: Checkpoint, path: Path) -> No
     except CheckpointError as error:
         if not changes:
             raise
-        raise CheckpointError(f"{error}; {', '.join(changes)}: give the settings that it has there") from None
+        remedy = f"give the settings that it has there{arch_of(checkpoint, run)}"
+        raise CheckpointError(f"{error}; {', '.join(changes)}: {remedy}") from None
     for change in changes:
         notice(f"{path}: {change}")
 

@@ -41,6 +41,7 @@ CONVOLUTIONAL = {
 FAMILIES: dict[str, dict[str, Any]] = {
     "transformer": {"arch": "transformer_tiny", **TRANSFORMER},
     "transformer_modern": {"arch": "transformer_modern", **TRANSFORMER},
+    "transformer_ssru": {"arch": "transformer_ssru", **TRANSFORMER},
     "transformer_lm": {
         "arch": "transformer_lm",
         **{name: value for name, value in TRANSFORMER.items() if "decoder" in name},
@@ -76,6 +77,7 @@ def trained(data: Path, family: str, updates: int) -> Path:
         "device": "cpu",
         "max_tokens": 1000,
         "max_update": updates,
+        "optimizer.name": "adam",
         "optimizer.lr": 0.003,
         "lr_scheduler.warmup_updates": 20,
     }

@@ -48,6 +48,7 @@ OPENNMT = Toolkit(
         "--learning-rate-decay": "--lr-shrink",
         "--adam-beta1": "--adam-betas 0.9,0.98",
         "--adam-beta2": "--adam-betas 0.9,0.98",
+        "--position-encoding": "--positions sinusoidal",
         "--encoder-type": "--arch",
         "--decoder-type": "--arch",
         "--model-type": "--arch",
@@ -107,7 +108,6 @@ OPENNMT = Toolkit(
         "--report-align": "--print-alignment",
     },
     needless={
-        "--position-encoding": "it is on by default: --positions sinusoidal",
         "--normalization": "the loss is a mean over tokens",
         "--max-generator-batches": "the output layer goes through a batch in pieces by itself",
         "--dynamic-dict": "--copy needs no dictionary of its own",

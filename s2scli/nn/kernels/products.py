@@ -186,7 +186,7 @@ class _LinearProduct(torch.autograd.Function):
         ctx.save_for_backward(rows, cast_weight)
         ctx.dtypes = x.dtype, weight.dtype
         y = product(rows, cast_weight, None if bias is None else bias.to(dtype))
-        return y[: x.numel() // x.size(-1)].view(*x.shape[:-1], -1)
+        return y[: x.numel() // x.size(-1)].view(*x.shape[:-1], weight.size(0))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

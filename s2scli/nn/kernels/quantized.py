@@ -16,9 +16,9 @@ from s2scli.nn.kernels.switch import enabled
 
 # Products in memory at once where they are wide, 1 MB: what is done to them then happens in a core's cache.
 _BLOCK_ELEMENTS = 1 << 18
-# Weights of so many numbers at most torch multiplies the fastest by, whatever they multiply; by the library that is the
-# faster one for larger ones.
-_TINY_WEIGHT = {"onednn": 1 << 16, "torch": 1 << 17}
+# By weights of so many numbers at most torch multiplies as fast as any, whatever they multiply; by the library that is
+# the faster one for larger ones.
+_TINY_WEIGHT = {"onednn": 3 << 14, "torch": 1 << 17}
 # Multiplications, with a weight of so many numbers at most, for which calling oneDNN takes longer than what it saves.
 _SHORT, _SMALL_WEIGHT = 1 << 20, 1 << 18
 # Up to so many numbers torch is the faster one for a single row, and, where its products are the faster ones, from so
@@ -34,8 +34,9 @@ class FloatWeight:
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         self._weight, self._bias = weight, bias
-        self._packed = pack(weight)
+        self._is_part = False
         self._prepare()
+        self._packed = None if self._short == sys.maxsize else pack(weight)
 
     def _prepare(self) -> None:
         """Find out which products torch's own way is the fastest for: x of so many numbers at most, or at least."""
@@ -45,25 +46,28 @@ class FloatWeight:
         if self._weight.dtype != torch.float32:
             return
         library = resolve_library("auto", self._weight.device)
-        if numbers <= _TINY_WEIGHT[library]:
-            self._short, self._packed = sys.maxsize, None
-        elif library == "torch" and self._packed is None:
-            self._short, self._long_from = 0, 0
-        elif numbers <= _MIDDLING_WEIGHT:
+        if numbers <= _TINY_WEIGHT[library] or (library == "torch" and self._is_part):
+            self._short = sys.maxsize
+        elif numbers <= _MIDDLING_WEIGHT and not self._is_part:
             self._short = max(self._short, inputs)
             if library == "torch":
                 self._long_from = _MANY_ROWS * inputs
 
     @cached_property
-    def _columns(self) -> tuple[Tensor, Tensor | None]:
-        """The weight and bias in float32, as short products take them: the weight column by column.
+    def _few_rows(self) -> tuple[Tensor, Tensor | None]:
+        """The weight and bias in float32, as short products take them.
 
-        That is up to three times as fast for a single row, and takes as much memory again.
+        A weight that stays is there column by column from then on, which is up to three times as fast for a single row;
+        a part of one does not multiply often enough for that.
         """
-        weight = self._weight.float()
-        if weight.device.type == "cpu":
-            weight = weight.T.contiguous().T
-        return weight, None if self._bias is None else self._bias.float()
+        # What is made in a search may be asked for a gradient later.
+        with torch.inference_mode(mode=False), torch.no_grad():
+            weight = self._weight.float()
+            if weight.device.type == "cpu" and not self._is_part:
+                weight = weight.T.contiguous().T
+                if self._weight.dtype == torch.float32:
+                    self._weight = weight  # it need not be there twice
+            return weight, None if self._bias is None else self._bias.float()
 
     @classmethod
     def bf16(cls, weight: Tensor, bias: Tensor | None = None) -> Self:
@@ -93,19 +97,22 @@ class FloatWeight:
 
     def _by_torch(self, x: Tensor) -> Tensor:
         """The product in float32, by torch's own way."""
-        return F.linear(x, *self._columns)
+        return F.linear(x, *self._few_rows)
 
     def _whole(self, x: Tensor) -> Tensor:
         """The product in float32, by the way that is the fastest for x."""
-        if x.numel() <= self._short:
-            return F.linear(x, *self._columns)
-        return F.linear(x, self._weight, self._bias) if x.numel() >= self._long_from else self._long(x)
+        numbers = x.numel()
+        if numbers >= self._long_from or not numbers:
+            return F.linear(x, self._weight, self._bias)
+        return F.linear(x, *self._few_rows) if numbers <= self._short else self._long(x)
 
     def _rounded(self, x: Tensor) -> Tensor:
         """The product of rounded numbers; torch is slow at short ones of them, but not at the same in float32."""
+        if not x.numel():
+            return self._plain(x)
         rounded = x.to(self._weight.dtype)
         if x.numel() <= self._short:
-            return F.linear(rounded.float(), *self._columns).to(rounded.dtype).float()
+            return F.linear(rounded.float(), *self._few_rows).to(rounded.dtype).float()
         return self._long(rounded)
 
     def _long(self, x: Tensor) -> Tensor:
@@ -119,6 +126,7 @@ class FloatWeight:
         part = type(self).__new__(type(self))
         part._weight, part._packed = self._weight.index_select(0, rows), None
         part._bias = None if self._bias is None else self._bias[rows]
+        part._is_part = True
         part._prepare()
         return part
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from s2scli.errors import UsageError
+from s2scli.nn.kernels import quantized
 from s2scli.nn.kernels.products import QuantizedWeight, linear
 from s2scli.nn.kernels.quantized import FloatWeight, Int8Weight
 from s2scli.nn.kernels.switch import switched
@@ -103,11 +104,19 @@ def test_a_layer_needs_its_weight_no_more() -> None:
 
 
 @pytest.mark.parametrize("make", [FloatWeight, FloatWeight.bf16, Int8Weight.of])
-@pytest.mark.parametrize("shape", [(5, 7, 3), (300, 600, 64), (2, 900, 301)])
+@pytest.mark.parametrize(
+    "shape", [(5, 7, 3), (300, 600, 64), (2, 900, 301), (1, 900, 301), (70, 900, 301), (0, 600, 64)]
+)
 @pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("library", ["onednn", "torch"])
 def test_a_weight_multiplies_as_its_formula(
-    make: Callable[[Tensor, Tensor | None], QuantizedWeight], shape: tuple[int, int, int], biased: bool
+    make: Callable[[Tensor, Tensor | None], QuantizedWeight],
+    shape: tuple[int, int, int],
+    biased: bool,
+    library: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(quantized, "resolve_library", lambda *_: library)
     torch.manual_seed(9)
     rows, outputs, inputs = shape
     weight, bias, x = torch.randn(outputs, inputs), torch.randn(outputs), torch.randn(rows, inputs)
@@ -123,7 +132,7 @@ def test_a_weight_multiplies_as_its_formula(
         torch.testing.assert_close(fast, plain, rtol=rounding, atol=rounding * inputs**0.5)
 
 
-@pytest.mark.parametrize("rows", [3, 3000])
+@pytest.mark.parametrize("rows", [1, 3, 3000])
 def test_a_packed_weight_in_full_precision_has_a_gradient(rows: int) -> None:
     """dx = dy W, of short products and of those that oneDNN computes."""
     weight, bias = torch.randn(600, 500), torch.randn(600)
