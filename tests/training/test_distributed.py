@@ -73,6 +73,14 @@ def test_activations_are_computed_anew_and_layers_skipped_as_by_one(trained: Tra
 
 
 @pytest.mark.slow
+def test_matrices_are_orthogonal_by_gradients_of_both_processes(trained: Trainer) -> None:
+    settings = FAMILIES["transformer"] | COMMON | {"optimizer.name": "muon", "optimizer.lr": 0.01}
+    trained("alone", **settings | {"update_freq": 2})
+    together(trained, "two", settings | {"distributed": "ddp"})
+    assert_close(trained.checkpoint("two"), trained.checkpoint("alone"), 1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_running_means_in_bf16_are_near_those_of_one_process_and_go_on(trained: Trainer, kind: str) -> None:
     settings = FAMILIES["transformer"] | {"optimizer.state_precision": "bf16"}

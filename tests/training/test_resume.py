@@ -44,6 +44,8 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam": {},
     "adamw": {"optimizer.name": "adamw"},
     "adam in bf16": {"optimizer.state_precision": "bf16"},
+    "muon": {"optimizer.name": "muon"},
+    "muon in bf16": {"optimizer.name": "muon", "optimizer.state_precision": "bf16"},
     "rmsprop": {"optimizer.name": "rmsprop", "optimizer.momentum": 0.5, "optimizer.lr": 0.001},
     "rmsprop without momentum": {"optimizer.name": "rmsprop", "optimizer.lr": 0.001},
     "sgd": {"optimizer.name": "sgd", "optimizer.momentum": 0.5, "optimizer.lr": 0.1},

@@ -106,6 +106,41 @@ def test_the_gates_of_a_cell_are_drawn_one_by_one() -> None:
     assert weight.abs().max() <= math.sqrt(6 / 17)
 
 
+@pytest.mark.parametrize(
+    ("settings", "some", "not_one"),
+    [
+        (TRANSFORMER, "decoder_layers.0.self_attention.qkv.weight", "encoder_embedder.table.weight"),
+        (BAHDANAU, "decoder.network.weight_hh_l0", "score.v"),
+        # Of these only directions count, so that their lengths would grow.
+        (CONVOLUTIONAL, None, "encoder_input.weight"),
+    ],
+)
+def test_muon_has_the_matrices_between_layers(
+    trained: Trainer, settings: dict[str, Any], some: str | None, not_one: str
+) -> None:
+    """Of the gates of a cell, and of queries, keys and values, each is a matrix by itself."""
+    run = make_run(
+        trained.config("run", **settings | {"optimizer.name": "muon"}),
+        Processes(torch.device("cpu")),
+        StopSignals(),
+    )
+    run.data.loader.close()
+    run.observers.close()
+    names = {id(item): name for name, item in run.learner.parameters.items()}
+    blocks = {
+        names[id(item)]: group["blocks"]
+        for group in run.learner.updater.optimizer.param_groups
+        for item in group["params"]
+    }
+    assert blocks.keys() == {*names.values()}
+    assert {name for name in blocks if name.endswith("bias")} <= {name for name in blocks if not blocks[name]}
+    if some is None:
+        assert not any(blocks.values())
+    else:
+        assert blocks[some] == 3
+    assert blocks[not_one] == 0
+
+
 def test_a_run_begins_with_them(trained: Trainer) -> None:
     plain, drawn = (
         start(trained, TRANSFORMER | more) for more in ({}, {"param_init": "normal", "param_init_scale": 0.5})
