@@ -11,10 +11,14 @@ from torch import Tensor
 from s2scli.attribution.base import AttributionMethod, ExplainedPair, Shares, Vectors
 from s2scli.attribution.gradients import gradients
 
-# Points of Gauss and Legendre's rule in each interval, the intervals to begin with, and how often one is halved at
-# most: a log-probability can change by some nats within a thousandth of the way, as normalization does to a model whose
-# layers are normalized after their sums.
-_POINTS, _FIRST, _MOST_HALVINGS = 4, 4, 14
+# Points of Gauss and Legendre's rule in each interval, and the intervals to begin with.
+_POINTS, _FIRST = 4, 4
+# An interval is halved until it is so small a part of the way to its end: a log-probability can change by some nats
+# within a thousandth of the way, as normalization does to a model whose layers are normalized after their sums. The one
+# that begins at the baseline is always more of that, and is halved so often at most. A norm multiplies what is small
+# beside the root of its ε by 1,000, if that is 1e-6, and so does the next: where the baseline is zero and norms have no
+# biases, much happens at 1e-12 of the way.
+_SMALLEST, _MOST_HALVINGS = 2.0**-16, 100
 # How many times what is allowed of a token's sum the errors of its intervals may come to that cancel out there.
 _CANCELLING = 5
 # A change of less than this, in nats, is held to what is allowed of this one: a share of next to nothing is nothing.
@@ -80,8 +84,8 @@ class IntegratedGradients(AttributionMethod):
             number_waiting = torch.bincount(predicted, minlength=length).clamp(min=1)
             each = (allowed - spent[1]) / (2 * number_waiting)
             is_right = is_done[predicted] | (error.abs() <= each[predicted])
-            if number == _MOST_HALVINGS:
-                is_right = torch.ones_like(is_right)
+            is_right |= waiting.width <= _SMALLEST * (waiting.start + waiting.width)
+            is_right |= number == _MOST_HALVINGS
             for total, item in zip(spent, _both(error), strict=True):
                 total.index_add_(0, predicted[is_right], item[is_right])
             for total, item in zip(sums, found, strict=True):

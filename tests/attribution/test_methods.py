@@ -38,6 +38,18 @@ CONFIGS: dict[str, ModelConfig] = {
     "transformer with norms and gates": small_transformer(
         layernorm_embedding=True, norm="rms", activation_fn="swiglu", encoder_normalize_before=True
     ),
+    # Without biases, and with nothing but zeros at the baseline, as all depends on directions alone.
+    "transformer of transformer_modern": small_transformer(
+        encoder_layers=3,
+        decoder_layers=3,
+        norm="rms",
+        norm_eps=1e-6,
+        encoder_normalize_before=True,
+        decoder_normalize_before=True,
+        positions="rotary",
+        activation_fn="swiglu",
+        linear_bias=False,
+    ),
     "transformer with a window": small_transformer(attention_window=4),
     "transformer of SSRU": small_transformer(decoder_sublayer="ssru"),
     "language model": small_transformer_lm(),
