@@ -17,12 +17,6 @@ from s2scli.errors import UsageError
 from s2scli.schema import same_setting, setting
 
 
-def _transformer(
-    model: Mapping[str, Any], *, lr: float, warmup_updates: int, optimizer: str = "adam"
-) -> Preset:
-    return preset(model, lr=lr, warmup_updates=warmup_updates, optimizer=optimizer)
-
-
 def _language_model(model: Mapping[str, Any], *, lr: float, warmup_updates: int) -> Preset:
     """As a Transformer, without label smoothing: of a language model the probabilities themselves are used."""
     return preset(model, lr=lr, warmup_updates=warmup_updates, label_smoothing=0.0)
@@ -166,13 +160,13 @@ class TransformerConfig(
     builds = "s2scli.models.transformer:TransformerModel"
     halves = ("encoder", "decoder")
     presets: ClassVar[Mapping[str, Preset]] = {
-        "transformer_tiny": _transformer(
+        "transformer_tiny": preset(
             {**size((4, 4), 128, 256, 4), "dropout": 0.3}, lr=0.005, warmup_updates=2000
         ),
         "transformer_tiny_copy": copying(
-            _transformer({**size((4, 4), 128, 256, 4), "dropout": 0.3}, lr=0.005, warmup_updates=2000)
+            preset({**size((4, 4), 128, 256, 4), "dropout": 0.3}, lr=0.005, warmup_updates=2000)
         ),
-        "transformer_modern": _transformer(
+        "transformer_modern": preset(
             {
                 **size((4, 4), 128, 176, 4),
                 "dropout": 0.3,
@@ -188,7 +182,7 @@ class TransformerConfig(
             warmup_updates=300,
             optimizer="muon",
         ),
-        "transformer_ssru": _transformer(
+        "transformer_ssru": preset(
             {
                 **size((6, 2), 128, 256, 4),
                 "dropout": 0.3,
@@ -199,16 +193,14 @@ class TransformerConfig(
             lr=0.005,
             warmup_updates=2000,
         ),
-        "transformer_iwslt_de_en": _transformer(
+        "transformer_iwslt_de_en": preset(
             {**size((6, 6), 512, 1024, 4), "dropout": 0.3}, lr=0.0005, warmup_updates=4000
         ),
-        "transformer": _transformer(
-            {**size((6, 6), 512, 2048, 8), "dropout": 0.1}, lr=0.0007, warmup_updates=4000
-        ),
-        "transformer_big": _transformer(
+        "transformer": preset({**size((6, 6), 512, 2048, 8), "dropout": 0.1}, lr=0.0007, warmup_updates=4000),
+        "transformer_big": preset(
             {**size((6, 6), 1024, 4096, 16), "dropout": 0.3}, lr=0.0005, warmup_updates=4000
         ),
-        "transformer_deep_encoder": _transformer(
+        "transformer_deep_encoder": preset(
             {
                 **size((12, 1), 512, 2048, 8),
                 "dropout": 0.1,

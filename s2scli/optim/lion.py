@@ -29,6 +29,7 @@ class Lion(Optimizer):
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     @torch.no_grad()
+    # torch's has an overload for each kind of closure.
     def step(self, closure: Closure | None = None) -> float | None:  # type: ignore[override]
         """Make one update; closure, if given, computes the loss and the gradients anew."""
         loss = loss_of(closure)

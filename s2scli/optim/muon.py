@@ -52,6 +52,7 @@ class Muon(Adam):
         Optimizer.__setstate__(self, state)
 
     @torch.no_grad()
+    # torch's has an overload for each kind of closure.
     def step(self, closure: Closure | None = None) -> float | None:  # type: ignore[override]
         """Make one update; closure, if given, computes the loss and the gradients anew."""
         loss = loss_of(closure)

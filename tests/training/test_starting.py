@@ -30,6 +30,7 @@ from s2scli.nn.linear import NormalizedLinear
 from s2scli.text.vectors import read_vectors
 from s2scli.training.building import make_run
 from s2scli.training.distributed import Processes
+from s2scli.training.run import Run
 from s2scli.training.signals import StopSignals
 
 torch_initializers = {
@@ -42,11 +43,15 @@ torch_initializers = {
 }
 
 
-def start(trained: Trainer, settings: dict[str, Any]) -> Model:
+def start_run(trained: Trainer, settings: dict[str, Any]) -> Run:
     run = make_run(trained.config("run", **settings), Processes(torch.device("cpu")), StopSignals())
     run.data.loader.close()
     run.observers.close()
-    return run.learner.model
+    return run
+
+
+def start(trained: Trainer, settings: dict[str, Any]) -> Model:
+    return start_run(trained, settings).learner.model
 
 
 @pytest.mark.parametrize("method", INITIAL_SCALES)
@@ -119,13 +124,7 @@ def test_muon_has_the_matrices_between_layers(
     trained: Trainer, settings: dict[str, Any], some: str | None, not_one: str
 ) -> None:
     """Of the gates of a cell, and of queries, keys and values, each is a matrix by itself."""
-    run = make_run(
-        trained.config("run", **settings | {"optimizer.name": "muon"}),
-        Processes(torch.device("cpu")),
-        StopSignals(),
-    )
-    run.data.loader.close()
-    run.observers.close()
+    run = start_run(trained, settings | {"optimizer.name": "muon"})
     names = {id(item): name for name, item in run.learner.parameters.items()}
     blocks = {
         names[id(item)]: group["blocks"]

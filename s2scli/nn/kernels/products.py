@@ -129,7 +129,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 @cache
-def has_kernels(dtype: torch.dtype) -> bool:
+def _has_kernels(dtype: torch.dtype) -> bool:
     """Whether oneDNN multiplies numbers of this precision on this CPU; bf16 takes AVX-512, or the like of it."""
     return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
@@ -139,7 +139,7 @@ def pack(weight: Tensor) -> Tensor | None:
 
     What is given is for `packed_product` only. None where there is no such order, or where kernels are off.
     """
-    if not enabled() or _ONEDNN is None or weight.device.type != "cpu" or not has_kernels(weight.dtype):
+    if not enabled() or _ONEDNN is None or weight.device.type != "cpu" or not _has_kernels(weight.dtype):
         return None
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, _PACKED_FOR)
     return packed

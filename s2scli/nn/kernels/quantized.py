@@ -32,11 +32,11 @@ class FloatWeight:
     A short product is computed in float32, of the same rounded numbers, and rounded as the others are.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        self._weight, self._bias = weight, bias
-        self._is_part = False
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, *, is_part: bool = False) -> None:
+        self._weight, self._bias, self._is_part = weight, bias, is_part
         self._prepare()
-        self._packed = None if self._short == sys.maxsize else pack(weight)
+        # A part of a weight is not there long enough to be worth packing.
+        self._packed = None if is_part or self._short == sys.maxsize else pack(weight)
 
     def _prepare(self) -> None:
         """Find out which products torch's own way is the fastest for: x of so many numbers at most, or at least."""
@@ -123,12 +123,8 @@ class FloatWeight:
 
     def of_rows(self, rows: Tensor) -> Self:
         """The same with some rows of the weight, [any]."""
-        part = type(self).__new__(type(self))
-        part._weight, part._packed = self._weight.index_select(0, rows), None
-        part._bias = None if self._bias is None else self._bias[rows]
-        part._is_part = True
-        part._prepare()
-        return part
+        bias = None if self._bias is None else self._bias[rows]
+        return type(self)(self._weight.index_select(0, rows), bias, is_part=True)
 
 
 class Int8Weight:
