@@ -19,7 +19,7 @@ SMALLER = {
     "--train 4000 --valid 100 --test 300": "--train 60 --valid 10 --test 10",
     "--train 1500 --valid 100 --test 200": "--train 20 --valid 2 --test 4",
     "--config recipes/speech/config.toml": "--config recipes/speech/config.toml --max-update 2 --warmup-updates 1",
-    "--config recipes/dialogue/config.toml": "--config recipes/dialogue/config.toml --max-update 6",
+    "--config recipes/dialogue/generated.toml": "--config recipes/dialogue/generated.toml --max-update 6",
     "--max-update 10 --save-dir": "--max-update 3 --save-dir",
     '("train", 4000)': '("train", 40)',
     "for cell in gru lstm relu tanh": "for cell in tanh",
