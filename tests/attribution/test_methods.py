@@ -19,7 +19,7 @@ from toys import (
     small_transformer_lm,
 )
 
-from s2scli.attribution.base import AttributionMethod, ExplainedPair
+from s2scli.attribution.base import AttributionMethod, ExplainedPair, Vectors
 from s2scli.components import ATTRIBUTIONS
 from s2scli.configs.attribution import AttributionSettings
 from s2scli.configs.model import ModelConfig
@@ -115,6 +115,29 @@ def test_integrated_gradients_are_complete(name: str) -> None:
     assert change.abs().max() > 0.3
     only_before = torch.ones_like(found.prefix).triu(1)
     assert (found.prefix * only_before).abs().max() == 0
+
+
+class Steep(ExplainedPair):
+    """What is explained changes within 1e-9 of the way from nothing to ones, by one for each source vector."""
+
+    def vectors(self) -> Vectors:
+        return Vectors(*map(torch.ones_like, super().vectors()))
+
+    def baseline(self) -> Vectors:
+        return Vectors(*map(torch.zeros_like, super().vectors()))
+
+    def scores(self, read: Vectors, predicted: Tensor, kept: Tensor | None = None) -> Tensor:
+        del kept
+        before = read.prefix[..., 0].cumsum(1)[torch.arange(len(predicted)), predicted]
+        return (read.source[..., 0] / 1e-9).tanh().sum(1) + before
+
+
+def test_integrated_gradients_add_up_where_all_happens_next_to_the_baseline() -> None:
+    """As where norms have no biases and the baseline is zero, whatever its size; by hand: tanh(1e9) - tanh(0)."""
+    found = method("integrated_gradients").shares(Steep(**vars(make("transformer"))))
+    torch.testing.assert_close(found.source, torch.ones_like(found.source), rtol=0.02, atol=0)
+    torch.testing.assert_close(found.prefix, torch.ones_like(found.prefix).tril(), rtol=0.02, atol=1e-6)
+    assert found.error < 0.01
 
 
 def test_integrated_gradients_are_the_formulas_sum() -> None:
