@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 from typing import Any
 
 import pytest
@@ -182,6 +183,54 @@ def test_a_wished_output_is_scored_as_forced_and_followed_through_the_beam() -> 
                 }
                 assert fates.get(tuple(beginning)) == wished.fate != KEPT
     assert "model" in verdicts
+
+
+def test_what_pruned_the_wished_output_is_what_forced_decoding_says() -> None:
+    """Fifty search errors and fifty model errors, each by sums of log-probabilities that no search has computed.
+
+    What was wished for are the best of a wide beam, which a narrow one loses at times, and its last.
+    """
+    counts = {"search": 0, "model": 0}
+    source = pad_sequences([SOURCES[0]])
+    for seed in range(80):
+        model = make(seed=seed, spread=0.3)
+        wide = search(
+            model, source, settings(beam=30, nbest=30, max_len_b=4, lenpen=0.0, stop="exact"), Request([0])
+        )[0]
+        for beam, wanted in product((1, 2), (*wide[:4], wide[-1])):
+            ids = wanted.ids
+            trace = trace_of(model, source, settings(beam=beam, max_len_b=4, lenpen=0.0), wished=ids[:-1])
+            wished = trace.wished
+            if trace.verdict == "none" or counts[trace.verdict] == 50:
+                continue
+            assert wished is not None
+            if wished.left is None:
+                # It came to its end, and something else that did has a better score.
+                assert trace.verdict == "model"
+                continue
+            counts[trace.verdict] += 1
+
+            def total(tokens: list[int], model: Model = model) -> float:
+                (log_p,) = log_probabilities(model, SOURCES[0], [[*tokens, 5]])
+                return float(sum(log_p[place, token] for place, token in enumerate(tokens)))
+
+            lost, step = ids[: wished.left + 1], trace.steps[wished.left]
+            kept = [
+                trace.tokens_at(wished.left, place)
+                for place, item in enumerate(step.extensions)
+                if item.fate in (KEPT, ENDED)
+            ]
+            assert lost not in kept
+            if wished.fate in (BEAM, None):
+                assert len(kept) >= beam
+                assert total(lost) <= min(map(total, kept)) + 1e-4
+            else:
+                # A rule forbids what is at its longest to go on, and what has ended enough is not gone on with.
+                assert wished.fate in (RULE, LATE, OVER)
+            assert (total(ids) > total(trace.outputs[0][0])) == (trace.verdict == "search")
+        if min(counts.values()) == 50:
+            break
+    assert counts == {"search": 50, "model": 50}
 
 
 def test_who_is_to_blame() -> None:
