@@ -22,13 +22,15 @@ def is_borne_out(trace: BeamTrace) -> bool:
     """Whether forced decoding bears out what is told of the reference's beginning, up to where the search lost it.
 
     It was extended up to there, and unless a rule or the search's end pruned it then, the sum of its forced
-    log-probabilities is no more than that of any extension that was kept. One that was never lost came to its end.
+    log-probabilities is no more than that of any extension that was kept. One that was never lost came to its end, as
+    the output or behind it.
     """
     wished = trace.wished
     assert wished is not None
     wanted = [item.token for item in wished.tokens]
     if wished.left is None:
-        return wanted in [ids for ids, _ in trace.outputs]
+        ids, score = trace.outputs[0]
+        return wanted == ids or wished.score <= score
     for number in range(wished.left):
         kept = [place for place, item in enumerate(trace.steps[number].extensions) if item.fate == KEPT]
         if wanted[: number + 1] not in [trace.tokens_at(number, place) for place in kept]:
