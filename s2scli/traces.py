@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from s2scli.notes import Note
 from s2scli.record import to_line
 
 VERSION = 1
@@ -55,8 +56,8 @@ class TracedStep:
 class ForcedToken:
     """A token of an output that is given, or one that is asked for in its place, as the model sees it there.
 
-    rank: how many tokens are as probable or more, itself counted: 1 for the best; log_p: its log-probability, and best
-    and best_log_p: the most probable token.
+    rank: its place among all tokens, from 1, the most probable first and of equals the lower id; log_p: its
+    log-probability, and best and best_log_p: the most probable token.
     """
 
     token: int
@@ -124,7 +125,11 @@ class BeamTrace:
 
 @dataclass(frozen=True, kw_only=True)
 class TracedLine:
-    """A line with what the search for its output did. names: the pieces that ids are; word: what was asked for."""
+    """A line with what the search for its output did.
+
+    names: the pieces that ids are. word: what was asked for. notes: what is to be said of the line, as that it was cut;
+    `warnings` in JSON, where there are any.
+    """
 
     id: int
     source: str
@@ -132,6 +137,7 @@ class TracedLine:
     trace: BeamTrace
     names: Names
     word: str = ""
+    notes: Sequence[Note] = ()
 
     def to_json(self) -> str:
         """The whole trace as one line of JSON."""
@@ -156,6 +162,8 @@ class TracedLine:
                 "left_by": wished.fate,
                 "tokens": [self._forced(item) for item in wished.tokens],
             }
+        if self.notes:
+            fields["warnings"] = [note.text for note in self.notes]
         if self.word:
             fields["word"] = {"text": self.word, "instead_of": [self._forced(item) for item in trace.word]}
         return to_line(fields)

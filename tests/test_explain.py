@@ -6,6 +6,8 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from html import unescape
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -323,7 +325,37 @@ def test_why_a_reference_or_a_word_was_not_written(run: Explainer, tmp_path: Pat
     assert max(map(len, run("", trace=True, **arguments).splitlines())) <= 80
     content = run("", trace=True, output=tmp_path / "page.html", **arguments)
     assert content == shown
-    assert "<th>rank</th>" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<th>rank</th>" in page
+    for line, section in zip(found, re.findall(r"<section>.*?</section>", page, re.S), strict=True):
+        # What was written, in whose place the word is.
+        word = section.partition("in place of each token")[2].partition("</table>")[0]
+        assert re.findall(r"<tr><td>(.*?)</td>", unescape(word)) == line["outputs"][0]["tokens"]
+
+
+def test_a_trace_tells_what_is_to_be_said_of_a_line(
+    run: Explainer, made: Callable[[Path], Explainer], toy_runs: Path, tmp_path: Path
+) -> None:
+    lines = [" ".join(["ba"] * 60), "ba be"]
+    cut = made(limited(run.path, tmp_path / "model"))
+    found = traced_lines(cut, joined(lines))
+    assert [bool(line.get("warnings")) for line in found] == [True, False]
+    assert "60 source tokens, cut to the 3" in found[0]["warnings"][0]
+    long = json.dumps({"source": "ba", "reference": " ".join(["ba"] * 5000)})
+    write_lines(tmp_path / "in.jsonl", [json.dumps({"source": "ba", "reference": "be"}), long])
+    learned = made(toy_runs / "convolutional")
+    with pytest.raises(
+        DataError, match=r"line 2: its reference has 5000 tokens, and the model has positions"
+    ):
+        traced_lines(learned, "", input=tmp_path / "in.jsonl", references=True)
+
+
+def test_a_page_of_a_trace_that_cannot_be_written_is_said_before_the_work(
+    run: Explainer, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(S2SError, match=r"page.html: cannot write"):
+        run("ba be\n", trace=True, output=tmp_path / "file" / "page.html")
 
 
 def test_a_trace_from_right_to_left_forces_the_reference_backwards(
@@ -368,7 +400,9 @@ def test_pieces_on_a_page_of_a_trace_are_text() -> None:
         trace=BeamTrace(1, [step], [([5, 2], -0.5)]),
         names=lambda ids: ["<script>" if token == 5 else f"w{'x' * 99}" for token in ids],
     )
-    section = TracePage.section(line)
+    stream = StringIO()
+    TracePage(stream).add(line)
+    section = stream.getvalue()
     assert "<script" not in section
     assert "<b>" not in section
     lines = trace_table(line, 80).plain.splitlines()

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import TextIO, cast
 
 from s2scli.configs.generate import MOST_MAPS
 from s2scli.console import counted, notice, warn
 from s2scli.io import explain_write_errors, write_named
 from s2scli.plotting.heat import HeatMap, heat_maps
 from s2scli.plotting.heat_page import ATTENTION_LEGEND, HeatPage
+from s2scli.plotting.page import growing_page
 from s2scli.record import Record
 
 
@@ -35,13 +33,7 @@ def open_heat_file(path: Path, drawn: Drawn = Drawn()) -> AbstractContextManager
 
 @contextmanager
 def _page(path: Path, drawn: Drawn) -> Iterator[Callable[[Record], None]]:
-    with ExitStack() as resources:
-        # A file without a name until it is complete: nothing is left of a command that is killed.
-        with explain_write_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            stream = cast(
-                TextIO, resources.enter_context(TemporaryFile("w+", encoding="utf-8", dir=path.parent))
-            )
+    with growing_page(path) as stream:
         page = HeatPage(stream, drawn.title, drawn.legend)
 
         def take(record: Record) -> None:
@@ -50,10 +42,8 @@ def _page(path: Path, drawn: Drawn) -> Iterator[Callable[[Record], None]]:
                     page.add(item)
 
         yield take
-        with write_named(path) as temporary, temporary.open("w", encoding="utf-8") as whole:
+        with explain_write_errors(path):
             page.finish()
-            stream.seek(0)
-            shutil.copyfileobj(stream, whole)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from s2scli.configs.search import SearchConfig
 from s2scli.inference.encoding import LineEncoder
@@ -18,11 +18,16 @@ from s2scli.record import Hypothesis, Pieces, Record
 from s2scli.search.request import ScoredOutput
 from s2scli.text.pieces import NONE
 from s2scli.text.tokenizer import Tokenizer
+from s2scli.traces import TracedLine
 
 if TYPE_CHECKING:
     # Without attention and --mbr nothing of them is needed, and what they import takes a while to load.
     from s2scli.inference.attention import AttentionResults
     from s2scli.metrics.base import Metric
+
+
+Shown = TypeVar("Shown", Record, TracedLine)
+"""What is said of a line, with notes of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +137,7 @@ class RecordMaker:
         return [text.replace("\n", " ") for text in texts]
 
 
-def summarized(records: Iterable[Record], summary: Summary) -> Iterator[Record]:
+def summarized(records: Iterable[Shown], summary: Summary) -> Iterator[Shown]:
     """Pass the records on, and warn of their notes after the last one, or where the work is ended before it."""
     try:
         for record in records:

@@ -209,6 +209,7 @@ class Translator:
         trace, text, asked = BeamTrace(self.search.beam), "", ""
         if self._encoder.has_output(source):
             wished = self._encoder.encode_reference(line, source.words) if with_reference else None
+            self._check_room(line, wished)
             if wished is not None and self.right_to_left:
                 wished = wished[::-1]
             request = self._request([line], [source])
@@ -217,10 +218,29 @@ class Translator:
                 ids = trace.outputs[0][0]
                 ids = [*reversed(ids[:-1]), ids[-1]] if self.right_to_left else ids
                 text = target.with_words(source.words).decode(ids).replace("\n", " ")
+            else:
+                source.notes.append(self._why_nothing(source))
         if word is not None:
             (asked,) = target.pieces([word])
         names = target.with_words(source.words).pieces
-        return TracedLine(id=line.id, source=line.text, text=text, trace=trace, names=names, word=asked)
+        return TracedLine(
+            id=line.id,
+            source=line.text,
+            text=text,
+            trace=trace,
+            names=names,
+            word=asked,
+            notes=source.notes,
+        )
+
+    def _check_room(self, line: Line, reference: Sequence[int] | None) -> None:
+        """DataError for a reference of more tokens than the model has positions for."""
+        positions = self.engine.max_target_positions
+        if reference is not None and positions is not None and len(reference) >= positions:
+            raise DataError(
+                f"line {line.id + 1}: its reference has {len(reference)} tokens, and the model has positions for "
+                f"{positions - 1}; shorten it"
+            )
 
     def records_of_batch(self, lines: Sequence[Line]) -> list[Record]:
         """What `records` gives for some lines as one window, of which none is split: parts of lines are among them."""

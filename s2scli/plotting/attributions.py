@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import exp
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 
-from s2scli.plotting.heat import HeatMap, label
+from s2scli.plotting.heat import HeatMap, fit, label
 from s2scli.record import Attribution, Hypothesis, Record
 
 # The least share that is named, and from which on it is strong; the widest output token and named token.
@@ -69,10 +69,10 @@ def _rows(record: Record, item: Hypothesis, attribution: Attribution, width: int
     room = min(_WIDEST, max(map(cell_len, tokens)))
     names = [*_columns(record), *(f"{_BEFORE}{label(name)}" for name in attribution.prefix_tokens)]
     for token, shares, score in zip(tokens, shares_of(attribution), item.token_scores, strict=True):
-        line = Text(f"   {_fit(token, room)} {_percent(score)} ")
+        line = Text(f"   {fit(token, room)} {_percent(score)} ")
         for place in sorted(range(len(shares)), key=lambda place: -abs(shares[place])):
             share = shares[place]
-            name = names[place] if cell_len(names[place]) <= _NAMED else _fit(names[place], _NAMED)
+            name = names[place] if cell_len(names[place]) <= _NAMED else fit(names[place], _NAMED)
             part = f" {name} {share:+.2f} "
             if abs(share) < _LEAST or line.cell_len + cell_len(part) > width:
                 break
@@ -84,10 +84,6 @@ def _rows(record: Record, item: Hypothesis, attribution: Attribution, width: int
 def _columns(record: Record) -> list[str]:
     """What each column of the source is called: its token, or where its frames begin."""
     return record.frames.labels if record.frames else [label(token) for token in record.attended]
-
-
-def _fit(text: str, room: int) -> str:
-    return set_cell_size(text, room) if cell_len(text) <= room else set_cell_size(text, room - 1) + "…"
 
 
 def _percent(score: float) -> str:

@@ -90,7 +90,7 @@ def label(token: str) -> str:
 def table(heat_map: HeatMap, width: int) -> str:
     """The map as lines of text, at most `width` columns each: below each other as many parts as that takes."""
     room = min(_WIDEST, max(map(cell_len, heat_map.rows)))
-    labels = [_fit(row, room) for row in heat_map.rows]
+    labels = [fit(row, room) for row in heat_map.rows]
     if heat_map.label_each is not None:
         return _frame_table(heat_map, labels, room, max(1, width - room - 1))
     each = max(1, (width - room - 1) // 2)
@@ -138,7 +138,8 @@ def _strip(picture: NDArray[np.float32] | None, cells: int, share: float) -> lis
     return ["".join(_LIGHT[level] for level in row) for row in levels]
 
 
-def _fit(text: str, room: int) -> str:
+def fit(text: str, room: int) -> str:
+    """A text in exactly so many columns of a terminal, cut with a sign where it is wider."""
     return set_cell_size(text, room) if cell_len(text) <= room else set_cell_size(text, room - 1) + "…"
 
 

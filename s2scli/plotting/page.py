@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html import escape
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TextIO, cast
+
+from s2scli.io import explain_write_errors, write_named
 
 _HEAD = """<!doctype html>
 <html lang="en">
@@ -27,3 +35,17 @@ def page_start(title: str, style: str) -> str:
     """The page up to its body; style: CSS, with the colours --paper, --text, --faint, --ink, --against, --less and
     --more."""
     return _HEAD.format(title=escape(title), style=style)
+
+
+@contextmanager
+def growing_page(path: Path) -> Iterator[TextIO]:
+    """A stream for a page that appears at `path` when it is complete; S2SError where it cannot be written there."""
+    with explain_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A file without a name until it is complete: nothing is left of a command that is killed.
+        stream = cast(TextIO, TemporaryFile("w+", encoding="utf-8", dir=path.parent))  # noqa: SIM115 (closed below)
+    with stream:
+        yield stream
+        with write_named(path) as temporary, temporary.open("w", encoding="utf-8") as whole:
+            stream.seek(0)
+            shutil.copyfileobj(stream, whole)

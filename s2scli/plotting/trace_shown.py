@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from math import exp
 from textwrap import wrap
+from typing import TextIO
 
 from rich.cells import cell_len, set_cell_size
 from rich.style import Style
@@ -64,8 +65,8 @@ def trace_table(line: TracedLine, width: int) -> Text:
     if verdict := verdict_of(line):
         rows += [Text(part) for part in wrap(verdict, width, initial_indent="   ", subsequent_indent="   ")]
         assert line.trace.wished is not None
-        rows += [Text(text) for text in _forced_rows(line, line.trace.wished.tokens)]
-    if line.word:
+        rows += [Text(text) for text in _forced_rows(line, line.trace.wished.tokens, of_output=False)]
+    if line.word and line.trace.word:
         rows.append(Text(f"   {label(line.word)} in place of each token:"))
         rows += [Text(text) for text in _forced_rows(line, line.trace.word, of_output=True)]
     return Text("\n").join([*rows, Text("")])
@@ -88,42 +89,51 @@ def _end(text: str, room: int) -> str:
     return text
 
 
-def _forced_rows(
-    line: TracedLine, tokens: Sequence[ForcedToken], *, of_output: bool = False
-) -> Iterator[str]:
+def _forced_rows(line: TracedLine, tokens: Sequence[ForcedToken], *, of_output: bool) -> Iterator[str]:
     """Each token with its rank, its probability, and what is lost against the best token there."""
-    output = line.trace.outputs[0][0] if of_output and line.trace.outputs else []
-    for place, item in enumerate(tokens):
-        own, best = map(label, line.names([output[place] if of_output else item.token, item.best]))
+    for item, own, best in _named(line, tokens, of_output=of_output):
         first, second = (set_cell_size(name, _WIDEST) for name in (own, best))
         yield (
             f"   {first} rank {item.rank:<5} {100 * exp(item.log_p):5.1f}%  cost {item.cost:6.2f}  best {second}"
         ).rstrip()
 
 
+def _named(
+    line: TracedLine, tokens: Sequence[ForcedToken], *, of_output: bool
+) -> Iterator[tuple[ForcedToken, str, str]]:
+    """Each token with its name, or with that of the output's at its place, and the name of the best one there."""
+    shown = line.trace.outputs[0][0] if of_output else [item.token for item in tokens]
+    names = zip(line.names(shown), line.names([item.best for item in tokens]), strict=True)
+    for item, (own, best) in zip(tokens, names, strict=True):
+        yield item, label(own), label(best)
+
+
 class TracePage:
-    """The page of traces, written line by line; `start`, `section` and PAGE_END are its parts."""
+    """The page of traces, written line by line."""
 
-    end = PAGE_END
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        stream.write(
+            page_start("Search", _PAGE_STYLE) + "<p>Each step: the best extensions, best first.</p>\n"
+        )
 
-    @staticmethod
-    def start() -> str:
-        """Its head."""
-        return page_start("Search", _PAGE_STYLE) + "<p>Each step: the best extensions, best first.</p>\n"
+    def finish(self) -> None:
+        """Write what closes the page."""
+        self._stream.write(PAGE_END)
 
-    @staticmethod
-    def section(line: TracedLine) -> str:
-        """A line with a table for each step."""
+    def add(self, line: TracedLine) -> None:
+        """Write a line with a table for each step."""
         parts = [
             f'<section>\n<h2>{line.id + 1}</h2>\n<p dir="auto">{escape(line.source)}</p>\n'
             f'<p dir="auto">{escape(line.text)}</p>\n'
         ]
         if verdict := verdict_of(line):
             assert line.trace.wished is not None
-            parts.append(f"<p>{escape(verdict)}</p>\n{_forced_table(line, line.trace.wished.tokens)}")
-        if line.word:
+            parts.append(f"<p>{escape(verdict)}</p>\n")
+            parts.append(_forced_table(line, line.trace.wished.tokens, of_output=False))
+        if line.word and line.trace.word:
             parts.append(f"<p>{escape(label(line.word))} in place of each token</p>\n")
-            parts.append(_forced_table(line, line.trace.word))
+            parts.append(_forced_table(line, line.trace.word, of_output=True))
         for number, step in enumerate(line.trace.steps):
             rows = "".join(
                 f'<tr class="{item.fate}"><td class="number">{item.score:.3f}</td>'
@@ -132,16 +142,15 @@ class TracePage:
                 for place, item in enumerate(step.extensions)
             )
             parts.append(f"<h3>step {number + 1}</h3>\n<table>\n{rows}</table>\n")
-        return "".join([*parts, "</section>\n"])
+        self._stream.writelines([*parts, "</section>\n"])
 
 
-def _forced_table(line: TracedLine, tokens: Sequence[ForcedToken]) -> str:
+def _forced_table(line: TracedLine, tokens: Sequence[ForcedToken], *, of_output: bool) -> str:
     rows = "".join(
         f"<tr><td>{escape(own)}</td>"
         f'<td class="number">{item.rank}</td><td class="number">{100 * exp(item.log_p):.1f}%</td>'
         f'<td class="number">{item.cost:.2f}</td><td>{escape(best)}</td></tr>\n'
-        for item in tokens
-        for own, best in [map(label, line.names([item.token, item.best]))]
+        for item, own, best in _named(line, tokens, of_output=of_output)
     )
     head = "<tr><th>token</th><th>rank</th><th>probability</th><th>cost</th><th>best</th></tr>\n"
     return f"<table>\n{head}{rows}</table>\n"

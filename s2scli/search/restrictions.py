@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from s2scli.data.batch import Source, pad_sequences
 from s2scli.models.base import Decodable, StepOutput
 from s2scli.search.exclusions import Exclusions
 from s2scli.search.request import Request
+from s2scli.text.vocabulary import SpecialSymbols
 
 
 class Restrictions:
@@ -34,8 +36,8 @@ class Restrictions:
         self._never = _runs(symbols.never_predicted)
         self._min_len = config.min_len
         self._ngram = config.no_repeat_ngram_size
-        self._penalty = config.repetition_penalty
-        self._unknown_penalty, self._no_unknown = config.unkpen, config.no_unk
+        self._no_unknown = config.no_unk
+        self._penalized = partial(penalized, config=config, symbols=symbols)
         prefixes = request.prefixes or [request.prefix]
         # [B, longest prefix], padded on the right; what follows a prefix is free.
         ids = pad_sequences(prefixes, symbols).ids[:, :-1]
@@ -88,12 +90,7 @@ class Restrictions:
         They are [B, K, V], or [B, K, V + E] of a model that copies; the caller may change the tensor. Hypotheses with
         fewer tokens than others begin with padding. kept [B, K, any]: tokens that may make an n-gram a second time.
         """
-        if self._penalty != 1 and self._most:
-            log_p = _penalize(output.scores, tokens, self._penalty, self._padding).log_softmax(-1)
-        else:
-            log_p = output.log_probabilities()
-        if self._unknown_penalty:
-            log_p[..., self._unknown] -= self._unknown_penalty
+        log_p = self._penalized(output, tokens)
         if self._fewest >= self._prefixes.size(1):
             return self._restrict(log_p, tokens, kept)
         column = self.lengths.clamp(max=self._prefixes.size(1) - 1)
@@ -136,17 +133,19 @@ class Restrictions:
         return log_p
 
 
-def _runs(tokens: Sequence[int]) -> list[tuple[int, int]]:
-    """Ascending ids as runs of neighbours: the first of each run, and how many it has."""
-    starts = [token for token in tokens if token - 1 not in tokens]
-    ends = [token for token in tokens if token + 1 not in tokens]
-    return [(first, last - first + 1) for first, last in zip(starts, ends, strict=True)]
+def penalized(output: StepOutput, tokens: Tensor, *, config: SearchConfig, symbols: SpecialSymbols) -> Tensor:
+    """What hypotheses are scored by after tokens [B, K, length], whatever is forbidden; the caller may change it.
 
-
-def _only(log_p: Tensor, tokens: Tensor) -> Tensor:
-    """The log-probabilities [B, K, V] where nothing but one token of tokens [B] may come."""
-    columns = tokens[:, None, None].expand(-1, log_p.size(1), -1)
-    return torch.full_like(log_p, float("-inf")).scatter_(2, columns, log_p.gather(2, columns))
+    They are the model's log-probabilities, with the penalties of the config for words that are repeated or unknown.
+    """
+    if config.repetition_penalty != 1 and tokens.size(-1):
+        scores = _penalize(output.scores, tokens, config.repetition_penalty, symbols.padding)
+        log_p = scores.log_softmax(-1)
+    else:
+        log_p = output.log_probabilities()
+    if config.unkpen:
+        log_p[..., symbols.unknown] -= config.unkpen
+    return log_p
 
 
 def _penalize(scores: Tensor, tokens: Tensor, penalty: float, padding: int) -> Tensor:
@@ -158,6 +157,19 @@ def _penalize(scores: Tensor, tokens: Tensor, penalty: float, padding: int) -> T
     of_earlier = scores.gather(2, tokens)
     penalized = torch.where(of_earlier > 0, of_earlier / penalty, of_earlier * penalty)
     return scores.scatter(2, tokens, penalized.where(tokens != padding, of_earlier))
+
+
+def _runs(tokens: Sequence[int]) -> list[tuple[int, int]]:
+    """Ascending ids as runs of neighbours: the first of each run, and how many it has."""
+    starts = [token for token in tokens if token - 1 not in tokens]
+    ends = [token for token in tokens if token + 1 not in tokens]
+    return [(first, last - first + 1) for first, last in zip(starts, ends, strict=True)]
+
+
+def _only(log_p: Tensor, tokens: Tensor) -> Tensor:
+    """The log-probabilities [B, K, V] where nothing but one token of tokens [B] may come."""
+    columns = tokens[:, None, None].expand(-1, log_p.size(1), -1)
+    return torch.full_like(log_p, float("-inf")).scatter_(2, columns, log_p.gather(2, columns))
 
 
 def _repeating(tokens: Tensor, size: int, padding: int) -> Tensor:

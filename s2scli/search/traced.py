@@ -16,6 +16,7 @@ from s2scli.search.base import SentenceBatch
 from s2scli.search.beam import BeamSearch, Extensions
 from s2scli.search.penalties import final_score
 from s2scli.search.request import Request
+from s2scli.search.restrictions import penalized
 from s2scli.traces import (
     BEAM,
     ENDED,
@@ -63,7 +64,8 @@ class TracedBeamSearch(BeamSearch):
     def _pick(self, row: int, found: Extensions) -> tuple[list[int], list[int]]:
         """Note what becomes of the candidates, and of those that a rule has kept from being some."""
         ended, continued = self._picked(row, found)
-        last = found.scores[continued[-1]] if continued else 0.0
+        picked = continued or ended
+        last = found.scores[picked[-1]] if picked else 0.0
         fates = {**dict.fromkeys(ended, ENDED), **dict.fromkeys(continued, KEPT)}
         items = []
         for index, (parent, token, score) in enumerate(zip(*found, strict=True)):
@@ -145,16 +147,21 @@ def traced(
             trace = replace(trace, wished=_wished(model, source, [*wished, model.symbols.end], config, trace))
         if word is not None and outputs:
             ids = outputs[0][0]
-            trace = replace(trace, word=_forced(model, source, ids, [word] * len(ids)))
+            trace = replace(trace, word=_forced(model, source, ids, [word] * len(ids), config)[0])
     return trace
 
 
-def _forced(model: Decodable, source: Source, read: Sequence[int], asked: Sequence[int]) -> list[ForcedToken]:
-    """Of each position the token that is asked for there, after what is read before it."""
+def _forced(
+    model: Decodable, source: Source, read: Sequence[int], asked: Sequence[int], config: SearchConfig
+) -> tuple[list[ForcedToken], float]:
+    """Of each position the token that is asked for there, after what is read before it.
+
+    And the sum of what a search scores them by, which has the config's penalties beside the model's log-probabilities.
+    """
     memory = model.encode(source)
     state = model.start(memory)
-    latest, found = model.symbols.start, []
-    for token, wanted in zip(read, asked, strict=True):
+    latest, found, total = model.symbols.start, [], 0.0
+    for place, (token, wanted) in enumerate(zip(read, asked, strict=True)):
         output = model.step(torch.full((1, 1), latest, device=source.device), memory, state)
         state = output.state
         log_p = output.log_probabilities()[0, 0]
@@ -163,16 +170,19 @@ def _forced(model: Decodable, source: Source, read: Sequence[int], asked: Sequen
         # Of equals the first is the best.
         rank = int((log_p > own).sum() + (log_p[:wanted] == own).sum()) + 1
         found.append(ForcedToken(wanted, rank, float(own), best, float(log_p[best])))
+        before = torch.tensor(read[:place], dtype=torch.long, device=source.device)
+        scored = penalized(output, before.view(1, 1, -1), config=config, symbols=model.symbols)
+        total += float(scored[0, 0, wanted])
         latest = int(known(torch.tensor(token), model.target_size, model.symbols.unknown))
-    return found
+    return found, total
 
 
 def _wished(
     model: Decodable, source: Source, ids: list[int], config: SearchConfig, trace: BeamTrace
 ) -> Wished:
     """An output that was wished for, its end symbol counted, and where the search left it."""
-    tokens = _forced(model, source, ids, ids)
-    score = final_score(sum(item.log_p for item in tokens), len(ids), config)
+    tokens, total = _forced(model, source, ids, ids, config)
+    score = final_score(total, len(ids), config)
     parent = -1
     for number, token in enumerate(ids):
         if number >= len(trace.steps):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import product
 from typing import Any
 
@@ -82,10 +81,11 @@ def test_outputs_are_those_of_the_search(name: str, values: dict[str, Any]) -> N
         )
 
 
-@pytest.mark.parametrize("values", SEARCHES[:4], ids=str)
+@pytest.mark.parametrize("values", [*SEARCHES[:4], {"beam": 1}], ids=str)
 def test_steps_are_those_of_brute_force(values: dict[str, Any]) -> None:
     """All extensions of what was kept, sorted: the best are told of in order, with their sums of log-probabilities."""
     model, config = make(), settings(**values)
+    is_ruled = config.min_len > 0
     found = trace_of(model, pad_sequences([SOURCES[0]]), config)
     kept: dict[int, tuple[list[int], float]] = {-1: ([], 0.0)}
     for number, step in enumerate(found.steps):
@@ -99,7 +99,11 @@ def test_steps_are_those_of_brute_force(values: dict[str, Any]) -> None:
             assert item.score == pytest.approx(scores[item.parent, item.token], abs=1e-4)
         candidates = [(item.parent, item.token) for item in step.extensions if item.fate != RULE]
         forbidden = {(item.parent, item.token) for item in step.extensions if item.fate == RULE}
-        assert [pair for pair in best if pair not in forbidden][: len(candidates)] == candidates or forbidden
+        allowed = [pair for pair in best if pair not in forbidden]
+        if is_ruled:
+            # What no candidate may be stands between them here.
+            allowed = [pair for pair in allowed if pair in candidates]
+        assert allowed[: len(candidates)] == candidates
         assert set(best[: 2 * config.beam]) <= {*candidates, *forbidden} or len(scores) < 2 * config.beam
         tokens = [found.tokens_at(number, place) for place in range(len(step.extensions))]
         assert all(item[-1] == one.token for item, one in zip(tokens, step.extensions, strict=True))
@@ -109,7 +113,8 @@ def test_steps_are_those_of_brute_force(values: dict[str, Any]) -> None:
             if item.fate == KEPT
         }
         assert len(kept) <= config.beam
-        last = min((item.score for item in step.kept), default=-math.inf)
+        survivors = [item.score for item in step.extensions if item.fate in (KEPT, OVER)]
+        last = min(survivors or [item.score for item in step.extensions if item.fate == ENDED])
         for item in step.extensions:
             assert item.fate in FATES
             assert (item.fate == ENDED) <= (item.token == END)
@@ -119,13 +124,12 @@ def test_steps_are_those_of_brute_force(values: dict[str, Any]) -> None:
 
 
 def test_what_rules_prune_is_told() -> None:
-    model = make(seed=3)
-    free = trace_of(model, pad_sequences([SOURCES[0]]), settings(beam=2, max_len_b=3))
-    first = free.steps[0].extensions[0].token
-    bound = trace_of(model, pad_sequences([SOURCES[0]]), settings(beam=2, max_len_b=3, min_len=3))
-    ends = [item for step in bound.steps[:3] for item in step.extensions if item.token == END]
-    assert all(item.fate == RULE for item in ends)
-    assert first != END or ends
+    for seed in range(50):
+        model = make(seed=seed)
+        bound = trace_of(model, pad_sequences([SOURCES[0]]), settings(beam=2, max_len_b=3, min_len=3))
+        if ends := [item for step in bound.steps[:3] for item in step.extensions if item.token == END]:
+            break
+    assert {item.fate for item in ends} == {RULE}
     # At its longest, only the end symbol may come: the others are pruned by that rule.
     last = bound.steps[-1].extensions
     assert {item.fate for item in last if item.token != END} == {RULE}
@@ -231,6 +235,22 @@ def test_what_pruned_the_wished_output_is_what_forced_decoding_says() -> None:
         if min(counts.values()) == 50:
             break
     assert counts == {"search": 50, "model": 50}
+
+
+@pytest.mark.parametrize("values", [{"repetition_penalty": 1.5}, {"unkpen": -3.0}], ids=str)
+def test_a_wished_output_is_scored_as_the_search_scores(values: dict[str, Any]) -> None:
+    """With its penalties: an output that was found and is wished for has one score, not two."""
+    penalized = 0
+    for seed in range(6):
+        model, source = make(seed=seed, spread=0.2), pad_sequences([SOURCES[0]])
+        ids, score = trace_of(model, source, settings(beam=2, **values)).outputs[0]
+        trace = trace_of(model, source, settings(beam=2, **values), wished=ids[:-1])
+        assert trace.verdict == "none"
+        assert trace.wished is not None
+        assert trace.wished.score == pytest.approx(score, abs=1e-5)
+        plain = sum(item.log_p for item in trace.wished.tokens) / len(ids)
+        penalized += abs(plain - score) > 1e-3
+    assert penalized
 
 
 def test_who_is_to_blame() -> None:
