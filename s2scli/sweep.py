@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import TypeVar
 from s2scli import document
 from s2scli.checkpoint_file import find_checkpoint
 from s2scli.components import SAMPLERS, TRIAL_SCHEDULERS
-from s2scli.configs.generate import GenerateConfig
+from s2scli.configs.preprocess import PreprocessConfig
 from s2scli.configs.sweep import SweepConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.console import notice
@@ -20,6 +21,7 @@ from s2scli.errors import Interrupted, S2SError, UsageError
 from s2scli.inference.signals import InterruptSignals
 from s2scli.needs import note_needs
 from s2scli.record import to_json_text
+from s2scli.streams import is_open_terminal
 from s2scli.styled import StyledConsole
 from s2scli.sweeping.figures import check_is_logged, check_is_scored, goal_of
 from s2scli.sweeping.journal import read_journal
@@ -30,7 +32,7 @@ from s2scli.sweeping.schedulers import TrialScheduler
 from s2scli.sweeping.search import SettingsSearch
 from s2scli.sweeping.space import Space
 from s2scli.sweeping.space_file import read_space
-from s2scli.sweeping.trials import TO_ITS_END, Goal, Trial, read_trials
+from s2scli.sweeping.trials import LENGTH, TO_ITS_END, Goal, Trial, read_trials
 from s2scli.toml import write_toml
 
 # Combinations of settings of which one at least must be such as training takes.
@@ -41,6 +43,8 @@ _OF_A_TRIAL = {
     "train": ("save_dir",),
     "generate": ("data", "path", "gen_subset", "format", "output"),
 }
+# Columns of what is no terminal.
+_WIDEST = 100_000
 # What says when a search without training ends.
 _LIMITS = "--max-trials or --max-minutes"
 
@@ -104,7 +108,10 @@ def sweep(config: SweepConfig) -> SweepResult:
 
 def show(config: SweepConfig, result: SweepResult) -> None:
     """Print the trials to standard output, the best first, and say where its settings are."""
-    StyledConsole().print(trials_table(result.trials, result.goal))
+    # A file has room for all that there is to say of a trial.
+    cuts = is_open_terminal(sys.stdout)
+    console = StyledConsole() if cuts else StyledConsole(width=_WIDEST)
+    console.print(trials_table(result.trials, result.goal, cuts=cuts))
     use = (
         f"s2s train --config {result.config} --save-dir DIR trains with them"
         if config.path is None
@@ -126,17 +133,19 @@ def _checked_length(bench: Bench, config: SweepConfig) -> int:
     The settings that decide it are those of the first trial that can be: max_update is not searched where trials are
     compared on their way.
     """
-    if config.scheduler != "none" and any(
-        dimension.key == "train.max_update" for dimension in bench.space.dimensions
-    ):
+    if config.scheduler != "none" and any(dimension.key == LENGTH for dimension in bench.space.dimensions):
         raise UsageError(
-            f"{bench.space.spelled('train.max_update')}: is what --scheduler {config.scheduler} decides; give one value"
+            f"{bench.space.spelled(LENGTH)}: is what --scheduler {config.scheduler} decides; give one value"
         )
-    found = _first_that_can_be(bench, config, bench.train_config)
+    has_text = bench.space.has("preprocess")
+    found, prepared = _first_that_can_be(
+        bench,
+        config,
+        lambda trial: (bench.train_config(trial), bench.preprocess_config(trial) if has_text else None),
+    )
     if found.disable_validation:
         raise UsageError("disable_validation = true: a search compares trials by what validations find")
-    if not bench.space.has("preprocess"):
-        Dataset.open(found.data)
+    _check_can_validate(config.space, found, prepared)
     if bench.space.has("generate"):
         check_is_scored(config.metric)
     else:
@@ -144,7 +153,25 @@ def _checked_length(bench: Bench, config: SweepConfig) -> int:
     return found.max_update
 
 
-Settings = TypeVar("Settings", TrainConfig, GenerateConfig)
+def _check_can_validate(space: Path, train: TrainConfig, prepared: PreprocessConfig | None) -> None:
+    """UsageError where trials would have no validation set to be compared on."""
+    split = train.valid_subset[0]
+    if prepared is not None:
+        if not (
+            prepared.validpref or prepared.valid_source or prepared.valid_file or prepared.valid_fraction
+        ):
+            raise UsageError(
+                f"{space}: [preprocess] makes no validation set, on which trials are compared; set validpref or "
+                "valid_fraction"
+            )
+    elif split not in (splits := Dataset.open(train.data).splits):
+        raise UsageError(
+            f"{train.data}: has no split {split}, on which trials are compared, only {', '.join(splits)}; set "
+            "valid_subset under [train], or preprocess with --validpref or --valid-fraction"
+        )
+
+
+Settings = TypeVar("Settings")
 
 
 def _first_that_can_be(
@@ -216,6 +243,8 @@ def _best(trials: list[Trial], goal: Goal) -> Trial:
     failed = next((trial for trial in trials if trial.failed), None)
     if failed is not None:
         raise S2SError(f"no trial has a result; trial {failed.number}: {failed.failed}")
+    if any(trial.results for trial in trials):
+        raise S2SError(f"no trial has a {goal.metric} that is a number: all of them have diverged")
     raise UsageError(
         "the budget leaves room for no trial; raise --max-total-updates, --max-minutes or --max-trials"
     )

@@ -129,6 +129,24 @@ def test_the_search_ends_with_a_config_that_train_takes(
             "max_update is not set under [train]",
         ),
         (
+            "seed = { choices = [1, 2] }",
+            ["--max-trials", "1", "--metric", "valid/loss"],
+            "valid is the first split, whose figures have no prefix; give --metric loss",
+        ),
+        (
+            "seed = { choices = [1, 2] }\nvalid_subset = ['valid2']",
+            ["--max-trials", "1"],
+            "has no split valid2, on which trials are compared, only train, valid",
+        ),
+        ("clip_norm = { low = 1, high = 9, step = nan }", ["--max-trials", "1"], "points and step are"),
+        ("clip_norm = { low = 1, high = 9, step = inf }", ["--max-trials", "1"], "points and step are"),
+        ("clip_norm = { low = 1, high = 9, points = true }", ["--max-trials", "1"], "points and step are"),
+        (
+            "seed = { low = 0, high = 2000000000 }",
+            ["--sampler", "grid"],
+            "[train] seed: a grid of 2,000,000,001 values",
+        ),
+        (
             "new_embeddings = { choices = ['source'] }\nadapter.name = 'lora'",
             ["--max-trials", "1"],
             "--adapter lora",
@@ -158,7 +176,9 @@ def test_a_metric_that_the_log_lacks_ends_the_search(
     words = ["sweep", str(space), str(toy_data), "--save-dir", str(tmp_path / "sweep"), "--max-trials", "1"]
     assert run([*words, "--metric", "coverage", "--goal", "min"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("--metric coverage: is no figure of the log; known: loss, ppl")
+    assert line.endswith(
+        "--metric coverage: is no figure of the log; known: loss, ppl and give another --save-dir"
+    )
 
 
 def test_a_trial_that_cannot_be_trained_has_failed_with_its_line(

@@ -86,6 +86,7 @@ class IntegratedGradients(AttributionMethod):
             is_right = is_done[predicted] | (error.abs() <= each[predicted])
             is_right |= waiting.width <= _SMALLEST * (waiting.start + waiting.width)
             is_right |= number == _MOST_HALVINGS
+            is_right |= ~error.isfinite()  # a model whose scores are no numbers
             for total, item in zip(spent, _both(error), strict=True):
                 total.index_add_(0, predicted[is_right], item[is_right])
             for total, item in zip(sums, found, strict=True):

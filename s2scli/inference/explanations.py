@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import isnan
 
 from s2scli.errors import UsageError
 from s2scli.inference.engine import Explaining
@@ -58,7 +59,14 @@ def with_attribution(
 def incomplete(outputs: Sequence[ScoredOutput], explaining: Explaining) -> Iterator[Note]:
     """A note where integrated gradients have not come as near to their sum as they should."""
     allowed = explaining.settings.completeness
-    worst = max((item.explanation.error for item in outputs if item.explanation is not None), default=0.0)
+    found = [item.explanation.error for item in outputs if item.explanation is not None]
+    if any(isnan(error) for error in found):
+        yield Note(
+            "have no integrated gradients, as the model's scores are no numbers",
+            "the model's scores are no numbers, and so integrated gradients are none",
+        )
+        return
+    worst = max(found, default=0.0)
     if worst > allowed:
         yield Note(
             f"have integrated gradients that are further than --completeness {allowed:g} from their sum",

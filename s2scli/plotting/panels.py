@@ -128,6 +128,8 @@ def _gradient_panels(
         for run, history in enumerate(histories)
     ]
     panels = [panel for panel in panels if panel.lines]
+    if not panels:
+        return []
     low, high = (best(panel.limits[at] for panel in panels) for at, best in enumerate((min, max)))
     return [replace(panel, limits=(low, high), of_layers=True) for panel in panels]
 

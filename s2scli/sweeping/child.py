@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -15,8 +16,12 @@ PROGRAM = (sys.executable, "-m", "s2scli")
 _A_WHILE = 1.0
 # Letters of a reason that are kept.
 _LONGEST = 400
-# Exit codes of a command that a signal has asked to end, and negative ones of a process that one has ended.
-_ASKED_TO_END = (130, 143)
+# Exit codes of a command that a signal has asked to end, or has ended before it could listen → the signal.
+_ASKED_TO_END = {
+    code: number
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    for code in (128 + number, -number)
+}
 
 
 class CommandFailed(S2SError):  # noqa: N818 (the trial's end, not the search's)
@@ -53,7 +58,7 @@ def run_command(
             raise
     if code in _ASKED_TO_END:
         raise Interrupted(
-            f"{said.parent}: its process was asked to end, and has saved what it had", code - 128
+            f"{said.parent}: its process was asked to end, and has saved what it had", _ASKED_TO_END[code]
         )
     if code:
         line = _last_line(said, begin).removeprefix(f"s2s {words[0]}: error: ")

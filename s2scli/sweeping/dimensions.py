@@ -30,6 +30,11 @@ class Dimension:
     def at(self, quantile: float) -> Any:
         """The value at a quantile of its distribution, 0 ≤ quantile < 1."""
 
+    @property
+    @abstractmethod
+    def grid_size(self) -> int:
+        """How many values a grid has of it; 0 where it does not say which."""
+
     @abstractmethod
     def grid(self) -> tuple[Any, ...]:
         """The values that a grid has of it; empty where it does not say which."""
@@ -42,6 +47,11 @@ class Choices(Dimension):
     def at(self, quantile: float) -> Any:
         """The value of that share of the list."""
         return self.values[int(quantile * len(self.values))]
+
+    @property
+    def grid_size(self) -> int:
+        """How many there are."""
+        return len(self.values)
 
     def grid(self) -> tuple[Any, ...]:
         """All values, in their order."""
@@ -74,17 +84,20 @@ class Range(Dimension):
         value = low + quantile * (high - low)
         return self._typed(math.exp(value) if self.log else value)
 
+    @property
+    def grid_size(self) -> int:
+        """`points`, or how many steps there are, where there are some."""
+        is_counted = bool(self.step) or (self.whole and not self.log)
+        return self.points or (self.number_of_steps(self.step or 1) if is_counted else 0)
+
     def grid(self) -> tuple[float, ...]:
         """`points` values from low to high, equally far from one another, or by their ratio where `log`; or by step."""
         if self.points:
             low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
             spaced = [low + (high - low) * at / max(1, self.points - 1) for at in range(self.points)]
             values = [self._typed(math.exp(value) if self.log else value) for value in spaced]
-        elif self.step or (self.whole and not self.log):
-            step = self.step or 1
-            values = [self._typed(self.low + at * step) for at in range(self.number_of_steps(step))]
         else:
-            values = []
+            values = [self._typed(self.low + at * (self.step or 1)) for at in range(self.grid_size)]
         return tuple(dict.fromkeys(values))
 
     def number_of_steps(self, step: float) -> int:

@@ -40,6 +40,10 @@ def goal_of(config: SweepConfig) -> Goal:
 def check_is_logged(metric: str, config: TrainConfig) -> None:
     """UsageError for a score of translations, or a split, that a run with these settings does not validate by."""
     split, _, name = metric.rpartition("/")
+    if split and split == config.valid_subset[0]:
+        raise UsageError(
+            f"--metric {metric}: {split} is the first split, whose figures have no prefix; give --metric {name}"
+        )
     if split and split not in config.valid_subset[1:]:
         raise UsageError(
             f"--metric {metric}: no trial validates on {split} besides its first split; set valid_subset = "
@@ -60,6 +64,8 @@ def check_is_scored(metric: str) -> None:
             f"--metric {metric}: is no score of outputs, which trials with [generate] are compared by; known: "
             f"{', '.join(METRICS)}"
         )
+    # One that needs an extra is known to lack it before anything is trained.
+    METRICS[metric]()
 
 
 def score_of_outputs(records: Path, metric: str) -> float:
@@ -84,7 +90,10 @@ def best_figure(there: Mapping[int, Mapping[str, Any]], goal: Goal) -> float:
         name for event in there.values() for name, value in event.items() if is_number(value)
     }.difference(_NO_FIGURES)
     if there and goal.metric not in known:
-        raise UsageError(f"--metric {goal.metric}: is no figure of the log{did_you_mean(goal.metric, known)}")
+        raise UsageError(
+            f"--metric {goal.metric}: is no figure of the log{did_you_mean(goal.metric, known)} and give another "
+            "--save-dir"
+        )
     figures = [float(event[goal.metric]) for event in there.values() if goal.metric in event]
     finite = [figure for figure in figures if math.isfinite(figure)]
     return min(finite, key=goal.badness, default=math.nan)

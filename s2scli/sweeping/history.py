@@ -46,7 +46,8 @@ def read_sweep(folder: Path) -> tuple[History, ShareBars]:
         figure, seconds = event["figure"], seconds + event["seconds"]
         if figure is not None and (best is None or goal.badness(figure) < goal.badness(best)):
             best = figure
-        at = sum(updates.values()) or len(made) + 1
+        # A part without updates, as of a trial that had ended by itself, is a point too.
+        at = max(sum(updates.values()), max(made, default=0) + 1)
         made[at] = {"update": at, "trials": figure, "best": best, "seconds": round(seconds, 3)}
     if not made:
         raise DataError(f"{folder}: no trial has a result yet")

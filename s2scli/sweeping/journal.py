@@ -8,7 +8,7 @@ process ends, however it does; a line that a killed one has left unfinished is r
     {"event": "trial", "trial": 3, "values": {...}, "rungs": [9, 27], "bracket": 0}     it is to go to its first rung
     {"event": "result", "trial": 3, "updates": 9, "figure": 5.1, "seconds": 4.2}        it has got there
     {"event": "part", "trial": 3}                                       it is to go to its next rung
-    {"event": "failed", "trial": 3, "reason": "..."}                    it never will
+    {"event": "failed", "trial": 3, "reason": "...", "seconds": 1.5}    it never will
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class _ResultEvent:
 class _FailedEvent:
     trial: int
     reason: str
+    seconds: float = 0.0
 
 
 _SHAPES = {

@@ -72,9 +72,12 @@ def state_of(trial: Trial) -> str:
     return "done" if trial.is_done else "paused"
 
 
-def trials_table(trials: Sequence[Trial], goal: Goal, rows: int | None = None) -> RenderableType:
+def trials_table(
+    trials: Sequence[Trial], goal: Goal, rows: int | None = None, *, cuts: bool = True
+) -> RenderableType:
     """A table of trials, the best first, then those that have no figure yet; rows: how many are shown, None: all.
 
+    cuts: whether settings and reasons end where the terminal does.
     Those that run are shown always. A failed trial has its reason where others have their settings.
     """
     ranked = goal.ranked(trials)
@@ -84,7 +87,7 @@ def trials_table(trials: Sequence[Trial], goal: Goal, rows: int | None = None) -
     if rows is not None:
         kept = [trial for trial in shown if trial not in running][: max(0, rows - len(running))]
         shown = [trial for trial in shown if trial in kept or trial in running]
-    grid = Grid(box=None, expand=True, pad_edge=False, padding=(0, 1))
+    grid = Grid(box=None, expand=cuts, pad_edge=False, padding=(0, 1))
     updates = ["updates"] if is_trained(trials) else []
     for name in ("trial", *updates, goal.metric):
         grid.add_column(name, justify="right", no_wrap=True)

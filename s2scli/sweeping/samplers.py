@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import prod
 from random import Random
 from typing import Any
 
@@ -15,6 +16,8 @@ from s2scli.sweeping.space import Space
 from s2scli.sweeping.trials import Goal, Trial
 
 Values = dict[str, Any]
+# Of a grid; nobody trains as many.
+_MOST_COMBINATIONS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +63,18 @@ class GridSampler(Sampler):
 
     def __post_init__(self) -> None:
         for dimension in self.space.dimensions:
-            if not dimension.grid():
+            if not dimension.grid_size:
                 raise UsageError(
                     f"{self.space.spelled(dimension.key)}: a grid needs to know which values of the range; give it "
                     "points = 5, or step, or choices"
                 )
+        number = prod(dimension.grid_size for dimension in self.space.dimensions)
+        if number > _MOST_COMBINATIONS:
+            widest = max(self.space.dimensions, key=lambda dimension: dimension.grid_size)
+            raise UsageError(
+                f"{self.space.spelled(widest.key)}: a grid of {widest.grid_size:,} values, {number:,} combinations in "
+                f"all; give it fewer, at most {_MOST_COMBINATIONS:,} combinations, or --sampler random"
+            )
 
     @property
     def num_trials(self) -> int:

@@ -179,5 +179,9 @@ def reached(trials: Sequence[Trial], rung: int) -> list[Trial]:
 
 def best_at(trials: Sequence[Trial], rung: int, goal: Goal) -> list[Trial]:
     """Those of the trials that have not failed and have a figure at a rung, the best there first."""
-    fit = [trial for trial in trials if not trial.failed and len(trial.results) > rung]
+    fit = [
+        trial
+        for trial in trials
+        if not trial.failed and len(trial.results) > rung and math.isfinite(trial.results[rung].figure)
+    ]
     return sorted(fit, key=lambda trial: (goal.badness(trial.results[rung].figure), trial.number))

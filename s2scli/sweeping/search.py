@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 from s2scli.configs.sweep import SweepConfig
@@ -17,12 +18,13 @@ from s2scli.sweeping.journal import Journal, open_journal
 from s2scli.sweeping.running import Bench
 from s2scli.sweeping.samplers import Sampler
 from s2scli.sweeping.schedulers import TrialScheduler
-from s2scli.sweeping.trials import Trial, read_trials
+from s2scli.sweeping.trials import LENGTH, Trial, read_trials
 
 # Seconds until there may be something to do again, where all that can be done is being done by other processes.
 _A_WHILE = 0.5
-# So many trials that fail before any has a result say that something is wrong with all of them.
-_HOPELESS = 5
+# So many trials that fail before any has a result say that something is wrong with all of them, and so many in a row
+# afterwards that something has happened.
+_HOPELESS, _HOPELESS_LATER = 5, 20
 
 Job = tuple[Trial, int]
 """A trial that this process has claimed, and the file descriptor of the claim."""
@@ -86,8 +88,11 @@ class SettingsSearch:
         yield from (trial for trial in trials if trial.is_begun)
         number = len(trials) + 1
         bracket, rungs = self.scheduler.rungs(number)
-        comes = self._has_room(trials, rungs[0], is_new=True)
-        values = self.sampler.draw(number, trials) if comes else None
+        values = self.sampler.draw(number, trials) if self._has_room(trials, 1, is_new=True) else None
+        # Searched, each trial has a length of its own.
+        rungs = rungs if values is None or LENGTH not in values else (values[LENGTH],)
+        if values is not None and not self._has_room(trials, rungs[0], is_new=True):
+            values = None
         promoted = self.scheduler.promoted(trials, more_come=values is not None)
         if promoted is not None:
             cost = promoted.rungs[promoted.parts] - promoted.updates
@@ -108,14 +113,15 @@ class SettingsSearch:
         spent = promised + sum(trial.updates for trial in trials)
         if config.max_total_updates and spent + max(1, cost) > config.max_total_updates:
             return False
-        seconds = sum(result.seconds for trial in trials for result in trial.results)
+        seconds = sum(trial.seconds for trial in trials)
         return not config.max_minutes or seconds < 60 * config.max_minutes
 
     def _do(self, trial: Trial, claim: int, signals: InterruptSignals) -> None:
+        begin = time.monotonic()
         try:
             event: tuple[str, dict[str, Any]] = "result", self.bench.run(trial, claim)
         except CommandFailed as failure:
-            event = "failed", {"reason": str(failure)}
+            event = "failed", {"reason": str(failure), "seconds": round(time.monotonic() - begin, 3)}
         with signals.whole(), open_journal(self.config.save_dir) as journal:
             journal.add(event[0], trial=trial.number, **event[1])
             trials = read_trials(journal.events)
@@ -136,9 +142,11 @@ class SettingsSearch:
                 )
 
     def _check_hope(self, trials: list[Trial]) -> None:
-        failed = [trial for trial in trials if trial.failed]
-        if len(failed) >= _HOPELESS and not any(trial.results for trial in trials):
+        ended = [trial for trial in trials if trial.failed or trial.results]
+        in_a_row = [*takewhile(lambda trial: trial.failed and not trial.results, reversed(ended))]
+        first = len(in_a_row) == len(ended)
+        if len(in_a_row) >= (_HOPELESS if first else _HOPELESS_LATER):
             raise S2SError(
-                f"all of the first {len(failed)} trials have failed, the last by: {failed[-1].failed}; mend that, and "
-                f"remove {self.config.save_dir} to begin anew"
+                f"all of the {'first' if first else 'last'} {len(in_a_row)} trials have failed, the last by: "
+                f"{in_a_row[0].failed}; mend that, and give another --save-dir to begin anew"
             )

@@ -13,6 +13,7 @@ dropout = { choices = [0.0, 0.1, 0.3] }
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -165,8 +166,9 @@ def _range(
     for word in ("low", "high"):
         _check(path, key, numbers[word], kinds)
     log, points = table.get("log", False), table.get("points", 0)
-    if not isinstance(log, bool) or not isinstance(points, int) or points < 0 or numbers["step"] < 0:
-        raise UsageError(f"{where}: log is true or false, points and step are numbers ≥ 0")
+    is_count = isinstance(points, int) and not isinstance(points, bool) and points >= 0
+    if not isinstance(log, bool) or not is_count or not 0 <= numbers["step"] < math.inf:
+        raise UsageError(f"{where}: log is true or false, points and step are finite numbers ≥ 0")
     low, high = numbers["low"], numbers["high"]
     if low >= high:
         raise UsageError(f"{where}: low = {low:g}, high = {high:g} is an empty range; low must be below high")

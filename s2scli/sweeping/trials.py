@@ -9,8 +9,8 @@ from typing import Any
 
 from s2scli.sweeping.dimensions import hashable
 
-# A rung of a trial that is trained until its own settings end it.
-TO_ITS_END = 0
+# A rung of a trial that is trained until its own settings end it, and the name of the setting that says when.
+TO_ITS_END, LENGTH = 0, "train.max_update"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Trial:
 
     number: from 1; values: full name of a setting → value. rungs: the updates after which it is compared with others,
     ascending; bracket: those that it is compared with have the same. parts: how many rungs it was told to go to.
-    failed: why it has no further result, or nothing.
+    failed: why it has no further result, or nothing; seconds: what all parts of its training took, as far as is told.
     """
 
     number: int
@@ -43,6 +43,7 @@ class Trial:
     parts: int = 1
     results: tuple[Result, ...] = ()
     failed: str = ""
+    seconds: float = 0.0
 
     @property
     def is_begun(self) -> bool:
@@ -90,7 +91,7 @@ class Goal:
 
     def ranked(self, trials: Iterable[Trial]) -> list[Trial]:
         """Trials that have a figure, the best first; of equals the one that was trained longer, then the earlier."""
-        known = [trial for trial in trials if trial.results and not trial.failed]
+        known = [trial for trial in trials if not trial.failed and math.isfinite(trial.figure)]
         return sorted(
             known, key=lambda trial: (self.badness(trial.figure), -len(trial.results), trial.number)
         )
@@ -120,9 +121,11 @@ class _Draft:
             result = Result(
                 rung=trial.rung, updates=event["updates"], figure=figure, seconds=event["seconds"]
             )
-            trial = replace(trial, results=(*trial.results, result))
+            trial = replace(trial, results=(*trial.results, result), seconds=trial.seconds + result.seconds)
         elif event["event"] == "failed":
-            trial = replace(trial, failed=event["reason"])
+            # What a failed part took was not written down at first.
+            seconds = trial.seconds + event.get("seconds", 0.0)
+            trial = replace(trial, failed=event["reason"], seconds=seconds)
         self.trials[number] = trial
 
 

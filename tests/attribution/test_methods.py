@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from typing import Any
 
@@ -138,6 +139,19 @@ def test_integrated_gradients_add_up_where_all_happens_next_to_the_baseline() ->
     torch.testing.assert_close(found.source, torch.ones_like(found.source), rtol=0.02, atol=0)
     torch.testing.assert_close(found.prefix, torch.ones_like(found.prefix).tril(), rtol=0.02, atol=1e-6)
     assert found.error < 0.01
+
+
+class Broken(Steep):
+    """Scores that are no numbers, as those of a model whose training has diverged."""
+
+    def scores(self, read: Vectors, predicted: Tensor, kept: Tensor | None = None) -> Tensor:
+        return super().scores(read, predicted, kept) * math.nan
+
+
+def test_integrated_gradients_of_what_is_no_number_are_given_up() -> None:
+    found = method("integrated_gradients").shares(Broken(**vars(make("transformer"))))
+    assert math.isnan(found.error)
+    assert found.steps == 16
 
 
 def test_integrated_gradients_are_the_formulas_sum() -> None:

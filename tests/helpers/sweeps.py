@@ -15,7 +15,7 @@ from s2scli.inference.signals import InterruptSignals
 from s2scli.schema import build
 from s2scli.sweeping.dimensions import Choices, Range
 from s2scli.sweeping.running import Bench
-from s2scli.sweeping.samplers import RandomSampler
+from s2scli.sweeping.samplers import RandomSampler, Sampler
 from s2scli.sweeping.schedulers import Asha, TrialScheduler
 from s2scli.sweeping.search import SettingsSearch
 from s2scli.sweeping.space import Space
@@ -70,6 +70,7 @@ def make_search(
     folder: Path,
     *,
     scheduler: TrialScheduler | None = None,
+    sampler: Sampler | None = None,
     pause: float = 0.0,
     broken: tuple[int, ...] = (),
     facts: Mapping[str, Any] | None = None,
@@ -80,7 +81,7 @@ def make_search(
     return SettingsSearch(
         config=config,
         facts=dict(facts or {"seed": config.seed}),
-        sampler=RandomSampler(space=SPACE, goal=LOSS, seed=config.seed, startup_trials=1),
+        sampler=sampler or RandomSampler(space=SPACE, goal=LOSS, seed=config.seed, startup_trials=1),
         scheduler=scheduler or Asha(goal=LOSS, max_update=27, min_update=1, factor=3),
         bench=ComputedBench(folder=folder, space=SPACE, goal=LOSS, data=None, pause=pause, broken=broken),
         told=len,

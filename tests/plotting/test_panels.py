@@ -157,6 +157,12 @@ def test_values_that_are_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
         panels(make_history(train=train), figures=("ppl",))
 
 
+def test_gradients_that_have_vanished_everywhere_are_nothing_to_draw() -> None:
+    norms: Events = {1: {"norms": {"encoder.weight": 0.0}}}
+    with pytest.raises(DataError, match=r"^run: no finite value to draw$"):
+        panels(make_history(train=TRAIN, norms=norms), figures=("gradients",))
+
+
 def test_the_x_axis_of_each_run() -> None:
     slow = make_history("slow", train={update: {"loss": 1.0, "seconds": 10.0 * update} for update in (1, 2)})
     made = panels(make_history(train=TRAIN), slow, figures=("loss",), x="seconds")

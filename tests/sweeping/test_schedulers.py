@@ -40,11 +40,16 @@ def test_asha_prefers_the_highest_rung() -> None:
 
 
 def test_failed_trials_and_those_without_a_figure_count_and_never_go_on() -> None:
-    trials = [with_results(1, RUNGS, 9.0), with_results(2, RUNGS, math.nan)]
-    trials.append(with_results(3, RUNGS, failed="out of memory", parts=1))
+    """Of six there is room for two on the next rung, and one that can go there."""
+    trials = [with_results(1, RUNGS, 9.0)]
+    trials += [with_results(n, RUNGS, figure) for n, figure in ((2, math.nan), (3, math.inf), (4, math.nan))]
+    trials += [with_results(n, RUNGS, failed="out of memory", parts=1) for n in (5, 6)]
     promoted = ASHA.promoted(trials, more_come=True)
     assert promoted is not None
     assert promoted.number == 1
+    trials[0] = with_results(1, RUNGS, 9.0, 8.0)
+    assert ASHA.promoted(trials, more_come=True) is None
+    assert [trial.number for trial in LOSS.ranked(trials)] == [1]
 
 
 def test_the_best_goes_on_to_the_end_when_no_more_trials_come() -> None:

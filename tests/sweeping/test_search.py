@@ -6,16 +6,19 @@ import random
 import signal
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from loaded import forked
-from sweeps import computed_loss, make_search, run_search, search_in_process
+from sweeps import LOSS, SPACE, computed_loss, make_search, run_search, search_in_process
 
 from s2scli.errors import S2SError, UsageError
+from s2scli.sweeping.dimensions import Choices
 from s2scli.sweeping.journal import JOURNAL, read_journal
+from s2scli.sweeping.samplers import RandomSampler
 from s2scli.sweeping.schedulers import Hyperband, ToTheEnd
-from s2scli.sweeping.trials import Trial, read_trials
+from s2scli.sweeping.trials import LENGTH, Trial, read_trials
 
 
 def events_of(folder: Path, kind: str) -> list[dict[str, object]]:
@@ -80,6 +83,33 @@ def test_a_search_whose_trials_all_fail_ends(tmp_path: Path) -> None:
         S2SError, match="all of the first 5 trials have failed, the last by: s2s train: error"
     ):
         run_search(tmp_path, broken=tuple(range(1, 13)))
+
+
+def test_a_search_whose_trials_fail_from_some_day_on_ends(tmp_path: Path) -> None:
+    with pytest.raises(
+        S2SError, match="all of the last 20 trials have failed, the last by: s2s train: error"
+    ):
+        run_search(tmp_path, max_trials=0, max_minutes=60, broken=tuple(range(4, 99)))
+
+
+def test_what_failed_trials_took_counts(tmp_path: Path) -> None:
+    trials = run_search(tmp_path, max_trials=0, max_minutes=0.005, pause=0.1, broken=(1, 2, 3, 4))
+    assert 0 < len(trials) < 5
+    assert all(trial.seconds > 0 for trial in trials)
+
+
+def test_searched_lengths_are_those_of_trials(tmp_path: Path) -> None:
+    space = replace(SPACE, dimensions=(*SPACE.dimensions, Choices(key=LENGTH, when={}, values=(3, 9))))
+    trials = run_search(
+        tmp_path,
+        scheduler=ToTheEnd(goal=LOSS, max_update=9, min_update=0, factor=3),
+        sampler=RandomSampler(space=space, goal=LOSS, seed=1, startup_trials=1),
+        max_trials=0,
+        max_total_updates=50,
+    )
+    assert {trial.values[LENGTH] for trial in trials} == {3, 9}
+    assert all(trial.updates == trial.values[LENGTH] for trial in trials)
+    assert 41 < sum(trial.updates for trial in trials) <= 50
 
 
 def test_a_folder_of_another_search_is_refused(tmp_path: Path) -> None:
