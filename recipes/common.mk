@@ -137,6 +137,13 @@ clean: ## delete the folder work, downloads and runs included
 remember = @mkdir -p $(@D); printf '%s\n' $(call quote,$(1)) | cmp -s - $@ || printf '%s\n' $(call quote,$(1)) > $@
 quote = '$(subst ','\'',$(1))'
 
+# $(call anew,run,dataset,flags,config): put aside a run that began with other settings or data; the same one goes on.
+define anew
+@{ printf '%s\n' $(call quote,$(3)); cat $(4); cksum < $(2)/meta.json; } > $(1).now
+@cmp -s $(1).now $(1).begun || { rm -rf $(1).before; [ ! -d $(1) ] || mv $(1) $(1).before; }
+@mv $(1).now $(1).begun
+endef
+
 # $(call fetch,table,base URL,folder,names): download files that a table lists, unless they are there and right.
 fetch = @$(PYTHON) ../fetch.py --table $(1) --base-url $(2) --out $(3) $(4)
 
@@ -179,6 +186,7 @@ $(RUN).flags: FORCE
 	$(call remember,$(CONFIG) $(FLAGS))
 
 $(RUN).done: $(DATASET)/meta.json $(CONFIG) $(RUN).flags | $(TOOLS)
+	$(call anew,$(RUN),$(DATASET),$(FLAGS),$(CONFIG))
 	$(S2S) train $(DATASET) --config $(CONFIG) --save-dir $(RUN) $(if $(ARCH),--arch $(ARCH)) \
 		$(if $(filter-out 0,$(AVERAGE)),--keep-last-epochs $(AVERAGE)) $(FLAGS)
 	@touch $@

@@ -25,7 +25,8 @@ here=$(dirname "$0")
 echo "$@" >> "$here/calls"
 case $1 in
 preprocess) mkdir -p "$3" && echo '{}' > "$3/meta.json" ;;
-train) [ ! -e "$here/fail" ] ;;
+train) while [ "$1" != --save-dir ]; do shift; done
+    mkdir -p "$2" && [ ! -e "$here/fail" ] ;;
 average) mkdir -p "$(dirname "$7")" && touch "$7" ;;
 generate) while [ $# -gt 1 ]; do if [ "$1" = --output ]; then exec > "$2"; fi; shift; done
     head -n 1 "$here/output"

@@ -22,14 +22,14 @@ def test_each_way_begins_with_the_general_model_and_is_scored_on_both(tmp_path: 
     general, *tuned = [call for call in found if call.startswith("train")]
     assert "--finetune-from-model" not in general
     assert all("--finetune-from-model work/both/run " in call for call in tuned)
-    by_name = {call.split("--save-dir work/both/")[1].split()[0]: call for call in tuned}
+    by_name = {call.split("--save-dir work/both/seed1/")[1].split()[0]: call for call in tuned}
     assert {*by_name} == {"tuned", "lora", "bottleneck", "mixed-1", "held-7", "held-70"}
     for weight in ("7", "70"):
         assert f"--ewc-weight {weight} --ewc-data work/both/data" in by_name[f"held-{weight}"]
     for kind in ("lora", "bottleneck"):
         assert f"--adapter {kind} --adapter-" in by_name[kind]
         applied = [
-            call for call in found if f"--path work/both/run --adapter domain=work/both/{kind} " in call
+            call for call in found if f"--path work/both/run --adapter domain=work/both/seed1/{kind} " in call
         ]
         assert len(applied) == 2
     assert by_name["mixed-1"].startswith("train work/both/mixture ")
@@ -50,6 +50,18 @@ def test_each_way_begins_with_the_general_model_and_is_scored_on_both(tmp_path: 
         systems = call.split("--sys ")[1].split(" --metrics")[0].split()
         held = ("held-7", "held-70")
         ways = ("general", "tuned", "lora", "bottleneck", "mixed-1", *held, "between-0.5", "near-0.5")
-        assert systems == [f"work/both/{way}.{kind}.txt" for way in ways]
+        of_all = ("general", "near-0.5")
+        homes = ["work/both" if way in of_all else "work/both/seed1" for way in ways]
+        assert systems == [f"{home}/{way}.{kind}.txt" for home, way in zip(homes, ways, strict=True)]
     assert make(tmp_path, "compare", *own, recipe="domain").returncode == 0
     assert verbs(calls(tmp_path)) == ["score", "score"]
+    # Other flags of one way are other settings for it alone; another seed tunes anew, from the same model.
+    assert make(tmp_path, "compare", *own, "LORA_FLAGS=--adapter-rank 4", recipe="domain").returncode == 0
+    again = [call for call in calls(tmp_path) if call.startswith("train")]
+    assert len(again) == 6
+    assert (tmp_path / "recipes/domain/work/both/seed1/lora.before").is_dir()
+    assert not (tmp_path / "recipes/domain/work/both/seed1/tuned.before").exists()
+    assert make(tmp_path, "compare", *own, "SEED=2", recipe="domain").returncode == 0
+    again = [call for call in calls(tmp_path) if call.startswith("train")]
+    assert len(again) == 6
+    assert all("--save-dir work/both/seed2/" in call and "--seed 2" in call for call in again)
