@@ -79,7 +79,7 @@ def _answered(config: ChatConfig, settings: GenerateConfig, translator: Translat
     if config.format == "auto":
         settings = config.of_generate(format="jsonl" if kind == "dialogue" else "text")
     if kind == "dialogue":
-        composer = SourceComposer(translator.form, config.source_tag)
+        composer = SourceComposer.of_text(translator.form, config.source_tag, config.path)
         lines = json_lines(texts, name, composer)
         records = translator.records(lines, window=1)
     else:

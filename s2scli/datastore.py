@@ -17,6 +17,7 @@ from s2scli.data.dataset import Dataset
 from s2scli.data.datastore import write_datastore
 from s2scli.data.tokenizers import check_vocabularies
 from s2scli.errors import DataError, UsageError
+from s2scli.features.form import FeatureForm
 from s2scli.files import keep_inputs
 from s2scli.needs import note_needs
 from s2scli.nn.runtime import prepare
@@ -49,6 +50,7 @@ def datastore(config: DatastoreConfig) -> DatastoreResult:
     split = dataset.split(config.gen_subset, read_options(trained, dataset))
     if len(split) == 0:
         raise DataError(f"{config.data}: the split {config.gen_subset} is empty")
+    FeatureForm.check(FeatureForm.of_source(checkpoint.dataset), dataset.features, path, config.data)
     tokenizers = {side: dataset.tokenizer(side) for side in split.text_columns}
     remedy = f"make the dataset with the model's own vocabulary: s2s preprocess --vocab-from {config.path}"
     check_vocabularies(checkpoint.tokenizers, path, tokenizers, config.data, remedy)

@@ -38,7 +38,11 @@ class LowRankConfig(AdapterConfig):
 
     name: str = called("lora", "adapter", common=False)
     rank: int = setting(8, "width of the two matrices of each weight", at_least=1, at_most=1_000_000)
-    alpha: float = setting(16.0, "what their product is multiplied by, divided by the rank", above=0)
+    alpha: float = setting(
+        16.0,
+        "what their product is multiplied by, divided by the rank: a smaller rank wants a smaller one",
+        above=0,
+    )
     rslora: bool = setting(
         False, "divide alpha by the root of the rank instead (Kalajdzievski 2023): for larger ranks"
     )
@@ -46,7 +50,7 @@ class LowRankConfig(AdapterConfig):
     layers: tuple[str, ...] = setting(
         ("*.q", "*.v"),
         "which weights, as in '*.q' or 'decoder_layers.*'; the patterns are a shell's; names end in q, k, v, out, "
-        "inner, outer",
+        "inner, outer, with a gate in inner.gate, inner.value, outer",
     )
 
     @property

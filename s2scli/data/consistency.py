@@ -55,6 +55,7 @@ _OF_SOURCES = (
         "shortlist",
         "source_tag",
         "tag_field",
+        "encoder_langtok",
     ),
     *(
         "source_vocab_from",

@@ -193,7 +193,8 @@ class MaskedFragment:
     """Masks consecutive words of a line, token by token, and has the target say them (Song et al. 2019, section 3.2).
 
     Of n words round(p·n) are hidden, one at least, beginning with a word drawn uniformly. The decoder counts its
-    positions from the beginning of the fragment; the paper's counts them from that of the line.
+    positions from the beginning of the fragment; the paper's counts them from that of the line. All hidden tokens are
+    masks, where the paper leaves or redraws two in ten.
     """
 
     purpose = _PURPOSE

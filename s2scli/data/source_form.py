@@ -6,6 +6,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from s2scli.data.dialogue import DialogueForm, dialogue_of
@@ -109,6 +110,17 @@ class SourceComposer:
         self._join = f" {form.separator} ".join
         self._tag = tag
         self._before: deque[str] = deque(maxlen=form.context_lines)
+
+    @classmethod
+    def of_text(cls, form: SourceForm, tag: str, path: Path) -> Self:
+        """For text whose sources have no tags; UsageError where the model at a path writes several languages, and the
+        tag does not say which."""
+        if form.names_languages and not tag:
+            raise UsageError(
+                f"{path}: writes several languages, and no symbol says which; give --source-tag, one of "
+                f"{', '.join(form.tags)}"
+            )
+        return cls(form, tag)
 
     def follow(self, lines: Iterable[str]) -> None:
         """Take lines as context for those that come."""

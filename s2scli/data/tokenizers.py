@@ -35,6 +35,8 @@ def check_vocabularies(
 ) -> None:
     """CheckpointError, naming both vocabularies, where a checkpoint's own are not those of other data."""
     for side in own:
+        if side not in tokenizers:
+            raise CheckpointError(f"{path}: reads text as {side}, and {data} has none; {remedy}")
         of_model, of_data = own[side], tokenizers[side]
         if differs := difference(of_model, of_data):
             names = [

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from s2scli.components import FRAME_READERS
 from s2scli.document import check
-from s2scli.errors import CheckpointError, DataError
+from s2scli.errors import CheckpointError, DataError, UsageError
 from s2scli.features.deltas import add_deltas
 from s2scli.features.fbank import FeatureArray
 from s2scli.features.statistics import Statistics, normalized, normalized_by_itself
@@ -72,6 +72,23 @@ class FeatureForm:
         """The form of a model's source, by what its checkpoint remembers of the dataset; None where that is text."""
         features = dataset.get("features")
         return None if features is None else cls.from_meta(features)
+
+    @staticmethod
+    def check(own: FeatureForm | None, found: FeatureForm | None, path: Path, data: Path) -> None:
+        """UsageError where one of a model and a dataset is of frames and one of text, CheckpointError of other frames.
+
+        own, found: the form of the model's source and of the dataset's, None where that is text. path, data: theirs.
+        """
+        if own is None or found is None:
+            if own is not found:
+                reads, has = ("text", "frames") if own is None else ("frames", "no frames")
+                raise UsageError(f"{data}: has {has} of features as source, and {path} reads {reads}")
+            return
+        for name, (value, other) in own.differences(found).items():
+            raise CheckpointError(
+                f"{path}: reads frames with {name} = {spelled(value)}, and those of {data} have {spelled(other)}; "
+                "preprocess as the training data was"
+            )
 
     def to_meta(self) -> dict[str, Any]:
         """The form as JSON values."""

@@ -14,6 +14,7 @@ from s2scli.checkpoint import (
     restore_config,
 )
 from s2scli.checkpoint_file import find_checkpoint
+from s2scli.errors import CheckpointError
 from s2scli.models.adapters import Adapter, attach
 from s2scli.models.base import Model
 
@@ -30,7 +31,10 @@ def read_adapters(model: Model, paths: Iterable[Path], checkpoint: Checkpoint, p
 def _read(model: Model, path: Path, base: str, name: Path) -> Adapter:
     found = load_checkpoint(path, may_be_adapter=True)
     check_base(found, path, base, str(name))
-    adapter = attach(model, restore_config(found).adapter)
+    trained = restore_config(found)
+    if not trained.adapter.tunes:
+        raise CheckpointError(f"{path}: says that it was trained beside a model, and of no adapter")
+    adapter = attach(model, trained.adapter)
     load_adapter(model, found.weights, path)
     return adapter.eval()
 

@@ -54,13 +54,14 @@ class OpenedCheckpoints(OpenedModel):
         """The model on the config's device, with the language model, the layers and the shortlists that it asks for."""
         device = prepare(config.device, config.threads)
         model = self._model(config, device, config.ctc_weight, adapters=[*self._of_all(config)])
+        # Adapters are of the whole model, and those of layers that are left out leave with them.
+        if config.chooses_adapters:
+            model = self._with_adapters(model, config)
         for member in model.members:
             for side in ("encoder", "decoder"):
                 numbers = getattr(config, f"{side}_layers_to_keep")
                 if numbers:
                     member.keep_layers(side, numbers)
-        if config.chooses_adapters:
-            model = self._with_adapters(model, config)
         shortlist = self._shortlist(model, config, device)
         if config.datastore is not None:
             model = self._beside_neighbours(model, config.datastore, config)

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING
 from s2scli.configs.generate import GenerateConfig
 from s2scli.data.source_form import SourceComposer, SourceForm
 from s2scli.data.tokenizers import check_vocabularies
-from s2scli.errors import CheckpointError, UsageError
+from s2scli.errors import UsageError
 from s2scli.inference.input import input_format, json_lines, text_lines
 from s2scli.inference.lines import Line
 from s2scli.inference.opened import OpenedModel
 from s2scli.io import STDIN, input_name, read_lines
 from s2scli.notes import TELLS_EACH, Summary
-from s2scli.schema import spelled
 
 if TYPE_CHECKING:
     # Of a dataset are the fewest inputs, and numpy takes a while to load.
-    from s2scli.data.dataset import Dataset
+    pass
 
 
 def read_source(config: GenerateConfig, opened: OpenedModel) -> Iterator[Line]:
@@ -33,7 +32,7 @@ def read_source(config: GenerateConfig, opened: OpenedModel) -> Iterator[Line]:
     if config.data:
         return _dataset_lines(config, opened)
     form = SourceForm.from_meta(opened.dataset.get("source_form", {}))
-    composer = SourceComposer(form, config.source_tag)
+    composer = SourceComposer.of_text(form, config.source_tag, config.path)
     kind = input_format(config.input) if config.input_format == "auto" else config.input_format
     # Broken text is replaced, with a warning, and its line kept.
     name = input_name(config.input)
@@ -43,11 +42,6 @@ def read_source(config: GenerateConfig, opened: OpenedModel) -> Iterator[Line]:
         from s2scli.inference.recordings import path_lines, recording_records
 
         return recording_records(texts, name) if kind == "jsonl" else path_lines(texts)
-    if form.names_languages and not config.source_tag:
-        raise UsageError(
-            f"{config.path}: writes several languages, and no symbol says which; give --source-tag, one of "
-            f"{', '.join(form.tags)}"
-        )
     if kind == "jsonl":
         return json_lines(texts, name, composer, config.source_field)
     return text_lines(texts, composer, constraints=config.constraints is not None)
@@ -89,6 +83,7 @@ def _dataset_lines(config: GenerateConfig, opened: OpenedModel) -> Iterator[Line
     if config.source_tag:
         raise UsageError("--source-tag is for text; a dataset's sources have their tags")
     from s2scli.data.dataset import Dataset
+    from s2scli.features.form import FeatureForm
     from s2scli.inference.input import split_lines
 
     dataset, tokenizers, path = Dataset.open(config.data), opened.tokenizers, opened.path
@@ -99,7 +94,7 @@ def _dataset_lines(config: GenerateConfig, opened: OpenedModel) -> Iterator[Line
             "and lines on standard input are gone on with"
         )
     if opened.reads_frames:
-        _check_features(dataset, opened)
+        FeatureForm.check(FeatureForm.of_source(opened.dataset), dataset.features, path, dataset.path)
     elif set(tokenizers) - set(dataset.sides):
         kind = "text as source" if dataset.features else "source"
         raise UsageError(f"{config.data}: the dataset has no {kind}, which {path} reads")
@@ -111,21 +106,10 @@ def _dataset_lines(config: GenerateConfig, opened: OpenedModel) -> Iterator[Line
         "use the dataset it was trained on, make one with s2s preprocess --vocab-from "
         f"{path}, or pipe raw text into `s2s generate` without a dataset",
     )
-    return split_lines(dataset.split(config.gen_subset), reads_source=reads_source)
-
-
-def _check_features(dataset: Dataset, opened: OpenedModel) -> None:
-    """UsageError where a dataset has no frames, CheckpointError where they are made otherwise than the model's."""
-    from s2scli.features.form import FeatureForm
-
-    own, other = FeatureForm.of_source(opened.dataset), dataset.features
-    if other is None:
+    form = SourceForm.from_meta(opened.dataset.get("source_form", {}))
+    if form.names_languages and not dataset.source_form.names_languages:
         raise UsageError(
-            f"{dataset.path}: the dataset has no frames of features as source, which {opened.path} reads"
+            f"{config.data}: no symbol says which language each source is to be in, of those that {path} writes; "
+            "preprocess with --encoder-langtok tgt, or pipe text with --source-tag"
         )
-    assert own is not None
-    for name, (value, found) in own.differences(other).items():
-        raise CheckpointError(
-            f"{opened.path}: reads frames with {name} = {spelled(value)}, and those of {dataset.path} have "
-            f"{spelled(found)}; preprocess as the training data was"
-        )
+    return split_lines(dataset.split(config.gen_subset), reads_source=reads_source)

@@ -18,6 +18,7 @@ from s2scli.data.dataset import Dataset
 from s2scli.data.split import Split
 from s2scli.data.tokenizers import check_vocabularies
 from s2scli.errors import DataError
+from s2scli.features.form import FeatureForm
 from s2scli.models.base import Model
 from s2scli.nn.sharded import whole
 from s2scli.training.consolidation import Consolidation
@@ -40,6 +41,7 @@ def hold_weights(run: Run, consolidation: Consolidation) -> None:
     split = dataset.split("train", read_options(config, dataset))
     if len(split) == 0:
         raise DataError(f"--ewc-data {data}: the training split is empty")
+    FeatureForm.check(Dataset.open(config.data).features, dataset.features, config.data, data)
     tokenizers = {side: dataset.tokenizer(side) for side in split.text_columns}
     remedy = (
         f"make the dataset with the vocabulary that is trained: s2s preprocess --vocab-from {config.data}"

@@ -11,7 +11,7 @@ from torch import Tensor
 from s2scli.checkpoint import Checkpoint, model_outline
 from s2scli.console import counted, notice
 from s2scli.data.tokenizers import check_vocabularies
-from s2scli.errors import CheckpointError
+from s2scli.errors import CheckpointError, UsageError
 from s2scli.models.base import Model
 from s2scli.nn.sharded import whole
 from s2scli.text.matching import SymbolMatch, match_symbols
@@ -40,8 +40,13 @@ def fitted_weights(
     model's rows stay. Where vocabularies are the same and nothing is anew, the weights are the checkpoint's.
 
     Raises CheckpointError where a side shares less than 1 % of its symbols with the checkpoint, and where the
-    vocabularies are the same but not what text is normalized to.
+    vocabularies are the same but not what text is normalized to; UsageError for one side anew of a table of both.
     """
+    if anew in _SIDES and _shares_a_table(model):
+        raise UsageError(
+            f"--new-embeddings {anew}: source and target share a table of the model; give both, or "
+            "--no-share-all-embeddings"
+        )
     skipped = _SIDES if anew == "both" else (anew,)
     own, sides = checkpoint.tokenizers, [side for side in _SIDES if side in tokenizers]
     others = [side for side in sides if side in own and not _is_same(own[side], tokenizers[side])]
@@ -55,7 +60,7 @@ def fitted_weights(
         if changes := normalization_changes(own[side], tokenizers[side]):
             notice(f"{path}: {side} text is normalized in another way: {changes}")
         if side not in skipped:
-            _check_shared(matches[side], side, path, data)
+            _check_shared(matches[side], side, path, data, "both" if _shares_a_table(model) else side)
     for side in sides:
         if side in skipped and side in matches:
             matches[side] = SymbolMatch({}, {}, len(tokenizers[side]), tokenizers[side].special.count)
@@ -68,13 +73,21 @@ def _is_same(one: Tokenizer, other: Tokenizer) -> bool:
     return one.vocabulary.symbols == other.vocabulary.symbols and one.special == other.special
 
 
-def _check_shared(match: SymbolMatch, side: str, path: Path, data: Path) -> None:
-    """CheckpointError where a side shares next to no symbols with a checkpoint."""
+def _shares_a_table(model: Model) -> bool:
+    """Whether a table is of the source's symbols and of the target's."""
+    ids = {
+        side: {id(item) for one, item in model.vocabulary_tensors.values() if one == side} for side in _SIDES
+    }
+    return bool(ids["source"] & ids["target"])
+
+
+def _check_shared(match: SymbolMatch, side: str, path: Path, data: Path, anew: str) -> None:
+    """CheckpointError where a side shares next to no symbols with a checkpoint; anew: what may be drawn anew."""
     if match.num_shared < _LEAST_SHARED * match.num_ordinary:
         raise CheckpointError(
             f"{path}: has {match.num_shared:,} of the {counted(match.num_ordinary, f'{side} symbol')} of {data}, less "
             f"than 1 %, so that its rows are of no use; make the dataset with its vocabulary (s2s preprocess "
-            f"--{side}-vocab-from {path}), or give --new-embeddings {side} to draw them anew"
+            f"--{side}-vocab-from {path}), or give --new-embeddings {anew} to draw them anew"
         )
 
 

@@ -11,8 +11,9 @@ def read_options(config: TrainConfig, dataset: Dataset) -> ReadOptions:
     """How the model reads the dataset; UsageError where that has no sources and the model needs them."""
     if config.model.reads_source and "source" not in dataset.meta["columns"]:
         raise UsageError(
-            f"{config.data}: the dataset has no source, which --arch {config.arch} reads; train a language model on "
-            "it, as --arch transformer_lm, or make it with --denoise in place of --only-target, for --noise"
+            f"{dataset.path}: the dataset has no source, which --arch {config.arch} reads; preprocess with one, or "
+            "train a language model on it, as --arch transformer_lm, or make it with --denoise in place of "
+            "--only-target, for --noise"
         )
     return ReadOptions(
         source=config.model.reads_source,

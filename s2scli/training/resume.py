@@ -209,6 +209,8 @@ def _say_what_is_done(run: Run, checkpoint: Checkpoint, path: Path, done: set[st
         )
     for name in ("restore_file", "finetune_from_model", "init_encoder", "init_decoder"):
         given = getattr(run.config, name)
+        if name == "finetune_from_model" and run.config.adapter.tunes:
+            continue  # the weights beside which an adapter is trained, at each start
         if given not in (None, path, run.save_dir) and str(given) != checkpoint.config.get(name):
             notice(
                 f"{flag_of(name)} {given}: not used; {run.save_dir} holds a run, which goes on from {path}"

@@ -163,6 +163,22 @@ def test_without_adapters_a_field_of_that_name_is_the_users_own(generator: Gener
     assert json.loads(shown)["adapter"] == "theirs"
 
 
+def test_layers_that_are_left_out_take_their_adapters_along(
+    toy_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chosen by records as by the command line, where they become part of the weights before."""
+    adapted = make_adapted(toy_data, tmp_path, TRANSFORMER | {"model.decoder_layers": 2})
+    generator = Generator(adapted / "base", capsys, monkeypatch)
+    kept = {"decoder_layers_to_keep": "1", "format": "jsonl"}
+    for name in KINDS:
+        wanted = records(generator("\n".join(SENTENCES), adapter=given(adapted, [name]), **kept))
+        lines = [json.dumps({"source": line, "adapter": name}) for line in SENTENCES]
+        chosen = {"adapter": given(adapted, [name]), "input_format": "jsonl"}
+        found = records(generator("\n".join(lines), **chosen, **kept))
+        assert [text for text, _ in found] == [text for text, _ in wanted]
+        assert [score for _, score in found] == pytest.approx([score for _, score in wanted], abs=2e-5)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_shortlists_and_smaller_weights_go_with_adapters(
     generator: Generator, adapted: Path, precision: str

@@ -82,7 +82,7 @@ def test_sources_are_composed_as_those_of_training(
 
 
 def test_a_model_of_several_languages_must_be_told_which(
-    toy_runs: Path, tmp_path: Path, generating: Callable[[Path], Generator]
+    toy_runs: Path, toy_data: Path, tmp_path: Path, generating: Callable[[Path], Generator]
 ) -> None:
     checkpoint = load_checkpoint(toy_runs / "transformer/checkpoint_best.safetensors")
     for number, tags in enumerate((["<2aa>", "<2bb>"], ["<bt>", "<2bb>"])):
@@ -91,6 +91,8 @@ def test_a_model_of_several_languages_must_be_told_which(
         save_checkpoint(path, replace(checkpoint, dataset=dataset))
     with pytest.raises(UsageError, match="no symbol says which; give --source-tag, one of <2aa>, <2bb>"):
         generating(tmp_path / "0.safetensors")("ba\n")
+    with pytest.raises(UsageError, match="no symbol says which language each source is to be in"):
+        generating(tmp_path / "0.safetensors")("", data=toy_data)
     # A tag that is no language's is for some sources only.
     assert generating(tmp_path / "1.safetensors")("ba\n")
 

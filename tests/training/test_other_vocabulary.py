@@ -19,7 +19,7 @@ from s2scli.checkpoint import Checkpoint
 from s2scli.checkpoint_file import BEST
 from s2scli.configs.train import TrainConfig
 from s2scli.data.facts import ModelColumns
-from s2scli.errors import CheckpointError
+from s2scli.errors import CheckpointError, UsageError
 from s2scli.models.base import Model
 from s2scli.models.factory import build_model, kept_tensors
 from s2scli.schema import as_dict
@@ -193,6 +193,18 @@ def test_a_side_may_begin_anew(capsys: pytest.CaptureFixture[str]) -> None:
         "target: of 4 symbols 0 begin with their rows of parent.safetensors, 0 with"
         in capsys.readouterr().err
     )
+
+
+def test_one_side_of_a_table_of_both_cannot_begin_anew() -> None:
+    both, child = (dict.fromkeys(("source", "target"), item) for item in (SOURCE, CHILD_SOURCE))
+    parent, model = parent_of(both, **TRANSFORMER), model_of(2, child, **TRANSFORMER)[1]
+    with pytest.raises(
+        UsageError, match="--new-embeddings target: source and target share a table of the model"
+    ):
+        fitted_weights(parent, PATH, model, child, DATA, anew="target")
+    weights, own = fitted_weights(parent, PATH, model, child, DATA, anew="both"), kept_tensors(model)
+    name = table(model, "source")
+    assert torch.equal(weights[name][2:], own[name][2:])
 
 
 def test_the_same_vocabularies_change_nothing(capsys: pytest.CaptureFixture[str]) -> None:

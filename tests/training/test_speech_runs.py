@@ -13,8 +13,10 @@ from toys import CONFORMER, CONVOLUTIONAL, ON_FRAMES, SPEECH, TRANSFORMER, Train
 
 from s2scli.checkpoint import load_checkpoint
 from s2scli.checkpoint_file import BEST
+from s2scli.configs.datastore import DatastoreConfig
 from s2scli.configs.train import TrainConfig
 from s2scli.data.dataset import Dataset
+from s2scli.datastore import datastore
 from s2scli.errors import CheckpointError, UsageError
 from s2scli.inference.translator import Translator
 
@@ -142,6 +144,23 @@ def test_an_encoder_of_other_sources_is_refused(recognizer: Path, spoken: Traine
         spoken("new", **SPEECH, init_encoder=trained.root / "text", max_update=1)
     with pytest.raises(CheckpointError, match=r"its encoder reads frames, and the sources of .* are text"):
         trained("new", **TRANSFORMER, init_encoder=recognizer, max_update=1)
+
+
+def test_data_of_other_sources_is_no_datastore_and_holds_no_weights(
+    recognizer: Path, spoken: Trainer, trained: Trainer, toy_data: Path, tmp_path: Path
+) -> None:
+    trained("text", **TRANSFORMER, max_update=1)
+    of_speech = spoken.data
+    for path, data, message in (
+        (recognizer, toy_data, "has no frames of features as source, and .* reads frames"),
+        (trained.root / "text", of_speech, "has frames of features as source, and .* reads text"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            datastore(DatastoreConfig(path=path, data=data, output=tmp_path / "x.safetensors"))
+    with pytest.raises(UsageError, match=r"has no frames of features as source, and .* reads frames"):
+        spoken(
+            "held", **SPEECH, finetune_from_model=recognizer, ewc_weight=1.0, ewc_data=toy_data, max_update=1
+        )
 
 
 def test_a_head_begins_anew_or_is_left_out_where_a_model_is_tuned(

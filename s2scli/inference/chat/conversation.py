@@ -73,7 +73,7 @@ class Conversation:
         assert form.dialogue is not None
         self.form = form.dialogue
         self.turns: list[str] = []
-        self._composer = SourceComposer(form, self.config.source_tag)
+        self._composer = SourceComposer.of_text(form, self.config.source_tag, self.config.path)
 
     @property
     def dialogue(self) -> Dialogue:

@@ -67,7 +67,7 @@ class Service:
 
     def composer(self) -> SourceComposer:
         """What makes sources of lines; it knows those before, and so each request has one of its own."""
-        return SourceComposer(self.translator.form, self.config.source_tag)
+        return SourceComposer.of_text(self.translator.form, self.config.source_tag, self.config.path)
 
     def asked(self, body: io.BytesIO, query: str, kind: str) -> Asked:
         """What a request asks whose body is lines of "text", records, "jsonl", or one recording, "audio".
