@@ -76,8 +76,8 @@ def test_languages_that_are_not_said(tmp_path: Path, settings: dict[str, Any], m
 
 def test_text_of_one_language_has_no_source_for_a_symbol(tmp_path: Path) -> None:
     write_lines(tmp_path / "x", ["a b"])
-    settings = {"train_target": tmp_path / "x", "only_target": True, "encoder_langtok": "tgt"}
+    settings = {"train_target": tmp_path / "x", "only_target": True, "target_lang": "aa"}
     with pytest.raises(
         UsageError, match="--encoder-langtok: is for sources, and with --only-target there are none"
     ):
-        make(tmp_path, joined_dictionary=False, **settings)
+        make(tmp_path, joined_dictionary=False, encoder_langtok="tgt", **settings)
