@@ -78,6 +78,6 @@ def test_text_of_one_language_has_no_source_for_a_symbol(tmp_path: Path) -> None
     write_lines(tmp_path / "x", ["a b"])
     settings = {"train_target": tmp_path / "x", "only_target": True, "target_lang": "aa"}
     with pytest.raises(
-        UsageError, match="--encoder-langtok: is for sources, and with --only-target there are none"
+        UsageError, match="--encoder-langtok is for sources, and with --only-target there are none"
     ):
         make(tmp_path, joined_dictionary=False, encoder_langtok="tgt", **settings)
