@@ -306,7 +306,7 @@ WRITES = {
     "s2scli.inference.partial_file": "a pipe or a device that the user has named",
     "s2scli.training.divergence": "in a folder that was just made",
     "s2scli.training.memory": "/proc",
-    "s2scli.inference.heat_file": "a file without a name",
+    "s2scli.plotting.page": "a file without a name",
 }
 
 
