@@ -114,9 +114,7 @@ def test_an_adapter_is_no_model_to_begin_with(trained: Trainer, runs: Path) -> N
         trained("other", **QUICK, finetune_from_model=trained.root / "run")
 
 
-def test_weights_stay_where_a_model_is_also_what_its_adapter_was_trained_beside(
-    trained: Trainer, runs: Path
-) -> None:
+def test_a_part_of_an_adapter_can_be_frozen(trained: Trainer, runs: Path) -> None:
     """Freezing some of the adapter leaves that as it was drawn."""
     frozen = {"freeze": ("adapter.encoder_layers.*",)}
     trained("run", **LORA | frozen, finetune_from_model=runs / "first", max_update=2)
