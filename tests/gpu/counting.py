@@ -20,7 +20,7 @@ import torch
 from counted_calls import Call, counted_calls
 from measure import random_dataset
 from pretended_gpu import pretended_gpu
-from toys import BAHDANAU, CONVOLUTIONAL, TRANSFORMER
+from toys import BAHDANAU, CONVOLUTIONAL, MODERN, TRANSFORMER
 from work import SMALL, Work, say
 
 from s2scli.configs.generate import GenerateConfig
@@ -34,11 +34,18 @@ from s2scli.train import train
 from s2scli.training import loop
 
 PRESETS: dict[str, dict[str, Any]] = {
+    "transformer_modern, Muon": {"arch": "transformer_modern"},
     "transformer_tiny": {"arch": "transformer_tiny"},
     "rnn_bahdanau, LSTM": {"arch": "rnn_bahdanau", "model.cell": "lstm"},
     "fconv_tiny": {"arch": "fconv_tiny"},
 }
-TOYS = dict(zip(PRESETS, (TRANSFORMER, BAHDANAU | {"model.cell": "lstm"}, CONVOLUTIONAL), strict=True))
+TOYS = dict(
+    zip(
+        PRESETS,
+        (MODERN, TRANSFORMER, BAHDANAU | {"model.cell": "lstm"}, CONVOLUTIONAL),
+        strict=True,
+    )
+)
 SEARCHES: dict[str, tuple[type, dict[str, Any]]] = {
     "greedy": (GreedySearch, {"beam": 1}),
     "beam of 5": (BeamSearch, {"beam": 5}),

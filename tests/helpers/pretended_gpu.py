@@ -62,7 +62,7 @@ _SIZED_BY_DATA = {
 _PACKS = {"_pack_padded_sequence", "_pack_padded_sequence_backward", "_pad_packed_sequence"}
 _NEW = object()
 # One operator each on CUDA, whatever they are made of here.
-_WHOLE = {"lstm", "gru", "rnn_tanh", "rnn_relu", "scaled_dot_product_attention"}
+_WHOLE = {"lstm", "gru", "rnn_tanh", "rnn_relu", "scaled_dot_product_attention", "rms_norm"}
 _LOWER = {
     "linear",
     "matmul",

@@ -257,6 +257,8 @@ TRANSFORMER: dict[str, Any] = _COMMON | {
     "model.attention_dropout": 0.1,
     "model.activation_dropout": 0.1,
 }
+# What is trained where nothing is said, but smaller.
+MODERN: dict[str, Any] = TRANSFORMER | {"arch": "transformer_modern", "optimizer.name": "muon"}
 BAHDANAU: dict[str, Any] = _COMMON | {
     "arch": "rnn_bahdanau",
     "model.encoder_embed_dim": 12,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from counted_calls import counted_calls
 from pretended_gpu import CUDA, Counts, pretended_gpu
-from toys import BAHDANAU, CONVOLUTIONAL, TRANSFORMER, Trainer, write_dataset
+from toys import BAHDANAU, CONVOLUTIONAL, MODERN, TRANSFORMER, Trainer, write_dataset
 
 from s2scli.configs.generate import GenerateConfig
 from s2scli.generate import generate
@@ -22,6 +22,7 @@ from s2scli.search.sampling import SamplingSearch
 from s2scli.training import loop
 
 RUNS: dict[str, dict[str, Any]] = {
+    "modern": MODERN | {"model.dropout": 0.1},
     "transformer": TRANSFORMER | {"model.dropout": 0.1},
     "lstm": BAHDANAU | {"model.cell": "lstm", "model.dropout": 0.1},
     "fconv": CONVOLUTIONAL,
