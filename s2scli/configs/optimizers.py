@@ -51,7 +51,7 @@ class OptimizerConfig(ComponentConfig):
         if self.needs_whole_matrices:
             raise UsageError(
                 f"--optimizer {self.name} works on whole matrices, which --distributed fsdp cuts up; use ddp, or "
-                "another optimizer, as --optimizer adam"
+                "another optimizer in place of the preset's, as --optimizer adam"
             )
 
 

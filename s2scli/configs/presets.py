@@ -26,7 +26,7 @@ def preset(
     """A model, and what trains it: an optimizer whose rate rises and then falls with the root of the update."""
     return {
         "model": model,
-        "optimizer": {"name": optimizer, "lr": lr, "betas": (0.9, 0.98)},
+        "optimizer": {"name": optimizer, "lr": lr},
         "lr_scheduler": {"name": "inverse_sqrt", "warmup_updates": warmup_updates},
         "objective": {"name": "label_smoothed_cross_entropy", "label_smoothing": label_smoothing},
         "noise": {"name": "none"},

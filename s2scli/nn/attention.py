@@ -146,6 +146,8 @@ class LocationScore(AttentionScore):
     W has a row for each of max_positions source positions; positions beyond get no attention.
     """
 
+    vectors = ("weight",)
+
     def __init__(self, query_size: int, key_size: int, attention_dim: int, max_positions: int) -> None:
         super().__init__(query_size, key_size, attention_dim, max_positions)
         self.weight = _uniform(max_positions, query_size, fan_in=query_size)  # W

@@ -45,6 +45,8 @@ class DistanceSelfAttention(SelfAttention):
     d_k], are trained vectors for each head.
     """
 
+    vectors = ("content_bias", "distance_bias")
+
     def __init__(self, config: LayerConfig) -> None:
         super().__init__(config)
         self.distance = Linear(config.width, self.heads * self.head_width, bias=False)  # W
@@ -83,6 +85,7 @@ class ConvolutionModule(nn.Module):
         super().__init__()
         width = config.width
         self.entering = Linear(width, 2 * width, config.linear_bias)
+        self.entering.blocks = 2
         self.depthwise = nn.Conv1d(
             width, width, kernel, padding=kernel // 2, groups=width, bias=config.linear_bias
         )

@@ -73,12 +73,14 @@ def initialize(model: nn.Module, method: str, scale: float | None = None) -> Non
 def inner_matrices(model: nn.Module) -> Iterator[tuple[nn.Module, list[nn.Parameter], int]]:
     """Each module's own weights between layers, [outputs, inputs], and how many matrices stand side by side in each.
 
-    Those are all matrices but embeddings, output weights and tables of positions.
+    Those are all matrices but embeddings, output weights, tables of positions, and what a module's `vectors` names: a
+    vector for each head, say.
     """
     tables = {id(table) for table in _tables(model)}
     for module in model.modules():
         if not isinstance(module, LearnedPositions | RelativePositions):
-            own = module.parameters(recurse=False)
+            vectors = getattr(module, "vectors", ())
+            own = (item for name, item in module.named_parameters(recurse=False) if name not in vectors)
             if matrices := [item for item in own if item.dim() == 2 and id(item) not in tables]:
                 yield module, matrices, _blocks(module)
 

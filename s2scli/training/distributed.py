@@ -27,7 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from s2scli.console import counted, silence
 from s2scli.data.batch import Batch
-from s2scli.errors import S2SError
+from s2scli.errors import S2SError, UsageError
 from s2scli.training.objectives.base import Loss, Objective
 
 T = TypeVar("T")
@@ -110,16 +110,34 @@ class Processes:
             distributed.barrier()
 
 
+def _number(variable: str, default: int | None = None) -> int:
+    """What a variable of torchrun's says; UsageError where it is missing or no number."""
+    value = os.environ.get(variable, "" if default is None else str(default))
+    if not value.isdecimal():
+        raise UsageError(
+            f"the environment variable {variable} is {value or 'not set'!r}, beside WORLD_SIZE; start processes with "
+            "torchrun, or unset WORLD_SIZE"
+        )
+    return int(value)
+
+
 @contextmanager
 def joined(device: torch.device, kind: str) -> Iterator[Processes]:
     """The processes that torchrun started with this one; alone if it did not."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    size = _number("WORLD_SIZE", 1)
+    if size == 1:
         yield Processes(device)
         return
+    rank = _number("RANK")
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        local, there = _number("LOCAL_RANK"), torch.cuda.device_count()
+        if local >= there:
+            raise UsageError(
+                f"this machine has {counted(there, 'GPU')}, and torchrun started a process for GPU {local}; start one "
+                f"for each, --nproc-per-node {there}"
+            )
+        device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
         store = fresh_store(next(rendezvous("env://"))[0], rank, size)

@@ -60,7 +60,9 @@ def watch(run: Run, result: UpdateResult, group: list[Indices]) -> None:
         return
     last = run.save_dir / LAST
     if position.rate_factor == 1 and last.exists():
-        restore(run, load_checkpoint(last, resume=True, may_be_adapter=True), last)
+        # What was reset at this start is in no checkpoint yet.
+        restore(run, load_checkpoint(last, resume=True, may_be_adapter=True), last, run.resets)
+        run.unsound = ""
         # The time since then was spent all the same.
         run.position.seconds = position.seconds
         run.position.rate_factor, run.position.skipped = LOWER_RATE, 0

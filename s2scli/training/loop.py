@@ -319,7 +319,9 @@ def validate_and_keep(run: Run, finished: str = "") -> str:
     best_by = run.config.best_checkpoint_metric
     figure, upward = validation.figures[best_by], higher_is_better(best_by)
     schedule.validated(figure, higher_is_better=upward)
-    is_best = is_better(figure, position.best, upward=upward)
+    # Where its first updates are skipped, a run has no last checkpoint, which comes before any other.
+    is_kept = not run.unsound and run.has_last
+    is_best = is_kept and is_better(figure, position.best, upward=upward)
     position.stale = 0 if is_best else position.stale + 1
     if is_best:
         position.best = figure
@@ -334,7 +336,8 @@ def validate_and_keep(run: Run, finished: str = "") -> str:
             samples=validation.samples,
         )
     )
-    keep_best(run, figure, finished)
+    if is_kept:
+        keep_best(run, figure, finished)
     if is_best:
         run.save(BEST, resumable=False, finished=finished)
     count_time(run)

@@ -37,7 +37,8 @@ def report_progress(run: Run, window: Window, batches: int) -> None:
     """Log the window's figures and the time left; batches: those of the current part."""
     position = run.position
     total = total_updates(run, batches)
-    left = None if total is None else (total - position.update) * position.seconds / position.update
+    updates = position.update - position.timed_from
+    left = None if total is None else (total - position.update) * position.seconds / updates
     if window.updates == 0:
         return
     run.observers.progressed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -170,6 +170,7 @@ def begin(run: Run) -> str:
         )
     check_changes(run, checkpoint, path, resets)
     restore(run, checkpoint, path, resets)
+    run.resets = frozenset(resets) if run.has_last else frozenset()
     run.shortlist = run.shortlist or checkpoint.shortlist
     compare_updates(run, checkpoint)
     finished = still_finished(run, ended=bool(checkpoint.run.get("finished")))
@@ -244,7 +245,7 @@ def _load_weights_of_another(run: Run, checkpoint: Checkpoint, path: Path) -> No
         notice(f"{path}: {change}")
 
 
-def restore(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+def restore(run: Run, checkpoint: Checkpoint, path: Path, resets: Collection[str]) -> None:
     """Put a run where a checkpoint left it, but for what is reset."""
     saved = saved_run(checkpoint, path)
     load_part = load_adapter if run.base else load_weights
@@ -285,5 +286,6 @@ def restore(run: Run, checkpoint: Checkpoint, path: Path, resets: set[str] = fro
     if "reset_dataloader" in resets:
         position.epoch, position.part, position.batch = 1, 0, 0
     if "reset_meters" in resets:
-        position.best, position.stale, position.validated, position.seconds = None, 0, 0, 0.0
+        position.best, position.stale, position.validated = None, 0, 0
+        position.seconds, position.timed_from = 0.0, position.update
     run.position = position

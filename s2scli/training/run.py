@@ -96,7 +96,7 @@ class Run:
     counted_until: up to when position.seconds counts the time.
     base: the fingerprint of the model that an adapter is trained beside, if one is.
     has_last: whether its folder holds its last checkpoint. unsound: why the model, as it was last validated, is no
-    result, or nothing.
+    result, or nothing. resets: what of that checkpoint was reset when the run began, until it is written anew.
     """
 
     config: TrainConfig
@@ -112,6 +112,7 @@ class Run:
     counted_until: float = 0.0
     has_last: bool = False
     unsound: str = ""
+    resets: frozenset[str] = frozenset()
 
     @property
     def save_dir(self) -> Path:
@@ -155,7 +156,8 @@ class Run:
         was there stays.
         """
         learner = self.learner
-        self.has_last = self.has_last or name == LAST
+        if name == LAST:
+            self.has_last, self.resets = True, frozenset()
         if not self.processes.is_first and self.processes.kind != "fsdp":
             return
         of_model = {name: item for name, item in learner.parameters.items() if not is_of_objective(name)}
@@ -215,9 +217,10 @@ class Run:
         last, start = self.save_dir / LAST, "begin anew"
         if last.exists():
             start = f"go on from {last}, which is of before, or begin anew"
+        rate = by_epoch(self.config.optimizer.lr, self.position.epoch)
         return (
             f"after update {self.position.update} {reason}: this is no result, and is not saved; lower --lr "
-            f"({self.config.optimizer.lr:g}), lengthen --warmup-updates or clip with --clip-norm, and {start}"
+            f"({rate:g}), lengthen --warmup-updates or clip with --clip-norm, and {start}"
         )
 
 

@@ -32,7 +32,7 @@ class Position:
     validated: the update that was last validated. best: the best validation figure; stale: validations since.
     rate_factor: what the learning rate is multiplied by since the run went back to a checkpoint; 1 before.
     schedule_start: the update at which the learning-rate schedule began.
-    seconds: time spent training, validating and saving, pauses between starts left out.
+    seconds: time spent training, validating and saving since the update timed_from, pauses between starts left out.
     """
 
     epoch: int = setting(1, "current one", at_least=1)
@@ -46,6 +46,7 @@ class Position:
     rate_factor: float = 1.0
     schedule_start: int = setting(0, "update", at_least=0)
     seconds: float = 0.0
+    timed_from: int = setting(0, "update", at_least=0)
 
     def as_dict(self) -> dict[str, Any]:
         """The position as JSON values."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from s2scli.console import counted, warn
+from s2scli.configs.presets import PRESETS
+from s2scli.configs.schedules import TotalConfig
+from s2scli.console import counted, notice, warn
 from s2scli.data.sameness import count_shared
+from s2scli.schema import spelled
 from s2scli.training.progress import total_updates
 from s2scli.training.run import Run
 
@@ -12,25 +15,49 @@ _SHARED = 0.1
 
 
 def warn_before_start(run: Run) -> None:
-    """Warn where a run ends within its warm-up, and where what it validates on is what it is trained on."""
+    """Warn where a run ends within its warm-up, or its schedule elsewhere than the run, and where what it validates on
+    is what it is trained on; say whose the rate is where the preset's is another optimizer's."""
     if not run.processes.is_first:
         return
-    _warn_of_warmup(run)
-    if not run.position.update:
+    position = run.position
+    end = total_updates(run, len(run.data.train_plan.part(position.epoch, position.part)))
+    if end is not None:
+        _warn_of_warmup(run, end - position.schedule_start)
+        _warn_of_schedule(run, end)
+    if not position.update:
+        _say_whose_rate(run)
         _warn_of_training_data(run)
 
 
-def _warn_of_warmup(run: Run) -> None:
-    position, warmup = run.position, run.config.lr_scheduler.warmup_updates
-    end = total_updates(run, len(run.data.train_plan.part(position.epoch, position.part)))
-    if end is None or not warmup or end - position.schedule_start > warmup:
+def _warn_of_warmup(run: Run, length: int) -> None:
+    warmup = run.config.lr_scheduler.warmup_updates
+    if not warmup or length > warmup:
         return
-    length = end - position.schedule_start
     warn(
         f"the run ends within its warm-up: the learning rate rises for {counted(warmup, 'update')}, and there are "
         f"{length:,}; it will have learned little: give --warmup-updates {max(1, length // 10)}, or train for longer "
         "(--max-update, --max-epoch)"
     )
+
+
+def _warn_of_schedule(run: Run, end: int) -> None:
+    """Warn where a rate has come to its end long before the run, or began anew and does not come to it."""
+    schedule, start = run.config.lr_scheduler, run.position.schedule_start
+    length = schedule.total_updates if isinstance(schedule, TotalConfig) and schedule.needs_total else 0
+    if length and (end > start + length or (start and end < start + length)):
+        warn(
+            f"the learning rate comes to its end at update {start + length:,}, and the run at {end:,}; give "
+            f"--total-num-update {end - start}"
+        )
+
+
+def _say_whose_rate(run: Run) -> None:
+    optimizer, preset = run.config.optimizer, PRESETS[run.config.arch]["optimizer"]
+    if optimizer.name != preset["name"] and optimizer.lr == type(optimizer).lr:
+        notice(
+            f"the rate {spelled(optimizer.lr)} is what {optimizer.name} has by default, as the rate of --arch "
+            f"{run.config.arch} is for {preset['name']}; --lr gives another"
+        )
 
 
 def _warn_of_training_data(run: Run) -> None:

@@ -14,6 +14,7 @@ from toys import BAHDANAU, CONFORMER, CONVOLUTIONAL, SPEECH, TRANSFORMER, Traine
 from s2scli.configs.optimizers import AdafactorConfig
 from s2scli.errors import UsageError
 from s2scli.training import micro_batch
+from s2scli.training.distributed import joined
 
 COMMON: dict[str, Any] = {"max_update": 10, "keep_last_epochs": 1, "eval_metrics": "chrf"}
 FAMILIES = {"transformer": TRANSFORMER, "recurrent": BAHDANAU, "convolutional": CONVOLUTIONAL}
@@ -190,6 +191,26 @@ def test_a_shortage_in_one_process_splits_its_batches(trained: Trainer) -> None:
     assert said.count("out of memory with") == 0, "the second process is silent"
     assert int(shortages[1]) >= 4
     assert_close(trained.checkpoint("two"), trained.checkpoint("alone"), 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"WORLD_SIZE": ""}, "the environment variable WORLD_SIZE is 'not set'"),
+        ({"WORLD_SIZE": "two"}, "the environment variable WORLD_SIZE is 'two'"),
+        (
+            {"WORLD_SIZE": "2"},
+            "the environment variable RANK is 'not set', beside WORLD_SIZE; start processes with",
+        ),
+    ],
+)
+def test_variables_that_torchrun_has_not_set(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=message), joined(torch.device("cpu"), "ddp"):
+        pass
 
 
 def test_what_keeps_sums_over_whole_matrices_cannot_be_sharded() -> None:

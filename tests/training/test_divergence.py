@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,9 +31,9 @@ from s2scli.configs.train import TrainConfig
 from s2scli.data.batch import Batch
 from s2scli.data.batching import plan_batches
 from s2scli.data.dataset import Dataset
-from s2scli.errors import S2SError
+from s2scli.errors import Interrupted, S2SError
 from s2scli.toml import read_toml
-from s2scli.training import validation
+from s2scli.training import divergence, validation
 from s2scli.training.objectives.base import Loss
 from s2scli.training.objectives.cross_entropy import LabelSmoothedCrossEntropy
 
@@ -162,6 +164,40 @@ def test_a_resumed_run_keeps_the_lower_rate(trained: Trainer, broken: Callable[.
     assert (trained.root / "parts/diagnosis-24").is_dir()
 
 
+def test_what_was_reset_stays_reset_where_a_run_goes_back(
+    trained: Trainer, broken: Callable[..., list[int]]
+) -> None:
+    """Another optimizer, data from its beginning: the checkpoint that it goes back to knows of neither."""
+    trained("run", **TRANSFORMER, max_update=11)
+    broken(range(12, 17), passes=5)
+    reset = {"reset_optimizer": True, "reset_dataloader": True, "optimizer.name": "muon"}
+    trained("run", **TRANSFORMER | reset, max_update=17)
+    last = trained.checkpoint("run")
+    assert (last.run["update"], last.run["rate_factor"]) == (17, 0.5)
+    assert (last.run["epoch"], last.run["batch"]) == (1, 6)
+    assert any(name.startswith("momentum") for name in last.optimizer)
+
+
+def test_a_run_that_went_back_is_saved_where_it_is_stopped(
+    trained: Trainer, broken: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights are those of before the validation that was not finite."""
+    plain, warned = validation.validation_loss, divergence.warn
+    trained("run", **TRANSFORMER, max_update=11)
+    monkeypatch.setattr(validation, "validation_loss", lambda *given: plain(*given) | {"loss": float("nan")})
+
+    def warn(text: str) -> None:
+        warned(text)
+        if "back to" in text:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(divergence, "warn", warn)
+    broken(range(13, 18), passes=5)
+    with pytest.raises(Interrupted, match="update 12"):
+        trained("run", **TRANSFORMER, validate_interval_updates=12, max_update=20)
+    assert trained.checkpoint("run").run["rate_factor"] == 0.5
+
+
 def test_no_checkpoint_is_written_among_skipped_updates(
     trained: Trainer, broken: Callable[..., list[int]]
 ) -> None:
@@ -226,6 +262,17 @@ def test_divergence_before_there_is_a_checkpoint(
     assert "up to update 5; " in last_line(capsys)
     assert names(trained.root / "run") == {"config.toml", "log.jsonl", "diagnosis-5"}
     assert_diagnosis(trained, trained.root / "run/diagnosis-5", 1, slice(8, 10))
+
+
+def test_divergence_at_once_where_epochs_are_short_leaves_no_checkpoint(
+    trained: Trainer, broken: Callable[..., list[int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of an untrained model it would be, and refused when the command is repeated."""
+    broken(range(1, 100))
+    for _ in range(2):
+        assert app.run(command(trained, "run", **TRANSFORMER, update_freq=4)) == 1
+        assert "up to update 5; " in last_line(capsys)
+        assert names(trained.root / "run") == {"config.toml", "log.jsonl", "diagnosis-5"}
 
 
 def test_an_overflow_in_fp16_halves_the_loss_scale(

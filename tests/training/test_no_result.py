@@ -90,6 +90,40 @@ def test_nothing_is_saved_while_validation_is_not_finite(
     assert trained.checkpoint("other").run["update"] == 36
 
 
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_no_best_checkpoint_of_a_validation_that_is_not_finite(
+    trained: Trainer, monkeypatch: pytest.MonkeyPatch, loss: float
+) -> None:
+    """Whatever other metric says which is the best."""
+    plain, done = validation.validation_loss, 0
+
+    def validation_loss(*arguments: Any) -> dict[str, float]:
+        nonlocal done
+        done += 1
+        return plain(*arguments) | ({"loss": loss} if done > 1 else {})
+
+    monkeypatch.setattr(validation, "validation_loss", validation_loss)
+    for metric in ("bleu", "loss"):
+        done = 0
+        settings = QUICK | {
+            "eval_metrics": "bleu",
+            "best_checkpoint_metric": metric,
+            "keep_best_checkpoints": 2,
+        }
+        trained(metric, **settings, max_epoch=1)
+        before = checkpoints(trained.root / metric)
+        with pytest.raises(S2SError, match="no result"):
+            trained(metric, **settings, max_epoch=3)
+        assert checkpoints(trained.root / metric) == before
+
+
+@pytest.mark.usefixtures("copied")
+def test_the_epochs_rate_is_told_where_a_model_is_no_result(trained: Trainer) -> None:
+    settings = QUICK | {"optimizer.lr": (1e15, 1e14), "lr_scheduler.name": "fixed"}
+    with pytest.raises(S2SError, match=r"lower --lr \(1e\+14\)"):
+        trained("run", **settings, max_update=40, reset_lr_scheduler=True)
+
+
 @pytest.mark.parametrize("use", ["restore_file", "finetune_from_model"])
 def test_weights_that_are_not_finite_are_nothing_to_begin_with(
     trained: Trainer, first: Path, use: str

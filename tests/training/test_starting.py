@@ -10,8 +10,10 @@ import pytest
 import torch
 from toys import (
     BAHDANAU,
+    CONFORMER,
     CONVOLUTIONAL,
     LANGUAGE_MODEL,
+    MODERN,
     TRANSFORMER,
     Trainer,
     small_convolutional,
@@ -138,6 +140,43 @@ def test_muon_has_the_matrices_between_layers(
     else:
         assert blocks[some] == 3
     assert blocks[not_one] == 0
+
+
+def test_muon_has_what_is_a_matrix_of_a_conformer_and_of_location_scores(
+    trained: Trainer, spoken: Trainer
+) -> None:
+    """Not vectors of each head, nor a row for each position; and of what a gate is beside, each matrix by itself."""
+    muon = {"optimizer.name": "muon"}
+    for run, some, number, others in (
+        (
+            start_run(spoken, CONFORMER | muon),
+            "convolution.entering.weight",
+            2,
+            ("content_bias", "distance_bias"),
+        ),
+        (
+            start_run(
+                trained, BAHDANAU | {"model.attention": "location", "model.attention_query": "current"} | muon
+            ),
+            "decoder.network.weight_hh_l0",
+            3,
+            ("score.weight",),
+        ),
+        (
+            start_run(trained, MODERN | muon),
+            "encoder_layers.0.feed_forward.inner.weight",
+            2,
+            ("norm.weight",),
+        ),
+    ):
+        names = {id(item): name for name, item in run.learner.parameters.items()}
+        blocks = {
+            names[id(item)]: group["blocks"]
+            for group in run.learner.updater.optimizer.param_groups
+            for item in group["params"]
+        }
+        assert {blocks[name] for name in blocks if name.endswith(some)} == {number}
+        assert {blocks[name] for name in blocks if name.endswith(others)} == {0}
 
 
 def test_a_run_begins_with_them(trained: Trainer) -> None:

@@ -47,6 +47,30 @@ def test_a_run_that_does_not(
     assert warnings(capsys) == []
 
 
+def test_a_schedule_that_ends_elsewhere_than_the_run(
+    trained: Trainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The length of before, which is in config.toml, and one that began anew."""
+    linear = QUICK | {"lr_scheduler.name": "linear", "lr_scheduler.warmup_updates": 2}
+    trained("run", **linear, max_update=9)
+    assert "comes to its end" not in capsys.readouterr().err
+    trained("longer", **linear | {"lr_scheduler.total_updates": 9}, max_update=18)
+    said = "the learning rate comes to its end at update {}, and the run at {}; give --total-num-update {}"
+    assert said.format(9, 18, 18) in capsys.readouterr().err
+    trained("run", **linear, max_update=18, reset_lr_scheduler=True)
+    assert said.format(27, 18, 9) in capsys.readouterr().err
+
+
+def test_a_rate_that_the_preset_has_for_another_optimizer(
+    trained: Trainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "the rate 0.1 is what sgd has by default, as the rate of --arch transformer_tiny is for adam"
+    trained("run", **QUICK | {"optimizer.name": "sgd"}, max_update=21)
+    assert said in capsys.readouterr().err
+    trained("other", **QUICK | {"optimizer.name": "sgd", "optimizer.lr": 0.05}, max_update=21)
+    assert "by default" not in capsys.readouterr().err
+
+
 def test_validation_data_that_is_training_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_dataset(tmp_path)
     for side in ("aa", "bb"):
