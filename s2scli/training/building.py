@@ -82,6 +82,7 @@ def make_run(
     mixture = mix(train_split.corpora, read_weights(sampling.corpus_weights), sampling.corpus_temperature)
     columns = ModelColumns.of(tokenizers, dataset.features if config.model.reads_source else None)
     objective = _objective(config, dataset, tokenizers, columns).to(processes.device)
+    _choose_what_is_trained(config, objective)
     config = _with_budget(config, objective, train_split, processes)
     learner = _learner(config, objective, processes)
     return Run(
@@ -139,7 +140,9 @@ def _with_budget(
         return config
     freq = config.update_freq
     budget = largest_budget(
-        TrainingMemory(objective, split, processes, precision=config.precision),
+        TrainingMemory(
+            objective, split, processes, precision=config.precision, holds_weights=config.ewc_weight > 0
+        ),
         split,
         processes,
         batch_size=config.batch_size,
@@ -288,12 +291,7 @@ def _matrices(objective: Objective, trained: Iterable[nn.Parameter]) -> dict[nn.
 
 
 def _updater(config: TrainConfig, objective: Objective, processes: Processes) -> Updater:
-    """Freeze, shard, compile and replicate the objective's parameters as the config says, and build the optimizer."""
-    parameters = trained_parameters(objective, every_name=True)
-    if config.adapter.tunes:
-        for name, item in parameters.items():
-            item.requires_grad = not _is_of_base(name)
-    _freeze(parameters, config.freeze)
+    """Shard, compile and replicate the objective as the config says, and build the optimizer of what is trained."""
     if processes.kind == "fsdp":
         shard(objective, processes)
     if config.checkpoint_activations:
@@ -322,6 +320,15 @@ def _updater(config: TrainConfig, objective: Objective, processes: Processes) ->
         scale=LossScale.of(config.precision),
         consolidation=Consolidation(trained, config.ewc_weight) if config.ewc_weight else None,
     )
+
+
+def _choose_what_is_trained(config: TrainConfig, objective: Objective) -> None:
+    """Leave all but an adapter, where one is trained, and what is frozen, without gradients."""
+    parameters = trained_parameters(objective, every_name=True)
+    if config.adapter.tunes:
+        for name, item in parameters.items():
+            item.requires_grad = not _is_of_base(name)
+    _freeze(parameters, config.freeze)
 
 
 def _is_of_base(name: str) -> bool:

@@ -35,11 +35,20 @@ STATUS = Path("/proc/self/status")
 class TrainingMemory:
     """What training an objective on batches of a split takes, and what a batch may take.
 
-    free: bytes that are free, in the process that has the fewest, once the optimizer and the gradients are there.
-    limit: bytes that a batch may take of them. Raises UsageError where memory cannot be measured.
+    free: bytes that are free, in the process that has the fewest, once the optimizer is there, and with holds_weights
+    what elastic weight consolidation keeps. limit: bytes that a batch may take of them, gradients among them. Raises
+    UsageError where memory cannot be measured.
     """
 
-    def __init__(self, objective: Objective, split: Split, processes: Processes, *, precision: str) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        split: Split,
+        processes: Processes,
+        *,
+        precision: str,
+        holds_weights: bool = False,
+    ) -> None:
         self._objective, self._split, self._processes, self._precision = (
             objective,
             split,
@@ -47,8 +56,9 @@ class TrainingMemory:
             precision,
         )
         self._memory = DeviceMemory(processes.device)
-        # The optimizer's two moments and the gradients are not there yet.
-        extra = 3 * sum(item.numel() * item.element_size() for item in objective.parameters())
+        # The optimizer's two moments are not there yet, nor Fisher's information and the weights that it is of.
+        trained = [item for item in objective.parameters() if item.requires_grad]
+        extra = (4 if holds_weights else 2) * sum(item.numel() * item.element_size() for item in trained)
         self.free = processes.least(self._memory.free() - extra)
         self.limit = self.free * _SHARE[processes.device.type]
 

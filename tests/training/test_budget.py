@@ -22,7 +22,7 @@ from s2scli.toml import read_toml
 from s2scli.training import memory
 from s2scli.training.budget import largest_budget
 from s2scli.training.distributed import Processes
-from s2scli.training.memory import TrainingMemory
+from s2scli.training.memory import DeviceMemory, TrainingMemory
 from s2scli.training.objectives.base import Loss, Objective, build_objective
 
 MIB = 2**20
@@ -229,6 +229,21 @@ def test_the_model_is_left_as_it_is(trained: Trainer, settings: dict[str, Any], 
         assert torch.equal(item, before[name])
         assert item.grad is None
     assert objective.training
+
+
+@pytest.mark.parametrize(("held", "copies"), [(False, 2), (True, 4)])
+def test_what_is_not_trained_takes_no_more_than_it_has(
+    trained: Trainer, monkeypatch: pytest.MonkeyPatch, held: bool, copies: int
+) -> None:
+    """Of what is trained there will be the optimizer's moments, and what it is held to."""
+    monkeypatch.setattr(DeviceMemory, "free", lambda _: 10**9)
+    objective, processes = toy_objective(trained, TRANSFORMER), Processes(torch.device("cpu"))
+    for name, item in objective.named_parameters():
+        item.requires_grad = "encoder" not in name
+    split = Dataset.open(trained.data).split("train")
+    memory = TrainingMemory(objective, split, processes, precision="fp32", holds_weights=held)
+    number = sum(item.numel() for name, item in objective.named_parameters() if "encoder" not in name)
+    assert 10**9 - memory.free == copies * 4 * number
 
 
 def test_running_out_is_no_end() -> None:
