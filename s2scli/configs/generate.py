@@ -282,9 +282,8 @@ class GenerateConfig(InputConfig, DecodingConfig, ServerConfig, CommandConfig):
         """The settings by which the outputs are found that are chosen from, for --mbr or --rerank-path."""
         if not self.rerank_path:
             return super().of_candidates
-        number, groups = self.rerank_candidates, self.diverse_beam_groups
-        beam = self.beam if self.sampling else max(self.beam, -(-number // groups) * groups)
-        return replace(self, nbest=number, beam=beam, rerank_path=(), rerank_weight=())
+        number = self.rerank_candidates
+        return replace(self, nbest=number, beam=self.beam_for(number), rerank_path=(), rerank_weight=())
 
     @property
     def of_scorers(self) -> GenerateConfig:

@@ -278,9 +278,12 @@ class SearchConfig:
         if self.mbr == "none":
             return self
         number = self.mbr_candidates
-        return replace(
-            self, mbr="none", nbest=number, beam=self.beam if self.sampling else max(self.beam, number)
-        )
+        return replace(self, mbr="none", nbest=number, beam=self.beam_for(number))
+
+    def beam_for(self, number: int) -> int:
+        """The beam that finds so many outputs, in whole groups; of samples there is none."""
+        groups = self.diverse_beam_groups
+        return self.beam if self.sampling else max(self.beam, -(-number // groups) * groups)
 
     def __post_init__(self) -> None:
         self.search_method.check(self)

@@ -58,7 +58,7 @@ def json_lines(
             reference = record.get("reference")
             if reference is not None:
                 reference = NOT_TEXT.sub("\ufffd", text_field(record, "reference"))
-            constraints, excluded = (_phrases(record, name) for name in ("constraints", "exclude"))
+            constraints, excluded = (phrases_of(record, name) for name in ("constraints", "exclude"))
         except RecursionError:
             raise DataError(f"{name}:{number + 1}: the line's JSON is nested too deeply") from None
         except (ValueError, KeyError, TypeError) as error:
@@ -73,7 +73,7 @@ def _source(record: dict[str, Any], composer: SourceComposer, source_field: str)
     return composer.compose(NOT_TEXT.sub("\ufffd", text_field(record, source_field)))
 
 
-def _phrases(record: dict[str, Any], name: str) -> tuple[str, ...]:
+def phrases_of(record: dict[str, Any], name: str) -> tuple[str, ...]:
     """A field that is a list of phrases, or is not there."""
     phrases = record.get(name)
     if phrases is None:

@@ -140,10 +140,9 @@ def _check_settings(opened: OpenedModel, engine: Engine, config: GenerateConfig)
             raise UsageError(
                 f"--{name}: phrases are known from their beginning, and {opened.path} writes from right to left"
             )
-    if not engine.reads_source and config.glossary is not None:
-        raise UsageError(
-            f"--glossary {config.glossary}: a language model has no source that its terms could be in"
-        )
+    if config.glossary is not None and (opened.reads_frames or not engine.reads_source):
+        what = "a source of frames has no words" if opened.reads_frames else "a language model has no source"
+        raise UsageError(f"--glossary {config.glossary}: {what} that its terms could be in")
     if opened.reads_frames and config.replace_unk:
         raise UsageError(
             f"--replace-unk: puts words of the source into outputs, and {opened.path} reads frames, which have none; "

@@ -23,7 +23,7 @@ def mbr_metric(config: SearchConfig) -> Metric | None:
 
 
 def expected_utilities(candidates: Sequence[str], metric: Metric) -> list[float]:
-    """How like the candidates each of them is, on average: the mean of utility(candidate, other) over all others.
+    """How like the candidates each of them is, on average: the mean of utility(candidate, other) over all.
 
     Kumar and Byrne 2004; with samples from the model as candidates it is Eikema and Aziz 2020, equation 4, where each
     is as much evidence as any, itself too. Utilities are of 100, as `Metric.utility`.

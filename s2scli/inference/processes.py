@@ -8,6 +8,7 @@ from itertools import islice
 
 from s2scli.configs.generate import GenerateConfig
 from s2scli.console import uncounted
+from s2scli.errors import S2SError
 from s2scli.garbage import no_search_of_what_is_loaded
 from s2scli.inference.input import UntilBroken
 from s2scli.inference.lines import Line
@@ -49,12 +50,16 @@ def records_of_processes(
     results = workers.map(_answer, batches())
     try:
         for first in results:
-            found: dict[int, Record] = {}
+            found: dict[int, Record | S2SError] = {}
             for number, indices in enumerate(windows.popleft()):
                 records = next(results) if number else first
                 found |= zip(indices, records, strict=True)
                 done(len(indices))
-            yield from (found[index] for index in range(len(found)))
+            for index in range(len(found)):
+                record = found[index]
+                if isinstance(record, S2SError):
+                    raise record
+                yield record
         stream.check()
     finally:
         workers.close()
@@ -68,6 +73,17 @@ def _start(make_translator: MakeTranslator, config: GenerateConfig) -> None:
     _here.append(make_translator(config))
 
 
-def _answer(lines: list[Line]) -> list[Record]:
+def _answer(lines: list[Line]) -> list[Record | S2SError]:
+    """The records of some lines, and for one that is refused why."""
     with no_search_of_what_is_loaded():
-        return list(_here[0].records(lines, window=len(lines)))
+        try:
+            return [*_here[0].records(lines, window=len(lines))]
+        except S2SError:
+            return [answer for line in lines for answer in _answer_alone(line)]
+
+
+def _answer_alone(line: Line) -> list[Record | S2SError]:
+    try:
+        return [*_here[0].records([line], window=1)]
+    except S2SError as error:
+        return [error]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from s2scli.configs.generate import GenerateConfig
 from s2scli.data.source_form import SourceComposer, SourceForm
@@ -15,10 +14,6 @@ from s2scli.inference.lines import Line
 from s2scli.inference.opened import OpenedModel
 from s2scli.io import STDIN, input_name, read_lines
 from s2scli.notes import TELLS_EACH, Summary
-
-if TYPE_CHECKING:
-    # Of a dataset are the fewest inputs, and numpy takes a while to load.
-    pass
 
 
 def read_source(config: GenerateConfig, opened: OpenedModel) -> Iterator[Line]:
@@ -41,6 +36,11 @@ def read_source(config: GenerateConfig, opened: OpenedModel) -> Iterator[Line]:
     if opened.reads_frames:
         from s2scli.inference.recordings import path_lines, recording_records
 
+        if kind != "jsonl" and config.constraints is not None:
+            raise UsageError(
+                f"--constraints {config.constraints}: lines are paths here, and hold no phrases; give JSON lines with "
+                '"audio" and "constraints"'
+            )
         return recording_records(texts, name) if kind == "jsonl" else path_lines(texts)
     if kind == "jsonl":
         return json_lines(texts, name, composer, config.source_field)

@@ -8,6 +8,7 @@ from typing import Any
 
 from s2scli.errors import DataError
 from s2scli.features.extraction import Utterance
+from s2scli.inference.input import phrases_of
 from s2scli.inference.lines import Line
 from s2scli.record import NOT_TEXT, read_json
 
@@ -65,6 +66,7 @@ def recording_records(texts: Iterable[str], name: str) -> Iterator[Line]:
             audio = tuple(found) if isinstance(found, list) else (found,)
             if not audio or not all(isinstance(path, str) and not NOT_TEXT.search(path) for path in audio):
                 raise TypeError("field audio is no path, nor a list of them")
+            constraints, excluded = (phrases_of(record, field) for field in ("constraints", "exclude"))
             reference = record.get("reference")
             if reference is not None and not isinstance(reference, str):
                 raise TypeError("field reference is no text")
@@ -75,7 +77,7 @@ def recording_records(texts: Iterable[str], name: str) -> Iterator[Line]:
             raise DataError(f"{name}:{number + 1}: the line's JSON is nested too deeply") from None
         except (ValueError, TypeError) as error:
             raise DataError(f"{name}:{number + 1}: the line's {error}; {_WANTED}") from None
-        yield Line(number, " ".join(audio), reference, record, features=utterance)
+        yield Line(number, " ".join(audio), reference, record, constraints, excluded, features=utterance)
 
 
 def _seconds(record: dict[str, Any], field: str) -> float | None:

@@ -115,7 +115,7 @@ class RecordMaker:
 
     def choose(self, outputs: list[ScoredOutput], source: EncodedLine) -> list[ScoredOutput]:
         """The outputs, or with --mbr those that are most like all of them, scored by that."""
-        if self._utility is None or len(outputs) < 2:
+        if self._utility is None or not outputs:
             return outputs
         texts = self._texts([source], [outputs])
         utilities = expected_utilities(texts, self._utility)

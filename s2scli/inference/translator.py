@@ -307,6 +307,7 @@ class Translator:
     def _encoded_pair(self, line: Line) -> tuple[EncodedLine, list[int]]:
         """A line as the engine reads it, and the ids of its reference."""
         source, target = self._encoder.encode_pair(line)
+        self._check_room(line, target)
         return self._with_adapter(source, line), target
 
     @cached_property
@@ -350,9 +351,15 @@ class Translator:
         if not self._constraints.concerns(lines):
             return Request(numbers, self._prefix, prefixes=prefixes)
         positions = self.engine.max_target_positions
-        most = None if positions is None else positions - 1 - len(self._prefix)
         excluded, constraints = [], []
-        for line, source in zip(lines, sources, strict=True):
+        for number, (line, source) in enumerate(zip(lines, sources, strict=True)):
+            if self.right_to_left and (line.constraints or line.excluded):
+                raise UsageError(
+                    f"line {line.id + 1}: phrases are known from their beginning, and the model writes from right to "
+                    "left; leave constraints and exclude out"
+                )
+            prefix = prefixes[number] if prefixes else self._prefix
+            most = None if positions is None else positions - 1 - len(prefix)
             banned = self._constraints.excluded(line.excluded, self._prefix, line.id, source.words)
             wanted = None
             if line.constraints or self._constraints.has_glossary:

@@ -79,7 +79,7 @@ def _page(config: ScoreConfig, result: ScoreResult, histories: Sequence[History]
     yield keys(names, place) + histogram(numbers, place)
     for analysis in analyses(config, result, histories):
         yield from _analysis(analysis, result.systems)
-    for system in range(1, len(result.systems)) if len(result.systems) > 1 else ():
+    for system in range(1, len(result.systems)):
         gained = gains(result, system)
         name, first = result.systems[system], result.systems[0]
         better, worse = (gained > 0).sum(), (gained < 0).sum()

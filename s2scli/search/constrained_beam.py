@@ -38,7 +38,8 @@ class ConstrainedBeamSearch(BeamSearch):
         self._constraints = [item or Constraints(()) for item in request.constraints]
         # The states of the open hypotheses, [B][K].
         self._states = [[item.start] for item in self._constraints]
-        needed = [len(request.prefix) + item.size for item in self._constraints]
+        prefixes = request.prefixes or [request.prefix] * len(self._constraints)
+        needed = [len(prefix) + item.size for prefix, item in zip(prefixes, self._constraints, strict=True)]
         rules = self._hypotheses.rules
         rules.longest = rules.longest.maximum(torch.tensor(needed, device=rules.longest.device))
 

@@ -73,8 +73,10 @@ class Constraints:
         key = (state, token)
         if key not in self._next:
             read = {later for reading in self._states[state] for later in self._read(reading, token)}
-            few = nsmallest(_MOST_READINGS, read, key=lambda reading: (self._to_come(reading), reading))
-            self._next[key] = self._number(_without_worse({*few}))
+            few = {*nsmallest(_MOST_READINGS, read, key=self._rank)}
+            # From one in which no phrase is begun there is always a way on.
+            few.add(min((reading for reading in read if reading.begun < 0), key=self._rank))
+            self._next[key] = self._number(_without_worse(few))
         return self._next[key]
 
     def broken(self, state: int) -> int:
@@ -89,6 +91,9 @@ class Constraints:
             wanted = {token for reading in readings for token in self._next_tokens(reading)}
             self._wanted.append(tuple(sorted(wanted)))
         return self._numbers[readings]
+
+    def _rank(self, reading: _Reading) -> tuple[int, _Reading]:
+        return self._to_come(reading), reading
 
     def _to_come(self, reading: _Reading) -> int:
         return sum(len(self.phrases[phrase]) for phrase in reading.unmet) - reading.done

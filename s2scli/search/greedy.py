@@ -11,6 +11,9 @@ from s2scli.search.hypotheses import Hypotheses
 from s2scli.search.penalties import final_score
 from s2scli.search.request import ScoredOutput
 
+# The score of what may not come.
+_NONE = float("-inf")
+
 
 class GreedySearch(JoinableSearch):
     """A search for one output of each sentence, which is extended by its most probable next token until it ends."""
@@ -24,6 +27,8 @@ class GreedySearch(JoinableSearch):
         # Of each sentence the tokens and their log-probabilities.
         self._ids: dict[int, list[int]] = {sentence: [] for sentence in batch.sentences}
         self._token_scores: dict[int, list[float]] = {sentence: [] for sentence in batch.sentences}
+        # Those that have no output.
+        self._without: set[int] = set()
         self.num_open = len(batch)
 
     @property
@@ -38,6 +43,11 @@ class GreedySearch(JoinableSearch):
         for row, (token, score) in enumerate(zip(*fetched(tokens, scores), strict=True)):
             if not self._ended[row]:
                 sentence = self._hypotheses.sentences[row]
+                if not score > _NONE:
+                    # Nothing may come, or the model's scores are no numbers: there is no output.
+                    self._without.add(sentence)
+                    self._ended[row] = True
+                    continue
                 self._ids[sentence].append(token)
                 self._token_scores[sentence].append(score)
                 self._ended[row] = token == self._end
@@ -58,11 +68,14 @@ class GreedySearch(JoinableSearch):
         self._ended += other._ended
         self._ids |= other._ids
         self._token_scores |= other._token_scores
+        self._without |= other._without
         self.num_open += other.num_open
 
     def outputs(self) -> dict[int, list[ScoredOutput]]:
         """The one output of each sentence, by its number."""
         return {
-            sentence: [ScoredOutput(ids, scores, final_score(sum(scores), len(ids), self._config))]
+            sentence: []
+            if sentence in self._without
+            else [ScoredOutput(ids, scores, final_score(sum(scores), len(ids), self._config))]
             for (sentence, ids), scores in zip(self._ids.items(), self._token_scores.values(), strict=True)
         }

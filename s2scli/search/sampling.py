@@ -14,6 +14,9 @@ from s2scli.search.hypotheses import Hypotheses
 from s2scli.search.penalties import final_score
 from s2scli.search.request import ScoredOutput
 
+# The score of what may not come.
+_NONE = float("-inf")
+
 
 class SamplingSearch(Search):
     """A search that draws `nbest` outputs of each sentence.
@@ -62,6 +65,10 @@ class SamplingSearch(Search):
         for row, samples in enumerate(self._open):
             for sample, found in enumerate(samples):
                 if found is None:
+                    continue
+                if not scores[row][sample] > _NONE:
+                    # Nothing may come, or the model's scores are no numbers: it is no output.
+                    samples[sample] = None
                     continue
                 found.append((tokens[row][sample], scores[row][sample]))
                 if tokens[row][sample] == self._end:

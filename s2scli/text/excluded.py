@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import accumulate
 
@@ -62,16 +61,14 @@ class ExcludedPhrases:
 
     def __init__(self, texts: TokenTexts, phrases: Iterable[str], tokens: Collection[int] = ()) -> None:
         self._texts = texts
-        self._with_prefix: dict[str, list[str]] = defaultdict(list)
         always = set(tokens)
         at_a_start: set[int] = set()
         wanted = dict.fromkeys(phrases)
         self.is_of_tokens = not any(wanted)
+        self._phrases = sorted(wanted)
         for phrase in wanted:
             if not phrase:
                 continue
-            for length in range(1, len(phrase)):
-                self._with_prefix[phrase[:length]].append(phrase)
             for token, place in texts.holding(phrase):
                 text = texts.of[token]
                 end = place + len(phrase)
@@ -101,7 +98,7 @@ class ExcludedPhrases:
                     going_on.add(text[place:])
             may_go_on = are_joined(_last(text), "a") if text else within_word
             self._next[key] = self._number(
-                frozenset(prefix for prefix in going_on if prefix in self._with_prefix), within_word=may_go_on
+                frozenset(text for text in going_on if any(self._begun_by(text))), within_word=may_go_on
             )
         return self._next[key]
 
@@ -134,9 +131,18 @@ class ExcludedPhrases:
             self._banned.append((*banned, *(() if within_word else self._at_a_start)))
         return self._numbers[state]
 
+    def _begun_by(self, prefix: str) -> Iterator[str]:
+        """The phrases that begin with some text, and go on after it."""
+        for place in range(
+            bisect_right(self._phrases, prefix) if prefix else len(self._phrases), len(self._phrases)
+        ):
+            if not self._phrases[place].startswith(prefix):
+                return
+            yield self._phrases[place]
+
     def _completing(self, prefix: str) -> Iterator[int]:
         """The tokens that complete a phrase of which this is there."""
-        for phrase in self._with_prefix[prefix]:
+        for phrase in self._begun_by(prefix):
             rest = phrase[len(prefix) :]
             for text, token in self._texts.beginning_with(rest):
                 if not are_joined(_last(phrase), _first(text[len(rest) :])):

@@ -156,7 +156,7 @@ def test_text_and_speech_are_not_mistaken_for_each_other(
         text("", data=Path(paths()[0]))
     with pytest.raises(UsageError, match=r"the dataset has no text as source, which .* reads$"):
         text("", data=Path("data"))
-    with pytest.raises(UsageError, match=r"has no frames of features as source, which .* reads$"):
+    with pytest.raises(UsageError, match=r"has no frames of features as source, and .* reads frames$"):
         run("", data=toy_data)
     with pytest.raises(
         UsageError, match=r"^--replace-unk: puts words .* reads frames, which have none; leave it out$"

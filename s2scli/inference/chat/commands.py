@@ -121,12 +121,17 @@ def _tell(session: Session) -> None:
 
 
 def _save(session: Session, argument: str) -> None:
-    path = Path(argument).expanduser()
-    earlier = session.saved.get(path.resolve())
-    if path.exists() and earlier is None:
-        raise UsageError(f"/save {argument}: is there already; give another name")
-    if path.exists() and earlier != _state(path):
-        raise UsageError(f"/save {argument}: has been changed since it was saved; give another name")
+    try:
+        path = Path(argument).expanduser()
+        earlier = session.saved.get(path.resolve())
+        if path.exists() and earlier is None:
+            raise UsageError(f"/save {argument}: is there already; give another name")
+        if path.exists() and earlier != _state(path):
+            raise UsageError(f"/save {argument}: has been changed since it was saved; give another name")
+    except (OSError, RuntimeError) as error:
+        # A name that is too long, a home that there is not.
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise UsageError(f"/save {argument}: cannot be written: {reason}; give another name") from None
     with open_text(path) as stream:
         stream.write(f"{session.conversation.to_json()}\n")
     session.saved[path.resolve()] = _state(path)

@@ -26,7 +26,7 @@ from s2scli.inference.server.pool import Pool, Question
 from s2scli.inference.translator import ADAPTER, Translator
 from s2scli.io import decode
 from s2scli.needs import with_changes
-from s2scli.record import to_line
+from s2scli.record import NOT_TEXT, to_line
 from s2scli.streams import to_bytes
 
 # What messages call a request, as they would a file.
@@ -123,6 +123,10 @@ class Service:
         if not given:
             return self.translator, self.config
         names = {name: f"{mark}{name}" for name in given}
+        given = {
+            name: NOT_TEXT.sub("\ufffd", value) if isinstance(value, str) else value
+            for name, value in given.items()
+        }
         config = with_changes(self.config, given, names, lambda key: f"{mark}{key}")
         for name in given:
             self._check_bound(name, getattr(config, name), names[name])
@@ -141,6 +145,10 @@ class Service:
         if name in _LENGTHS and value > own:
             flag = f"--{name.replace('_', '-')}"
             raise UsageError(f"{called} = {value:g} is not allowed; allowed: ≤ {own:g} (the server's {flag})")
+        if name == "target_prefix" and len(value.encode()) > (most := self.config.max_line_tokens):
+            number = len(self.translator.tokenizers["target"].encode(value))
+            if number > most:
+                raise UsageError(f"{called}: has {number:,} tokens; allowed: ≤ {most:,} (--max-line-tokens)")
 
 
 class Asked:
@@ -263,13 +271,21 @@ def _longer(text: bytes, most: int) -> int | None:
 
 
 def _check_tokens(translator: Translator, config: GenerateConfig, line: Line) -> None:
-    """Refused for a line, or a part of one that is divided, which would hold others up."""
-    if len(line.text.encode(errors="replace")) <= config.max_line_tokens:
-        return
-    number = max(translator.length(part.line) for part in translator.parts_of(line))
-    if number > config.max_line_tokens:
-        raise Refused(
-            413,
-            f"{_NAME}:{line.id + 1}: the line has {number:,} tokens, more than {config.max_line_tokens:,} "
-            "(--max-line-tokens); divide it, or use a pipe",
-        )
+    """Refused for a line, a part of one that is divided, or constraints of one, which would hold others up."""
+    counts: dict[str, Callable[[], int]] = {
+        line.text: lambda: max(translator.length(part.line) for part in translator.parts_of(line)),
+        "".join(line.constraints): lambda: sum(
+            len(translator.tokenizers["target"].encode_phrase(phrase)) for phrase in line.constraints
+        ),
+    }
+    for text, count in counts.items():
+        # A token has a byte at least.
+        if len(text.encode(errors="replace")) <= config.max_line_tokens:
+            continue
+        number = count()
+        if number > config.max_line_tokens:
+            raise Refused(
+                413,
+                f"{_NAME}:{line.id + 1}: the line has {number:,} tokens, more than {config.max_line_tokens:,} "
+                "(--max-line-tokens); divide it, or use a pipe",
+            )

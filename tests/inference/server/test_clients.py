@@ -46,8 +46,6 @@ def test_a_request_has_settings_of_its_own(run: Generator, start: Callable[..., 
         records = joined([json.dumps({"source": line, **settings}) for line in SENTENCES[:4]])
         assert client.ask(records, JSON) == (200, expected)
     # Those of a record go over those of the query, and each line has its own.
-    greedy, wide = (run(text, beam=beam, nbest=beam)[1:2] for beam in (1, 1))
-    assert greedy == wide
     mixed = joined([with_settings(nbest=2), LINE])
     status, answer = client.ask(mixed, JSON, path="/?nbest=3&beam=4")
     assert status == 200
