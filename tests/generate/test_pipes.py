@@ -173,6 +173,18 @@ def test_processes_change_nothing(
 
 
 @pytest.mark.usefixtures("loaded_workers")
+def test_lines_before_one_that_is_refused_are_answered_by_processes_too(
+    transformer: Generator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = limited(transformer.path, tmp_path / "model", max_source_length=8)
+    text = joined([*SENTENCES[:6], "ba " * 20, *SENTENCES[6:9]])
+    for number in (1, 2):
+        with pytest.raises(DataError, match=r"^line 7: 20 source tokens, more than the 8"):
+            transformer(text, path=path, on_long="error", processes=number)
+        assert capsys.readouterr().out.count("\n") == 6
+
+
+@pytest.mark.usefixtures("loaded_workers")
 def test_what_goes_wrong_in_a_process_is_said(transformer: Generator, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"source": "ba be"}\n{\n')

@@ -77,6 +77,22 @@ def test_records_name_recordings_that_are_joined_or_a_part_of_one(run: Generator
             run(joined([json.dumps(record)]), input_format="jsonl")
 
 
+def test_records_of_recordings_have_constraints_of_their_own(run: Generator) -> None:
+    plain = json.dumps({"audio": paths()[0]})
+    (said,) = run(joined([plain]), input_format="jsonl")
+    word = "two" if said != "two" else "one"
+    records = [{"audio": paths()[0], "constraints": [word]}, {"audio": paths()[0], "exclude": [said]}]
+    held, other = run(joined(map(json.dumps, records)), input_format="jsonl", beam=4)
+    assert word in held.split()
+    assert said not in other.split()
+    with pytest.raises(
+        UsageError, match="--constraints unordered: lines are paths here, and hold no phrases"
+    ):
+        run(joined(paths()[:1]), constraints="unordered")
+    with pytest.raises(UsageError, match=r"--glossary terms\.tsv: a source of frames has no words"):
+        run(joined(paths()[:1]), glossary=Path("terms.tsv"))
+
+
 def test_a_minus_is_one_recording_on_standard_input(run: Generator) -> None:
     sound = Path(paths()[3]).read_bytes()
     # What a recorder writes into a pipe does not say how long it will be.

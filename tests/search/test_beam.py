@@ -322,12 +322,22 @@ def test_an_exact_stop_never_finds_less_than_fairseqs() -> None:
     assert better > 0
 
 
-@pytest.mark.parametrize("stop", ["fairseq", "exact"])
-def test_what_is_not_a_number_is_no_output(stop: str) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"beam": 3, "stop": "fairseq"},
+        {"beam": 3, "stop": "exact"},
+        {"beam": 1},
+        {"sampling": True, "nbest": 2},
+    ],
+    ids=str,
+)
+def test_what_is_not_a_number_is_no_output(settings: dict[str, Any]) -> None:
     model = make("transformer", 31, target_size=12)
     with torch.no_grad():
         model.output.weight.fill_(float("nan"))
-    assert run(model, SOURCES, beam=3, stop=stop) == [[] for _ in SOURCES]
+    request = Request([*range(len(SOURCES))])
+    assert search(model, pad_sequences(SOURCES), config(**settings), request) == [[] for _ in SOURCES]
 
 
 @pytest.mark.parametrize("size", [1, 5, 63, 64, 200, 512, 513, 576, 700])

@@ -179,6 +179,18 @@ def test_phrases_that_hold_one_another_take_no_time_that_grows_with_their_ways()
     assert constraints.missing(state) == 0
 
 
+@pytest.mark.parametrize("number", [63, 64, 200])
+def test_many_phrases_that_begin_alike_can_all_be_broken_off(number: int) -> None:
+    """As in a model of characters, where each begins with a space."""
+    constraints = Constraints([[3, 10 + place] for place in range(number)], before=[3])
+    state = constraints.broken(constraints.start)
+    assert constraints.missing(state) == 2 * number
+    for place in range(number):
+        for token in (3, 10 + place):
+            state = constraints.after(state, token)
+    assert constraints.missing(state) == 0
+
+
 def test_what_stands_before_the_output_counts() -> None:
     constraints = Constraints([[3, 5]], before=[3])
     assert constraints.missing(constraints.start) == 1

@@ -45,6 +45,12 @@ def test_what_is_saved_is_not_overwritten_without_a_word(
     assert (path.read_text(), (tmp_path / "other").read_text()) == ("mine, now", "mine")
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "~nobody-of-this-name/talk"])
+def test_a_name_that_no_file_can_have_leaves_the_conversation(session: Session, name: str) -> None:
+    with pytest.raises(UsageError, match=r"cannot be written: .*; give another name"):
+        session.turn(f"/save {name}")
+
+
 def test_set_alone_shows_all_settings(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
     session.turn("/set")
     rows = [line.split(maxsplit=1) for line in capsys.readouterr().err.splitlines()]

@@ -128,6 +128,24 @@ def test_long_lines_and_bodies_of_the_wrong_method(start: Callable[..., Client])
             "request:2: the line has 21 tokens, more than 20 (--max-line-tokens); divide"
         )
     assert small.ask("b" * 99)[0] == 200
+    # A prefix and constraints are as long to go through.
+    prefix = "ba " * 21
+    for body, status, said in (
+        (
+            json.dumps({"source": "ba", "constraints": [prefix]}),
+            413,
+            "request:1: the line has 21 tokens, more",
+        ),
+        (
+            json.dumps({"source": "ba", "target_prefix": prefix}),
+            400,
+            "request:1: target_prefix: has 21 tokens",
+        ),
+        (json.dumps({"source": "ba", "target_prefix": "ba \ud800"}), 400, "request:1: --target-prefix"),
+    ):
+        found = Client(small.place).ask(body, JSON)
+        assert (found[0], found[1][: len(said)]) == (status, said)
+    assert small.ask("ba", path=f"/?target_prefix={quote(prefix)}")[0] == 400
     # In parts it is as short as any.
     assert start(max_line_tokens=20, on_long="split").ask("ba " * 99)[0] == 200
     for method in ("GET", "HEAD"):
