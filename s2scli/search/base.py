@@ -11,6 +11,9 @@ from s2scli.data.batch import Source
 from s2scli.models.base import Decodable
 from s2scli.search.request import Request, ScoredOutput
 
+# The score of what may not come, and of a hypothesis that there is not.
+NO_SCORE = float("-inf")
+
 
 @dataclass(frozen=True)
 class SentenceBatch:

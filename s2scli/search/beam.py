@@ -13,15 +13,12 @@ from torch.nn import functional as F
 
 from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable, Memory
-from s2scli.search.base import JoinableSearch, SentenceBatch, worth_dropping
+from s2scli.search.base import NO_SCORE, JoinableSearch, SentenceBatch, worth_dropping
 from s2scli.search.candidates import top_candidates
 from s2scli.search.host import fetched
 from s2scli.search.hypotheses import Hypotheses
 from s2scli.search.penalties import best_possible, final_score
 from s2scli.search.request import ScoredOutput
-
-# The score of a hypothesis that does not exist.
-_NONE = float("-inf")
 
 
 class Extensions(NamedTuple):
@@ -87,7 +84,7 @@ class BeamSearch(JoinableSearch):
                 self._finish(row, found.parents[index], found.scores[index])
             sentence = self._hypotheses.sentences[row]
             chosen += [(sentence, found.tokens[index]) for index in continued]
-            if self._is_done(row, max((found.scores[index] for index in continued), default=_NONE)):
+            if self._is_done(row, max((found.scores[index] for index in continued), default=NO_SCORE)):
                 continued = []
             else:
                 open_rows.append(row)
@@ -113,7 +110,7 @@ class BeamSearch(JoinableSearch):
         if rate or costs is not None:
             rows = torch.arange(len(log_p), device=log_p.device)[:, None]
             scores = log_p[rows, parents, tokens] + self._scores.gather(1, parents)
-            scores = scores.masked_fill(values == _NONE, _NONE)
+            scores = scores.masked_fill(values == NO_SCORE, NO_SCORE)
         return parents, tokens, scores
 
     def _pick(self, row: int, found: Extensions) -> tuple[list[int], list[int]]:
@@ -123,7 +120,7 @@ class BeamSearch(JoinableSearch):
         ended: list[int] = []
         continued: list[int] = []
         for index, (token, score) in enumerate(zip(found.tokens, found.scores, strict=True)):
-            if not score > _NONE:  # nor is what is not a number a score
+            if not score > NO_SCORE:  # nor is what is not a number a score
                 continue
             if token != self._end:
                 continued.append(index)
@@ -138,17 +135,17 @@ class BeamSearch(JoinableSearch):
         """
         width = self._width
         parents = [*range(width)] if self._hypotheses.tokens.size(2) else [0] * width
-        tokens, scores = [self._end] * width, [_NONE] * width
+        tokens, scores = [self._end] * width, [NO_SCORE] * width
         others = []
         for index in continued:
             slot = found.parents[index]
-            if scores[slot] == _NONE:
+            if scores[slot] == NO_SCORE:
                 tokens[slot], scores[slot] = found.tokens[index], found.scores[index]
             else:
                 others.append(index)
         slot = 0
         for index in others:
-            while scores[slot] > _NONE:
+            while scores[slot] > NO_SCORE:
                 slot += 1
             parents[slot], tokens[slot] = found.parents[index], found.tokens[index]
             scores[slot] = found.scores[index]
@@ -176,7 +173,7 @@ class BeamSearch(JoinableSearch):
         open hypothesis would beat those it has if it could end at no cost, and with `exact` once none can beat them
         however it goes on.
         """
-        if not best > _NONE:
+        if not best > NO_SCORE:
             return True
         outputs, config = self.finished[self._hypotheses.sentences[row]], self._config
         if config.stop == "fairseq":
@@ -219,7 +216,7 @@ class BeamSearch(JoinableSearch):
 
     def _drop_done(self) -> None:
         """Go on with the open sentences only, each of which has a hypothesis that exists."""
-        rows = [row for row, history in enumerate(self._history) if max(history[-1].scores) > _NONE]
+        rows = [row for row, history in enumerate(self._history) if max(history[-1].scores) > NO_SCORE]
         if len(rows) < len(self._history):
             self._select(rows)
 
@@ -243,5 +240,5 @@ def _siblings_apart(
     values, columns = apart.topk(min(count, apart.size(1)), dim=1)
     missing = count - values.size(1)
     if missing > 0:
-        values, columns = F.pad(values, (0, missing), value=_NONE), F.pad(columns, (0, missing))
+        values, columns = F.pad(values, (0, missing), value=NO_SCORE), F.pad(columns, (0, missing))
     return values, columns // each, tokens.flatten(1).gather(1, columns)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from s2scli.configs.search import SearchConfig
 from s2scli.models.base import Decodable
-from s2scli.search.base import JoinableSearch, SentenceBatch, worth_dropping
+from s2scli.search.base import NO_SCORE, JoinableSearch, SentenceBatch, worth_dropping
 from s2scli.search.candidates import best_columns
 from s2scli.search.host import fetched
 from s2scli.search.hypotheses import Hypotheses
 from s2scli.search.penalties import final_score
 from s2scli.search.request import ScoredOutput
-
-# The score of what may not come.
-_NONE = float("-inf")
 
 
 class GreedySearch(JoinableSearch):
@@ -43,7 +40,7 @@ class GreedySearch(JoinableSearch):
         for row, (token, score) in enumerate(zip(*fetched(tokens, scores), strict=True)):
             if not self._ended[row]:
                 sentence = self._hypotheses.sentences[row]
-                if not score > _NONE:
+                if not score > NO_SCORE:
                     # Nothing may come, or the model's scores are no numbers: there is no output.
                     self._without.add(sentence)
                     self._ended[row] = True

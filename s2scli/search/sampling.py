@@ -8,14 +8,11 @@ from torch import Tensor
 from s2scli.configs.search import SearchConfig
 from s2scli.data.sentences import Draws
 from s2scli.models.base import Decodable
-from s2scli.search.base import Search, SentenceBatch, worth_dropping
+from s2scli.search.base import NO_SCORE, Search, SentenceBatch, worth_dropping
 from s2scli.search.host import fetched
 from s2scli.search.hypotheses import Hypotheses
 from s2scli.search.penalties import final_score
 from s2scli.search.request import ScoredOutput
-
-# The score of what may not come.
-_NONE = float("-inf")
 
 
 class SamplingSearch(Search):
@@ -66,7 +63,7 @@ class SamplingSearch(Search):
             for sample, found in enumerate(samples):
                 if found is None:
                     continue
-                if not scores[row][sample] > _NONE:
+                if not scores[row][sample] > NO_SCORE:
                     # Nothing may come, or the model's scores are no numbers: it is no output.
                     samples[sample] = None
                     continue

@@ -12,7 +12,7 @@ from s2scli.configs.search import SearchConfig
 from s2scli.data.batch import Source, known
 from s2scli.errors import UsageError
 from s2scli.models.base import Decodable, Memory, Model, State, StepOutput, WrappedModel
-from s2scli.search.base import SentenceBatch
+from s2scli.search.base import NO_SCORE, SentenceBatch
 from s2scli.search.beam import BeamSearch, Extensions
 from s2scli.search.penalties import final_score
 from s2scli.search.request import Request
@@ -30,9 +30,6 @@ from s2scli.traces import (
     TracedStep,
     Wished,
 )
-
-# The score of an extension that does not exist.
-_NONE = float("-inf")
 
 
 class NotingModel(WrappedModel):
@@ -69,7 +66,7 @@ class TracedBeamSearch(BeamSearch):
         fates = {**dict.fromkeys(ended, ENDED), **dict.fromkeys(continued, KEPT)}
         items = []
         for index, (parent, token, score) in enumerate(zip(*found, strict=True)):
-            if score > _NONE:
+            if score > NO_SCORE:
                 fate = fates.get(index, LATE if token == self._end else BEAM)
                 behind = last - score if fate == BEAM else 0.0
                 items.append(TracedExtension(self._in_slot[parent], token, score, fate, behind))
@@ -80,7 +77,7 @@ class TracedBeamSearch(BeamSearch):
 
     def _picked(self, row: int, found: Extensions) -> tuple[list[int], list[int]]:
         """What a beam search picks, or of a greedy search the best alone."""
-        if self._is_greedy and found.scores[0] > _NONE:
+        if self._is_greedy and found.scores[0] > NO_SCORE:
             return ([0], []) if found.tokens[0] == self._end else ([], [0])
         return super()._pick(row, found)
 
@@ -89,13 +86,13 @@ class TracedBeamSearch(BeamSearch):
         log_p = self._noting.latest[0]  # [K, V]
         totals = log_p + self._scores[0][:, None].to(log_p.dtype)
         values, places = totals.flatten().topk(min(len(found.tokens), totals.numel()))
-        allowed = {(parent, token) for parent, token, score in zip(*found, strict=True) if score > _NONE}
-        least = min((score for score in found.scores if score > _NONE), default=_NONE)
+        allowed = {(parent, token) for parent, token, score in zip(*found, strict=True) if score > NO_SCORE}
+        least = min((score for score in found.scores if score > NO_SCORE), default=NO_SCORE)
         pairs = [divmod(place, totals.size(1)) for place in places.tolist()]
         return [
             (parent, token, value)
             for (parent, token), value in zip(pairs, values.tolist(), strict=True)
-            if value > max(least, _NONE) and (parent, token) not in allowed
+            if value > max(least, NO_SCORE) and (parent, token) not in allowed
         ]
 
     def _in_slots(self, found: Extensions, continued: list[int]) -> Extensions:
@@ -110,7 +107,7 @@ class TracedBeamSearch(BeamSearch):
             return slots
         indices = {(item.parent, item.token): place for place, item in enumerate(items) if item.fate == KEPT}
         self._in_slot = [
-            indices.get((before[parent], token), -1) if score > _NONE else -1
+            indices.get((before[parent], token), -1) if score > NO_SCORE else -1
             for parent, token, score in zip(*slots, strict=True)
         ]
         return slots
