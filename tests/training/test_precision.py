@@ -100,7 +100,7 @@ def one_update(
 
 
 @pytest.mark.parametrize("clip_norm", [0.0, 0.1])
-def test_a_scale_that_is_a_power_of_two_changes_no_bit(clip_norm: float) -> None:
+def test_a_scale_that_is_a_power_of_two_is_taken_out_again(clip_norm: float) -> None:
     """Of the gradients, their norm and the norms by layer."""
     plain, told = one_update(small_transformer(), 1.0, clip_norm=clip_norm)
     scaled, told_scaled = one_update(small_transformer(), 1024.0, clip_norm=clip_norm)
