@@ -30,6 +30,11 @@ class ScheduleConfig(ComponentConfig):
         0.0, "rate at the start of the warm-up", at_least=0, needs="warmup_updates!=0"
     )
 
+    @property
+    def length(self) -> int:
+        """The update at which the rate comes to its end, counted from the schedule's beginning; 0: it has none."""
+        return 0
+
     def settled(self, max_update: int) -> Self:
         """The same settings with the schedule's length filled in, where it is left to the run's."""
         del max_update
@@ -130,6 +135,11 @@ class TotalConfig(ScheduleConfig):
     def needs_total(self) -> bool:
         """Whether no other setting says when the decay ends."""
         return True
+
+    @property
+    def length(self) -> int:
+        """total_updates, where no other setting says when the decay ends."""
+        return self.total_updates if self.needs_total else 0
 
     def settled(self, max_update: int) -> Self:
         """The same settings with total_updates filled in; UsageError if there is nothing to fill it with."""

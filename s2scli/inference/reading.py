@@ -107,7 +107,7 @@ def _dataset_lines(config: GenerateConfig, opened: OpenedModel) -> Iterator[Line
         f"{path}, or pipe raw text into `s2s generate` without a dataset",
     )
     form = SourceForm.from_meta(opened.dataset.get("source_form", {}))
-    if form.names_languages and not dataset.source_form.names_languages:
+    if form.names_languages and not {*form.tags} & {*dataset.source_form.tags}:
         raise UsageError(
             f"{config.data}: no symbol says which language each source is to be in, of those that {path} writes; "
             "preprocess with --encoder-langtok tgt, or pipe text with --source-tag"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from s2scli.configs.presets import PRESETS
-from s2scli.configs.schedules import TotalConfig
 from s2scli.console import counted, notice, warn
 from s2scli.data.sameness import count_shared
 from s2scli.schema import spelled
@@ -42,8 +41,7 @@ def _warn_of_warmup(run: Run, length: int) -> None:
 
 def _warn_of_schedule(run: Run, end: int) -> None:
     """Warn where a rate has come to its end long before the run, or began anew and does not come to it."""
-    schedule, start = run.config.lr_scheduler, run.position.schedule_start
-    length = schedule.total_updates if isinstance(schedule, TotalConfig) and schedule.needs_total else 0
+    length, start = run.config.lr_scheduler.length, run.position.schedule_start
     if length and (end > start + length or (start and end < start + length)):
         warn(
             f"the learning rate comes to its end at update {start + length:,}, and the run at {end:,}; give "
