@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from rich.text import Text
@@ -24,11 +23,10 @@ from s2scli.inference.reading import read_source
 from s2scli.inference.records import summarized
 from s2scli.inference.signals import InterruptSignals
 from s2scli.inference.translator import Translator
-from s2scli.io import explain_write_errors
 from s2scli.needs import note_needs
 from s2scli.notes import Summary
 from s2scli.plotting.attributions import attribution_maps, attribution_table
-from s2scli.plotting.page import growing_page
+from s2scli.plotting.page import page_file
 from s2scli.plotting.trace_shown import TracePage, trace_table
 from s2scli.record import Record
 from s2scli.styled import StyledConsole
@@ -98,30 +96,13 @@ def _attributions(config: ExplainConfig, width: int, resources: ExitStack) -> It
 
 def _traces(config: ExplainConfig, width: int, resources: ExitStack) -> Iterator[Shown]:
     """What the search for each line's output did; the page appears when all is done."""
-    draw = resources.enter_context(_trace_page(config.output))
+    page = nullcontext(lambda _: None) if config.output is None else page_file(config.output, TracePage)
+    draw = resources.enter_context(page)
     translator, lines = _translator(config)
     word = contrast_of("--why", config.why, translator.tokenizers["target"])
     found = (translator.trace(line, with_reference=config.references, word=word) for line in lines)
     for trace in summarized(found, Summary(verbose=config.verbose)):
         yield Shown(trace, partial(trace_table, trace, width), partial(draw, trace))
-
-
-@contextmanager
-def _trace_page(path: Path | None) -> Iterator[Callable[[TracedLine], None]]:
-    """What takes the traces for --output FILE, if there is one."""
-    if path is None:
-        yield lambda _: None
-        return
-    with growing_page(path) as stream:
-        page = TracePage(stream)
-
-        def take(line: TracedLine) -> None:
-            with explain_write_errors(path):
-                page.add(line)
-
-        yield take
-        with explain_write_errors(path):
-            page.finish()
 
 
 def _translator(config: ExplainConfig) -> tuple[Translator, Iterator[Line]]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from s2scli.configs.generate import MOST_MAPS
 from s2scli.console import counted, notice, warn
-from s2scli.io import explain_write_errors, write_named
+from s2scli.io import write_named
 from s2scli.plotting.heat import HeatMap, heat_maps
 from s2scli.plotting.heat_page import ATTENTION_LEGEND, HeatPage
-from s2scli.plotting.page import growing_page
+from s2scli.plotting.page import page_file
 from s2scli.record import Record
 
 
@@ -33,17 +33,13 @@ def open_heat_file(path: Path, drawn: Drawn = Drawn()) -> AbstractContextManager
 
 @contextmanager
 def _page(path: Path, drawn: Drawn) -> Iterator[Callable[[Record], None]]:
-    with growing_page(path) as stream:
-        page = HeatPage(stream, drawn.title, drawn.legend)
+    with page_file(path, lambda stream: HeatPage(stream, drawn.title, drawn.legend)) as add:
 
         def take(record: Record) -> None:
-            with explain_write_errors(path):
-                for item in drawn.maps(record):
-                    page.add(item)
+            for item in drawn.maps(record):
+                add(item)
 
         yield take
-        with explain_write_errors(path):
-            page.finish()
 
 
 @contextmanager

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TextIO, cast
+from typing import Protocol, TextIO, TypeVar, cast
 
 from s2scli.io import explain_write_errors, write_named
 
@@ -28,6 +28,7 @@ body {{ background: var(--paper); color: var(--text); font: 14px/1.45 system-ui,
 </head>
 <body>
 """
+Item = TypeVar("Item", contravariant=True)
 PAGE_END = "</body>\n</html>\n"
 
 
@@ -37,15 +38,37 @@ def page_start(title: str, style: str) -> str:
     return _HEAD.format(title=escape(title), style=style)
 
 
+class GrowingPage(Protocol[Item]):
+    """A page that is written to a stream item by item, its head when it is made."""
+
+    def add(self, item: Item, /) -> None:
+        """Write an item."""
+
+    def finish(self) -> None:
+        """Write what closes the page."""
+
+
 @contextmanager
-def growing_page(path: Path) -> Iterator[TextIO]:
-    """A stream for a page that appears at `path` when it is complete; S2SError where it cannot be written there."""
-    with explain_write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+def page_file(path: Path, make: Callable[[TextIO], GrowingPage[Item]]) -> Iterator[Callable[[Item], None]]:
+    """Yield what takes a page's items one by one; the page appears at `path` when it is complete.
+
+    S2SError where it cannot be written there.
+    """
+    with ExitStack() as resources:
         # A file without a name until it is complete: nothing is left of a command that is killed.
-        stream = cast(TextIO, TemporaryFile("w+", encoding="utf-8", dir=path.parent))  # noqa: SIM115 (closed below)
-    with stream:
-        yield stream
+        with explain_write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = cast(
+                TextIO, resources.enter_context(TemporaryFile("w+", encoding="utf-8", dir=path.parent))
+            )
+            page = make(stream)
+
+        def add(item: Item) -> None:
+            with explain_write_errors(path):
+                page.add(item)
+
+        yield add
         with write_named(path) as temporary, temporary.open("w", encoding="utf-8") as whole:
+            page.finish()
             stream.seek(0)
             shutil.copyfileobj(stream, whole)

@@ -145,7 +145,7 @@ class Service:
         if name in _LENGTHS and value > own:
             flag = f"--{name.replace('_', '-')}"
             raise UsageError(f"{called} = {value:g} is not allowed; allowed: ≤ {own:g} (the server's {flag})")
-        if name == "target_prefix" and len(value.encode()) > (most := self.config.max_line_tokens):
+        if name == "target_prefix" and _num_bytes(value) > (most := self.config.max_line_tokens):
             number = len(self.translator.tokenizers["target"].encode(value))
             if number > most:
                 raise UsageError(f"{called}: has {number:,} tokens; allowed: ≤ {most:,} (--max-line-tokens)")
@@ -272,20 +272,20 @@ def _longer(text: bytes, most: int) -> int | None:
 
 def _check_tokens(translator: Translator, config: GenerateConfig, line: Line) -> None:
     """Refused for a line, a part of one that is divided, or constraints of one, which would hold others up."""
-    counts: dict[str, Callable[[], int]] = {
-        line.text: lambda: max(translator.length(part.line) for part in translator.parts_of(line)),
-        "".join(line.constraints): lambda: sum(
-            len(translator.tokenizers["target"].encode_phrase(phrase)) for phrase in line.constraints
-        ),
-    }
-    for text, count in counts.items():
-        # A token has a byte at least.
-        if len(text.encode(errors="replace")) <= config.max_line_tokens:
-            continue
-        number = count()
-        if number > config.max_line_tokens:
-            raise Refused(
-                413,
-                f"{_NAME}:{line.id + 1}: the line has {number:,} tokens, more than {config.max_line_tokens:,} "
-                "(--max-line-tokens); divide it, or use a pipe",
-            )
+    most, number, phrases = config.max_line_tokens, 0, line.constraints
+    # A token has a byte at least.
+    if _num_bytes(line.text) > most:
+        number = max(translator.length(part.line) for part in translator.parts_of(line))
+    if _num_bytes(*phrases) > most:
+        target = translator.tokenizers["target"]
+        number = max(number, sum(len(target.encode_phrase(phrase)) for phrase in phrases))
+    if number > most:
+        raise Refused(
+            413,
+            f"{_NAME}:{line.id + 1}: the line has {number:,} tokens, more than {most:,} "
+            "(--max-line-tokens); divide it, or use a pipe",
+        )
+
+
+def _num_bytes(*texts: str) -> int:
+    return sum(len(text.encode(errors="replace")) for text in texts)
